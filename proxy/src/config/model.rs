@@ -1,0 +1,325 @@
+//! The checked configuration: what is valid, as plain values that the rest of the proxy uses.
+//!
+//! Everything here was checked once, when the file was read: names are unique and resolved to indices, regular
+//! expressions are compiled, sizes and durations are in range. Nothing below this module checks again.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use regex::Regex;
+
+/// A whole configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where downstream connections come in.
+    pub listeners: Vec<Listener>,
+    /// Every filter that is declared, used by a listener or not.
+    pub filters: Vec<Arc<Filter>>,
+    /// Every cluster that is declared.
+    pub clusters: Vec<Arc<Cluster>>,
+    /// The operator's own listener.
+    pub admin: Option<Admin>,
+    /// How many worker threads to start; `None` is one per core.
+    pub workers: Option<usize>,
+    /// How long a drain waits for exchanges in flight before it cuts them.
+    pub drain_timeout: Duration,
+}
+
+/// The operator's listener: metrics, readiness, the effective configuration.
+#[derive(Debug, Clone)]
+pub struct Admin {
+    /// Where it listens.
+    pub address: SocketAddr,
+}
+
+/// One listening address, the chain of filters behind it, and its routes.
+#[derive(Debug, Clone)]
+pub struct Listener {
+    /// Its name: a label in metrics.
+    pub name: String,
+    /// Where it listens. Port 0 asks the kernel for one, which the log then names.
+    pub address: SocketAddr,
+    /// The chain in order, as indices into [`Config::filters`].
+    pub filters: Vec<usize>,
+    /// Tried in order; the first that matches wins.
+    pub routes: Vec<Route>,
+    /// Whether a JSON line is written for each exchange.
+    pub access_log: bool,
+    /// How much of a body may be held while a filter waits, in bytes.
+    pub buffer_limit: usize,
+    /// How many proxies in front of this one may be believed when they say whose request it is
+    /// (`x-forwarded-for`); 0 believes none: the peer's address is the client's.
+    pub trusted_hops: usize,
+    /// What a downstream peer may use.
+    pub limits: ListenerLimits,
+}
+
+/// What one downstream peer may take: sizes in bytes and waits.
+#[derive(Debug, Clone)]
+pub struct ListenerLimits {
+    /// Connections open at once on all workers; more are closed at once.
+    pub connections: usize,
+    /// A request's line and headers together, in bytes; more is 431.
+    pub header_bytes: usize,
+    /// Header fields in a request; more is 431.
+    pub headers: usize,
+    /// From the first wait for a request's head to its last byte; then 408 where one began, and a close.
+    pub header_timeout: Duration,
+    /// Without any byte of a body moving, either way.
+    pub stream_idle_timeout: Duration,
+    /// Between requests on a connection.
+    pub idle_timeout: Duration,
+}
+
+/// Which requests, and what becomes of them.
+#[derive(Debug, Clone)]
+pub struct Route {
+    /// Its name: a label in metrics. `route-N` (from 0) where the file gives none.
+    pub name: String,
+    /// Which requests.
+    pub matches: Match,
+    /// What becomes of them.
+    pub action: Action,
+    /// Changes to the request's headers before it is sent.
+    pub request_headers: HeaderEdits,
+    /// Changes to the response's headers before it is sent.
+    pub response_headers: HeaderEdits,
+    /// From the whole request received to the whole response head: 504 after it. `None` waits for ever.
+    pub timeout: Option<Duration>,
+}
+
+/// What a route looks at. Everything that is set must hold.
+#[derive(Debug, Clone)]
+pub struct Match {
+    /// One of these hosts; empty is any.
+    pub hosts: Vec<HostMatch>,
+    /// The path, without the query.
+    pub path: PathMatch,
+    /// One of these methods; empty is any.
+    pub methods: Vec<Method>,
+    /// Each of these header fields.
+    pub headers: Vec<(HeaderName, ValueMatch)>,
+    /// Each of these query parameters (percent-decoded).
+    pub query: Vec<(String, ValueMatch)>,
+}
+
+/// A host, compared without its port and without regard to case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HostMatch {
+    /// This host. Lower case.
+    Exact(String),
+    /// Any host that ends in this, which begins with a dot: `*.example.com` is `.example.com`.
+    Suffix(String),
+    /// Any host that begins with this, which ends in a dot: `api.*` is `api.`.
+    Prefix(String),
+}
+
+/// A path, without its query.
+#[derive(Debug, Clone)]
+pub enum PathMatch {
+    /// Any path.
+    Any,
+    /// This path and no other.
+    Exact(String),
+    /// Any path that begins with this, by characters as in Envoy: `/api` matches `/apix`.
+    Prefix(String),
+    /// Any path that this matches from end to end.
+    Regex(Regex),
+}
+
+/// A header's or a query parameter's value.
+#[derive(Debug, Clone)]
+pub enum ValueMatch {
+    /// It is there (`true`) or it is not (`false`).
+    Present(bool),
+    /// It is this.
+    Exact(String),
+    /// It begins with this.
+    Prefix(String),
+    /// It ends with this.
+    Suffix(String),
+    /// It has this in it.
+    Contains(String),
+    /// This matches it from end to end.
+    Regex(Regex),
+    /// It is not what this says; a missing one counts as not.
+    Not(Box<ValueMatch>),
+}
+
+/// What becomes of a request.
+#[derive(Debug, Clone)]
+pub enum Action {
+    /// It is sent to one of the clusters.
+    Forward(Forward),
+    /// The client is told to go elsewhere.
+    Redirect(Redirect),
+    /// The proxy answers by itself.
+    Respond(Respond),
+}
+
+/// Where and how a request is sent on.
+#[derive(Debug, Clone)]
+pub struct Forward {
+    /// Indices into [`Config::clusters`] with their weights (> 0). Never empty.
+    pub clusters: Vec<(usize, u32)>,
+    /// What becomes of the path.
+    pub path: Option<PathRewrite>,
+    /// The `host` to send instead of the client's.
+    pub host: Option<HeaderValue>,
+}
+
+/// A path's rewriting. The query is kept.
+#[derive(Debug, Clone)]
+pub enum PathRewrite {
+    /// The part that the route's prefix (or exact path) matched is replaced by this.
+    Prefix(String),
+    /// Every match of the pattern in the path is replaced (`$1` or `\1` for groups).
+    Regex {
+        /// What is replaced.
+        pattern: Regex,
+        /// By what.
+        substitution: String,
+    },
+}
+
+/// A redirect. What is not set stays as in the request.
+#[derive(Debug, Clone)]
+pub struct Redirect {
+    /// 301, 302, 303, 307 or 308.
+    pub status: StatusCode,
+    /// `http` or `https`.
+    pub scheme: Option<String>,
+    /// The host.
+    pub host: Option<String>,
+    /// The port.
+    pub port: Option<u16>,
+    /// The path: whole, or the matched prefix only.
+    pub path: Option<RedirectPath>,
+    /// Whether the query is dropped.
+    pub strip_query: bool,
+}
+
+/// A redirect's path.
+#[derive(Debug, Clone)]
+pub enum RedirectPath {
+    /// This path, its query included if it has one.
+    Full(String),
+    /// The part that the route's prefix matched is replaced by this.
+    Prefix(String),
+}
+
+/// A response of the proxy's own.
+#[derive(Debug, Clone)]
+pub struct Respond {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its body, at most 64 KiB.
+    pub body: Bytes,
+    /// Its headers, `content-type` among them where the file gives one.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// Changes to a header block, in this order.
+#[derive(Debug, Clone, Default)]
+pub struct HeaderEdits {
+    /// Removed.
+    pub remove: Vec<HeaderName>,
+    /// Set: every value that was there is replaced.
+    pub set: Vec<(HeaderName, HeaderValue)>,
+    /// Added beside what is there.
+    pub add: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// A service: endpoints that answer alike.
+#[derive(Debug, Clone)]
+pub struct Cluster {
+    /// Any string; filters name it in callouts.
+    pub name: String,
+    /// Where it is. May be empty: then every request is answered 503.
+    pub endpoints: Vec<SocketAddr>,
+    /// How one is picked.
+    pub load_balancer: LoadBalancer,
+    /// For a connection to be made.
+    pub connect_timeout: Duration,
+    /// How long an unused connection is kept.
+    pub idle_timeout: Duration,
+    /// Unused connections kept by one worker to one endpoint.
+    pub idle_connections: usize,
+    /// A response's status line and headers together, in bytes; more is 502.
+    pub header_bytes: usize,
+}
+
+/// How an endpoint is picked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoadBalancer {
+    /// Each in turn.
+    RoundRobin,
+    /// The less busy of two picked at random.
+    LeastRequest,
+}
+
+/// A filter: a module and what it is given.
+#[derive(Debug, Clone)]
+pub struct Filter {
+    /// Its name: what chains, logs and metrics call it.
+    pub name: String,
+    /// Where its code is.
+    pub module: ModuleSource,
+    /// The plugin configuration, as bytes: a mapping in the file is JSON text here.
+    pub config: Bytes,
+    /// Shared data and queues are common to filters of one `vm_id`; empty is a namespace like any other.
+    pub vm_id: String,
+    /// The VM configuration, as bytes.
+    pub vm_config: Bytes,
+    /// Which root context of the module this is.
+    pub root_id: String,
+    /// The environment that WASI shows the guest.
+    pub env: Vec<(String, String)>,
+    /// What the guest may use.
+    pub limits: FilterLimits,
+    /// What becomes of a request when the filter fails.
+    pub on_fault: OnFault,
+    /// Whether `Pause` from a headers callback lets body callbacks go on (Envoy's `PluginConfig` field 9).
+    pub allow_on_headers_stop_iteration: bool,
+}
+
+/// Where a module's code is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ModuleSource {
+    /// Shipped in the binary: `builtin:NAME`.
+    Builtin(String),
+    /// A file; relative paths are relative to the configuration file's folder (already resolved here).
+    File(PathBuf),
+}
+
+/// What a guest may use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilterLimits {
+    /// Wasm instructions in one callback.
+    pub instructions: u64,
+    /// Wall-clock time in one callback: the backstop for time spent in hostcalls.
+    pub wall_clock: Duration,
+    /// Linear memory of one instance, in bytes.
+    pub memory: usize,
+    /// Callouts in flight from one instance.
+    pub callouts: usize,
+    /// Log bytes in one second from one instance; more is dropped and counted.
+    pub log_bytes: usize,
+    /// Bytes of shared data under one `vm_id`.
+    pub shared_data: usize,
+    /// Metrics that the filter may define.
+    pub metrics: usize,
+}
+
+/// What becomes of a request when a filter fails on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnFault {
+    /// It is answered 503.
+    Closed,
+    /// It goes on without the filter.
+    Open,
+}

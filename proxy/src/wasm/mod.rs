@@ -1,0 +1,3 @@
+//! The Proxy-Wasm host.
+
+pub mod stream;

@@ -1,0 +1,173 @@
+//! What the guests of one exchange see and change: the one value that the pipeline and the hostcalls share.
+//!
+//! It knows no I/O. The pipeline fills it in as the exchange goes on and takes out what guests asked for; hostcalls
+//! read and change it while a guest runs. It is never borrowed across a guest call by the pipeline, nor across a
+//! wait by anyone.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use smallvec::SmallVec;
+
+/// One exchange as its guests see it, shared by the pipeline and every filter instance that has a context for it.
+pub type StreamRef = Rc<RefCell<Stream>>;
+
+/// Which half of an exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// From the client to the upstream.
+    Request,
+    /// From the upstream to the client.
+    Response,
+}
+
+/// The state of one exchange that guests can reach.
+#[derive(Debug)]
+pub struct Stream {
+    /// The request's head.
+    pub request: RequestHead,
+    /// The response's head, once there is one.
+    pub response: Option<ResponseHead>,
+    /// Header changes that a guest made to the response before there was one: applied when it comes.
+    pub staged_response_headers: Option<HeaderMap>,
+    /// The request's trailers, once they were received or created.
+    pub request_trailers: Option<HeaderMap>,
+    /// The response's trailers, once they were received or created.
+    pub response_trailers: Option<HeaderMap>,
+    /// How far the request has gone: what may still be changed.
+    pub request_progress: Progress,
+    /// How far the response has gone: what may still be changed.
+    pub response_progress: Progress,
+    /// A guest changed what routing looks at, or asked for a new look.
+    pub route_stale: bool,
+    /// For each filter of the chain, by its place in it.
+    pub stages: SmallVec<[Stage; 4]>,
+    /// What guests asked of the stream, in order; the pipeline takes it after each guest call.
+    pub actions: VecDeque<(usize, StreamAction)>,
+    /// Set by the pipeline while it waits; woken when an action is pushed.
+    pub waker: Option<Waker>,
+    /// Written by `set_property`, read by `get_property` and the access log. Keys are raw property paths.
+    pub properties: HashMap<Vec<u8>, Bytes>,
+    /// Facts about the exchange for `get_property`.
+    pub info: StreamInfo,
+}
+
+/// How far a direction's head has gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Progress {
+    /// Its head is not sent yet: everything may be changed.
+    Head,
+    /// Its head was sent; its body and trailers may be changed.
+    Body,
+    /// Nothing may be changed any more.
+    Done,
+}
+
+/// A request's line and headers. `host` stays an ordinary header and is what guests see as `:authority`.
+#[derive(Debug, Clone)]
+pub struct RequestHead {
+    /// `:method`.
+    pub method: Method,
+    /// `:path` is its path and query; always in origin form.
+    pub uri: Uri,
+    /// `:scheme`: `http` or `https`.
+    pub scheme: HeaderValue,
+    /// The header fields, `host` included.
+    pub headers: HeaderMap,
+}
+
+/// A response's status and headers.
+#[derive(Debug, Clone)]
+pub struct ResponseHead {
+    /// `:status`.
+    pub status: StatusCode,
+    /// The header fields.
+    pub headers: HeaderMap,
+}
+
+/// What one filter of the chain holds of an exchange.
+#[derive(Debug, Default)]
+pub struct Stage {
+    /// What `get_buffer_bytes(HttpRequestBody)` shows: the chunk at hand, or all that is held.
+    pub request_body: BodyBuffer,
+    /// What `get_buffer_bytes(HttpResponseBody)` shows.
+    pub response_body: BodyBuffer,
+}
+
+/// What a guest asked of a stream. Performed after the callback returns, in order; idempotent.
+#[derive(Debug)]
+pub enum StreamAction {
+    /// `proxy_continue_stream`: go on where this filter paused.
+    Resume(Direction),
+    /// `proxy_close_stream`: reset the exchange.
+    Close,
+    /// `proxy_send_local_response`.
+    Reply(Box<LocalReply>),
+    /// The filter's instance is lost: its fault policy decides.
+    Fault,
+}
+
+/// `proxy_send_local_response`, checked.
+#[derive(Debug, Clone)]
+pub struct LocalReply {
+    /// 200–599.
+    pub status: StatusCode,
+    /// Response code details, white space replaced by `_`.
+    pub details: String,
+    /// The body.
+    pub body: Bytes,
+    /// Added to the generated headers.
+    pub headers: HeaderMap,
+    /// 0–16, where the guest gave one.
+    pub grpc_status: Option<u8>,
+}
+
+/// Facts about an exchange that `get_property` shows.
+#[derive(Debug, Clone)]
+pub struct StreamInfo {
+    /// When the request's head was received.
+    pub start: SystemTime,
+    /// The same moment on the monotonic clock, for durations.
+    pub start_instant: std::time::Instant,
+    /// `source.address`: the client (after trusted hops).
+    pub source: SocketAddr,
+    /// `destination.address`: the listener's side of the connection.
+    pub destination: SocketAddr,
+    /// `connection.id`.
+    pub connection_id: u64,
+    /// `request.protocol`: `HTTP/1.1`.
+    pub protocol: &'static str,
+    /// `xds.listener_direction`: 0 unspecified, 1 inbound, 2 outbound.
+    pub listener_direction: u8,
+    /// `xds.route_name`, once a route is found.
+    pub route_name: Option<Arc<str>>,
+    /// `xds.cluster_name`, once a cluster is picked.
+    pub cluster_name: Option<Arc<str>>,
+    /// `upstream.address`, once an endpoint is picked.
+    pub upstream: Option<SocketAddr>,
+    /// `upstream.local_address`.
+    pub upstream_local: Option<SocketAddr>,
+    /// `response.code_details`.
+    pub code_details: Option<String>,
+    /// Bytes of request body received so far.
+    pub request_bytes: u64,
+    /// Bytes of response body received so far.
+    pub response_bytes: u64,
+    /// Time to the end of the exchange, once it has ended.
+    pub duration: Option<std::time::Duration>,
+}
+
+/// A piece of a body, in order, without copies until a guest changes it.
+#[derive(Debug, Default)]
+pub struct BodyBuffer {
+    chunks: VecDeque<Bytes>,
+    len: usize,
+    edited: bool,
+}
