@@ -1,3 +1,158 @@
 //! From a file to a checked configuration.
+//!
+//! ```text
+//! text ── yaml ──> located tree ── decode ──> raw (what the user wrote) ── check ──> model (what is valid)
+//!           └──────────────────────────┴─────────────────┴──> problems, all at once
+//! ```
+//!
+//! Nothing here opens a socket, loads a module or knows what is running: whether a port is free or a filter accepts
+//! its configuration is found out by those who use the [`Config`], and shown at the right place of the
+//! file with [`Loaded::blame`].
 
+mod bounds;
+mod check;
+mod collector;
+mod decode;
+mod effective;
 pub mod model;
+mod problem;
+mod raw;
+mod scalar;
+mod schema;
+mod source;
+mod suggest;
+#[cfg(test)]
+mod tests;
+mod yaml;
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::Arc;
+
+pub use effective::effective;
+pub use problem::{Level, Problem, Problems};
+pub use schema::schema;
+pub use source::{Place, Source, Span};
+
+use check::Places;
+use collector::Collector;
+use model::Config;
+use source::MAX_FILE_BYTES;
+
+/// A configuration that is valid, and the file that it is from.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// What is valid.
+    pub config: Config,
+    /// What is allowed but likely not meant. Never fatal.
+    pub warnings: Problems,
+    source: Arc<Source>,
+    places: Places,
+}
+
+/// A part of a configuration that can turn out to be wrong after it was checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The address of `config.listeners[N]`: it cannot be bound.
+    ListenerAddress(usize),
+    /// The address of the admin listener.
+    AdminAddress,
+    /// The module of `config.filters[N]`: it is not there, or is not a filter.
+    FilterModule(usize),
+    /// The configuration of `config.filters[N]`: the filter rejects it. Its module where it has none.
+    FilterConfig(usize),
+}
+
+impl Loaded {
+    /// The file's name as it was given.
+    pub fn path(&self) -> &Path {
+        self.source.path()
+    }
+
+    /// A problem that was found after checking, shown at its place in the file.
+    pub fn blame(&self, part: Part, message: impl Into<String>, hint: Option<String>) -> Problems {
+        let places = &self.places;
+        let span = match part {
+            Part::ListenerAddress(index) => places.listener_addresses.get(index).copied(),
+            Part::AdminAddress => places.admin_address,
+            Part::FilterModule(index) => places.filter_modules.get(index).copied(),
+            Part::FilterConfig(index) => places.filter_configs.get(index).copied(),
+        };
+        let log = Collector::new(&self.source);
+        log.record(Level::Error, span, message.into(), || hint);
+        log.finish(self.source.clone())
+    }
+}
+
+/// Reads and checks a file.
+///
+/// # Errors
+/// Everything that is wrong with it, all at once; that it cannot be read is a problem like any other.
+pub fn load(path: &Path) -> Result<Loaded, Problems> {
+    let unreadable = |message: String, hint: &str| {
+        Err(Problems::with_file(Arc::new(Source::new(path, "")), message, hint))
+    };
+    let bytes = match read(path) {
+        Ok(bytes) => bytes,
+        Err(error) => return unreadable(format!("the file cannot be read: {error}"), remedy_for(&error)),
+    };
+    match String::from_utf8(bytes) {
+        Ok(text) => parse(&text, path),
+        Err(error) => {
+            let at = error.utf8_error().valid_up_to();
+            let line = error.as_bytes()[..at].iter().filter(|&&byte| byte == b'\n').count() + 1;
+            unreadable(format!("the file is not UTF-8 text: see line {line}"), "save it as UTF-8")
+        }
+    }
+}
+
+/// One byte more than is allowed, so that [`parse`] sees that it is too large.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn remedy_for(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => "check the name, and the folder that you are in",
+        io::ErrorKind::PermissionDenied => "let the user that runs tidegate read it",
+        io::ErrorKind::IsADirectory => "give a file: the configuration is one file",
+        _ => "check that it is a file that can be read",
+    }
+}
+
+/// Checks a text. `path` is what problems call it, and modules' relative paths are relative to its folder.
+///
+/// # Errors
+/// Everything that is wrong with it, all at once.
+pub fn parse(text: &str, path: &Path) -> Result<Loaded, Problems> {
+    if text.len() > MAX_FILE_BYTES {
+        let source = Arc::new(Source::new(path, ""));
+        return Err(Problems::with_file(source, "the file is larger than 16 MiB", "is it the right file?"));
+    }
+    let source = Arc::new(Source::new(path, text));
+    let log = Collector::new(&source);
+    let checked = read_and_check(&source, &log);
+    if checked.is_none() && !log.has_errors() {
+        let hint = "a first configuration is in examples/quickstart/tidegate.yaml";
+        return Err(Problems::with_file(source.clone(), "the file is empty", hint));
+    }
+    let problems = log.finish(source.clone());
+    match checked {
+        Some((config, places)) if !problems.are_fatal() => {
+            Ok(Loaded { config, warnings: problems, source, places })
+        }
+        _ => Err(problems),
+    }
+}
+
+fn read_and_check(source: &Source, log: &Collector<'_>) -> Option<(Config, Places)> {
+    let root = yaml::read(source, log)?;
+    if root.is_nothing() {
+        return None;
+    }
+    let file = decode::decode::<raw::File>(&root, log).given()?;
+    check::check(file, source.path().parent().unwrap_or(Path::new("")), log)
+}

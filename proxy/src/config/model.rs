@@ -103,12 +103,12 @@ pub struct Match {
     pub methods: Vec<Method>,
     /// Each of these header fields.
     pub headers: Vec<(HeaderName, ValueMatch)>,
-    /// Each of these query parameters (percent-decoded).
+    /// Each of these query parameters: the first of its name, as it was sent (not percent-decoded, as in Envoy).
     pub query: Vec<(String, ValueMatch)>,
 }
 
 /// A host, compared without its port and without regard to case.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum HostMatch {
     /// This host. Lower case.
     Exact(String),
@@ -127,7 +127,7 @@ pub enum PathMatch {
     Exact(String),
     /// Any path that begins with this, by characters as in Envoy: `/api` matches `/apix`.
     Prefix(String),
-    /// Any path that this matches from end to end.
+    /// Any path that this matches from end to end: the expression is anchored.
     Regex(Regex),
 }
 
@@ -144,7 +144,7 @@ pub enum ValueMatch {
     Suffix(String),
     /// It has this in it.
     Contains(String),
-    /// This matches it from end to end.
+    /// This matches it from end to end: the expression is anchored.
     Regex(Regex),
     /// It is not what this says; a missing one counts as not.
     Not(Box<ValueMatch>),
@@ -177,11 +177,11 @@ pub struct Forward {
 pub enum PathRewrite {
     /// The part that the route's prefix (or exact path) matched is replaced by this.
     Prefix(String),
-    /// Every match of the pattern in the path is replaced (`$1` or `\1` for groups).
+    /// Every match of the pattern in the path is replaced.
     Regex {
         /// What is replaced.
         pattern: Regex,
-        /// By what.
+        /// By what, as `Regex::replace_all` takes it: `\1` in the file is `${1}` here, and every group exists.
         substitution: String,
     },
 }

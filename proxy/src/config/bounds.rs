@@ -1,0 +1,126 @@
+//! The range and the default of every number in the file, in one place: the check, the JSON Schema and its
+//! descriptions all take them from here.
+
+use std::time::Duration;
+
+use schemars::Schema;
+use schemars::transform::Transform;
+
+use super::scalar::{Count, Quantity, Size};
+
+/// What a number may be, ends included, and what it is when the file does not say.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bound<T> {
+    pub(crate) min: T,
+    pub(crate) max: T,
+    pub(crate) default: T,
+    /// What the schema says of the default where the value above is not what happens.
+    default_words: Option<&'static str>,
+}
+
+impl<T: Quantity> Bound<T> {
+    /// The range in words.
+    pub(crate) fn range(&self) -> String {
+        format!("{} to {}", self.min.write(), self.max.write())
+    }
+
+    /// Adds default and range to a field's description.
+    pub(crate) fn describe(self) -> impl Transform {
+        move |schema: &mut Schema| {
+            let default = match self.default_words {
+                Some(words) => words.to_owned(),
+                None => {
+                    let text = self.default.write();
+                    let value =
+                        text.parse::<u64>().map_or_else(|_| text.as_str().into(), serde_json::Value::from);
+                    schema.insert("default".to_owned(), value);
+                    format!("`{text}`")
+                }
+            };
+            let said = schema.get("description").and_then(|text| text.as_str()).unwrap_or_default();
+            let said = format!("{said} Default: {default}. Range: {}.", self.range());
+            schema.insert("description".to_owned(), said.trim_start().into());
+        }
+    }
+}
+
+const fn count(default: u64, min: u64, max: u64) -> Bound<Count> {
+    Bound { min: Count(min), max: Count(max), default: Count(default), default_words: None }
+}
+
+const fn size(default: u64, min: u64, max: u64) -> Bound<Size> {
+    Bound { min: Size(min), max: Size(max), default: Size(default), default_words: None }
+}
+
+const fn millis(default: u64, min: u64, max: u64) -> Bound<Duration> {
+    Bound {
+        min: Duration::from_millis(min),
+        max: Duration::from_millis(max),
+        default: Duration::from_millis(default),
+        default_words: None,
+    }
+}
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const SECOND: u64 = 1000;
+const MINUTE: u64 = 60 * SECOND;
+const HOUR: u64 = 60 * MINUTE;
+
+/// Worker threads. The default is decided where the cores are counted.
+pub(crate) const WORKERS: Bound<Count> = Bound { default_words: Some("one per core"), ..count(1, 1, 1024) };
+/// How long a drain waits.
+pub(crate) const DRAIN_TIMEOUT: Bound<Duration> = millis(30 * SECOND, 0, 24 * HOUR);
+
+/// Bytes of a body held while a filter waits.
+pub(crate) const BUFFER_LIMIT: Bound<Size> = size(MIB, 1, GIB);
+/// Proxies in front that are believed.
+pub(crate) const TRUSTED_HOPS: Bound<Count> = count(0, 0, 32);
+/// Downstream connections.
+pub(crate) const CONNECTIONS: Bound<Count> = count(10_000, 1, 10_000_000);
+/// A head's size. 8 KiB is the least buffer that the HTTP/1.1 codec works with.
+pub(crate) const HEADER_BYTES: Bound<Size> = size(60 * KIB, 8 * KIB, MIB);
+/// Header fields.
+pub(crate) const HEADERS: Bound<Count> = count(100, 1, 10_000);
+/// A request's head to arrive.
+pub(crate) const HEADER_TIMEOUT: Bound<Duration> = millis(10 * SECOND, 1, HOUR);
+/// A body that does not move.
+pub(crate) const STREAM_IDLE_TIMEOUT: Bound<Duration> = millis(5 * MINUTE, 1, 24 * HOUR);
+/// A downstream connection between requests.
+pub(crate) const DOWNSTREAM_IDLE_TIMEOUT: Bound<Duration> = millis(HOUR, 1, 24 * HOUR);
+
+/// A route's wait for the response; zero is for ever.
+pub(crate) const ROUTE_TIMEOUT: Bound<Duration> = millis(15 * SECOND, 0, 24 * HOUR);
+/// A cluster's share. Without default: the file always gives it.
+pub(crate) const WEIGHT: Bound<Count> = count(1, 1, u32::MAX as u64);
+/// A redirect's port. Without default: the file always gives it.
+pub(crate) const PORT: Bound<Count> = count(443, 1, u16::MAX as u64);
+/// Bytes of a response of the proxy's own.
+pub(crate) const MAX_RESPOND_BODY: usize = 64 << 10;
+/// Bytes of a compiled regular expression.
+pub(crate) const MAX_REGEX_BYTES: usize = 1 << 20;
+/// Bytes of a name.
+pub(crate) const MAX_NAME_BYTES: usize = 512;
+
+/// A connection to an endpoint to be made.
+pub(crate) const CONNECT_TIMEOUT: Bound<Duration> = millis(5 * SECOND, 1, 10 * MINUTE);
+/// An unused connection to an endpoint.
+pub(crate) const UPSTREAM_IDLE_TIMEOUT: Bound<Duration> = millis(60 * SECOND, 1, 24 * HOUR);
+/// Unused connections to an endpoint.
+pub(crate) const IDLE_CONNECTIONS: Bound<Count> = count(128, 0, 65_536);
+
+/// Instructions in a callback.
+pub(crate) const INSTRUCTIONS: Bound<Count> = count(2_000_000, 1000, 1_000_000_000_000);
+/// Time in a callback.
+pub(crate) const WALL_CLOCK: Bound<Duration> = millis(SECOND, 1, MINUTE);
+/// Linear memory; the least is one page.
+pub(crate) const MEMORY: Bound<Size> = size(16 * MIB, 64 * KIB, 4 * GIB);
+/// Callouts in flight.
+pub(crate) const CALLOUTS: Bound<Count> = count(64, 0, 65_536);
+/// Log bytes a second.
+pub(crate) const LOG_BYTES: Bound<Size> = size(64 * KIB, 0, GIB);
+/// Shared data.
+pub(crate) const SHARED_DATA: Bound<Size> = size(MIB, 0, GIB);
+/// Metrics that a filter defines.
+pub(crate) const METRICS: Bound<Count> = count(256, 0, 65_536);

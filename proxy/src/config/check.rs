@@ -1,0 +1,223 @@
+//! From what the user wrote to what is valid, recording every problem on the way.
+//!
+//! A value that is missing or out of range is recorded and something harmless takes its place, so that the rest is
+//! still checked; [`check`] gives nothing when an error was recorded by anyone.
+
+mod cluster;
+mod filter;
+mod headers;
+mod listener;
+mod path;
+mod pattern;
+mod route;
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use indexmap::IndexMap;
+
+use super::bounds::{self, Bound};
+use super::collector::Collector;
+use super::decode::{Field, Located, Map};
+use super::model::{Admin, Config, Listener};
+use super::raw;
+use super::scalar::{Count, Quantity, Size, Text};
+use super::source::Span;
+use super::suggest;
+
+pub(crate) use pattern::without_anchors;
+
+/// Where in the file the parts are that can turn out to be wrong after it was checked: by their index in [`Config`].
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Places {
+    pub(crate) listener_addresses: Vec<Span>,
+    pub(crate) admin_address: Option<Span>,
+    pub(crate) filter_modules: Vec<Span>,
+    pub(crate) filter_configs: Vec<Span>,
+}
+
+/// Checks a file. Relative paths in it are relative to `folder`.
+pub(crate) fn check(
+    file: Located<raw::File>,
+    folder: &Path,
+    log: &Collector<'_>,
+) -> Option<(Config, Places)> {
+    let Located { value: file, span } = file;
+    let filters = entries(file.filters);
+    let clusters = entries(file.clusters);
+    let mut checker = Checker {
+        log,
+        folder,
+        filters: filters.iter().map(|(name, _)| (name.value.clone(), false)).collect(),
+        clusters: clusters.iter().map(|(name, _)| name.value.clone()).collect(),
+        places: Places::default(),
+    };
+    let filters_at: Vec<_> = filters.iter().map(|(name, _)| name.span).collect();
+
+    let clusters =
+        clusters.into_iter().filter_map(|(name, raw)| checker.cluster(name, raw)).map(Arc::new).collect();
+    let filters =
+        filters.into_iter().filter_map(|(name, raw)| checker.filter(name, raw)).map(Arc::new).collect();
+    let listeners = checker.required(file.listeners, "listeners", span).map(|list| checker.listeners(list));
+    let listeners = listeners.unwrap_or_default();
+    let admin = file.admin.given().and_then(|raw| checker.admin(raw, &listeners));
+    checker.warn_of_unused_filters(&filters_at);
+
+    let config = Config {
+        listeners,
+        filters,
+        clusters,
+        admin,
+        workers: checker.number_if_given(file.workers, bounds::WORKERS).map(|Count(count)| whole(count)),
+        drain_timeout: checker.duration(file.drain_timeout, bounds::DRAIN_TIMEOUT),
+    };
+    (!log.has_errors()).then_some((config, checker.places))
+}
+
+/// What checking needs to know everywhere.
+struct Checker<'a> {
+    log: &'a Collector<'a>,
+    folder: &'a Path,
+    /// Each filter's name, in order, and whether a chain has it.
+    filters: IndexMap<String, bool>,
+    clusters: indexmap::IndexSet<String>,
+    places: Places,
+}
+
+impl Checker<'_> {
+    fn admin(&mut self, raw: Located<raw::Admin>, listeners: &[Listener]) -> Option<Admin> {
+        let address = self.required(raw.value.address, "address", raw.span)?;
+        if !address.value.0.ip().is_loopback() {
+            self.log.error_with_hint(
+                address.span,
+                "the admin listener is not on loopback",
+                "whoever reaches it can read the configuration: use 127.0.0.1 or \"[::1]\"",
+            );
+        }
+        let taken = listeners
+            .iter()
+            .find(|listener| listener.address == address.value.0 && address.value.0.port() != 0);
+        if let Some(listener) = taken {
+            let message = format!("the listener `{}` has this address", listener.name);
+            self.log.error_with_hint(address.span, message, "choose another port");
+        }
+        self.places.admin_address = Some(address.span);
+        Some(Admin { address: address.value.0 })
+    }
+
+    fn warn_of_unused_filters(&self, places: &[Span]) {
+        for ((name, _), &place) in self.filters.iter().zip(places).filter(|((_, used), _)| !**used) {
+            let hint = format!("add it to a listener: `filters: [{name}]`");
+            self.log.warning(place, format!("the filter `{name}` is in no chain, so it never runs"), hint);
+        }
+    }
+
+    /// A field that the file must give. `parent` is what has it.
+    fn required<T>(&self, field: Field<T>, name: &str, parent: Span) -> Option<Located<T>> {
+        if field.is_absent() {
+            self.log.error(parent, format!("the field `{name}` is missing here"));
+        }
+        field.given()
+    }
+
+    /// A name that shows in metrics and logs.
+    fn name(&self, name: &Located<String>) {
+        let text = &name.value;
+        if text.is_empty() {
+            self.log.error(name.span, "a name cannot be empty");
+        } else if text.len() > bounds::MAX_NAME_BYTES {
+            self.log.error(name.span, format!("a name has at most {} bytes", bounds::MAX_NAME_BYTES));
+        } else if text.chars().any(char::is_control) {
+            self.log.error(name.span, "a name has no line breaks or other control characters in it");
+        }
+    }
+
+    /// The index of the cluster that `name` means.
+    fn cluster_index(&self, name: &Located<String>) -> Option<usize> {
+        let index = self.clusters.get_index_of(&name.value);
+        if index.is_none() {
+            self.log.error_suggesting(name.span, format!("there is no cluster `{}`", name.value), || {
+                suggest::remedy(&name.value, "clusters", self.clusters.iter().map(String::as_str))
+            });
+        }
+        index
+    }
+
+    fn number<T: Quantity>(&self, field: Field<Text<T>>, bound: Bound<T>) -> T {
+        self.number_if_given(field, bound).unwrap_or(bound.default)
+    }
+
+    fn number_if_given<T: Quantity>(&self, field: Field<Text<T>>, bound: Bound<T>) -> Option<T> {
+        field.given().map(|number| self.in_range(number, bound))
+    }
+
+    fn in_range<T: Quantity>(&self, number: Located<Text<T>>, bound: Bound<T>) -> T {
+        let Located { value: Text(value), span } = number;
+        let complaint = match value {
+            _ if value < bound.min => "too small",
+            _ if value > bound.max => "too large",
+            _ => return value,
+        };
+        self.log.error_with_hint(
+            span,
+            format!("`{}` is {complaint}", value.write()),
+            format!("the range is {}", bound.range()),
+        );
+        bound.default
+    }
+
+    fn duration(&self, field: Field<Text<Duration>>, bound: Bound<Duration>) -> Duration {
+        self.number(field, bound)
+    }
+
+    fn bytes(&self, field: Field<Text<Size>>, bound: Bound<Size>) -> usize {
+        whole(self.number(field, bound).0)
+    }
+
+    fn count(&self, field: Field<Text<Count>>, bound: Bound<Count>) -> usize {
+        whole(self.number(field, bound).0)
+    }
+}
+
+/// Every bound of a size or count is far below what `usize` holds on the machines that this runs on.
+fn whole(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+/// The entries of a mapping whose keys are names. What is invalid is left out: it is recorded already.
+fn entries<K, V>(field: Field<Map<K, V>>) -> Vec<(Located<K>, Field<V>)> {
+    let entries = field.value().map_or_else(Vec::new, |Map(entries)| entries);
+    entries.into_iter().filter_map(|(key, value)| Some((key.given()?, value))).collect()
+}
+
+/// The items of a list. What is invalid is left out: it is recorded already.
+fn items<T>(list: Vec<Field<T>>) -> impl Iterator<Item = Located<T>> {
+    list.into_iter().filter_map(Field::given)
+}
+
+/// Finds what is there twice.
+struct Unique<'a, T> {
+    seen: HashMap<T, Span>,
+    log: &'a Collector<'a>,
+}
+
+impl<'a, T: std::hash::Hash + Eq> Unique<'a, T> {
+    fn new(log: &'a Collector<'a>) -> Self {
+        Unique { seen: HashMap::new(), log }
+    }
+
+    /// Records a problem with `message` if `value` was there before.
+    fn take(&mut self, value: T, span: Span, message: impl FnOnce() -> String) {
+        match self.seen.get(&value) {
+            None => {
+                self.seen.insert(value, span);
+            }
+            Some(&first) => {
+                let line = self.log.line(first);
+                self.log.error_with_hint(span, message(), format!("the first one is on line {line}"));
+            }
+        }
+    }
+}

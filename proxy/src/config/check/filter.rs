@@ -1,0 +1,78 @@
+//! Checks filters.
+
+use bytes::Bytes;
+use serde_json::Value;
+
+use super::super::bounds;
+use super::super::decode::{Field, Located, Map};
+use super::super::model::{Filter, FilterLimits, ModuleSource, OnFault};
+use super::super::raw;
+use super::super::scalar::{Count, Text};
+use super::{Checker, entries};
+
+impl Checker<'_> {
+    pub(super) fn filter(&mut self, name: Located<String>, raw: Field<raw::Filter>) -> Option<Filter> {
+        self.name(&name);
+        let Located { value: raw, span: _ } = raw.given()?;
+        let module = self.required(raw.module, "module", name.span);
+        let config = raw.config.given();
+        let module_at = module.as_ref().map_or(name.span, |module| module.span);
+        self.places.filter_modules.push(module_at);
+        self.places.filter_configs.push(config.as_ref().map_or(module_at, |config| config.span));
+        let env = self.environment(raw.env);
+        let limits = self.filter_limits(raw.limits.value().unwrap_or_default());
+        Some(Filter {
+            name: name.value,
+            module: match module?.value.0 {
+                ModuleSource::File(path) => ModuleSource::File(self.folder.join(path)),
+                builtin @ ModuleSource::Builtin(_) => builtin,
+            },
+            config: config.map(|config| guest_bytes(config.value)).unwrap_or_default(),
+            vm_id: raw.vm_id.value().unwrap_or_default(),
+            vm_config: raw.vm_config.value().map(guest_bytes).unwrap_or_default(),
+            root_id: raw.root_id.value().unwrap_or_default(),
+            env,
+            limits,
+            on_fault: raw.on_fault.value().map_or(OnFault::Closed, |Text(value)| value),
+            allow_on_headers_stop_iteration: raw.allow_on_headers_stop_iteration.value().unwrap_or(false),
+        })
+    }
+
+    fn environment(&self, raw: Field<Map<String, String>>) -> Vec<(String, String)> {
+        let variables = entries(raw).into_iter().filter_map(|(name, value)| {
+            let value = value.given()?;
+            if name.value.is_empty() || name.value.contains(['=', '\0']) {
+                let message =
+                    format!("`{}` cannot be the name of an environment variable", name.value.escape_debug());
+                self.log.error_with_hint(name.span, message, "a name is not empty and has no `=` in it");
+            }
+            if value.value.contains('\0') {
+                self.log.error(value.span, "an environment variable has no NUL in it");
+            }
+            Some((name.value, value.value))
+        });
+        variables.collect()
+    }
+
+    fn filter_limits(&self, raw: raw::FilterLimits) -> FilterLimits {
+        let Count(instructions) = self.number(raw.instructions, bounds::INSTRUCTIONS);
+        FilterLimits {
+            instructions,
+            wall_clock: self.duration(raw.wall_clock, bounds::WALL_CLOCK),
+            memory: self.bytes(raw.memory, bounds::MEMORY),
+            callouts: self.count(raw.callouts, bounds::CALLOUTS),
+            log_bytes: self.bytes(raw.log_bytes, bounds::LOG_BYTES),
+            shared_data: self.bytes(raw.shared_data, bounds::SHARED_DATA),
+            metrics: self.count(raw.metrics, bounds::METRICS),
+        }
+    }
+}
+
+/// What the guest reads: text as it is, nothing as nothing, anything else as JSON with its keys in the file's order.
+fn guest_bytes(value: Value) -> Bytes {
+    match value {
+        Value::Null => Bytes::new(),
+        Value::String(text) => Bytes::from(text),
+        other => Bytes::from(other.to_string()),
+    }
+}

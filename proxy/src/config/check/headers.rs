@@ -1,0 +1,81 @@
+//! Checks header edits: which fields may be touched, and that none is named twice.
+
+use ::http::{HeaderName, HeaderValue};
+
+use super::super::decode::{Field, Map};
+use super::super::model::HeaderEdits;
+use super::super::raw;
+use super::super::scalar::Text;
+use super::super::source::Span;
+use super::{Checker, Unique, entries, items};
+
+/// Whose headers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Message {
+    Request,
+    Response,
+}
+
+/// Fields that belong to one connection (RFC 9110 section 7.6.1), and those that frame the message (RFC 9112
+/// section 6): the proxy alone decides them.
+const OWNED_BY_THE_PROXY: [&str; 9] = [
+    "connection",
+    "content-length",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "http2-settings",
+];
+
+impl Checker<'_> {
+    pub(super) fn edits(&self, raw: Field<raw::Edit>, message: Message) -> HeaderEdits {
+        let Some(raw) = raw.value() else { return HeaderEdits::default() };
+        let mut twice = Unique::new(self.log);
+        let mut remove = Vec::new();
+        for name in items(raw.remove.value().unwrap_or_default()) {
+            let Text(header) = name.value;
+            self.may_be_edited(&header, name.span, message);
+            twice.take(header.clone(), name.span, || format!("`{header}` is removed twice"));
+            remove.push(header);
+        }
+        HeaderEdits { remove, set: self.fields(raw.set, message), add: self.fields(raw.add, message) }
+    }
+
+    /// Header fields with their values, each name once.
+    pub(super) fn fields(
+        &self,
+        raw: Field<Map<Text<HeaderName>, Text<HeaderValue>>>,
+        message: Message,
+    ) -> Vec<(HeaderName, HeaderValue)> {
+        let mut twice = Unique::new(self.log);
+        let mut fields = Vec::new();
+        for (name, value) in entries(raw) {
+            let Text(header) = name.value;
+            self.may_be_edited(&header, name.span, message);
+            // YAML sees two keys where HTTP sees one: names of header fields have no case.
+            twice.take(header.clone(), name.span, || format!("`{header}` is given twice"));
+            fields.extend(value.value().map(|Text(value)| (header, value)));
+        }
+        fields
+    }
+
+    fn may_be_edited(&self, header: &HeaderName, span: Span, message: Message) {
+        if OWNED_BY_THE_PROXY.contains(&header.as_str()) {
+            let hint = "it belongs to one connection, or frames the message: each side has its own";
+            self.log.error_with_hint(
+                span,
+                format!("`{header}` is the proxy's own and cannot be edited"),
+                hint,
+            );
+        } else if message == Message::Request && header == ::http::header::HOST {
+            self.log.error_with_hint(
+                span,
+                "`host` cannot be edited here",
+                "use `rewrite: {host: …}` of the route",
+            );
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Checks listeners: names and addresses are unique, chains name filters that exist.
+
+use super::super::bounds;
+use super::super::decode::{Field, Located};
+use super::super::model::{Listener, ListenerLimits};
+use super::super::raw;
+use super::super::suggest;
+use super::{Checker, Unique, items};
+
+impl Checker<'_> {
+    pub(super) fn listeners(&mut self, list: Located<Vec<Field<raw::Listener>>>) -> Vec<Listener> {
+        if list.value.is_empty() {
+            self.log.error_with_hint(
+                list.span,
+                "there are no listeners",
+                "without one no traffic comes in: add one",
+            );
+        }
+        let log = self.log;
+        let mut names = Unique::new(log);
+        let mut addresses = Unique::new(log);
+        let mut listeners = Vec::new();
+        for raw in items(list.value) {
+            let Located { value: raw, span } = raw;
+            let name = self.required(raw.name, "name", span);
+            let address = self.required(raw.address, "address", span);
+            if let Some(name) = &name {
+                self.name(name);
+                names.take(name.value.clone(), name.span, || {
+                    format!("two listeners have the name `{}`", name.value)
+                });
+            }
+            if let Some(address) = address.as_ref().filter(|address| address.value.0.port() != 0) {
+                let at = address.value.0;
+                addresses.take(at, address.span, || format!("two listeners have the address {at}"));
+            }
+            let filters = self.chain(raw.filters);
+            let routes =
+                self.required(raw.routes, "routes", span).map(|list| self.routes(list)).unwrap_or_default();
+            let (Some(name), Some(address)) = (name, address) else { continue };
+            self.places.listener_addresses.push(address.span);
+            listeners.push(Listener {
+                name: name.value,
+                address: address.value.0,
+                filters,
+                routes,
+                access_log: raw.access_log.value().unwrap_or(false),
+                buffer_limit: self.bytes(raw.buffer_limit, bounds::BUFFER_LIMIT),
+                trusted_hops: self.count(raw.trusted_hops, bounds::TRUSTED_HOPS),
+                limits: self.listener_limits(raw.limits.value().unwrap_or_default()),
+            });
+        }
+        listeners
+    }
+
+    fn chain(&mut self, field: Field<Vec<Field<String>>>) -> Vec<usize> {
+        let log = self.log;
+        let mut twice = Unique::new(log);
+        let mut chain = Vec::new();
+        for name in items(field.value().unwrap_or_default()) {
+            let Some((index, _, used)) = self.filters.get_full_mut(&name.value) else {
+                let known = self.filters.keys().map(String::as_str);
+                log.error_suggesting(name.span, format!("there is no filter `{}`", name.value), || {
+                    suggest::remedy(&name.value, "filters", known)
+                });
+                continue;
+            };
+            *used = true;
+            twice.take(index, name.span, || format!("the filter `{}` is in this chain twice", name.value));
+            chain.push(index);
+        }
+        chain
+    }
+
+    fn listener_limits(&self, raw: raw::ListenerLimits) -> ListenerLimits {
+        ListenerLimits {
+            connections: self.count(raw.connections, bounds::CONNECTIONS),
+            header_bytes: self.bytes(raw.header_bytes, bounds::HEADER_BYTES),
+            headers: self.count(raw.headers, bounds::HEADERS),
+            header_timeout: self.duration(raw.header_timeout, bounds::HEADER_TIMEOUT),
+            stream_idle_timeout: self.duration(raw.stream_idle_timeout, bounds::STREAM_IDLE_TIMEOUT),
+            idle_timeout: self.duration(raw.idle_timeout, bounds::DOWNSTREAM_IDLE_TIMEOUT),
+        }
+    }
+}

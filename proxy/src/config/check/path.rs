@@ -1,0 +1,123 @@
+//! Checks paths: what they are compared with, and what they are rewritten to.
+
+use super::super::decode::{Field, Located};
+use super::super::model::{PathMatch, PathRewrite, RedirectPath};
+use super::super::raw;
+use super::super::source::Span;
+use super::Checker;
+
+impl Checker<'_> {
+    pub(super) fn path_match(&self, raw: Field<raw::Path>) -> PathMatch {
+        let given = match raw.value() {
+            None => None,
+            Some(raw::Path::Prefix(text)) => self.matched_path(text).map(PathMatch::Prefix),
+            Some(raw::Path::Exact(text)) => self.matched_path(text).map(PathMatch::Exact),
+            Some(raw::Path::Regex(text)) => {
+                text.given().and_then(|text| self.whole_pattern(&text)).map(PathMatch::Regex)
+            }
+        };
+        given.unwrap_or(PathMatch::Any)
+    }
+
+    fn matched_path(&self, field: Field<String>) -> Option<String> {
+        let path = field.given()?;
+        if path.value.contains(['?', '#']) {
+            let hint = "the path is compared without its query: match that with `query`";
+            self.log.error_with_hint(path.span, "a path has no `?` or `#` in it", hint);
+        }
+        // `OPTIONS *` asks about the server as a whole (RFC 9110 section 9.3.7).
+        if path.value != "*" {
+            self.path(&path);
+        }
+        Some(path.value)
+    }
+
+    /// Refuses what can never be the path of a request (RFC 9112 section 3.2.1).
+    fn path(&self, path: &Located<String>) {
+        if !path.value.starts_with('/') {
+            let message = format!("the path `{}` does not begin with `/`", path.value);
+            self.log.error_with_hint(path.span, message, format!("write `/{}`", path.value));
+        } else if let Some(c) = path.value.chars().find(|c| !c.is_ascii_graphic()) {
+            let mut bytes = [0; 4];
+            let encoded: String =
+                c.encode_utf8(&mut bytes).bytes().map(|byte| format!("%{byte:02X}")).collect();
+            let message = format!("`{}` cannot be in a path as it is", c.escape_debug());
+            self.log.error_with_hint(path.span, message, format!("write it percent-encoded: `{encoded}`"));
+        }
+    }
+
+    /// What a `rewrite` does to the path.
+    pub(super) fn path_rewrite(
+        &self,
+        prefix: Field<String>,
+        regex: Field<raw::RegexRewrite>,
+        matched: &PathMatch,
+    ) -> Option<PathRewrite> {
+        match (prefix.given(), regex.given()) {
+            (Some(prefix), Some(_)) => {
+                let hint = "keep one of the two";
+                self.log.error_with_hint(prefix.span, "`prefix` and `regex` cannot be given together", hint);
+                None
+            }
+            (Some(prefix), None) => {
+                self.needs_a_prefix(prefix.span, matched);
+                self.path(&prefix);
+                self.warn_of_double_slash(&prefix, matched);
+                Some(PathRewrite::Prefix(prefix.value))
+            }
+            (None, Some(regex)) => {
+                let pattern = self.required(regex.value.pattern, "pattern", regex.span);
+                let substitution = self.required(regex.value.substitution, "substitution", regex.span);
+                let pattern = self.pattern(&pattern?)?;
+                let substitution = self.substitution(&substitution?, &pattern);
+                Some(PathRewrite::Regex { pattern, substitution })
+            }
+            (None, None) => None,
+        }
+    }
+
+    pub(super) fn redirect_path(
+        &self,
+        field: Field<raw::RedirectPath>,
+        matched: &PathMatch,
+    ) -> Option<RedirectPath> {
+        match field.value()? {
+            raw::RedirectPath::Full(path) => {
+                let path = path.given()?;
+                self.path(&path);
+                Some(RedirectPath::Full(path.value))
+            }
+            raw::RedirectPath::Prefix(prefix) => {
+                let prefix = prefix.given()?;
+                self.needs_a_prefix(prefix.span, matched);
+                self.path(&prefix);
+                Some(RedirectPath::Prefix(prefix.value))
+            }
+        }
+    }
+
+    fn needs_a_prefix(&self, span: Span, matched: &PathMatch) {
+        if let PathMatch::Any | PathMatch::Regex(_) = matched {
+            let hint = "match the path with `path: {prefix: …}` or `{exact: …}`";
+            self.log.error_with_hint(
+                span,
+                "there is no prefix to replace: the route does not match one",
+                hint,
+            );
+        }
+    }
+
+    fn warn_of_double_slash(&self, prefix: &Located<String>, matched: &PathMatch) {
+        if let PathMatch::Prefix(matched) = matched
+            && prefix.value.ends_with('/')
+            && !matched.ends_with('/')
+        {
+            let message = format!("`{matched}/x` is rewritten to `{}/x`", prefix.value);
+            self.log.warning(
+                prefix.span,
+                message,
+                format!("match `{matched}/`, or leave out the last `/` here"),
+            );
+        }
+    }
+}

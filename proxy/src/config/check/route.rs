@@ -1,0 +1,305 @@
+//! Checks routes: what they match, and that each has exactly one action.
+
+use std::mem::take;
+
+use ::http::StatusCode;
+use bytes::Bytes;
+
+use super::super::bounds;
+use super::super::decode::{Field, Located, Map, OneOrMany};
+use super::super::model::{
+    Action, Forward, HostMatch, Match, PathMatch, Redirect, Respond, Route, ValueMatch,
+};
+use super::super::raw;
+use super::super::scalar::{Authority, Count, Host, Text, name_of};
+use super::super::source::Span;
+use super::headers::Message;
+use super::{Checker, Unique, entries, items};
+
+/// The statuses that send a client elsewhere.
+const REDIRECTS: [u16; 5] = [301, 302, 303, 307, 308];
+
+impl Checker<'_> {
+    pub(super) fn routes(&self, list: Located<Vec<Field<raw::Route>>>) -> Vec<Route> {
+        if list.value.is_empty() {
+            let hint = "add one, such as `{match: {}, respond: {status: 200}}`";
+            self.log.warning(list.span, "there are no routes: every request is answered 404", hint);
+        }
+        let mut names = Unique::new(self.log);
+        let mut catch_all = None;
+        let mut routes = Vec::new();
+        for (index, raw) in list.value.into_iter().enumerate() {
+            let Some(raw) = raw.given() else { continue };
+            let at = raw.span;
+            if let Some(line) = catch_all.take() {
+                let message =
+                    format!("no request comes this far: the route on line {line} takes all of them");
+                self.log.warning(at, message, "move this route before that one");
+            }
+            let Some(route) = self.route(index, raw, &mut names) else { continue };
+            if takes_everything(&route.matches) {
+                catch_all = Some(self.log.line(at));
+            }
+            routes.push(route);
+        }
+        routes
+    }
+
+    fn route(&self, index: usize, raw: Located<raw::Route>, names: &mut Unique<'_, String>) -> Option<Route> {
+        let Located { value: mut raw, span } = raw;
+        self.refuse_what_only_forwarding_uses(&raw);
+        let name = take(&mut raw.name).given().inspect(|name| self.name(name));
+        let name = name.unwrap_or_else(|| Located { value: format!("route-{index}"), span });
+        names.take(name.value.clone(), name.span, || format!("two routes have the name `{}`", name.value));
+        if raw.matches.is_absent() {
+            let hint = "say which requests: `match: {path: {prefix: /}}`";
+            self.log.error_with_hint(span, "the field `match` is missing here", hint);
+        }
+        let matches = self.matches(take(&mut raw.matches).value());
+        let (request, response) = match take(&mut raw.headers).value() {
+            Some(edits) => (edits.request, edits.response),
+            None => (Field::Absent, Field::Absent),
+        };
+        let request_headers = self.edits(request, Message::Request);
+        let response_headers = self.edits(response, Message::Response);
+        let timeout = self.duration(take(&mut raw.timeout), bounds::ROUTE_TIMEOUT);
+        Some(Route {
+            name: name.value,
+            action: self.action(raw, span, &matches.path)?,
+            matches,
+            request_headers,
+            response_headers,
+            timeout: (!timeout.is_zero()).then_some(timeout),
+        })
+    }
+
+    fn refuse_what_only_forwarding_uses(&self, raw: &raw::Route) {
+        let action = match (&raw.redirect, &raw.respond) {
+            (Field::Given(_), _) => "redirect",
+            (_, Field::Given(_)) => "respond",
+            _ => return,
+        };
+        let request_edits = match &raw.headers {
+            Field::Given(edits) => edits.value.request.span(),
+            Field::Absent | Field::Invalid => None,
+        };
+        let useless = [
+            ("rewrite", raw.rewrite.span()),
+            ("timeout", raw.timeout.span()),
+            ("headers.request", request_edits),
+        ];
+        for (field, span) in useless {
+            if let Some(span) = span {
+                let message =
+                    format!("`{field}` has no effect beside `{action}`: the request is not sent on");
+                self.log.error_with_hint(span, message, format!("remove `{field}`"));
+            }
+        }
+    }
+
+    fn matches(&self, raw: Option<raw::Match>) -> Match {
+        let Some(raw) = raw else {
+            return Match {
+                hosts: vec![],
+                path: PathMatch::Any,
+                methods: vec![],
+                headers: vec![],
+                query: vec![],
+            };
+        };
+        let mut twice = Unique::new(self.log);
+        let mut headers = Vec::new();
+        for (name, value) in entries(raw.headers) {
+            let Text(header) = name.value;
+            twice.take(header.clone(), name.span, || format!("`{header}` is given twice"));
+            headers.extend(self.value_match(value).map(|value| (header, value)));
+        }
+        let query = entries(raw.query).into_iter();
+        Match {
+            hosts: self.hosts(raw.host),
+            path: self.path_match(raw.path),
+            methods: self.alternatives(raw.method).into_iter().map(|method| method.value.0).collect(),
+            headers,
+            query: query.filter_map(|(name, value)| Some((name.value, self.value_match(value)?))).collect(),
+        }
+    }
+
+    /// Hosts; none when any will do.
+    fn hosts(&self, field: Field<OneOrMany<Text<Option<HostMatch>>>>) -> Vec<HostMatch> {
+        let hosts = self.alternatives(field).into_iter().map(|host| host.value.0);
+        hosts.collect::<Option<Vec<_>>>().unwrap_or_default()
+    }
+
+    /// Values one of which must match. An empty list would match nothing, or everything: it is refused.
+    fn alternatives<T>(&self, field: Field<OneOrMany<T>>) -> Vec<Located<T>> {
+        let Some(Located { value: OneOrMany(list), span }) = field.given() else { return Vec::new() };
+        if list.is_empty() {
+            self.log.error_with_hint(
+                span,
+                "an empty list matches nothing",
+                "leave the line out to match everything",
+            );
+        }
+        items(list).collect()
+    }
+
+    fn value_match(&self, field: Field<raw::ValueMatcher>) -> Option<ValueMatch> {
+        use raw::ValueMatcher as Raw;
+        Some(match field.value()? {
+            Raw::Exact(text) => ValueMatch::Exact(text.value()?),
+            Raw::Prefix(text) => ValueMatch::Prefix(self.part(text)?),
+            Raw::Suffix(text) => ValueMatch::Suffix(self.part(text)?),
+            Raw::Contains(text) => ValueMatch::Contains(self.part(text)?),
+            Raw::Regex(text) => ValueMatch::Regex(self.whole_pattern(&text.given()?)?),
+            Raw::Present(present) => ValueMatch::Present(present.value()?),
+            Raw::Not(inner) => {
+                let Located { value, span } = inner.given()?;
+                let inner = Field::Given(Located { value: *value, span });
+                ValueMatch::Not(Box::new(self.value_match(inner)?))
+            }
+        })
+    }
+
+    fn part(&self, field: Field<String>) -> Option<String> {
+        let text = field.given()?;
+        if text.value.is_empty() {
+            self.log.error_with_hint(
+                text.span,
+                "an empty text is in every value",
+                "to ask for any value, write `{present: true}`",
+            );
+        }
+        Some(text.value)
+    }
+
+    fn action(&self, raw: raw::Route, span: Span, path: &PathMatch) -> Option<Action> {
+        let given = [
+            ("cluster", raw.cluster.is_absent()),
+            ("clusters", raw.clusters.is_absent()),
+            ("redirect", raw.redirect.is_absent()),
+            ("respond", raw.respond.is_absent()),
+        ];
+        let given: Vec<_> =
+            given.into_iter().filter_map(|(name, absent)| (!absent).then_some(name)).collect();
+        match given[..] {
+            [_] => {}
+            [] => {
+                let hint = "give one of `cluster`, `clusters`, `redirect` and `respond`";
+                self.log.error_with_hint(span, "this route does nothing with its requests", hint);
+            }
+            [first, second, ..] => {
+                let message = format!("`{first}` and `{second}` cannot be given together");
+                self.log.error_with_hint(
+                    span,
+                    message,
+                    "a route has one of `cluster`, `clusters`, `redirect` and `respond`",
+                );
+            }
+        }
+        if let Some(redirect) = raw.redirect.given() {
+            return Some(Action::Redirect(self.redirect(redirect, path)));
+        }
+        if let Some(respond) = raw.respond.value() {
+            return Some(Action::Respond(self.respond(respond)));
+        }
+        let clusters = self.shares(raw.cluster, raw.clusters);
+        let rewrite = raw.rewrite.value();
+        let (path, host) = rewrite.map_or((None, None), |rewrite| {
+            (self.path_rewrite(rewrite.prefix, rewrite.regex, path), rewrite.host.value())
+        });
+        Some(Action::Forward(Forward { clusters, path, host: host.map(|Text(Authority(host))| host) }))
+    }
+
+    /// The clusters by index and what each gets.
+    fn shares(&self, one: Field<String>, several: Field<Map<String, Text<Count>>>) -> Vec<(usize, u32)> {
+        if let Some(one) = one.given() {
+            return self.cluster_index(&one).map(|index| (index, 1)).into_iter().collect();
+        }
+        let Some(several) = several.given() else { return Vec::new() };
+        let span = several.span;
+        if several.value.0.is_empty() {
+            self.log.error(span, "`clusters` names no cluster");
+        }
+        let mut shares = Vec::new();
+        for (name, weight) in entries(Field::Given(several)) {
+            let index = self.cluster_index(&name);
+            let weight = weight.given().map(|weight| self.in_range(weight, bounds::WEIGHT));
+            if let (Some(index), Some(Count(weight))) = (index, weight) {
+                shares.push((index, u32::try_from(weight).unwrap_or(u32::MAX)));
+            }
+        }
+        let sum: u64 = shares.iter().map(|&(_, weight)| u64::from(weight)).sum();
+        if sum > u64::from(u32::MAX) {
+            self.log.error_with_hint(
+                span,
+                "the weights are too large together",
+                "their sum is less than 2^32",
+            );
+        }
+        shares
+    }
+
+    fn redirect(&self, raw: Located<raw::Redirect>, matched: &PathMatch) -> Redirect {
+        let Located { value: raw, span } = raw;
+        let status = raw.status.given();
+        if let Some(status) = status.filter(|status| !REDIRECTS.contains(&status.value.0.as_u16())) {
+            let message = format!("{} is not a redirect", status.value.0.as_u16());
+            self.log.error_with_hint(status.span, message, "the choices are 301, 302, 303, 307 and 308");
+        }
+        let strip_query = raw.strip_query.value().unwrap_or(false);
+        let goes_elsewhere =
+            !(raw.scheme.is_absent() && raw.host.is_absent() && raw.port.is_absent() && raw.path.is_absent());
+        if !goes_elsewhere && !strip_query {
+            let hint = "give at least one of `scheme`, `host`, `port`, `path` and `strip_query`";
+            self.log.error_with_hint(span, "this redirect leads back to itself", hint);
+        }
+        let port = raw.port.given().map(|port| self.in_range(port, bounds::PORT).0);
+        Redirect {
+            status: status.map_or(StatusCode::MOVED_PERMANENTLY, |status| status.value.0),
+            scheme: raw.scheme.value().map(|Text(scheme)| name_of(scheme).to_owned()),
+            host: raw.host.value().map(|Text(Host(host))| host),
+            port: port.and_then(|port| u16::try_from(port).ok()),
+            path: self.redirect_path(raw.path, matched),
+            strip_query,
+        }
+    }
+
+    fn respond(&self, raw: raw::Respond) -> Respond {
+        let status = raw.status.value().map_or(StatusCode::OK, |Text(status)| status);
+        let body = raw.body.given();
+        if let Some(body) = &body {
+            if body.value.len() > bounds::MAX_RESPOND_BODY {
+                let message = format!("the body has {} bytes", body.value.len());
+                self.log.error_with_hint(
+                    body.span,
+                    message,
+                    "at most 64KiB: serve more than that from a cluster",
+                );
+            }
+            // RFC 9110 sections 15.3.5, 15.3.6 and 15.4.5.
+            if matches!(status.as_u16(), 204 | 205 | 304) && !body.value.is_empty() {
+                let message = format!("a response with status {} has no body", status.as_u16());
+                self.log.error_with_hint(body.span, message, "remove the body, or choose another status");
+            }
+        }
+        Respond {
+            status,
+            body: body.map_or_else(Bytes::new, |body| Bytes::from(body.value)),
+            headers: self.fields(raw.headers, Message::Response),
+        }
+    }
+}
+
+/// Whether no request is left for the routes after this.
+fn takes_everything(matches: &Match) -> bool {
+    let any_path = match &matches.path {
+        PathMatch::Any => true,
+        PathMatch::Prefix(prefix) => prefix == "/",
+        PathMatch::Exact(_) | PathMatch::Regex(_) => false,
+    };
+    any_path
+        && matches.hosts.is_empty()
+        && matches.methods.is_empty()
+        && matches.headers.is_empty()
+        && matches.query.is_empty()
+}

@@ -1,0 +1,250 @@
+//! A checked configuration in the words of the file, with everything filled in.
+//!
+//! What it gives is itself a valid configuration that means the same.
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue};
+use serde_json::{Map, Value, json};
+
+use super::check::without_anchors;
+use super::model::{
+    Action, Cluster, Config, Filter, FilterLimits, Forward, HeaderEdits, HostMatch, Listener, ListenerLimits,
+    Match, ModuleSource, PathMatch, PathRewrite, Redirect, RedirectPath, Respond, Route, ValueMatch,
+};
+use super::scalar::{Count, Quantity, Size, name_of};
+
+/// The whole configuration with its defaults filled in, as the file could have said it. It holds no secrets so far.
+pub fn effective(config: &Config) -> Value {
+    let mut file = Map::new();
+    if let Some(workers) = config.workers {
+        file.insert("workers".into(), workers.into());
+    }
+    file.insert("drain_timeout".into(), config.drain_timeout.write().into());
+    if let Some(admin) = &config.admin {
+        file.insert("admin".into(), json!({ "address": admin.address }));
+    }
+    file.insert("listeners".into(), config.listeners.iter().map(|it| listener(it, config)).collect());
+    let filters = config.filters.iter().map(|it| (it.name.clone(), filter(it)));
+    file.insert("filters".into(), Value::Object(filters.collect()));
+    let clusters = config.clusters.iter().map(|it| (it.name.clone(), cluster(it)));
+    file.insert("clusters".into(), Value::Object(clusters.collect()));
+    Value::Object(file)
+}
+
+fn listener(listener: &Listener, config: &Config) -> Value {
+    let ListenerLimits {
+        connections,
+        header_bytes,
+        headers,
+        header_timeout,
+        stream_idle_timeout,
+        idle_timeout,
+    } = listener.limits;
+    let chain = listener.filters.iter().filter_map(|&index| config.filters.get(index));
+    json!({
+        "name": listener.name,
+        "address": listener.address,
+        "filters": chain.map(|filter| filter.name.as_str()).collect::<Vec<_>>(),
+        "access_log": listener.access_log,
+        "buffer_limit": size(listener.buffer_limit),
+        "trusted_hops": listener.trusted_hops,
+        "limits": {
+            "connections": connections,
+            "header_bytes": size(header_bytes),
+            "headers": headers,
+            "header_timeout": header_timeout.write(),
+            "stream_idle_timeout": stream_idle_timeout.write(),
+            "idle_timeout": idle_timeout.write(),
+        },
+        "routes": listener.routes.iter().map(|it| route(it, config)).collect::<Vec<_>>(),
+    })
+}
+
+fn route(route: &Route, config: &Config) -> Value {
+    let mut fields = Map::new();
+    fields.insert("name".into(), route.name.as_str().into());
+    fields.insert("match".into(), matches(&route.matches));
+    let mut headers = Map::new();
+    match &route.action {
+        Action::Forward(forward) => {
+            forward_fields(forward, config, &mut fields);
+            fields.insert("timeout".into(), route.timeout.unwrap_or_default().write().into());
+            headers.insert("request".into(), edits(&route.request_headers));
+        }
+        Action::Redirect(it) => {
+            fields.insert("redirect".into(), redirect(it));
+        }
+        Action::Respond(it) => {
+            fields.insert("respond".into(), respond(it));
+        }
+    }
+    headers.insert("response".into(), edits(&route.response_headers));
+    fields.insert("headers".into(), Value::Object(headers));
+    Value::Object(fields)
+}
+
+fn matches(matches: &Match) -> Value {
+    let mut fields = Map::new();
+    if !matches.hosts.is_empty() {
+        let hosts = matches.hosts.iter().map(|host| match host {
+            HostMatch::Exact(host) => host.clone(),
+            HostMatch::Suffix(suffix) => format!("*{suffix}"),
+            HostMatch::Prefix(prefix) => format!("{prefix}*"),
+        });
+        fields.insert("host".into(), hosts.collect());
+    }
+    match &matches.path {
+        PathMatch::Any => None,
+        PathMatch::Exact(path) => fields.insert("path".into(), json!({ "exact": path })),
+        PathMatch::Prefix(prefix) => fields.insert("path".into(), json!({ "prefix": prefix })),
+        PathMatch::Regex(regex) => fields.insert("path".into(), json!({ "regex": without_anchors(regex) })),
+    };
+    if !matches.methods.is_empty() {
+        fields.insert("method".into(), matches.methods.iter().map(http::Method::as_str).collect());
+    }
+    if !matches.headers.is_empty() {
+        let headers = matches.headers.iter().map(|(name, value)| (name.to_string(), value_match(value)));
+        fields.insert("headers".into(), Value::Object(headers.collect()));
+    }
+    if !matches.query.is_empty() {
+        let query = matches.query.iter().map(|(name, value)| (name.clone(), value_match(value)));
+        fields.insert("query".into(), Value::Object(query.collect()));
+    }
+    Value::Object(fields)
+}
+
+fn value_match(value: &ValueMatch) -> Value {
+    match value {
+        ValueMatch::Present(present) => json!({ "present": present }),
+        ValueMatch::Exact(text) => json!({ "exact": text }),
+        ValueMatch::Prefix(text) => json!({ "prefix": text }),
+        ValueMatch::Suffix(text) => json!({ "suffix": text }),
+        ValueMatch::Contains(text) => json!({ "contains": text }),
+        ValueMatch::Regex(regex) => json!({ "regex": without_anchors(regex) }),
+        ValueMatch::Not(inner) => json!({ "not": value_match(inner) }),
+    }
+}
+
+fn forward_fields(forward: &Forward, config: &Config, fields: &mut Map<String, Value>) {
+    let shares = forward
+        .clusters
+        .iter()
+        .filter_map(|&(index, weight)| Some((config.clusters.get(index)?.name.as_str(), weight)));
+    match shares.clone().collect::<Vec<_>>()[..] {
+        [(name, 1)] => fields.insert("cluster".into(), name.into()),
+        _ => fields.insert(
+            "clusters".into(),
+            shares.map(|(name, weight)| (name.to_owned(), Value::from(weight))).collect(),
+        ),
+    };
+    let mut rewrite = Map::new();
+    match &forward.path {
+        None => None,
+        Some(PathRewrite::Prefix(prefix)) => rewrite.insert("prefix".into(), prefix.as_str().into()),
+        Some(PathRewrite::Regex { pattern, substitution }) => rewrite.insert(
+            "regex".into(),
+            json!({ "pattern": pattern.as_str(), "substitution": substitution.replace('\\', r"\\") }),
+        ),
+    };
+    if let Some(host) = &forward.host {
+        rewrite.insert("host".into(), text(host));
+    }
+    if !rewrite.is_empty() {
+        fields.insert("rewrite".into(), Value::Object(rewrite));
+    }
+}
+
+fn redirect(redirect: &Redirect) -> Value {
+    let mut fields = Map::new();
+    fields.insert("status".into(), redirect.status.as_u16().into());
+    let parts = [
+        ("scheme", redirect.scheme.as_deref().map(Value::from)),
+        ("host", redirect.host.as_deref().map(Value::from)),
+        ("port", redirect.port.map(Value::from)),
+        (
+            "path",
+            redirect.path.as_ref().map(|path| match path {
+                RedirectPath::Full(path) => json!(path),
+                RedirectPath::Prefix(prefix) => json!({ "prefix": prefix }),
+            }),
+        ),
+    ];
+    fields.extend(parts.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
+    fields.insert("strip_query".into(), redirect.strip_query.into());
+    Value::Object(fields)
+}
+
+fn respond(respond: &Respond) -> Value {
+    json!({
+        "status": respond.status.as_u16(),
+        "body": String::from_utf8_lossy(&respond.body),
+        "headers": fields(&respond.headers),
+    })
+}
+
+fn edits(edits: &HeaderEdits) -> Value {
+    json!({
+        "remove": edits.remove.iter().map(HeaderName::as_str).collect::<Vec<_>>(),
+        "set": fields(&edits.set),
+        "add": fields(&edits.add),
+    })
+}
+
+fn fields(fields: &[(HeaderName, HeaderValue)]) -> Value {
+    Value::Object(fields.iter().map(|(name, value)| (name.to_string(), text(value))).collect())
+}
+
+fn text(value: &HeaderValue) -> Value {
+    String::from_utf8_lossy(value.as_bytes()).into()
+}
+
+fn filter(filter: &Filter) -> Value {
+    let FilterLimits { instructions, wall_clock, memory, callouts, log_bytes, shared_data, metrics } =
+        filter.limits;
+    let environment = filter.env.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str())));
+    json!({
+        "module": match &filter.module {
+            ModuleSource::Builtin(name) => format!("builtin:{name}"),
+            ModuleSource::File(path) => path.to_string_lossy().into_owned(),
+        },
+        "config": guest_value(&filter.config),
+        "vm_id": filter.vm_id,
+        "vm_config": guest_value(&filter.vm_config),
+        "root_id": filter.root_id,
+        "env": Value::Object(environment.collect()),
+        "limits": {
+            "instructions": Count(instructions).write(),
+            "wall_clock": wall_clock.write(),
+            "memory": size(memory),
+            "callouts": callouts,
+            "log_bytes": size(log_bytes),
+            "shared_data": size(shared_data),
+            "metrics": metrics,
+        },
+        "on_fault": name_of(filter.on_fault),
+        "allow_on_headers_stop_iteration": filter.allow_on_headers_stop_iteration,
+    })
+}
+
+/// JSON as JSON where that gives the guest the same bytes again, else the text.
+fn guest_value(bytes: &Bytes) -> Value {
+    match serde_json::from_slice::<Value>(bytes) {
+        Ok(value @ (Value::Object(_) | Value::Array(_))) if value.to_string().as_bytes() == bytes => value,
+        _ => String::from_utf8_lossy(bytes).into(),
+    }
+}
+
+fn cluster(cluster: &Cluster) -> Value {
+    json!({
+        "endpoints": cluster.endpoints,
+        "load_balancer": name_of(cluster.load_balancer),
+        "connect_timeout": cluster.connect_timeout.write(),
+        "idle_timeout": cluster.idle_timeout.write(),
+        "idle_connections": cluster.idle_connections,
+        "header_bytes": size(cluster.header_bytes),
+    })
+}
+
+fn size(bytes: usize) -> String {
+    Size(bytes as u64).write()
+}

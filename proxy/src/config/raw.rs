@@ -1,0 +1,119 @@
+//! What the user wrote: the file's fields, their types and their descriptions.
+//!
+//! The JSON Schema is generated from here. Fields without `#[serde(default)]` are required, which `check` enforces;
+//! nothing here knows what is valid beyond the form of each value.
+
+mod cluster;
+mod filter;
+mod route;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::bounds;
+use super::decode::{Field, Map};
+use super::scalar::{Count, Size, Text};
+
+pub(crate) use cluster::Cluster;
+pub(crate) use filter::{Filter, FilterLimits};
+pub(crate) use route::{
+    Edit, Match, Path, Redirect, RedirectPath, RegexRewrite, Respond, Route, ValueMatcher,
+};
+
+/// A configuration of tidegate.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "tidegate")]
+pub(crate) struct File {
+    /// How many worker threads serve traffic.
+    #[serde(default)]
+    #[schemars(transform = bounds::WORKERS.describe())]
+    pub(crate) workers: Field<Text<Count>>,
+    /// How long a drain waits for the exchanges in flight before it cuts them.
+    #[serde(default)]
+    #[schemars(transform = bounds::DRAIN_TIMEOUT.describe())]
+    pub(crate) drain_timeout: Field<Text<Duration>>,
+    /// The operator's listener: metrics, readiness, the effective configuration. Without this there is none.
+    #[serde(default)]
+    pub(crate) admin: Field<Admin>,
+    /// Where traffic comes in: at least one.
+    #[schemars(length(min = 1))]
+    pub(crate) listeners: Field<Vec<Field<Listener>>>,
+    /// The filters by name.
+    #[serde(default)]
+    pub(crate) filters: Field<Map<String, Filter>>,
+    /// The services by name, which is any text.
+    #[serde(default)]
+    pub(crate) clusters: Field<Map<String, Cluster>>,
+}
+
+/// The operator's listener.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Admin {
+    /// Where it listens: IP and port, on loopback. Port 0 lets the system choose; the log tells which.
+    pub(crate) address: Field<Text<SocketAddr>>,
+}
+
+/// An address that traffic comes in by, the filters it passes, and the routes it takes.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Listener {
+    /// Its name in metrics and logs. No two listeners have the same.
+    pub(crate) name: Field<String>,
+    /// Where it listens: IP and port. Port 0 lets the system choose; the log tells which.
+    pub(crate) address: Field<Text<SocketAddr>>,
+    /// The chain of filters that requests pass, in order; responses pass it backwards. Each name at most once.
+    #[serde(default)]
+    pub(crate) filters: Field<Vec<Field<String>>>,
+    /// Whether each exchange is written to standard output as a line of JSON. Default: `false`.
+    #[serde(default)]
+    #[schemars(extend("default" = false))]
+    pub(crate) access_log: Field<bool>,
+    /// How much of a body is held while a filter waits for more of it.
+    #[serde(default)]
+    #[schemars(transform = bounds::BUFFER_LIMIT.describe())]
+    pub(crate) buffer_limit: Field<Text<Size>>,
+    /// How many proxies in front of this one are believed when they say whose request it is (`x-forwarded-for`).
+    #[serde(default)]
+    #[schemars(transform = bounds::TRUSTED_HOPS.describe())]
+    pub(crate) trusted_hops: Field<Text<Count>>,
+    /// What a downstream peer may use.
+    #[serde(default)]
+    pub(crate) limits: Field<ListenerLimits>,
+    /// Where requests go: the first route that matches is taken; without one the answer is 404.
+    pub(crate) routes: Field<Vec<Field<Route>>>,
+}
+
+/// What a downstream peer may use.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ListenerLimits {
+    /// Connections open at once; more are closed at once.
+    #[serde(default)]
+    #[schemars(transform = bounds::CONNECTIONS.describe())]
+    pub(crate) connections: Field<Text<Count>>,
+    /// A request's line and header fields together; more is answered 431.
+    #[serde(default)]
+    #[schemars(transform = bounds::HEADER_BYTES.describe())]
+    pub(crate) header_bytes: Field<Text<Size>>,
+    /// Header fields in a request; more is answered 431.
+    #[serde(default)]
+    #[schemars(transform = bounds::HEADERS.describe())]
+    pub(crate) headers: Field<Text<Count>>,
+    /// How long a request's line and header fields may take to arrive; after it 408.
+    #[serde(default)]
+    #[schemars(transform = bounds::HEADER_TIMEOUT.describe())]
+    pub(crate) header_timeout: Field<Text<Duration>>,
+    /// How long a body may not move, either way.
+    #[serde(default)]
+    #[schemars(transform = bounds::STREAM_IDLE_TIMEOUT.describe())]
+    pub(crate) stream_idle_timeout: Field<Text<Duration>>,
+    /// How long a connection is kept between requests.
+    #[serde(default)]
+    #[schemars(transform = bounds::DOWNSTREAM_IDLE_TIMEOUT.describe())]
+    pub(crate) idle_timeout: Field<Text<Duration>>,
+}

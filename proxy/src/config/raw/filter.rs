@@ -1,0 +1,81 @@
+//! Filters as the user wrote them.
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::super::bounds;
+use super::super::decode::{Field, Map};
+use super::super::model::{ModuleSource, OnFault};
+use super::super::scalar::{Count, Size, Text};
+
+/// A filter: a WebAssembly module and what it is given.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Filter {
+    /// Its code: `builtin:NAME`, or a file, relative to the folder of this configuration.
+    pub(crate) module: Field<Text<ModuleSource>>,
+    /// What the filter is configured with: a text as it is, anything else as JSON.
+    #[serde(default)]
+    pub(crate) config: Field<serde_json::Value>,
+    /// Filters of one `vm_id` share data and queues. Default: empty, which is an id like any other.
+    #[serde(default)]
+    pub(crate) vm_id: Field<String>,
+    /// What the filter's VM is configured with: a text as it is, anything else as JSON.
+    #[serde(default)]
+    pub(crate) vm_config: Field<serde_json::Value>,
+    /// Which root context of the module this is, where it has several. Default: empty.
+    #[serde(default)]
+    pub(crate) root_id: Field<String>,
+    /// Environment variables that the module sees. It sees none of the proxy's.
+    #[serde(default)]
+    pub(crate) env: Field<Map<String, String>>,
+    /// What the filter may use.
+    #[serde(default)]
+    pub(crate) limits: Field<FilterLimits>,
+    /// What becomes of a request when the filter fails on it: answered 503 (`closed`) or sent on without the filter
+    /// (`open`). Default: `closed`.
+    #[serde(default)]
+    #[schemars(extend("default" = "closed"))]
+    pub(crate) on_fault: Field<Text<OnFault>>,
+    /// Whether a pause at the headers lets the filter see the body meanwhile, as the field of this name in Envoy does.
+    /// Default: `false`.
+    #[serde(default)]
+    #[schemars(extend("default" = false))]
+    pub(crate) allow_on_headers_stop_iteration: Field<bool>,
+}
+
+/// What a filter may use.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FilterLimits {
+    /// WebAssembly instructions in one callback.
+    #[serde(default)]
+    #[schemars(transform = bounds::INSTRUCTIONS.describe())]
+    pub(crate) instructions: Field<Text<Count>>,
+    /// Time in one callback, that spent in the host included.
+    #[serde(default)]
+    #[schemars(transform = bounds::WALL_CLOCK.describe())]
+    pub(crate) wall_clock: Field<Text<Duration>>,
+    /// Memory of one instance.
+    #[serde(default)]
+    #[schemars(transform = bounds::MEMORY.describe())]
+    pub(crate) memory: Field<Text<Size>>,
+    /// HTTP callouts in flight from one instance.
+    #[serde(default)]
+    #[schemars(transform = bounds::CALLOUTS.describe())]
+    pub(crate) callouts: Field<Text<Count>>,
+    /// Log text in one second from one instance; more is dropped and counted.
+    #[serde(default)]
+    #[schemars(transform = bounds::LOG_BYTES.describe())]
+    pub(crate) log_bytes: Field<Text<Size>>,
+    /// Shared data under one `vm_id`.
+    #[serde(default)]
+    #[schemars(transform = bounds::SHARED_DATA.describe())]
+    pub(crate) shared_data: Field<Text<Size>>,
+    /// Metrics that the filter may define.
+    #[serde(default)]
+    #[schemars(transform = bounds::METRICS.describe())]
+    pub(crate) metrics: Field<Text<Count>>,
+}

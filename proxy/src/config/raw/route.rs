@@ -1,0 +1,205 @@
+//! Routes as the user wrote them: what they match, and what becomes of a request.
+
+use std::time::Duration;
+
+use ::http::{HeaderName, HeaderValue, Method, StatusCode};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::super::bounds;
+use super::super::decode::{Field, Map, OneOrMany};
+use super::super::model::HostMatch;
+use super::super::scalar::{Authority, Count, Host, Scheme, Text};
+
+/// Which requests, and what becomes of them: exactly one of `cluster`, `clusters`, `redirect` and `respond`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Route {
+    /// Its name in metrics and logs. Default: `route-N`, counted from 0.
+    #[serde(default)]
+    pub(crate) name: Field<String>,
+    /// Which requests take this route. `{}` is all of them.
+    #[serde(rename = "match")]
+    pub(crate) matches: Field<Match>,
+    /// The cluster that requests are sent to.
+    #[serde(default)]
+    pub(crate) cluster: Field<String>,
+    /// The clusters that requests are shared out to, each with its weight.
+    #[serde(default)]
+    pub(crate) clusters: Field<Map<String, Text<Count>>>,
+    /// Tell the client to go elsewhere.
+    #[serde(default)]
+    pub(crate) redirect: Field<Redirect>,
+    /// Answer without asking a cluster.
+    #[serde(default)]
+    pub(crate) respond: Field<Respond>,
+    /// Changes to path and host before a request is sent on.
+    #[serde(default)]
+    pub(crate) rewrite: Field<Rewrite>,
+    /// From the whole request received to the response's header fields; after it 504. `0s` waits for ever.
+    #[serde(default)]
+    #[schemars(transform = bounds::ROUTE_TIMEOUT.describe())]
+    pub(crate) timeout: Field<Text<Duration>>,
+    /// Changes to header fields.
+    #[serde(default)]
+    pub(crate) headers: Field<Edits>,
+}
+
+/// What a route looks at. Everything that is given must hold.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Match {
+    /// One of these hosts, without port: exact, `*.example.com` or `api.*`.
+    #[serde(default)]
+    pub(crate) host: Field<OneOrMany<Text<Option<HostMatch>>>>,
+    /// The path, without the query.
+    #[serde(default)]
+    pub(crate) path: Field<Path>,
+    /// One of these methods.
+    #[serde(default)]
+    pub(crate) method: Field<OneOrMany<Text<Method>>>,
+    /// Each of these header fields.
+    #[serde(default)]
+    pub(crate) headers: Field<Map<Text<HeaderName>, ValueMatcher>>,
+    /// Each of these query parameters, percent-decoded.
+    #[serde(default)]
+    pub(crate) query: Field<Map<String, ValueMatcher>>,
+}
+
+/// How a path is compared.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Path {
+    /// It begins with this, by characters: `/api` matches `/apix`.
+    Prefix(Field<String>),
+    /// It is this.
+    Exact(Field<String>),
+    /// This regular expression matches all of it.
+    Regex(Field<String>),
+}
+
+/// How a value is compared.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ValueMatcher {
+    /// It is this.
+    Exact(Field<String>),
+    /// It begins with this.
+    Prefix(Field<String>),
+    /// It ends with this.
+    Suffix(Field<String>),
+    /// It has this in it.
+    Contains(Field<String>),
+    /// This regular expression matches all of it.
+    Regex(Field<String>),
+    /// It is there (`true`) or it is not (`false`).
+    Present(Field<bool>),
+    /// It is not what this says; a missing one counts as not.
+    Not(Field<Box<ValueMatcher>>),
+}
+
+/// Changes to path and host before a request is sent on.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Rewrite {
+    /// What replaces the part of the path that `match.path.prefix` (or `exact`) matched.
+    #[serde(default)]
+    pub(crate) prefix: Field<String>,
+    /// Replace what a regular expression matches in the path.
+    #[serde(default)]
+    pub(crate) regex: Field<RegexRewrite>,
+    /// The `host` to send instead of the client's.
+    #[serde(default)]
+    pub(crate) host: Field<Text<Authority>>,
+}
+
+/// Every match of `pattern` in the path is replaced.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RegexRewrite {
+    /// The regular expression, which may match anywhere in the path.
+    pub(crate) pattern: Field<String>,
+    /// What replaces a match. `\1` or `${1}` is the first group, `${name}` a named one, `$$` a dollar sign.
+    pub(crate) substitution: Field<String>,
+}
+
+/// Where the client is told to go. What is not given stays as in the request.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Redirect {
+    /// 301, 302, 303, 307 or 308. Default: 301.
+    #[serde(default)]
+    #[schemars(extend("default" = 301, "enum" = [301, 302, 303, 307, 308]))]
+    pub(crate) status: Field<Text<StatusCode>>,
+    /// The scheme.
+    #[serde(default)]
+    pub(crate) scheme: Field<Text<Scheme>>,
+    /// The host, without port.
+    #[serde(default)]
+    pub(crate) host: Field<Text<Host>>,
+    /// The port, from 1 to 65535.
+    #[serde(default)]
+    pub(crate) port: Field<Text<Count>>,
+    /// The whole path, or `{prefix: …}` for the part that `match.path.prefix` matched.
+    #[serde(default)]
+    pub(crate) path: Field<RedirectPath>,
+    /// Whether the query is dropped. Default: `false`.
+    #[serde(default)]
+    #[schemars(extend("default" = false))]
+    pub(crate) strip_query: Field<bool>,
+}
+
+/// A redirect's path.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum RedirectPath {
+    /// What replaces the part that `match.path.prefix` matched.
+    Prefix(Field<String>),
+    /// This path, its query included if it has one.
+    #[serde(rename = "$text")]
+    #[schemars(untagged)]
+    Full(Field<String>),
+}
+
+/// A response of the proxy's own.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Respond {
+    /// Its status, from 200 to 599. Default: 200.
+    #[serde(default)]
+    #[schemars(extend("default" = 200))]
+    pub(crate) status: Field<Text<StatusCode>>,
+    /// Its body, at most 64 KiB. Default: empty.
+    #[serde(default)]
+    pub(crate) body: Field<String>,
+    /// Its header fields.
+    #[serde(default)]
+    pub(crate) headers: Field<Map<Text<HeaderName>, Text<HeaderValue>>>,
+}
+
+/// Changes to header fields.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Edits {
+    /// Of the request, before it is sent on.
+    #[serde(default)]
+    pub(crate) request: Field<Edit>,
+    /// Of the response, before it is sent to the client.
+    #[serde(default)]
+    pub(crate) response: Field<Edit>,
+}
+
+/// Changes to a header block, in this order: `remove`, `set`, `add`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Edit {
+    /// Fields that are replaced, or added where there are none.
+    #[serde(default)]
+    pub(crate) set: Field<Map<Text<HeaderName>, Text<HeaderValue>>>,
+    /// Fields that are added beside those that are there.
+    #[serde(default)]
+    pub(crate) add: Field<Map<Text<HeaderName>, Text<HeaderValue>>>,
+    /// Fields that are removed.
+    #[serde(default)]
+    pub(crate) remove: Field<Vec<Field<Text<HeaderName>>>>,
+}

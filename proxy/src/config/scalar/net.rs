@@ -1,0 +1,126 @@
+//! Addresses, hosts, and where a module is.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use schemars::{Schema, json_schema};
+
+use super::super::model::{HostMatch, ModuleSource};
+use super::{Parse, Refusal};
+
+impl Parse for SocketAddr {
+    const EXPECTED: &'static str = "an address such as `127.0.0.1:8080` or `\"[::1]:8080\"`";
+
+    fn parse(text: &str) -> Result<SocketAddr, Refusal> {
+        text.parse().map_err(|_| Self::refuse(&text).hint(address_hint(text)))
+    }
+
+    fn from_number(number: u64) -> Result<SocketAddr, Refusal> {
+        Err(Self::refuse(&number).hint(format!("add the IP address: `127.0.0.1:{number}`")))
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "pattern": "^(\\d+\\.\\d+\\.\\d+\\.\\d+|\\[[0-9a-fA-F:.%]+\\]):\\d+$" })
+    }
+}
+
+fn address_hint(text: &str) -> String {
+    if let Ok(ip) = text.trim_matches(['[', ']']).parse::<std::net::IpAddr>() {
+        return format!("add a port: `{}`", SocketAddr::new(ip, 8080));
+    }
+    match text.rsplit_once(':') {
+        Some((_, port)) if port.parse::<u16>().is_err() => "a port is a number from 0 to 65535".to_owned(),
+        Some(("", port)) => format!("add the IP address: `0.0.0.0:{port}` for every interface"),
+        Some((host, _)) if host.contains(':') => "an IPv6 address is written in brackets".to_owned(),
+        _ => "host names are not looked up: give an IP address and a port".to_owned(),
+    }
+}
+
+/// `None` is any host.
+impl Parse for Option<HostMatch> {
+    const EXPECTED: &'static str = "a host such as `api.example.com`, `\"*.example.com\"` or `api.*`";
+
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        let host = text.to_ascii_lowercase();
+        if host == "*" {
+            return Ok(None);
+        }
+        let (matches, fixed) = if let Some(suffix) = host.strip_prefix('*') {
+            (HostMatch::Suffix(suffix.to_owned()), suffix.strip_prefix('.'))
+        } else if let Some(prefix) = host.strip_suffix('*') {
+            (HostMatch::Prefix(prefix.to_owned()), prefix.strip_suffix('.'))
+        } else {
+            (HostMatch::Exact(host.clone()), Some(host.as_str()))
+        };
+        let fixed = fixed.ok_or_else(|| {
+            Self::refuse(&text).hint("`*` stands for whole labels: `*.example.com` or `api.*`")
+        })?;
+        check_host(fixed).map_err(|hint| Self::refuse(&text).hint(hint))?;
+        Ok(Some(matches))
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "minLength": 1 })
+    }
+}
+
+/// A host without port, as it is sent.
+#[derive(Debug, Clone)]
+pub(crate) struct Host(pub(crate) String);
+
+impl Parse for Host {
+    const EXPECTED: &'static str = "a host such as `www.example.com`";
+
+    fn parse(text: &str) -> Result<Host, Refusal> {
+        check_host(text).map_err(|hint| Self::refuse(&text).hint(hint))?;
+        Ok(Host(text.to_owned()))
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "minLength": 1 })
+    }
+}
+
+/// Refuses what can never be in a `host` header's host part (RFC 9110 section 7.2; RFC 3986 section 3.2.2).
+pub(super) fn check_host(host: &str) -> Result<(), &'static str> {
+    let inner = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    if inner.is_some_and(|ip| ip.parse::<std::net::Ipv6Addr>().is_ok()) {
+        return Ok(());
+    }
+    if host.contains("://") || host.contains('/') {
+        return Err("give the host only: no scheme, no path");
+    }
+    if host.contains(':') {
+        return Err("hosts are compared without their port: leave the port out");
+    }
+    if host.contains('*') {
+        return Err("one `*` only, at the beginning or at the end");
+    }
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | '~');
+    match host.is_empty() || host.starts_with('.') || host.contains("..") || !host.chars().all(allowed) {
+        true => Err(
+            "a host is made of letters, digits, `-` and `.`; names in other scripts are written in their `xn--` form",
+        ),
+        false => Ok(()),
+    }
+}
+
+impl Parse for ModuleSource {
+    const EXPECTED: &'static str = "a module such as `builtin:fault` or `./my.wasm`";
+
+    fn parse(text: &str) -> Result<ModuleSource, Refusal> {
+        let refuse = |hint: &str| Err(Self::refuse(&text).hint(hint));
+        match text.strip_prefix("builtin:") {
+            Some("") => refuse("name the built-in filter: `builtin:fault`"),
+            Some(name) => Ok(ModuleSource::Builtin(name.to_owned())),
+            None if text.is_empty() => refuse("name a file or a built-in filter"),
+            None if text.contains("://") => refuse("modules are not downloaded: give a file"),
+            None if text.contains('\0') => refuse("a file's name has no NUL in it"),
+            None => Ok(ModuleSource::File(PathBuf::from(text))),
+        }
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "minLength": 1 })
+    }
+}

@@ -1,0 +1,67 @@
+//! Settings that are one of a few words.
+
+use schemars::{Schema, json_schema};
+
+use super::super::model::{LoadBalancer, OnFault};
+use super::super::suggest;
+use super::{Parse, Refusal};
+
+/// A value that is one of a few words.
+pub(crate) trait Word: Copy + PartialEq + Sized + 'static {
+    /// Each word and what it means.
+    const WORDS: &'static [(&'static str, Self)];
+}
+
+/// The word for a value.
+pub(crate) fn name_of<T: Word>(value: T) -> &'static str {
+    T::WORDS.iter().find(|(_, meant)| *meant == value).map_or("", |(word, _)| word)
+}
+
+fn parse<T: Word + Parse>(text: &str) -> Result<T, Refusal> {
+    match T::WORDS.iter().find(|(word, _)| *word == text) {
+        Some((_, value)) => Ok(*value),
+        None => Err(T::refuse(&text).hint(suggest::remedy(
+            text,
+            "choices",
+            T::WORDS.iter().map(|(word, _)| *word),
+        ))),
+    }
+}
+
+fn schema<T: Word>() -> Schema {
+    let words: Vec<_> = T::WORDS.iter().map(|(word, _)| *word).collect();
+    json_schema!({ "type": "string", "enum": words })
+}
+
+macro_rules! words {
+    ($type:ty, $expected:literal, $($word:literal => $value:expr),+) => {
+        impl Word for $type {
+            const WORDS: &'static [(&'static str, Self)] = &[$(($word, $value)),+];
+        }
+
+        impl Parse for $type {
+            const EXPECTED: &'static str = $expected;
+
+            fn parse(text: &str) -> Result<Self, Refusal> {
+                parse(text)
+            }
+
+            fn schema() -> Schema {
+                schema::<Self>()
+            }
+        }
+    };
+}
+
+words!(LoadBalancer, "`round_robin` or `least_request`", "round_robin" => LoadBalancer::RoundRobin, "least_request" => LoadBalancer::LeastRequest);
+words!(OnFault, "`closed` or `open`", "closed" => OnFault::Closed, "open" => OnFault::Open);
+words!(Scheme, "`http` or `https`", "http" => Scheme::Http, "https" => Scheme::Https);
+
+/// A redirect's scheme.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scheme {
+    /// `http`.
+    Http,
+    /// `https`.
+    Https,
+}

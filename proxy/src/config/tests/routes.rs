@@ -1,0 +1,280 @@
+//! What is told about routes that make no sense.
+
+use expect_test::expect;
+
+use super::{problems, with_routes};
+
+#[test]
+fn a_route_has_one_action_and_nothing_beside_it_that_does_nothing() {
+    expect![[r#"
+        error: `cluster` and `respond` cannot be given together
+         --> tidegate.yaml:8:9
+          |
+        8 |       - {name: two, match: {path: {exact: /a}}, cluster: api, respond: {}}
+          |         ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+          |
+          = help: a route has one of `cluster`, `clusters`, `redirect` and `respond`
+
+        error: this route does nothing with its requests
+         --> tidegate.yaml:9:9
+          |
+        9 |       - {name: none, match: {path: {exact: /b}}}
+          |         ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+          |
+          = help: give one of `cluster`, `clusters`, `redirect` and `respond`
+
+        error: a response with status 204 has no body
+          --> tidegate.yaml:11:38
+           |
+        11 |         respond: {status: 204, body: x}
+           |                                      ^
+           |
+           = help: remove the body, or choose another status
+
+        error: `timeout` has no effect beside `respond`: the request is not sent on
+          --> tidegate.yaml:12:18
+           |
+        12 |         timeout: 2s
+           |                  ^^
+           |
+           = help: remove `timeout`
+
+        error: `rewrite` has no effect beside `respond`: the request is not sent on
+          --> tidegate.yaml:13:18
+           |
+        13 |         rewrite: {prefix: /}
+           |                  ^^^^^^^^^^^
+           |
+           = help: remove `rewrite`
+
+        error: `headers.request` has no effect beside `respond`: the request is not sent on
+          --> tidegate.yaml:14:28
+           |
+        14 |         headers: {request: {set: {a: b}}, response: {set: {a: b}}}
+           |                            ^^^^^^^^^^^^^
+           |
+           = help: remove `headers.request`
+
+        error: this redirect leads back to itself
+          --> tidegate.yaml:15:48
+           |
+        15 |       - {match: {path: {exact: /d}}, redirect: {status: 302}}
+           |                                                ^^^^^^^^^^^^^
+           |
+           = help: give at least one of `scheme`, `host`, `port`, `path` and `strip_query`
+    "#]]
+    .assert_eq(&problems(&with_routes(
+        "      - {name: two, match: {path: {exact: /a}}, cluster: api, respond: {}}
+      - {name: none, match: {path: {exact: /b}}}
+      - match: {path: {exact: /c}}
+        respond: {status: 204, body: x}
+        timeout: 2s
+        rewrite: {prefix: /}
+        headers: {request: {set: {a: b}}, response: {set: {a: b}}}
+      - {match: {path: {exact: /d}}, redirect: {status: 302}}
+",
+    )));
+}
+
+#[test]
+fn paths_and_what_they_are_rewritten_to() {
+    expect![[r#"
+        error: the path `api` does not begin with `/`
+         --> tidegate.yaml:8:33
+          |
+        8 |       - {match: {path: {prefix: api}}, cluster: api}
+          |                                 ^^^
+          |
+          = help: write `/api`
+
+        error: a path has no `?` or `#` in it
+         --> tidegate.yaml:9:32
+          |
+        9 |       - {match: {path: {exact: "/a?b"}}, cluster: api}
+          |                                ^^^^^^
+          |
+          = help: the path is compared without its query: match that with `query`
+
+        error: `ü` cannot be in a path as it is
+          --> tidegate.yaml:10:32
+           |
+        10 |       - {match: {path: {exact: /über}}, cluster: api}
+           |                                ^^^^^
+           |
+           = help: write it percent-encoded: `%C3%BC`
+
+        error: this is not a regular expression: unclosed group
+          --> tidegate.yaml:11:32
+           |
+        11 |       - {match: {path: {regex: "/(a"}}, cluster: api}
+           |                                ^^^^^
+
+        error: this is not a regular expression: unopened group
+          --> tidegate.yaml:12:32
+           |
+        12 |       - {match: {path: {regex: "a)|(b"}}, cluster: api}
+           |                                ^^^^^^^
+
+        error: this regular expression is too large once compiled
+          --> tidegate.yaml:13:32
+           |
+        13 |       - {match: {path: {regex: "(a{1000}){1000}"}}, cluster: api}
+           |                                ^^^^^^^^^^^^^^^^^
+           |
+           = help: make it shorter, or lower its repetition counts
+
+        error: there is no prefix to replace: the route does not match one
+          --> tidegate.yaml:14:60
+           |
+        14 |       - {match: {host: x}, cluster: api, rewrite: {prefix: /v1}}
+           |                                                            ^^^
+           |
+           = help: match the path with `path: {prefix: …}` or `{exact: …}`
+
+        error: `prefix` and `regex` cannot be given together
+          --> tidegate.yaml:15:71
+           |
+        15 |       - {match: {path: {prefix: /a}}, cluster: api, rewrite: {prefix: /v1, regex: {pattern: a, substitution: b}}}
+           |                                                                       ^^^
+           |
+           = help: keep one of the two
+
+        error: the pattern has no group `2`
+          --> tidegate.yaml:16:101
+           |
+        16 |       - {match: {path: {prefix: /b}}, cluster: api, rewrite: {regex: {pattern: "(a)", substitution: '/\2/$1x'}}}
+           |                                                                                                     ^^^^^^^^^
+           |
+           = help: `\1` or `${1}` is the first group, `${name}` a named one, `$$` a dollar sign
+
+        error: the pattern has no group `1x`
+          --> tidegate.yaml:16:101
+           |
+        16 |       - {match: {path: {prefix: /b}}, cluster: api, rewrite: {regex: {pattern: "(a)", substitution: '/\2/$1x'}}}
+           |                                                                                                     ^^^^^^^^^
+           |
+           = help: `\1` or `${1}` is the first group, `${name}` a named one, `$$` a dollar sign
+
+        error: there is no prefix to replace: the route does not match one
+          --> tidegate.yaml:17:67
+           |
+        17 |       - {match: {path: {regex: "/.*"}}, redirect: {path: {prefix: x}}}
+           |                                                                   ^
+           |
+           = help: match the path with `path: {prefix: …}` or `{exact: …}`
+
+        error: the path `x` does not begin with `/`
+          --> tidegate.yaml:17:67
+           |
+        17 |       - {match: {path: {regex: "/.*"}}, redirect: {path: {prefix: x}}}
+           |                                                                   ^
+           |
+           = help: write `/x`
+
+        error: `exact` and `prefix` cannot be given together
+          --> tidegate.yaml:18:36
+           |
+        18 |       - {match: {path: {exact: /a, prefix: /b}}, cluster: api}
+           |                                    ^^^^^^
+           |
+           = help: keep one of `prefix`, `exact`, `regex`
+
+        error: expected one of `prefix`, `exact`, `regex`, found none
+          --> tidegate.yaml:19:24
+           |
+        19 |       - {match: {path: {}, headers: {x-a: {contains: ""}}}, cluster: api}
+           |                        ^^
+
+        error: an empty text is in every value
+          --> tidegate.yaml:19:54
+           |
+        19 |       - {match: {path: {}, headers: {x-a: {contains: ""}}}, cluster: api}
+           |                                                      ^^
+           |
+           = help: to ask for any value, write `{present: true}`
+
+        error: an empty list matches nothing
+          --> tidegate.yaml:20:24
+           |
+        20 |       - {match: {host: [], path: }, cluster: api}
+           |                        ^^
+           |
+           = help: leave the line out to match everything
+
+        error: expected a mapping with one of `prefix`, `exact`, `regex`, found nothing
+          --> tidegate.yaml:20:28
+           |
+        20 |       - {match: {host: [], path: }, cluster: api}
+           |                            ^^^^
+           |
+           = help: give it a value, or leave the line out
+    "#]].assert_eq(&problems(&with_routes(
+        r#"      - {match: {path: {prefix: api}}, cluster: api}
+      - {match: {path: {exact: "/a?b"}}, cluster: api}
+      - {match: {path: {exact: /über}}, cluster: api}
+      - {match: {path: {regex: "/(a"}}, cluster: api}
+      - {match: {path: {regex: "a)|(b"}}, cluster: api}
+      - {match: {path: {regex: "(a{1000}){1000}"}}, cluster: api}
+      - {match: {host: x}, cluster: api, rewrite: {prefix: /v1}}
+      - {match: {path: {prefix: /a}}, cluster: api, rewrite: {prefix: /v1, regex: {pattern: a, substitution: b}}}
+      - {match: {path: {prefix: /b}}, cluster: api, rewrite: {regex: {pattern: "(a)", substitution: '/\2/$1x'}}}
+      - {match: {path: {regex: "/.*"}}, redirect: {path: {prefix: x}}}
+      - {match: {path: {exact: /a, prefix: /b}}, cluster: api}
+      - {match: {path: {}, headers: {x-a: {contains: ""}}}, cluster: api}
+      - {match: {host: [], path: }, cluster: api}
+"#,
+    )));
+}
+
+#[test]
+fn headers_that_are_the_proxys_own() {
+    expect![[r#"
+        error: `host` cannot be edited here
+          --> tidegate.yaml:11:27
+           |
+        11 |           request: {set: {Host: x, Connection: close}, remove: [content-length]}
+           |                           ^^^^
+           |
+           = help: use `rewrite: {host: …}` of the route
+
+        error: `connection` is the proxy's own and cannot be edited
+          --> tidegate.yaml:11:36
+           |
+        11 |           request: {set: {Host: x, Connection: close}, remove: [content-length]}
+           |                                    ^^^^^^^^^^
+           |
+           = help: it belongs to one connection, or frames the message: each side has its own
+
+        error: `content-length` is the proxy's own and cannot be edited
+          --> tidegate.yaml:11:65
+           |
+        11 |           request: {set: {Host: x, Connection: close}, remove: [content-length]}
+           |                                                                 ^^^^^^^^^^^^^^
+           |
+           = help: it belongs to one connection, or frames the message: each side has its own
+
+        error: `transfer-encoding` is the proxy's own and cannot be edited
+          --> tidegate.yaml:12:28
+           |
+        12 |           response: {add: {transfer-encoding: chunked}, set: {a: b, A: c}}
+           |                            ^^^^^^^^^^^^^^^^^
+           |
+           = help: it belongs to one connection, or frames the message: each side has its own
+
+        error: `a` is given twice
+          --> tidegate.yaml:12:69
+           |
+        12 |           response: {add: {transfer-encoding: chunked}, set: {a: b, A: c}}
+           |                                                                     ^
+           |
+           = help: the first one is on line 12
+    "#]]
+    .assert_eq(&problems(&with_routes(
+        "      - match: {}
+        cluster: api
+        headers:
+          request: {set: {Host: x, Connection: close}, remove: [content-length]}
+          response: {add: {transfer-encoding: chunked}, set: {a: b, A: c}}
+",
+    )));
+}
