@@ -1,3 +1,48 @@
-//! The Proxy-Wasm host.
+//! The Proxy-Wasm host: runs filters that are WebAssembly modules.
+//!
+//! In the order in which one would read it:
+//!
+//! - [`engine`] compiles; [`module`] checks what was compiled and links it; [`plugin`] is a module and its configuration.
+//! - [`vm`] is one running instance of a plugin: the callbacks that the pipeline calls. [`instance`] is how it starts.
+//! - [`host`] is what an instance knows: its contexts, the one that it acts on, its budgets, what it asked for.
+//! - [`hostcalls`] is what a guest may call: one table, one file for each family.
+//! - [`memory`] and [`pairs`] are how values go in and out of a guest.
+//! - [`stream`] is the exchange as guests see it, shared with the pipeline; [`body`] a piece of its body.
+//! - [`shared_data`], [`metrics`] and [`usage`] outlive instances; [`services`] hands them to one.
+//!
+//! It must know no sockets and no HTTP implementation: what a guest asks for that takes time comes out as an
+//! [`Effect`] or a [`stream::StreamAction`], performed by the caller after the guest has returned. A guest call never
+//! awaits. Every guest is hostile until shown otherwise.
 
+pub mod abi;
+pub mod body;
+pub mod effect;
+pub mod engine;
+pub mod fault;
+pub mod metrics;
+pub mod module;
+pub mod plugin;
+pub mod services;
+pub mod shared_data;
 pub mod stream;
+pub mod usage;
+pub mod vm;
+
+mod context;
+mod host;
+pub mod hostcalls;
+mod instance;
+mod memory;
+mod pairs;
+
+pub use abi::{AbiVersion, Callback, DataStatus, HeadersStatus, TrailersStatus};
+pub use effect::{CalloutResponse, CalloutResult, Effect, HttpCall};
+pub use engine::{EPOCH_PERIOD, Engine};
+pub use fault::{Fault, FaultKind};
+pub use metrics::GuestMetrics;
+pub use module::{LoadError, Module};
+pub use plugin::Plugin;
+pub use services::{Clock, Services, SystemClock};
+pub use shared_data::SharedData;
+pub use usage::FilterUsage;
+pub use vm::{ContextId, Vm};

@@ -16,6 +16,8 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use smallvec::SmallVec;
 
+pub use super::body::BodyBuffer;
+
 /// One exchange as its guests see it, shared by the pipeline and every filter instance that has a context for it.
 pub type StreamRef = Rc<RefCell<Stream>>;
 
@@ -51,8 +53,8 @@ pub struct Stream {
     pub stages: SmallVec<[Stage; 4]>,
     /// What guests asked of the stream, in order; the pipeline takes it after each guest call.
     pub actions: VecDeque<(usize, StreamAction)>,
-    /// Set by the pipeline while it waits; woken when an action is pushed.
-    pub waker: Option<Waker>,
+    /// Who waits for an action, for each direction: both are woken when one is pushed.
+    wakers: [Option<Waker>; 2],
     /// Written by `set_property`, read by `get_property` and the access log. Keys are raw property paths.
     pub properties: HashMap<Vec<u8>, Bytes>,
     /// Facts about the exchange for `get_property`.
@@ -164,10 +166,133 @@ pub struct StreamInfo {
     pub duration: Option<std::time::Duration>,
 }
 
-/// A piece of a body, in order, without copies until a guest changes it.
-#[derive(Debug, Default)]
-pub struct BodyBuffer {
-    chunks: VecDeque<Bytes>,
-    len: usize,
-    edited: bool,
+impl StreamInfo {
+    /// What is known when a request's head has been received, at `start`.
+    pub fn new(start: SystemTime, start_instant: std::time::Instant, source: SocketAddr, destination: SocketAddr) -> StreamInfo {
+        StreamInfo {
+            start,
+            start_instant,
+            source,
+            destination,
+            connection_id: 0,
+            protocol: "HTTP/1.1",
+            listener_direction: 0,
+            route_name: None,
+            cluster_name: None,
+            upstream: None,
+            upstream_local: None,
+            code_details: None,
+            request_bytes: 0,
+            response_bytes: 0,
+            duration: None,
+        }
+    }
+}
+
+impl Stream {
+    /// A stream at its beginning: nothing sent, no response yet, `stages` filters in the chain.
+    pub fn new(request: RequestHead, info: StreamInfo, stages: usize) -> Stream {
+        Stream {
+            request,
+            response: None,
+            staged_response_headers: None,
+            request_trailers: None,
+            response_trailers: None,
+            request_progress: Progress::Head,
+            response_progress: Progress::Head,
+            route_stale: false,
+            stages: std::iter::repeat_with(Stage::default).take(stages).collect(),
+            actions: VecDeque::new(),
+            wakers: [None, None],
+            properties: HashMap::new(),
+            info,
+        }
+    }
+
+    /// How far a direction has gone.
+    pub fn progress(&self, direction: Direction) -> Progress {
+        match direction {
+            Direction::Request => self.request_progress,
+            Direction::Response => self.response_progress,
+        }
+    }
+
+    /// A direction's trailers, once there are any.
+    pub fn trailers(&self, direction: Direction) -> Option<&HeaderMap> {
+        match direction {
+            Direction::Request => self.request_trailers.as_ref(),
+            Direction::Response => self.response_trailers.as_ref(),
+        }
+    }
+
+    /// Asks something of the stream for the filter at `stage`, and wakes the pipeline. Asking for the same again
+    /// changes nothing, so that what is queued has a limit: of two local replies of a filter the first wins.
+    pub fn push_action(&mut self, stage: usize, action: StreamAction) {
+        if !self.actions.iter().any(|(by, queued)| *by == stage && queued.is_alike(&action)) {
+            self.actions.push_back((stage, action));
+        }
+        self.wake();
+    }
+
+    /// Takes the first action that is wanted.
+    pub fn take_action(
+        &mut self,
+        wanted: impl Fn(usize, &StreamAction) -> bool,
+    ) -> Option<(usize, StreamAction)> {
+        let at = self.actions.iter().position(|(stage, action)| wanted(*stage, action))?;
+        self.actions.remove(at)
+    }
+
+    /// Has `waker` woken when there is something new for a direction.
+    pub fn wait(&mut self, direction: Direction, waker: &Waker) {
+        let slot = &mut self.wakers[direction as usize];
+        if slot.as_ref().is_none_or(|there| !there.will_wake(waker)) {
+            *slot = Some(waker.clone());
+        }
+    }
+
+    /// Wakes whoever waits.
+    pub fn wake(&mut self) {
+        for waker in self.wakers.iter_mut().filter_map(Option::take) {
+            waker.wake();
+        }
+    }
+
+    /// A direction's trailers have come.
+    pub fn set_trailers(&mut self, direction: Direction, trailers: HeaderMap) {
+        *match direction {
+            Direction::Request => &mut self.request_trailers,
+            Direction::Response => &mut self.response_trailers,
+        } = Some(trailers);
+    }
+}
+
+impl StreamAction {
+    fn is_alike(&self, other: &StreamAction) -> bool {
+        match (self, other) {
+            (StreamAction::Resume(one), StreamAction::Resume(other)) => one == other,
+            (StreamAction::Close, StreamAction::Close)
+            | (StreamAction::Reply(_), StreamAction::Reply(_))
+            | (StreamAction::Fault, StreamAction::Fault) => true,
+            _ => false,
+        }
+    }
+}
+
+impl Stage {
+    /// The piece of a direction's body.
+    pub fn body(&self, direction: Direction) -> &BodyBuffer {
+        match direction {
+            Direction::Request => &self.request_body,
+            Direction::Response => &self.response_body,
+        }
+    }
+
+    /// The piece of a direction's body, to change it.
+    pub fn body_mut(&mut self, direction: Direction) -> &mut BodyBuffer {
+        match direction {
+            Direction::Request => &mut self.request_body,
+            Direction::Response => &mut self.response_body,
+        }
+    }
 }

@@ -1,0 +1,246 @@
+//! A piece of a body: what a filter's body callback sees and may change.
+//!
+//! Chunks are kept as they came, without copies, until a guest changes them. It has no limit of its own: the pipeline
+//! holds it to the listener's buffer limit after each callback, a hostcall to [`MAX_EDITED_LEN`] within one.
+
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+
+/// How long an edit by a guest may make a buffer, in bytes. It bounds what one callback may take before the pipeline
+/// looks at the listener's buffer limit.
+pub const MAX_EDITED_LEN: usize = 64 << 20;
+
+/// Below this, in bytes, an appended piece is copied to the end of the last chunk if that is ours alone.
+const COALESCE_BELOW: usize = 4 << 10;
+
+/// A piece of a body, in order.
+#[derive(Debug, Default)]
+pub struct BodyBuffer {
+    chunks: VecDeque<Bytes>,
+    len: usize,
+    edited: bool,
+}
+
+impl BodyBuffer {
+    /// An empty one.
+    pub fn new() -> BodyBuffer {
+        BodyBuffer::default()
+    }
+
+    /// Adds what arrived to the end. An empty chunk leaves no trace.
+    pub fn push(&mut self, chunk: Bytes) {
+        if !chunk.is_empty() {
+            self.len += chunk.len();
+            self.chunks.push_back(chunk);
+        }
+    }
+
+    /// Adds all of `other` to the end.
+    pub fn join(&mut self, mut other: BodyBuffer) {
+        self.len += other.len;
+        self.edited |= other.edited;
+        if self.chunks.is_empty() {
+            self.chunks = other.chunks;
+        } else {
+            self.chunks.append(&mut other.chunks);
+        }
+    }
+
+    /// Takes it apart.
+    pub fn into_chunks(self) -> impl Iterator<Item = Bytes> {
+        self.chunks.into_iter()
+    }
+
+    /// Takes the first chunk out; `None` once it is empty.
+    pub fn pop(&mut self) -> Option<Bytes> {
+        let chunk = self.chunks.pop_front()?;
+        self.len -= chunk.len();
+        Some(chunk)
+    }
+
+    /// Takes everything out, in order. [`edited`](BodyBuffer::edited) stays as it is.
+    pub fn take(&mut self) -> impl Iterator<Item = Bytes> + '_ {
+        self.len = 0;
+        self.chunks.drain(..)
+    }
+
+    /// Drops what is in it. [`edited`](BodyBuffer::edited) stays as it is.
+    pub fn clear(&mut self) {
+        self.chunks.clear();
+        self.len = 0;
+    }
+
+    /// Its length in bytes.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether nothing is in it.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Whether a guest ever changed it: then the message's length is no longer what its sender said.
+    pub fn edited(&self) -> bool {
+        self.edited
+    }
+
+    /// What it holds, chunk by chunk.
+    pub fn chunks(&self) -> impl Iterator<Item = &Bytes> {
+        self.chunks.iter()
+    }
+
+    /// Copies the bytes from `start` on into `out`, which it fills. Panics unless `start + out.len() <= len`.
+    pub fn copy_range(&self, start: usize, out: &mut [u8]) {
+        let (mut skip, mut out) = (start, out);
+        for chunk in &self.chunks {
+            if out.is_empty() {
+                return;
+            }
+            let Some(piece) = chunk.get(skip..).filter(|piece| !piece.is_empty()) else {
+                skip -= chunk.len();
+                continue;
+            };
+            skip = 0;
+            let count = piece.len().min(out.len());
+            let (filled, rest) = out.split_at_mut(count);
+            filled.copy_from_slice(&piece[..count]);
+            out = rest;
+        }
+        assert!(out.is_empty(), "a range beyond the buffer's end");
+    }
+
+    /// Replaces `count` bytes from `start` on by `data` (`proxy_set_buffer_bytes`, ABI 0.2.1): `start` and `count` are
+    /// clamped to what is there, so that `(0, 0)` prepends, `(0, everything)` replaces and `(end, _)` appends.
+    pub fn splice(&mut self, start: usize, count: usize, data: &[u8]) {
+        self.edited = true;
+        let start = start.min(self.len);
+        let end = start.saturating_add(count).min(self.len);
+        let tail = self.split_off(end);
+        self.truncate(start);
+        self.append(data);
+        for chunk in tail {
+            self.push(chunk);
+        }
+    }
+
+    /// Adds a copy of `data` to the end, without a new chunk for every byte of a guest that writes byte by byte.
+    fn append(&mut self, data: &[u8]) {
+        if data.is_empty() {
+            return;
+        }
+        if let Some(last) = self.chunks.pop_back_if(|last| last.len() + data.len() <= COALESCE_BELOW) {
+            let mut grown = last.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+            grown.extend_from_slice(data);
+            self.chunks.push_back(grown.freeze());
+            self.len += data.len();
+        } else {
+            self.push(Bytes::copy_from_slice(data));
+        }
+    }
+
+    /// Keeps the first `len` bytes.
+    fn truncate(&mut self, len: usize) {
+        while self.len > len {
+            let excess = self.len - len;
+            let Some(last) = self.chunks.back_mut() else { return };
+            if last.len() > excess {
+                last.truncate(last.len() - excess);
+                self.len = len;
+            } else {
+                self.len -= last.len();
+                self.chunks.pop_back();
+            }
+        }
+    }
+
+    /// Takes what is behind the first `at` bytes.
+    fn split_off(&mut self, at: usize) -> VecDeque<Bytes> {
+        let mut tail = VecDeque::new();
+        while self.len > at {
+            let Some(mut last) = self.chunks.pop_back() else { break };
+            let excess = (self.len - at).min(last.len());
+            self.len -= excess;
+            tail.push_front(last.split_off(last.len() - excess));
+            if !last.is_empty() {
+                self.chunks.push_back(last);
+            }
+        }
+        tail
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::BodyBuffer;
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    fn buffer(chunks: &[&str]) -> BodyBuffer {
+        let mut buffer = BodyBuffer::new();
+        for chunk in chunks {
+            buffer.push(Bytes::copy_from_slice(chunk.as_bytes()));
+        }
+        buffer
+    }
+
+    fn text(buffer: &BodyBuffer) -> String {
+        let mut all = vec![0; buffer.len()];
+        buffer.copy_range(0, &mut all);
+        String::from_utf8(all).expect("tests use text")
+    }
+
+    #[test]
+    fn a_splice_does_each_line_of_the_abis_table() {
+        let table: [(usize, usize, &str); 8] = [
+            (0, 0, "XYabcdef"),
+            (0, 6, "XY"),
+            (0, usize::MAX, "XY"),
+            (0, 2, "XYcdef"),
+            (6, 0, "abcdefXY"),
+            (usize::MAX, usize::MAX, "abcdefXY"),
+            (2, 0, "abXYcdef"),
+            (2, 3, "abXYf"),
+        ];
+        for (start, count, expected) in table {
+            let mut buffer = buffer(&["ab", "cde", "f"]);
+            buffer.splice(start, count, b"XY");
+            assert_eq!(text(&buffer), expected, "start {start}, count {count}");
+            assert!(buffer.edited());
+        }
+    }
+
+    #[test]
+    fn what_arrives_is_not_an_edit() {
+        let mut buffer = buffer(&["ab", "", "c"]);
+        assert!(!buffer.edited());
+        assert_eq!(buffer.pop().as_deref(), Some(&b"ab"[..]));
+        assert_eq!(buffer.take().collect::<Vec<_>>(), [Bytes::from_static(b"c")]);
+        assert!(buffer.is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn it_splices_as_a_vector_does(
+            chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..9), 0..6),
+            edits in prop::collection::vec((0usize..40, 0usize..40, prop::collection::vec(any::<u8>(), 0..9)), 0..6),
+        ) {
+            let mut model: Vec<u8> = chunks.concat();
+            let mut buffer = BodyBuffer::new();
+            for chunk in chunks {
+                buffer.push(chunk.into());
+            }
+            for (start, count, data) in edits {
+                let start = start.min(model.len());
+                let end = (start + count).min(model.len());
+                model.splice(start..end, data.iter().copied());
+                buffer.splice(start, count, &data);
+                prop_assert_eq!(buffer.len(), model.len());
+                let mut all = vec![0; buffer.len()];
+                buffer.copy_range(0, &mut all);
+                prop_assert_eq!(&all, &model);
+            }
+        }
+    }
+}

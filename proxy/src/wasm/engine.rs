@@ -1,0 +1,109 @@
+//! The compiler and its settings: one for the process.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use wasmtime::{Cache, CacheConfig, Config, OptLevel, WasmBacktraceDetails};
+
+use super::module::{LoadError, Module};
+
+/// How often [`Engine::advance_epoch`] is to be called: the grain of the wall-clock backstop.
+pub const EPOCH_PERIOD: Duration = Duration::from_millis(10);
+
+/// How many times a callback's budget a guest may use for each step of its start: run-time initialisation and the
+/// reading of its configuration cost more than a request does, and happen once.
+pub(crate) const START_ALLOWANCE: u32 = 50;
+
+/// How deep a guest's own call stack may be, in bytes.
+const MAX_WASM_STACK: usize = 512 << 10;
+
+/// Compiles modules; cheap to clone, shared by all threads.
+#[derive(Clone)]
+pub struct Engine {
+    inner: wasmtime::Engine,
+}
+
+/// The compiler cannot be had on this machine.
+#[derive(Debug, thiserror::Error)]
+#[error("the WebAssembly compiler cannot start: {0}")]
+pub struct EngineError(String);
+
+impl Engine {
+    /// Makes the engine. Compiled modules are kept in `cache_dir` by content and compiler version; a folder that
+    /// cannot be written is named in the log and then done without.
+    pub fn new(cache_dir: Option<PathBuf>) -> Result<Engine, EngineError> {
+        let mut config = Config::new();
+        config
+            .consume_fuel(true)
+            .epoch_interruption(true)
+            .cranelift_opt_level(OptLevel::Speed)
+            .max_wasm_stack(MAX_WASM_STACK)
+            .wasm_backtrace_details(WasmBacktraceDetails::Enable)
+            .cache(cache_dir.as_deref().and_then(open_cache));
+        let inner = wasmtime::Engine::new(&config).map_err(|error| EngineError(format!("{error:#}")))?;
+        Ok(Engine { inner })
+    }
+
+    /// Compiles and links a module. It takes as long as a compiler does: not for a worker's thread.
+    pub fn compile(&self, bytes: &[u8]) -> Result<Module, LoadError> {
+        Module::load(&self.inner, bytes)
+    }
+
+    /// Moves the clock that guests' wall-clock budgets are measured by; called every [`EPOCH_PERIOD`].
+    pub fn advance_epoch(&self) {
+        self.inner.increment_epoch();
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Engine")
+    }
+}
+
+/// How many epochs a wall-clock budget is. The present epoch has partly gone, so there is one more.
+pub(crate) fn epochs(budget: Duration) -> u64 {
+    u64::try_from(budget.as_nanos().div_ceil(EPOCH_PERIOD.as_nanos()))
+        .unwrap_or(u64::MAX / 2)
+        .saturating_add(1)
+}
+
+fn open_cache(directory: &Path) -> Option<Cache> {
+    let opened = prove_writable(directory).map_err(|error| error.to_string()).and_then(|directory| {
+        let mut config = CacheConfig::new();
+        config.with_directory(directory);
+        Cache::new(config).map_err(|error| format!("{error:#}"))
+    });
+    match opened {
+        Ok(cache) => Some(cache),
+        Err(error) => {
+            tracing::warn!(
+                directory = %directory.display(),
+                %error,
+                "compiled modules are not kept: the cache folder cannot be used"
+            );
+            None
+        }
+    }
+}
+
+/// The compiler's cache says nothing when it cannot write, so this tries. It wants an absolute path.
+fn prove_writable(directory: &Path) -> std::io::Result<PathBuf> {
+    std::fs::create_dir_all(directory)?;
+    let probe = directory.join(format!(".probe-{}", std::process::id()));
+    std::fs::write(&probe, b"")?;
+    std::fs::remove_file(&probe)?;
+    directory.canonicalize()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wall_clock_budget_is_never_cut_short() {
+        assert_eq!(epochs(Duration::ZERO), 1);
+        assert_eq!(epochs(EPOCH_PERIOD), 2);
+        assert_eq!(epochs(EPOCH_PERIOD + Duration::from_nanos(1)), 3);
+    }
+}

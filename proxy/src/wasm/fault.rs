@@ -1,0 +1,140 @@
+//! Why a filter failed: a kind with a fixed word, the callback, and a message for the log.
+//!
+//! A fault means that the instance is lost; what becomes of its exchanges is the pipeline's decision.
+
+use wasmtime::{Trap, WasmBacktrace};
+
+use super::abi::Callback;
+use super::host::Host;
+
+/// A filter's failure. The instance that it came from must be dropped.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{kind} fault in {callback}: {message}")]
+pub struct Fault {
+    /// What went wrong.
+    pub kind: FaultKind,
+    /// The export in which it went wrong, or `instantiate`.
+    pub callback: &'static str,
+    /// What the guest was doing: the cause and the guest's own call stack, with source lines where it has them.
+    pub message: String,
+}
+
+/// The ways in which a filter fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FaultKind {
+    /// It trapped, by itself (a panic, an abort) or by a forbidden act.
+    Trap,
+    /// It used up the instructions that one callback may take.
+    Instructions,
+    /// It used up the time that one callback may take.
+    WallClock,
+    /// It gave up after it was refused more memory, or needs more than it may have to begin with.
+    Memory,
+    /// Its call stack overflowed.
+    Stack,
+    /// It gave up after its allocator had returned no usable block.
+    Allocator,
+    /// It could not be instantiated, or refused to start (`proxy_on_vm_start`).
+    Start,
+    /// It refused its configuration (`proxy_on_configure`).
+    Configure,
+    /// It was called although it had failed before.
+    Dead,
+}
+
+impl FaultKind {
+    /// Every kind.
+    pub const ALL: [FaultKind; 9] = [
+        FaultKind::Trap,
+        FaultKind::Instructions,
+        FaultKind::WallClock,
+        FaultKind::Memory,
+        FaultKind::Stack,
+        FaultKind::Allocator,
+        FaultKind::Start,
+        FaultKind::Configure,
+        FaultKind::Dead,
+    ];
+    /// How many there are.
+    pub const COUNT: usize = FaultKind::ALL.len();
+
+    /// The fixed word for metrics, logs and the admin pages.
+    pub fn word(self) -> &'static str {
+        match self {
+            FaultKind::Trap => "trap",
+            FaultKind::Instructions => "instructions",
+            FaultKind::WallClock => "wall_clock",
+            FaultKind::Memory => "memory",
+            FaultKind::Stack => "stack",
+            FaultKind::Allocator => "allocator",
+            FaultKind::Start => "start",
+            FaultKind::Configure => "configure",
+            FaultKind::Dead => "dead",
+        }
+    }
+}
+
+impl std::fmt::Display for FaultKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+/// Why a hostcall stops its guest.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Stop {
+    /// WASI's `proc_exit`, which a guest reaches when it gives up.
+    #[error("the guest exited with code {0} (proc_exit)")]
+    Exit(u32),
+    /// `env.abort`: AssemblyScript's panic.
+    #[error("the guest aborted: {0}")]
+    Abort(String),
+    /// A hostcall at a time when there is nothing that it could act on.
+    #[error("{call} may not be called {during}")]
+    Restricted {
+        /// The hostcall.
+        call: &'static str,
+        /// When.
+        during: &'static str,
+    },
+}
+
+impl Fault {
+    /// What a failed call says of its guest. What the guest was refused during the call explains a trap that follows.
+    pub(crate) fn from_trap(error: &wasmtime::Error, callback: Callback, host: &Host) -> Fault {
+        let kind = match error.downcast_ref::<Trap>() {
+            Some(Trap::OutOfFuel) => FaultKind::Instructions,
+            Some(Trap::Interrupt) => FaultKind::WallClock,
+            Some(Trap::StackOverflow) => FaultKind::Stack,
+            _ if host.limiter.refused_memory() => FaultKind::Memory,
+            _ if host.allocator_failed => FaultKind::Allocator,
+            _ => FaultKind::Trap,
+        };
+        Fault { kind, callback: callback.name(), message: describe(error) }
+    }
+
+    /// A guest that could not be instantiated.
+    pub(crate) fn from_instantiation(error: &wasmtime::Error, host: &Host) -> Fault {
+        let kind = match error.downcast_ref::<Trap>() {
+            None if host.limiter.refused_memory() => FaultKind::Memory,
+            None => FaultKind::Start,
+            Some(_) => Fault::from_trap(error, Callback::Start, host).kind,
+        };
+        Fault { kind, callback: "instantiate", message: describe(error) }
+    }
+}
+
+/// The cause in one line, then the guest's call stack, innermost first, with demangled names and, where the module has
+/// debug information, source lines.
+fn describe(error: &wasmtime::Error) -> String {
+    let cause = error.root_cause();
+    match error.downcast_ref::<WasmBacktrace>() {
+        Some(backtrace) => {
+            let backtrace = backtrace.to_string();
+            // Its first line is a heading that says nothing of the guest.
+            let frames = backtrace.split_once('\n').map_or("", |(_heading, frames)| frames);
+            format!("{cause}\n{frames}")
+        }
+        None => cause.to_string(),
+    }
+}

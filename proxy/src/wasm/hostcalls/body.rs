@@ -1,0 +1,142 @@
+//! Buffers: bodies, which may be changed, and configurations and callouts' bodies, which may not.
+
+use bytes::Bytes;
+
+use super::{Call, Halt, Outcome};
+use crate::wasm::abi::{BufferType, Callback, Status};
+use crate::wasm::body::MAX_EDITED_LEN;
+use crate::wasm::host::Host;
+use crate::wasm::memory::{Out, check, give, give_with, slice, store_u32, view};
+use crate::wasm::stream::{Direction, Progress};
+
+/// What a buffer's number stands for at the moment.
+enum Source {
+    /// The active stream's body of that direction.
+    Body(Direction),
+    /// Bytes that do not change.
+    Fixed(Bytes),
+}
+
+/// `proxy_get_buffer_bytes`: at most `max` bytes from `start` on; nothing, and no error, beyond the end.
+pub(crate) fn bytes(
+    call: &mut Call<'_>,
+    buffer: u32,
+    start: u32,
+    max: u32,
+    value: u32,
+    value_len: u32,
+) -> Outcome {
+    let buffer = BufferType::try_from(buffer)?;
+    let out = Out { pointer: value, len: value_len };
+    let (memory, host) = view(call)?;
+    out.check(memory)?;
+    match find(host, buffer)? {
+        Source::Fixed(bytes) => {
+            let (start, len) = clamp(bytes.len(), start, max);
+            give(call, out, &bytes[start..start + len])
+        }
+        Source::Body(direction) => {
+            let Some((stream, stage)) = host.active.stream.clone() else {
+                return Err(Status::NotFound.into());
+            };
+            let stream = stream.borrow();
+            let body = stream.stages.get(stage).ok_or(Status::InternalFailure)?.body(direction);
+            let (start, len) = clamp(body.len(), start, max);
+            give_with(call, out, len, |block| body.copy_range(start, block))
+        }
+    }
+}
+
+/// `proxy_get_buffer_status`: its length in bytes, and flags, which no host sets.
+pub(crate) fn status(call: &mut Call<'_>, buffer: u32, len: u32, flags: u32) -> Outcome {
+    let buffer = BufferType::try_from(buffer)?;
+    let (memory, host) = view(call)?;
+    check(memory, len, 4)?;
+    check(memory, flags, 4)?;
+    let found = match find(host, buffer)? {
+        Source::Fixed(bytes) => bytes.len(),
+        Source::Body(direction) => body_len(host, direction),
+    };
+    store_u32(memory, len, u32::try_from(found).unwrap_or(u32::MAX))?;
+    store_u32(memory, flags, 0)?;
+    Ok(())
+}
+
+/// `proxy_set_buffer_bytes`: replaces `len` bytes from `start` on, both clamped to what is there.
+pub(crate) fn set_bytes(
+    call: &mut Call<'_>,
+    buffer: u32,
+    start: u32,
+    len: u32,
+    value: u32,
+    value_len: u32,
+) -> Outcome {
+    let buffer = BufferType::try_from(buffer)?;
+    let (memory, host) = view(call)?;
+    let value = slice(memory, value, value_len)?;
+    let Source::Body(direction) = find(host, buffer)? else {
+        return Err(Status::BadArgument.into());
+    };
+    let Some((stream, stage)) = &host.active.stream else {
+        return Err(Status::NotFound.into());
+    };
+    let is_over = matches!(host.active_callback(), Some(Callback::Log | Callback::Done | Callback::Delete));
+    let mut stream = stream.borrow_mut();
+    if is_over || stream.progress(direction) == Progress::Done {
+        return Err(Status::BadArgument.into());
+    }
+    let body = stream.stages.get_mut(*stage).ok_or(Status::InternalFailure)?.body_mut(direction);
+    if body.len() + value.len() > MAX_EDITED_LEN {
+        return Err(Status::BadArgument.into());
+    }
+    body.splice(start as usize, len as usize, value);
+    Ok(())
+}
+
+/// What `start` and `max` are of a buffer of that length: `u32::MAX` stands for everything.
+fn clamp(len: usize, start: u32, max: u32) -> (usize, usize) {
+    let start = (start as usize).min(len);
+    (start, (len - start).min(max as usize))
+}
+
+fn body_len(host: &Host, direction: Direction) -> usize {
+    let Some((stream, stage)) = &host.active.stream else { return 0 };
+    stream.borrow().stages.get(*stage).map_or(0, |stage| stage.body(direction).len())
+}
+
+/// A body is there in its own callback, and outside it while some of it is held.
+fn find(host: &Host, buffer: BufferType) -> Result<Source, Halt> {
+    let direction = match buffer {
+        BufferType::RequestBody => Direction::Request,
+        BufferType::ResponseBody => Direction::Response,
+        BufferType::CalloutBody => {
+            let response = host.callout_response.as_ref().ok_or(Status::NotFound)?;
+            return Ok(Source::Fixed(response.body.clone()));
+        }
+        BufferType::VmConfiguration => return Ok(Source::Fixed(host.filter.vm_config.clone())),
+        BufferType::PluginConfiguration => return Ok(Source::Fixed(host.filter.config.clone())),
+        BufferType::DownstreamData
+        | BufferType::UpstreamData
+        | BufferType::GrpcMessage
+        | BufferType::CallData => return Err(Status::NotFound.into()),
+    };
+    let is_own_callback = host.active_callback() == Some(Callback::body(direction));
+    if is_own_callback || body_len(host, direction) > 0 {
+        Ok(Source::Body(direction))
+    } else {
+        Err(Status::NotFound.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::clamp;
+
+    #[test]
+    fn a_range_is_clamped_to_the_buffer() {
+        assert_eq!(clamp(10, 0, u32::MAX), (0, 10));
+        assert_eq!(clamp(10, 4, 3), (4, 3));
+        assert_eq!(clamp(10, 11, 1), (10, 0));
+        assert_eq!(clamp(10, u32::MAX, u32::MAX), (10, 0));
+    }
+}

@@ -1,0 +1,15 @@
+//! Configuration as 0.1.0 reads it. Later versions read it as buffers: see [`super::body`].
+
+use super::{Call, Outcome};
+use crate::wasm::abi::Callback;
+use crate::wasm::memory::{Out, give};
+
+/// `proxy_get_configuration` (0.1.0): the plugin's while it is being configured, the VM's otherwise.
+pub(crate) fn configuration(call: &mut Call<'_>, value: u32, value_len: u32) -> Outcome {
+    let host = call.data();
+    let bytes = match host.current.callback {
+        Callback::Configure | Callback::ContextCreate => host.filter.config.clone(),
+        _ => host.filter.vm_config.clone(),
+    };
+    give(call, Out { pointer: value, len: value_len }, &bytes)
+}

@@ -1,0 +1,133 @@
+//! Logs: a guest's lines go to the process's log whole, with the filter's name and their level, under the target
+//! `tidegate::guest`; what is beyond the filter's budget is dropped and counted.
+
+use std::time::{Duration, Instant};
+
+use tracing::level_filters::LevelFilter;
+
+use super::{Call, Outcome};
+use crate::wasm::abi::LogLevel;
+use crate::wasm::host::Host;
+use crate::wasm::memory::{check, slice, store_u32, view};
+
+/// `proxy_log`
+pub(crate) fn log(call: &mut Call<'_>, level: u32, message: u32, message_len: u32) -> Outcome {
+    let level = LogLevel::try_from(level)?;
+    let (memory, host) = view(call)?;
+    write_line(host, level, slice(memory, message, message_len)?);
+    Ok(())
+}
+
+/// `proxy_get_log_level`
+pub(crate) fn log_level(call: &mut Call<'_>, level: u32) -> Outcome {
+    let (memory, _) = view(call)?;
+    check(memory, level, 4)?;
+    store_u32(memory, level, current_level() as u32)?;
+    Ok(())
+}
+
+/// The lowest level that is written at all.
+pub(crate) fn current_level() -> LogLevel {
+    match LevelFilter::current() {
+        LevelFilter::TRACE => LogLevel::Trace,
+        LevelFilter::DEBUG => LogLevel::Debug,
+        LevelFilter::INFO => LogLevel::Info,
+        LevelFilter::WARN => LogLevel::Warn,
+        LevelFilter::ERROR => LogLevel::Error,
+        LevelFilter::OFF => LogLevel::Critical,
+    }
+}
+
+/// Writes a guest's line. Bytes that are not UTF-8 show as U+FFFD.
+pub(crate) fn write_line(host: &mut Host, level: LogLevel, line: &[u8]) {
+    macro_rules! write_at {
+        ($level:ident) => {
+            if tracing::enabled!(target: "tidegate::guest", tracing::Level::$level) && admit(host, line.len()) {
+                let filter = host.filter.name.as_str();
+                let line = String::from_utf8_lossy(line);
+                tracing::event!(target: "tidegate::guest", tracing::Level::$level, filter, "{line}");
+            }
+        };
+    }
+    match level {
+        LogLevel::Trace => write_at!(TRACE),
+        LogLevel::Debug => write_at!(DEBUG),
+        LogLevel::Info => write_at!(INFO),
+        LogLevel::Warn => write_at!(WARN),
+        LogLevel::Error | LogLevel::Critical => write_at!(ERROR),
+    }
+}
+
+/// Whether the budget has room for a line of this length, in bytes.
+fn admit(host: &mut Host, len: usize) -> bool {
+    let admission = host.log_budget.take(len, host.services.clock.monotonic());
+    if admission.dropped_before > 0 {
+        let filter = host.filter.name.as_str();
+        tracing::warn!(
+            filter,
+            lines = admission.dropped_before,
+            "log lines of a filter were dropped: it logs too much"
+        );
+    }
+    if !admission.admitted {
+        host.services.usage.record_dropped_log_line();
+    }
+    admission.admitted
+}
+
+/// How much one instance may log in a second.
+#[derive(Debug)]
+pub(crate) struct LogBudget {
+    bytes_per_second: usize,
+    window: Option<Instant>,
+    used: usize,
+    dropped: u64,
+}
+
+/// What became of a line, and how many were dropped in the second before.
+#[derive(Debug, PartialEq, Eq)]
+struct Admission {
+    admitted: bool,
+    dropped_before: u64,
+}
+
+impl LogBudget {
+    pub(crate) fn new(bytes_per_second: usize) -> LogBudget {
+        LogBudget { bytes_per_second, window: None, used: 0, dropped: 0 }
+    }
+
+    fn take(&mut self, len: usize, now: Instant) -> Admission {
+        let is_over = |since: Instant| now.saturating_duration_since(since) >= Duration::from_secs(1);
+        let mut dropped_before = 0;
+        if self.window.is_none_or(is_over) {
+            self.window = Some(now);
+            self.used = 0;
+            dropped_before = std::mem::take(&mut self.dropped);
+        }
+        // An empty line costs something too.
+        let used = self.used.saturating_add(len.max(1));
+        let admitted = used <= self.bytes_per_second;
+        if admitted {
+            self.used = used;
+        } else {
+            self.dropped += 1;
+        }
+        Admission { admitted, dropped_before }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_may_log_as_many_bytes_a_second_as_its_budget_says() {
+        let start = Instant::now();
+        let mut budget = LogBudget::new(10);
+        assert_eq!(budget.take(6, start), Admission { admitted: true, dropped_before: 0 });
+        assert_eq!(budget.take(6, start), Admission { admitted: false, dropped_before: 0 });
+        assert_eq!(budget.take(4, start), Admission { admitted: true, dropped_before: 0 });
+        let later = start + Duration::from_secs(1);
+        assert_eq!(budget.take(10, later), Admission { admitted: true, dropped_before: 1 });
+    }
+}

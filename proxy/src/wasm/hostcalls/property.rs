@@ -1,0 +1,303 @@
+//! Properties: facts about the exchange, the connection and the filter, in Envoy's binary encodings; and what guests
+//! store under names of their own.
+//!
+//! A path is its segments joined by NULs. Numbers are 8 bytes little-endian, times and durations are nanoseconds, a
+//! boolean is one byte, a map is serialised as pairs. What is not known (yet) is `NotFound`.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::time::{Duration, UNIX_EPOCH};
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, HeaderMap, REFERER, USER_AGENT};
+
+use super::headers::{View, path, view_of};
+use super::{Call, Outcome};
+use crate::wasm::abi::{MapType, Status};
+use crate::wasm::host::Host;
+use crate::wasm::memory::{Out, give, slice, view};
+use crate::wasm::pairs;
+use crate::wasm::stream::{Stream, StreamInfo};
+
+/// What guests may store on one exchange, or on one root: entries, and bytes of names and values.
+const MAX_STORED: usize = 128;
+const MAX_STORED_BYTES: usize = 256 << 10;
+
+/// `proxy_get_property`
+pub(crate) fn property(call: &mut Call<'_>, path: u32, path_len: u32, value: u32, value_len: u32) -> Outcome {
+    let out = Out { pointer: value, len: value_len };
+    let (memory, host) = view(call)?;
+    out.check(memory)?;
+    let path = slice(memory, path, path_len)?;
+    let memory_size = memory.len() as u64;
+    let stream = host.active.stream.as_ref().map(|(stream, _)| stream.clone());
+    let Some(stream) = stream else {
+        let found = filter_property(host, memory_size, path)
+            .or_else(|| host.root_properties.get(stored_key(path)).cloned().map(Found::Shared));
+        return give(call, out, &found.ok_or(Status::NotFound)?);
+    };
+    let stream = stream.borrow();
+    let found = filter_property(host, memory_size, path)
+        .or_else(|| stream_property(&stream, path))
+        .or_else(|| stream.properties.get(stored_key(path)).map(|value| Found::Borrowed(value)));
+    give(call, out, &found.ok_or(Status::NotFound)?)
+}
+
+/// `proxy_set_property`: kept on the exchange, or on the root where there is none.
+pub(crate) fn set_property(
+    call: &mut Call<'_>,
+    path: u32,
+    path_len: u32,
+    value: u32,
+    value_len: u32,
+) -> Outcome {
+    let (memory, host) = view(call)?;
+    let (path, value) = (slice(memory, path, path_len)?, slice(memory, value, value_len)?);
+    match &host.active.stream {
+        Some((stream, _)) => store(&mut stream.borrow_mut().properties, path, value)?,
+        None => store(&mut host.root_properties, path, value)?,
+    }
+    Ok(())
+}
+
+fn store(
+    properties: &mut std::collections::HashMap<Vec<u8>, Bytes>,
+    path: &[u8],
+    value: &[u8],
+) -> Result<(), Status> {
+    let replaced = properties.get(path);
+    let entries = properties.len() + usize::from(replaced.is_none());
+    let bytes: usize = properties.iter().map(|(path, value)| path.len() + value.len()).sum();
+    let freed = replaced.map_or(0, |value| path.len() + value.len());
+    if entries > MAX_STORED || bytes - freed + path.len() + value.len() > MAX_STORED_BYTES {
+        return Err(Status::InternalFailure);
+    }
+    properties.insert(path.to_vec(), Bytes::copy_from_slice(value));
+    Ok(())
+}
+
+/// Envoy keeps what a guest stores as filter state under `wasm.`, and shows it by both names.
+fn stored_key(path: &[u8]) -> &[u8] {
+    path.strip_prefix(b"filter_state\0wasm.").or_else(|| path.strip_prefix(b"wasm.")).unwrap_or(path)
+}
+
+/// A property's bytes.
+enum Found<'a> {
+    Borrowed(&'a [u8]),
+    Number([u8; 8]),
+    Bool([u8; 1]),
+    Built(Vec<u8>),
+    Shared(Bytes),
+}
+
+impl std::ops::Deref for Found<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Found::Borrowed(bytes) => bytes,
+            Found::Number(bytes) => bytes,
+            Found::Bool(bytes) => bytes,
+            Found::Built(bytes) => bytes,
+            Found::Shared(bytes) => bytes,
+        }
+    }
+}
+
+impl<'a> Found<'a> {
+    /// A signed number whose values are never negative, or an unsigned one: the bytes are the same.
+    fn number(value: impl Into<u64>) -> Found<'a> {
+        Found::Number(value.into().to_le_bytes())
+    }
+
+    fn duration(value: Duration) -> Found<'a> {
+        Found::number(u64::try_from(value.as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    fn text(value: &'a str) -> Found<'a> {
+        Found::Borrowed(value.as_bytes())
+    }
+
+    fn address(address: SocketAddr) -> Found<'a> {
+        Found::Built(address.to_string().into_bytes())
+    }
+}
+
+/// What is known without an exchange.
+fn filter_property(host: &Host, memory_size: u64, path: &[u8]) -> Option<Found<'static>> {
+    let text = |text: &str| Found::Built(text.as_bytes().to_vec());
+    Some(match path {
+        b"plugin_name" => text(&host.filter.name),
+        b"plugin_root_id" => text(&host.filter.root_id),
+        b"plugin_vm_id" => text(&host.filter.vm_id),
+        b"plugin_vm_memory" => Found::number(memory_size),
+        _ => return None,
+    })
+}
+
+/// What is known of an exchange.
+fn stream_property<'a>(stream: &'a Stream, path: &[u8]) -> Option<Found<'a>> {
+    let info = &stream.info;
+    let (root, rest) = first_segment(path);
+    match root {
+        b"request" => request_property(stream, rest),
+        b"response" => response_property(stream, rest),
+        b"source" => endpoint_property(info.source, rest),
+        b"destination" => endpoint_property(info.destination, rest),
+        b"connection" => connection_property(info, rest),
+        b"connection_id" if rest.is_empty() => Some(Found::number(info.connection_id)),
+        b"upstream" => upstream_property(info, rest),
+        // There is no dynamic metadata, which is an empty message.
+        b"metadata" if rest.is_empty() => Some(Found::Borrowed(&[])),
+        b"xds" => environment_property(info, rest),
+        // Before Envoy 1.33 these were roots.
+        _ => environment_property(info, path),
+    }
+}
+
+/// A path's first segment and the others.
+fn first_segment(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().position(|byte| *byte == 0) {
+        Some(end) => (&path[..end], &path[end + 1..]),
+        None => (path, &[]),
+    }
+}
+
+fn request_property<'a>(stream: &'a Stream, path: &[u8]) -> Option<Found<'a>> {
+    let (head, info) = (&stream.request, &stream.info);
+    let header = |name: &[u8]| View::request(head).value(name).map(Found::Borrowed);
+    let (member, rest) = first_segment(path);
+    if member == b"headers" || member == b"headers_bytes" {
+        return map_property(&View::request(head), rest);
+    }
+    match path {
+        b"path" => header(b":path"),
+        b"url_path" => Some(Found::text(split_query(&head.uri).0)),
+        b"query" => Some(Found::text(split_query(&head.uri).1)),
+        b"host" => header(b":authority"),
+        b"scheme" => header(b":scheme"),
+        b"method" => header(b":method"),
+        b"referer" => header(REFERER.as_str().as_bytes()),
+        b"useragent" => header(USER_AGENT.as_str().as_bytes()),
+        b"id" => header(b"x-request-id"),
+        b"protocol" => Some(Found::text(info.protocol)),
+        b"time" => Some(Found::duration(info.start.duration_since(UNIX_EPOCH).unwrap_or_default())),
+        b"duration" => info.duration.map(Found::duration),
+        b"size" => Some(Found::number(content_length(&head.headers).unwrap_or(info.request_bytes))),
+        b"total_size" => Some(Found::number(info.request_bytes + header_bytes(&View::request(head)))),
+        _ => None,
+    }
+}
+
+/// A path and its query, which may be empty.
+fn split_query(uri: &http::Uri) -> (&str, &str) {
+    let whole = path(uri);
+    whole.split_once('?').unwrap_or((whole, ""))
+}
+
+fn response_property<'a>(stream: &'a Stream, path: &[u8]) -> Option<Found<'a>> {
+    let info = &stream.info;
+    let (member, rest) = first_segment(path);
+    match member {
+        b"headers" | b"headers_bytes" => {
+            let head = stream.response.as_ref()?;
+            return map_property(&View::response(&head.status, &head.headers), rest);
+        }
+        b"trailers" => return map_property(&view_of(stream, MapType::ResponseTrailers)?, rest),
+        _ => {}
+    }
+    match path {
+        b"code" => stream.response.as_ref().map(|head| Found::number(head.status.as_u16())),
+        b"code_details" => info.code_details.as_deref().map(Found::text),
+        b"flags" => stream.response.as_ref().map(|_| Found::number(0u8)),
+        b"grpc_status" => grpc_status(stream).map(Found::number),
+        b"size" => stream.response.as_ref().map(|_| Found::number(info.response_bytes)),
+        b"total_size" => {
+            let head = stream.response.as_ref()?;
+            let view = View::response(&head.status, &head.headers);
+            Some(Found::number(info.response_bytes + header_bytes(&view)))
+        }
+        _ => None,
+    }
+}
+
+fn grpc_status(stream: &Stream) -> Option<u64> {
+    const NAME: &str = "grpc-status";
+    let trailers = stream.response_trailers.as_ref().and_then(|trailers| trailers.get(NAME));
+    let value = trailers.or_else(|| stream.response.as_ref()?.headers.get(NAME))?;
+    value.to_str().ok()?.parse().ok()
+}
+
+/// The whole map, or one of its values; several values of a name are joined by commas.
+fn map_property<'a>(map: &View<'a>, key: &[u8]) -> Option<Found<'a>> {
+    if !key.is_empty() {
+        return joined(map, key).map(|value| match value {
+            Cow::Borrowed(value) => Found::Borrowed(value),
+            Cow::Owned(value) => Found::Built(value),
+        });
+    }
+    let mut entries: Vec<(&[u8], Cow<'_, [u8]>)> = Vec::with_capacity(map.len());
+    for (name, _) in map.iter() {
+        if !entries.iter().any(|(known, _)| *known == name) {
+            entries.push((name, joined(map, name)?));
+        }
+    }
+    let pairs = || entries.iter().map(|(name, value)| (*name, &**value));
+    let mut bytes = vec![0; pairs::serialised_len(pairs())];
+    pairs::write(&mut bytes, entries.len(), pairs());
+    Some(Found::Built(bytes))
+}
+
+fn joined<'a>(map: &View<'a>, name: &[u8]) -> Option<Cow<'a, [u8]>> {
+    match map.values(name).as_slice() {
+        [] => None,
+        [value] => Some(Cow::Borrowed(value)),
+        values => Some(Cow::Owned(values.join(&b","[..]))),
+    }
+}
+
+fn endpoint_property(address: SocketAddr, path: &[u8]) -> Option<Found<'static>> {
+    match path {
+        b"address" => Some(Found::address(address)),
+        b"port" => Some(Found::number(address.port())),
+        _ => None,
+    }
+}
+
+/// Connections are in plain text, so there are no certificates to show.
+fn connection_property(info: &StreamInfo, path: &[u8]) -> Option<Found<'static>> {
+    match path {
+        b"id" => Some(Found::number(info.connection_id)),
+        b"mtls" => Some(Found::Bool([0])),
+        b"requested_server_name" => Some(Found::Borrowed(&[])),
+        _ => None,
+    }
+}
+
+fn upstream_property(info: &StreamInfo, path: &[u8]) -> Option<Found<'static>> {
+    match path {
+        b"address" => info.upstream.map(Found::address),
+        b"port" => info.upstream.map(|address| Found::number(address.port())),
+        b"local_address" => info.upstream_local.map(Found::address),
+        b"request_attempt_count" => info.upstream.map(|_| Found::number(1u8)),
+        _ => None,
+    }
+}
+
+/// What the configuration says of the exchange's surroundings.
+fn environment_property<'a>(info: &'a StreamInfo, path: &[u8]) -> Option<Found<'a>> {
+    match path {
+        b"cluster_name" => info.cluster_name.as_deref().map(Found::text),
+        b"route_name" => info.route_name.as_deref().map(Found::text),
+        b"listener_direction" => Some(Found::number(info.listener_direction)),
+        _ => None,
+    }
+}
+
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+fn header_bytes(map: &View<'_>) -> u64 {
+    map.iter().map(|(name, value)| (name.len() + value.len()) as u64).sum()
+}

@@ -1,0 +1,137 @@
+//! What a guest does to a stream: resume it, close it, answer it. Everything is queued on the stream and performed by
+//! the pipeline after the callback has returned; without a stream it has no effect and is no error.
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+
+use super::{Call, Outcome, headers};
+use crate::wasm::abi::{Callback, Status, StreamType};
+use crate::wasm::host::Host;
+use crate::wasm::memory::{slice, view};
+use crate::wasm::pairs;
+use crate::wasm::stream::{Direction, LocalReply, StreamAction};
+
+/// gRPC's "no status", which is how a guest says that it gives none.
+const NO_GRPC_STATUS: u32 = u32::MAX;
+
+/// `proxy_continue_stream`. The two kinds of TCP stream are accepted, as the ABI says, where there is nothing to do.
+pub(crate) fn resume(call: &mut Call<'_>, stream: u32) -> Outcome {
+    match StreamType::try_from(stream)? {
+        StreamType::Request => resume_request(call),
+        StreamType::Response => resume_response(call),
+        StreamType::Downstream | StreamType::Upstream => Ok(()),
+    }
+}
+
+/// `proxy_continue_request` (0.1.0)
+pub(crate) fn resume_request(call: &mut Call<'_>) -> Outcome {
+    push(call.data(), StreamAction::Resume(Direction::Request));
+    Ok(())
+}
+
+/// `proxy_continue_response` (0.1.0)
+pub(crate) fn resume_response(call: &mut Call<'_>) -> Outcome {
+    push(call.data(), StreamAction::Resume(Direction::Response));
+    Ok(())
+}
+
+/// `proxy_close_stream`
+pub(crate) fn close(call: &mut Call<'_>, stream: u32) -> Outcome {
+    match StreamType::try_from(stream)? {
+        StreamType::Request | StreamType::Response => push(call.data(), StreamAction::Close),
+        StreamType::Downstream | StreamType::Upstream => {}
+    }
+    Ok(())
+}
+
+/// `proxy_clear_route_cache` (0.1.0)
+pub(crate) fn clear_route_cache(call: &mut Call<'_>) -> Outcome {
+    if let Some((stream, _)) = &call.data().active.stream {
+        stream.borrow_mut().route_stale = true;
+    }
+    Ok(())
+}
+
+/// `proxy_send_local_response`. From `proxy_on_log` it has no effect: the exchange is over.
+#[expect(clippy::too_many_arguments, reason = "the ABI has them")]
+pub(crate) fn reply(
+    call: &mut Call<'_>,
+    status: u32,
+    details: u32,
+    details_len: u32,
+    body: u32,
+    body_len: u32,
+    reply_headers: u32,
+    headers_len: u32,
+    grpc_status: u32,
+) -> Outcome {
+    let (memory, host) = view(call)?;
+    let details = slice(memory, details, details_len)?;
+    let body = slice(memory, body, body_len)?;
+    let pairs = pairs::parse(slice(memory, reply_headers, headers_len)?)?;
+    let status = reply_status(status)?;
+    let mut headers = HeaderMap::with_capacity(pairs.len());
+    for (name, value) in pairs {
+        headers::append_plain(&mut headers, name, value)?;
+    }
+    let is_over = matches!(host.active_callback(), Some(Callback::Log | Callback::Done | Callback::Delete));
+    if host.active.stream.is_none() || is_over {
+        return Ok(());
+    }
+    let reply = LocalReply {
+        status,
+        details: reply_details(details),
+        body: Bytes::copy_from_slice(body),
+        headers,
+        grpc_status: reply_grpc_status(grpc_status),
+    };
+    push(host, StreamAction::Reply(Box::new(reply)));
+    host.replied |= host.active.context == host.current.context;
+    Ok(())
+}
+
+fn reply_status(status: u32) -> Result<StatusCode, Status> {
+    u16::try_from(status)
+        .ok()
+        .filter(|status| (200..600).contains(status))
+        .and_then(|status| StatusCode::from_u16(status).ok())
+        .ok_or(Status::BadArgument)
+}
+
+/// They end up in access logs, where they are one word.
+fn reply_details(details: &[u8]) -> String {
+    let word = |c: char| if c.is_whitespace() || c.is_control() { '_' } else { c };
+    String::from_utf8_lossy(details).chars().map(word).collect()
+}
+
+fn reply_grpc_status(status: u32) -> Option<u8> {
+    const LAST: u32 = 16;
+    if status == NO_GRPC_STATUS || status > LAST { None } else { u8::try_from(status).ok() }
+}
+
+fn push(host: &Host, action: StreamAction) {
+    if let Some((stream, stage)) = &host.active.stream {
+        stream.borrow_mut().push_action(*stage, action);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_local_reply_has_a_final_status_or_none() {
+        assert_eq!(reply_status(403), Ok(StatusCode::FORBIDDEN));
+        for status in [0, 100, 199, 600, 65_536 + 200, u32::MAX] {
+            assert_eq!(reply_status(status), Err(Status::BadArgument), "{status}");
+        }
+    }
+
+    #[test]
+    fn details_are_one_word_and_a_grpc_status_is_one_of_the_standard() {
+        assert_eq!(reply_details(b"not\tallowed here\n"), "not_allowed_here_");
+        assert_eq!(reply_grpc_status(16), Some(16));
+        assert_eq!(reply_grpc_status(17), None);
+        assert_eq!(reply_grpc_status(u32::MAX), None);
+    }
+}

@@ -1,0 +1,31 @@
+//! Time: what it is, and when to tick.
+
+use std::time::UNIX_EPOCH;
+
+use super::{Call, Outcome};
+use crate::wasm::effect::Effect;
+use crate::wasm::host::{Host, tick_period};
+use crate::wasm::memory::{check, store_u64, view};
+
+/// `proxy_set_tick_period_milliseconds`: of the root, whichever context asks; 0 stops.
+pub(crate) fn set_tick_period(call: &mut Call<'_>, milliseconds: u32) -> Outcome {
+    let effects = &mut call.data_mut().effects;
+    // The last one counts, so that a guest that asks again and again queues one.
+    effects.retain(|effect| !matches!(effect, Effect::SetTick(_)));
+    effects.push(Effect::SetTick(tick_period(milliseconds)));
+    Ok(())
+}
+
+/// `proxy_get_current_time_nanoseconds`: the wall clock.
+pub(crate) fn current_time(call: &mut Call<'_>, time: u32) -> Outcome {
+    let (memory, host) = view(call)?;
+    check(memory, time, 8)?;
+    store_u64(memory, time, wall_nanoseconds(host))?;
+    Ok(())
+}
+
+/// Nanoseconds since 1970; 0 before that.
+pub(super) fn wall_nanoseconds(host: &Host) -> u64 {
+    let since = host.services.clock.wall().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,224 @@
+//! A running guest: how it starts, and the one way into it, which measures and bounds each call.
+
+use wasmtime::{Instance, Store, TypedFunc, WasmParams, WasmResults};
+
+use super::abi::Callback;
+use super::context::ROOT;
+use super::engine::{START_ALLOWANCE, epochs};
+use super::fault::{Fault, FaultKind};
+use super::host::{Host, Restriction};
+use super::plugin::Plugin;
+use super::services::Services;
+
+/// A callback of two numbers and an answer, and so on.
+pub(crate) type Func2 = TypedFunc<(u32, u32), u32>;
+pub(crate) type Func3 = TypedFunc<(u32, u32, u32), u32>;
+
+/// A headers callback: 0.1.0 knows no end-of-stream.
+pub(crate) enum HeadersFunc {
+    /// (context, count)
+    Two(Func2),
+    /// (context, count, end of stream)
+    Three(Func3),
+}
+
+/// The guest's callbacks, looked up once.
+pub(crate) struct Exports {
+    pub(crate) context_create: Option<TypedFunc<(u32, u32), ()>>,
+    pub(crate) vm_start: Option<Func2>,
+    pub(crate) configure: Option<Func2>,
+    pub(crate) tick: Option<TypedFunc<u32, ()>>,
+    pub(crate) request_headers: Option<HeadersFunc>,
+    pub(crate) request_body: Option<Func3>,
+    pub(crate) request_trailers: Option<Func2>,
+    pub(crate) response_headers: Option<HeadersFunc>,
+    pub(crate) response_body: Option<Func3>,
+    pub(crate) response_trailers: Option<Func2>,
+    pub(crate) http_call_response: Option<TypedFunc<(u32, u32, u32, u32, u32), ()>>,
+    pub(crate) log: Option<TypedFunc<u32, ()>>,
+    pub(crate) done: Option<TypedFunc<u32, u32>>,
+    pub(crate) delete: Option<TypedFunc<u32, ()>>,
+}
+
+impl Exports {
+    /// A module whose exports have other types than the ABI's was refused when it was loaded.
+    fn find(instance: &Instance, store: &mut Store<Host>) -> Exports {
+        let (i, s) = (instance, store);
+        Exports {
+            context_create: typed(i, s, Callback::ContextCreate.name()),
+            vm_start: typed(i, s, Callback::VmStart.name()),
+            configure: typed(i, s, Callback::Configure.name()),
+            tick: typed(i, s, Callback::Tick.name()),
+            request_headers: headers(i, s, Callback::RequestHeaders.name()),
+            request_body: typed(i, s, Callback::RequestBody.name()),
+            request_trailers: typed(i, s, Callback::RequestTrailers.name()),
+            response_headers: headers(i, s, Callback::ResponseHeaders.name()),
+            response_body: typed(i, s, Callback::ResponseBody.name()),
+            response_trailers: typed(i, s, Callback::ResponseTrailers.name()),
+            http_call_response: typed(i, s, Callback::HttpCallResponse.name()),
+            log: typed(i, s, Callback::Log.name()),
+            done: typed(i, s, Callback::Done.name()),
+            delete: typed(i, s, Callback::Delete.name()),
+        }
+    }
+}
+
+fn typed<P: WasmParams, R: WasmResults>(
+    instance: &Instance,
+    store: &mut Store<Host>,
+    name: &str,
+) -> Option<TypedFunc<P, R>> {
+    instance.get_typed_func(store, name).ok()
+}
+
+fn headers(instance: &Instance, store: &mut Store<Host>, name: &str) -> Option<HeadersFunc> {
+    typed(instance, store, name)
+        .map(HeadersFunc::Three)
+        .or_else(|| typed(instance, store, name).map(HeadersFunc::Two))
+}
+
+/// The guest and what bounds it.
+pub(crate) struct Guest {
+    pub(crate) store: Store<Host>,
+    instructions: u64,
+    epochs: u64,
+    clock: quanta::Clock,
+    dead: bool,
+}
+
+impl Guest {
+    /// Instantiates a plugin, runs what its tool chain wants run first, and tells it of its root context and its
+    /// configurations.
+    pub(crate) fn start(plugin: &Plugin, services: Services) -> Result<(Guest, Exports), Fault> {
+        let (filter, module) = (plugin.filter(), plugin.module());
+        let host = Host::new(filter.clone(), module.abi(), services);
+        let mut store = Store::new(module.linked().module().engine(), host);
+        store.limiter(|host| &mut host.limiter);
+        let wall_clock = filter.limits.wall_clock.saturating_mul(START_ALLOWANCE);
+        let mut guest = Guest {
+            store,
+            instructions: filter.limits.instructions.saturating_mul(u64::from(START_ALLOWANCE)),
+            epochs: epochs(wall_clock),
+            clock: quanta::Clock::new(),
+            dead: false,
+        };
+        let exports = guest.instantiate(plugin)?;
+        guest.introduce(plugin, &exports)?;
+        guest.instructions = filter.limits.instructions;
+        guest.epochs = epochs(filter.limits.wall_clock);
+        Ok((guest, exports))
+    }
+
+    fn instantiate(&mut self, plugin: &Plugin) -> Result<Exports, Fault> {
+        self.grant();
+        let instance = plugin.module().linked().instantiate(&mut self.store);
+        let instance = match instance {
+            Ok(instance) => instance,
+            Err(error) => return Err(self.fail(Fault::from_instantiation(&error, self.store.data()))),
+        };
+        let allocator = typed(&instance, &mut self.store, "proxy_on_memory_allocate")
+            .or_else(|| typed(&instance, &mut self.store, "malloc"));
+        let memory = instance.get_memory(&mut self.store, "memory");
+        let host = self.store.data_mut();
+        host.memory = memory;
+        host.allocator = allocator;
+        self.initialise(&instance)?;
+        self.store.data_mut().restriction = Restriction::None;
+        Ok(Exports::find(&instance, &mut self.store))
+    }
+
+    /// A reactor has `_initialize`, and perhaps a `main` for what comes after; a command has `_start`.
+    fn initialise(&mut self, instance: &Instance) -> Result<(), Fault> {
+        const NO_CONTEXT: u32 = 0;
+        let store = &mut self.store;
+        let initialize = typed::<(), ()>(instance, store, "_initialize");
+        let start = typed::<(), ()>(instance, store, "_start").filter(|_| initialize.is_none());
+        let main = typed::<(u32, u32), u32>(instance, store, "main");
+        let void_main = typed::<(), u32>(instance, store, "__main_void").filter(|_| main.is_none());
+        if let Some(start) = start {
+            return self.enter(Callback::Start, NO_CONTEXT, false, &start, ());
+        }
+        if let Some(initialize) = initialize {
+            self.enter(Callback::Start, NO_CONTEXT, false, &initialize, ())?;
+        }
+        if let Some(main) = main {
+            self.enter(Callback::Start, NO_CONTEXT, false, &main, (0, 0))?;
+        }
+        if let Some(void_main) = void_main {
+            self.enter(Callback::Start, NO_CONTEXT, false, &void_main, ())?;
+        }
+        Ok(())
+    }
+
+    /// The root context, the VM configuration, the plugin configuration, in this order.
+    fn introduce(&mut self, plugin: &Plugin, exports: &Exports) -> Result<(), Fault> {
+        let filter = plugin.filter();
+        if let Some(create) = &exports.context_create {
+            self.enter(Callback::ContextCreate, ROOT, false, create, (ROOT, 0))?;
+        }
+        let steps = [
+            (&exports.vm_start, Callback::VmStart, &filter.vm_config, FaultKind::Start),
+            (&exports.configure, Callback::Configure, &filter.config, FaultKind::Configure),
+        ];
+        for (export, callback, config, refusal) in steps {
+            let Some(export) = export else { continue };
+            let len = u32::try_from(config.len()).unwrap_or(u32::MAX);
+            if self.enter(callback, ROOT, false, export, (ROOT, len))? == 0 {
+                let message = format!("the filter answered false to {}; its log says why", callback.name());
+                return Err(self.fail(Fault { kind: refusal, callback: callback.name(), message }));
+            }
+        }
+        Ok(())
+    }
+
+    /// Calls the guest. Whatever it does, it does within its budget of instructions and time. After a fault it is not
+    /// entered again.
+    pub(crate) fn enter<P: WasmParams, R: WasmResults>(
+        &mut self,
+        callback: Callback,
+        context: u32,
+        end_of_stream: bool,
+        export: &TypedFunc<P, R>,
+        params: P,
+    ) -> Result<R, Fault> {
+        if self.dead {
+            let message = "the instance failed before".to_owned();
+            return Err(Fault { kind: FaultKind::Dead, callback: callback.name(), message });
+        }
+        self.store.data_mut().begin(callback, context, end_of_stream);
+        self.grant();
+        let start = self.clock.raw();
+        let result = export.call(&mut self.store, params);
+        let nanoseconds = self.clock.delta_as_nanos(start, self.clock.raw());
+        let used = self.instructions.saturating_sub(self.store.get_fuel().unwrap_or(0));
+        let host = self.store.data_mut();
+        host.services.usage.record_call(callback, used, nanoseconds);
+        host.end();
+        result.map_err(|error| self.fail(Fault::from_trap(&error, callback, self.store.data())))
+    }
+
+    pub(crate) fn host(&self) -> &Host {
+        self.store.data()
+    }
+
+    pub(crate) fn host_mut(&mut self) -> &mut Host {
+        self.store.data_mut()
+    }
+
+    pub(crate) fn is_dead(&self) -> bool {
+        self.dead
+    }
+
+    /// Counts a fault and sees to it that it is the last.
+    fn fail(&mut self, fault: Fault) -> Fault {
+        self.dead = true;
+        self.host().services.usage.record_fault(fault.kind);
+        fault
+    }
+
+    fn grant(&mut self) {
+        // This fails only in an engine that does not count instructions.
+        let _ = self.store.set_fuel(self.instructions);
+        self.store.set_epoch_deadline(self.epochs);
+    }
+}

@@ -1,0 +1,46 @@
+//! A plugin: a module and the configuration that it runs with.
+
+use std::sync::Arc;
+
+use super::fault::Fault;
+use super::module::Module;
+use super::services::Services;
+use super::vm::Vm;
+use crate::config::model::Filter;
+
+/// A module and its configuration. Cheap to clone, shared by all threads.
+#[derive(Debug, Clone)]
+pub struct Plugin {
+    filter: Arc<Filter>,
+    module: Module,
+}
+
+impl Plugin {
+    /// Joins the two; nothing runs yet.
+    pub fn new(filter: Arc<Filter>, module: Module) -> Plugin {
+        Plugin { filter, module }
+    }
+
+    /// The filter's configuration.
+    pub fn filter(&self) -> &Arc<Filter> {
+        &self.filter
+    }
+
+    /// The filter's code.
+    pub fn module(&self) -> &Module {
+        &self.module
+    }
+
+    /// Starts an instance: it is instantiated, told of its root context and both its configurations. The instance
+    /// stays on the thread that started it.
+    pub fn start(&self, services: Services) -> Result<Vm, Fault> {
+        Vm::start(self, services)
+    }
+
+    /// Goes through a whole start in an instance that is thrown away, so that a filter that refuses its configuration
+    /// is known before anything depends on it. Shared data, metrics, callouts and ticks of that instance are
+    /// discarded; only what it logs is kept.
+    pub fn prove(&self, services: &Services) -> Result<(), Fault> {
+        self.start(services.throw_away()).map(drop)
+    }
+}

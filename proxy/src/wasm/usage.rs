@@ -1,0 +1,90 @@
+//! What a filter costs: counters of one filter on one worker, read by whoever exports them.
+//!
+//! One thread writes, so a plain load and store is enough: no locked instruction on the request path.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::abi::Callback;
+use super::fault::FaultKind;
+
+/// The counters of one filter on one worker. Written by that worker only; read by any thread.
+#[derive(Debug, Default)]
+pub struct FilterUsage {
+    calls: [AtomicU64; Callback::COUNT],
+    faults: [AtomicU64; FaultKind::COUNT],
+    instructions: AtomicU64,
+    nanoseconds: AtomicU64,
+    log_lines_dropped: AtomicU64,
+    rebuilds: AtomicU64,
+    memory_bytes: AtomicU64,
+}
+
+impl FilterUsage {
+    /// All zero.
+    pub fn new() -> FilterUsage {
+        FilterUsage::default()
+    }
+
+    /// How often a callback entered the guest. A callback that the guest does not export is not counted.
+    pub fn calls(&self, callback: Callback) -> u64 {
+        self.calls[callback as usize].load(Ordering::Relaxed)
+    }
+
+    /// How often the filter failed in this way.
+    pub fn faults(&self, kind: FaultKind) -> u64 {
+        self.faults[kind as usize].load(Ordering::Relaxed)
+    }
+
+    /// Wasm instructions executed.
+    pub fn instructions(&self) -> u64 {
+        self.instructions.load(Ordering::Relaxed)
+    }
+
+    /// Wall-clock time in the guest and in its hostcalls, in nanoseconds.
+    pub fn nanoseconds(&self) -> u64 {
+        self.nanoseconds.load(Ordering::Relaxed)
+    }
+
+    /// Log lines beyond the filter's budget.
+    pub fn log_lines_dropped(&self) -> u64 {
+        self.log_lines_dropped.load(Ordering::Relaxed)
+    }
+
+    /// Instances made in place of failed ones.
+    pub fn rebuilds(&self) -> u64 {
+        self.rebuilds.load(Ordering::Relaxed)
+    }
+
+    /// Linear memory of the instance alive, in bytes; 0 while there is none.
+    pub fn memory_bytes(&self) -> u64 {
+        self.memory_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Counts an instance that was made in place of a failed one.
+    pub fn record_rebuild(&self) {
+        add(&self.rebuilds, 1);
+    }
+
+    /// Notes how much memory the instance alive has.
+    pub fn record_memory(&self, bytes: usize) {
+        self.memory_bytes.store(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn record_call(&self, callback: Callback, instructions: u64, nanoseconds: u64) {
+        add(&self.calls[callback as usize], 1);
+        add(&self.instructions, instructions);
+        add(&self.nanoseconds, nanoseconds);
+    }
+
+    pub(crate) fn record_fault(&self, kind: FaultKind) {
+        add(&self.faults[kind as usize], 1);
+    }
+
+    pub(crate) fn record_dropped_log_line(&self) {
+        add(&self.log_lines_dropped, 1);
+    }
+}
+
+fn add(cell: &AtomicU64, amount: u64) {
+    cell.store(cell.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
+}
