@@ -1,0 +1,83 @@
+//! What is left to look at once host and path led to a route: method, headers, query, and a path's regular expression.
+
+use std::borrow::Cow;
+
+use http::header::{GetAll, HeaderName};
+use http::{HeaderMap, HeaderValue, Method, Uri};
+use regex::Regex;
+use smallvec::SmallVec;
+
+use super::query;
+use crate::config::model::{Match, PathMatch, ValueMatch};
+
+/// A route's conditions other than its hosts and the text of its path.
+#[derive(Debug)]
+pub(super) struct Conditions {
+    methods: SmallVec<[Method; 1]>,
+    path: Option<Regex>,
+    headers: Box<[(HeaderName, ValueMatch)]>,
+    query: Box<[(String, ValueMatch)]>,
+}
+
+impl Conditions {
+    pub(super) fn new(matches: &Match) -> Conditions {
+        Conditions {
+            methods: matches.methods.iter().cloned().collect(),
+            path: match &matches.path {
+                PathMatch::Regex(regex) => Some(regex.clone()),
+                PathMatch::Any | PathMatch::Exact(_) | PathMatch::Prefix(_) => None,
+            },
+            headers: matches.headers.clone().into(),
+            query: matches.query.clone().into(),
+        }
+    }
+
+    /// Whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.methods.is_empty() && self.path.is_none() && self.headers.is_empty() && self.query.is_empty()
+    }
+
+    /// Whether all of them hold; the cheapest are looked at first.
+    pub(super) fn hold(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> bool {
+        (self.methods.is_empty() || self.methods.contains(method))
+            && self.headers.iter().all(|(name, value)| holds(value, join(headers.get_all(name)).as_deref()))
+            && self.query.iter().all(|(name, value)| {
+                holds(value, query::first(uri.query().unwrap_or_default(), name).map(str::as_bytes))
+            })
+            && self.path.as_ref().is_none_or(|regex| regex.is_match(uri.path()))
+    }
+}
+
+/// All values of a field as one, with commas between them, as Envoy matches them
+/// ([RFC 9110 section 5.3](https://www.rfc-editor.org/rfc/rfc9110#section-5.3)). A single one is not copied.
+fn join<'a>(values: GetAll<'a, HeaderValue>) -> Option<Cow<'a, [u8]>> {
+    let mut values = values.iter();
+    let mut joined = Cow::Borrowed(values.next()?.as_bytes());
+    for value in values {
+        let joined = joined.to_mut();
+        joined.push(b',');
+        joined.extend_from_slice(value.as_bytes());
+    }
+    Some(joined)
+}
+
+/// Whether `condition` holds of `value`; `None` is a value that is missing. A value that is not UTF-8 matches no
+/// regular expression.
+fn holds(condition: &ValueMatch, value: Option<&[u8]>) -> bool {
+    match (condition, value) {
+        (ValueMatch::Present(present), value) => value.is_some() == *present,
+        (ValueMatch::Not(condition), value) => !holds(condition, value),
+        (_, None) => false,
+        (ValueMatch::Exact(text), Some(value)) => value == text.as_bytes(),
+        (ValueMatch::Prefix(text), Some(value)) => value.starts_with(text.as_bytes()),
+        (ValueMatch::Suffix(text), Some(value)) => value.ends_with(text.as_bytes()),
+        (ValueMatch::Contains(text), Some(value)) => contains(value, text.as_bytes()),
+        (ValueMatch::Regex(regex), Some(value)) => {
+            std::str::from_utf8(value).is_ok_and(|value| regex.is_match(value))
+        }
+    }
+}
+
+fn contains(value: &[u8], part: &[u8]) -> bool {
+    part.is_empty() || value.windows(part.len()).any(|window| window == part)
+}

@@ -1,0 +1,15 @@
+//! From a request to a route, and what a route does to a request's head. Pure: no I/O, no clock, no randomness of its
+//! own.
+
+mod host;
+mod matcher;
+mod query;
+mod rewrite;
+mod table;
+mod trie;
+
+pub use rewrite::{InvalidPath, location, pick, rewrite_path};
+pub use table::Table;
+
+#[cfg(test)]
+mod tests;

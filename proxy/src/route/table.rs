@@ -1,0 +1,220 @@
+//! The routes of a listener, indexed by host and path.
+//!
+//! The first route in the order of the file wins, however specific the others are. The index only finds, quickly,
+//! the few routes whose host and path fit; of these the first whose other conditions hold is the one.
+
+use std::collections::{BTreeMap, HashMap};
+
+use http::{HeaderMap, Method, Uri};
+
+use super::host;
+use super::matcher::Conditions;
+use super::trie::{Entry, Trie};
+use crate::config::model::{HostMatch, PathMatch, Route};
+
+/// Routes to find one in. A route's name in here is its index.
+#[derive(Debug)]
+pub struct Table {
+    conditions: Vec<Conditions>,
+    /// By the beginning of the host, or all of it.
+    hosts: Trie,
+    /// By the end of the host: texts are backwards.
+    host_ends: Trie,
+    /// For each host that the routes tell apart, its routes. The first is for any host.
+    groups: Vec<Paths>,
+}
+
+impl Table {
+    /// An index of `routes`.
+    ///
+    /// A regular expression is taken to be anchored at both ends: it is only asked whether it matches.
+    pub fn new(routes: &[Route]) -> Table {
+        let conditions: Vec<_> = routes.iter().map(|route| Conditions::new(&route.matches)).collect();
+        let mut groups = Groups::default();
+        for (index, (route, conditions)) in routes.iter().zip(&conditions).enumerate() {
+            groups.add(Candidate::new(index, conditions), route);
+        }
+        Table {
+            conditions,
+            hosts: Trie::new(groups.hosts),
+            host_ends: Trie::new(groups.host_ends),
+            groups: groups.routes.into_iter().map(Paths::new).collect(),
+        }
+    }
+
+    /// The index of the first route that matches. `uri` is in origin form, `headers` have the `host`.
+    ///
+    /// It allocates nothing unless a route looks at a header that was sent more than once.
+    pub fn find(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<usize> {
+        let request = Request { conditions: &self.conditions, method, uri, headers };
+        let mut first = NONE;
+        self.groups[0].search(&request, &mut first);
+        if self.groups.len() > 1 {
+            self.each_group_of(host::of(headers), |group| {
+                self.groups[group as usize].search(&request, &mut first)
+            });
+        }
+        (first != NONE).then_some(first as usize)
+    }
+
+    /// Calls `search` with the groups that are meant for `host`. Hosts are compared without regard to case; one that
+    /// is only a wildcard's own text, without anything in the place of the `*`, does not match it.
+    fn each_group_of(&self, host: &[u8], mut search: impl FnMut(u32)) {
+        self.hosts.walk(host::Lower(host), |node, left| {
+            let group = if left == 0 { node.exact() } else { node.prefix() };
+            group.into_iter().for_each(&mut search);
+        });
+        self.host_ends.walk(host::LowerBackwards(host), |node, left| {
+            node.prefix().filter(|_| left > 0).into_iter().for_each(&mut search);
+        });
+    }
+}
+
+/// No route.
+const NONE: u32 = u32::MAX;
+
+/// What is being looked for, and the conditions of all routes.
+struct Request<'a> {
+    conditions: &'a [Conditions],
+    method: &'a Method,
+    uri: &'a Uri,
+    headers: &'a HeaderMap,
+}
+
+impl Request<'_> {
+    /// Moves `first` to the first of the `candidates`, up to the last of their list, that comes before it and whose
+    /// conditions hold.
+    fn improve(&self, candidates: &[Candidate], first: &mut u32) {
+        for candidate in candidates {
+            if candidate.route >= *first {
+                return;
+            }
+            if candidate.unconditional || self.holds(candidate.route) {
+                *first = candidate.route;
+                return;
+            }
+            if candidate.is_last {
+                return;
+            }
+        }
+    }
+
+    fn holds(&self, route: u32) -> bool {
+        self.conditions[route as usize].hold(self.method, self.uri, self.headers)
+    }
+}
+
+/// A route in a list of those that look for the same path.
+#[derive(Debug, Clone, Copy)]
+struct Candidate {
+    route: u32,
+    /// Whether path and host are all that it looks at: then its conditions need not be fetched.
+    unconditional: bool,
+    /// Whether the list ends here.
+    is_last: bool,
+}
+
+impl Candidate {
+    fn new(route: usize, conditions: &Conditions) -> Candidate {
+        let route = u32::try_from(route).unwrap_or(NONE);
+        Candidate { route, unconditional: conditions.is_empty(), is_last: false }
+    }
+}
+
+/// The routes of one host, by path.
+#[derive(Debug)]
+struct Paths {
+    /// By an exact path or a path's beginning; the values are where in `lists` a list begins.
+    texts: Trie,
+    /// The lists of routes that look for the same text, each in order, one after the other.
+    lists: Box<[Candidate]>,
+    /// Routes whose path is a regular expression, in order.
+    patterns: Box<[Candidate]>,
+}
+
+impl Paths {
+    fn new(routes: Vec<(Candidate, &Route)>) -> Paths {
+        let mut texts: BTreeMap<(&str, bool), Vec<Candidate>> = BTreeMap::new();
+        let mut patterns = Vec::new();
+        for (candidate, route) in routes {
+            match &route.matches.path {
+                PathMatch::Any => texts.entry(("", false)).or_default().push(candidate),
+                PathMatch::Prefix(prefix) => texts.entry((prefix, false)).or_default().push(candidate),
+                PathMatch::Exact(path) => texts.entry((path, true)).or_default().push(candidate),
+                PathMatch::Regex(_) => patterns.push(candidate),
+            }
+        }
+        let (mut entries, mut lists) = (Vec::new(), Vec::new());
+        for ((text, exact), list) in texts {
+            let value = u32::try_from(lists.len()).unwrap_or(NONE);
+            entries.push(Entry { text: text.into(), value, exact });
+            lists.extend(list);
+            lists.last_mut().into_iter().for_each(|last: &mut Candidate| last.is_last = true);
+        }
+        Paths { texts: Trie::new(entries), lists: lists.into(), patterns: patterns.into() }
+    }
+
+    /// Moves `first` to the first route of these that comes before it and matches.
+    fn search(&self, request: &Request<'_>, first: &mut u32) {
+        self.texts.walk(request.uri.path().as_bytes(), |node, left| {
+            for list in [node.prefix(), node.exact().filter(|_| left == 0)].into_iter().flatten() {
+                request.improve(&self.lists[list as usize..], first);
+            }
+        });
+        // Last, because they cost the most: those behind a route that was found are not tried.
+        request.improve(&self.patterns, first);
+    }
+}
+
+/// Routes, sorted by the hosts that they are for.
+struct Groups<'a> {
+    hosts: Vec<Entry>,
+    host_ends: Vec<Entry>,
+    known: HashMap<&'a HostMatch, usize>,
+    routes: Vec<Vec<(Candidate, &'a Route)>>,
+}
+
+impl Default for Groups<'_> {
+    fn default() -> Self {
+        Groups { hosts: Vec::new(), host_ends: Vec::new(), known: HashMap::new(), routes: vec![Vec::new()] }
+    }
+}
+
+impl<'a> Groups<'a> {
+    fn add(&mut self, candidate: Candidate, route: &'a Route) {
+        if route.matches.hosts.is_empty() {
+            self.routes[0].push((candidate, route));
+        }
+        for host in &route.matches.hosts {
+            let group = self.group(host);
+            self.routes[group].push((candidate, route));
+        }
+    }
+
+    /// The group of `host`, which is new if no route before was for it.
+    fn group(&mut self, host: &'a HostMatch) -> usize {
+        if let Some(&group) = self.known.get(host) {
+            return group;
+        }
+        let group = self.routes.len();
+        let value = u32::try_from(group).unwrap_or(NONE);
+        match host {
+            HostMatch::Exact(host) => {
+                self.hosts.push(Entry { text: host.to_ascii_lowercase().into(), value, exact: true })
+            }
+            HostMatch::Prefix(host) => {
+                self.hosts.push(Entry { text: host.to_ascii_lowercase().into(), value, exact: false })
+            }
+            HostMatch::Suffix(host) => {
+                self.host_ends.push(Entry {
+                    text: host.to_ascii_lowercase().bytes().rev().collect(),
+                    value,
+                    exact: false,
+                });
+            }
+        }
+        self.routes.push(Vec::new());
+        self.known.insert(host, group);
+        group
+    }
+}

@@ -1,0 +1,149 @@
+//! The bodies of requests and responses on the upstream side.
+
+use std::fmt;
+use std::mem;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::UpstreamError;
+use super::pool::Lease;
+
+/// What a request's body may fail with.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A request's body.
+///
+/// Its length, where it knows one, frames the request unless the request has a `content-length` of its own.
+#[derive(Default)]
+pub enum RequestBody {
+    /// None.
+    #[default]
+    Empty,
+    /// All of it is at hand.
+    Full(Bytes),
+    /// It comes bit by bit.
+    Stream(Pin<Box<dyn Body<Data = Bytes, Error = BoxError>>>),
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.get_mut();
+        match this {
+            RequestBody::Stream(stream) => stream.as_mut().poll_frame(cx),
+            RequestBody::Empty => Poll::Ready(None),
+            RequestBody::Full(bytes) => {
+                let bytes = mem::take(bytes);
+                *this = RequestBody::Empty;
+                Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            RequestBody::Empty => true,
+            RequestBody::Full(bytes) => bytes.is_empty(),
+            RequestBody::Stream(stream) => stream.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            RequestBody::Empty => SizeHint::with_exact(0),
+            RequestBody::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            RequestBody::Stream(stream) => stream.size_hint(),
+        }
+    }
+}
+
+impl fmt::Debug for RequestBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RequestBody::Empty => f.write_str("Empty"),
+            RequestBody::Full(bytes) => f.debug_tuple("Full").field(&bytes.len()).finish(),
+            RequestBody::Stream(_) => f.write_str("Stream"),
+        }
+    }
+}
+
+/// A response's body as it comes.
+///
+/// At its end the connection goes back to the pool, where it can be used again. Dropped before its end, it closes
+/// the connection. Either way the request stops counting as in flight. The body of a 101 response is empty, but
+/// stands for the tunnel: the request counts until it is dropped.
+#[derive(Debug)]
+pub struct ResponseBody {
+    incoming: Incoming,
+    /// Until the end.
+    lease: Option<Lease>,
+}
+
+impl ResponseBody {
+    pub(super) fn new(incoming: Incoming, lease: Lease) -> ResponseBody {
+        let mut body = ResponseBody { incoming, lease: Some(lease) };
+        // Nobody polls a body that is known to be empty.
+        if body.incoming.is_end_stream() {
+            body.end();
+        }
+        body
+    }
+
+    /// The body of the response to an upgrade: empty, and the connection is the tunnel's from now on.
+    pub(super) fn tunnel(incoming: Incoming, mut lease: Lease) -> ResponseBody {
+        lease.detach();
+        ResponseBody { incoming, lease: Some(lease) }
+    }
+
+    fn end(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            lease.give_back();
+        }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = UpstreamError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
+        let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
+        match frame {
+            Some(Ok(frame)) => {
+                // A sized body ends with its last byte: whoever reads it need not ask again.
+                if self.incoming.is_end_stream() {
+                    self.end();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Some(Err(error)) => {
+                self.lease = None;
+                Poll::Ready(Some(Err(UpstreamError::ResponseBody(error))))
+            }
+            None => {
+                self.end();
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}

@@ -1,0 +1,173 @@
+//! One connection to an endpoint: making it, and sending one request at a time on it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{Builder, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
+use tracing::debug;
+
+use crate::tasks::Tasks;
+use super::{RequestBody, UpstreamError};
+use crate::config::model;
+
+/// How much a connection reads at once, and holds of what it could not write yet, in bytes. A response's head has to
+/// fit in what was read, so a larger `header_bytes` takes precedence.
+const BUFFER_BYTES: usize = 128 * 1024;
+
+/// A connection that its task drives. Dropping it closes it at once, whatever it is at.
+#[derive(Debug)]
+pub(super) struct Connection {
+    sender: SendRequest<RequestBody>,
+    /// Whether anything was read since this was last cleared.
+    heard: Arc<AtomicBool>,
+    task: Option<AbortHandle>,
+    local: Option<SocketAddr>,
+}
+
+/// Why an exchange on a connection came to nothing.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The connection was closed before it took the request, of which nothing was sent: here it is again.
+    NotTaken(Box<Request<RequestBody>>, UpstreamError),
+    /// It failed.
+    Failed(UpstreamError),
+}
+
+impl Connection {
+    /// Connects to `address` and spawns the connection's task.
+    pub(super) async fn open(
+        address: SocketAddr,
+        config: &model::Cluster,
+        tasks: &Rc<Tasks>,
+    ) -> Result<Connection, UpstreamError> {
+        let stream = match timeout(config.connect_timeout, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return Err(UpstreamError::from_connect(error)),
+            Err(_) => return Err(UpstreamError::ConnectTimeout),
+        };
+        stream.set_nodelay(true).map_err(UpstreamError::Connect)?;
+        let local = stream.local_addr().ok();
+        let heard = Arc::new(AtomicBool::new(false));
+        let io = TokioIo::new(Heard { stream, heard: heard.clone() });
+        let (sender, connection) = Builder::new()
+            .max_buf_size(BUFFER_BYTES.max(config.header_bytes))
+            .max_header_size(config.header_bytes)
+            .handshake::<_, RequestBody>(io)
+            .await
+            .map_err(|source| UpstreamError::Closed { mid_head: false, source })?;
+        let task = tasks.spawn(async move {
+            if let Err(error) = connection.with_upgrades().await {
+                debug!(%address, error = &error as &dyn std::error::Error, "upstream connection failed");
+            }
+        });
+        Ok(Connection { sender, heard, task: Some(task), local })
+    }
+
+    /// Sends `request` and waits for the response's head. Dropped while it waits, it leaves the connection of no
+    /// use: drop that as well.
+    pub(super) async fn exchange(
+        &mut self,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Incoming>, Failure> {
+        self.heard.store(false, Ordering::Relaxed);
+        self.sender.try_send_request(request).await.map_err(|mut failure| {
+            let request = failure.take_message();
+            let mid_head = self.heard.load(Ordering::Relaxed);
+            let error = UpstreamError::from_exchange(failure.into_error(), mid_head);
+            match request {
+                Some(request) => Failure::NotTaken(Box::new(request), error),
+                None => Failure::Failed(error),
+            }
+        })
+    }
+
+    /// Whether it can take a request now. A connection that has answered but still sends its request, or that is
+    /// closed, cannot.
+    pub(super) fn is_ready(&self) -> bool {
+        self.sender.is_ready()
+    }
+
+    /// Whether it is closed, by whichever side.
+    pub(super) fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
+    /// Its address on this side.
+    pub(super) fn local(&self) -> Option<SocketAddr> {
+        self.local
+    }
+
+    /// Leaves the connection to its task, which ends when it has handed the socket to an upgrade.
+    pub(super) fn detach(mut self) {
+        self.task = None;
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}
+
+/// A socket that notes when anything was read from it. Only by this can a connection that died before it answered be
+/// told from one that died while it did.
+// The flag is atomic only because hyper wants to be able to send an upgraded socket elsewhere.
+struct Heard {
+    stream: TcpStream,
+    heard: Arc<AtomicBool>,
+}
+
+impl AsyncRead for Heard {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        if buf.filled().len() > before {
+            self.heard.store(true, Ordering::Relaxed);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Heard {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,81 @@
+//! Why a request to an upstream failed, as far as an operator would tell the reasons apart.
+
+use std::error::Error as _;
+use std::io;
+
+/// Why there is no response, or not the whole of it.
+///
+/// Which status this becomes, whose fault it is and what metrics call it is decided where errors become responses.
+#[derive(Debug, thiserror::Error)]
+pub enum UpstreamError {
+    /// The cluster has no endpoint.
+    #[error("the cluster has no endpoint")]
+    NoEndpoint,
+    /// Nobody listens at the endpoint.
+    #[error("the upstream refused the connection")]
+    ConnectRefused(#[source] io::Error),
+    /// The endpoint cannot be reached, or this process has no socket left.
+    #[error("could not connect to the upstream")]
+    Connect(#[source] io::Error),
+    /// The endpoint did not accept within the cluster's `connect_timeout`.
+    #[error("connecting to the upstream took too long")]
+    ConnectTimeout,
+    /// The upstream closed or reset the connection before its response's head was complete.
+    #[error("the upstream closed the connection before it answered")]
+    Closed {
+        /// Whether a part of the head had come: then it was at work on the request.
+        mid_head: bool,
+        /// What the connection says.
+        #[source]
+        source: hyper::Error,
+    },
+    /// The response's head is not HTTP.
+    #[error("the upstream's response is malformed")]
+    Malformed(#[source] hyper::Error),
+    /// The response's head is larger than the cluster's `header_bytes`, or has more than 100 fields.
+    #[error("the upstream's response head is too large")]
+    HeadTooLarge(#[source] hyper::Error),
+    /// The request's body failed, or was shorter than its `content-length`. The body's own error is a source of
+    /// this one: see [`UpstreamError::find`].
+    #[error("the request's body ended early")]
+    RequestBody(#[source] hyper::Error),
+    /// The response's body was cut or is malformed.
+    #[error("the upstream's response ended early")]
+    ResponseBody(#[source] hyper::Error),
+}
+
+impl UpstreamError {
+    /// The first error of type `E` among the sources, for example the error with which a request's body failed.
+    pub fn find<E: std::error::Error + 'static>(&self) -> Option<&E> {
+        let mut source = self.source();
+        while let Some(error) = source {
+            if let Some(found) = error.downcast_ref() {
+                return Some(found);
+            }
+            source = error.source();
+        }
+        None
+    }
+
+    pub(super) fn from_connect(error: io::Error) -> UpstreamError {
+        match error.kind() {
+            io::ErrorKind::ConnectionRefused => UpstreamError::ConnectRefused(error),
+            // The kernel gives up by itself after a while; to an operator it is the same.
+            io::ErrorKind::TimedOut => UpstreamError::ConnectTimeout,
+            _ => UpstreamError::Connect(error),
+        }
+    }
+
+    /// Why no head came. `mid_head` is whether any byte of one did.
+    pub(super) fn from_exchange(error: hyper::Error, mid_head: bool) -> UpstreamError {
+        if error.is_user() {
+            UpstreamError::RequestBody(error)
+        } else if error.is_parse_too_large() {
+            UpstreamError::HeadTooLarge(error)
+        } else if error.is_parse() {
+            UpstreamError::Malformed(error)
+        } else {
+            UpstreamError::Closed { mid_head, source: error }
+        }
+    }
+}

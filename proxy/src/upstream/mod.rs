@@ -1,0 +1,27 @@
+//! Sending requests to clusters: pick an endpoint, get a connection, send, hand back the response as it comes.
+//!
+//! One [`Upstreams`] a worker owns that worker's connections; nothing here is shared between workers but the
+//! [`Cluster`]s with their counts of requests in flight. It knows no filters and no routes, sets no deadline but
+//! the one for connecting (a caller that gives up drops the future, which closes the connection), and tries again
+//! only where HTTP says that nobody can tell (see [`Upstreams::send`]).
+//!
+//! Informational responses (1xx, [RFC 9110 section 15.2]) other than 101 are read and dropped: `100 Continue` from
+//! an upstream does not hold the request's body back, and `103 Early Hints` does not reach the client.
+//!
+//! [RFC 9110 section 15.2]: https://www.rfc-editor.org/rfc/rfc9110#section-15.2
+
+mod balance;
+mod body;
+mod cluster;
+mod connection;
+mod error;
+mod pool;
+mod send;
+
+pub use body::{BoxError, RequestBody, ResponseBody};
+pub use cluster::{Cluster, Endpoint};
+pub use error::UpstreamError;
+pub use send::{Attempt, Upstreams};
+
+#[cfg(test)]
+mod tests;

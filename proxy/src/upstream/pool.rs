@@ -1,0 +1,191 @@
+//! One worker's unused connections to one endpoint, and the lease under which one of them is in use.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use super::cluster::{Cluster, Endpoint};
+use super::connection::Connection;
+
+/// One worker's unused connections to one endpoint: the last one in is the first one out, so that in a quiet time
+/// the rest of them expire.
+#[derive(Debug)]
+pub(super) struct Pool {
+    cluster: Arc<Cluster>,
+    endpoint: usize,
+    upkeep: Rc<Upkeep>,
+    /// Oldest first.
+    idle: RefCell<VecDeque<Idle>>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    connection: Connection,
+    /// Not before the time at which it was last used.
+    since: Instant,
+}
+
+impl Pool {
+    pub(super) fn new(cluster: Arc<Cluster>, endpoint: usize, upkeep: Rc<Upkeep>) -> Pool {
+        Pool { cluster, endpoint, upkeep, idle: RefCell::default() }
+    }
+
+    pub(super) fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    pub(super) fn endpoint(&self) -> &Endpoint {
+        &self.cluster.endpoints()[self.endpoint]
+    }
+
+    /// How many connections are unused and still open.
+    pub(super) fn idle(&self) -> usize {
+        self.idle.borrow().iter().filter(|idle| !idle.connection.is_closed()).count()
+    }
+
+    /// The connection that was used last and can be used again.
+    pub(super) fn take(&self) -> Option<Connection> {
+        let mut idle = self.idle.borrow_mut();
+        while let Some(Idle { connection, .. }) = idle.pop_back() {
+            self.upkeep.idle.set(self.upkeep.idle.get() - 1);
+            if connection.is_ready() {
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    /// Keeps `connection` for the next request if it can take one, at the cost of the oldest where there are enough.
+    fn put(&self, connection: Connection) {
+        let cap = self.cluster.config().idle_connections;
+        if cap == 0 || self.upkeep.draining.get() || !connection.is_ready() {
+            return;
+        }
+        let mut idle = self.idle.borrow_mut();
+        if idle.len() >= cap {
+            idle.pop_front();
+        } else {
+            self.upkeep.idle.set(self.upkeep.idle.get() + 1);
+        }
+        idle.push_back(Idle { connection, since: self.upkeep.at_latest() });
+    }
+
+    /// Drops the connections that are closed, or that nobody used for the cluster's `idle_timeout` before `now`.
+    pub(super) fn sweep(&self, now: Instant) {
+        let timeout = self.cluster.config().idle_timeout;
+        self.retain(|idle| {
+            !idle.connection.is_closed() && now.saturating_duration_since(idle.since) < timeout
+        });
+    }
+
+    /// Drops all of them.
+    pub(super) fn clear(&self) {
+        self.retain(|_| false);
+    }
+
+    fn retain(&self, keep: impl FnMut(&Idle) -> bool) {
+        let mut idle = self.idle.borrow_mut();
+        let before = idle.len();
+        idle.retain(keep);
+        self.upkeep.idle.set(self.upkeep.idle.get() - (before - idle.len()));
+    }
+}
+
+/// What the pools of one worker share with the task that sweeps them.
+#[derive(Debug)]
+pub(super) struct Upkeep {
+    /// The time as of the last sweep: reading it costs nothing.
+    now: Cell<Instant>,
+    /// How often pools are swept while there is anything to sweep.
+    pub(super) period: Duration,
+    /// Whether they are being swept.
+    sweeping: Cell<bool>,
+    /// Asks for sweeps to begin.
+    pub(super) wanted: Notify,
+    /// Unused connections in all pools.
+    idle: Cell<usize>,
+    /// No connection is kept any more.
+    pub(super) draining: Cell<bool>,
+}
+
+impl Upkeep {
+    pub(super) fn new(period: Duration) -> Upkeep {
+        Upkeep {
+            now: Cell::new(Instant::now()),
+            period,
+            sweeping: Cell::new(false),
+            wanted: Notify::new(),
+            idle: Cell::new(0),
+            draining: Cell::new(false),
+        }
+    }
+
+    /// A time that is not before now, and at most a period after it. Sees to it that sweeps go on.
+    fn at_latest(&self) -> Instant {
+        if !self.sweeping.replace(true) {
+            self.now.set(Instant::now());
+            self.wanted.notify_one();
+        }
+        self.now.get() + self.period
+    }
+
+    /// The time, at the beginning of a sweep.
+    pub(super) fn begin_sweep(&self) -> Instant {
+        self.now.set(Instant::now());
+        self.now.get()
+    }
+
+    /// Whether there has to be another sweep.
+    pub(super) fn end_sweep(&self) -> bool {
+        self.sweeping.set(self.idle.get() > 0);
+        self.sweeping.get()
+    }
+}
+
+/// A request in flight: it counts at its endpoint, once, until this is dropped, and holds its connection.
+#[derive(Debug)]
+pub(super) struct Lease {
+    pool: Rc<Pool>,
+    connection: Option<Connection>,
+}
+
+impl Lease {
+    /// A request begins that has no connection yet.
+    pub(super) fn begin(pool: Rc<Pool>) -> Lease {
+        pool.endpoint().begin();
+        Lease { pool, connection: None }
+    }
+
+    pub(super) fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// Puts the request on `connection`; one that it had before is closed.
+    pub(super) fn hold(&mut self, connection: Connection) -> &mut Connection {
+        self.connection.insert(connection)
+    }
+
+    /// The request has ended well: its connection may be used again.
+    pub(super) fn give_back(mut self) {
+        if let Some(connection) = self.connection.take() {
+            self.pool.put(connection);
+        }
+    }
+
+    /// The connection is no longer one for requests: its task is left alone. The request goes on.
+    pub(super) fn detach(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            connection.detach();
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.pool.endpoint().end();
+    }
+}

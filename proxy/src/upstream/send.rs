@@ -1,0 +1,225 @@
+//! A request's way to an endpoint and back.
+
+use std::net::SocketAddr;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use tokio::task::AbortHandle;
+use tokio::time::sleep;
+
+use super::balance::Balancer;
+use super::cluster::Cluster;
+use super::connection::{Connection, Failure};
+use super::pool::{Lease, Pool, Upkeep};
+use crate::tasks::Tasks;
+use super::{RequestBody, ResponseBody, UpstreamError};
+
+/// How often, at most and at least, unused connections are looked through.
+const SWEEP_PERIODS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+
+/// One worker's connections to every cluster.
+///
+/// Dropped, it closes the unused ones; those in use close when their responses end.
+#[derive(Debug)]
+pub struct Upstreams {
+    clusters: Box<[Member]>,
+    upkeep: Rc<Upkeep>,
+    tasks: Rc<Tasks>,
+    sweeper: AbortHandle,
+}
+
+/// A cluster on this worker.
+#[derive(Debug)]
+struct Member {
+    cluster: Arc<Cluster>,
+    balancer: Balancer,
+    pools: Box<[Rc<Pool>]>,
+}
+
+/// What became of a request on its way, known also when it failed or was given up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Attempt {
+    /// The endpoint that was picked.
+    pub endpoint: Option<SocketAddr>,
+    /// This side's address of the connection that was used last.
+    pub local: Option<SocketAddr>,
+    /// Whether that connection had been used before.
+    pub reused: bool,
+}
+
+impl Upstreams {
+    /// A worker's side of `clusters`, which are known by their place in it. No connection is made before it is
+    /// needed. To be called in the worker's `LocalSet`.
+    pub fn new(clusters: &[Arc<Cluster>]) -> Rc<Upstreams> {
+        let upkeep = Rc::new(Upkeep::new(sweep_period(clusters)));
+        let tasks = Rc::new(Tasks::default());
+        Rc::new_cyclic(|this| Upstreams {
+            clusters: clusters.iter().map(|cluster| Member::new(cluster, &upkeep)).collect(),
+            sweeper: tasks.spawn(keep_sweeping(this.clone(), upkeep.clone())),
+            upkeep,
+            tasks,
+        })
+    }
+
+    /// The place of the cluster of that name.
+    pub fn find(&self, name: &str) -> Option<usize> {
+        self.clusters.iter().position(|member| member.cluster.name() == name)
+    }
+
+    /// The cluster at `index`.
+    pub fn cluster(&self, index: usize) -> Option<&Arc<Cluster>> {
+        self.clusters.get(index).map(|member| &member.cluster)
+    }
+
+    /// This worker's open but unused connections to the cluster at `index`.
+    pub fn idle(&self, index: usize) -> usize {
+        self.clusters.get(index).map_or(0, |member| member.pools.iter().map(|pool| pool.idle()).sum())
+    }
+
+    /// Sends `request` to an endpoint of the cluster at index `cluster`, and waits for the response's head. `attempt`
+    /// says how far it came, also where this fails or is dropped.
+    ///
+    /// The request's URI is sent as it is, so it has to be in origin form; the caller sees to `host` and to hop-by-hop
+    /// fields. To give up, drop the future: the connection is closed.
+    ///
+    /// A connection that was used before may turn out to be closed. Then the request goes out once more, on a new
+    /// connection, if nothing of it was sent yet, or if no byte of a response came and the request is idempotent and
+    /// has no streamed body ([RFC 9112 section 9.3.1], [RFC 9110 section 9.2.2]). In the second case the request is
+    /// gone and `again` is asked for it; a caller that cannot make it again returns `None`.
+    ///
+    /// A 101 response has a [`hyper::upgrade::OnUpgrade`]; its body has to be kept for as long as the tunnel lasts.
+    ///
+    /// [RFC 9110 section 9.2.2]: https://www.rfc-editor.org/rfc/rfc9110#section-9.2.2
+    /// [RFC 9112 section 9.3.1]: https://www.rfc-editor.org/rfc/rfc9112#section-9.3.1
+    pub async fn send(
+        &self,
+        cluster: usize,
+        mut request: Request<RequestBody>,
+        again: impl FnOnce() -> Option<Request<RequestBody>>,
+        attempt: &mut Attempt,
+    ) -> Result<Response<ResponseBody>, UpstreamError> {
+        *attempt = Attempt::default();
+        let mut lease = self.pick(cluster)?;
+        attempt.endpoint = Some(lease.pool().endpoint().address());
+
+        if let Some(connection) = lease.pool().take() {
+            attempt.on(&connection, true);
+            let repeatable = is_repeatable(&request);
+            match lease.hold(connection).exchange(request).await {
+                Ok(response) => return Ok(respond(response, lease)),
+                Err(Failure::NotTaken(back, _)) => request = *back,
+                Err(Failure::Failed(error @ UpstreamError::Closed { mid_head: false, .. })) if repeatable => {
+                    request = again().ok_or(error)?;
+                }
+                Err(Failure::Failed(error)) => return Err(error),
+            }
+        }
+
+        let pool = lease.pool();
+        let connection =
+            Connection::open(pool.endpoint().address(), pool.cluster().config(), &self.tasks).await?;
+        attempt.on(&connection, false);
+        match lease.hold(connection).exchange(request).await {
+            Ok(response) => Ok(respond(response, lease)),
+            Err(Failure::NotTaken(_, error) | Failure::Failed(error)) => Err(error),
+        }
+    }
+
+    fn pick(&self, cluster: usize) -> Result<Lease, UpstreamError> {
+        let member = self.clusters.get(cluster).ok_or(UpstreamError::NoEndpoint)?;
+        let endpoint = member.balancer.pick(member.cluster.endpoints()).ok_or(UpstreamError::NoEndpoint)?;
+        Ok(Lease::begin(member.pools[endpoint].clone()))
+    }
+
+    /// Closes unused connections, keeps none from now on, and waits until the last one in use is closed.
+    ///
+    /// Exchanges may go on and even send, but one that has no connection yet is not waited for, and a tunnel is its
+    /// owner's: a drain waits for those first.
+    pub async fn drain(&self) {
+        self.upkeep.draining.set(true);
+        self.sweeper.abort();
+        self.pools().for_each(|pool| pool.clear());
+        self.tasks.ended().await;
+    }
+
+    fn sweep(&self) {
+        let now = self.upkeep.begin_sweep();
+        self.pools().for_each(|pool| pool.sweep(now));
+    }
+
+    fn pools(&self) -> impl Iterator<Item = &Rc<Pool>> {
+        self.clusters.iter().flat_map(|member| &member.pools)
+    }
+}
+
+impl Drop for Upstreams {
+    fn drop(&mut self) {
+        self.upkeep.draining.set(true);
+        self.sweeper.abort();
+    }
+}
+
+impl Member {
+    fn new(cluster: &Arc<Cluster>, upkeep: &Rc<Upkeep>) -> Member {
+        let endpoints = cluster.endpoints().len();
+        Member {
+            cluster: cluster.clone(),
+            balancer: Balancer::new(cluster.config().load_balancer, fastrand::usize(..endpoints.max(1))),
+            pools: (0..endpoints)
+                .map(|endpoint| Rc::new(Pool::new(cluster.clone(), endpoint, upkeep.clone())))
+                .collect(),
+        }
+    }
+}
+
+impl Attempt {
+    fn on(&mut self, connection: &Connection, reused: bool) {
+        self.local = connection.local();
+        self.reused = reused;
+    }
+}
+
+fn respond(response: Response<Incoming>, lease: Lease) -> Response<ResponseBody> {
+    let upgrade = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    response.map(|incoming| {
+        if upgrade { ResponseBody::tunnel(incoming, lease) } else { ResponseBody::new(incoming, lease) }
+    })
+}
+
+/// Whether nobody can tell if the request was received twice, and all of it can be made again.
+fn is_repeatable(request: &Request<RequestBody>) -> bool {
+    let idempotent = matches!(
+        *request.method(),
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
+    );
+    idempotent && !matches!(request.body(), RequestBody::Stream(_))
+}
+
+/// Often enough for the shortest `idle_timeout`.
+fn sweep_period(clusters: &[Arc<Cluster>]) -> Duration {
+    let (shortest, longest) = SWEEP_PERIODS;
+    clusters
+        .iter()
+        .map(|cluster| cluster.config().idle_timeout / 4)
+        .min()
+        .unwrap_or(longest)
+        .clamp(shortest, longest)
+}
+
+/// Sweeps the pools for as long as there is an unused connection in one, and waits for the next.
+async fn keep_sweeping(upstreams: Weak<Upstreams>, upkeep: Rc<Upkeep>) {
+    loop {
+        upkeep.wanted.notified().await;
+        loop {
+            sleep(upkeep.period).await;
+            let Some(upstreams) = upstreams.upgrade() else { return };
+            upstreams.sweep();
+            if !upkeep.end_sweep() {
+                break;
+            }
+        }
+    }
+}

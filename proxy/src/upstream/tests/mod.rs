@@ -1,0 +1,125 @@
+//! Upstreams against a scripted server on a real socket.
+
+mod bodies;
+mod faults;
+mod pooling;
+mod server;
+mod tunnel;
+
+use std::cell::Cell;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, Method, Request, Response};
+use http_body_util::BodyExt;
+use tokio::task::LocalSet;
+
+use self::server::Server;
+use super::{Attempt, Cluster, RequestBody, ResponseBody, UpstreamError, Upstreams};
+use crate::config::model;
+
+type Sent = Result<Response<ResponseBody>, UpstreamError>;
+
+/// A cluster of `endpoints` with limits that no test runs into by accident.
+pub(super) fn cluster_config(endpoints: impl IntoIterator<Item = SocketAddr>) -> model::Cluster {
+    model::Cluster {
+        name: "test".into(),
+        endpoints: endpoints.into_iter().collect(),
+        load_balancer: model::LoadBalancer::RoundRobin,
+        connect_timeout: Duration::from_secs(5),
+        idle_timeout: Duration::from_secs(60),
+        idle_connections: 8,
+        header_bytes: 16 * 1024,
+    }
+}
+
+/// Runs a test as a worker runs everything. Half a minute means that it hangs.
+fn on_worker(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    LocalSet::new().block_on(&runtime, async {
+        tokio::time::timeout(Duration::from_secs(30), test).await.expect("the test ends");
+    });
+}
+
+/// A worker with one cluster. When it goes, nothing may be in flight any more.
+struct Worker {
+    upstreams: Rc<Upstreams>,
+    cluster: Arc<Cluster>,
+    last: Cell<Attempt>,
+}
+
+impl Worker {
+    fn new(config: model::Cluster) -> Worker {
+        let cluster = Arc::new(Cluster::new(Arc::new(config)));
+        Worker { upstreams: Upstreams::new(std::slice::from_ref(&cluster)), cluster, last: Cell::default() }
+    }
+
+    fn to(server: &Server) -> Worker {
+        Worker::new(cluster_config([server.address()]))
+    }
+
+    /// Sends a request without asking what would be sent again.
+    async fn send(&self, request: Request<RequestBody>) -> Sent {
+        self.send_or(request, || None).await
+    }
+
+    async fn send_or(
+        &self,
+        request: Request<RequestBody>,
+        again: impl FnOnce() -> Option<Request<RequestBody>>,
+    ) -> Sent {
+        let mut attempt = Attempt::default();
+        let sent = self.upstreams.send(0, request, again, &mut attempt).await;
+        self.last.set(attempt);
+        sent
+    }
+
+    async fn get(&self) -> Sent {
+        self.send(get()).await
+    }
+
+    fn reused(&self) -> bool {
+        self.last.get().reused
+    }
+
+    fn idle(&self) -> usize {
+        self.upstreams.idle(0)
+    }
+
+    /// Waits until as many connections are unused.
+    async fn until_idle(&self, count: usize) {
+        while self.idle() != count {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            assert_eq!(self.cluster.active(), 0, "something is left in flight");
+        }
+    }
+}
+
+fn request(method: Method, body: RequestBody) -> Request<RequestBody> {
+    Request::builder().method(method).uri("/").header("host", "test").body(body).expect("a request")
+}
+
+fn get() -> Request<RequestBody> {
+    request(Method::GET, RequestBody::Empty)
+}
+
+/// The whole of a response's body, and its trailers.
+async fn read(sent: Sent) -> Result<(String, Option<HeaderMap>), UpstreamError> {
+    let collected = sent?.into_body().collect().await?;
+    let trailers = collected.trailers().cloned();
+    Ok((String::from_utf8(collected.to_bytes().into()).expect("bodies here are text"), trailers))
+}
+
+async fn text(sent: Sent) -> String {
+    read(sent).await.expect("a whole response").0
+}
