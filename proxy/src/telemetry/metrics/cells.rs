@@ -1,0 +1,136 @@
+//! What is counted, as cells that one worker writes.
+//!
+//! Cells know neither names nor labels: `registry` keeps those beside them and `families` names them in the text.
+//! Each is aligned to a cache line, so that two workers' cells never share one.
+
+use std::sync::OnceLock;
+
+use super::number::{Counter, Gauge, Histogram};
+use crate::error::{Failure, Outcome, StatusClass};
+
+const CLASSES: usize = StatusClass::ALL.len();
+
+/// Exchanges of one listener, route and cluster on one worker.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct ExchangeCell {
+    /// How long they took, from the request's head to the response's last byte.
+    pub duration: Histogram,
+    /// Request body bytes received.
+    pub request_bytes: Counter,
+    /// Response body bytes sent.
+    pub response_bytes: Counter,
+    ok: [Counter; CLASSES],
+    /// By failure and class. Most cells never need it: with thousands of routes that is most of their memory.
+    failed: OnceLock<Box<[[Counter; CLASSES]]>>,
+}
+
+impl ExchangeCell {
+    /// Counts the end of an exchange. Its worker only.
+    #[inline]
+    pub fn count(&self, outcome: Outcome) {
+        let class = outcome.class.index();
+        match outcome.failure {
+            None => self.ok[class].increment(),
+            Some(failure) => self.failures()[failure.index()][class].increment(),
+        }
+    }
+
+    #[cold]
+    fn failures(&self) -> &[[Counter; CLASSES]] {
+        self.failed.get_or_init(|| Failure::ALL.iter().map(|_| Default::default()).collect())
+    }
+
+    /// How many ended so. Anyone.
+    pub fn ended(&self, outcome: Outcome) -> u64 {
+        let class = outcome.class.index();
+        match outcome.failure {
+            None => self.ok[class].value(),
+            Some(failure) => self.failed.get().map_or(0, |failed| failed[failure.index()][class].value()),
+        }
+    }
+}
+
+/// Downstream connections of one listener on one worker.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct ListenerCell {
+    /// Connections accepted, the refused ones among them.
+    pub connections: Counter,
+    /// Connections open.
+    pub active_connections: Gauge,
+    /// Connections closed at once, because the listener had its `limits.connections`.
+    pub refused_connections: Counter,
+    /// Exchanges under way. The report's guard counts them.
+    pub active_exchanges: Gauge,
+    protocol_errors: OnceLock<Box<[Counter]>>,
+}
+
+impl ListenerCell {
+    /// Counts a connection that ended because of what came in on it, before there was an exchange to report: a
+    /// malformed head, a head too large, a timeout. Its worker only.
+    #[cold]
+    pub fn count_protocol_error(&self, reason: Failure) {
+        let errors =
+            self.protocol_errors.get_or_init(|| Failure::ALL.iter().map(|_| Counter::default()).collect());
+        errors[reason.index()].increment();
+    }
+
+    /// How many connections ended so. Anyone.
+    pub fn protocol_errors(&self, reason: Failure) -> u64 {
+        self.protocol_errors.get().map_or(0, |errors| errors[reason.index()].value())
+    }
+}
+
+/// Why there is no connection to an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConnectFailure {
+    /// Nothing listens there.
+    Refused,
+    /// It took longer than the cluster's `connect_timeout`.
+    Timeout,
+    /// No way there: no route to the host, no file descriptor, no local port.
+    Unreachable,
+}
+
+impl ConnectFailure {
+    /// Every reason, in the order of its discriminant.
+    pub const ALL: [ConnectFailure; 3] =
+        [ConnectFailure::Refused, ConnectFailure::Timeout, ConnectFailure::Unreachable];
+
+    /// Its word in metrics.
+    pub fn word(self) -> &'static str {
+        match self {
+            ConnectFailure::Refused => "refused",
+            ConnectFailure::Timeout => "timeout",
+            ConnectFailure::Unreachable => "unreachable",
+        }
+    }
+}
+
+/// Connections and requests of one worker to one cluster.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct ClusterCell {
+    /// Connections made.
+    pub connections: Counter,
+    /// Connections open, used or not.
+    pub active_connections: Gauge,
+    /// Requests sent, callouts and repeats among them.
+    pub requests: Counter,
+    /// Requests sent whose response has not ended.
+    pub active_requests: Gauge,
+    connect_failures: [Counter; ConnectFailure::ALL.len()],
+}
+
+impl ClusterCell {
+    /// Counts a connection that could not be made. Its worker only.
+    pub fn count_connect_failure(&self, reason: ConnectFailure) {
+        self.connect_failures[reason as usize].increment();
+    }
+
+    /// How many connections could not be made for this reason. Anyone.
+    pub fn connect_failures(&self, reason: ConnectFailure) -> u64 {
+        self.connect_failures[reason as usize].value()
+    }
+}

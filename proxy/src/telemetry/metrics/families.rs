@@ -1,0 +1,210 @@
+//! The names and help texts of what the cells count, and their sums over workers.
+//!
+//! Names follow Prometheus's rules (base units, `_total`) and, once released, never change. A label set that counted
+//! nothing is not written: with thousands of routes most would be zeros.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::iter::Sum;
+use std::sync::Arc;
+
+use super::cells::{ConnectFailure, ExchangeCell};
+use super::number::HistogramSample;
+use super::page::{Described, Page};
+use super::registry::{Cells, ExchangeLabels, Shards};
+use crate::error::{Failure, Outcome, StatusClass};
+
+/// Writes every family of the cells.
+pub(super) fn write(page: &mut Page<'_>, cells: &Cells) -> fmt::Result {
+    write_exchanges(page, cells)?;
+    write_listeners(page, cells)?;
+    write_clusters(page, cells)
+}
+
+fn write_exchanges(page: &mut Page<'_>, cells: &Cells) -> fmt::Result {
+    let mut requests = page.counter(
+        "tidegate_requests_total",
+        "Requests, by what the client was sent (none: no response) and how the exchange ended: ok or the failure.",
+    )?;
+    for (labels, workers) in &cells.exchanges {
+        for outcome in outcomes() {
+            let ended = workers.values().map(|cell| cell.ended(outcome)).sum::<u64>();
+            if ended > 0 {
+                let [listener, route, cluster] = labels.pairs();
+                let class = ("code_class", outcome.class.word());
+                requests.sample(&[listener, route, cluster, class, ("outcome", outcome.word())], ended)?;
+            }
+        }
+    }
+
+    let mut durations = page.histogram(
+        "tidegate_request_duration_seconds",
+        "Time from a request's head to the last byte of its response.",
+    )?;
+    for (labels, workers) in &cells.exchanges {
+        let mut sample = HistogramSample::default();
+        workers.values().for_each(|cell| cell.duration.add_to(&mut sample));
+        if sample.count > 0 {
+            durations.distribution(&labels.pairs(), &sample)?;
+        }
+    }
+
+    let bytes: [Described<ExchangeCell, u64>; 2] = [
+        ("tidegate_request_body_bytes_total", "Request body bytes received.", |cell| {
+            cell.request_bytes.value()
+        }),
+        ("tidegate_response_body_bytes_total", "Response body bytes sent.", |cell| {
+            cell.response_bytes.value()
+        }),
+    ];
+    for (name, help, count) in bytes {
+        let mut family = page.counter(name, help)?;
+        for (labels, workers) in &cells.exchanges {
+            let bytes = sum(workers, count);
+            if bytes > 0 {
+                family.sample(&labels.pairs(), bytes)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn write_listeners(page: &mut Page<'_>, cells: &Cells) -> fmt::Result {
+    write_counts(
+        page,
+        &cells.listeners,
+        "listener",
+        &[
+            ("tidegate_downstream_connections_total", "Connections accepted.", |cell| {
+                cell.connections.value()
+            }),
+            (
+                "tidegate_downstream_refused_connections_total",
+                "Connections closed at once, at the listener's limit.",
+                |cell| cell.refused_connections.value(),
+            ),
+        ],
+    )?;
+    write_levels(
+        page,
+        &cells.listeners,
+        "listener",
+        &[
+            ("tidegate_active_requests", "Requests under way.", |cell| cell.active_exchanges.value()),
+            ("tidegate_downstream_active_connections", "Connections from clients that are open.", |cell| {
+                cell.active_connections.value()
+            }),
+        ],
+    )?;
+
+    let mut errors = page.counter(
+        "tidegate_downstream_protocol_errors_total",
+        "Connections ended because of what came in on them, before there was a request to count.",
+    )?;
+    for (listener, workers) in &cells.listeners {
+        for reason in Failure::ALL {
+            let count = workers.values().map(|cell| cell.protocol_errors(*reason)).sum::<u64>();
+            if count > 0 {
+                errors.sample(&[("listener", listener), ("reason", reason.reason())], count)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn write_clusters(page: &mut Page<'_>, cells: &Cells) -> fmt::Result {
+    write_counts(
+        page,
+        &cells.clusters,
+        "cluster",
+        &[
+            ("tidegate_upstream_connections_total", "Connections made to endpoints.", |cell| {
+                cell.connections.value()
+            }),
+            (
+                "tidegate_upstream_requests_total",
+                "Requests sent to endpoints, filters' callouts among them.",
+                |cell| cell.requests.value(),
+            ),
+        ],
+    )?;
+    write_levels(
+        page,
+        &cells.clusters,
+        "cluster",
+        &[
+            (
+                "tidegate_upstream_active_connections",
+                "Connections to endpoints that are open, used or not.",
+                |cell| cell.active_connections.value(),
+            ),
+            (
+                "tidegate_upstream_active_requests",
+                "Requests sent to endpoints whose response has not ended.",
+                |cell| cell.active_requests.value(),
+            ),
+        ],
+    )?;
+
+    let mut failures = page.counter(
+        "tidegate_upstream_connect_failures_total",
+        "Connections to endpoints that could not be made.",
+    )?;
+    for (cluster, workers) in &cells.clusters {
+        for reason in ConnectFailure::ALL {
+            let count = workers.values().map(|cell| cell.connect_failures(reason)).sum::<u64>();
+            if count > 0 {
+                failures.sample(&[("cluster", cluster), ("reason", reason.word())], count)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Families of counters with one label.
+fn write_counts<C>(
+    page: &mut Page<'_>,
+    shards: &Shards<String, C>,
+    label: &str,
+    counters: &[Described<C, u64>],
+) -> fmt::Result {
+    for (name, help, count) in counters {
+        let mut family = page.counter(name, help)?;
+        for (value, workers) in shards {
+            family.sample(&[(label, value)], sum(workers, *count))?;
+        }
+    }
+    Ok(())
+}
+
+/// Families of gauges with one label.
+fn write_levels<C>(
+    page: &mut Page<'_>,
+    shards: &Shards<String, C>,
+    label: &str,
+    gauges: &[Described<C, i64>],
+) -> fmt::Result {
+    for (name, help, level) in gauges {
+        let mut family = page.gauge(name, help)?;
+        for (value, workers) in shards {
+            family.sample(&[(label, value)], sum(workers, *level))?;
+        }
+    }
+    Ok(())
+}
+
+fn sum<C, V: Sum>(workers: &BTreeMap<usize, Arc<C>>, value: fn(&C) -> V) -> V {
+    workers.values().map(|cell| value(cell)).sum()
+}
+
+/// Every way in which an exchange can end.
+fn outcomes() -> impl Iterator<Item = Outcome> {
+    let failures = || std::iter::once(None).chain(Failure::ALL.iter().copied().map(Some));
+    failures().flat_map(|failure| StatusClass::ALL.map(|class| Outcome { class, failure }))
+}
+
+impl ExchangeLabels {
+    fn pairs(&self) -> [(&str, &str); 3] {
+        [("listener", &self.listener), ("route", &self.route), ("cluster", &self.cluster)]
+    }
+}

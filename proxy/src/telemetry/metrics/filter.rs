@@ -1,0 +1,157 @@
+//! What each filter did and cost.
+//!
+//! Whoever runs filters counts for himself, one set of numbers an instance; here they are asked for, added up by the
+//! filter's name and written. So the host of filters need not know metrics, nor metrics the host.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::AddAssign;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::page::{Described, Page};
+use super::registry::lock;
+
+/// What a filter did on one worker since it began there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FilterSample {
+    /// Callbacks entered, by name.
+    pub calls: BTreeMap<&'static str, u64>,
+    /// Wasm instructions run.
+    pub instructions: u64,
+    /// Time spent in callbacks, hostcalls included.
+    pub time: Duration,
+    /// Faults, by kind.
+    pub faults: BTreeMap<&'static str, u64>,
+    /// Log lines dropped at the filter's `log_bytes`.
+    pub dropped_log_lines: u64,
+    /// Instances made in place of faulty ones.
+    pub rebuilds: u64,
+    /// Instances alive. A level: it ends with its observation.
+    pub instances: u64,
+    /// Linear memory of the instances alive, in bytes. A level: it ends with its observation.
+    pub memory_bytes: u64,
+}
+
+impl AddAssign<&FilterSample> for FilterSample {
+    fn add_assign(&mut self, other: &FilterSample) {
+        for (callback, count) in &other.calls {
+            *self.calls.entry(callback).or_default() += count;
+        }
+        for (kind, count) in &other.faults {
+            *self.faults.entry(kind).or_default() += count;
+        }
+        self.instructions += other.instructions;
+        self.time += other.time;
+        self.dropped_log_lines += other.dropped_log_lines;
+        self.rebuilds += other.rebuilds;
+        self.instances += other.instances;
+        self.memory_bytes += other.memory_bytes;
+    }
+}
+
+/// Something that knows what a filter cost.
+pub(super) type Sampler = Box<dyn Fn() -> FilterSample + Send + Sync>;
+
+/// Every filter that was ever observed.
+#[derive(Default)]
+pub(super) struct Filters {
+    next: u64,
+    observed: BTreeMap<u64, (String, Sampler)>,
+    /// The counts of observations that ended.
+    ended: BTreeMap<String, FilterSample>,
+}
+
+/// Keeps a filter's sampler asked; when it drops, the filter's counts so far are kept and its levels end.
+#[must_use = "a filter is observed only for as long as this is kept"]
+pub struct FilterObservation {
+    filters: Arc<Mutex<Filters>>,
+    key: u64,
+}
+
+impl FilterObservation {
+    pub(super) fn begin(filters: &Arc<Mutex<Filters>>, filter: &str, sampler: Sampler) -> FilterObservation {
+        let mut all = lock(filters);
+        let key = all.next;
+        all.next += 1;
+        all.observed.insert(key, (filter.to_owned(), sampler));
+        FilterObservation { filters: Arc::clone(filters), key }
+    }
+}
+
+impl Drop for FilterObservation {
+    fn drop(&mut self) {
+        let mut all = lock(&self.filters);
+        if let Some((filter, sampler)) = all.observed.remove(&self.key) {
+            let last = FilterSample { instances: 0, memory_bytes: 0, ..sampler() };
+            *all.ended.entry(filter).or_default() += &last;
+        }
+    }
+}
+
+impl fmt::Debug for FilterObservation {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("FilterObservation").field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+impl Filters {
+    fn sum(&self) -> BTreeMap<String, FilterSample> {
+        let mut totals = self.ended.clone();
+        for (filter, sampler) in self.observed.values() {
+            *totals.entry(filter.clone()).or_default() += &sampler();
+        }
+        totals
+    }
+
+    pub(super) fn write(&self, page: &mut Page<'_>) -> fmt::Result {
+        let totals = self.sum();
+
+        let mut calls = page.counter("tidegate_filter_calls_total", "Callbacks of a filter entered.")?;
+        for (filter, sample) in &totals {
+            for (callback, count) in &sample.calls {
+                calls.sample(&[("filter", filter), ("callback", callback)], *count)?;
+            }
+        }
+
+        let mut faults = page
+            .counter("tidegate_filter_faults_total", "Faults of a filter: traps, budgets, refused starts.")?;
+        for (filter, sample) in &totals {
+            for (kind, count) in &sample.faults {
+                faults.sample(&[("filter", filter), ("kind", kind)], *count)?;
+            }
+        }
+
+        let mut time = page.counter(
+            "tidegate_filter_time_seconds_total",
+            "Time spent in a filter's callbacks, hostcalls included.",
+        )?;
+        for (filter, sample) in &totals {
+            time.sample(&[("filter", filter)], sample.time.as_secs_f64())?;
+        }
+
+        let counts: [Described<FilterSample, u64>; 3] = [
+            ("tidegate_filter_instructions_total", "Wasm instructions run by a filter.", |s| s.instructions),
+            (
+                "tidegate_filter_dropped_log_lines_total",
+                "Log lines of a filter dropped at its log_bytes limit.",
+                |s| s.dropped_log_lines,
+            ),
+            ("tidegate_filter_rebuilds_total", "Instances made in place of faulty ones.", |s| s.rebuilds),
+        ];
+        for (name, help, value) in counts {
+            let mut family = page.counter(name, help)?;
+            totals.iter().try_for_each(|(filter, s)| family.sample(&[("filter", filter)], value(s)))?;
+        }
+
+        let levels: [Described<FilterSample, u64>; 2] = [
+            ("tidegate_filter_instances", "Instances of a filter alive.", |s| s.instances),
+            ("tidegate_filter_memory_bytes", "Linear memory of a filter's instances.", |s| s.memory_bytes),
+        ];
+        for (name, help, value) in levels {
+            let mut family = page.gauge(name, help)?;
+            totals.iter().try_for_each(|(filter, s)| family.sample(&[("filter", filter)], value(s)))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,37 @@
+//! Metrics: counted in cells on the workers, summed and written as text when somebody asks.
+//!
+//! A *cell* is a plain struct of numbers for one worker and one set of labels. The worker gets it from the
+//! [`Registry`] when its snapshot is made, and is the only one that writes it, so that a count is a load and a store.
+//! Label sets outlive snapshots: asked again for the same labels, the registry gives the same cell, and no counter
+//! ever goes back.
+//!
+//! | file | what |
+//! |---|---|
+//! | `number`   | counters, gauges, histograms |
+//! | `cells`    | what is counted: by listener, exchange, cluster |
+//! | `registry` | hands out cells, knows the other sources, renders |
+//! | `page`     | one scrape's text in either format |
+//! | `families` | the names and help texts of the cells' metrics |
+//! | `filter`   | what a filter cost, from whoever runs it |
+//! | `guest`    | metrics that filters define themselves |
+//! | `server`   | the server as a whole: build, workers, configuration |
+//! | `process`  | the process as the kernel sees it |
+
+mod cells;
+mod families;
+mod filter;
+mod guest;
+mod number;
+mod page;
+mod process;
+mod registry;
+mod server;
+
+pub use cells::{ClusterCell, ConnectFailure, ExchangeCell, ListenerCell};
+pub use filter::{FilterObservation, FilterSample};
+pub use guest::{GuestMetric, GuestValue, write_guest_metrics};
+pub use number::{Counter, DURATION_BOUNDS, Gauge, Histogram, HistogramSample};
+pub(super) use page::Described;
+pub use page::{Family, Format, Number, Page};
+pub use registry::Registry;
+pub(super) use registry::lock;

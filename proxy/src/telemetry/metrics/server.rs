@@ -1,0 +1,53 @@
+//! The server as a whole: which build, for how long, how many workers, which configuration.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use super::page::Page;
+
+/// What the control thread notes.
+#[derive(Debug)]
+pub(super) struct ServerNumbers {
+    began: Instant,
+    workers: AtomicU64,
+    config_generation: AtomicU64,
+    /// Milliseconds since the Unix epoch; 0 before there is a configuration.
+    config_loaded_ms: AtomicU64,
+}
+
+impl Default for ServerNumbers {
+    fn default() -> Self {
+        ServerNumbers {
+            began: Instant::now(),
+            workers: AtomicU64::new(0),
+            config_generation: AtomicU64::new(0),
+            config_loaded_ms: AtomicU64::new(0),
+        }
+    }
+}
+
+impl ServerNumbers {
+    pub(super) fn note_workers(&self, workers: usize) {
+        self.workers.store(workers as u64, Relaxed);
+    }
+
+    pub(super) fn note_config(&self) {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.config_loaded_ms.store(since_epoch.as_millis() as u64, Relaxed);
+        self.config_generation.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn write(&self, page: &mut Page<'_>) -> fmt::Result {
+        page.gauge("tidegate_build_info", "Which build this is.")?
+            .sample(&[("version", env!("CARGO_PKG_VERSION"))], 1u64)?;
+        page.gauge("tidegate_uptime_seconds", "Time since the proxy began.")?
+            .sample(&[], self.began.elapsed().as_secs_f64())?;
+        page.gauge("tidegate_workers", "Worker threads that serve.")?
+            .sample(&[], self.workers.load(Relaxed))?;
+        page.gauge("tidegate_config_generation", "Configurations that took effect since the proxy began.")?
+            .sample(&[], self.config_generation.load(Relaxed))?;
+        page.gauge("tidegate_config_loaded_timestamp_seconds", "When the configuration took effect.")?
+            .sample(&[], self.config_loaded_ms.load(Relaxed) as f64 / 1e3)
+    }
+}

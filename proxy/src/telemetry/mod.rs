@@ -1,0 +1,15 @@
+//! What an operator can see: metrics and the access log.
+//!
+//! A leaf: everybody feeds it and it calls nobody. Nothing here does I/O or waits on a worker's thread. Numbers are
+//! kept in cells, one a worker and label set, written by that worker alone and summed when somebody asks
+//! ([`metrics`]); lines go to a thread of their own ([`access_log`]); and an exchange is reported exactly once, by the
+//! guard that it carries ([`report`]).
+
+pub mod access_log;
+pub mod metrics;
+pub mod report;
+
+#[cfg(test)]
+mod tests;
+
+pub use report::{ExchangeReport, Reporter};
