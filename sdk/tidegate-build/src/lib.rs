@@ -1,1 +1,18 @@
-//! tidegate-build
+//! Builds Proxy-Wasm filters: the one place that finds a Rust toolchain for wasm32 and runs it.
+//!
+//! The filters in the binary, `tidegate filter build` and the guests of the tests are all built by this, so that what
+//! works on one machine for one of them works for all.
+//!
+//! ```no_run
+//! let module = tidegate_build::Build::new("filters/fault").profile("filter").run()?;
+//! println!("{}", module.display());
+//! # Ok::<(), tidegate_build::BuildError>(())
+//! ```
+
+mod build;
+mod finish;
+mod machine;
+mod toolchain;
+
+pub use build::{Build, BuildError};
+pub use toolchain::{NoToolchain, Toolchain};

@@ -1,0 +1,226 @@
+//! Runs cargo for wasm32 and says where the module is.
+//!
+//! It may itself run under cargo (in a build script or a test), so nothing of an outer cargo's environment reaches the
+//! inner one, and the inner one has a target folder of its own: sharing the outer's would wait for its lock for ever.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::io::{self, BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::finish::finish;
+use crate::machine::TARGET;
+use crate::toolchain::{Library, NoToolchain, Toolchain};
+
+/// What to build, and where. Debug information, optimisation and the like are the profile's.
+#[derive(Debug, Clone)]
+pub struct Build {
+    folder: PathBuf,
+    example: Option<String>,
+    profile: String,
+    target_dir: Option<PathBuf>,
+    locked: bool,
+}
+
+/// Why there is no module.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// There is nothing to build it with.
+    #[error(transparent)]
+    NoToolchain(#[from] NoToolchain),
+    /// cargo could not be started.
+    #[error("cannot run {}: {source}", program.display())]
+    Run {
+        /// The cargo that was to run.
+        program: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// cargo failed; it has said why on standard error.
+    #[error("cargo could not build {} for {TARGET} (its messages are above)", folder.display())]
+    Failed {
+        /// The crate.
+        folder: PathBuf,
+    },
+    /// The module could not be read or put in its place.
+    #[error("cannot finish {}: {source}", linked.display())]
+    Write {
+        /// What cargo made.
+        linked: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// cargo succeeded but made no module.
+    #[error("{} makes no Wasm module: it needs a library (src/lib.rs) or a cdylib example", folder.display())]
+    NoModule {
+        /// The crate.
+        folder: PathBuf,
+    },
+}
+
+impl Build {
+    /// The filter whose `Cargo.toml` is in `folder`, with cargo's `release` profile.
+    pub fn new(folder: impl Into<PathBuf>) -> Build {
+        let (example, profile) = (None, "release".to_owned());
+        Build { folder: folder.into(), example, profile, target_dir: None, locked: false }
+    }
+
+    /// Build this example of the crate (`crate-type = ["cdylib"]`) instead of its library.
+    pub fn example(mut self, name: &str) -> Build {
+        self.example = Some(name.to_owned());
+        self
+    }
+
+    /// Build with this profile; it has to be in the workspace's manifest.
+    pub fn profile(mut self, name: &str) -> Build {
+        self.profile = name.to_owned();
+        self
+    }
+
+    /// Put everything here; without it in `wasm` under cargo's own target folder. Sharing one saves building the
+    /// standard library and the dependencies again.
+    pub fn target_dir(mut self, folder: impl Into<PathBuf>) -> Build {
+        self.target_dir = Some(folder.into());
+        self
+    }
+
+    /// Refuse to change `Cargo.lock`.
+    pub fn locked(mut self) -> Build {
+        self.locked = true;
+        self
+    }
+
+    /// Builds with the toolchain that [`Toolchain::find`] gives; returns the module's path. cargo's messages go to
+    /// standard error. Seconds for a first build of small filters, a second when nothing changed.
+    pub fn run(&self) -> Result<PathBuf, BuildError> {
+        self.run_with(&Toolchain::find()?)
+    }
+
+    /// As [`Build::run`], with a toolchain that is already known.
+    pub fn run_with(&self, toolchain: &Toolchain) -> Result<PathBuf, BuildError> {
+        let mut cargo = self.command(toolchain);
+        let failed = |source| BuildError::Run { program: toolchain.cargo.clone(), source };
+        let mut child = cargo.stdout(Stdio::piped()).spawn().map_err(failed)?;
+        let messages = child.stdout.take().into_iter().flat_map(|out| BufReader::new(out).lines());
+        let module = messages.map_while(Result::ok).filter_map(|line| module_in(&line)).last();
+        if !child.wait().map_err(failed)?.success() {
+            return Err(BuildError::Failed { folder: self.folder.clone() });
+        }
+        let linked = module.ok_or_else(|| BuildError::NoModule { folder: self.folder.clone() })?;
+        self.finish(&linked).map_err(|source| BuildError::Write { linked, source })
+    }
+
+    /// Puts the finished module beside cargo's own output, whose file is cargo's to rewrite; left untouched when it
+    /// would stay the same, so that nobody who watches it wakes for nothing.
+    fn finish(&self, linked: &Path) -> io::Result<PathBuf> {
+        let module = fs::read(linked)?;
+        let module = finish(&module).unwrap_or(module);
+        let folder = self.target_folder().join("modules");
+        let path = folder.join(linked.file_name().unwrap_or_default());
+        if fs::read(&path).is_ok_and(|there| there == module) {
+            return Ok(path);
+        }
+        fs::create_dir_all(&folder)?;
+        // Moved into place whole: builds may run at the same time, and others may be reading.
+        let part = path.with_extension(format!("{}.part", std::process::id()));
+        fs::write(&part, module)?;
+        fs::rename(&part, &path)?;
+        Ok(path)
+    }
+
+    fn command(&self, toolchain: &Toolchain) -> Command {
+        let mut cargo = Command::new(&toolchain.cargo);
+        for (name, _) in env::vars_os().filter(|(name, _)| is_of_an_outer_build(&name.to_string_lossy())) {
+            cargo.env_remove(name);
+        }
+        cargo.current_dir(&self.folder).env("RUSTC", &toolchain.rustc);
+        // The crate's other types would be built too, and link-time optimisation would need every dependency once more.
+        cargo.args(["rustc", "--crate-type", "cdylib", "--target", TARGET, "--profile", &self.profile]);
+        cargo.arg("--message-format=json-render-diagnostics").arg("--target-dir").arg(self.target_folder());
+        match &self.example {
+            Some(example) => cargo.args(["--example", example]),
+            None => cargo.arg("--lib"),
+        };
+        if self.locked {
+            cargo.arg("--locked");
+        }
+        let mut flags = remapped_paths(toolchain);
+        if let Library::Built { linker } = &toolchain.library {
+            // Building the library is not stable yet; this compiler is asked to allow it all the same.
+            cargo.env("RUSTC_BOOTSTRAP", "1").arg("-Zbuild-std=std,panic_abort");
+            cargo.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker);
+            flags.push("-Clinker-flavor=wasm-ld".into());
+            // rustup's shims would answer for `rustc` and bring their own libraries.
+            cargo.env("PATH", system_programs_first()).env_remove("LD_LIBRARY_PATH");
+        }
+        cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join(std::ffi::OsStr::new("\x1f")));
+        cargo
+    }
+
+    fn target_folder(&self) -> PathBuf {
+        self.target_dir.clone().unwrap_or_else(|| workspace_of(&self.folder).join("target").join("wasm"))
+    }
+}
+
+/// The nearest folder upwards with a `Cargo.lock`, which is where cargo keeps it: the workspace's; else the crate's.
+fn workspace_of(folder: &Path) -> PathBuf {
+    let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+    folder.ancestors().find(|parent| parent.join("Cargo.lock").is_file()).unwrap_or(&folder).to_owned()
+}
+
+/// Settings that an outer cargo, or the user for native builds, made: they would reach into the module. What says how
+/// to reach registries, how to print, and the job server stay.
+fn is_of_an_outer_build(name: &str) -> bool {
+    const KEPT: [&str; 8] = [
+        "CARGO_HOME",
+        "CARGO_MAKEFLAGS",
+        "CARGO_NET_",
+        "CARGO_HTTP_",
+        "CARGO_REGISTR",
+        "CARGO_SOURCE_",
+        "CARGO_TERM_",
+        "CARGO_BUILD_JOBS",
+    ];
+    const DROPPED: [&str; 4] = ["CARGO", "RUSTC", "RUSTFLAGS", "RUSTDOC"];
+    DROPPED.iter().any(|prefix| name.starts_with(prefix))
+        && !KEPT.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// Panic messages carry source paths: without this a module would tell where it was built, and differ for it.
+fn remapped_paths(toolchain: &Toolchain) -> Vec<OsString> {
+    let home = |name: &str, default: &str| {
+        env::var_os(name)
+            .map(PathBuf::from)
+            .or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(default)))
+    };
+    let mut flags = Vec::new();
+    let mut remap = |from: &Path, to: &str| {
+        let mut flag = OsString::from("--remap-path-prefix=");
+        flag.push(from);
+        flag.push("=");
+        flag.push(to);
+        flags.push(flag);
+    };
+    if let Some(cargo_home) = home("CARGO_HOME", ".cargo") {
+        remap(&cargo_home.join("registry/src"), "/registry");
+    }
+    if let Library::Built { .. } = toolchain.library {
+        remap(Path::new("/usr/lib/rustlib/src/rust"), "/rust");
+    }
+    flags
+}
+
+fn system_programs_first() -> OsString {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let folders = ["/usr/bin", "/bin"].into_iter().map(PathBuf::from).chain(env::split_paths(&path));
+    env::join_paths(folders).unwrap_or(path)
+}
+
+/// The module that one of cargo's JSON messages reports, if it does.
+fn module_in(line: &str) -> Option<PathBuf> {
+    let message: serde_json::Value = serde_json::from_str(line).ok()?;
+    let files = message.get("filenames")?.as_array()?;
+    files.iter().filter_map(|file| file.as_str()).find(|file| file.ends_with(".wasm")).map(PathBuf::from)
+}

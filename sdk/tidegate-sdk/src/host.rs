@@ -1,0 +1,265 @@
+//! The hostcalls that the SDK makes itself, and their wire formats.
+//!
+//! The proxy-wasm crate panics on every status that it does not expect, which takes the whole instance down with all
+//! its exchanges; and it cannot name a reply's details. Here a status is a value. This is the only place with
+//! `unsafe`: pointers given to the host are to memory that outlives the call, and memory received from it was
+//! allocated by the crate's own allocator, exactly as large as the host says (ABI 0.2.1, "Memory management").
+#![allow(unsafe_code)]
+
+use std::fmt;
+use std::time::Duration;
+
+use proxy_wasm::types::{BufferType, MapType, MetricType, StreamType};
+
+/// A hostcall was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Refused(u32);
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            1 => f.write_str("not found"),
+            2 => f.write_str("bad argument"),
+            6 => f.write_str("invalid memory access"),
+            10 => f.write_str("internal failure"),
+            12 => f.write_str("unimplemented"),
+            status => write!(f, "status {status}"),
+        }
+    }
+}
+
+impl std::error::Error for Refused {}
+
+#[link(wasm_import_module = "env")]
+unsafe extern "C" {
+    fn proxy_get_header_map_value(
+        map: u32,
+        key: *const u8,
+        key_len: usize,
+        value: *mut *mut u8,
+        len: *mut usize,
+    ) -> u32;
+    fn proxy_get_header_map_pairs(map: u32, pairs: *mut *mut u8, len: *mut usize) -> u32;
+    fn proxy_add_header_map_value(
+        map: u32,
+        key: *const u8,
+        key_len: usize,
+        value: *const u8,
+        len: usize,
+    ) -> u32;
+    fn proxy_replace_header_map_value(
+        map: u32,
+        key: *const u8,
+        key_len: usize,
+        value: *const u8,
+        len: usize,
+    ) -> u32;
+    fn proxy_remove_header_map_value(map: u32, key: *const u8, key_len: usize) -> u32;
+    fn proxy_get_buffer_bytes(
+        buffer: u32,
+        start: usize,
+        max: usize,
+        value: *mut *mut u8,
+        len: *mut usize,
+    ) -> u32;
+    fn proxy_set_buffer_bytes(buffer: u32, start: usize, size: usize, value: *const u8, len: usize) -> u32;
+    fn proxy_get_property(path: *const u8, path_len: usize, value: *mut *mut u8, len: *mut usize) -> u32;
+    fn proxy_continue_stream(stream: u32) -> u32;
+    fn proxy_close_stream(stream: u32) -> u32;
+    fn proxy_send_local_response(
+        status: u32,
+        details: *const u8,
+        details_len: usize,
+        body: *const u8,
+        body_len: usize,
+        headers: *const u8,
+        headers_len: usize,
+        grpc_status: i32,
+    ) -> u32;
+    fn proxy_set_effective_context(context: u32) -> u32;
+    fn proxy_set_tick_period_milliseconds(period: u32) -> u32;
+    fn proxy_get_current_time_nanoseconds(time: *mut u64) -> u32;
+    fn proxy_define_metric(kind: u32, name: *const u8, name_len: usize, id: *mut u32) -> u32;
+    fn proxy_increment_metric(id: u32, offset: i64) -> u32;
+    fn proxy_record_metric(id: u32, value: u64) -> u32;
+    fn proxy_get_metric(id: u32, value: *mut u64) -> u32;
+}
+
+fn check(status: u32) -> Result<(), Refused> {
+    if status == 0 { Ok(()) } else { Err(Refused(status)) }
+}
+
+/// Runs a hostcall that answers with bytes; `None` when it is refused.
+fn bytes(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Option<Vec<u8>> {
+    let (mut value, mut len) = (std::ptr::null_mut::<u8>(), 0);
+    check(call(&mut value, &mut len)).ok()?;
+    // SAFETY: the host had this module's allocator make a block of `len` bytes and gave it to us.
+    Some(if value.is_null() { Vec::new() } else { unsafe { Vec::from_raw_parts(value, len, len) } })
+}
+
+pub(crate) fn header(map: MapType, name: &str) -> Option<Vec<u8>> {
+    // SAFETY: see the module's documentation; this holds for every block below.
+    bytes(|value, len| unsafe {
+        proxy_get_header_map_value(map as u32, name.as_ptr(), name.len(), value, len)
+    })
+}
+
+pub(crate) fn headers(map: MapType) -> Vec<(String, Vec<u8>)> {
+    let encoded = bytes(|value, len| unsafe { proxy_get_header_map_pairs(map as u32, value, len) });
+    decode_pairs(&encoded.unwrap_or_default())
+}
+
+pub(crate) fn add_header(map: MapType, name: &str, value: &[u8]) -> Result<(), Refused> {
+    check(unsafe {
+        proxy_add_header_map_value(map as u32, name.as_ptr(), name.len(), value.as_ptr(), value.len())
+    })
+}
+
+pub(crate) fn set_header(map: MapType, name: &str, value: &[u8]) -> Result<(), Refused> {
+    check(unsafe {
+        proxy_replace_header_map_value(map as u32, name.as_ptr(), name.len(), value.as_ptr(), value.len())
+    })
+}
+
+pub(crate) fn remove_header(map: MapType, name: &str) -> Result<(), Refused> {
+    check(unsafe { proxy_remove_header_map_value(map as u32, name.as_ptr(), name.len()) })
+}
+
+pub(crate) fn buffer(buffer: BufferType) -> Vec<u8> {
+    bytes(|value, len| unsafe { proxy_get_buffer_bytes(buffer as u32, 0, usize::MAX, value, len) })
+        .unwrap_or_default()
+}
+
+pub(crate) fn set_buffer(buffer: BufferType, start: usize, size: usize, value: &[u8]) -> Result<(), Refused> {
+    check(unsafe { proxy_set_buffer_bytes(buffer as u32, start, size, value.as_ptr(), value.len()) })
+}
+
+pub(crate) fn property(path: &[&str]) -> Option<Vec<u8>> {
+    let path = path.join("\0");
+    bytes(|value, len| unsafe { proxy_get_property(path.as_ptr(), path.len(), value, len) })
+}
+
+pub(crate) fn resume(stream: StreamType) -> Result<(), Refused> {
+    check(unsafe { proxy_continue_stream(stream as u32) })
+}
+
+pub(crate) fn close(stream: StreamType) -> Result<(), Refused> {
+    check(unsafe { proxy_close_stream(stream as u32) })
+}
+
+pub(crate) fn reply(
+    status: u32,
+    details: &str,
+    body: &[u8],
+    headers: &[(String, String)],
+) -> Result<(), Refused> {
+    let headers = encode_pairs(headers);
+    // -1: no gRPC status.
+    check(unsafe {
+        proxy_send_local_response(
+            status,
+            details.as_ptr(),
+            details.len(),
+            body.as_ptr(),
+            body.len(),
+            headers.as_ptr(),
+            headers.len(),
+            -1,
+        )
+    })
+}
+
+pub(crate) fn set_effective_context(context: u32) -> Result<(), Refused> {
+    check(unsafe { proxy_set_effective_context(context) })
+}
+
+/// Zero stops the ticks.
+pub(crate) fn set_tick_period(period: Duration) -> Result<(), Refused> {
+    let period_ms = u32::try_from(period.as_millis()).unwrap_or(u32::MAX);
+    check(unsafe { proxy_set_tick_period_milliseconds(period_ms) })
+}
+
+/// Wall-clock time since 1970; zero when the host does not tell.
+pub(crate) fn now() -> Duration {
+    let mut time_ns = 0;
+    let status = unsafe { proxy_get_current_time_nanoseconds(&mut time_ns) };
+    check(status).map_or(Duration::ZERO, |()| Duration::from_nanos(time_ns))
+}
+
+pub(crate) fn define_metric(kind: MetricType, name: &str) -> Result<u32, Refused> {
+    let mut id = 0;
+    check(unsafe { proxy_define_metric(kind as u32, name.as_ptr(), name.len(), &mut id) }).map(|()| id)
+}
+
+pub(crate) fn increment_metric(id: u32, offset: i64) -> Result<(), Refused> {
+    check(unsafe { proxy_increment_metric(id, offset) })
+}
+
+pub(crate) fn record_metric(id: u32, value: u64) -> Result<(), Refused> {
+    check(unsafe { proxy_record_metric(id, value) })
+}
+
+pub(crate) fn metric(id: u32) -> Result<u64, Refused> {
+    let mut value = 0;
+    check(unsafe { proxy_get_metric(id, &mut value) }).map(|()| value)
+}
+
+/// ABI 0.2.1, "Serialization": a count, the lengths, then names and values, each ended by a NUL.
+fn encode_pairs(pairs: &[(String, String)]) -> Vec<u8> {
+    let mut encoded =
+        Vec::with_capacity(4 + pairs.iter().map(|(k, v)| 10 + k.len() + v.len()).sum::<usize>());
+    let number = |encoded: &mut Vec<u8>, n: usize| encoded.extend((n as u32).to_le_bytes());
+    number(&mut encoded, pairs.len());
+    for (name, value) in pairs {
+        number(&mut encoded, name.len());
+        number(&mut encoded, value.len());
+    }
+    for text in pairs.iter().flat_map(|(name, value)| [name, value]) {
+        encoded.extend(text.as_bytes());
+        encoded.push(0);
+    }
+    encoded
+}
+
+/// The pairs up to the first that is cut off; an empty block is an empty map.
+fn decode_pairs(encoded: &[u8]) -> Vec<(String, Vec<u8>)> {
+    fn number(encoded: &[u8], index: usize) -> Option<usize> {
+        let field = encoded.get(index * 4..)?.first_chunk::<4>()?;
+        Some(u32::from_le_bytes(*field) as usize)
+    }
+    fn field<'a>(rest: &mut &'a [u8], len: usize) -> Option<&'a [u8]> {
+        let (field, after) = rest.split_at_checked(len)?;
+        *rest = after.get(1..)?;
+        Some(field)
+    }
+    let count = number(encoded, 0).unwrap_or(0);
+    let mut rest = encoded.get(4 + count.saturating_mul(8)..).unwrap_or_default();
+    let pair = |index: usize| {
+        let name = field(&mut rest, number(encoded, 1 + index * 2)?)?;
+        let value = field(&mut rest, number(encoded, 2 + index * 2)?)?;
+        Some((String::from_utf8_lossy(name).into_owned(), value.to_vec()))
+    };
+    (0..count).map_while(pair).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_survive_the_wire() {
+        let pairs = [("a", "1"), ("empty", ""), ("nul", "x\0y")].map(|(k, v)| (k.to_owned(), v.to_owned()));
+        let decoded = decode_pairs(&encode_pairs(&pairs));
+        assert_eq!(decoded, pairs.map(|(k, v)| (k, v.into_bytes())));
+    }
+
+    #[test]
+    fn a_cut_off_block_gives_the_pairs_before_the_cut() {
+        let pairs = [("a", "1"), ("b", "2")].map(|(k, v)| (k.to_owned(), v.to_owned()));
+        let encoded = encode_pairs(&pairs);
+        for end in 0..encoded.len() {
+            assert!(decode_pairs(&encoded[..end]).len() <= 1, "at {end}");
+        }
+        assert_eq!(decode_pairs(&u32::MAX.to_le_bytes()), []);
+    }
+}

@@ -1,0 +1,47 @@
+//! The filters that the end-to-end tests run: one file each beside this one, named after what it exercises. This
+//! library builds them; it holds no filter itself.
+#![cfg(not(target_arch = "wasm32"))]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use tidegate_build::{Build, BuildError};
+
+/// The built module of the guest `name`: the file `name.rs` here. Built at most once a process, and then only if it is
+/// not up to date; tests that ask at the same time wait for one another.
+///
+/// # Panics
+/// When it cannot be built, with the reason: a test that needs it cannot go on.
+pub fn module(name: &str) -> PathBuf {
+    static BUILT: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(module) = built.get(name) {
+        return module.clone();
+    }
+    let module = build(name).unwrap_or_else(|error| panic!("guest {name}: {error}"));
+    built.insert(name.to_owned(), module.clone());
+    module
+}
+
+fn build(name: &str) -> Result<PathBuf, BuildError> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    Build::new(folder).example(name).profile("filter").target_dir(target_dir(folder)).run()
+}
+
+/// Where the shipped filters are built too, so that the standard library is built once: `wasm` in the target folder
+/// that this test binary is in (TARGET/PROFILE/deps/NAME).
+fn target_dir(folder: &Path) -> PathBuf {
+    let binary = std::env::current_exe().unwrap_or_default();
+    let marked = binary.ancestors().find(|parent| parent.join("CACHEDIR.TAG").is_file());
+    marked.map_or_else(|| folder.join("../../target/wasm"), |target| target.join("wasm"))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_guest_is_built_and_is_a_module() {
+        let module = std::fs::read(super::module("headers")).unwrap();
+        assert!(module.starts_with(b"\0asm"));
+    }
+}
