@@ -1,4 +1,18 @@
 //! tidegate: a programmable proxy for service-to-service traffic, extended with WebAssembly.
 
+pub mod admin;
+pub mod cli;
 pub mod config;
+pub mod error;
+pub mod filter;
+pub mod route;
+pub mod tasks;
+pub mod telemetry;
+pub mod upstream;
 pub mod wasm;
+
+mod exchange;
+mod listener;
+mod snapshot;
+
+pub mod server;

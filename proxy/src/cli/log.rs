@@ -1,0 +1,108 @@
+//! The log: what the process says about itself, to stderr. stdout belongs to the access log.
+
+use std::env;
+use std::io::{self, IsTerminal};
+
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// The environment's say in what is logged.
+const VARIABLE: &str = "TIDEGATE_LOG";
+
+/// How the log is asked for.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Logging")]
+pub(super) struct LogArgs {
+    /// Least level that is logged
+    ///
+    /// In its place, the environment variable TIDEGATE_LOG takes levels by module, such as
+    /// `warn,tidegate::wasm=debug`. The default is info for `run` and warn for `check`.
+    #[arg(long, global = true, value_name = "LEVEL")]
+    log_level: Option<Level>,
+    /// How each line is written to stderr
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
+    log_format: Format,
+}
+
+/// Least level that is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Level {
+    Off,
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl Level {
+    fn directive(self) -> &'static str {
+        match self {
+            Level::Off => "off",
+            Level::Error => "error",
+            Level::Warn => "warn",
+            Level::Info => "info",
+            Level::Debug => "debug",
+            Level::Trace => "trace",
+        }
+    }
+}
+
+/// How a line of the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+impl LogArgs {
+    /// Sets up the process's log. Called once, before anything is logged.
+    ///
+    /// # Errors
+    /// `TIDEGATE_LOG` makes no sense.
+    pub(super) fn set_up(&self, default: Level) -> anyhow::Result<()> {
+        let directives = directives(self.log_level, env::var(VARIABLE).ok(), default);
+        let filter = EnvFilter::builder().parse(&directives).with_context(|| {
+            format!("{VARIABLE}={directives:?} makes no sense; give a level, or levels by module: warn,tidegate::wasm=debug")
+        })?;
+        let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+        match self.log_format {
+            Format::Text => lines.compact().with_ansi(colours_wanted()).finish().try_init()?,
+            Format::Json => lines.json().flatten_event(true).finish().try_init()?,
+        }
+        Ok(())
+    }
+}
+
+/// The command line's level, else the environment's directives, else the command's default.
+fn directives(level: Option<Level>, variable: Option<String>, default: Level) -> String {
+    match (level, variable) {
+        (Some(level), _) => level.directive().to_owned(),
+        (None, Some(directives)) if !directives.trim().is_empty() => directives,
+        (None, _) => default.directive().to_owned(),
+    }
+}
+
+/// Whether stderr is a terminal whose user wants colours (<https://no-color.org>).
+pub(super) fn colours_wanted() -> bool {
+    let refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    io::stderr().is_terminal() && !refused
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_goes_before_the_environment_and_that_before_the_default() {
+        let variable = || Some("warn,tidegate::wasm=debug".to_owned());
+        assert_eq!(directives(Some(Level::Trace), variable(), Level::Info), "trace");
+        assert_eq!(directives(None, variable(), Level::Info), "warn,tidegate::wasm=debug");
+        assert_eq!(directives(None, Some(" ".to_owned()), Level::Info), "info");
+        assert_eq!(directives(None, None, Level::Warn), "warn");
+    }
+}

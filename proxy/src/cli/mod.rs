@@ -1,0 +1,140 @@
+//! The command line: what can be asked of the binary, and how it ends.
+//!
+//! Thin: it reads arguments, sets up logging, calls the library and shows an error once. Exit codes are 0 for done,
+//! 1 for a configuration or a start that failed, 2 for a command line that makes no sense.
+
+mod log;
+#[cfg(test)]
+mod tests;
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{self, Loaded, Problems};
+use crate::server;
+use log::{Level, LogArgs};
+
+/// Most worker threads that may be asked for.
+const MAX_WORKERS: u64 = 1024;
+
+/// A programmable proxy for service-to-service traffic: every request passes through a chain of WebAssembly filters.
+#[derive(Debug, Parser)]
+#[command(name = "tidegate", version, max_term_width = 100, after_help = EXAMPLES)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  tidegate check tidegate.yaml              is it valid, and do its filters start?
+  tidegate run tidegate.yaml                serve until SIGTERM, then drain
+  tidegate schema > tidegate.schema.json    for editors
+  TIDEGATE_LOG=info,tidegate::wasm=debug tidegate run tidegate.yaml";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve traffic until SIGTERM or SIGINT, then drain
+    ///
+    /// Starts as a whole or not at all: with a configuration that is not valid, a port in use or a filter that does
+    /// not start it says so and ends with 1.
+    #[command(after_help = "Example:\n  tidegate run tidegate.yaml --workers 2")]
+    Run(RunArgs),
+    /// Check a configuration as `run` would, and serve nothing
+    ///
+    /// Compiles, starts and configures every filter too. Ends with 0 if `run` would start, with 1 and every problem
+    /// with its place in the file otherwise.
+    #[command(after_help = "Example:\n  tidegate check tidegate.yaml && systemctl restart tidegate")]
+    Check {
+        /// The configuration, in YAML
+        file: PathBuf,
+    },
+    /// Print the JSON Schema of the configuration
+    #[command(after_help = "Example:\n  tidegate schema > tidegate.schema.json")]
+    Schema,
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    /// The configuration, in YAML
+    file: PathBuf,
+    /// Worker threads, instead of the configuration's `workers` [default there: one per core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=MAX_WORKERS))]
+    workers: Option<u64>,
+}
+
+/// Reads the process's arguments and does what they ask.
+pub fn main() -> ExitCode {
+    let CommandLine { command, log } = CommandLine::parse();
+    match perform(command, &log) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // With nobody to read stderr the exit code still tells.
+            let _ = writeln!(io::stderr(), "{}", describe(&error, log::colours_wanted()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(command: Command, log: &LogArgs) -> anyhow::Result<()> {
+    match command {
+        Command::Run(RunArgs { file, workers }) => {
+            log.set_up(Level::Info)?;
+            let options = server::Options { workers: workers.map(|workers| workers as usize) };
+            server::run(load(&file)?, options)
+        }
+        Command::Check { file } => {
+            log.set_up(Level::Warn)?;
+            let loaded = load(&file)?;
+            server::prepare(&loaded)?;
+            print(&summary(&loaded))
+        }
+        Command::Schema => print(&format!("{:#}", config::schema())),
+    }
+}
+
+/// Reads and checks a file. What is allowed but likely not meant is shown at once.
+fn load(file: &Path) -> Result<Loaded, Problems> {
+    let loaded = config::load(file)?;
+    if !loaded.warnings.is_empty() {
+        // A warning that nobody can read is none.
+        let _ = writeln!(io::stderr(), "{}\n", loaded.warnings.render(log::colours_wanted()));
+    }
+    Ok(loaded)
+}
+
+fn summary(loaded: &Loaded) -> String {
+    let config = &loaded.config;
+    let count = |number: usize, noun: &str| format!("{number} {noun}{}", if number == 1 { "" } else { "s" });
+    let parts = [
+        count(config.listeners.len(), "listener"),
+        count(config.listeners.iter().map(|listener| listener.routes.len()).sum(), "route"),
+        count(config.filters.len(), "filter"),
+        count(config.clusters.len(), "cluster"),
+    ];
+    format!("{} is valid: {}", loaded.path().display(), parts.join(", "))
+}
+
+/// An error as text: problems of a configuration as the excerpts that they are, anything else in one line with its
+/// causes.
+fn describe(error: &anyhow::Error, colours: bool) -> String {
+    match error.downcast_ref::<Problems>() {
+        Some(problems) => problems.render(colours),
+        None => format!("error: {error:#}"),
+    }
+}
+
+/// Prints a line to stdout. A reader who has read enough (`| head`) is no error.
+fn print(text: &str) -> anyhow::Result<()> {
+    match writeln!(io::stdout(), "{text}") {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(anyhow::Error::new(error).context("stdout cannot be written"))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}

@@ -1,0 +1,243 @@
+//! The command line as its users see it: help texts and what is refused.
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
+use expect_test::{Expect, expect};
+
+use super::{Command, CommandLine, describe};
+
+/// The long help of a command, by its name; of all with none.
+fn help(name: Option<&str>) -> String {
+    let mut command = CommandLine::command().term_width(100);
+    command.build();
+    let text = match name {
+        None => command.render_long_help(),
+        Some(name) => command.find_subcommand_mut(name).expect("a command").render_long_help(),
+    };
+    // Where clap fills lines up, trailing blanks are left.
+    text.to_string().lines().map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
+fn check_help(name: Option<&str>, expected: Expect) {
+    expected.assert_eq(&help(name));
+}
+
+#[test]
+fn the_help_says_what_can_be_done() {
+    check_help(
+        None,
+        expect![[r#"
+        A programmable proxy for service-to-service traffic: every request passes through a chain of
+        WebAssembly filters
+
+        Usage: tidegate [OPTIONS] <COMMAND>
+
+        Commands:
+          run     Serve traffic until SIGTERM or SIGINT, then drain
+          check   Check a configuration as `run` would, and serve nothing
+          schema  Print the JSON Schema of the configuration
+          help    Print this message or the help of the given subcommand(s)
+
+        Options:
+          -h, --help
+                  Print help (see a summary with '-h')
+
+          -V, --version
+                  Print version
+
+        Logging:
+              --log-level <LEVEL>
+                  Least level that is logged
+
+                  In its place, the environment variable TIDEGATE_LOG takes levels by module, such as
+                  `warn,tidegate::wasm=debug`. The default is info for `run` and warn for `check`.
+
+                  [possible values: off, error, warn, info, debug, trace]
+
+              --log-format <FORMAT>
+                  How each line is written to stderr
+
+                  Possible values:
+                  - text: For people
+                  - json: One JSON object a line
+
+                  [default: text]
+
+        Examples:
+          tidegate check tidegate.yaml              is it valid, and do its filters start?
+          tidegate run tidegate.yaml                serve until SIGTERM, then drain
+          tidegate schema > tidegate.schema.json    for editors
+          TIDEGATE_LOG=info,tidegate::wasm=debug tidegate run tidegate.yaml
+    "#]],
+    );
+}
+
+#[test]
+fn the_help_of_run_says_how() {
+    check_help(
+        Some("run"),
+        expect![[r#"
+        Serve traffic until SIGTERM or SIGINT, then drain
+
+        Starts as a whole or not at all: with a configuration that is not valid, a port in use or a filter
+        that does not start it says so and ends with 1.
+
+        Usage: tidegate run [OPTIONS] <FILE>
+
+        Arguments:
+          <FILE>
+                  The configuration, in YAML
+
+        Options:
+              --workers <N>
+                  Worker threads, instead of the configuration's `workers` [default there: one per core]
+
+          -h, --help
+                  Print help (see a summary with '-h')
+
+        Logging:
+              --log-level <LEVEL>
+                  Least level that is logged
+
+                  In its place, the environment variable TIDEGATE_LOG takes levels by module, such as
+                  `warn,tidegate::wasm=debug`. The default is info for `run` and warn for `check`.
+
+                  [possible values: off, error, warn, info, debug, trace]
+
+              --log-format <FORMAT>
+                  How each line is written to stderr
+
+                  Possible values:
+                  - text: For people
+                  - json: One JSON object a line
+
+                  [default: text]
+
+        Example:
+          tidegate run tidegate.yaml --workers 2
+    "#]],
+    );
+}
+
+#[test]
+fn the_help_of_check_says_how() {
+    check_help(
+        Some("check"),
+        expect![[r#"
+        Check a configuration as `run` would, and serve nothing
+
+        Compiles, starts and configures every filter too. Ends with 0 if `run` would start, with 1 and every
+        problem with its place in the file otherwise.
+
+        Usage: tidegate check [OPTIONS] <FILE>
+
+        Arguments:
+          <FILE>
+                  The configuration, in YAML
+
+        Options:
+          -h, --help
+                  Print help (see a summary with '-h')
+
+        Logging:
+              --log-level <LEVEL>
+                  Least level that is logged
+
+                  In its place, the environment variable TIDEGATE_LOG takes levels by module, such as
+                  `warn,tidegate::wasm=debug`. The default is info for `run` and warn for `check`.
+
+                  [possible values: off, error, warn, info, debug, trace]
+
+              --log-format <FORMAT>
+                  How each line is written to stderr
+
+                  Possible values:
+                  - text: For people
+                  - json: One JSON object a line
+
+                  [default: text]
+
+        Example:
+          tidegate check tidegate.yaml && systemctl restart tidegate
+    "#]],
+    );
+}
+
+#[test]
+fn the_help_of_schema_says_how() {
+    check_help(
+        Some("schema"),
+        expect![[r#"
+        Print the JSON Schema of the configuration
+
+        Usage: tidegate schema [OPTIONS]
+
+        Options:
+          -h, --help
+                  Print help (see a summary with '-h')
+
+        Logging:
+              --log-level <LEVEL>
+                  Least level that is logged
+
+                  In its place, the environment variable TIDEGATE_LOG takes levels by module, such as
+                  `warn,tidegate::wasm=debug`. The default is info for `run` and warn for `check`.
+
+                  [possible values: off, error, warn, info, debug, trace]
+
+              --log-format <FORMAT>
+                  How each line is written to stderr
+
+                  Possible values:
+                  - text: For people
+                  - json: One JSON object a line
+
+                  [default: text]
+
+        Example:
+          tidegate schema > tidegate.schema.json
+    "#]],
+    );
+}
+
+fn parse(line: &str) -> Result<CommandLine, clap::Error> {
+    CommandLine::try_parse_from(line.split(' '))
+}
+
+#[test]
+fn the_definition_of_the_command_line_is_sound() {
+    CommandLine::command().debug_assert();
+}
+
+#[test]
+fn workers_are_between_one_and_a_bound() {
+    let Ok(CommandLine { command: Command::Run(run), .. }) = parse("tidegate run f.yaml --workers 2") else {
+        panic!("it is allowed");
+    };
+    assert_eq!(run.workers, Some(2));
+    for refused in ["0", "1025", "-1", "many"] {
+        parse(&format!("tidegate run f.yaml --workers={refused}")).expect_err(refused);
+    }
+}
+
+#[test]
+fn a_command_line_that_makes_no_sense_ends_with_2() {
+    for line in ["tidegate run", "tidegate serve f.yaml", "tidegate run f.yaml --log-level loud", "tidegate"]
+    {
+        assert_eq!(parse(line).expect_err(line).exit_code(), 2, "{line}");
+    }
+    let version = parse("tidegate --version").expect_err("it prints and ends");
+    assert_eq!((version.kind(), version.exit_code()), (ErrorKind::DisplayVersion, 0));
+}
+
+#[test]
+fn logging_is_asked_for_before_or_after_the_command() {
+    parse("tidegate --log-level debug run f.yaml").expect("before");
+    parse("tidegate run f.yaml --log-level debug --log-format json").expect("after");
+}
+
+#[test]
+fn an_error_is_one_line_with_its_causes() {
+    let error = anyhow::anyhow!("permission denied").context("127.0.0.1:80 cannot be bound");
+    assert_eq!(describe(&error, false), "error: 127.0.0.1:80 cannot be bound: permission denied");
+}

@@ -1,0 +1,250 @@
+//! What the proxy says by itself: failures, guests' replies, redirects and direct responses become responses here and
+//! nowhere else.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION};
+use http::StatusCode;
+
+use super::headers::{Refusal, drop_hop_by_hop};
+use crate::config::model;
+use crate::error::Failure;
+use crate::filter::{FlowError, HeadError, Interrupt};
+use crate::route;
+use crate::upstream::UpstreamError;
+use crate::wasm::stream::{Direction, LocalReply, RequestHead};
+
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+
+/// Why an exchange does not end with the upstream's response.
+#[derive(Debug)]
+pub(super) enum Ending {
+    /// The proxy answers by itself.
+    Answer(Answer),
+    /// The connection is cut: there is nothing right to say, or no way to say it.
+    Cut {
+        /// Why.
+        failure: Failure,
+        /// More for the log, nothing for the client.
+        details: String,
+        /// The filter that is to blame, if one is.
+        filter: Option<Arc<str>>,
+    },
+}
+
+/// A response of the proxy's own.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+    /// The failure that it reports, if it reports one.
+    pub(super) failure: Option<Failure>,
+    /// Response code details: what led to it.
+    pub(super) details: String,
+    /// The filter that answered, if one did.
+    pub(super) filter: Option<Arc<str>>,
+    grpc_status: Option<u8>,
+}
+
+impl From<Failure> for Ending {
+    fn from(failure: Failure) -> Ending {
+        Ending::failed(failure, failure.reason().to_owned())
+    }
+}
+
+impl From<Refusal> for Ending {
+    fn from(refusal: Refusal) -> Ending {
+        Ending::failed(refusal.failure, refusal.details.to_owned())
+    }
+}
+
+impl From<Interrupt> for Ending {
+    fn from(interrupt: Interrupt) -> Ending {
+        match interrupt {
+            Interrupt::Reply { filter, reply } => Ending::Answer(Answer::from_guest(filter, *reply)),
+            Interrupt::Close { filter } => {
+                Ending::failed(Failure::FilterClosed, "filter_closed".to_owned()).by(filter)
+            }
+            Interrupt::Fault { filter, kind } => {
+                Ending::failed(Failure::FilterFault, format!("wasm_fail_stream:{}", kind.word())).by(filter)
+            }
+            Interrupt::BodyTooLarge(Direction::Request) => Failure::RequestTooLarge.into(),
+            Interrupt::BodyTooLarge(Direction::Response) => Failure::ResponseTooLarge.into(),
+        }
+    }
+}
+
+impl Ending {
+    /// Why a request's head did not come out of the chain.
+    pub(super) fn from_request(error: HeadError<hyper::Error>) -> Ending {
+        match error {
+            HeadError::Interrupted(interrupt) => interrupt.into(),
+            HeadError::Source(error) => Ending::failed(request_body_failure(&error), error.to_string()),
+        }
+    }
+
+    /// Why a response's head did not come out of the chain.
+    pub(super) fn from_response<E: std::error::Error>(error: HeadError<E>) -> Ending {
+        match error {
+            HeadError::Interrupted(interrupt) => interrupt.into(),
+            // Its head was held, so that there is still something to say.
+            HeadError::Source(error) => Ending::failed(Failure::UpstreamReset, error.to_string()),
+        }
+    }
+
+    /// Why there is no response.
+    pub(super) fn from_upstream(error: UpstreamError) -> Ending {
+        let failure = match &error {
+            UpstreamError::NoEndpoint => Failure::NoEndpoint,
+            UpstreamError::ConnectRefused(_) | UpstreamError::Connect(_) => Failure::ConnectFailed,
+            UpstreamError::ConnectTimeout => Failure::ConnectTimeout,
+            UpstreamError::Closed { .. } => Failure::UpstreamReset,
+            UpstreamError::Malformed(_) => Failure::UpstreamMalformed,
+            UpstreamError::HeadTooLarge(_) => Failure::UpstreamHeadTooLarge,
+            UpstreamError::ResponseBody(_) => Failure::UpstreamBodyCut,
+            UpstreamError::RequestBody(_) => match error.find::<FlowError<hyper::Error>>() {
+                Some(FlowError::Source(error)) => request_body_failure(error),
+                Some(FlowError::Interrupted) | None => Failure::RequestBodyCut,
+            },
+        };
+        Ending::failed(failure, format!("{}: {error}", failure.reason()))
+    }
+
+    fn by(mut self, name: Arc<str>) -> Ending {
+        match &mut self {
+            Ending::Answer(Answer { filter, .. }) | Ending::Cut { filter, .. } => *filter = Some(name),
+        }
+        self
+    }
+
+    /// What a failure becomes, with more about it for the log.
+    pub(super) fn failed(failure: Failure, details: String) -> Ending {
+        match failure.status() {
+            None => Ending::Cut { failure, details, filter: None },
+            Some(status) => Ending::Answer(Answer {
+                status,
+                headers: HeaderMap::new(),
+                body: Bytes::from_static(failure.client_text().as_bytes()),
+                failure: Some(failure),
+                details,
+                filter: None,
+                grpc_status: None,
+            }),
+        }
+    }
+
+    /// A direct response of a route.
+    pub(super) fn respond(respond: &model::Respond) -> Ending {
+        let mut answer = Answer::plain(respond.status, "direct_response");
+        answer.body = respond.body.clone();
+        answer.headers.extend(respond.headers.iter().cloned());
+        Ending::Answer(answer)
+    }
+
+    /// A redirect of a route.
+    pub(super) fn redirect(redirect: &model::Redirect, matched: &model::PathMatch, request: &RequestHead) -> Ending {
+        let host = request.headers.get(http::header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        let scheme = request.scheme.to_str().unwrap_or("http");
+        let location = route::location(redirect, matched, scheme, host, &request.uri);
+        let mut answer = Answer::plain(redirect.status, "redirect");
+        if let Ok(location) = HeaderValue::from_maybe_shared(Bytes::from(location)) {
+            answer.headers.insert(LOCATION, location);
+        }
+        Ending::Answer(answer)
+    }
+}
+
+impl Answer {
+    fn plain(status: StatusCode, details: &str) -> Answer {
+        Answer {
+            status,
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            failure: None,
+            details: details.to_owned(),
+            filter: None,
+            grpc_status: None,
+        }
+    }
+
+    fn from_guest(filter: Arc<str>, mut reply: LocalReply) -> Answer {
+        drop_hop_by_hop(&mut reply.headers);
+        reply.headers.remove(CONTENT_LENGTH); // the body says it better
+        Answer {
+            status: reply.status,
+            headers: reply.headers,
+            body: reply.body,
+            failure: None,
+            details: if reply.details.is_empty() { "filter_reply".to_owned() } else { reply.details },
+            filter: Some(filter),
+            grpc_status: reply.grpc_status,
+        }
+    }
+
+    /// Says it in the words of the request's protocol: a gRPC client gets a trailers-only response, whose status is in
+    /// a header (gRPC over HTTP/2, "Responses"); others get text.
+    pub(super) fn speak_to(&mut self, request: &RequestHead) {
+        if is_grpc(request) {
+            self.speak_grpc();
+        } else if !self.body.is_empty() && !self.headers.contains_key(CONTENT_TYPE) {
+            self.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+        }
+    }
+
+    fn speak_grpc(&mut self) {
+        let code = self.grpc_status.unwrap_or_else(|| grpc_status(self.status));
+        self.status = StatusCode::OK;
+        self.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        self.headers.insert(GRPC_STATUS, HeaderValue::from(u16::from(code)));
+        let message = std::mem::take(&mut self.body);
+        if let Some(message) = grpc_message(&message) {
+            self.headers.insert(GRPC_MESSAGE, message);
+        }
+    }
+}
+
+/// Whose fault it is that a request's body does not come to its end.
+fn request_body_failure(error: &hyper::Error) -> Failure {
+    if error.is_parse() || error.is_user() { Failure::RequestBodyMalformed } else { Failure::RequestBodyCut }
+}
+
+fn is_grpc(request: &RequestHead) -> bool {
+    request.headers.get(CONTENT_TYPE).is_some_and(|value| {
+        let value = value.as_bytes();
+        value.strip_prefix(b"application/grpc").is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+    })
+}
+
+/// The gRPC status for an HTTP one ("HTTP to gRPC Status Code Mapping").
+fn grpc_status(status: StatusCode) -> u8 {
+    match status.as_u16() {
+        200 => 0,
+        400 => 13,
+        401 => 16,
+        403 => 7,
+        404 => 12,
+        429 | 502 | 503 | 504 => 14,
+        _ => 2,
+    }
+}
+
+/// A message percent-encoded as gRPC asks: printable ASCII as it is, the rest and `%` by their bytes.
+fn grpc_message(text: &[u8]) -> Option<HeaderValue> {
+    use std::fmt::Write as _;
+    if text.is_empty() {
+        return None;
+    }
+    let mut encoded = String::with_capacity(text.len());
+    for &byte in text {
+        match byte {
+            b'%' | 0..=0x1f | 0x7f.. => {
+                let _ = write!(encoded, "%{byte:02X}");
+            }
+            _ => encoded.push(char::from(byte)),
+        }
+    }
+    HeaderValue::from_maybe_shared(Bytes::from(encoded)).ok()
+}

@@ -1,0 +1,134 @@
+//! A response's body as it goes to the client, and with it the end of the exchange.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::Full;
+
+use super::answer::{Answer, Ending};
+use super::watch::Timer;
+use super::{Cut, Exchange};
+use crate::error::Failure;
+use crate::filter::{FlowBody, FlowError};
+use crate::upstream::{ResponseBody, UpstreamError};
+
+/// A response's body. It owns the exchange, which ends with it.
+pub(crate) struct ReplyBody {
+    content: Content,
+    /// Until the end.
+    exchange: Option<Exchange>,
+    timer: Timer,
+}
+
+/// Where a response's body comes from.
+pub(super) enum Content {
+    /// There is none.
+    Empty,
+    /// An upstream, through the chain.
+    Upstream(FlowBody<ResponseBody>),
+    /// The proxy itself, through the chain.
+    Local(FlowBody<Full<Bytes>>),
+}
+
+impl ReplyBody {
+    pub(super) fn new(content: Content, exchange: Exchange) -> ReplyBody {
+        let mut body = ReplyBody { content, exchange: Some(exchange), timer: Timer::default() };
+        if body.is_end_stream() {
+            body.complete(); // hyper does not ask a body for its end that says it has none
+        }
+        body
+    }
+
+    /// The body of a response whose exchange goes on elsewhere, or has ended.
+    pub(super) fn empty() -> ReplyBody {
+        ReplyBody { content: Content::Empty, exchange: None, timer: Timer::default() }
+    }
+
+    fn complete(&mut self) {
+        if let Some(mut exchange) = self.exchange.take() {
+            exchange.complete();
+        }
+    }
+
+    /// Ends an exchange whose head is sent already: the client has to see that this is not the whole.
+    fn cut(&mut self, ending: Ending) -> Cut {
+        if let Some(mut exchange) = self.exchange.take() {
+            match ending {
+                Ending::Cut { failure, details, filter } => exchange.note(Some(failure), &details, filter),
+                // Too late for an answer.
+                Ending::Answer(Answer { failure, details, filter, .. }) => {
+                    exchange.note(Some(failure.unwrap_or(Failure::FilterClosed)), &details, filter);
+                }
+            }
+        }
+        Cut
+    }
+
+    /// What a broken flow means for a response that is on its way.
+    fn broken(&self, error: FlowError<UpstreamError>) -> Ending {
+        let interrupt = self.exchange.as_ref().and_then(|exchange| exchange.run.take_interrupt());
+        match (error, interrupt) {
+            (FlowError::Interrupted, Some(interrupt)) => interrupt.into(),
+            (FlowError::Interrupted, None) => Failure::FilterClosed.into(),
+            (FlowError::Source(error), _) => Ending::failed(Failure::UpstreamBodyCut, error.to_string()),
+        }
+    }
+}
+
+impl Body for ReplyBody {
+    type Data = Bytes;
+    type Error = Cut;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        let this = self.get_mut();
+        let frame = match &mut this.content {
+            Content::Empty => Poll::Ready(None),
+            Content::Upstream(flow) => Pin::new(flow).poll_frame(cx),
+            Content::Local(flow) => Pin::new(flow).poll_frame(cx).map_err(|error| match error {
+                FlowError::Source(never) => match never {},
+                FlowError::Interrupted => FlowError::Interrupted,
+            }),
+        };
+        match frame {
+            Poll::Ready(Some(Ok(frame))) => {
+                if this.is_end_stream() {
+                    this.complete();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => {
+                let ending = this.broken(error);
+                Poll::Ready(Some(Err(this.cut(ending))))
+            }
+            Poll::Ready(None) => {
+                this.complete();
+                Poll::Ready(None)
+            }
+            Poll::Pending => {
+                let Some(exchange) = &this.exchange else { return Poll::Pending };
+                match this.timer.poll(&exchange.watch, exchange.run.meter(), cx) {
+                    Poll::Pending => Poll::Pending,
+                    Poll::Ready(failure) => Poll::Ready(Some(Err(this.cut(failure.into())))),
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.content {
+            Content::Empty => true,
+            Content::Upstream(flow) => flow.is_end_stream(),
+            Content::Local(flow) => flow.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Empty => SizeHint::with_exact(0),
+            Content::Upstream(flow) => flow.size_hint(),
+            Content::Local(flow) => flow.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Requests that guests make.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use http::header::HOST;
+use http::{HeaderMap, HeaderValue, Request, Response};
+use http_body_util::BodyExt;
+
+use super::headers;
+use crate::filter::{Instance, Performer};
+use crate::tasks::Tasks;
+use crate::upstream::{Attempt, RequestBody, ResponseBody, UpstreamError, Upstreams};
+use crate::wasm::{CalloutResponse, CalloutResult, HttpCall};
+
+/// A response's body is held for the guest up to this, in bytes; more is a reset.
+const RESPONSE_LIMIT: usize = 1024 * 1024;
+
+/// A callout that sets no time limit of its own still ends: a lost answer must not be waited for to the end of time.
+const LONGEST: Duration = Duration::from_secs(300);
+
+/// Sends guests' requests with a worker's connections.
+pub(crate) struct Callouts {
+    upstreams: Rc<Upstreams>,
+    tasks: Rc<Tasks>,
+}
+
+impl Callouts {
+    pub(crate) fn new(upstreams: Rc<Upstreams>, tasks: Rc<Tasks>) -> Rc<Callouts> {
+        Rc::new(Callouts { upstreams, tasks })
+    }
+}
+
+impl Performer for Callouts {
+    fn http_call(&self, from: &Rc<Instance>, generation: u64, call: Box<HttpCall>) {
+        let upstreams = self.upstreams.clone();
+        let from = Rc::downgrade(from);
+        self.tasks.spawn(async move {
+            let token = call.token;
+            let result = tokio::time::timeout(call.timeout.unwrap_or(LONGEST), perform(&upstreams, *call)).await;
+            if let Some(instance) = from.upgrade() {
+                instance.deliver(generation, token, result.unwrap_or(CalloutResult::TimedOut));
+            }
+        });
+    }
+}
+
+async fn perform(upstreams: &Upstreams, call: HttpCall) -> CalloutResult {
+    let Some(cluster) = upstreams.find(&call.cluster) else {
+        return CalloutResult::Unavailable("the cluster is gone".to_owned());
+    };
+    let request = || request(&call);
+    match upstreams.send(cluster, request(), || Some(request()), &mut Attempt::default()).await {
+        Ok(response) => receive(response).await,
+        Err(
+            error @ (UpstreamError::NoEndpoint
+            | UpstreamError::ConnectRefused(_)
+            | UpstreamError::Connect(_)
+            | UpstreamError::ConnectTimeout
+            | UpstreamError::Closed { .. }),
+        ) => CalloutResult::Unavailable(error.to_string()),
+        Err(error) => CalloutResult::Reset(error.to_string()),
+    }
+}
+
+fn request(call: &HttpCall) -> Request<RequestBody> {
+    let body = match (&call.trailers, call.body.is_empty()) {
+        (Some(trailers), _) => {
+            let trailers: Result<HeaderMap, std::convert::Infallible> = Ok(trailers.clone());
+            let body = http_body_util::Full::new(call.body.clone());
+            RequestBody::Stream(Box::pin(
+                body.with_trailers(std::future::ready(Some(trailers))).map_err(|never| match never {}),
+            ))
+        }
+        (None, true) => RequestBody::Empty,
+        (None, false) => RequestBody::Full(call.body.clone()),
+    };
+    let mut request = Request::new(body);
+    *request.method_mut() = call.method.clone();
+    *request.uri_mut() = call.uri.clone();
+    *request.headers_mut() = call.headers.clone();
+    let authority = call.authority.clone().or_else(|| HeaderValue::from_str(&call.cluster).ok());
+    if let Some(authority) = authority {
+        request.headers_mut().insert(HOST, authority);
+    }
+    request
+}
+
+async fn receive(response: Response<ResponseBody>) -> CalloutResult {
+    let (parts, mut body) = response.into_parts();
+    let mut headers = parts.headers;
+    headers::drop_hop_by_hop(&mut headers);
+    let mut data = BytesMut::new();
+    let mut trailers = None;
+    while let Some(frame) = body.frame().await {
+        let frame = match frame {
+            Ok(frame) => frame,
+            Err(error) => return CalloutResult::Reset(error.to_string()),
+        };
+        match frame.into_data() {
+            Ok(chunk) if data.len() + chunk.len() > RESPONSE_LIMIT => {
+                return CalloutResult::Reset(format!("the response is larger than {RESPONSE_LIMIT} bytes"));
+            }
+            Ok(chunk) => data.extend_from_slice(&chunk),
+            Err(frame) => trailers = frame.into_trailers().ok(),
+        }
+    }
+    CalloutResult::Response(CalloutResponse { status: parts.status, headers, body: data.freeze(), trailers })
+}

@@ -1,0 +1,267 @@
+//! What may pass from one connection to the next: cleaning heads on the way in and on the way out.
+//!
+//! A proxy speaks for itself on each of its connections (RFC 9110, 7.6.1): what a peer said about its connection stays
+//! there, and what a message says about its own framing has to be unambiguous (RFC 9112, 6.3) before it is sent on.
+
+use std::net::{IpAddr, SocketAddr};
+
+use bytes::{BufMut, BytesMut};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
+};
+use http::{Method, Request, Uri, Version};
+use http_body::Body;
+
+use super::peer::Peer;
+use crate::error::Failure;
+use crate::wasm::stream::RequestHead;
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// The header that names an exchange across services.
+pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// A request identifier that a peer sends is kept if it is no longer than this, in bytes.
+const REQUEST_ID_LIMIT: usize = 128;
+
+/// What a request's head said beyond what is sent on.
+#[derive(Debug, Default)]
+pub(super) struct Received {
+    /// The protocol that the client wants to change to, if it does.
+    pub(super) upgrade: Option<HeaderValue>,
+}
+
+/// Why a request that hyper took is not taken.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Refusal {
+    pub(super) failure: Failure,
+    /// For the log.
+    pub(super) details: &'static str,
+}
+
+/// Takes a request's head apart: refuses what could be read in two ways, and drops what was meant for this connection.
+pub(super) fn receive<B>(request: Request<B>) -> (RequestHead, Result<Received, Refusal>, B) {
+    let (parts, body) = request.into_parts();
+    let refusal = check(&parts.method, parts.version, &parts.uri, &parts.headers);
+    let mut headers = parts.headers;
+    let uri = origin_form(parts.uri, &mut headers);
+    let upgrade = upgrade_wanted(&headers);
+    drop_hop_by_hop(&mut headers);
+    headers.remove(EXPECT); // answered here, when the body is asked for
+    let head = RequestHead { method: parts.method, uri, scheme: HeaderValue::from_static("http"), headers };
+    (head, refusal.map(|()| Received { upgrade }), body)
+}
+
+/// What hyper's parser lets through although it is ambiguous, or not for a reverse proxy.
+fn check(method: &Method, version: Version, uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
+    let malformed = |details| Err(Refusal { failure: Failure::MalformedRequest, details });
+    if method == Method::CONNECT {
+        return Err(Refusal { failure: Failure::Unsupported, details: "connect" });
+    }
+    if headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH) {
+        return malformed("both_content_length_and_transfer_encoding");
+    }
+    let mut hosts = headers.get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(_), Some(_)) => malformed("more_than_one_host"),
+        (None, _) if version == Version::HTTP_11 && uri.authority().is_none() => malformed("no_host"),
+        _ => Ok(()),
+    }
+}
+
+/// The request target as an origin server gets it; the authority of an absolute one replaces `host` (RFC 9112, 3.2.2).
+fn origin_form(uri: Uri, headers: &mut HeaderMap) -> Uri {
+    let Some(authority) = uri.authority() else { return uri };
+    if let Ok(host) = HeaderValue::from_str(authority.as_str()) {
+        headers.insert(HOST, host);
+    }
+    uri.path_and_query().cloned().map_or_else(|| Uri::from_static("/"), Uri::from)
+}
+
+/// Sets what frames a message after guests had it in their hands: the length of the body that follows, where it is
+/// known. Nothing that a guest says about framing is believed.
+pub(super) fn frame(headers: &mut HeaderMap, body: &impl Body) {
+    drop_hop_by_hop(headers);
+    match body.size_hint().exact() {
+        None => {
+            headers.remove(CONTENT_LENGTH);
+        }
+        Some(0) if !headers.contains_key(CONTENT_LENGTH) => {} // a request that says nothing has none
+        Some(length) => {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
+    }
+}
+
+/// Drops what speaks of the connection that a message came on. `te: trailers` stays: it is true of this proxy too.
+pub(super) fn drop_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(CONNECTION) {
+        drop_named_by_connection(headers);
+    }
+    headers.remove(KEEP_ALIVE);
+    headers.remove(PROXY_CONNECTION);
+    headers.remove(TRANSFER_ENCODING);
+    headers.remove(UPGRADE);
+    if let Some(te) = headers.remove(TE)
+        && tokens(te.as_bytes()).any(|token| token.eq_ignore_ascii_case(b"trailers"))
+    {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+}
+
+fn drop_named_by_connection(headers: &mut HeaderMap) {
+    let mut named: Vec<HeaderName> = Vec::new();
+    for value in headers.get_all(CONNECTION) {
+        // What frames and routes the message is not a peer's to drop.
+        named.extend(tokens(value.as_bytes()).filter_map(|token| HeaderName::from_bytes(token).ok()).filter(|name| {
+            !matches!(*name, HOST | CONTENT_LENGTH | TE | TRANSFER_ENCODING)
+        }));
+    }
+    headers.remove(CONNECTION);
+    for name in named {
+        headers.remove(name);
+    }
+}
+
+/// The protocol to change to, where `connection` says that `upgrade` is meant (RFC 9110, 7.8).
+pub(super) fn upgrade_wanted(headers: &HeaderMap) -> Option<HeaderValue> {
+    let protocol = headers.get(UPGRADE)?;
+    let meant = headers
+        .get_all(CONNECTION)
+        .iter()
+        .any(|value| tokens(value.as_bytes()).any(|token| token.eq_ignore_ascii_case(b"upgrade")));
+    meant.then(|| protocol.clone())
+}
+
+/// Says again, on the next connection, that a change of protocol is meant.
+pub(super) fn ask_upgrade(headers: &mut HeaderMap, protocol: HeaderValue) {
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(UPGRADE, protocol);
+}
+
+/// The parts of a comma-separated list, without the white space around them.
+fn tokens(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+    list.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|token| !token.is_empty())
+}
+
+/// Whose request this is: the peer, or what `hops` proxies in front of this one say (the `hops`-th address from the
+/// right of `x-forwarded-for`). One that is not an address falls back to the peer.
+pub(super) fn client_address(headers: &HeaderMap, peer: SocketAddr, hops: usize) -> SocketAddr {
+    if hops == 0 {
+        return peer;
+    }
+    let addresses: Vec<&[u8]> =
+        headers.get_all(X_FORWARDED_FOR).iter().flat_map(|value| tokens(value.as_bytes())).collect();
+    addresses
+        .len()
+        .checked_sub(hops)
+        .and_then(|at| std::str::from_utf8(addresses[at]).ok())
+        .and_then(|text| text.parse::<IpAddr>().ok())
+        .map_or(peer, |ip| SocketAddr::new(ip, 0))
+}
+
+/// Says for whom a request is sent: `x-forwarded-for` gains the peer, `x-forwarded-proto` is set unless a trusted proxy
+/// set it, and a request without `x-request-id` gets one.
+pub(super) fn forward_headers(headers: &mut HeaderMap, peer: &Peer, trusted_hops: usize) {
+    match headers.get_mut(X_FORWARDED_FOR) {
+        None => {
+            headers.insert(X_FORWARDED_FOR, peer.forwarded_for().clone());
+        }
+        Some(_) => append_forwarded_for(headers, peer),
+    }
+    if trusted_hops == 0 || !headers.contains_key(X_FORWARDED_PROTO) {
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+    }
+    if headers.get(X_REQUEST_ID).is_none_or(|id| id.is_empty() || id.len() > REQUEST_ID_LIMIT) {
+        headers.insert(X_REQUEST_ID, new_request_id());
+    }
+}
+
+fn append_forwarded_for(headers: &mut HeaderMap, peer: &Peer) {
+    let mut joined = BytesMut::new();
+    for value in headers.get_all(X_FORWARDED_FOR) {
+        joined.put_slice(value.as_bytes());
+        joined.put_slice(b", ");
+    }
+    joined.put_slice(peer.forwarded_for().as_bytes());
+    if let Ok(value) = HeaderValue::from_maybe_shared(joined.freeze()) {
+        headers.insert(X_FORWARDED_FOR, value);
+    }
+}
+
+/// A random identifier in the form of a UUID, version 4 (RFC 9562, 5.4).
+fn new_request_id() -> HeaderValue {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let mut bits = fastrand::u128(..);
+    bits = (bits & !(0xf << 76)) | (0x4 << 76);
+    bits = (bits & !(0x3 << 62)) | (0x2 << 62);
+    let mut text = [b'-'; 36];
+    let mut nibble = 128;
+    for (at, byte) in text.iter_mut().enumerate() {
+        if !matches!(at, 8 | 13 | 18 | 23) {
+            nibble -= 4;
+            *byte = HEX[(bits >> nibble) as usize & 0xf];
+        }
+    }
+    HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(fields: &[(&str, &str)]) -> HeaderMap {
+        fields
+            .iter()
+            .map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse::<HeaderValue>().unwrap()))
+            .collect()
+    }
+
+    #[test]
+    fn what_connection_names_is_dropped_with_it() {
+        let mut map = headers(&[("connection", "x-private, close"), ("x-private", "1"), ("x-public", "2")]);
+        drop_hop_by_hop(&mut map);
+        assert_eq!(map, headers(&[("x-public", "2")]));
+    }
+
+    #[test]
+    fn connection_cannot_drop_what_frames_the_message() {
+        let mut map = headers(&[("connection", "content-length, host"), ("content-length", "5"), ("host", "a")]);
+        drop_hop_by_hop(&mut map);
+        assert_eq!(map, headers(&[("content-length", "5"), ("host", "a")]));
+    }
+
+    #[test]
+    fn of_te_only_trailers_is_sent_on() {
+        let mut map = headers(&[("te", "gzip, trailers;q=0.5")]);
+        drop_hop_by_hop(&mut map);
+        assert_eq!(map.get(TE), None);
+        let mut map = headers(&[("te", "gzip, Trailers")]);
+        drop_hop_by_hop(&mut map);
+        assert_eq!(map.get(TE).unwrap(), "trailers");
+    }
+
+    #[test]
+    fn the_client_is_who_the_trusted_hops_say() {
+        let peer: SocketAddr = "10.0.0.9:1234".parse().unwrap();
+        let map = headers(&[("x-forwarded-for", "1.1.1.1, 2.2.2.2"), ("x-forwarded-for", "3.3.3.3")]);
+        assert_eq!(client_address(&map, peer, 0), peer);
+        assert_eq!(client_address(&map, peer, 1).ip().to_string(), "3.3.3.3");
+        assert_eq!(client_address(&map, peer, 3).ip().to_string(), "1.1.1.1");
+        assert_eq!(client_address(&map, peer, 4), peer);
+        assert_eq!(client_address(&headers(&[("x-forwarded-for", "nonsense")]), peer, 1), peer);
+    }
+
+    #[test]
+    fn a_request_identifier_is_a_random_uuid() {
+        let (a, b) = (new_request_id(), new_request_id());
+        assert_ne!(a, b);
+        let text = a.to_str().unwrap();
+        assert_eq!(text.len(), 36);
+        assert_eq!(&text[14..15], "4");
+        assert!("89ab".contains(&text[19..20]));
+        assert_eq!(text.matches('-').count(), 4);
+    }
+}

@@ -1,0 +1,424 @@
+//! One request's life, from its head to the last byte of its response.
+//!
+//! ```text
+//!   headers  clean and bound what came in; forwarding headers
+//!   route    find the route
+//!   filter   request side of the chain → forward, or reply
+//!   route    again, if a filter changed what routing looks at
+//!   upstream pick an endpoint, get a connection, send
+//!   filter   response side of the chain, in reverse
+//!   reply    errors become responses here and nowhere else
+//! ```
+//!
+//! [`serve`] answers and reports; [`Exchange::run`] is the straight way through. Whatever leaves that way is an
+//! [`Ending`](answer::Ending), and becomes a response, or a cut connection, in [`serve`]. An exchange is reported once,
+//! when it is dropped: after the last byte, or because the client left.
+
+mod answer;
+mod body;
+mod callout;
+mod headers;
+mod peer;
+mod site;
+mod upgrade;
+mod watch;
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use bytes::Bytes;
+use http::header::{CONNECTION, HOST};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
+use http_body::Body;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+
+use answer::{Answer, Ending};
+use body::Content;
+pub(crate) use body::ReplyBody;
+pub(crate) use callout::Callouts;
+use headers::Received;
+pub(crate) use peer::{Peer, Phase};
+pub(crate) use site::Site;
+use watch::Watch;
+
+use crate::config::model::{Action, Forward, Route};
+use crate::error::Failure;
+use crate::filter::{FlowBody, Run};
+use crate::route;
+use crate::tasks::Tasks;
+use crate::telemetry::ExchangeReport;
+use crate::upstream::{Attempt, BoxError, RequestBody, ResponseBody};
+use crate::wasm::stream::{Direction, Progress, RequestHead, ResponseHead, Stream, StreamInfo};
+
+/// A connection is to be cut: what was sent cannot be completed, or there is nothing to say.
+#[derive(Debug, thiserror::Error)]
+#[error("the exchange was cut")]
+pub(crate) struct Cut;
+
+/// Answers one request. Dropping the future, or the response's body before its end, means that the client left.
+pub(crate) async fn serve(
+    site: Rc<Site>,
+    peer: Arc<Peer>,
+    mut request: Request<Incoming>,
+) -> Result<Response<ReplyBody>, Cut> {
+    let client = request.extensions_mut().remove::<OnUpgrade>();
+    let version = request.version();
+    let (head, received, body) = headers::receive(request);
+    let mut exchange = Exchange::begin(site, peer, head, version);
+    let way = match received {
+        Ok(received) => exchange.run(received, body).await,
+        Err(refusal) => Err(refusal.into()),
+    };
+    match (way, client) {
+        (Ok(Passed::Response(response, flow)), _) => {
+            Ok(response.map(|()| ReplyBody::new(Content::Upstream(flow), exchange)))
+        }
+        (Ok(Passed::Upgrade { response, upstream, lease }), Some(client)) => {
+            Ok(exchange.tunnel(response, client, upstream, lease))
+        }
+        (Ok(Passed::Upgrade { .. }), None) => exchange.end(Failure::UpgradeFailed.into()).await,
+        (Err(ending), _) => exchange.end(ending).await,
+    }
+}
+
+/// What came back through the chain.
+enum Passed {
+    /// A response and its body.
+    Response(Response<()>, FlowBody<ResponseBody>),
+    /// The upstream changes the protocol. The lease is its connection's.
+    Upgrade { response: Response<()>, upstream: OnUpgrade, lease: ResponseBody },
+}
+
+/// One exchange under way. Reported when dropped.
+pub(crate) struct Exchange {
+    site: Rc<Site>,
+    peer: Arc<Peer>,
+    run: Rc<Run>,
+    watch: Watch,
+    report: ExchangeReport,
+    /// The route, once it is found: an index into the listener's.
+    route: Option<usize>,
+    /// The client's method was HEAD: responses have no body.
+    head_only: bool,
+    /// The client asked for another protocol.
+    upgrade: Option<HeaderValue>,
+}
+
+impl Exchange {
+    fn begin(site: Rc<Site>, peer: Arc<Peer>, head: RequestHead, version: Version) -> Exchange {
+        peer.enter_exchange();
+        let now = Instant::now();
+        let listener = site.listener();
+        let client = headers::client_address(&head.headers, peer.address, listener.trusted_hops);
+        let mut info = StreamInfo::new(SystemTime::now(), now, client, peer.local);
+        info.connection_id = peer.connection_id;
+        if version == Version::HTTP_10 {
+            info.protocol = "HTTP/1.0";
+        }
+        let mut report = ExchangeReport::begin(site.reporter(), now);
+        report.log(|entry| {
+            entry.note_request(&head.method, &head.uri, &head.headers);
+            entry.client = Some(info.source);
+            entry.protocol = Some(info.protocol);
+        });
+        let head_only = head.method == Method::HEAD;
+        let watch = Watch { idle: listener.limits.stream_idle_timeout, whole: None };
+        let stream = Stream::new(head, info, site.chain().len());
+        let run = Run::new(site.chain().clone(), stream, listener.buffer_limit, now);
+        Exchange { site, peer, run, watch, report, route: None, head_only, upgrade: None }
+    }
+
+    /// The straight way: through the chain, to the upstream, and back through the chain.
+    async fn run(&mut self, received: Received, body: Incoming) -> Result<Passed, Ending> {
+        self.upgrade = received.upgrade;
+        self.introduce();
+        self.find_route();
+        let body = self.filter_request(body).await?;
+        if self.run.stream().borrow().route_stale {
+            self.find_route();
+        }
+        let site = self.site.clone();
+        let route = self.route.map(|index| &site.listener().routes[index]).ok_or(Failure::NoRoute)?;
+        match &route.action {
+            Action::Respond(respond) => Err(Ending::respond(respond)),
+            Action::Redirect(redirect) => {
+                Err(Ending::redirect(redirect, &route.matches.path, &self.run.stream().borrow().request))
+            }
+            Action::Forward(forward) => {
+                let response = self.forward(route, forward, body).await?;
+                if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                    self.pass_upgrade(route, response).await
+                } else {
+                    self.filter_response(route, response).await
+                }
+            }
+        }
+    }
+
+    /// Says for whom the request is sent.
+    fn introduce(&mut self) {
+        let mut stream = self.run.stream().borrow_mut();
+        let headers = &mut stream.request.headers;
+        headers::forward_headers(headers, &self.peer, self.site.listener().trusted_hops);
+        self.report.log(|entry| entry.request_id = headers.get(headers::X_REQUEST_ID).cloned());
+    }
+
+    fn find_route(&mut self) {
+        let mut stream = self.run.stream().borrow_mut();
+        let stream = &mut *stream;
+        stream.route_stale = false;
+        let request = &stream.request;
+        self.route = self.site.routes().find(&request.method, &request.uri, &request.headers);
+        self.watch.whole = self.route.and_then(|index| self.site.listener().routes[index].timeout);
+        stream.info.route_name = self.route.map(|index| self.site.route_name(index));
+        if let Some(route) = self.route {
+            self.report.route(self.site.cell(route, None));
+            self.report.log(|entry| entry.route = stream.info.route_name.clone());
+        }
+    }
+
+    /// The request side of the chain, until the head has come out of it.
+    async fn filter_request(&mut self, body: Incoming) -> Result<RequestBody, Ending> {
+        let source = (!body.is_end_stream()).then_some(body);
+        let mut flow = FlowBody::new(self.run.clone(), Direction::Request, source);
+        let head = async { flow.head().await.map_err(Ending::from_request) };
+        self.watch.over(self.run.meter(), head).await?;
+        if flow.is_end_stream() {
+            return Ok(RequestBody::Empty);
+        }
+        Ok(RequestBody::Stream(Box::pin(flow.map_err(|error| Box::new(error) as BoxError))))
+    }
+
+    /// Sends the request to a cluster of the route, and waits for the response's head.
+    async fn forward(
+        &mut self,
+        route: &Route,
+        forward: &Forward,
+        body: RequestBody,
+    ) -> Result<Response<ResponseBody>, Ending> {
+        let cluster = route::pick(forward, fastrand::u64(..));
+        self.take_cluster(cluster);
+        let request = self.upstream_request(route, forward, body)?;
+        let mut attempt = Attempt::default();
+        let sent = {
+            let again = || self.upstream_request(route, forward, RequestBody::Empty).ok();
+            let upstreams = self.site.upstreams();
+            let sending = async {
+                upstreams.send(cluster, request, again, &mut attempt).await.map_err(Ending::from_upstream)
+            };
+            self.watch.over(self.run.meter(), self.run.interruptible(sending)).await
+        };
+        let mut stream = self.run.stream().borrow_mut();
+        stream.info.upstream = attempt.endpoint;
+        stream.info.upstream_local = attempt.local;
+        self.report.log(|entry| entry.upstream = attempt.endpoint);
+        sent
+    }
+
+    fn take_cluster(&mut self, cluster: usize) {
+        let name = self.site.cluster_name(cluster);
+        if let Some(route) = self.route {
+            self.report.route(self.site.cell(route, Some(cluster)));
+        }
+        self.report.log(|entry| entry.cluster = Some(name.clone()));
+        self.run.stream().borrow_mut().info.cluster_name = Some(name);
+    }
+
+    /// The request as it is sent: the head that came out of the chain, with what the route changes. The head itself is
+    /// kept: guests may go on reading it, and it may have to be sent again.
+    fn upstream_request(
+        &self,
+        route: &Route,
+        forward: &Forward,
+        body: RequestBody,
+    ) -> Result<Request<RequestBody>, Ending> {
+        let mut stream = self.run.stream().borrow_mut();
+        stream.request_progress = Progress::Body;
+        let head = &stream.request;
+        let mut request = Request::new(RequestBody::Empty);
+        *request.method_mut() = head.method.clone();
+        *request.uri_mut() = match &forward.path {
+            None => head.uri.clone(),
+            Some(rewrite) => route::rewrite_path(&head.uri, &route.matches.path, rewrite)
+                .map_err(|error| Ending::failed(Failure::MalformedRequest, error.to_string()))?,
+        };
+        let headers = request.headers_mut();
+        headers.clone_from(&head.headers);
+        route.request_headers.apply(headers);
+        if let Some(host) = &forward.host {
+            headers.insert(HOST, host.clone());
+        }
+        if !self.run.is_empty() {
+            headers::frame(headers, &body);
+        }
+        if let Some(protocol) = &self.upgrade {
+            headers::ask_upgrade(headers, protocol.clone());
+        }
+        *request.body_mut() = body;
+        Ok(request)
+    }
+
+    /// The response side of the chain, until the head has come out of it.
+    async fn filter_response(
+        &mut self,
+        route: &Route,
+        response: Response<ResponseBody>,
+    ) -> Result<Passed, Ending> {
+        let (mut parts, body) = response.into_parts();
+        headers::drop_hop_by_hop(&mut parts.headers);
+        self.take_response(parts.status, parts.headers);
+        let source = (!body.is_end_stream()).then_some(body);
+        let flow = self.filter_response_head(source).await?;
+        let response = self.response(Some(route), &flow);
+        Ok(Passed::Response(response, flow))
+    }
+
+    async fn filter_response_head<B>(&mut self, source: Option<B>) -> Result<FlowBody<B>, Ending>
+    where
+        B: Body<Data = Bytes> + Unpin,
+        B::Error: std::error::Error,
+    {
+        let mut flow = FlowBody::new(self.run.clone(), Direction::Response, source);
+        let head = async { flow.head().await.map_err(Ending::from_response) };
+        self.watch.over(self.run.meter(), head).await?;
+        Ok(flow)
+    }
+
+    /// Passes the upstream's agreement to change the protocol on, its head through the chain.
+    async fn pass_upgrade(
+        &mut self,
+        route: &Route,
+        mut response: Response<ResponseBody>,
+    ) -> Result<Passed, Ending> {
+        if self.upgrade.is_none() {
+            return Err(Failure::UpstreamMalformed.into()); // nobody asked
+        }
+        let protocol = headers::upgrade_wanted(response.headers());
+        let upstream = response.extensions_mut().remove::<OnUpgrade>();
+        let (Some(protocol), Some(upstream)) = (protocol, upstream) else {
+            return Err(Failure::UpgradeFailed.into());
+        };
+        let (mut parts, lease) = response.into_parts();
+        headers::drop_hop_by_hop(&mut parts.headers);
+        self.take_response(parts.status, parts.headers);
+        let flow = self.filter_response_head(None::<ResponseBody>).await?;
+        let mut response = self.response(Some(route), &flow);
+        headers::ask_upgrade(response.headers_mut(), protocol);
+        Ok(Passed::Upgrade { response, upstream, lease })
+    }
+
+    /// Shows a response's head to the guests, with what they staged for it.
+    fn take_response(&self, status: StatusCode, mut headers: HeaderMap) {
+        let mut stream = self.run.stream().borrow_mut();
+        if let Some(staged) = stream.staged_response_headers.take() {
+            headers.extend(staged);
+        }
+        stream.response = Some(ResponseHead { status, headers });
+    }
+
+    /// The response's head as it is sent, after the chain. Guests may go on reading it, if there are any.
+    fn response<B>(&mut self, route: Option<&Route>, flow: &FlowBody<B>) -> Response<()>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        let mut stream = self.run.stream().borrow_mut();
+        stream.response_progress = Progress::Body;
+        let mut response = Response::new(());
+        if let Some(head) = &mut stream.response {
+            *response.status_mut() = head.status;
+            *response.headers_mut() =
+                if self.run.is_empty() { std::mem::take(&mut head.headers) } else { head.headers.clone() };
+        }
+        let response_status = response.status();
+        let headers = response.headers_mut();
+        if let Some(route) = route {
+            route.response_headers.apply(headers);
+        }
+        // These two speak of a body that they do not have (RFC 9110, 8.6).
+        let silent = self.head_only || response_status == StatusCode::NOT_MODIFIED;
+        if !self.run.is_empty() && !silent {
+            headers::frame(headers, flow);
+        }
+        if self.site.is_draining() {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        self.report.answer(response.status());
+        response
+    }
+
+    /// Ends an exchange otherwise than with the upstream's response.
+    async fn end(mut self, ending: Ending) -> Result<Response<ReplyBody>, Cut> {
+        let mut ending = ending;
+        loop {
+            match ending {
+                Ending::Answer(answer) => match self.answer(answer).await {
+                    Ok((response, flow)) => {
+                        return Ok(response.map(|()| ReplyBody::new(Content::Local(flow), self)));
+                    }
+                    Err(next) => ending = next, // at most once: the next answer goes out directly
+                },
+                Ending::Cut { failure, details, filter } => {
+                    self.note(Some(failure), &details, filter);
+                    return Err(Cut);
+                }
+            }
+        }
+    }
+
+    /// Answers by itself. Before there was a response, the answer goes through the response side of the chain as one
+    /// would; an answer to the response itself replaces it and goes out directly, as in Envoy.
+    async fn answer(&mut self, mut answer: Answer) -> Result<(Response<()>, FlowBody<Full<Bytes>>), Ending> {
+        if self.run.stream().borrow().response.is_some() {
+            self.run.step_aside();
+        }
+        answer.speak_to(&self.run.stream().borrow().request);
+        self.note(answer.failure, &answer.details, answer.filter.clone());
+        self.take_response(answer.status, answer.headers);
+        let source = (!answer.body.is_empty()).then(|| Full::new(answer.body));
+        let mut flow = self.filter_response_head(source).await?;
+        flow.gather();
+        let site = self.site.clone();
+        let route = self.route.map(|index| &site.listener().routes[index]);
+        let response = self.response(route, &flow);
+        Ok((response, flow))
+    }
+
+    /// Notes what ended the exchange otherwise than the upstream's response.
+    fn note(&mut self, failure: Option<Failure>, details: &str, filter: Option<Arc<str>>) {
+        if let Some(failure) = failure {
+            self.report.fail(failure);
+        }
+        self.report.log(|entry| {
+            entry.details = Some(details.to_owned());
+            entry.filter = filter;
+        });
+        self.run.stream().borrow_mut().info.code_details = Some(details.to_owned());
+    }
+
+    fn complete(&mut self) {
+        self.report.complete();
+    }
+
+    fn tasks(&self) -> &Rc<Tasks> {
+        self.site.tasks()
+    }
+
+    fn count_tunnel(&mut self, sent: u64, received: u64) {
+        self.run.meter().count(Direction::Request, sent);
+        self.run.meter().count(Direction::Response, received);
+    }
+}
+
+impl Drop for Exchange {
+    /// The end of the exchange, whichever way it came: guests log it, then it is reported.
+    fn drop(&mut self) {
+        let meter = self.run.meter();
+        self.report.receive(meter.bytes(Direction::Request));
+        self.report.send(meter.bytes(Direction::Response));
+        self.run.finish();
+        self.peer.enter(Phase::Idle);
+    }
+}

@@ -1,0 +1,95 @@
+//! The other end of a downstream connection: who it is, and what it is doing.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, AtomicU8, Ordering};
+use std::time::{Duration, Instant};
+
+use http::HeaderValue;
+
+/// What a connection is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Phase {
+    /// Nothing: it is open and waits for a request.
+    Idle,
+    /// A request's head has begun to arrive.
+    Head,
+    /// An exchange is under way.
+    Exchange,
+}
+
+/// The other end of a downstream connection. Written by its own task only; atomic because hyper wants a socket that
+/// could be sent to another thread.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) address: SocketAddr,
+    pub(crate) local: SocketAddr,
+    pub(crate) connection_id: u64,
+    forwarded_for: HeaderValue,
+    opened: Instant,
+    phase: AtomicU8,
+    /// When the phase began, in microseconds since `opened`.
+    since: AtomicU64,
+    /// Reads and writes that moved bytes.
+    moves: AtomicU64,
+}
+
+impl Peer {
+    pub(crate) fn new(address: SocketAddr, local: SocketAddr, connection_id: u64) -> Peer {
+        let ip = address.ip().to_canonical();
+        Peer {
+            address: SocketAddr::new(ip, address.port()),
+            local,
+            connection_id,
+            forwarded_for: forwarded_for(ip),
+            opened: Instant::now(),
+            phase: AtomicU8::new(Phase::Idle as u8),
+            since: AtomicU64::new(0),
+            moves: AtomicU64::new(0),
+        }
+    }
+
+    /// Its address as `x-forwarded-for` says it.
+    pub(super) fn forwarded_for(&self) -> &HeaderValue {
+        &self.forwarded_for
+    }
+
+    /// What it is doing.
+    pub(crate) fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Relaxed) {
+            0 => Phase::Idle,
+            1 => Phase::Head,
+            _ => Phase::Exchange,
+        }
+    }
+
+    /// When it began to do so.
+    pub(crate) fn since(&self) -> Instant {
+        self.opened + Duration::from_micros(self.since.load(Ordering::Relaxed))
+    }
+
+    /// It does something else now.
+    pub(crate) fn enter(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::Relaxed);
+        self.since.store(self.opened.elapsed().as_micros() as u64, Ordering::Relaxed);
+    }
+
+    /// It does something else now, of which only the fact matters and not the moment.
+    pub(super) fn enter_exchange(&self) {
+        self.phase.store(Phase::Exchange as u8, Ordering::Relaxed);
+    }
+
+    /// Bytes arrived or left.
+    pub(crate) fn note_move(&self) {
+        self.moves.store(self.moves() + 1, Ordering::Relaxed);
+    }
+
+    /// How often bytes arrived or left.
+    pub(crate) fn moves(&self) -> u64 {
+        self.moves.load(Ordering::Relaxed)
+    }
+}
+
+fn forwarded_for(ip: IpAddr) -> HeaderValue {
+    HeaderValue::from_str(&ip.to_string()).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+}

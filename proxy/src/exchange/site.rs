@@ -1,0 +1,129 @@
+//! Where an exchange takes place: one listener on one worker, with everything that its exchanges need, looked up
+//! before the first of them.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::config::model::{Action, Listener};
+use crate::filter::Chain;
+use crate::route::Table;
+use crate::snapshot::Snapshot;
+use crate::tasks::Tasks;
+use crate::telemetry::Reporter;
+use crate::telemetry::metrics::{ExchangeCell, Registry};
+use crate::upstream::Upstreams;
+
+/// One listener on one worker. It holds the snapshot that its exchanges see.
+pub(crate) struct Site {
+    snapshot: Arc<Snapshot>,
+    listener: usize,
+    chain: Rc<Chain>,
+    upstreams: Rc<Upstreams>,
+    tasks: Rc<Tasks>,
+    draining: Rc<Cell<bool>>,
+    reporter: Rc<Reporter>,
+    routes: Vec<RouteFacts>,
+    cluster_names: Vec<Arc<str>>,
+}
+
+/// What is known of a route before any request takes it.
+struct RouteFacts {
+    name: Arc<str>,
+    /// Where it answers by itself.
+    own: Arc<ExchangeCell>,
+    /// For each cluster that it may take: the cluster's index and the cell.
+    targets: Vec<(usize, Arc<ExchangeCell>)>,
+}
+
+impl Site {
+    /// Looks everything up. Labels of metrics are resolved here.
+    #[allow(clippy::too_many_arguments)] // a worker's parts, each named where it is made
+    pub(crate) fn new(
+        snapshot: Arc<Snapshot>,
+        listener: usize,
+        chain: Rc<Chain>,
+        upstreams: Rc<Upstreams>,
+        tasks: Rc<Tasks>,
+        draining: Rc<Cell<bool>>,
+        metrics: &Registry,
+        worker: usize,
+        reporter: Rc<Reporter>,
+    ) -> Rc<Site> {
+        let config = &snapshot.config().listeners[listener];
+        let clusters = &snapshot.config().clusters;
+        let cell = |route: &str, cluster: &str| metrics.exchange(worker, &config.name, route, cluster);
+        let routes = config
+            .routes
+            .iter()
+            .map(|route| RouteFacts {
+                name: route.name.as_str().into(),
+                own: cell(&route.name, ""),
+                targets: match &route.action {
+                    Action::Forward(forward) => forward
+                        .clusters
+                        .iter()
+                        .map(|&(index, _)| (index, cell(&route.name, &clusters[index].name)))
+                        .collect(),
+                    Action::Redirect(_) | Action::Respond(_) => Vec::new(),
+                },
+            })
+            .collect();
+        let cluster_names = clusters.iter().map(|cluster| cluster.name.as_str().into()).collect();
+        Rc::new(Site {
+            listener,
+            chain,
+            upstreams,
+            tasks,
+            draining,
+            reporter,
+            routes,
+            cluster_names,
+            snapshot,
+        })
+    }
+
+    pub(crate) fn listener(&self) -> &Listener {
+        &self.snapshot.config().listeners[self.listener]
+    }
+
+    pub(crate) fn reporter(&self) -> &Rc<Reporter> {
+        &self.reporter
+    }
+
+    pub(crate) fn tasks(&self) -> &Rc<Tasks> {
+        &self.tasks
+    }
+
+    pub(super) fn chain(&self) -> &Rc<Chain> {
+        &self.chain
+    }
+
+    pub(super) fn routes(&self) -> &Table {
+        self.snapshot.routes(self.listener)
+    }
+
+    pub(super) fn upstreams(&self) -> &Rc<Upstreams> {
+        &self.upstreams
+    }
+
+    pub(super) fn route_name(&self, route: usize) -> Arc<str> {
+        self.routes[route].name.clone()
+    }
+
+    pub(super) fn cluster_name(&self, cluster: usize) -> Arc<str> {
+        self.cluster_names[cluster].clone()
+    }
+
+    /// Whether no connection is to be kept: the worker drains.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// Where exchanges of a route are counted: by the cluster that they took, if they took one.
+    pub(super) fn cell(&self, route: usize, cluster: Option<usize>) -> &Arc<ExchangeCell> {
+        let facts = &self.routes[route];
+        let target = facts.targets.iter().find(|(index, _)| Some(*index) == cluster);
+        target.map_or(&facts.own, |(_, cell)| cell)
+    }
+}

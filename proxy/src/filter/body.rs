@@ -1,0 +1,259 @@
+//! A message's body on its way through a flow, as a body that hyper polls.
+//!
+//! Backpressure is the poll itself: the source is asked for a frame only when the flow has nothing left to give and no
+//! filter holds as much as it may.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+use super::flow::{Event, Flow};
+use super::run::{Interrupt, Run};
+use crate::wasm::stream::Direction;
+
+/// Why a body ends before its end.
+#[derive(Debug, thiserror::Error)]
+pub enum FlowError<E> {
+    /// Where it comes from failed.
+    #[error("the body was cut short")]
+    Source(#[source] E),
+    /// A filter ended the exchange; [`Run::take_interrupt`] says how.
+    #[error("a filter ended the exchange")]
+    Interrupted,
+}
+
+/// A message on its way through the chain: its source, and the flow that it passes.
+#[derive(Debug)]
+pub struct FlowBody<B> {
+    flow: Flow,
+    direction: Direction,
+    source: Option<B>,
+    /// The head came through and said that it is all, or the last frame was given.
+    ended: bool,
+}
+
+impl<B> FlowBody<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    /// Sends a message whose head is in the stream into the chain. `None` for a message without a body.
+    pub fn new(run: Rc<Run>, direction: Direction, source: Option<B>) -> FlowBody<B> {
+        FlowBody { flow: Flow::new(run, direction), direction, source, ended: false }
+    }
+
+    /// Pushes the head through the chain and waits until it has come out at the far end. Returns whether the head is
+    /// all there is.
+    ///
+    /// # Errors
+    ///
+    /// What a filter decided instead, or the source's failure while the head was held.
+    pub async fn head(&mut self) -> Result<(), HeadError<B::Error>> {
+        let end = self.source.is_none();
+        if end {
+            self.run().meter().end(self.direction, false);
+        }
+        if self.run().is_empty() {
+            self.ended = end;
+            return Ok(());
+        }
+        self.flow.push_head(end).map_err(HeadError::Interrupted)?;
+        std::future::poll_fn(|cx| self.poll_head(cx)).await
+    }
+
+    /// Pushes what the source has at hand through the chain, so that the length of a body that is all there is known.
+    /// For a source that never waits.
+    pub fn gather(&mut self) {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        while !self.run().is_empty() && self.source.is_some() && self.flow.wants_input() {
+            if self.poll_source(&mut cx).is_pending() {
+                return;
+            }
+        }
+    }
+
+    fn run(&self) -> &Rc<Run> {
+        self.flow.run()
+    }
+
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), HeadError<B::Error>>> {
+        match std::task::ready!(self.poll_event(cx)) {
+            Some(Ok(Event::Head { end })) => {
+                self.ended = end;
+                Poll::Ready(Ok(()))
+            }
+            Some(Err(FlowError::Source(error))) => Poll::Ready(Err(HeadError::Source(error))),
+            // A head is always the first to come out.
+            Some(Ok(_)) | None => Poll::Ready(Ok(())),
+            Some(Err(FlowError::Interrupted)) => match self.run().take_interrupt() {
+                Some(interrupt) => Poll::Ready(Err(HeadError::Interrupted(interrupt))),
+                None => self.poll_head(cx),
+            },
+        }
+    }
+
+    /// The next event that has come through the chain.
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Event, FlowError<B::Error>>>> {
+        loop {
+            if let Err(interrupt) = self.flow.settle() {
+                self.run().interrupt(interrupt);
+            }
+            if self.run().is_interrupted() {
+                return Poll::Ready(Some(Err(FlowError::Interrupted)));
+            }
+            if let Some(event) = self.flow.pop() {
+                return Poll::Ready(Some(Ok(event)));
+            }
+            if self.source.is_none() || !self.flow.wants_input() {
+                self.flow.wait(cx.waker());
+                return Poll::Pending;
+            }
+            match self.poll_source(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(FlowError::Source(error)))),
+                Poll::Pending => {
+                    self.flow.wait(cx.waker());
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+
+    /// Takes one frame from the source and pushes it into the flow.
+    fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), B::Error>> {
+        let Some(source) = &mut self.source else { return Poll::Ready(Ok(())) };
+        let frame = match std::task::ready!(Pin::new(source).poll_frame(cx)).transpose() {
+            Ok(frame) => frame,
+            Err(error) => return Poll::Ready(Err(error)),
+        };
+        self.count(frame.as_ref());
+        if let Err(interrupt) = self.push(frame) {
+            self.run().interrupt(interrupt);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Notes what arrived, and whether it was the last.
+    fn count(&self, frame: Option<&Frame<Bytes>>) {
+        let meter = self.run().meter();
+        if let Some(data) = frame.and_then(Frame::data_ref) {
+            meter.count(self.direction, data.len() as u64);
+        }
+        let last = frame.is_none_or(Frame::is_trailers) || self.source.as_ref().is_some_and(Body::is_end_stream);
+        if last {
+            meter.end(self.direction, true);
+        }
+    }
+
+    /// Pushes what the source gave into the flow.
+    fn push(&mut self, frame: Option<Frame<Bytes>>) -> Result<(), Interrupt> {
+        let Some(frame) = frame else {
+            self.source = None;
+            return self.flow.push_data(Bytes::new(), true);
+        };
+        match frame.into_data() {
+            Ok(data) => {
+                let end = self.source.as_ref().is_some_and(Body::is_end_stream);
+                if end {
+                    self.source = None;
+                }
+                if data.is_empty() && !end { Ok(()) } else { self.flow.push_data(data, end) }
+            }
+            Err(frame) => match frame.into_trailers() {
+                Ok(trailers) => {
+                    self.source = None;
+                    self.flow.push_trailers(trailers)
+                }
+                Err(_) => Ok(()),
+            },
+        }
+    }
+}
+
+impl<B> FlowBody<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    /// A frame as it comes, where there is no filter.
+    fn poll_through(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, FlowError<B::Error>>>> {
+        let Some(source) = &mut self.source else { return Poll::Ready(None) };
+        let frame = std::task::ready!(Pin::new(source).poll_frame(cx));
+        if !matches!(frame, Some(Err(_))) {
+            self.count(frame.as_ref().and_then(|frame| frame.as_ref().ok()));
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(FlowError::Source)))
+    }
+}
+
+/// Why a head does not come out of the chain.
+#[derive(Debug)]
+pub enum HeadError<E> {
+    /// Where the body comes from failed while the head was held.
+    Source(E),
+    /// What a filter decided instead.
+    Interrupted(Interrupt),
+}
+
+impl<B> Body for FlowBody<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    type Data = Bytes;
+    type Error = FlowError<B::Error>;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, FlowError<B::Error>>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        if self.run().is_empty() {
+            return self.poll_through(cx);
+        }
+        match std::task::ready!(self.poll_event(cx)) {
+            Some(Ok(Event::Data(data))) => Poll::Ready(Some(Ok(Frame::data(data)))),
+            Some(Ok(Event::Trailers)) => {
+                self.ended = true;
+                Poll::Ready(self.flow.trailers().map(|trailers| Ok(Frame::trailers(trailers))))
+            }
+            Some(Ok(Event::End | Event::Head { .. })) | None => {
+                self.ended = true;
+                Poll::Ready(None)
+            }
+            Some(Err(error)) => {
+                self.ended = true;
+                Poll::Ready(Some(Err(error)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended
+            || match &self.source {
+                Some(source) => self.run().is_empty() && source.is_end_stream(),
+                None => self.run().is_empty() || self.flow.is_at_end(),
+            }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        if self.ended {
+            return SizeHint::with_exact(0);
+        }
+        match (&self.source, self.flow.remaining()) {
+            (Some(source), _) if self.run().is_empty() => source.size_hint(),
+            (_, Some(remaining)) => SizeHint::with_exact(remaining),
+            // Guests who cannot change it let through what came in.
+            (Some(source), None) if !self.run().edits_bodies(self.direction) => match source.size_hint().exact() {
+                Some(length) => SizeHint::with_exact(length + self.flow.bytes_inside()),
+                None => SizeHint::default(),
+            },
+            _ => SizeHint::default(),
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! One direction of one exchange through the chain: who holds what, and what comes out at the far end.
+//!
+//! A flow is pushed events (a head, chunks of body, trailers, the end) and turns them into events for the next place,
+//! calling the guests on the way. It never waits: where a guest pauses, what arrives is held at its place until the
+//! guest resumes. The rules are Envoy's (proxy-wasm-abi.md, 1.7(b)).
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::task::Waker;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use super::run::{Interrupt, Run};
+use crate::wasm::stream::{BodyBuffer, Direction};
+use crate::wasm::{DataStatus, HeadersStatus, TrailersStatus};
+
+/// What leaves a flow, in this order: one `Head`, any number of `Data`, and one of `Trailers` or `End` unless the head
+/// already said that it is the end.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Event {
+    /// The head, which is in the stream. Whether it is all there is.
+    Head { end: bool },
+    /// A chunk of body, never empty.
+    Data(Bytes),
+    /// The trailers, which are in the stream; the message ends with them.
+    Trailers,
+    /// The message ends without trailers.
+    End,
+}
+
+/// What a filter's place in the flow is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum State {
+    /// Events go through the guest and on.
+    #[default]
+    Flowing,
+    /// The head is held and the guest sees nothing more until it resumes. What arrives is kept (`StopAllIteration…`);
+    /// with `buffering` up to the limit, without it the source is not read.
+    HeadStopped { end: bool, buffering: bool },
+    /// The head is held, the guest goes on to see the body (`StopIteration`).
+    HeadHeld { end: bool },
+    /// The head has gone on; body or trailers are held.
+    BodyHeld,
+}
+
+/// One filter's place in a flow. The chunk or body that its guest sees is in the stream's `stages`.
+#[derive(Debug, Default)]
+struct Place {
+    state: State,
+    /// Body that is held but no longer shown to the guest (`StopIterationAndWatermark`).
+    retained: BodyBuffer,
+    /// Body that the guest has not seen yet, because everything is stopped.
+    unseen: BodyBuffer,
+    /// How the message ended as far as this place has been told; what is held comes before it.
+    ended: Option<Ending>,
+}
+
+/// How a message ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// With its last chunk of body.
+    Body,
+    /// With trailers that the guest has not been shown yet.
+    UnseenTrailers,
+    /// With trailers that the guest has seen.
+    Trailers,
+}
+
+/// One direction of one exchange through the chain.
+#[derive(Debug)]
+pub(super) struct Flow {
+    direction: Direction,
+    run: Rc<Run>,
+    places: Vec<Place>,
+    output: VecDeque<Event>,
+}
+
+impl Flow {
+    pub(super) fn new(run: Rc<Run>, direction: Direction) -> Flow {
+        let places = (0..run.len()).map(|_| Place::default()).collect();
+        Flow { direction, run, places, output: VecDeque::new() }
+    }
+
+    pub(super) fn run(&self) -> &Rc<Run> {
+        &self.run
+    }
+
+    pub(super) fn direction(&self) -> Direction {
+        self.direction
+    }
+
+    /// The next event that has come through the whole chain.
+    pub(super) fn pop(&mut self) -> Option<Event> {
+        self.output.pop_front()
+    }
+
+    /// Whether everything that will ever come out is here, and how many bytes of body that is.
+    pub(super) fn remaining(&self) -> Option<u64> {
+        let last = matches!(self.output.back(), Some(Event::End | Event::Trailers));
+        last.then(|| self.ready_bytes())
+    }
+
+    /// Bytes of body that are on their way: come out already, or held at some place.
+    pub(super) fn bytes_inside(&self) -> u64 {
+        let held = |(at, place): (usize, &Place)| {
+            place.unseen.len() + place.retained.len() + self.run.body_len(self.stage_of(at), self.direction)
+        };
+        self.ready_bytes() + self.places.iter().enumerate().map(held).sum::<usize>() as u64
+    }
+
+    fn ready_bytes(&self) -> u64 {
+        self.output.iter().map(|event| if let Event::Data(data) = event { data.len() as u64 } else { 0 }).sum()
+    }
+
+    /// Whether nothing but the end is left to come out.
+    pub(super) fn is_at_end(&self) -> bool {
+        matches!(self.output.front(), Some(Event::End))
+    }
+
+    /// Has `waker` woken when a guest asks for something.
+    pub(super) fn wait(&self, waker: &Waker) {
+        if !self.places.is_empty() {
+            self.run.stream().borrow_mut().wait(self.direction, waker);
+        }
+    }
+
+    /// Whether more of the message may be pushed: false while a place holds what it may not exceed.
+    pub(super) fn wants_input(&self) -> bool {
+        self.places.iter().all(|place| match place.state {
+            State::HeadStopped { buffering, .. } => buffering,
+            State::BodyHeld | State::HeadHeld { .. } => place.retained.len() < self.run.buffer_limit(),
+            State::Flowing => true,
+        })
+    }
+
+    pub(super) fn push_head(&mut self, end: bool) -> Result<(), Interrupt> {
+        self.head_at(0, end)
+    }
+
+    pub(super) fn push_data(&mut self, data: Bytes, end: bool) -> Result<(), Interrupt> {
+        let mut body = BodyBuffer::new();
+        body.push(data);
+        self.data_at(0, body, end)
+    }
+
+    pub(super) fn push_trailers(&mut self, trailers: HeaderMap) -> Result<(), Interrupt> {
+        self.run.stream().borrow_mut().set_trailers(self.direction, trailers);
+        self.trailers_at(0)
+    }
+
+    /// The trailers that have come through the chain.
+    pub(super) fn trailers(&self) -> Option<HeaderMap> {
+        self.run.stream().borrow().trailers(self.direction).cloned()
+    }
+
+    /// Performs what guests asked of this direction since they were last called, and lets what a lost filter held go
+    /// on where its policy says so.
+    pub(super) fn settle(&mut self) -> Result<(), Interrupt> {
+        while let Some(stage) = self.run.take_resume(self.direction) {
+            self.resume(self.place_of(stage))?;
+        }
+        for place in 0..self.places.len() {
+            if self.places[place].state != State::Flowing && self.run.is_bypassed(self.stage_of(place)) {
+                self.resume(place)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The filter at a place: the response goes through the chain in reverse.
+    fn stage_of(&self, place: usize) -> usize {
+        match self.direction {
+            Direction::Request => place,
+            Direction::Response => self.places.len() - 1 - place,
+        }
+    }
+
+    fn place_of(&self, stage: usize) -> usize {
+        self.stage_of(stage) // its own inverse
+    }
+
+    fn head_at(&mut self, at: usize, end: bool) -> Result<(), Interrupt> {
+        if at == self.places.len() {
+            self.output.push_back(Event::Head { end });
+            return Ok(());
+        }
+        let (stage, direction) = (self.stage_of(at), self.direction);
+        let status = self.run.call(stage, direction, |vm, context| vm.on_headers(context, direction, end))?;
+        let state = match status {
+            _ if self.run.is_answered() => State::HeadStopped { end, buffering: false },
+            None | Some(HeadersStatus::Continue) => return self.head_at(at + 1, end),
+            Some(HeadersStatus::StopIteration) => State::HeadHeld { end },
+            Some(HeadersStatus::StopAllIterationAndBuffer) => State::HeadStopped { end, buffering: true },
+            Some(HeadersStatus::StopAllIterationAndWatermark) => State::HeadStopped { end, buffering: false },
+        };
+        self.places[at].state = state;
+        self.resume_if_asked(at)
+    }
+
+    fn data_at(&mut self, at: usize, data: BodyBuffer, end: bool) -> Result<(), Interrupt> {
+        if at == self.places.len() {
+            self.output.extend(data.into_chunks().map(Event::Data));
+            if end {
+                self.output.push_back(Event::End);
+            }
+            return Ok(());
+        }
+        if let State::HeadStopped { buffering, .. } = self.places[at].state {
+            let place = &mut self.places[at];
+            place.unseen.join(data);
+            if end {
+                place.ended = Some(Ending::Body);
+            }
+            return self.check_limit(at, buffering);
+        }
+        let (stage, direction) = (self.stage_of(at), self.direction);
+        self.run.show_body(stage, direction, data);
+        let status = self.run.call(stage, direction, |vm, context| vm.on_body(context, direction, end))?;
+        if end {
+            self.places[at].ended = Some(Ending::Body);
+        }
+        match status {
+            _ if self.run.is_answered() => {
+                self.hold_body(at);
+                Ok(())
+            }
+            None | Some(DataStatus::Continue) => self.release(at),
+            Some(DataStatus::StopIterationAndBuffer) => {
+                self.hold_body(at);
+                self.check_limit(at, true)?;
+                self.resume_if_asked(at)
+            }
+            Some(DataStatus::StopIterationAndWatermark) => {
+                let shown = self.run.take_body(stage, direction);
+                self.places[at].retained.join(shown);
+                self.hold_body(at);
+                self.resume_if_asked(at)
+            }
+            Some(DataStatus::StopIterationNoBuffer) => {
+                self.run.take_body(stage, direction);
+                self.hold_body(at);
+                self.resume_if_asked(at)
+            }
+        }
+    }
+
+    fn trailers_at(&mut self, at: usize) -> Result<(), Interrupt> {
+        if at == self.places.len() {
+            self.output.push_back(Event::Trailers);
+            return Ok(());
+        }
+        self.places[at].ended = Some(Ending::UnseenTrailers);
+        if let State::HeadStopped { .. } = self.places[at].state {
+            return Ok(());
+        }
+        let (stage, direction) = (self.stage_of(at), self.direction);
+        let status = self.run.call(stage, direction, |vm, context| vm.on_trailers(context, direction))?;
+        self.places[at].ended = Some(Ending::Trailers);
+        match status {
+            _ if self.run.is_answered() => {
+                self.hold_body(at);
+                Ok(())
+            }
+            None | Some(TrailersStatus::Continue) => self.release(at),
+            Some(TrailersStatus::StopIteration) => {
+                self.hold_body(at);
+                self.resume_if_asked(at)
+            }
+        }
+    }
+
+    /// Marks a place as holding body, unless it already holds more than that.
+    fn hold_body(&mut self, at: usize) {
+        if self.places[at].state == State::Flowing {
+            self.places[at].state = State::BodyHeld;
+        }
+    }
+
+    /// Everything that a place holds goes on to the next: the head, the body, the end.
+    fn release(&mut self, at: usize) -> Result<(), Interrupt> {
+        let stage = self.stage_of(at);
+        let mut body = std::mem::take(&mut self.places[at].retained);
+        body.join(self.run.take_body(stage, self.direction));
+        let place = &mut self.places[at];
+        let ended = place.ended.take_if(|ended| *ended != Ending::UnseenTrailers);
+        let state = std::mem::take(&mut place.state);
+        // A guest may have created trailers when it saw the last of the body.
+        let trailers = ended == Some(Ending::Trailers) || (ended.is_some() && self.run.has_trailers(self.direction));
+        if let State::HeadHeld { end } | State::HeadStopped { end, .. } = state {
+            self.head_at(at + 1, end)?;
+        }
+        let end = ended.is_some() && !trailers;
+        if !body.is_empty() || end {
+            self.data_at(at + 1, body, end)?;
+        }
+        if trailers { self.trailers_at(at + 1) } else { Ok(()) }
+    }
+
+    /// A guest resumed at a place, or is gone from it.
+    fn resume(&mut self, at: usize) -> Result<(), Interrupt> {
+        match self.places[at].state {
+            State::Flowing => Ok(()), // resuming twice is nothing
+            State::HeadHeld { .. } | State::BodyHeld => self.release(at),
+            State::HeadStopped { end, .. } => {
+                let place = &mut self.places[at];
+                place.state = State::Flowing;
+                let unseen = std::mem::take(&mut place.unseen);
+                let ended = place.ended.take();
+                self.head_at(at + 1, end)?;
+                if !unseen.is_empty() || ended == Some(Ending::Body) {
+                    self.data_at(at, unseen, ended == Some(Ending::Body))?;
+                }
+                if ended == Some(Ending::UnseenTrailers) { self.trailers_at(at) } else { Ok(()) }
+            }
+        }
+    }
+
+    /// A guest may resume within the very callback that pauses.
+    fn resume_if_asked(&mut self, at: usize) -> Result<(), Interrupt> {
+        let stage = self.stage_of(at);
+        if self.run.take_resume_of(stage, self.direction) { self.resume(at) } else { Ok(()) }
+    }
+
+    fn check_limit(&self, at: usize, buffering: bool) -> Result<(), Interrupt> {
+        let place = &self.places[at];
+        let held = place.unseen.len() + place.retained.len() + self.run.body_len(self.stage_of(at), self.direction);
+        if buffering && held > self.run.buffer_limit() { Err(Interrupt::BodyTooLarge(self.direction)) } else { Ok(()) }
+    }
+}
+

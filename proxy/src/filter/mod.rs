@@ -1,0 +1,23 @@
+//! The chain of filters: what happens to an exchange between its route and its upstream.
+//!
+//! ```text
+//!   request   head ─ body ─ trailers ──▶ filter 0 ─▶ filter 1 ─▶ … ─▶ upstream
+//!   client  ◀── filter 0 ◀─ filter 1 ◀─ … ◀────────── head ─ body ─ trailers   response
+//! ```
+//!
+//! [`Chain`] is a listener's filters on one worker, [`Instance`] one of them: a guest with what keeps it alive.
+//! [`Run`] is one exchange's way through a chain, and a [`Flow`](flow::Flow) one direction of it: a state machine
+//! that is pushed events and never waits. Waiting is done by [`FlowBody`], which a task polls.
+//!
+//! This module knows no sockets: what a guest asks for that takes time leaves through [`Performer`].
+
+mod body;
+mod flow;
+mod instance;
+mod meter;
+mod run;
+
+pub use body::{FlowBody, FlowError, HeadError};
+pub use instance::{Chain, Instance, Performer};
+pub use meter::Meter;
+pub use run::{Interrupt, Run};

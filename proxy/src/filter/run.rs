@@ -1,0 +1,294 @@
+//! One exchange's way through a chain: its contexts in the guests, and what they asked of the stream.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use super::instance::{Chain, Generation};
+use super::meter::Meter;
+use crate::config::model::OnFault;
+use crate::wasm::stream::{BodyBuffer, Direction, LocalReply, Stream, StreamAction, StreamRef};
+use crate::wasm::{ContextId, Fault, FaultKind, Vm};
+
+/// What ends an exchange's ordinary way, before it is answered from upstream or while it is.
+#[derive(Debug)]
+pub enum Interrupt {
+    /// A guest answers by itself.
+    Reply {
+        /// The filter's name.
+        filter: Arc<str>,
+        /// Its answer.
+        reply: Box<LocalReply>,
+    },
+    /// A guest closed the stream.
+    Close {
+        /// The filter's name.
+        filter: Arc<str>,
+    },
+    /// A filter failed and its policy is to close.
+    Fault {
+        /// The filter's name.
+        filter: Arc<str>,
+        /// How it failed.
+        kind: FaultKind,
+    },
+    /// A filter held more of this direction's body than it may.
+    BodyTooLarge(Direction),
+}
+
+/// One exchange's way through a chain. Shared by the two flows and the exchange that owns them; every context that was
+/// opened is closed once, by [`Run::finish`].
+#[derive(Debug)]
+pub struct Run {
+    chain: Rc<Chain>,
+    stream: StreamRef,
+    buffer_limit: usize,
+    seats: Vec<Seat>,
+    meter: Meter,
+    interrupt: RefCell<Option<Interrupt>>,
+    aside: Cell<bool>,
+    finished: Cell<bool>,
+}
+
+/// One filter's part in an exchange.
+#[derive(Debug, Default)]
+struct Seat {
+    context: Cell<Option<(Generation, ContextId)>>,
+    bypassed: Cell<bool>,
+}
+
+impl Run {
+    /// Takes a seat for every filter of the chain; contexts are opened when a guest is first called.
+    pub fn new(chain: Rc<Chain>, stream: Stream, buffer_limit: usize, now: Instant) -> Rc<Run> {
+        let seats = (0..chain.len()).map(|_| Seat::default()).collect();
+        Rc::new(Run {
+            chain,
+            stream: Rc::new(RefCell::new(stream)),
+            buffer_limit,
+            seats,
+            meter: Meter::new(now),
+            interrupt: RefCell::new(None),
+            aside: Cell::new(false),
+            finished: Cell::new(false),
+        })
+    }
+
+    /// How many filters there are.
+    pub fn len(&self) -> usize {
+        self.seats.len()
+    }
+
+    /// Whether there is no filter.
+    pub fn is_empty(&self) -> bool {
+        self.seats.is_empty()
+    }
+
+    /// The exchange as its guests see it.
+    pub fn stream(&self) -> &StreamRef {
+        &self.stream
+    }
+
+    /// Whether a filter of the chain is able to change bodies in this direction, so that a length which was announced
+    /// may turn out wrong.
+    pub fn edits_bodies(&self, direction: Direction) -> bool {
+        self.chain.edits_bodies(direction)
+    }
+
+    /// What moved, and when.
+    pub fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
+    /// From now on no guest sees what flows: an answer to their own answer goes out directly. They still get to log
+    /// the exchange.
+    pub fn step_aside(&self) {
+        self.aside.set(true);
+        for stage in &mut self.stream.borrow_mut().stages {
+            stage.response_body.clear();
+        }
+    }
+
+    /// Waits for `work`, unless a guest ends the exchange before.
+    pub async fn interruptible<T, E: From<Interrupt>>(
+        &self,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        let mut work = pin!(work);
+        std::future::poll_fn(|cx| match self.poll_interrupt(cx) {
+            Poll::Ready(interrupt) => Poll::Ready(Err(interrupt.into())),
+            Poll::Pending => work.as_mut().poll(cx),
+        })
+        .await
+    }
+
+    /// Waits for a reason to leave the ordinary way: a reply, a close, a fault.
+    fn poll_interrupt(&self, cx: &mut Context<'_>) -> Poll<Interrupt> {
+        if self.is_empty() {
+            return Poll::Pending;
+        }
+        match self.take_interrupt() {
+            Some(interrupt) => Poll::Ready(interrupt),
+            None => {
+                self.stream.borrow_mut().wait(Direction::Response, cx.waker());
+                Poll::Pending
+            }
+        }
+    }
+
+    /// The first reason to leave the ordinary way, if there is one.
+    pub fn take_interrupt(&self) -> Option<Interrupt> {
+        if self.is_empty() || self.aside.get() {
+            return None;
+        }
+        if let Some(interrupt) = self.interrupt.borrow_mut().take() {
+            return Some(interrupt);
+        }
+        loop {
+            let (stage, action) = self.stream.borrow_mut().take_action(|_, action| {
+                matches!(action, StreamAction::Reply(_) | StreamAction::Close | StreamAction::Fault)
+            })?;
+            let filter = self.chain.name(stage);
+            match action {
+                StreamAction::Reply(reply) => return Some(Interrupt::Reply { filter, reply }),
+                StreamAction::Close => return Some(Interrupt::Close { filter }),
+                StreamAction::Fault => match self.apply_policy(stage, FaultKind::Dead) {
+                    Ok(()) => {}
+                    Err(interrupt) => return Some(interrupt),
+                },
+                StreamAction::Resume(_) => {}
+            }
+        }
+    }
+
+    /// Hands an interrupt that one direction met to the task that answers.
+    pub(super) fn interrupt(&self, interrupt: Interrupt) {
+        self.interrupt.borrow_mut().get_or_insert(interrupt);
+        self.stream.borrow_mut().wake();
+    }
+
+    /// Ends the exchange for its guests: `on_log`, `on_done`, `on_delete`, in the order of the chain. Once; later calls
+    /// do nothing. A guest that never saw the exchange still gets to log it, as in Envoy.
+    pub fn finish(&self) {
+        if self.finished.replace(true) {
+            return;
+        }
+        for stage in 0..self.len() {
+            if self.seats[stage].bypassed.get() {
+                continue;
+            }
+            // A fault here can no longer change the answer: it is counted by the instance.
+            let _ = self.enter(stage, |vm, context| vm.close(context));
+            self.seats[stage].bypassed.set(true);
+        }
+    }
+
+    pub(super) fn buffer_limit(&self) -> usize {
+        self.buffer_limit
+    }
+
+    pub(super) fn is_bypassed(&self, stage: usize) -> bool {
+        self.seats[stage].bypassed.get()
+    }
+
+    /// Whether there is a reason to leave the ordinary way.
+    pub(super) fn is_interrupted(&self) -> bool {
+        self.interrupt.borrow().is_some() || self.is_answered()
+    }
+
+    /// Whether a guest has answered or closed the stream, so that nothing more may flow.
+    pub(super) fn is_answered(&self) -> bool {
+        let stream = self.stream.borrow();
+        let ends = |action: &StreamAction| matches!(action, StreamAction::Reply(_) | StreamAction::Close);
+        !self.aside.get() && stream.actions.iter().any(|(_, action)| ends(action))
+    }
+
+    /// Calls a guest. `None` where it takes no part; an error where it failed and its policy is to close.
+    pub(super) fn call<R>(
+        &self,
+        stage: usize,
+        direction: Direction,
+        work: impl FnOnce(&mut Vm, ContextId) -> Result<R, Fault>,
+    ) -> Result<Option<R>, Interrupt> {
+        if self.finished.get() || self.aside.get() || self.is_bypassed(stage) {
+            return Ok(None);
+        }
+        if direction == Direction::Response && self.seats[stage].context.get().is_none() {
+            return Ok(None); // it never saw the request: an earlier filter answered
+        }
+        self.forget_resume_of(stage, direction);
+        match self.enter(stage, work) {
+            Ok(result) => Ok(Some(result)),
+            Err(kind) => self.apply_policy(stage, kind).map(|()| None),
+        }
+    }
+
+    fn enter<R>(
+        &self,
+        stage: usize,
+        work: impl FnOnce(&mut Vm, ContextId) -> Result<R, Fault>,
+    ) -> Result<R, FaultKind> {
+        let seat = &self.seats[stage];
+        let seated = seat.context.get();
+        self.chain.instance(stage).enter(seated.map(|(generation, _)| generation), |vm, generation| {
+            let context = match seated {
+                Some((_, context)) => context,
+                None => {
+                    let context = vm.open(&self.stream, stage)?;
+                    seat.context.set(Some((generation, context)));
+                    context
+                }
+            };
+            work(vm, context)
+        })
+    }
+
+    /// What a filter's failure does to this exchange: it goes on without it, or it ends.
+    fn apply_policy(&self, stage: usize, kind: FaultKind) -> Result<(), Interrupt> {
+        self.seats[stage].bypassed.set(true);
+        match self.chain.instance(stage).on_fault() {
+            OnFault::Open => Ok(()),
+            OnFault::Closed => Err(Interrupt::Fault { filter: self.chain.name(stage), kind }),
+        }
+    }
+
+    pub(super) fn take_resume(&self, direction: Direction) -> Option<usize> {
+        let mut stream = self.stream.borrow_mut();
+        let wanted = |_, action: &StreamAction| matches!(action, StreamAction::Resume(d) if *d == direction);
+        stream.take_action(wanted).map(|(stage, _)| stage)
+    }
+
+    pub(super) fn take_resume_of(&self, stage: usize, direction: Direction) -> bool {
+        let mut stream = self.stream.borrow_mut();
+        let wanted = |s, action: &StreamAction| s == stage && matches!(action, StreamAction::Resume(d) if *d == direction);
+        stream.take_action(wanted).is_some()
+    }
+
+    /// A resume from before this callback was for something that had gone on already.
+    fn forget_resume_of(&self, stage: usize, direction: Direction) {
+        while self.take_resume_of(stage, direction) {}
+    }
+
+    pub(super) fn show_body(&self, stage: usize, direction: Direction, data: BodyBuffer) {
+        self.body_mut(stage, direction, |body| body.join(data));
+    }
+
+    pub(super) fn take_body(&self, stage: usize, direction: Direction) -> BodyBuffer {
+        self.body_mut(stage, direction, std::mem::take)
+    }
+
+    pub(super) fn body_len(&self, stage: usize, direction: Direction) -> usize {
+        self.body_mut(stage, direction, |body| body.len())
+    }
+
+    fn body_mut<R>(&self, stage: usize, direction: Direction, work: impl FnOnce(&mut BodyBuffer) -> R) -> R {
+        work(self.stream.borrow_mut().stages[stage].body_mut(direction))
+    }
+
+    pub(super) fn has_trailers(&self, direction: Direction) -> bool {
+        self.stream.borrow().trailers(direction).is_some()
+    }
+}

@@ -1,0 +1,288 @@
+//! One downstream connection, from its first byte to its last: HTTP/1.1 by hyper, time limits by us.
+//!
+//! A connection has one timer, which is looked at when it fires and not touched by requests.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::Sleep;
+
+use crate::config::model::ListenerLimits;
+use crate::error::Failure;
+use crate::exchange::{self, Peer, Phase, Site};
+
+/// How long an idle connection may stay after a drain has begun: a request may be on its way on it.
+const DRAIN_GRACE: Duration = Duration::from_secs(1);
+
+/// Serves one connection to its end.
+pub(super) async fn serve(stream: TcpStream, peer: Arc<Peer>, site: Rc<Site>, drain: Rc<Drain>) {
+    let limits = &site.listener().limits;
+    let io = TokioIo::new(Observed { stream, peer: peer.clone() });
+    let service = {
+        let (site, peer) = (site.clone(), peer.clone());
+        service_fn(move |request: Request<Incoming>| exchange::serve(site.clone(), peer.clone(), request))
+    };
+    let mut connection = http1::Builder::new()
+        .half_close(true)
+        .max_headers(limits.headers)
+        .max_header_size(limits.header_bytes)
+        .max_buf_size(limits.header_bytes.max(BUFFER_BYTES))
+        .header_read_timeout(None)
+        .pipeline_flush(true)
+        .serve_connection(io, service)
+        .with_upgrades();
+    let mut warden = Warden::new(limits, &peer, &drain);
+    let verdict = std::future::poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
+        Poll::Ready(result) => Poll::Ready(Verdict::Ended(result)),
+        Poll::Pending => warden.poll(cx),
+    })
+    .await;
+    match verdict {
+        Verdict::Ended(Ok(())) => {}
+        Verdict::Ended(Err(error)) => count(&site, &error),
+        Verdict::Drain => {
+            Pin::new(&mut connection).graceful_shutdown();
+            if let Err(error) = connection.await {
+                count(&site, &error);
+            }
+        }
+        Verdict::HeadTimeout => {
+            site.reporter().cell().count_protocol_error(Failure::RequestHeadTimeout);
+            if let Some(parts) = connection.into_parts() {
+                refuse(parts.io.into_inner()).await;
+            }
+        }
+        Verdict::Idle => {} // dropped: closed
+    }
+}
+
+/// How much a connection reads at once, and holds of what it could not write yet, in bytes.
+const BUFFER_BYTES: usize = 128 * 1024;
+
+/// Counts what hyper refused before it became an exchange.
+fn count(site: &Site, error: &hyper::Error) {
+    let failure = if error.is_parse_too_large() {
+        Failure::RequestHeadTooLarge
+    } else if error.is_parse() {
+        Failure::MalformedRequest
+    } else {
+        return; // the client left, or an exchange was cut: reported there
+    };
+    site.reporter().cell().count_protocol_error(failure);
+    tracing::debug!(listener = site.listener().name, %error, "refused a request");
+}
+
+/// Answers a request whose head did not come in time (RFC 9110, 15.5.9).
+async fn refuse(mut stream: Observed) {
+    const RESPONSE: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+    // A peer that does not take even this is cut off.
+    let _ = tokio::time::timeout(DRAIN_GRACE, async {
+        stream.write_all(RESPONSE).await?;
+        stream.shutdown().await
+    })
+    .await;
+}
+
+/// Why a connection is not polled any further.
+enum Verdict {
+    Ended(hyper::Result<()>),
+    /// Idle since the drain began: it finishes what it is at, and ends.
+    Drain,
+    HeadTimeout,
+    Idle,
+}
+
+/// Watches over one connection's time.
+struct Warden<'a> {
+    limits: &'a ListenerLimits,
+    peer: &'a Peer,
+    drain: &'a Drain,
+    timer: Option<Pin<Box<Sleep>>>,
+    registered: bool,
+    /// The moves that were seen last, and when they were first seen.
+    seen: (u64, Instant),
+}
+
+impl<'a> Warden<'a> {
+    fn new(limits: &'a ListenerLimits, peer: &'a Peer, drain: &'a Drain) -> Warden<'a> {
+        Warden { limits, peer, drain, timer: None, registered: false, seen: (0, Instant::now()) }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Verdict> {
+        if !self.registered {
+            self.drain.register(self.peer.connection_id, cx.waker());
+            self.registered = true;
+        }
+        loop {
+            let now = Instant::now;
+            let timer = match &mut self.timer {
+                Some(timer) => timer,
+                None => {
+                    let first = now() + self.limits.header_timeout.min(self.limits.idle_timeout);
+                    self.timer.insert(Box::pin(tokio::time::sleep_until(first.into())))
+                }
+            };
+            if self.drain.is_begun() && timer.deadline() > self.drain.deadline().into() {
+                timer.as_mut().reset(self.drain.deadline().into());
+            }
+            std::task::ready!(timer.as_mut().poll(cx));
+            if self.drain.is_over() {
+                return Poll::Ready(Verdict::Drain);
+            }
+            let (deadline, verdict) = self.judge(now());
+            if deadline <= now() {
+                return Poll::Ready(verdict);
+            }
+            // A phase may begin at any time after this, so look again before the shortest of their limits is over.
+            let soon = now() + self.limits.header_timeout;
+            if let Some(timer) = &mut self.timer {
+                timer.as_mut().reset(deadline.min(soon).into());
+            }
+        }
+    }
+
+    /// Until when the connection may go on as it is, and what becomes of it then.
+    fn judge(&mut self, now: Instant) -> (Instant, Verdict) {
+        match self.peer.phase() {
+            Phase::Idle => (self.peer.since() + self.limits.idle_timeout, Verdict::Idle),
+            Phase::Head => (self.peer.since() + self.limits.header_timeout, Verdict::HeadTimeout),
+            Phase::Exchange => {
+                // The exchange has its own limits while it waits for somebody; this one is for a client that does not
+                // take what it is sent. It leaves the exchange's own a head start.
+                if self.peer.moves() != self.seen.0 {
+                    self.seen = (self.peer.moves(), now);
+                }
+                (self.seen.1 + self.limits.stream_idle_timeout + DRAIN_GRACE, Verdict::Idle)
+            }
+        }
+    }
+}
+
+impl Drop for Warden<'_> {
+    fn drop(&mut self) {
+        self.drain.forget(self.peer.connection_id);
+    }
+}
+
+/// A worker's drain: whether it has begun, and whom to wake when it does.
+#[derive(Debug, Default)]
+pub(crate) struct Drain {
+    began: Cell<Option<Instant>>,
+    flag: Rc<Cell<bool>>,
+    waiting: RefCell<HashMap<u64, Waker>>,
+    listeners: tokio::sync::Notify,
+}
+
+impl Drain {
+    /// Begins it: nothing is accepted any more, responses say `connection: close`, idle connections end soon.
+    pub(crate) fn begin(&self) {
+        self.began.set(Some(Instant::now()));
+        self.flag.set(true);
+        self.listeners.notify_waiters();
+        for waker in self.waiting.borrow().values() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Whether it has begun, for those who only want to know.
+    pub(crate) fn flag(&self) -> Rc<Cell<bool>> {
+        self.flag.clone()
+    }
+
+    /// Waits for it to begin.
+    pub(super) async fn begun(&self) {
+        let notified = self.listeners.notified();
+        if !self.is_begun() {
+            notified.await;
+        }
+    }
+
+    fn is_begun(&self) -> bool {
+        self.flag.get()
+    }
+
+    /// Until when idle connections may stay.
+    fn deadline(&self) -> Instant {
+        self.began.get().unwrap_or_else(Instant::now) + DRAIN_GRACE
+    }
+
+    fn is_over(&self) -> bool {
+        self.is_begun() && self.deadline() <= Instant::now()
+    }
+
+    fn register(&self, connection: u64, waker: &Waker) {
+        self.waiting.borrow_mut().insert(connection, waker.clone());
+    }
+
+    fn forget(&self, connection: u64) {
+        self.waiting.borrow_mut().remove(&connection);
+    }
+}
+
+/// A socket whose bytes are noted at its peer.
+struct Observed {
+    stream: TcpStream,
+    peer: Arc<Peer>,
+}
+
+impl AsyncRead for Observed {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        std::task::ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        if buf.filled().len() > before {
+            self.peer.note_move();
+            if self.peer.phase() == Phase::Idle {
+                self.peer.enter(Phase::Head);
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Observed {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = std::task::ready!(Pin::new(&mut self.stream).poll_write(cx, buf))?;
+        self.peer.note_move();
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = std::task::ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bufs))?;
+        self.peer.note_move();
+        Poll::Ready(Ok(written))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

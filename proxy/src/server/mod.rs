@@ -1,0 +1,202 @@
+//! The process: a control thread, worker threads, and how they start and end together.
+//!
+//! Everything that can fail fails before the first connection is accepted: the configuration is checked, filters are
+//! compiled and proved, sockets are bound, and every worker has its guests running. Then the listeners open.
+//!
+//! The control thread serves the admin listener and waits for signals; workers share with it only what is immutable
+//! or atomic. SIGTERM and SIGINT begin a drain; a second one ends the process at once.
+
+mod observe;
+mod process;
+mod worker;
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::admin::{self, AdminState, Readiness, Stage};
+use crate::config::model::Config;
+use crate::config::{self, Loaded};
+use crate::listener;
+use crate::snapshot::{Snapshot, Unusable};
+use crate::wasm::Engine;
+use process::EpochClock;
+use worker::{Crew, Order, Shared};
+
+/// What the command line adds to the configuration.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// Worker threads, instead of the configuration's.
+    pub workers: Option<usize>,
+}
+
+/// A configuration whose filters are compiled and have started once.
+#[derive(Debug)]
+pub struct Prepared {
+    snapshot: Arc<Snapshot>,
+    engine: Engine,
+}
+
+/// Does everything that starting does short of binding a socket: what `check` finds right, `run` starts with.
+///
+/// # Errors
+///
+/// Every filter that cannot be used, each with its reason, in one message.
+pub fn prepare(loaded: &Loaded) -> anyhow::Result<Prepared> {
+    let engine = Engine::new(process::cache_folder())?;
+    let _clock = EpochClock::start(&engine)?;
+    match Snapshot::prepare(loaded.config.clone(), &engine) {
+        Ok(snapshot) => Ok(Prepared { snapshot: Arc::new(snapshot), engine }),
+        Err(unusable) => {
+            let list: Vec<String> = unusable.iter().map(Unusable::to_string).collect();
+            bail!("{}: {}", loaded.path().display(), list.join("\nerror: "))
+        }
+    }
+}
+
+/// Serves until a signal ends it, then drains.
+///
+/// # Errors
+///
+/// Why it could not start: a filter that cannot be used, an address that cannot be bound, a thread that cannot be had.
+pub fn run(loaded: Loaded, options: Options) -> anyhow::Result<()> {
+    process::raise_file_limit();
+    let Prepared { snapshot, engine } = prepare(&loaded)?;
+    let config = snapshot.config();
+    let workers = options.workers.or(config.workers).unwrap_or_else(process::cores);
+    let admin = config.admin.as_ref().map(|admin| bind_admin(admin.address)).transpose()?;
+    let sockets = bind_listeners(config, workers)?;
+    let addresses = addresses(config, &sockets)?;
+
+    let shared = Shared::new(snapshot.clone(), workers)?;
+    observe::export_guest_metrics(&shared.metrics, &shared.guest_metrics);
+    let clock = EpochClock::start(&engine)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let result = runtime.block_on(async {
+        let signals = Signals::new()?; // before anybody is told that this is ready
+        let crew = Crew::start(&shared, sockets).await?;
+        announce(&addresses, admin.as_ref());
+        serve(crew, signals, admin, &shared).await
+    });
+    drop(clock);
+    shared.close();
+    result
+}
+
+/// Lets the workers serve, and waits for the end.
+async fn serve(
+    mut crew: Crew,
+    mut signals: Signals,
+    admin: Option<admin::Listener>,
+    shared: &Arc<Shared>,
+) -> anyhow::Result<()> {
+    let readiness = Arc::new(Readiness::default());
+    let (ended, mut end) = watch::channel(());
+    let admin = admin.map(|listener| {
+        let state = admin_state(shared, &readiness);
+        tokio::spawn(admin::serve(listener, state, async move {
+            let _ = end.changed().await; // also when the sender is gone
+        }))
+    });
+    crew.order(Order::Serve);
+    readiness.enter(Stage::Ready);
+    tracing::info!("ready");
+
+    let lost = tokio::select! {
+        signal = signals.next() => {
+            tracing::info!(signal, "draining");
+            None
+        }
+        lost = crew.lost() => Some(lost), // its connections are gone; the others end in order
+    };
+    readiness.enter(Stage::Draining);
+    crew.order(Order::Drain);
+    tokio::select! {
+        () = crew.ended() => {}
+        signal = signals.next() => bail!("ended by a second {signal} before the drain was over"),
+    }
+    drop(ended);
+    if let Some(admin) = admin {
+        admin.await.context("the admin listener failed")?.context("the admin listener failed")?;
+    }
+    match lost {
+        None => Ok(tracing::info!("drained")),
+        Some(lost) => Err(lost),
+    }
+}
+
+fn admin_state(shared: &Arc<Shared>, readiness: &Arc<Readiness>) -> AdminState {
+    let metrics = shared.metrics.clone();
+    let snapshot = shared.snapshot.clone();
+    AdminState {
+        metrics: Box::new(move |format| metrics.render(format)),
+        readiness: readiness.clone(),
+        config: Box::new(move || format!("{:#}\n", config::effective(snapshot.config()))),
+    }
+}
+
+fn bind_admin(address: SocketAddr) -> anyhow::Result<admin::Listener> {
+    admin::bind(address).with_context(|| in_use("the admin listener", address))
+}
+
+/// For each listener a socket for each worker.
+fn bind_listeners(config: &Config, workers: usize) -> anyhow::Result<Vec<Vec<TcpListener>>> {
+    let bind = |listener: &crate::config::model::Listener| {
+        listener::bind(listener.address, workers)
+            .with_context(|| in_use(&format!("listener `{}`", listener.name), listener.address))
+    };
+    config.listeners.iter().map(bind).collect()
+}
+
+fn in_use(who: &str, address: SocketAddr) -> String {
+    format!("{who} cannot listen on {address} (see who does with `ss -ltnp`, or change its `address`)")
+}
+
+/// Where each listener really listens.
+fn addresses(config: &Config, sockets: &[Vec<TcpListener>]) -> anyhow::Result<Vec<(String, SocketAddr)>> {
+    let address = |(listener, sockets): (&crate::config::model::Listener, &Vec<TcpListener>)| {
+        let first = sockets.first().context("a listener has no socket")?;
+        Ok((listener.name.clone(), first.local_addr()?))
+    };
+    config.listeners.iter().zip(sockets).map(address).collect()
+}
+
+fn announce(addresses: &[(String, SocketAddr)], admin: Option<&admin::Listener>) {
+    for (listener, address) in addresses {
+        tracing::info!(listener, %address, "listening");
+    }
+    if let Some(admin) = admin {
+        tracing::info!(listener = "admin", address = %admin.address(), "listening");
+    }
+}
+
+/// The signals that end the process. SIGHUP is taken too, so that it does not: there is nothing to reload yet.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// The name of the next signal that means to end.
+    async fn next(&mut self) -> &'static str {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return "SIGTERM",
+                _ = self.interrupt.recv() => return "SIGINT",
+                _ = self.hangup.recv() => tracing::warn!("SIGHUP is ignored: restart to change the configuration"),
+            }
+        }
+    }
+}

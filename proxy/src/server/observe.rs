@@ -1,0 +1,55 @@
+//! Brings together those who count and those who show: the filters' host knows no metrics, and metrics no filters.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::telemetry::metrics::{
+    FilterObservation, FilterSample, GuestMetric, GuestValue, HistogramSample, Registry, write_guest_metrics,
+};
+use crate::wasm::metrics::MetricValue;
+use crate::wasm::{Callback, FaultKind, FilterUsage, GuestMetrics};
+
+/// Shows what a filter costs on a worker, for as long as the observation is kept.
+pub(super) fn observe_filter(metrics: &Registry, filter: &str, usage: &Arc<FilterUsage>) -> FilterObservation {
+    let usage = usage.clone();
+    metrics.observe_filter(filter, move || sample(&usage))
+}
+
+fn sample(usage: &FilterUsage) -> FilterSample {
+    let nonzero = |(name, count): (&'static str, u64)| (count > 0).then_some((name, count));
+    FilterSample {
+        calls: Callback::ALL.iter().filter_map(|one| nonzero((one.name(), usage.calls(*one)))).collect(),
+        faults: FaultKind::ALL.iter().filter_map(|one| nonzero((one.word(), usage.faults(*one)))).collect(),
+        instructions: usage.instructions(),
+        time: Duration::from_nanos(usage.nanoseconds()),
+        dropped_log_lines: usage.log_lines_dropped(),
+        rebuilds: usage.rebuilds(),
+        instances: 1,
+        memory_bytes: usage.memory_bytes(),
+    }
+}
+
+/// Shows the metrics that guests define.
+pub(super) fn export_guest_metrics(metrics: &Registry, guests: &Arc<GuestMetrics>) {
+    let guests = guests.clone();
+    metrics.add_source(move |page| {
+        let stats = guests.collect();
+        let shown = stats.iter().map(|stat| GuestMetric { name: stat.name().to_owned(), value: value(stat.value()) });
+        write_guest_metrics(page, shown)
+    });
+}
+
+fn value(value: MetricValue) -> GuestValue {
+    match value {
+        MetricValue::Counter(count) => GuestValue::Counter(count),
+        MetricValue::Gauge(level) => GuestValue::Gauge(level),
+        MetricValue::Histogram { counts, sum } => {
+            let bounds = crate::wasm::metrics::BUCKETS.iter().map(|bound| *bound as f64).chain([f64::MAX]);
+            GuestValue::Histogram(HistogramSample {
+                buckets: bounds.zip(counts).collect(),
+                count: counts.iter().sum(),
+                sum: sum as f64,
+            })
+        }
+    }
+}

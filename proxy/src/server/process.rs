@@ -1,0 +1,71 @@
+//! What the process needs of the machine.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::wasm::{EPOCH_PERIOD, Engine};
+
+/// The folder for compiled modules, in place of the user's cache folder. Empty: none.
+const CACHE_VARIABLE: &str = "TIDEGATE_CACHE_DIR";
+
+/// How many workers there are where nobody says.
+pub(super) fn cores() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Where compiled modules are kept: `TIDEGATE_CACHE_DIR`, or `tidegate` in the user's cache folder (XDG Base Directory
+/// Specification), or nowhere.
+pub(super) fn cache_folder() -> Option<PathBuf> {
+    if let Some(named) = std::env::var_os(CACHE_VARIABLE) {
+        return (!named.is_empty()).then(|| named.into());
+    }
+    let absolute = |variable| std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
+    let user = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")))?;
+    Some(user.join("tidegate"))
+}
+
+/// Asks for as many open files as the process may have: every connection is two of them.
+pub(super) fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current < limit.maximum || limit.maximum.is_none() {
+        let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            tracing::warn!(%error, current = limit.current, "cannot raise the limit on open files");
+        }
+    }
+}
+
+/// Moves the clock of guests' time limits. A thread of its own, so that nothing that is busy can hold it up.
+pub(super) struct EpochClock {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl EpochClock {
+    pub(super) fn start(engine: &Engine) -> std::io::Result<EpochClock> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let thread = thread::Builder::new().name("epochs".to_owned()).spawn({
+            let (engine, stop) = (engine.clone(), stop.clone());
+            move || {
+                while !stop.load(Ordering::Relaxed) {
+                    thread::sleep(EPOCH_PERIOD);
+                    engine.advance_epoch();
+                }
+            }
+        })?;
+        Ok(EpochClock { stop, thread: Some(thread) })
+    }
+}
+
+impl Drop for EpochClock {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join(); // it cannot panic, and takes one period at most
+        }
+    }
+}
