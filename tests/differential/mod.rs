@@ -1,0 +1,25 @@
+//! The Envoy differential: one neutral description of a case runs through tidegate and through a real Envoy with the
+//! same modules, and what the client saw, what the upstream saw and what the guests logged must be the same.
+//!
+//! A difference fails its test unless `deliberate.rs` lists it with a reason; so does one that is listed and no
+//! longer there. `TIDEGATE_DIFFERENTIAL=envoy` runs both sides through Envoy: that shows that a case is
+//! deterministic and that the equipment itself makes no differences.
+
+mod case;
+mod compare;
+mod deliberate;
+mod observe;
+mod render_envoy;
+mod render_tidegate;
+mod stage;
+
+mod bodies;
+mod callouts;
+mod headers;
+mod lifecycle;
+mod replies;
+mod routing;
+mod services;
+
+pub(crate) use case::{Action, Case, Edits, Filter, Path, Route, Value, value, with_held_headers};
+pub(crate) use stage::Stage;

@@ -1,0 +1,116 @@
+//! Envoy, the arbiter of what Proxy-Wasm filters see: the pinned binary, with a bootstrap of the test's own.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::client::Client;
+use super::process::Process;
+use super::wait::eventually;
+
+/// A running Envoy with one worker.
+pub(crate) struct Envoy {
+    process: Process,
+    admin: SocketAddr,
+    listeners: Vec<(String, SocketAddr)>,
+    _folder: TempDir,
+}
+
+impl Envoy {
+    /// Whether it is installed. Where it is not, a run that must have it fails here; any other is told loudly.
+    pub(crate) fn is_installed() -> bool {
+        if Envoy::binary().exists() {
+            return true;
+        }
+        let install = "run `make test` or tests/setup/envoy.sh";
+        let required = std::env::var("CI").is_ok_and(|ci| ci == "true")
+            || std::env::var("TIDEGATE_REQUIRE_ENVOY").is_ok_and(|required| required == "1");
+        assert!(!required, "Envoy is not installed, and this run must have it: {install}");
+        eprintln!("SKIPPED: Envoy is not installed, so nothing was compared with it: {install}");
+        false
+    }
+
+    fn binary() -> PathBuf {
+        match std::env::var_os("TIDEGATE_ENVOY") {
+            Some(path) => PathBuf::from(path),
+            None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../build/bin/envoy"),
+        }
+    }
+
+    /// Starts it with a bootstrap made for `folder`, where the modules are, and waits until it serves.
+    pub(crate) fn start(folder: TempDir, bootstrap: &Value) -> Envoy {
+        let file = folder.path().join("envoy.json");
+        let admin_file = folder.path().join("admin-address");
+        std::fs::write(&file, bootstrap.to_string()).expect("a temporary file can be written");
+        let mut command = Command::new(Envoy::binary());
+        command.arg("-c").arg(&file).arg("--admin-address-path").arg(&admin_file);
+        command.args(["--concurrency", "1", "--disable-hot-restart", "--log-level", "error"]);
+        command.args(["--component-log-level", "wasm:trace,config:warn", "--log-format", "%l %v"]);
+        let process = Process::start("Envoy", &mut command);
+        let admin = eventually("Envoy's admin listener", || {
+            assert!(process.is_running(), "Envoy refused its configuration:\n{}", process.stderr.text());
+            std::fs::read_to_string(&admin_file).ok()?.trim().parse().ok()
+        });
+        eventually("Envoy to be ready", || {
+            let ready = Client::connect(admin).request("GET", "/ready", &[("connection", "close")], "");
+            (ready.status() == 200).then_some(())
+        });
+        let listeners = listeners(admin);
+        Envoy { process, admin, listeners, _folder: folder }
+    }
+
+    /// Where a listener listens.
+    pub(crate) fn address(&self, listener: &str) -> SocketAddr {
+        let found = self.listeners.iter().find(|(name, _)| name == listener);
+        found.unwrap_or_else(|| panic!("Envoy has no listener {listener:?}")).1
+    }
+
+    /// What guests logged so far, in order. The throw-away VM's lines are among them.
+    pub(crate) fn guest_log(&self) -> Vec<String> {
+        self.process.stderr.lines().iter().filter_map(|line| guest_line(line)).collect()
+    }
+
+    /// Waits until as many requests have ended as were begun.
+    pub(crate) fn settle(&self) {
+        eventually("Envoy to have nothing in flight", || {
+            let path = "/stats?filter=downstream_rq_active|upstream_rq_active";
+            let stats =
+                Client::connect(self.admin).request("GET", path, &[("connection", "close")], "").text();
+            let active = |line: &str| line.starts_with("http.") || line.starts_with("cluster.");
+            let counts = stats.lines().filter(|line| active(line) && !line.starts_with("http.admin."));
+            counts.into_iter().all(|line| line.ends_with(": 0")).then_some(())
+        });
+    }
+
+    /// The value of a statistic; `None` where there is no such one.
+    pub(crate) fn statistic(&self, name: &str) -> Option<String> {
+        let path = format!("/stats?filter=^{name}$");
+        let stats = Client::connect(self.admin).request("GET", &path, &[("connection", "close")], "").text();
+        let line = stats.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        line.map(str::to_owned)
+    }
+}
+
+/// The text of a line like `info wasm log NAME ROOT VM: TEXT`. The names are missing where a root context speaks.
+fn guest_line(line: &str) -> Option<String> {
+    let (_level, rest) = line.split_once(' ')?;
+    let (_names, text) = rest.strip_prefix("wasm log")?.split_once(": ")?;
+    Some(text.to_owned())
+}
+
+fn listeners(admin: SocketAddr) -> Vec<(String, SocketAddr)> {
+    let path = "/listeners?format=json";
+    let answer = Client::connect(admin).request("GET", path, &[("connection", "close")], "").text();
+    let answer: Value = serde_json::from_str(&answer).expect("Envoy's admin answers JSON");
+    let listeners = answer["listener_statuses"].as_array().cloned().unwrap_or_default();
+    let listener = |status: &Value| {
+        let address = &status["local_address"]["socket_address"];
+        let ip = address["address"].as_str()?.parse().ok()?;
+        let port = u16::try_from(address["port_value"].as_u64()?).ok()?;
+        Some((status["name"].as_str()?.to_owned(), SocketAddr::new(ip, port)))
+    };
+    listeners.iter().filter_map(listener).collect()
+}

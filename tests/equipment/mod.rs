@@ -1,0 +1,27 @@
+//! The equipment of the end-to-end tests: three nouns over loopback, and what must always hold between them.
+//!
+//! [`Upstream`] is a real HTTP/1.1 server that does exactly what a test's script says; [`Proxy`] is the built
+//! `tidegate` binary; [`Client`] says and reads exact bytes. [`Envoy`] is the arbiter, behind the same face as the
+//! proxy. [`Guest`] makes small Proxy-Wasm modules. Plain threads and blocking sockets: what is tested is the only
+//! asynchronous thing here. Everything binds port 0, owns what it starts, and waits for conditions, never for time.
+
+mod checks;
+mod client;
+mod envoy;
+mod guest;
+mod http1;
+mod process;
+mod proxy;
+mod script;
+mod upstream;
+mod wait;
+mod wat;
+
+pub(crate) use client::{Client, Response, is_whole, request_text};
+pub(crate) use envoy::Envoy;
+pub(crate) use guest::*;
+pub(crate) use http1::{Body, End, Framing, Head};
+pub(crate) use proxy::{Exit, Proxy, SHORT, Start, forwarding, message, text};
+pub(crate) use script::{Act, Answer, Gate};
+pub(crate) use upstream::{Received, Upstream, refusing_address};
+pub(crate) use wait::{BOUND, eventually};

@@ -1,0 +1,328 @@
+//! The proxy under test: the built `tidegate` binary, started with a configuration text of the test's own.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::client::Client;
+use super::process::Process;
+use super::wait::eventually;
+
+/// A running proxy. It ends with this value; a test that passes also proves that nothing was left in flight.
+pub(crate) struct Proxy {
+    process: Process,
+    listeners: HashMap<String, SocketAddr>,
+    settles: bool,
+    /// Holds the configuration and the modules; removed with the proxy.
+    _folder: TempDir,
+}
+
+/// How a proxy ended.
+#[derive(Debug, Clone)]
+pub(crate) struct Exit {
+    /// Its exit code; `None` where a signal ended it.
+    pub(crate) code: Option<i32>,
+    /// What it wrote to its standard error.
+    pub(crate) stderr: String,
+    /// What it wrote to its standard output.
+    pub(crate) stdout: String,
+}
+
+/// How a proxy is to be started.
+pub(crate) struct Start {
+    config: String,
+    files: Vec<(String, Vec<u8>)>,
+    workers: usize,
+    environment: Vec<(String, String)>,
+}
+
+impl Start {
+    /// A file beside the configuration: a module, usually.
+    pub(crate) fn file(mut self, name: &str, content: impl Into<Vec<u8>>) -> Start {
+        self.files.push((name.to_owned(), content.into()));
+        self
+    }
+
+    /// How many workers it has; 1 otherwise.
+    pub(crate) fn workers(mut self, count: usize) -> Start {
+        self.workers = count;
+        self
+    }
+
+    /// A variable of its environment.
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Start {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Guests' lines are logged at every level.
+    pub(crate) fn log_guests_fully(self) -> Start {
+        self.env("TIDEGATE_LOG", "info,tidegate::guest=trace")
+    }
+
+    /// Starts it and waits until it is ready; fails the test where it does not become so.
+    pub(crate) fn start(self) -> Proxy {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let file = self.write_to(folder.path());
+        let process = self.spawn(&["run", &file, "--workers", &self.workers.to_string()]);
+        let listeners = process.find(&process.stderr, "the proxy to be ready", |lines| {
+            let events: Vec<Value> =
+                lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+            events.iter().any(|event| message(event) == "ready").then(|| listeners(&events))
+        });
+        let Some(listeners) = listeners else {
+            let status = process.wait();
+            panic!("the proxy did not become ready: it ended with {status}");
+        };
+        Proxy { process, listeners, settles: true, _folder: folder }
+    }
+
+    /// Runs it where it is expected to end by itself, and says how it did.
+    pub(crate) fn run(self, command: &str) -> Exit {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let file = self.write_to(folder.path());
+        self.run_in(&[command, &file])
+    }
+
+    /// The same with arguments of the test's own.
+    pub(crate) fn run_in(&self, arguments: &[&str]) -> Exit {
+        let process = self.spawn(arguments);
+        let code = process.wait().code();
+        Exit { code, stderr: process.stderr.text(), stdout: process.stdout.text() }
+    }
+
+    fn write_to(&self, folder: &Path) -> String {
+        for (name, content) in &self.files {
+            std::fs::write(folder.join(name), content).expect("a temporary file can be written");
+        }
+        let file: PathBuf = folder.join("tidegate.yaml");
+        std::fs::write(&file, &self.config).expect("a temporary file can be written");
+        file.to_str().expect("temporary folders have plain names").to_owned()
+    }
+
+    fn spawn(&self, arguments: &[&str]) -> Process {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        command.args(["--log-format", "json"]).args(arguments).env_remove("RUST_LOG");
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        Process::start("tidegate", &mut command)
+    }
+}
+
+impl Proxy {
+    /// Prepares a proxy with this configuration (YAML). Where the text has no `admin` block it gets one.
+    pub(crate) fn with(config: &str) -> Start {
+        let mut config = config.to_owned();
+        if !config.lines().any(|line| line.starts_with("admin:")) && !config.starts_with('{') {
+            config = format!("admin: {{address: 127.0.0.1:0}}\n{config}");
+        }
+        Start { config, files: Vec::new(), workers: 1, environment: Vec::new() }
+    }
+
+    /// Prepares a proxy with exactly this text as its configuration, right or wrong.
+    pub(crate) fn with_text(config: &str) -> Start {
+        Start { config: config.to_owned(), files: Vec::new(), workers: 1, environment: Vec::new() }
+    }
+
+    /// Starts a proxy with this configuration and one worker.
+    pub(crate) fn start(config: &str) -> Proxy {
+        Proxy::with(config).start()
+    }
+
+    /// Starts a proxy whose listener `in` sends everything to one cluster with these endpoints.
+    pub(crate) fn forwarding_to(endpoints: &[SocketAddr]) -> Proxy {
+        Proxy::start(&forwarding(endpoints, ""))
+    }
+
+    /// Where a listener listens.
+    pub(crate) fn address(&self, listener: &str) -> SocketAddr {
+        let address = self.listeners.get(listener);
+        *address
+            .unwrap_or_else(|| panic!("no listener {listener:?} in the log; there are {:?}", self.listeners))
+    }
+
+    /// A client of the listener `in`.
+    pub(crate) fn client(&self) -> Client {
+        Client::connect(self.address("in"))
+    }
+
+    /// An answer of the admin listener to a GET.
+    pub(crate) fn admin(&self, path: &str) -> super::Response {
+        Client::connect(self.address("admin")).request("GET", path, &[("connection", "close")], "")
+    }
+
+    /// All metrics now.
+    pub(crate) fn metrics(&self) -> Metrics {
+        let response = self.admin("/metrics");
+        assert_eq!(response.status(), 200, "metrics: {response:?}");
+        Metrics { text: response.text() }
+    }
+
+    /// Waits until a metric with these labels (all of them named ones, others may be there) has this value.
+    pub(crate) fn wait_for_metric(&self, name: &str, labels: &[(&str, &str)], value: f64) {
+        let mut last = None;
+        let wanted = format!("{name} {labels:?} to be {value}");
+        eventually(&wanted, || {
+            let now = self.metrics();
+            let sum = now.sum(name, labels);
+            if last.is_none_or(|before: f64| before != sum) {
+                println!("{name} {labels:?} is {sum}, waiting for {value}");
+                last = Some(sum);
+            }
+            (sum == value).then_some(())
+        });
+    }
+
+    /// Lines of the access log so far, parsed.
+    pub(crate) fn access_log(&self) -> Vec<Value> {
+        let lines = self.process.stdout.lines();
+        let parse =
+            |line: &String| serde_json::from_str(line).unwrap_or_else(|e| panic!("{line:?} is no JSON: {e}"));
+        lines.iter().map(parse).collect()
+    }
+
+    /// Waits until the access log has `count` lines.
+    pub(crate) fn wait_for_access_log(&self, count: usize) -> Vec<Value> {
+        let what = format!("{count} access-log lines");
+        let found =
+            self.process.find(&self.process.stdout, &what, |lines| (lines.len() >= count).then_some(()));
+        found.unwrap_or_else(|| panic!("the proxy ended before {what}"));
+        self.access_log()
+    }
+
+    /// The events of its log so far.
+    pub(crate) fn log(&self) -> Vec<Value> {
+        self.process.stderr.lines().iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// Waits until an event of the log satisfies a condition.
+    pub(crate) fn wait_for_log(&self, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+        let found = self.process.find(&self.process.stderr, what, |lines| {
+            lines.iter().filter_map(|line| serde_json::from_str(line).ok()).find(|event| holds(event))
+        });
+        found.unwrap_or_else(|| panic!("the proxy ended before this stood in its log: {what}"))
+    }
+
+    /// What guests logged so far: the filter's name and the text.
+    pub(crate) fn guest_log(&self) -> Vec<(String, String)> {
+        let events = self.log();
+        let guest = events.iter().filter(|event| event["target"] == "tidegate::guest");
+        guest.map(|event| (text(event, "filter"), message(event).to_owned())).collect()
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Its resident memory now, in bytes.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.id())).expect("the proxy is running");
+        let line =
+            status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("the kernel reports it");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
+    }
+
+    /// Asks it to drain.
+    pub(crate) fn terminate(&self) {
+        self.process.signal(Signal::TERM);
+    }
+
+    /// Waits for its end.
+    pub(crate) fn wait(&mut self) -> Exit {
+        self.settles = false;
+        let code = self.process.wait().code();
+        Exit { code, stderr: self.process.stderr.text(), stdout: self.process.stdout.text() }
+    }
+
+    /// For tests that end while exchanges are in flight, on purpose.
+    pub(crate) fn leave_unsettled(&mut self) {
+        self.settles = false;
+    }
+
+    /// Waits until nothing is in flight any more.
+    pub(crate) fn settle(&self) {
+        for gauge in ["tidegate_active_requests", "tidegate_upstream_active_requests"] {
+            self.wait_for_metric(gauge, &[], 0.0);
+        }
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        if !std::thread::panicking() && self.settles && self.listeners.contains_key("admin") {
+            assert!(self.process.is_running(), "the proxy ended by itself:\n{}", self.process.stderr.text());
+            self.settle();
+        }
+    }
+}
+
+/// The configuration of a listener `in` that sends everything to the cluster `up` with these endpoints; `more` is
+/// put into its route, as YAML in flow style.
+pub(crate) fn forwarding(endpoints: &[SocketAddr], more: &str) -> String {
+    let endpoints: Vec<String> = endpoints.iter().map(|address| format!("\"{address}\"")).collect();
+    let more = if more.is_empty() { String::new() } else { format!(", {more}") };
+    format!(
+        "listeners:\n- name: in\n  address: 127.0.0.1:0\n  routes:\n  - {{match: {{path: {{prefix: /}}}}, cluster: up{more}}}\n\
+         clusters:\n  up: {{endpoints: [{}]}}\n",
+        endpoints.join(", ")
+    )
+}
+
+/// A scrape.
+#[derive(Debug, Clone)]
+pub(crate) struct Metrics {
+    text: String,
+}
+
+impl Metrics {
+    /// The whole text.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The sum of a metric's samples that carry all these labels; 0 where there are none.
+    pub(crate) fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        let samples = self.text.lines().filter(|line| !line.starts_with('#')).filter_map(sample);
+        let wanted = |given: &str| labels.iter().all(|(label, value)| has_label(given, label, value));
+        samples.filter(|(n, given, _)| *n == name && wanted(given)).map(|(.., value)| value).sum()
+    }
+}
+
+/// Name, labels, value.
+fn sample(line: &str) -> Option<(&str, &str, f64)> {
+    let (series, value) = line.rsplit_once(' ')?;
+    let (name, labels) = series.split_once('{').unwrap_or((series, ""));
+    Some((name, labels.trim_end_matches('}'), value.parse().ok()?))
+}
+
+fn has_label(labels: &str, name: &str, value: &str) -> bool {
+    let wanted = format!("{name}=\"{value}\"");
+    labels.match_indices(&wanted).any(|(at, _)| at == 0 || labels.as_bytes()[at - 1] == b',')
+}
+
+/// An event's message, wherever the format puts it.
+pub(crate) fn message(event: &Value) -> &str {
+    event["fields"]["message"].as_str().or(event["message"].as_str()).unwrap_or_default()
+}
+
+/// A text field of an event.
+pub(crate) fn text(event: &Value, field: &str) -> String {
+    event["fields"][field].as_str().or(event[field].as_str()).unwrap_or_default().to_owned()
+}
+
+fn listeners(events: &[Value]) -> HashMap<String, SocketAddr> {
+    let listening = events.iter().filter(|event| message(event) == "listening");
+    let address =
+        |event: &Value| text(event, "address").parse().expect("the log names an IP address and a port");
+    listening.map(|event| (text(event, "listener"), address(event))).collect()
+}
+
+/// How long a wait of the proxy's own is that a test shortens to see it end: long enough for the machine to be busy.
+pub(crate) const SHORT: Duration = Duration::from_millis(300);

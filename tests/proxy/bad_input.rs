@@ -1,0 +1,157 @@
+//! What is wrong with a configuration is said at the start, all of it, with its place and a remedy; nothing is left
+//! half started.
+
+use std::net::{Ipv4Addr, TcpListener};
+
+use crate::equipment::{Exit, Guest, On, Proxy, Start, Step};
+
+const GOOD: &str = "listeners:\n- name: in\n  address: 127.0.0.1:0\n  filters: [f]\n  routes:\n\
+                    \x20 - {match: {path: {prefix: /}}, respond: {status: 200, body: hello}}\n\
+                    filters:\n  f: {module: ./f.wasm}\n";
+
+/// Runs a configuration that is wrong, with `check` and with `run`: both must refuse it in the same way.
+fn refused(start: impl Fn() -> Start, mentions: &[&str]) {
+    for command in ["check", "run"] {
+        let Exit { code, stderr, .. } = start().run(command);
+        assert_eq!(code, Some(1), "{command}: {stderr}");
+        for mention in mentions {
+            assert!(stderr.contains(mention), "{command} does not mention {mention:?}:\n{stderr}");
+        }
+        assert!(!stderr.contains("panicked"), "{command}:\n{stderr}");
+        assert!(!stderr.contains("\"listening\""), "{command} was half started:\n{stderr}");
+    }
+}
+
+fn good_guest() -> Vec<u8> {
+    Guest::new().build()
+}
+
+fn with_module(module: impl Into<Vec<u8>>) -> Start {
+    Proxy::with_text(GOOD).file("f.wasm", module)
+}
+
+#[test]
+fn a_right_configuration_is_checked_and_found_right() {
+    let exit = with_module(good_guest()).run("check");
+    assert_eq!(exit.code, Some(0), "{}", exit.stderr);
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    for command in ["check", "run"] {
+        let exit = Proxy::with_text("").run_in(&[command, "/nowhere/tidegate.yaml"]);
+        assert_eq!(exit.code, Some(1), "{}", exit.stderr);
+        assert!(exit.stderr.contains("/nowhere/tidegate.yaml"), "{}", exit.stderr);
+    }
+}
+
+#[test]
+fn broken_yaml_is_shown_where_it_breaks() {
+    refused(|| Proxy::with_text("listeners:\n- name: in\n  address: [oops\n"), &["tidegate.yaml"]);
+    refused(|| Proxy::with_text("listeners: \"never closed\n"), &["tidegate.yaml"]);
+    refused(|| Proxy::with_text("\t- tab\n"), &["tidegate.yaml"]);
+}
+
+#[test]
+fn an_empty_file_says_what_is_missing() {
+    refused(|| Proxy::with_text(""), &["tidegate.yaml", "listeners"]);
+}
+
+#[test]
+fn an_unknown_field_is_refused_with_a_suggestion() {
+    let text = GOOD.replace("  routes:", "  acces_log: true\n  routes:");
+    refused(
+        || Proxy::with_text(&text).file("f.wasm", good_guest()),
+        &["tidegate.yaml:5", "acces_log", "access_log"],
+    );
+}
+
+#[test]
+fn every_problem_is_told_at_once() {
+    let text = "listeners:\n- name: in\n  address: nonsense\n  routes:\n\
+                \x20 - {match: {path: {prefix: no-slash}}, cluster: missing}\n";
+    refused(|| Proxy::with_text(text), &["nonsense", "no-slash", "missing"]);
+}
+
+#[test]
+fn a_cluster_that_is_not_there_is_named_with_the_nearest() {
+    let text = "listeners:\n- name: in\n  address: 127.0.0.1:0\n  routes:\n\
+                \x20 - {match: {path: {prefix: /}}, cluster: backand}\nclusters:\n  backend: {endpoints: [127.0.0.1:1]}\n";
+    refused(|| Proxy::with_text(text), &["backand", "backend"]);
+}
+
+#[test]
+fn a_filter_that_is_not_there_is_named() {
+    let text = GOOD.replace("filters: [f]", "filters: [g]");
+    refused(|| Proxy::with_text(&text).file("f.wasm", good_guest()), &["g"]);
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port");
+    let port = taken.local_addr().expect("it is bound").port();
+    let text = GOOD.replace("127.0.0.1:0", &format!("127.0.0.1:{port}"));
+    let exit = Proxy::with_text(&text).file("f.wasm", good_guest()).run("run");
+    assert_eq!(exit.code, Some(1), "{}", exit.stderr);
+    for mention in [&format!("127.0.0.1:{port}"), "in use"] {
+        assert!(exit.stderr.contains(mention), "{mention:?} in {}", exit.stderr);
+    }
+}
+
+#[test]
+fn a_missing_module_is_named() {
+    refused(|| Proxy::with_text(GOOD), &["tidegate.yaml:8", "f.wasm"]);
+}
+
+#[test]
+fn a_corrupt_module_is_named() {
+    refused(|| with_module("no wasm at all"), &["tidegate.yaml:8", "f.wasm"]);
+    let mut cut = good_guest();
+    cut.truncate(cut.len() / 2);
+    refused(move || with_module(cut.clone()), &["f.wasm"]);
+}
+
+#[test]
+fn a_module_that_is_not_proxy_wasm_is_named() {
+    let plain = || with_module(wat::parse_str("(module (memory (export \"memory\") 1))").unwrap());
+    refused(plain, &["f.wasm", "proxy_abi_version"]);
+    let newer = || with_module(Guest::new().abi("9_9_9").build());
+    refused(newer, &["f.wasm", "proxy_abi_version"]);
+}
+
+#[test]
+fn an_import_that_no_host_has_is_named() {
+    let guest = || {
+        let text = "(module (import \"env\" \"proxy_does_not_exist\" (func)) (memory (export \"memory\") 1)\
+                    (func (export \"proxy_abi_version_0_2_1\")))";
+        with_module(wat::parse_str(text).unwrap())
+    };
+    refused(guest, &["f.wasm", "proxy_does_not_exist"]);
+}
+
+#[test]
+fn a_filter_that_rejects_its_configuration_stops_the_start() {
+    let guest = || {
+        let refusing = Guest::new()
+            .on(On::Configure, [Step::Say(4, "rate must be positive".to_owned()), Step::Return(0)]);
+        with_module(refusing.build())
+    };
+    refused(guest, &["tidegate.yaml:8", "rate must be positive", "f"]);
+}
+
+#[test]
+fn a_filter_that_fails_at_its_start_stops_the_start() {
+    for callback in [On::VmStart, On::Configure, On::Create] {
+        refused(|| with_module(Guest::new().on(callback, [Step::Trap]).build()), &["tidegate.yaml:8", "f"]);
+    }
+    refused(|| with_module(Guest::new().on(On::VmStart, [Step::Return(0)]).build()), &["f"]);
+}
+
+#[test]
+fn wrong_arguments_are_told_from_a_wrong_file() {
+    for arguments in [&["walk"][..], &["run"], &["run", "--workers", "none", "x"]] {
+        let exit = Proxy::with_text("").run_in(arguments);
+        assert_eq!(exit.code, Some(2), "{arguments:?}: {}", exit.stderr);
+        assert!(exit.stderr.contains("Usage"), "{arguments:?}: {}", exit.stderr);
+    }
+}

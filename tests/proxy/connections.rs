@@ -1,0 +1,167 @@
+//! One connection, many requests: keep-alive, pipelining, half-closed and leaving clients.
+
+use crate::equipment::{Act, Answer, Client, Gate, Proxy, Upstream, request_text};
+
+#[test]
+fn a_connection_serves_one_request_after_another() {
+    let upstream = Upstream::start(|head| Answer::ok(head.target()));
+    let proxy = Proxy::forwarding_to(&[upstream.address()]);
+    let mut client = proxy.client();
+    for at in 0..10 {
+        let path = format!("/{at}");
+        assert_eq!(client.get(&path).text(), path);
+    }
+    assert!(client.is_open());
+    assert_eq!(upstream.connections(), 1, "the connection to the upstream is used again as well");
+}
+
+#[test]
+fn a_client_that_asks_to_close_is_answered_and_closed() {
+    let upstream = Upstream::ok("last");
+    let proxy = Proxy::forwarding_to(&[upstream.address()]);
+    let mut client = proxy.client();
+    let response = client.request("GET", "/", &[("connection", "close")], "");
+    assert_eq!(response.text(), "last");
+    assert!(response.head.lists("connection", "close"));
+    client.expect_end();
+    assert_eq!(upstream.requests()[0].head.field("connection"), None, "that is between client and proxy");
+}
+
+#[test]
+fn an_http_1_0_client_is_answered_in_its_own_way() {
+    let upstream = Upstream::start(|_| Answer::chunked(200, &[], &["one", "two"], &[]));
+    let proxy = Proxy::forwarding_to(&[upstream.address()]);
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.0\r\nhost: tide.test\r\n\r\n");
+    let response = client.response();
+    assert_eq!(response.text(), "onetwo");
+    assert_eq!(response.field("transfer-encoding"), None, "HTTP/1.0 has no chunks");
+    client.expect_end();
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_order() {
+    let first = Gate::new();
+    let (hold, let_go) = (first.clone(), first);
+    let upstream = Upstream::start(move |head| match head.target() {
+        "/0" => Answer::default().read_body().wait(&hold).head(200, &[("content-length", "2")]).send("/0"),
+        target => Answer::ok(target),
+    });
+    let proxy = Proxy::forwarding_to(&[upstream.address()]);
+    let mut client = proxy.client();
+    let requests: String = (0..5).map(|at| request_text("GET", &format!("/{at}"), &[], "")).collect();
+    client.send(&requests);
+    upstream.wait_for_heads(1);
+    let_go.open();
+    let answers: Vec<String> = (0..5).map(|_| client.response().text()).collect();
+    assert_eq!(answers, ["/0", "/1", "/2", "/3", "/4"]);
+}
+
+#[test]
+fn pipelined_requests_with_bodies_do_not_run_into_each_other() {
+    let upstream = Upstream::start(|_| Answer::ok("done"));
+    let proxy = Proxy::forwarding_to(&[upstream.address()]);
+    let mut client = proxy.client();
+    let chunked =
+        "POST /2 HTTP/1.1\r\nhost: tide.test\r\ntransfer-encoding: chunked\r\n\r\n3\r\ntwo\r\n0\r\n\r\n";
+    client.send(
+        &[&request_text("POST", "/1", &[], "one"), chunked, &request_text("POST", "/3", &[], "three")]
+            .concat(),
+    );
+    for _ in 0..3 {
+        assert_eq!(client.response().text(), "done");
+    }
+    let bodies = upstream.requests().into_iter().map(|request| request.body.map(|body| body.text()));
+    assert_eq!(bodies.collect::<Option<Vec<_>>>().unwrap(), ["one", "two", "three"]);
+}
+
+#[test]
+fn a_half_closed_client_still_gets_its_answer() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let upstream = Upstream::start(move |_| {
+        Answer::default().read_body().wait(&held).head(200, &[("content-length", "5")]).send("still")
+    });
+    let proxy = Proxy::forwarding_to(&[upstream.address()]);
+    let mut client = proxy.client();
+    client.send(&request_text("POST", "/", &[], "body"));
+    client.half_close();
+    upstream.wait_for(1);
+    gate.open();
+    assert_eq!(client.response().text(), "still");
+    client.expect_end();
+}
+
+#[test]
+fn a_client_that_leaves_ends_its_request_at_the_upstream() {
+    let upstream = Upstream::start(|_| Answer::default().read_body().act(Act::AwaitEnd));
+    let proxy = Proxy::forwarding_to(&[upstream.address()]);
+    let mut client = proxy.client();
+    client.send(&request_text("GET", "/", &[], ""));
+    upstream.wait_for(1);
+    client.reset();
+    proxy.wait_for_metric("tidegate_requests_total", &[("outcome", "client_left")], 1.0);
+    crate::equipment::eventually("the upstream to be told", || {
+        (upstream.open_connections() == 0).then_some(())
+    });
+}
+
+#[test]
+fn a_client_that_leaves_in_the_middle_of_its_body_is_not_forwarded_as_whole() {
+    let upstream = Upstream::ok("never");
+    let proxy = Proxy::forwarding_to(&[upstream.address()]);
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nhost: tide.test\r\ncontent-length: 10\r\n\r\nhalf");
+    upstream.wait_until("half of the body", |requests| requests.iter().any(|request| request.arrived == 4));
+    client.leave();
+    let requests = upstream.wait_for(1);
+    let body = requests[0].body.clone().unwrap();
+    assert!(!crate::equipment::is_whole(&body), "{body:?}");
+    proxy.wait_for_metric("tidegate_requests_total", &[("outcome", "request_body_cut")], 1.0);
+}
+
+#[test]
+fn an_upstream_that_closed_an_idle_connection_does_not_cost_a_request() {
+    let upstream = Upstream::start(|head| match head.target() {
+        "/last" => Answer::ok("closing").act(Act::Close),
+        _ => Answer::ok("served"),
+    });
+    let proxy = Proxy::forwarding_to(&[upstream.address()]);
+    let mut client = proxy.client();
+    assert_eq!(client.get("/last").text(), "closing");
+    for _ in 0..20 {
+        assert_eq!(client.get("/last").text(), "closing");
+        assert_eq!(client.get("/more").text(), "served");
+    }
+}
+
+#[test]
+fn requests_of_different_clients_do_not_wait_for_each_other() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let upstream = Upstream::start(move |head| match head.target() {
+        "/slow" => {
+            Answer::default().read_body().wait(&held).head(200, &[("content-length", "4")]).send("slow")
+        }
+        _ => Answer::ok("quick"),
+    });
+    let proxy = Proxy::forwarding_to(&[upstream.address()]);
+    let mut slow = proxy.client();
+    slow.send(&request_text("GET", "/slow", &[], ""));
+    upstream.wait_for_heads(1);
+    assert_eq!(Client::connect(slow.address()).get("/").text(), "quick");
+    gate.open();
+    assert_eq!(slow.response().text(), "slow");
+}
+
+#[test]
+fn idle_connections_are_closed_after_their_time() {
+    let upstream = Upstream::ok("hello");
+    let proxy = Proxy::start(
+        &crate::equipment::forwarding(&[upstream.address()], "")
+            .replace("  routes:", "  limits: {idle_timeout: 300ms}\n  routes:"),
+    );
+    let mut client = proxy.client();
+    assert_eq!(client.get("/").text(), "hello");
+    client.expect_end();
+}

@@ -1,0 +1,152 @@
+//! A filter that fails costs its own requests at most: the proxy goes on, and the fault is counted by name.
+
+use super::filters::with_filters;
+use crate::equipment::Map::RequestHeaders;
+use crate::equipment::{Guest, On, Step, Upstream, When, eventually, message, request_text, text};
+
+const CONDITION: When = When::Header(RequestHeaders, "x-fail", "yes");
+
+/// A guest that does this in the request headers of those who ask for it.
+fn failing(step: Step) -> Guest {
+    Guest::new().quiet().on(On::RequestHeaders, [Step::If(CONDITION, vec![step])])
+}
+
+fn fails_once_and_goes_on(step: Step, kind: &str, more: &str) {
+    let upstream = Upstream::ok("hello");
+    let proxy = with_filters(&upstream, &[("bad", &failing(step), more)]);
+    assert_eq!(proxy.client().get("/").text(), "hello");
+    for round in 1..=2 {
+        let mut client = proxy.client();
+        assert_eq!(client.request("GET", "/", &[("x-fail", "yes")], "").status(), 503);
+        let labels = [("filter", "bad"), ("kind", kind)];
+        proxy.wait_for_metric("tidegate_filter_faults_total", &labels, f64::from(round));
+        eventually("the filter to serve again", || (client.get("/").status() == 200).then_some(()));
+    }
+    let faults = [("outcome", "filter_fault"), ("code_class", "5xx")];
+    assert!(proxy.metrics().sum("tidegate_requests_total", &faults) >= 2.0);
+    assert!(
+        upstream.requests().iter().all(|request| request.head.field("x-fail").is_none()),
+        "none was let through"
+    );
+}
+
+#[test]
+fn a_filter_that_traps_fails_that_request_and_the_proxy_goes_on() {
+    fails_once_and_goes_on(Step::Trap, "trap", "");
+}
+
+#[test]
+fn a_filter_that_loops_is_stopped_by_its_instruction_budget() {
+    fails_once_and_goes_on(Step::Loop, "instructions", ", limits: {instructions: 100k}");
+}
+
+#[test]
+fn a_filter_that_loops_within_a_huge_budget_is_stopped_by_the_clock() {
+    fails_once_and_goes_on(Step::Loop, "wall_clock", ", limits: {instructions: 1000000M, wall_clock: 100ms}");
+}
+
+#[test]
+fn a_filter_that_eats_memory_is_stopped_at_its_limit() {
+    fails_once_and_goes_on(Step::EatMemory, "trap", ", limits: {memory: 1MiB}");
+}
+
+#[test]
+fn a_filter_that_recurses_without_end_is_stopped() {
+    fails_once_and_goes_on(Step::Recurse, "stack", ", limits: {instructions: 1000M}");
+}
+
+#[test]
+fn with_the_open_policy_the_failing_request_goes_on_without_the_filter() {
+    let upstream = Upstream::ok("hello");
+    let proxy = with_filters(&upstream, &[("bad", &failing(Step::Trap), ", on_fault: open")]);
+    let response = proxy.client().request("POST", "/", &[("x-fail", "yes")], "its body");
+    assert_eq!((response.status(), response.text().as_str()), (200, "hello"));
+    assert_eq!(upstream.requests()[0].body.clone().unwrap().text(), "its body");
+    proxy.wait_for_metric("tidegate_filter_faults_total", &[("filter", "bad"), ("kind", "trap")], 1.0);
+}
+
+#[test]
+fn a_fault_in_one_filter_leaves_the_others_alone() {
+    let upstream = Upstream::ok("hello");
+    let good = Guest::new().quiet().on(On::RequestHeaders, [Step::add(RequestHeaders, "x-good", "1")]);
+    let bad = failing(Step::Trap);
+    let proxy = with_filters(&upstream, &[("good", &good, ""), ("bad", &bad, ", on_fault: open")]);
+    for fields in [&[("x-fail", "yes")][..], &[]] {
+        assert_eq!(proxy.client().request("GET", "/", fields, "").status(), 200);
+    }
+    assert!(upstream.requests().iter().all(|request| request.head.field("x-good") == Some("1")));
+    assert_eq!(proxy.metrics().sum("tidegate_filter_faults_total", &[("filter", "good")]), 0.0);
+}
+
+#[test]
+fn a_trap_in_each_callback_is_contained() {
+    for callback in [
+        On::RequestHeaders,
+        On::RequestBody,
+        On::ResponseHeaders,
+        On::ResponseBody,
+        On::Log,
+        On::Done,
+        On::Delete,
+    ] {
+        let upstream = Upstream::ok("hello");
+        let guest = Guest::new().quiet().on(callback, [Step::If(When::Call(2), vec![Step::Trap])]);
+        let proxy = with_filters(&upstream, &[("bad", &guest, "")]);
+        let mut seen = Vec::new();
+        for _ in 0..6 {
+            let mut client = proxy.client();
+            client.send(&request_text("POST", "/", &[], "body"));
+            match client.try_response_to("POST") {
+                Ok(Some(response)) => seen.push(response.status()),
+                Ok(None) | Err(_) => seen.push(0),
+            }
+        }
+        assert_eq!(
+            seen[0],
+            if callback == On::ResponseBody { seen[0] } else { 200 },
+            "{callback:?}: {seen:?}"
+        );
+        eventually(&format!("service after a trap in {callback:?}"), || {
+            let mut client = proxy.client();
+            client.send(&request_text("POST", "/", &[], "body"));
+            matches!(client.try_response_to("POST"), Ok(Some(response)) if response.status() == 200)
+                .then_some(())
+        });
+        assert!(
+            proxy.metrics().sum("tidegate_filter_faults_total", &[("filter", "bad")]) >= 1.0,
+            "{callback:?}"
+        );
+    }
+}
+
+#[test]
+fn a_filters_cost_is_counted() {
+    let upstream = Upstream::ok("hello");
+    let guest = Guest::new().quiet().on(On::RequestHeaders, [Step::Spin(1000)]).on(On::ResponseHeaders, []);
+    let proxy = with_filters(&upstream, &[("spin", &guest, "")]);
+    for _ in 0..5 {
+        proxy.client().get("/");
+    }
+    let calls = |callback| [("filter", "spin"), ("callback", callback)];
+    proxy.wait_for_metric("tidegate_filter_calls_total", &calls("on_request_headers"), 5.0);
+    proxy.wait_for_metric("tidegate_filter_calls_total", &calls("on_response_headers"), 5.0);
+    let metrics = proxy.metrics();
+    let instructions = metrics.sum("tidegate_filter_instructions_total", &[("filter", "spin")]);
+    assert!(instructions > 5_000.0 && instructions < 200_000.0, "{instructions}");
+    assert!(metrics.sum("tidegate_filter_time_seconds_total", &[("filter", "spin")]) > 0.0);
+}
+
+#[test]
+fn a_filters_log_lines_carry_its_name_and_level() {
+    let upstream = Upstream::ok("hello");
+    let say = |level, text: &str| Step::Say(level, text.to_owned());
+    let guest =
+        Guest::new().on(On::RequestHeaders, [say(2, "at info"), say(3, "at warn"), say(0, "at trace")]);
+    let proxy = with_filters(&upstream, &[("talk", &guest, "")]);
+    proxy.client().get("/");
+    let line = proxy.wait_for_log("the warning", |event| message(event) == "at warn");
+    assert_eq!(line["level"], "WARN", "{line}");
+    assert_eq!(text(&line, "filter"), "talk", "{line}");
+    let texts: Vec<String> = proxy.guest_log().into_iter().map(|(_, text)| text).collect();
+    assert!(texts.contains(&"at info".to_owned()) && !texts.contains(&"at trace".to_owned()), "{texts:?}");
+}

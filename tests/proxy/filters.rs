@@ -1,0 +1,119 @@
+//! What filters may count on beyond what Envoy gives them: where Envoy fails or cannot be asked.
+
+use crate::equipment::Map::{RequestHeaders, ResponseHeaders};
+use crate::equipment::{Answer, Flow, Guest, On, Proxy, Step, Upstream, When, eventually, forwarding};
+
+/// A proxy with these filters in its chain: name, guest, and more of its configuration in flow style.
+pub(super) fn with_filters(upstream: &Upstream, filters: &[(&str, &Guest, &str)]) -> Proxy {
+    let names: Vec<&str> = filters.iter().map(|(name, ..)| *name).collect();
+    let config = forwarding(&[upstream.address()], "");
+    let mut config = config.replace("  routes:", &format!("  filters: [{}]\n  routes:", names.join(", ")));
+    config += "filters:\n";
+    for (name, _, more) in filters {
+        config += &format!("  {name}: {{module: ./{name}.wasm{more}}}\n");
+    }
+    let start = Proxy::with(&config);
+    filters
+        .iter()
+        .fold(start, |start, (name, guest, _)| start.file(&format!("{name}.wasm"), guest.build()))
+        .start()
+}
+
+#[test]
+fn filters_run_in_order_and_in_reverse_on_the_way_back() {
+    let marking = |mark: &str| {
+        let guest = Guest::new().quiet().on(On::RequestHeaders, [Step::add(RequestHeaders, "x-mark", mark)]);
+        guest.on(On::ResponseHeaders, [Step::add(ResponseHeaders, "x-mark", mark)])
+    };
+    let upstream = Upstream::start(|_| Answer::ok("hello"));
+    let chain = [("a", &marking("a"), ""), ("b", &marking("b"), ""), ("c", &marking("c"), "")];
+    let proxy = with_filters(&upstream, &chain);
+    let response = proxy.client().get("/");
+    assert_eq!(upstream.requests()[0].head.all("x-mark"), ["a", "b", "c"]);
+    assert_eq!(response.head.all("x-mark"), ["c", "b", "a"]);
+}
+
+#[test]
+fn a_reply_from_log_changes_nothing() {
+    // Envoy recurses here until it dies.
+    let upstream = Upstream::ok("hello");
+    let guest = Guest::logger().on(On::Log, [Step::reply(403, "too late", &[])]);
+    let proxy = with_filters(&upstream, &[("late", &guest, "")]);
+    for _ in 0..2 {
+        assert_eq!(proxy.client().get("/").text(), "hello");
+    }
+}
+
+#[test]
+fn a_resume_that_nobody_waits_for_sends_a_request_once() {
+    // Envoy sends it twice.
+    let upstream = Upstream::ok("hello");
+    let guest = Guest::logger().on(On::RequestHeaders, [Step::Resume(Flow::Request)]);
+    let proxy = with_filters(&upstream, &[("resume", &guest, "")]);
+    assert_eq!(proxy.client().request("POST", "/", &[], "body").text(), "hello");
+    proxy.settle();
+    assert_eq!(upstream.requests().len(), 1);
+}
+
+#[test]
+fn ticks_that_are_asked_for_at_configuration_begin_then() {
+    // In Envoy the throw-away instance ticks as well.
+    let upstream = Upstream::ok("hello");
+    let third = When::Call(3);
+    let guest = Guest::logger()
+        .on(On::Configure, [Step::TickPeriod(20)])
+        .on(On::Tick, [Step::If(third, vec![Step::TickPeriod(0), Step::say("enough")])]);
+    let proxy = with_filters(&upstream, &[("ticking", &guest, "")]);
+    proxy.wait_for_log("the third tick", |event| crate::equipment::message(event) == "enough");
+    proxy.client().get("/");
+    let log = proxy.guest_log();
+    let ticks = || log.iter().filter(|(_, line)| line.starts_with("tick ")).count();
+    assert_eq!(ticks(), 3, "{log:#?}");
+}
+
+#[test]
+fn a_callout_without_authority_takes_the_clusters_name() {
+    let upstream = Upstream::ok("hello");
+    let guest = Guest::logger()
+        .on(
+            On::RequestHeaders,
+            [
+                Step::callout_with("up", &[(":method", "GET"), (":path", "/callout")], "", 5000),
+                Step::Return(1),
+            ],
+        )
+        .on(On::CalloutResponse, [Step::EffectiveStream, Step::Resume(Flow::Request)]);
+    let proxy = with_filters(&upstream, &[("asking", &guest, "")]);
+    assert_eq!(proxy.client().get("/").text(), "hello");
+    assert_eq!(upstream.requests()[0].head.target(), "/callout");
+    assert_eq!(upstream.requests()[0].head.field("host"), Some("up"));
+}
+
+#[test]
+fn request_headers_stay_readable_in_the_response() {
+    let upstream = Upstream::ok("hello");
+    let guest = Guest::logger().on(On::ResponseHeaders, [Step::get(RequestHeaders, "x-key")]);
+    let proxy = with_filters(&upstream, &[("reading", &guest, "")]);
+    proxy.client().request("GET", "/", &[("x-key", "kept")], "");
+    eventually("the guest's line", || {
+        let line = "  get request-headers x-key -> 0 kept";
+        proxy.guest_log().iter().any(|(_, text)| text == line).then_some(())
+    });
+}
+
+#[test]
+fn a_body_that_a_filter_changed_is_framed_anew() {
+    // In Envoy the filter has to remove content-length itself.
+    let upstream = Upstream::start(|_| Answer::ok("hello"));
+    let longer =
+        |buffer| vec![Step::If(When::Content, vec![Step::set_buffer(buffer, u32::MAX, 0, " and more")])];
+    let guest = Guest::new()
+        .quiet()
+        .on(On::RequestBody, longer(crate::equipment::Buffer::RequestBody))
+        .on(On::ResponseBody, longer(crate::equipment::Buffer::ResponseBody));
+    let proxy = with_filters(&upstream, &[("longer", &guest, "")]);
+    let mut client = proxy.client();
+    assert_eq!(client.request("POST", "/", &[], "body").text(), "hello and more");
+    assert_eq!(upstream.wait_for(1)[0].body.clone().unwrap().text(), "body and more");
+    assert_eq!(client.request("POST", "/", &[], "body").text(), "hello and more");
+}

@@ -1,0 +1,140 @@
+//! Where messages end: HEAD, 204, 304, interim responses, trailers.
+
+use crate::equipment::{Act, Answer, Framing, Gate, Proxy, Upstream, request_text};
+
+#[test]
+fn a_response_to_head_has_the_length_of_get_and_no_body() {
+    let upstream = Upstream::start(|head| match head.method() {
+        "HEAD" => Answer::default().head(200, &[("content-length", "5")]),
+        _ => Answer::ok("hello"),
+    });
+    let proxy = Proxy::forwarding_to(&[upstream.address()]);
+    let mut client = proxy.client();
+    let response = client.request("HEAD", "/", &[], "");
+    assert_eq!((response.status(), response.field("content-length")), (200, Some("5")));
+    assert_eq!(client.get("/").text(), "hello", "the connection goes on right after the head");
+}
+
+#[test]
+fn responses_without_a_body_leave_the_connection_in_step() {
+    let upstream = Upstream::start(|head| match head.target() {
+        "/204" => Answer::default().read_body().head(204, &[]),
+        "/304" => Answer::default().read_body().head(304, &[("etag", "\"a\"")]),
+        "/0" => Answer::sized(200, &[], ""),
+        _ => Answer::ok("hello"),
+    });
+    let proxy = Proxy::forwarding_to(&[upstream.address()]);
+    let mut client = proxy.client();
+    for _ in 0..2 {
+        assert_eq!(client.get("/204").status(), 204);
+        let not_modified = client.get("/304");
+        assert_eq!((not_modified.status(), not_modified.field("etag")), (304, Some("\"a\"")));
+        assert_eq!(client.get("/0").field("content-length"), Some("0"));
+        assert_eq!(client.get("/").text(), "hello");
+    }
+}
+
+#[test]
+fn a_response_that_ends_with_its_connection_is_passed_on_whole() {
+    let upstream = Upstream::start(|_| {
+        Answer::default().read_body().head(200, &[]).send("until the end").act(Act::Close)
+    });
+    let proxy = Proxy::forwarding_to(&[upstream.address()]);
+    let mut client = proxy.client();
+    let response = client.get("/");
+    assert_eq!(response.text(), "until the end");
+    assert_eq!(response.body.framing, Framing::Chunked, "the client's connection need not end for it");
+    assert_eq!(client.get("/").text(), "until the end");
+}
+
+#[test]
+fn a_client_that_waits_for_100_continue_gets_it_from_the_upstream() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let upstream = Upstream::start(move |_| {
+        let answer = Answer::default().wait(&held).send("HTTP/1.1 100 Continue\r\n\r\n").read_body();
+        answer.head(200, &[("content-length", "2")]).send("ok")
+    });
+    let proxy = Proxy::forwarding_to(&[upstream.address()]);
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nhost: tide.test\r\nexpect: 100-continue\r\ncontent-length: 4\r\n\r\n");
+    upstream.wait_for_heads(1);
+    gate.open();
+    assert_eq!(client.head().status(), 100);
+    client.send("body");
+    assert_eq!(client.response().text(), "ok");
+    assert_eq!(upstream.wait_for(1)[0].body.clone().unwrap().text(), "body");
+}
+
+#[test]
+fn a_client_whose_expectation_is_refused_learns_it_before_it_sends_its_body() {
+    let upstream =
+        Upstream::start(|_| Answer::default().head(417, &[("content-length", "0"), ("connection", "close")]));
+    let proxy = Proxy::forwarding_to(&[upstream.address()]);
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nhost: tide.test\r\nexpect: 100-continue\r\ncontent-length: 4\r\n\r\n");
+    let mut response = client.response();
+    response.interim.retain(|head| head.status() != 100); // a proxy may say it for itself
+    assert_eq!((response.status(), response.interim.len()), (417, 0));
+}
+
+#[test]
+fn trailers_pass_in_both_directions() {
+    let upstream =
+        Upstream::start(|_| Answer::chunked(200, &[("trailer", "x-down")], &["a"], &[("x-down", "1")]));
+    let proxy = Proxy::forwarding_to(&[upstream.address()]);
+    let mut client = proxy.client();
+    client.send(
+        "POST / HTTP/1.1\r\nhost: tide.test\r\nte: trailers\r\ntrailer: x-up\r\ntransfer-encoding: chunked\r\n\r\n\
+         2\r\nup\r\n0\r\nx-up: 2\r\n\r\n",
+    );
+    let response = client.response();
+    assert_eq!(response.body.trailers, [("x-down".to_owned(), "1".to_owned())]);
+    let request = upstream.wait_for(1).remove(0);
+    assert_eq!(request.body.unwrap().trailers, [("x-up".to_owned(), "2".to_owned())]);
+    assert_eq!(client.request("POST", "/", &[], "next").status(), 200, "the connection is in step");
+}
+
+#[test]
+fn a_response_before_the_end_of_the_request_reaches_the_client() {
+    let upstream = Upstream::start(|_| {
+        let fields = [("content-length", "5"), ("connection", "close")];
+        Answer::default().head(403, &fields).send("early").act(Act::AwaitEnd)
+    });
+    let proxy = Proxy::forwarding_to(&[upstream.address()]);
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nhost: tide.test\r\ncontent-length: 1000000\r\n\r\nsome");
+    let response = client.response();
+    assert_eq!((response.status(), response.text().as_str()), (403, "early"));
+}
+
+#[test]
+fn a_request_may_go_on_while_its_response_comes() {
+    let upstream = Upstream::start(|_| {
+        let answer = Answer::default().head(200, &[("transfer-encoding", "chunked")]).chunk("first");
+        answer.read_body().chunk("last").last_chunk(&[])
+    });
+    let proxy = Proxy::forwarding_to(&[upstream.address()]);
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nhost: tide.test\r\ntransfer-encoding: chunked\r\n\r\n2\r\nup\r\n");
+    let head = client.head();
+    assert_eq!(head.status(), 200);
+    assert_eq!(client.exactly("5\r\nfirst\r\n".len()), "5\r\nfirst\r\n");
+    client.send("4\r\nmore\r\n0\r\n\r\n");
+    assert_eq!(client.body(Framing::Chunked).text(), "last");
+    assert_eq!(upstream.wait_for(1)[0].body.clone().unwrap().text(), "upmore");
+}
+
+#[test]
+fn several_interim_responses_do_not_confuse_anybody() {
+    let hints = "HTTP/1.1 103 Early Hints\r\nlink: </a.css>\r\n\r\n";
+    let upstream = Upstream::start(move |_| {
+        Answer::default().read_body().send(hints).send(hints).head(200, &[("content-length", "2")]).send("ok")
+    });
+    let proxy = Proxy::forwarding_to(&[upstream.address()]);
+    let mut client = proxy.client();
+    client.send(&request_text("GET", "/", &[], ""));
+    let response = client.response();
+    assert_eq!((response.status(), response.text().as_str()), (200, "ok"));
+    assert_eq!(client.get("/").text(), "ok");
+}

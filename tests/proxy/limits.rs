@@ -1,0 +1,98 @@
+//! Every size and every wait has a limit, and reaching one has its own answer.
+
+use crate::equipment::{Answer, Gate, Proxy, Upstream, forwarding, request_text};
+
+fn with_limits(upstream: &Upstream, limits: &str) -> Proxy {
+    let config = forwarding(&[upstream.address()], "");
+    Proxy::start(&config.replace("  routes:", &format!("  limits: {{{limits}}}\n  routes:")))
+}
+
+#[test]
+fn headers_that_are_too_large_are_refused_with_431() {
+    let upstream = Upstream::ok("ok");
+    let proxy = with_limits(&upstream, "header_bytes: 8KiB");
+    let mut client = proxy.client();
+    client.send(&request_text("GET", "/", &[("x-large", &"x".repeat(9000))], ""));
+    assert_eq!(client.response().status(), 431);
+    client.expect_end();
+    let fits = "x".repeat(7000);
+    assert_eq!(proxy.client().request("GET", "/", &[("x-large", &fits)], "").status(), 200);
+    assert_eq!(upstream.requests().len(), 1);
+    let labels = [("reason", "request_head_too_large")];
+    proxy.wait_for_metric("tidegate_downstream_protocol_errors_total", &labels, 1.0);
+}
+
+#[test]
+fn headers_that_are_too_many_are_refused_with_431() {
+    let upstream = Upstream::ok("ok");
+    let proxy = with_limits(&upstream, "headers: 20");
+    let fields = vec![("x-many", "1"); 30];
+    let mut client = proxy.client();
+    client.send(&request_text("GET", "/", &fields, ""));
+    assert_eq!(client.response().status(), 431);
+    client.expect_end();
+    assert_eq!(proxy.client().request("GET", "/", &fields[..10], "").status(), 200);
+}
+
+#[test]
+fn the_default_limits_refuse_100_kib_of_headers() {
+    let upstream = Upstream::ok("ok");
+    let proxy = Proxy::forwarding_to(&[upstream.address()]);
+    let mut client = proxy.client();
+    let _ = client.try_send(request_text("GET", "/", &[("x-large", &"x".repeat(100 << 10))], "").as_bytes());
+    assert_eq!(client.response().status(), 431);
+    client.expect_end();
+    assert!(upstream.requests().is_empty());
+}
+
+#[test]
+fn a_head_that_never_ends_is_given_up() {
+    let upstream = Upstream::ok("ok");
+    let proxy = with_limits(&upstream, "header_timeout: 300ms");
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.1\r\nhost: tide.te");
+    assert_eq!(client.response().status(), 408);
+    client.expect_end();
+    let labels = [("reason", "request_head_timeout")];
+    proxy.wait_for_metric("tidegate_downstream_protocol_errors_total", &labels, 1.0);
+}
+
+#[test]
+fn a_request_body_that_stops_is_given_up() {
+    let upstream = Upstream::ok("ok");
+    let proxy = with_limits(&upstream, "stream_idle_timeout: 300ms");
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nhost: tide.test\r\ncontent-length: 10\r\n\r\nhalf");
+    assert_eq!(client.response().status(), 408);
+    client.expect_end();
+    proxy.wait_for_metric("tidegate_requests_total", &[("outcome", "request_idle")], 1.0);
+}
+
+#[test]
+fn a_response_body_that_stops_is_cut() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let upstream = Upstream::start(move |_| {
+        Answer::default().read_body().head(200, &[("content-length", "9")]).send("half").wait(&held)
+    });
+    let proxy = with_limits(&upstream, "stream_idle_timeout: 300ms");
+    let response = proxy.client().get("/");
+    assert!(!crate::equipment::is_whole(&response.body), "{response:?}");
+    proxy.wait_for_metric("tidegate_requests_total", &[("outcome", "response_idle")], 1.0);
+    gate.open();
+}
+
+#[test]
+fn connections_over_the_limit_are_closed_and_the_others_served() {
+    let upstream = Upstream::ok("ok");
+    let proxy = with_limits(&upstream, "connections: 2");
+    let (mut first, mut second) = (proxy.client(), proxy.client());
+    assert_eq!((first.get("/").status(), second.get("/").status()), (200, 200));
+    let mut third = proxy.client();
+    assert_eq!(third.rest(), "", "closed without a word");
+    proxy.wait_for_metric("tidegate_downstream_refused_connections_total", &[], 1.0);
+    assert_eq!(first.get("/").status(), 200);
+    second.leave();
+    proxy.wait_for_metric("tidegate_downstream_active_connections", &[], 1.0);
+    assert_eq!(proxy.client().get("/").status(), 200);
+}

@@ -1,0 +1,16 @@
+//! What the proxy promises, one sentence a test.
+
+mod bad_input;
+mod bodies;
+mod connections;
+mod drain;
+mod faults;
+mod filters;
+mod forwarding;
+mod framing;
+mod limits;
+mod observing;
+mod scale;
+mod smuggling;
+mod upgrades;
+mod upstream_failures;

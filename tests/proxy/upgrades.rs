@@ -1,0 +1,104 @@
+//! Upgraded connections are tunnels: bytes pass both ways until either side ends.
+
+use crate::equipment::{Act, Answer, Client, Proxy, Upstream};
+
+const ASK: &str = "GET /chat HTTP/1.1\r\nhost: tide.test\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
+                   sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-version: 13\r\n\r\n";
+
+fn echo() -> Upstream {
+    Upstream::start(|head| {
+        assert!(head.lists("connection", "upgrade"), "the upgrade is passed on: {head:?}");
+        Answer::default().head(101, &[("connection", "upgrade"), ("upgrade", "websocket")]).act(Act::Echo)
+    })
+}
+
+fn upgraded(proxy: &Proxy) -> Client {
+    let mut client = proxy.client();
+    client.send(ASK);
+    let head = client.head();
+    assert_eq!((head.status(), head.field("upgrade")), (101, Some("websocket")));
+    client
+}
+
+#[test]
+fn bytes_pass_both_ways_after_an_upgrade() {
+    let upstream = echo();
+    let proxy = Proxy::forwarding_to(&[upstream.address()]);
+    let mut client = upgraded(&proxy);
+    for round in 0..10 {
+        let message = format!("\u{81}\u{5}message {round} of any bytes \0\r\n\r\n");
+        client.send(&message);
+        assert_eq!(client.exactly(message.chars().count()), message);
+    }
+    assert_eq!(upstream.requests()[0].head.field("upgrade"), Some("websocket"));
+    client.half_close();
+    assert_eq!(client.rest(), "");
+}
+
+#[test]
+fn bytes_that_follow_the_request_at_once_reach_the_tunnel() {
+    let upstream = echo();
+    let proxy = Proxy::forwarding_to(&[upstream.address()]);
+    let mut client = proxy.client();
+    client.send(&format!("{ASK}early bytes"));
+    assert_eq!(client.head().status(), 101);
+    assert_eq!(client.exactly(11), "early bytes");
+    client.leave();
+}
+
+#[test]
+fn a_tunnel_ends_when_either_side_leaves() {
+    let upstream = echo();
+    let proxy = Proxy::forwarding_to(&[upstream.address()]);
+    let client = upgraded(&proxy);
+    client.reset();
+    crate::equipment::eventually("the upstream to be told", || {
+        (upstream.open_connections() == 0).then_some(())
+    });
+    let ending = Upstream::start(|_| {
+        let answer = Answer::default().head(101, &[("connection", "upgrade"), ("upgrade", "websocket")]);
+        answer.send("bye").act(Act::Close)
+    });
+    let proxy = Proxy::forwarding_to(&[ending.address()]);
+    let mut client = upgraded(&proxy);
+    assert_eq!(client.rest(), "bye");
+}
+
+#[test]
+fn a_refused_upgrade_is_an_ordinary_answer() {
+    let upstream = Upstream::start(|head| match head.field("upgrade") {
+        Some(_) => Answer::sized(403, &[], "no"),
+        None => Answer::ok("plain"),
+    });
+    let proxy = Proxy::forwarding_to(&[upstream.address()]);
+    let mut client = proxy.client();
+    client.send(ASK);
+    let response = client.response();
+    assert_eq!((response.status(), response.text().as_str()), (403, "no"));
+    assert_eq!(client.get("/").text(), "plain", "and the connection goes on");
+}
+
+#[test]
+fn a_101_that_nobody_asked_for_is_a_fault_of_the_upstream() {
+    let upstream = Upstream::start(|_| {
+        Answer::default()
+            .read_body()
+            .head(101, &[("connection", "upgrade"), ("upgrade", "websocket")])
+            .act(Act::AwaitEnd)
+    });
+    let proxy = Proxy::forwarding_to(&[upstream.address()]);
+    assert_eq!(proxy.client().get("/").status(), 502);
+}
+
+#[test]
+fn an_open_tunnel_counts_as_under_way_and_is_logged_once() {
+    let upstream = echo();
+    let config = crate::equipment::forwarding(&[upstream.address()], "");
+    let proxy = Proxy::start(&config.replace("  routes:", "  access_log: true\n  routes:"));
+    let client = upgraded(&proxy);
+    proxy.wait_for_metric("tidegate_active_requests", &[], 1.0);
+    assert!(proxy.access_log().is_empty());
+    client.leave();
+    assert_eq!(proxy.wait_for_access_log(1)[0]["status"], 101);
+    proxy.wait_for_metric("tidegate_requests_total", &[("code_class", "1xx")], 1.0);
+}
