@@ -1,0 +1,103 @@
+//! The bounds that the design sets, and whether this run kept them.
+//!
+//! A verdict compares medians. Beside it stands the range of the same ratio taken round by round: a bound inside that
+//! range is neither kept nor missed for certain.
+
+use crate::contender::{Contender, Setup};
+use crate::load::Shape;
+use crate::rounds::Results;
+use crate::stats::Spread;
+
+/// One row of the design's table.
+pub(crate) struct Verdict {
+    pub(crate) what: &'static str,
+    pub(crate) bound: f64,
+    /// `None` if something that it needs was not measured.
+    pub(crate) ratio: Option<Ratio>,
+}
+
+/// tidegate's part of the other's.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ratio {
+    /// Of the medians.
+    pub(crate) value: f64,
+    /// Round by round.
+    pub(crate) range: Spread,
+}
+
+impl Verdict {
+    pub(crate) fn missed(&self) -> bool {
+        self.ratio.is_some_and(|ratio| ratio.value.is_nan() || ratio.value > self.bound)
+    }
+
+    pub(crate) fn word(&self) -> &'static str {
+        match self.ratio {
+            None => "not measured",
+            Some(_) if self.missed() => "MISSED",
+            Some(ratio) if ratio.range.high > self.bound => "kept, within the noise",
+            Some(_) => "kept",
+        }
+    }
+}
+
+/// All rows, in the design's order.
+pub(crate) fn judge(results: &Results) -> Vec<Verdict> {
+    let cpu = |contender, filters| -> Series { cpu(results, contender, filters) };
+    let (tidegate, envoy) = (Contender::Tidegate, Contender::Envoy);
+    let added = |contender, filters: usize| minus(&cpu(contender, filters), &cpu(contender, 0));
+    let row =
+        |what, bound, ours: Series, theirs: Series| Verdict { what, bound, ratio: ratio(&ours, &theirs) };
+    vec![
+        row("CPU, no filter, to Envoy", 0.50, cpu(tidegate, 0), cpu(envoy, 0)),
+        row("CPU, no filter, to nginx", 1.15, cpu(tidegate, 0), cpu(Contender::Nginx, 0)),
+        row("CPU that one filter adds, to Envoy", 0.125, added(tidegate, 1), added(envoy, 1)),
+        row("CPU that five filters add, to Envoy", 0.125, added(tidegate, 5), added(envoy, 5)),
+        row("CPU, five filters, to Envoy with five", 0.40, cpu(tidegate, 5), cpu(envoy, 5)),
+        row(
+            "p99 at half of Envoy's peak, no filter",
+            0.60,
+            p99(results, tidegate, 0),
+            p99(results, envoy, 0),
+        ),
+        row(
+            "p99 at half of Envoy's peak, five filters",
+            0.60,
+            p99(results, tidegate, 5),
+            p99(results, envoy, 5),
+        ),
+        row(
+            "memory, five filters, to Envoy with five",
+            0.40,
+            rss(results, tidegate, 5),
+            rss(results, envoy, 5),
+        ),
+    ]
+}
+
+/// A value for each round.
+type Series = Vec<f64>;
+
+fn cpu(results: &Results, contender: Contender, filters: usize) -> Series {
+    let samples = results.loads.get(&(Shape::KeepAlive60B, Setup { contender, filters }));
+    samples.into_iter().flatten().filter_map(|sample| Some(sample.cost?.us)).collect()
+}
+
+fn p99(results: &Results, contender: Contender, filters: usize) -> Series {
+    let samples = results.paces.get(&Setup { contender, filters });
+    samples.into_iter().flatten().map(|sample| sample.latencies.p99_us).collect()
+}
+
+fn rss(results: &Results, contender: Contender, filters: usize) -> Series {
+    let samples = results.memory.get(&Setup { contender, filters });
+    samples.into_iter().flatten().map(|memory| memory.rss_kib as f64).collect()
+}
+
+fn minus(more: &Series, less: &Series) -> Series {
+    more.iter().zip(less).map(|(more, less)| more - less).collect()
+}
+
+fn ratio(ours: &Series, theirs: &Series) -> Option<Ratio> {
+    let value = Spread::of(ours.iter().copied())?.median / Spread::of(theirs.iter().copied())?.median;
+    let range = Spread::of(ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs))?;
+    Some(Ratio { value, range })
+}
