@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::model::{Config, Filter, ModuleSource};
+use crate::config::{Finding, Loaded, Part, Problems};
 use crate::route::Table;
 use crate::upstream::Cluster;
-use crate::wasm::{Engine, Fault, LoadError, Module, Plugin, Services};
+use crate::wasm::{Engine, Fault, FaultKind, LoadError, Module, Plugin, Services};
 
 /// A module larger than this is not read, in bytes.
 const MODULE_LIMIT: u64 = 64 * 1024 * 1024;
@@ -25,66 +26,54 @@ pub(crate) struct Snapshot {
 
 /// Why a filter cannot be served.
 #[derive(Debug, thiserror::Error)]
-#[error("filter `{filter}`: {reason}")]
-pub struct Unusable {
-    /// Its name in the configuration.
-    pub filter: String,
-    /// Why.
-    pub reason: Reason,
-}
-
-/// What is wrong with a filter.
-#[derive(Debug, thiserror::Error)]
-pub enum Reason {
+enum Unusable {
     /// `builtin:NAME` is not shipped.
-    #[error("there is no built-in filter `{name}`; there is {}", known.join(", "))]
-    NoBuiltin {
-        /// What was asked for.
-        name: String,
-        /// What is shipped.
-        known: Vec<&'static str>,
-    },
+    #[error("there is no built-in filter `{name}`")]
+    NoBuiltin { name: String },
     /// Its file cannot be read.
     #[error("cannot read {}: {source}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
+    Unreadable { path: PathBuf, source: std::io::Error },
     /// Its file is larger than any filter.
     #[error("{} is larger than {} MiB", path.display(), MODULE_LIMIT >> 20)]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-    },
+    TooLarge { path: PathBuf },
     /// Its module cannot be a filter.
     #[error("{origin}: {source}")]
-    Load {
-        /// The file, or the built-in's name.
-        origin: String,
-        /// Why.
-        source: LoadError,
-    },
+    Load { origin: String, source: LoadError },
     /// It does not start, or refuses its configuration.
-    #[error("{origin}: {}{}", advice(.fault), .fault.message)]
-    Start {
-        /// The file, or the built-in's name.
-        origin: String,
-        /// How.
-        fault: Box<Fault>,
-    },
+    #[error("{origin}: {}", .fault.message)]
+    Start { origin: String, fault: Box<Fault> },
 }
 
-/// What to look at for a filter that does not start.
-fn advice(fault: &Fault) -> &'static str {
-    match fault.kind {
-        crate::wasm::FaultKind::Configure => {
-            "the filter refuses its configuration (its `config`; what it logged is above): "
-        }
-        crate::wasm::FaultKind::Memory => "the filter needs more memory than `limits.memory` to start: ",
-        crate::wasm::FaultKind::Instructions => "the filter needs more than `limits.instructions` to start: ",
-        _ => "the filter does not start: ",
+impl Unusable {
+    /// The finding for the filter at `index`.
+    fn found(self, index: usize, filter: &Filter) -> Finding {
+        let part = match &self {
+            Unusable::Start { fault, .. } if fault.kind == FaultKind::Configure => Part::FilterConfig(index),
+            _ => Part::FilterModule(index),
+        };
+        let hint = self.hint().map(str::to_owned).or_else(|| match &self {
+            Unusable::NoBuiltin { .. } => {
+                let known: Vec<&str> = tidegate_filter_bundle::names().collect();
+                Some(format!("shipped are: {}", known.join(", ")))
+            }
+            _ => None,
+        });
+        Finding { part, message: format!("filter `{}`: {self}", filter.name), hint }
+    }
+
+    fn hint(&self) -> Option<&'static str> {
+        Some(match self {
+            Unusable::NoBuiltin { .. } | Unusable::Load { .. } => return None, // the message says it
+            Unusable::Unreadable { .. } => "a relative path is relative to the configuration file's folder",
+            Unusable::TooLarge { .. } => "strip its debug information, or build it with `opt-level`",
+            Unusable::Start { fault, .. } => match fault.kind {
+                FaultKind::Configure => "the filter refuses its `config`; what it logged above says why",
+                FaultKind::Memory => "the filter needs more than `limits.memory` to start",
+                FaultKind::Instructions => "the filter needs more than `limits.instructions` to start",
+                FaultKind::WallClock => "the filter needs more than `limits.wall_clock` to start",
+                _ => "the filter does not start; what it logged above may say why",
+            },
+        })
     }
 }
 
@@ -93,21 +82,22 @@ impl Snapshot {
     ///
     /// # Errors
     ///
-    /// Every filter that cannot be used, with its reason.
-    pub(crate) fn prepare(config: Config, engine: &Engine) -> Result<Snapshot, Vec<Unusable>> {
+    /// Every filter that cannot be used, at its place in the file.
+    pub(crate) fn prepare(loaded: &Loaded, engine: &Engine) -> Result<Snapshot, Problems> {
+        let config = loaded.config.clone();
         let cluster_names: Arc<HashSet<String>> =
             Arc::new(config.clusters.iter().map(|cluster| cluster.name.clone()).collect());
         let services = Services { clusters: cluster_names.clone(), ..Services::new() };
         let mut plugins = Vec::with_capacity(config.filters.len());
-        let mut unusable = Vec::new();
-        for filter in &config.filters {
+        let mut findings = Vec::new();
+        for (index, filter) in config.filters.iter().enumerate() {
             match plugin(filter, engine, &services) {
                 Ok(plugin) => plugins.push(plugin),
-                Err(reason) => unusable.push(Unusable { filter: filter.name.clone(), reason }),
+                Err(unusable) => findings.push(unusable.found(index, filter)),
             }
         }
-        if !unusable.is_empty() {
-            return Err(unusable);
+        if !findings.is_empty() {
+            return Err(loaded.blame(findings));
         }
         let tables = config.listeners.iter().map(|listener| Table::new(&listener.routes)).collect();
         let clusters = config.clusters.iter().map(|cluster| Arc::new(Cluster::new(cluster.clone()))).collect();
@@ -135,11 +125,11 @@ impl Snapshot {
     }
 }
 
-fn plugin(filter: &Arc<Filter>, engine: &Engine, services: &Services) -> Result<Plugin, Reason> {
+fn plugin(filter: &Arc<Filter>, engine: &Engine, services: &Services) -> Result<Plugin, Unusable> {
     let began = std::time::Instant::now();
     let (origin, module) = module(&filter.module, engine)?;
     let plugin = Plugin::new(filter.clone(), module);
-    plugin.prove(services).map_err(|fault| Reason::Start { origin: origin.clone(), fault: Box::new(fault) })?;
+    plugin.prove(services).map_err(|fault| Unusable::Start { origin: origin.clone(), fault: Box::new(fault) })?;
     tracing::info!(
         filter = filter.name,
         module = origin,
@@ -150,25 +140,22 @@ fn plugin(filter: &Arc<Filter>, engine: &Engine, services: &Services) -> Result<
     Ok(plugin)
 }
 
-fn module(source: &ModuleSource, engine: &Engine) -> Result<(String, Module), Reason> {
+fn module(source: &ModuleSource, engine: &Engine) -> Result<(String, Module), Unusable> {
     let (origin, bytes) = match source {
         ModuleSource::Builtin(name) => {
-            let bytes = tidegate_filter_bundle::module(name).ok_or_else(|| Reason::NoBuiltin {
-                name: name.clone(),
-                known: tidegate_filter_bundle::names().collect(),
-            })?;
+            let bytes = tidegate_filter_bundle::module(name).ok_or_else(|| Unusable::NoBuiltin { name: name.clone() })?;
             (format!("builtin:{name}"), bytes.into())
         }
         ModuleSource::File(path) => (path.display().to_string(), std::borrow::Cow::from(read(path)?)),
     };
-    let module = engine.compile(&bytes).map_err(|source| Reason::Load { origin: origin.clone(), source })?;
+    let module = engine.compile(&bytes).map_err(|source| Unusable::Load { origin: origin.clone(), source })?;
     Ok((origin, module))
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, Reason> {
-    let unreadable = |source| Reason::Unreadable { path: path.to_owned(), source };
+fn read(path: &Path) -> Result<Vec<u8>, Unusable> {
+    let unreadable = |source| Unusable::Unreadable { path: path.to_owned(), source };
     if std::fs::metadata(path).map_err(unreadable)?.len() > MODULE_LIMIT {
-        return Err(Reason::TooLarge { path: path.to_owned() });
+        return Err(Unusable::TooLarge { path: path.to_owned() });
     }
     std::fs::read(path).map_err(unreadable)
 }

@@ -70,19 +70,32 @@ impl Loaded {
         self.source.path()
     }
 
-    /// A problem that was found after checking, shown at its place in the file.
-    pub fn blame(&self, part: Part, message: impl Into<String>, hint: Option<String>) -> Problems {
+    /// Problems that were found after checking, each shown at its place in the file.
+    pub fn blame(&self, findings: impl IntoIterator<Item = Finding>) -> Problems {
         let places = &self.places;
-        let span = match part {
-            Part::ListenerAddress(index) => places.listener_addresses.get(index).copied(),
-            Part::AdminAddress => places.admin_address,
-            Part::FilterModule(index) => places.filter_modules.get(index).copied(),
-            Part::FilterConfig(index) => places.filter_configs.get(index).copied(),
-        };
         let log = Collector::new(&self.source);
-        log.record(Level::Error, span, message.into(), || hint);
+        for Finding { part, message, hint } in findings {
+            let span = match part {
+                Part::ListenerAddress(index) => places.listener_addresses.get(index).copied(),
+                Part::AdminAddress => places.admin_address,
+                Part::FilterModule(index) => places.filter_modules.get(index).copied(),
+                Part::FilterConfig(index) => places.filter_configs.get(index).copied(),
+            };
+            log.record(Level::Error, span, message, || hint);
+        }
         log.finish(self.source.clone())
     }
+}
+
+/// What using a configuration found wrong with it.
+#[derive(Debug)]
+pub struct Finding {
+    /// Which part of the file.
+    pub part: Part,
+    /// What is wrong, in one line.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
 }
 
 /// Reads and checks a file.
@@ -136,7 +149,7 @@ pub fn parse(text: &str, path: &Path) -> Result<Loaded, Problems> {
     let log = Collector::new(&source);
     let checked = read_and_check(&source, &log);
     if checked.is_none() && !log.has_errors() {
-        let hint = "a first configuration is in examples/quickstart/tidegate.yaml";
+        let hint = "it needs `listeners` at least; a first one is examples/quickstart/tidegate.yaml";
         return Err(Problems::with_file(source.clone(), "the file is empty", hint));
     }
     let problems = log.finish(source.clone());

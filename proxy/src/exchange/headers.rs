@@ -10,7 +10,7 @@ use http::header::{
     CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{Method, Request, Uri, Version};
-use http_body::Body;
+use http_body::SizeHint;
 
 use super::peer::Peer;
 use crate::error::Failure;
@@ -82,9 +82,9 @@ fn origin_form(uri: Uri, headers: &mut HeaderMap) -> Uri {
 
 /// Sets what frames a message after guests had it in their hands: the length of the body that follows, where it is
 /// known. Nothing that a guest says about framing is believed.
-pub(super) fn frame(headers: &mut HeaderMap, body: &impl Body) {
+pub(super) fn frame(headers: &mut HeaderMap, body: &SizeHint) {
     drop_hop_by_hop(headers);
-    match body.size_hint().exact() {
+    match body.exact() {
         None => {
             headers.remove(CONTENT_LENGTH);
         }

@@ -235,10 +235,11 @@ impl Exchange {
         forward: &Forward,
         body: RequestBody,
     ) -> Result<Request<RequestBody>, Ending> {
+        let framing = body.size_hint(); // asked of the chain, so not while the stream is borrowed
+        let mut request = Request::new(body);
         let mut stream = self.run.stream().borrow_mut();
         stream.request_progress = Progress::Body;
         let head = &stream.request;
-        let mut request = Request::new(RequestBody::Empty);
         *request.method_mut() = head.method.clone();
         *request.uri_mut() = match &forward.path {
             None => head.uri.clone(),
@@ -252,12 +253,11 @@ impl Exchange {
             headers.insert(HOST, host.clone());
         }
         if !self.run.is_empty() {
-            headers::frame(headers, &body);
+            headers::frame(headers, &framing);
         }
         if let Some(protocol) = &self.upgrade {
             headers::ask_upgrade(headers, protocol.clone());
         }
-        *request.body_mut() = body;
         Ok(request)
     }
 
@@ -324,6 +324,7 @@ impl Exchange {
     where
         B: Body<Data = Bytes> + Unpin,
     {
+        let framing = flow.size_hint(); // asked of the chain, so not while the stream is borrowed
         let mut stream = self.run.stream().borrow_mut();
         stream.response_progress = Progress::Body;
         let mut response = Response::new(());
@@ -340,7 +341,7 @@ impl Exchange {
         // These two speak of a body that they do not have (RFC 9110, 8.6).
         let silent = self.head_only || response_status == StatusCode::NOT_MODIFIED;
         if !self.run.is_empty() && !silent {
-            headers::frame(headers, flow);
+            headers::frame(headers, &framing);
         }
         if self.site.is_draining() {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));

@@ -85,10 +85,6 @@ impl Flow {
         &self.run
     }
 
-    pub(super) fn direction(&self) -> Direction {
-        self.direction
-    }
-
     /// The next event that has come through the whole chain.
     pub(super) fn pop(&mut self) -> Option<Event> {
         self.output.pop_front()

@@ -42,7 +42,6 @@ pub(super) async fn serve(stream: TcpStream, peer: Arc<Peer>, site: Rc<Site>, dr
         .max_header_size(limits.header_bytes)
         .max_buf_size(limits.header_bytes.max(BUFFER_BYTES))
         .header_read_timeout(None)
-        .pipeline_flush(true)
         .serve_connection(io, service)
         .with_upgrades();
     let mut warden = Warden::new(limits, &peer, &drain);

@@ -10,6 +10,7 @@ mod observe;
 mod process;
 mod worker;
 
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
@@ -19,9 +20,9 @@ use tokio::sync::watch;
 
 use crate::admin::{self, AdminState, Readiness, Stage};
 use crate::config::model::Config;
-use crate::config::{self, Loaded};
+use crate::config::{self, Finding, Loaded, Part};
 use crate::listener;
-use crate::snapshot::{Snapshot, Unusable};
+use crate::snapshot::Snapshot;
 use crate::wasm::Engine;
 use process::EpochClock;
 use worker::{Crew, Order, Shared};
@@ -44,17 +45,12 @@ pub struct Prepared {
 ///
 /// # Errors
 ///
-/// Every filter that cannot be used, each with its reason, in one message.
+/// [`Problems`](config::Problems): every filter that cannot be used, each at its place in the file.
 pub fn prepare(loaded: &Loaded) -> anyhow::Result<Prepared> {
     let engine = Engine::new(process::cache_folder())?;
     let _clock = EpochClock::start(&engine)?;
-    match Snapshot::prepare(loaded.config.clone(), &engine) {
-        Ok(snapshot) => Ok(Prepared { snapshot: Arc::new(snapshot), engine }),
-        Err(unusable) => {
-            let list: Vec<String> = unusable.iter().map(Unusable::to_string).collect();
-            bail!("{}: {}", loaded.path().display(), list.join("\nerror: "))
-        }
-    }
+    let snapshot = Arc::new(Snapshot::prepare(loaded, &engine)?);
+    Ok(Prepared { snapshot, engine })
 }
 
 /// Serves until a signal ends it, then drains.
@@ -67,8 +63,8 @@ pub fn run(loaded: Loaded, options: Options) -> anyhow::Result<()> {
     let Prepared { snapshot, engine } = prepare(&loaded)?;
     let config = snapshot.config();
     let workers = options.workers.or(config.workers).unwrap_or_else(process::cores);
-    let admin = config.admin.as_ref().map(|admin| bind_admin(admin.address)).transpose()?;
-    let sockets = bind_listeners(config, workers)?;
+    let admin = bind_admin(&loaded)?;
+    let sockets = bind_listeners(&loaded, workers)?;
     let addresses = addresses(config, &sockets)?;
 
     let shared = Shared::new(snapshot.clone(), workers)?;
@@ -138,21 +134,33 @@ fn admin_state(shared: &Arc<Shared>, readiness: &Arc<Readiness>) -> AdminState {
     }
 }
 
-fn bind_admin(address: SocketAddr) -> anyhow::Result<admin::Listener> {
-    admin::bind(address).with_context(|| in_use("the admin listener", address))
-}
-
 /// For each listener a socket for each worker.
-fn bind_listeners(config: &Config, workers: usize) -> anyhow::Result<Vec<Vec<TcpListener>>> {
-    let bind = |listener: &crate::config::model::Listener| {
-        listener::bind(listener.address, workers)
-            .with_context(|| in_use(&format!("listener `{}`", listener.name), listener.address))
-    };
-    config.listeners.iter().map(bind).collect()
+fn bind_listeners(loaded: &Loaded, workers: usize) -> Result<Vec<Vec<TcpListener>>, config::Problems> {
+    let mut findings = Vec::new();
+    let mut sockets = Vec::new();
+    for (index, listener) in loaded.config.listeners.iter().enumerate() {
+        match listener::bind(listener.address, workers) {
+            Ok(bound) => sockets.push(bound),
+            Err(error) => findings.push(unbound(Part::ListenerAddress(index), listener.address, &error)),
+        }
+    }
+    if findings.is_empty() { Ok(sockets) } else { Err(loaded.blame(findings)) }
 }
 
-fn in_use(who: &str, address: SocketAddr) -> String {
-    format!("{who} cannot listen on {address} (see who does with `ss -ltnp`, or change its `address`)")
+fn bind_admin(loaded: &Loaded) -> Result<Option<admin::Listener>, config::Problems> {
+    let Some(admin) = &loaded.config.admin else { return Ok(None) };
+    let bound = admin::bind(admin.address);
+    bound.map(Some).map_err(|error| loaded.blame([unbound(Part::AdminAddress, admin.address, &error)]))
+}
+
+fn unbound(part: Part, address: SocketAddr, error: &io::Error) -> Finding {
+    let hint = match error.kind() {
+        io::ErrorKind::AddrInUse => Some(format!("`ss -ltnp` shows who has port {}", address.port())),
+        io::ErrorKind::PermissionDenied => Some("ports below 1024 need CAP_NET_BIND_SERVICE".to_owned()),
+        io::ErrorKind::AddrNotAvailable => Some("`ip address` shows which addresses this machine has".to_owned()),
+        _ => None,
+    };
+    Finding { part, message: format!("cannot listen on {address}: {error}"), hint }
 }
 
 /// Where each listener really listens.

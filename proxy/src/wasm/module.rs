@@ -102,8 +102,8 @@ impl Module {
             .find_map(|export| AbiVersion::from_marker(export.name()))
             .ok_or(LoadError::NoAbiVersion)?;
         check_memory(&module)?;
-        let exported = check_exports(&module)?;
         let linked = link(engine, &module)?;
+        let exported = check_exports(&module)?;
         let edits_bodies = module.imports().any(|import| import.name() == "proxy_set_buffer_bytes");
         Ok(Module { shared: Arc::new(Shared { linked, abi, edits_bodies, exported }) })
     }

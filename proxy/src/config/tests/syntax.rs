@@ -12,7 +12,7 @@ fn an_empty_file() {
     expect![[r#"
         error: tidegate.yaml: the file is empty
          |
-         = help: a first configuration is in examples/quickstart/tidegate.yaml
+         = help: it needs `listeners` at least; a first one is examples/quickstart/tidegate.yaml
     "#]]
     .assert_eq(&problems(""));
     assert_eq!(problems("# comments only\n"), problems(""));

@@ -158,7 +158,10 @@ fn a_module_is_looked_for_beside_the_configuration() {
 #[test]
 fn what_turns_out_wrong_later_is_shown_at_its_place() {
     let loaded = valid(EVERYTHING);
-    let blame = |part, message: &str| loaded.blame(part, message, Some("a remedy".to_owned())).to_string();
+    let blame = |part, message: &str| {
+        let hint = Some("a remedy".to_owned());
+        loaded.blame([Finding { part, message: message.to_owned(), hint }]).to_string()
+    };
     expect![[r#"
         error: the address is in use
           --> tidegate.yaml:35:29
