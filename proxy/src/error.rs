@@ -91,7 +91,7 @@ failures! {
         /// The upstream's response body ended before its framing said so. The head was sent by then.
         #[error("the upstream cut its response body")]
         UpstreamBodyCut,
-        /// No response head within the route's `timeout`.
+        /// No response, or not the whole of it, within the route's `timeout`.
         #[error("the upstream did not answer within the route's timeout")]
         UpstreamTimeout,
         /// The client neither sent nor took a byte for the listener's `stream_idle_timeout`.

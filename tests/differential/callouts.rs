@@ -83,7 +83,12 @@ fn the_answer_to_a_callout_has_its_trailers() {
 fn a_callout_that_is_refused_is_answered_503() {
     let guest = asking(
         Step::callout("down", "/", 5000),
-        vec![Step::get(CalloutHeaders, ":status"), Step::EffectiveStream, Step::Resume(Flow::Request)],
+        vec![
+            Step::get(CalloutHeaders, ":status"),
+            Step::CalloutStatus,
+            Step::EffectiveStream,
+            Step::Resume(Flow::Request),
+        ],
     );
     Case::new("callout refused").refusing("down").filter("authz", &guest).run(|stage| {
         stage.get("/");
@@ -140,7 +145,7 @@ fn an_answer_to_a_stream_that_is_gone_reaches_the_root() {
         asking(Step::callout("auth", "/", 5000), vec![Step::EffectiveStream, Step::Resume(Flow::Request)]);
     let answer = move |_: &_| Answer::default().read_body().wait(&held).head(200, &[("content-length", "0")]);
     Case::new("callout outlives its stream")
-        .gates(&[gate.clone()])
+        .gates(std::slice::from_ref(&gate))
         .cluster("auth", answer)
         .filter("authz", &guest)
         .run(|stage| {

@@ -100,7 +100,7 @@ fn an_upstream_that_cuts_its_body() {
         let answer = Answer::default().read_body().head(200, &[("content-length", "100")]).send("half");
         answer.wait(&held).act(Act::Close)
     };
-    two_loggers("cut body").gates(&[gate.clone()]).upstream(upstream).run(|stage| {
+    two_loggers("cut body").gates(std::slice::from_ref(&gate)).upstream(upstream).run(|stage| {
         let mut client = stage.client();
         client.send(&request_text("GET", "/", &[], ""));
         let head = client.head();

@@ -29,8 +29,11 @@ fn regex(path: &str) -> Path {
     Path::Regex(path.to_owned())
 }
 
+/// A request's fields.
+type Fields<'a> = &'a [(&'a str, &'a str)];
+
 /// What a client sees of each of these paths, and only the status where no route takes it.
-fn ask(stage: &super::Stage, requests: &[(&str, &str, &[(&str, &str)])]) {
+fn ask(stage: &super::Stage, requests: &[(&str, &str, Fields<'_>)]) {
     for (method, path, fields) in requests {
         stage.note(&format!("{method} {path} {fields:?}"));
         let response = stage.client().request(method, path, fields, "");

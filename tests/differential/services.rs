@@ -1,7 +1,7 @@
 //! What a host gives to guests beside the exchange: properties, shared data, metrics, the clock, the environment.
 
 use crate::equipment::Map::RequestHeaders;
-use crate::equipment::{Answer, Flow, Guest, On, Step};
+use crate::equipment::{Answer, Guest, On, Step};
 
 use super::{Case, Route};
 
@@ -213,14 +213,5 @@ fn what_a_root_may_do_at_its_start() {
     );
     Case::new("root calls").filter("root", &guest).run(|stage| {
         stage.get("/");
-    });
-}
-
-#[test]
-fn resuming_what_does_not_wait_is_harmless() {
-    // Not in the request: there Envoy sends it twice (see proxy/filters.rs).
-    let guest = Guest::logger().on(On::ResponseHeaders, [Step::Resume(Flow::Response)]);
-    Case::new("needless resume").filter("resume", &guest).run(|stage| {
-        stage.request("POST", "/", &[], "body");
     });
 }

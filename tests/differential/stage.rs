@@ -18,7 +18,6 @@ pub(crate) struct Stage {
     _refusing: Vec<socket2::Socket>,
 }
 
-#[expect(clippy::large_enum_variant, reason = "there are two of them in a test")]
 enum Side {
     Tidegate(Proxy),
     Envoy(Envoy),

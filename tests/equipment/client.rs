@@ -1,7 +1,7 @@
 //! A client that says exactly the bytes it is told and reads answers exactly as they come.
 
 use std::io;
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr};
 use std::time::Duration;
 
 use super::checks;
@@ -177,11 +177,6 @@ impl Client {
         latin1(&bytes.unwrap_or_else(|error| panic!("{}: {error}", self.address)))
     }
 
-    /// Some raw bytes as they come; none is the peer's end.
-    pub(crate) fn some(&mut self, most: usize) -> Vec<u8> {
-        self.wire.some(most).unwrap_or_else(|error| panic!("{}: {error}", self.address))
-    }
-
     /// Bytes of bodies that were read so far on this connection.
     pub(crate) fn progress(&self) -> u64 {
         self.progress
@@ -216,11 +211,6 @@ impl Client {
     /// Goes away with a reset.
     pub(crate) fn reset(self) {
         self.wire.reset();
-    }
-
-    /// The same connection once more, to write on it from another thread.
-    pub(crate) fn twin(&self) -> TcpStream {
-        self.wire.twin()
     }
 
     /// Goes away in an orderly way, both directions at once.

@@ -84,14 +84,6 @@ impl Envoy {
             counts.into_iter().all(|line| line.ends_with(": 0")).then_some(())
         });
     }
-
-    /// The value of a statistic; `None` where there is no such one.
-    pub(crate) fn statistic(&self, name: &str) -> Option<String> {
-        let path = format!("/stats?filter=^{name}$");
-        let stats = Client::connect(self.admin).request("GET", &path, &[("connection", "close")], "").text();
-        let line = stats.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
-        line.map(str::to_owned)
-    }
 }
 
 /// The text of a line like `info wasm log NAME ROOT VM: TEXT`. The names are missing where a root context speaks.

@@ -26,8 +26,6 @@ pub(crate) enum Act {
     Await(Gate),
     /// Tells the test that this point was reached.
     Reached(Gate),
-    /// Ends the sending direction and goes on reading.
-    HalfClose,
     /// Ends the connection in an orderly way.
     Close,
     /// Ends the connection with a reset.
@@ -145,10 +143,5 @@ impl Gate {
         let shut = self.open.0.lock().unwrap();
         let (open, _) = self.open.1.wait_timeout_while(shut, BOUND, |open| !*open).unwrap();
         *open
-    }
-
-    /// Waits until it is open, and fails the test if it does not become so.
-    pub(crate) fn wait(&self, what: &str) {
-        assert!(self.pass(), "waited {BOUND:?} for this, and it did not happen: {what}");
     }
 }

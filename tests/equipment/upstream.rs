@@ -24,8 +24,6 @@ pub(crate) struct Upstream {
 /// One request as it was received.
 #[derive(Debug, Clone)]
 pub(crate) struct Received {
-    /// On which connection, counted from 0.
-    pub(crate) connection: usize,
     /// Its line and fields.
     pub(crate) head: Head,
     /// Its body, once the script read it (or found it cut).
@@ -179,11 +177,11 @@ impl Shared {
         if !self.keeps_bodies {
             wire.forget_bodies();
         }
-        let served = self.exchanges(connection, &mut wire);
+        let served = self.exchanges(&mut wire);
         self.change(|state| {
             state.open.remove(&connection);
             match &served {
-                Err(error) if !is_reset(&error) && !state.stopped => {
+                Err(error) if !is_reset(error) && !state.stopped => {
                     state.violations.push(format!("connection {connection}: {error}"));
                 }
                 _ => {}
@@ -195,7 +193,7 @@ impl Shared {
     }
 
     /// Serves requests until either side ends the connection; true asks for a reset.
-    fn exchanges(&self, connection: usize, wire: &mut Wire) -> io::Result<bool> {
+    fn exchanges(&self, wire: &mut Wire) -> io::Result<bool> {
         while let Some(head) = wire.head()? {
             let mut found = checks::request(&head);
             let framing = request_framing(&head)?;
@@ -204,7 +202,7 @@ impl Shared {
             self.change(|state| {
                 at = state.requests.len();
                 state.violations.append(&mut found);
-                state.requests.push(Received { connection, head, body: None, arrived: 0 });
+                state.requests.push(Received { head, body: None, arrived: 0 });
             });
             for act in answer.acts {
                 match act {
@@ -251,7 +249,6 @@ fn perform(wire: &mut Wire, act: Act) -> io::Result<()> {
             gate.open();
             Ok(())
         }
-        Act::HalfClose => wire.half_close(),
         Act::Echo => loop {
             let bytes = wire.some(64 * 1024)?;
             if bytes.is_empty() {

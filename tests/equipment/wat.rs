@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::guest::Shown;
+use super::hostcall::Shown;
 use super::http1::from_latin1;
 
 /// A module's text in the making.
@@ -21,7 +21,6 @@ impl Text {
     pub(crate) const OUT_POINTER: u32 = 16;
     pub(crate) const OUT_SIZE: u32 = 20;
     pub(crate) const OUT_CAS: u32 = 24;
-    pub(crate) const OUT_CODE: u32 = 28;
     pub(crate) const OUT_NUMBER: u32 = 32;
     pub(crate) const HEAP: u32 = 128 * 1024;
     const CONSTANTS: u32 = 1024;
@@ -30,23 +29,18 @@ impl Text {
     pub(crate) fn new(speaker: &str, quiet: bool) -> Text {
         let mut text =
             Text { imports: BTreeMap::new(), data: Vec::new(), speaker: speaker.to_owned(), quiet };
-        text.import("proxy_log", 3);
+        text.import("proxy_log", "i32 i32 i32");
         text
     }
 
     /// Where the id of the metric in this slot is kept.
-    pub(crate) fn slot(number: usize) -> usize {
+    pub(crate) fn slot(number: u32) -> u32 {
         assert!(number < 64, "there are 64 slots");
         256 + number * 4
     }
 
-    /// A host function with so many `i32` parameters and a status; its name in the text.
-    pub(crate) fn import(&mut self, name: &str, parameters: usize) -> String {
-        self.import_with(name, "i32 ".repeat(parameters).trim_end())
-    }
-
     /// A host function with these parameters and a status; its name in the text.
-    pub(crate) fn import_with(&mut self, name: &str, parameters: &str) -> String {
+    pub(crate) fn import(&mut self, name: &str, parameters: &str) -> String {
         let signature = if parameters.is_empty() { String::new() } else { format!("(param {parameters})") };
         let before = self.imports.insert(name.to_owned(), signature.clone());
         assert!(before.is_none_or(|before| before == signature), "{name} is imported in two ways");

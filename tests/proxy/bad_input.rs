@@ -34,6 +34,7 @@ fn with_module(module: impl Into<Vec<u8>>) -> Start {
 fn a_right_configuration_is_checked_and_found_right() {
     let exit = with_module(good_guest()).run("check");
     assert_eq!(exit.code, Some(0), "{}", exit.stderr);
+    assert!(exit.stdout.contains("is valid"), "{}", exit.stdout);
 }
 
 #[test]
@@ -53,8 +54,8 @@ fn broken_yaml_is_shown_where_it_breaks() {
 }
 
 #[test]
-fn an_empty_file_says_what_is_missing() {
-    refused(|| Proxy::with_text(""), &["tidegate.yaml", "listeners"]);
+fn an_empty_file_is_told_to_be_empty() {
+    refused(|| Proxy::with_text(""), &["tidegate.yaml", "empty"]);
 }
 
 #[test]
@@ -123,7 +124,7 @@ fn a_module_that_is_not_proxy_wasm_is_named() {
 fn an_import_that_no_host_has_is_named() {
     let guest = || {
         let text = "(module (import \"env\" \"proxy_does_not_exist\" (func)) (memory (export \"memory\") 1)\
-                    (func (export \"proxy_abi_version_0_2_1\")))";
+                    (func (export \"malloc\") (param i32) (result i32) (i32.const 0))(func (export \"proxy_abi_version_0_2_1\")))";
         with_module(wat::parse_str(text).unwrap())
     };
     refused(guest, &["f.wasm", "proxy_does_not_exist"]);

@@ -46,13 +46,19 @@ fn a_reply_from_log_changes_nothing() {
 
 #[test]
 fn a_resume_that_nobody_waits_for_sends_a_request_once() {
-    // Envoy sends it twice.
+    // Envoy sends it twice, and a response's pieces may miss the guest.
     let upstream = Upstream::ok("hello");
-    let guest = Guest::logger().on(On::RequestHeaders, [Step::Resume(Flow::Request)]);
+    let guest = Guest::logger()
+        .on(On::RequestHeaders, [Step::Resume(Flow::Request)])
+        .on(On::RequestBody, [Step::Resume(Flow::Request)])
+        .on(On::ResponseHeaders, [Step::Resume(Flow::Response)])
+        .on(On::ResponseBody, [Step::Resume(Flow::Response)]);
     let proxy = with_filters(&upstream, &[("resume", &guest, "")]);
     assert_eq!(proxy.client().request("POST", "/", &[], "body").text(), "hello");
     proxy.settle();
     assert_eq!(upstream.requests().len(), 1);
+    let log = proxy.guest_log();
+    assert!(log.iter().any(|(_, line)| line.starts_with("response_body ctx=2 size=5")), "{log:#?}");
 }
 
 #[test]

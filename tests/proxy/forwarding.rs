@@ -88,7 +88,6 @@ fn every_method_passes() {
     for method in ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "PURGE", "M-SEARCH"] {
         assert_eq!(client.request(method, "/", &[], "").field("x-method"), Some(method));
     }
-    assert_eq!(client.request("OPTIONS", "*", &[], "").status(), 200);
 }
 
 #[test]
@@ -127,7 +126,7 @@ fn the_least_busy_endpoint_is_preferred() {
     let config = forwarding(&[busy.address(), free.address()], "");
     let proxy = Proxy::start(&config.replace("endpoints:", "load_balancer: least_request, endpoints:"));
     let mut occupying = Vec::new();
-    while busy.requests().len() < 2 {
+    while busy.requests().is_empty() {
         assert!(occupying.len() < 200, "the busy endpoint was never picked");
         let mut client = proxy.client();
         client.send("GET / HTTP/1.1\r\nhost: tide.test\r\n\r\n");

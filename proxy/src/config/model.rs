@@ -88,7 +88,8 @@ pub struct Route {
     pub request_headers: HeaderEdits,
     /// Changes to the response's headers before it is sent.
     pub response_headers: HeaderEdits,
-    /// From the whole request received to the whole response head: 504 after it. `None` waits for ever.
+    /// From the whole request received to the whole response sent, as in Envoy: 504 after it, or a cut connection if
+    /// the response has begun. `None` waits for ever.
     pub timeout: Option<Duration>,
 }
 

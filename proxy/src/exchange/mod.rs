@@ -105,6 +105,8 @@ pub(crate) struct Exchange {
     head_only: bool,
     /// The client asked for another protocol.
     upgrade: Option<HeaderValue>,
+    /// No request is to follow on this connection: where this one ended is not certain.
+    last: bool,
 }
 
 impl Exchange {
@@ -128,7 +130,7 @@ impl Exchange {
         let watch = Watch { idle: listener.limits.stream_idle_timeout, whole: None };
         let stream = Stream::new(head, info, site.chain().len());
         let run = Run::new(site.chain().clone(), stream, listener.buffer_limit, now);
-        Exchange { site, peer, run, watch, report, route: None, head_only, upgrade: None }
+        Exchange { site, peer, run, watch, report, route: None, head_only, upgrade: None, last: false }
     }
 
     /// The straight way: through the chain, to the upstream, and back through the chain.
@@ -343,7 +345,7 @@ impl Exchange {
         if !self.run.is_empty() && !silent {
             headers::frame(headers, &framing);
         }
-        if self.site.is_draining() {
+        if self.last || self.site.is_draining() {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         self.report.answer(response.status());
@@ -376,6 +378,7 @@ impl Exchange {
             self.run.step_aside();
         }
         answer.speak_to(&self.run.stream().borrow().request);
+        self.last = answer.failure.is_some_and(|failure| failure.status() == Some(StatusCode::BAD_REQUEST));
         self.note(answer.failure, &answer.details, answer.filter.clone());
         self.take_response(answer.status, answer.headers);
         let source = (!answer.body.is_empty()).then(|| Full::new(answer.body));

@@ -18,7 +18,7 @@ pub(super) fn observe_filter(metrics: &Registry, filter: &str, usage: &Arc<Filte
 fn sample(usage: &FilterUsage) -> FilterSample {
     let nonzero = |(name, count): (&'static str, u64)| (count > 0).then_some((name, count));
     FilterSample {
-        calls: Callback::ALL.iter().filter_map(|one| nonzero((one.name(), usage.calls(*one)))).collect(),
+        calls: Callback::ALL.iter().filter_map(|one| nonzero((label(one.name()), usage.calls(*one)))).collect(),
         faults: FaultKind::ALL.iter().filter_map(|one| nonzero((one.word(), usage.faults(*one)))).collect(),
         instructions: usage.instructions(),
         time: Duration::from_nanos(usage.nanoseconds()),
@@ -27,6 +27,11 @@ fn sample(usage: &FilterUsage) -> FilterSample {
         instances: 1,
         memory_bytes: usage.memory_bytes(),
     }
+}
+
+/// A callback's name without what all of them begin with: `on_request_headers`.
+fn label(callback: &'static str) -> &'static str {
+    callback.strip_prefix("proxy_").unwrap_or(callback)
 }
 
 /// Shows the metrics that guests define.

@@ -221,7 +221,7 @@ struct Worker {
 impl Worker {
     fn start(index: usize, shared: &Arc<Shared>) -> anyhow::Result<Worker> {
         let snapshot = &shared.snapshot;
-        let upstreams = Upstreams::new(snapshot.clusters());
+        let upstreams = Upstreams::new(snapshot.clusters(), |name| shared.metrics.cluster(index, name));
         let tasks = Rc::new(Tasks::default());
         let drain = Rc::new(Drain::default());
         let callouts = Callouts::new(upstreams.clone(), tasks.clone());

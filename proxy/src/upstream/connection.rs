@@ -18,9 +18,10 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tracing::debug;
 
+use super::pool::Pool;
 use crate::tasks::Tasks;
+use crate::telemetry::metrics::{ClusterCell, ConnectFailure};
 use super::{RequestBody, UpstreamError};
-use crate::config::model;
 
 /// How much a connection reads at once, and holds of what it could not write yet, in bytes. A response's head has to
 /// fit in what was read, so a larger `header_bytes` takes precedence.
@@ -46,17 +47,22 @@ pub(super) enum Failure {
 }
 
 impl Connection {
-    /// Connects to `address` and spawns the connection's task.
-    pub(super) async fn open(
-        address: SocketAddr,
-        config: &model::Cluster,
-        tasks: &Rc<Tasks>,
-    ) -> Result<Connection, UpstreamError> {
+    /// Connects to a pool's endpoint and spawns the connection's task.
+    pub(super) async fn open(pool: &Pool, tasks: &Rc<Tasks>) -> Result<Connection, UpstreamError> {
+        let (address, config) = (pool.endpoint().address(), pool.cluster().config());
         let stream = match timeout(config.connect_timeout, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return Err(UpstreamError::from_connect(error)),
-            Err(_) => return Err(UpstreamError::ConnectTimeout),
+            Ok(Err(error)) => {
+                let error = UpstreamError::from_connect(error);
+                count_failure(pool.cell(), &error);
+                return Err(error);
+            }
+            Err(_) => {
+                pool.cell().count_connect_failure(ConnectFailure::Timeout);
+                return Err(UpstreamError::ConnectTimeout);
+            }
         };
+        let counted = Counted::begin(pool.cell());
         stream.set_nodelay(true).map_err(UpstreamError::Connect)?;
         let local = stream.local_addr().ok();
         let heard = Arc::new(AtomicBool::new(false));
@@ -68,6 +74,7 @@ impl Connection {
             .await
             .map_err(|source| UpstreamError::Closed { mid_head: false, source })?;
         let task = tasks.spawn(async move {
+            let _counted = counted;
             if let Err(error) = connection.with_upgrades().await {
                 debug!(%address, error = &error as &dyn std::error::Error, "upstream connection failed");
             }
@@ -121,6 +128,31 @@ impl Drop for Connection {
             task.abort();
         }
     }
+}
+
+/// Counts a connection for as long as it is open.
+struct Counted(Arc<ClusterCell>);
+
+impl Counted {
+    fn begin(cell: &Arc<ClusterCell>) -> Counted {
+        cell.connections.increment();
+        cell.active_connections.increment();
+        Counted(cell.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.active_connections.decrement();
+    }
+}
+
+fn count_failure(cell: &ClusterCell, error: &UpstreamError) {
+    cell.count_connect_failure(match error {
+        UpstreamError::ConnectRefused(_) => ConnectFailure::Refused,
+        UpstreamError::ConnectTimeout => ConnectFailure::Timeout,
+        _ => ConnectFailure::Unreachable,
+    });
 }
 
 /// A socket that notes when anything was read from it. Only by this can a connection that died before it answered be

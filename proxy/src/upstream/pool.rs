@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 
 use super::cluster::{Cluster, Endpoint};
 use super::connection::Connection;
+use crate::telemetry::metrics::ClusterCell;
 
 /// One worker's unused connections to one endpoint: the last one in is the first one out, so that in a quiet time
 /// the rest of them expire.
@@ -18,6 +19,7 @@ pub(super) struct Pool {
     cluster: Arc<Cluster>,
     endpoint: usize,
     upkeep: Rc<Upkeep>,
+    cell: Arc<ClusterCell>,
     /// Oldest first.
     idle: RefCell<VecDeque<Idle>>,
 }
@@ -30,8 +32,18 @@ struct Idle {
 }
 
 impl Pool {
-    pub(super) fn new(cluster: Arc<Cluster>, endpoint: usize, upkeep: Rc<Upkeep>) -> Pool {
-        Pool { cluster, endpoint, upkeep, idle: RefCell::default() }
+    pub(super) fn new(
+        cluster: Arc<Cluster>,
+        endpoint: usize,
+        upkeep: Rc<Upkeep>,
+        cell: Arc<ClusterCell>,
+    ) -> Pool {
+        Pool { cluster, endpoint, upkeep, cell, idle: RefCell::default() }
+    }
+
+    /// Where this worker counts what it does with the cluster.
+    pub(super) fn cell(&self) -> &Arc<ClusterCell> {
+        &self.cell
     }
 
     pub(super) fn cluster(&self) -> &Cluster {
@@ -157,6 +169,8 @@ impl Lease {
     /// A request begins that has no connection yet.
     pub(super) fn begin(pool: Rc<Pool>) -> Lease {
         pool.endpoint().begin();
+        pool.cell.requests.increment();
+        pool.cell.active_requests.increment();
         Lease { pool, connection: None }
     }
 
@@ -187,5 +201,6 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.pool.endpoint().end();
+        self.pool.cell.active_requests.decrement();
     }
 }

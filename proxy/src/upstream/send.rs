@@ -15,6 +15,7 @@ use super::cluster::Cluster;
 use super::connection::{Connection, Failure};
 use super::pool::{Lease, Pool, Upkeep};
 use crate::tasks::Tasks;
+use crate::telemetry::metrics::ClusterCell;
 use super::{RequestBody, ResponseBody, UpstreamError};
 
 /// How often, at most and at least, unused connections are looked through.
@@ -52,12 +53,13 @@ pub struct Attempt {
 
 impl Upstreams {
     /// A worker's side of `clusters`, which are known by their place in it. No connection is made before it is
-    /// needed. To be called in the worker's `LocalSet`.
-    pub fn new(clusters: &[Arc<Cluster>]) -> Rc<Upstreams> {
+    /// needed. `cell` gives what this worker counts a cluster's connections and requests in. To be called in the
+    /// worker's `LocalSet`.
+    pub fn new(clusters: &[Arc<Cluster>], cell: impl Fn(&str) -> Arc<ClusterCell>) -> Rc<Upstreams> {
         let upkeep = Rc::new(Upkeep::new(sweep_period(clusters)));
         let tasks = Rc::new(Tasks::default());
         Rc::new_cyclic(|this| Upstreams {
-            clusters: clusters.iter().map(|cluster| Member::new(cluster, &upkeep)).collect(),
+            clusters: clusters.iter().map(|cluster| Member::new(cluster, &upkeep, &cell(cluster.name()))).collect(),
             sweeper: tasks.spawn(keep_sweeping(this.clone(), upkeep.clone())),
             upkeep,
             tasks,
@@ -119,8 +121,7 @@ impl Upstreams {
         }
 
         let pool = lease.pool();
-        let connection =
-            Connection::open(pool.endpoint().address(), pool.cluster().config(), &self.tasks).await?;
+        let connection = Connection::open(pool, &self.tasks).await?;
         attempt.on(&connection, false);
         match lease.hold(connection).exchange(request).await {
             Ok(response) => Ok(respond(response, lease)),
@@ -163,13 +164,13 @@ impl Drop for Upstreams {
 }
 
 impl Member {
-    fn new(cluster: &Arc<Cluster>, upkeep: &Rc<Upkeep>) -> Member {
+    fn new(cluster: &Arc<Cluster>, upkeep: &Rc<Upkeep>, cell: &Arc<ClusterCell>) -> Member {
         let endpoints = cluster.endpoints().len();
         Member {
             cluster: cluster.clone(),
             balancer: Balancer::new(cluster.config().load_balancer, fastrand::usize(..endpoints.max(1))),
             pools: (0..endpoints)
-                .map(|endpoint| Rc::new(Pool::new(cluster.clone(), endpoint, upkeep.clone())))
+                .map(|endpoint| Rc::new(Pool::new(cluster.clone(), endpoint, upkeep.clone(), cell.clone())))
                 .collect(),
         }
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use expect_test::{expect, expect_file};
 
 use super::super::model::{Action, ModuleSource, PathMatch, PathRewrite, ValueMatch};
-use super::super::{Part, effective, parse};
+use super::super::{Finding, Part, effective, parse};
 use super::{EVERYTHING, valid, with_filter, with_routes};
 
 /// The shortest file that is any use.

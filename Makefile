@@ -1,0 +1,51 @@
+# What one does with a clone. Every target installs what it needs; a second run is incremental.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+# A target that is not a file, all of them.
+.PHONY: help demo test bench lint docs ci prepare filters-toolchain bench-parts docs-parts clean
+
+help: ## Show this
+	@echo "tidegate: a programmable proxy for service-to-service traffic, extended with WebAssembly"
+	@echo
+	@sed --quiet --regexp-extended 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand --tabs=16
+
+demo: prepare ## Start the quickstart and show what its filters do (ONCE=1: show it once and end)
+	cargo run --quiet --package quickstart -- $(if $(ONCE),--once)
+
+test: prepare ## Run every test, with what they need (Envoy included)
+	tests/setup/envoy.sh
+	TIDEGATE_REQUIRE_ENVOY=1 cargo test
+
+bench: prepare bench-parts ## Compare with Envoy, nginx and HAProxy on this machine (QUICK=1: in short)
+	cargo bench --package tidegate --bench compare -- $(if $(QUICK),--quick)
+
+lint: prepare ## Check format and style, warnings denied
+	cargo fmt --all --check
+	cargo clippy --all-targets -- --deny warnings
+
+docs: prepare docs-parts ## Build the API docs and the book, warnings denied
+	RUSTDOCFLAGS="--deny warnings" cargo doc --no-deps
+	$(if $(wildcard docs/book.toml),build/bin/mdbook build docs --dest-dir ../build/book,@echo "no book yet")
+
+ci: ## What CI runs
+	.ci/run
+
+clean: ## Remove what was built and installed under build/ and target/
+	rm -rf build target
+
+# A wasm32 toolchain for the filters that the binary ships.
+prepare: filters-toolchain
+
+filters-toolchain:
+	@tests/setup/toolchain.sh
+
+bench-parts:
+	tests/setup/packages.sh nginx-light haproxy nghttp2-client wrk
+	tests/setup/envoy.sh
+	@mkdir -p build/guests
+	cargo run --quiet --package tidegate-build -- tests/guests --example headers --profile filter --out build/guests/headers.wasm
+
+docs-parts:
+	tests/setup/mdbook.sh

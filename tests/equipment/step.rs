@@ -1,0 +1,183 @@
+//! What a guest can be told to do.
+
+use super::hostcall::pairs;
+
+/// A map of header fields (`proxy_*_header_map_*`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Map {
+    RequestHeaders = 0,
+    RequestTrailers = 1,
+    ResponseHeaders = 2,
+    ResponseTrailers = 3,
+    CalloutHeaders = 6,
+    CalloutTrailers = 7,
+}
+
+/// A buffer (`proxy_*_buffer_bytes`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Buffer {
+    RequestBody = 0,
+    ResponseBody = 1,
+    CalloutBody = 4,
+    VmConfig = 6,
+    PluginConfig = 7,
+}
+
+/// A direction of the stream (`proxy_continue_stream`, `proxy_close_stream`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flow {
+    Request = 0,
+    Response = 1,
+}
+
+/// When steps are done.
+#[derive(Debug, Clone)]
+pub(crate) enum When {
+    /// The callback's `end_of_stream` is set.
+    EndOfStream,
+    /// It is not.
+    MoreToCome,
+    /// This is the n-th call of this callback in this instance, counted from 1.
+    Call(u32),
+    /// A header's value is this.
+    Header(Map, &'static str, &'static str),
+    /// A callback of a body has content.
+    Content,
+}
+
+/// One thing that a guest does.
+#[derive(Debug, Clone)]
+pub(crate) enum Step {
+    /// Logs a text, at a level from 0 (trace) to 5 (critical).
+    Say(u32, String),
+    Get(Map, String),
+    Add(Map, String, String),
+    Replace(Map, String, String),
+    Remove(Map, String),
+    /// Logs every pair of a map.
+    Pairs(Map),
+    SetPairs(Map, Vec<u8>),
+    /// Whether a map's size can be had, not what it is.
+    MapSize(Map),
+    GetBuffer(Buffer, u32, u32),
+    BufferStatus(Buffer),
+    SetBuffer(Buffer, u32, u32, String),
+    Property(Vec<String>),
+    /// Logs whether a property is there and how long its value is, for those that differ from run to run.
+    PropertySize(Vec<String>),
+    SetProperty(Vec<String>, String),
+    Reply {
+        status: u32,
+        details: String,
+        body: String,
+        fields: Vec<(String, String)>,
+        grpc: i32,
+    },
+    Resume(Flow),
+    Close(Flow),
+    Callout {
+        cluster: String,
+        fields: Vec<(String, String)>,
+        body: String,
+        timeout_ms: u32,
+    },
+    CalloutStatus,
+    TickPeriod(u32),
+    SharedGet(String),
+    /// Sets with the `cas` that the last `SharedGet` returned plus this, or with 0 where it is `None`.
+    SharedSet(String, String, Option<i32>),
+    /// Defines a metric (0 counter, 1 gauge, 2 histogram) and keeps its id in a slot.
+    DefineMetric(u32, String, u32),
+    IncrementMetric(u32, i64),
+    RecordMetric(u32, i64),
+    GetMetric(u32),
+    /// Makes the last stream that had a headers callback the effective context.
+    EffectiveStream,
+    EffectiveContext(u32),
+    Foreign(String, String),
+    ProxyDone,
+    LogLevel,
+    If(When, Vec<Step>),
+    /// Ends the callback with this result.
+    Return(i32),
+    /// Executes `unreachable`.
+    Trap,
+    /// Never returns.
+    Loop,
+    /// Does this many rounds of an empty loop.
+    Spin(u32),
+    /// Grows memory by 64 KiB until it cannot, then traps.
+    EatMemory,
+    /// Calls itself until the stack ends.
+    Recurse,
+}
+
+/// Steps in fewer words.
+impl Step {
+    pub(crate) fn say(text: &str) -> Step {
+        Step::Say(2, text.to_owned())
+    }
+
+    pub(crate) fn get(map: Map, key: &str) -> Step {
+        Step::Get(map, key.to_owned())
+    }
+
+    pub(crate) fn add(map: Map, key: &str, value: &str) -> Step {
+        Step::Add(map, key.to_owned(), value.to_owned())
+    }
+
+    pub(crate) fn replace(map: Map, key: &str, value: &str) -> Step {
+        Step::Replace(map, key.to_owned(), value.to_owned())
+    }
+
+    pub(crate) fn remove(map: Map, key: &str) -> Step {
+        Step::Remove(map, key.to_owned())
+    }
+
+    pub(crate) fn set_pairs(map: Map, fields: &[(&str, &str)]) -> Step {
+        Step::SetPairs(map, pairs(fields))
+    }
+
+    /// Shows all of a buffer.
+    pub(crate) fn buffer(buffer: Buffer) -> Step {
+        Step::GetBuffer(buffer, 0, u32::MAX)
+    }
+
+    pub(crate) fn set_buffer(buffer: Buffer, start: u32, length: u32, data: &str) -> Step {
+        Step::SetBuffer(buffer, start, length, data.to_owned())
+    }
+
+    /// A property by its path with dots.
+    pub(crate) fn property(path: &str) -> Step {
+        Step::Property(path.split('.').map(str::to_owned).collect())
+    }
+
+    /// Only a property's status and length, by its path with dots.
+    pub(crate) fn property_size(path: &str) -> Step {
+        Step::PropertySize(path.split('.').map(str::to_owned).collect())
+    }
+
+    /// A local reply with this body and field, without details.
+    pub(crate) fn reply(status: u32, body: &str, fields: &[(&str, &str)]) -> Step {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let fields = fields.iter().map(owned).collect();
+        Step::Reply { status, details: String::new(), body: body.to_owned(), fields, grpc: -1 }
+    }
+
+    /// A GET callout.
+    pub(crate) fn callout(cluster: &str, path: &str, timeout_ms: u32) -> Step {
+        Step::callout_with(
+            cluster,
+            &[(":method", "GET"), (":path", path), (":authority", "callout.test")],
+            "",
+            timeout_ms,
+        )
+    }
+
+    /// A callout with these fields and body.
+    pub(crate) fn callout_with(cluster: &str, fields: &[(&str, &str)], body: &str, timeout_ms: u32) -> Step {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let fields = fields.iter().map(owned).collect();
+        Step::Callout { cluster: cluster.to_owned(), fields, body: body.to_owned(), timeout_ms }
+    }
+}
