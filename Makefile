@@ -16,14 +16,14 @@ demo: prepare ## Start the quickstart and show what its filters do (ONCE=1: show
 
 test: prepare ## Run every test, with what they need (Envoy included)
 	tests/setup/envoy.sh
-	TIDEGATE_REQUIRE_ENVOY=1 cargo test
+	TIDEGATE_REQUIRE_ENVOY=1 cargo test --workspace --exclude guests
 
 bench: prepare bench-parts ## Compare with Envoy, nginx and HAProxy on this machine (QUICK=1: in short)
 	cargo bench --package tidegate --bench compare -- $(if $(QUICK),--quick)
 
 lint: prepare ## Check format and style, warnings denied
 	cargo fmt --all --check
-	cargo clippy --all-targets -- --deny warnings
+	cargo clippy --workspace --all-targets -- --deny warnings
 
 docs: prepare docs-parts ## Build the API docs and the book, warnings denied
 	RUSTDOCFLAGS="--deny warnings" cargo doc --no-deps

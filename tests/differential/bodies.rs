@@ -66,10 +66,13 @@ fn a_streamed_response_body_comes_piece_by_piece() {
 }
 
 #[test]
-fn a_sized_body_that_comes_at_once_is_one_piece() {
-    let guest = Guest::logger().on(On::RequestBody, [Step::buffer(RequestBody)]);
-    Case::new("sized body").filter("body", &guest).run(|stage| {
-        stage.request("POST", "/", &[], "all of it");
+fn a_sized_body_ends_with_its_last_byte() {
+    let guest = Guest::logger()
+        .on(On::RequestBody, [Step::buffer(RequestBody)])
+        .on(On::ResponseBody, [Step::buffer(ResponseBody)]);
+    let upstream = |_: &_| Answer::ok("hello");
+    Case::new("sized body").upstream(upstream).filter("body", &guest).run(|stage| {
+        stage.send(&request_text("POST", "/", &[], "all of it"));
     });
 }
 

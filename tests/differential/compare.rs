@@ -11,26 +11,31 @@ pub(crate) struct Hunk<'a> {
 
 /// Fails the test unless the two are equal but for what is listed for this case, and all of that is there.
 pub(crate) fn compare(case: &str, envoy: &[String], ours: &[String], against_itself: bool) {
-    let hunks = hunks(envoy, ours);
-    let mut listed: Vec<_> =
-        DELIBERATE.iter().filter(|entry| entry.case == case && !against_itself).collect();
+    let entries = DELIBERATE.iter().filter(|entry| entry.case == case && !against_itself);
+    let mut listed: Vec<(Hunk<'_>, &str)> = entries
+        .flat_map(|entry| entry.places.iter().map(|(envoy, ours)| (Hunk::of(envoy, ours), entry.reason)))
+        .collect();
     let mut unlisted = Vec::new();
-    for hunk in hunks {
-        let entry = listed.iter().position(|entry| hunk.envoy == entry.envoy && hunk.ours == entry.ours);
-        match entry {
+    for hunk in hunks(envoy, ours) {
+        match listed.iter().position(|(known, _)| *known == hunk) {
             Some(at) => drop(listed.remove(at)),
-            None => unlisted.push(hunk),
+            None => unlisted.push(show(&hunk)),
         }
     }
-    let shown: Vec<String> = unlisted.iter().map(show).collect();
     assert!(
-        shown.is_empty(),
+        unlisted.is_empty(),
         "{case:?}: what tidegate does (+) differs from what Envoy does (-):\n{}\nThe whole of it here:\n{}",
-        shown.join("\n"),
+        unlisted.join("\n"),
         ours.join("\n")
     );
-    let gone: Vec<&str> = listed.iter().map(|entry| entry.reason).collect();
-    assert!(gone.is_empty(), "{case:?}: deliberate.rs lists differences that are not there: {gone:#?}");
+    let gone: Vec<String> = listed.iter().map(|(hunk, reason)| format!("{reason}\n{}", show(hunk))).collect();
+    assert!(gone.is_empty(), "{case:?}: deliberate.rs lists what is not there:\n{}", gone.join("\n"));
+}
+
+impl<'a> Hunk<'a> {
+    fn of(envoy: &[&'a str], ours: &[&'a str]) -> Hunk<'a> {
+        Hunk { envoy: envoy.to_vec(), ours: ours.to_vec() }
+    }
 }
 
 fn show(hunk: &Hunk<'_>) -> String {

@@ -27,10 +27,10 @@ fn an_exchange_without_any_body() {
 
 #[test]
 fn an_exchange_with_trailers_both_ways() {
-    let upstream = |_: &_| Answer::chunked(200, &[], &["down"], &[("x-t", "1")]);
+    let upstream = |_: &_| Answer::chunked(200, &[("trailer", "x-t")], &["down"], &[("x-t", "1")]);
     two_loggers("with trailers").upstream(upstream).run(|stage| {
         stage.send(
-            "POST / HTTP/1.1\r\nhost: tide.test\r\ntransfer-encoding: chunked\r\n\r\n2\r\nup\r\n0\r\nx-t: 1\r\n\r\n",
+            "POST / HTTP/1.1\r\nhost: tide.test\r\nte: trailers\r\ntrailer: x-t\r\ntransfer-encoding: chunked\r\n\r\n2\r\nup\r\n0\r\nx-t: 1\r\n\r\n",
         );
     });
 }
@@ -77,7 +77,8 @@ fn an_upstream_that_refuses() {
 fn an_upstream_that_closes_before_its_answer() {
     let upstream = |_: &_| Answer::default().read_body().act(Act::Close);
     two_loggers("closed early").upstream(upstream).run(|stage| {
-        let response = stage.client().request("POST", "/", &[], "body");
+        let chunked = [("transfer-encoding", "chunked")];
+        let response = stage.client().request("POST", "/", &chunked, "body");
         stage.note(&format!("<- {}xx", response.status() / 100));
     });
 }
@@ -215,7 +216,7 @@ fn hosts_agree_on_when_the_end_of_the_stream_is() {
     let upstream = |head: &Head| match head.target() {
         "/empty-sized" => Answer::sized(200, &[], ""),
         "/empty-chunked" => Answer::chunked(200, &[], &[], &[]),
-        _ => Answer::ok("hello"),
+        _ => Answer::chunked(200, &[], &["hello"], &[]),
     };
     Case::new("ends").upstream(upstream).filter("log", &Guest::logger()).run(|stage| {
         stage.get("/empty-sized");

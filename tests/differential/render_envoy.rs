@@ -63,7 +63,11 @@ fn connection_manager(case: &Case, folder: &std::path::Path) -> Json {
         "use_remote_address": true,
         "http_protocol_options": {"enable_trailers": true},
         "upgrade_configs": [{"upgrade_type": "websocket"}],
-        "route_config": {"name": "routes", "virtual_hosts": virtual_hosts(&case.effective_routes())},
+        "route_config": {
+            "name": "routes",
+            "ignore_port_in_host_matching": true,
+            "virtual_hosts": virtual_hosts(&case.effective_routes()),
+        },
         "http_filters": filters.chain([router]).collect::<Vec<Json>>(),
     })
 }
@@ -146,6 +150,7 @@ fn header_matcher(name: &str, value: &Value) -> Json {
         Value::Not(inner) => {
             let mut matcher = header_matcher(name, inner);
             matcher["invert_match"] = json!(true);
+            matcher["treat_missing_header_as_empty"] = json!(true);
             matcher
         }
         value => json!({"name": name, "string_match": string_matcher(value)}),

@@ -117,7 +117,7 @@ fn methods_are_matched() {
         Route { methods: methods(&["POST"]), ..to("b") },
     ];
     case("methods", routes)
-        .run(|stage| ask(stage, &["GET", "POST", "PUT", "get"].map(|method| (method, "/", &[][..]))));
+        .run(|stage| ask(stage, &["GET", "POST", "PUT", "DELETE"].map(|method| (method, "/", &[][..]))));
 }
 
 #[test]

@@ -66,8 +66,6 @@ fn properties_of_the_response_and_the_upstream() {
             "xds.route_name",
             "xds.cluster_name",
             "xds.listener_direction",
-            "cluster_name",
-            "route_name",
         ]
         .map(Step::property)
     };
@@ -85,9 +83,19 @@ fn properties_of_the_response_and_the_upstream() {
                 .map(Step::property_size),
         );
     let guest = guest.on(On::RequestHeaders, sizes()).on(On::ResponseHeaders, []);
-    let upstream = |_: &_| Answer::sized(201, &[("x-down", "1")], "hello");
+    let upstream = |_: &_| Answer::chunked(201, &[("x-down", "1")], &["hello"], &[]);
     let route = Route { name: Some("a-route".to_owned()), ..Route::default() };
     Case::new("response properties").upstream(upstream).route(route).filter("props", &guest).run(|stage| {
+        stage.get("/");
+    });
+}
+
+#[test]
+fn the_roots_that_envoy_has_no_more() {
+    let read = ["cluster_name", "route_name", "listener_direction"].map(Step::property);
+    let guest = Guest::logger().on(On::ResponseHeaders, read);
+    let route = Route { name: Some("a-route".to_owned()), ..Route::default() };
+    Case::new("legacy roots").route(route).filter("props", &guest).run(|stage| {
         stage.get("/");
     });
 }

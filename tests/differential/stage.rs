@@ -96,9 +96,10 @@ impl Stage {
         self.request("GET", path, &[], "")
     }
 
-    /// One request on a connection of its own, recorded.
+    /// One request on a connection of its own, recorded. A body is sent as one chunk.
     pub(crate) fn request(&self, method: &str, path: &str, fields: &[(&str, &str)], body: &str) -> Response {
-        let response = self.client().request(method, path, fields, body);
+        let chunked = if body.is_empty() { &[][..] } else { &[("transfer-encoding", "chunked")] };
+        let response = self.client().request(method, path, &[fields, chunked].concat(), body);
         self.record(&response);
         response
     }

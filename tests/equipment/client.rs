@@ -219,16 +219,21 @@ impl Client {
     }
 }
 
-/// A request as text. `host` is `tide.test` unless the fields name another.
+/// A request as text. `host` is `tide.test` unless the fields name another; a body is one chunk where they say
+/// `transfer-encoding: chunked`, and has a `content-length` otherwise.
 pub(crate) fn request_text(method: &str, path: &str, fields: &[(&str, &str)], body: &str) -> String {
+    let has = |wanted: &str| fields.iter().any(|(name, _)| name.eq_ignore_ascii_case(wanted));
     let mut text = format!("{method} {path} HTTP/1.1\r\n");
-    if !fields.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
+    if !has("host") {
         text += "host: tide.test\r\n";
     }
     for (name, value) in fields {
         text += &format!("{name}: {value}\r\n");
     }
-    if !body.is_empty() {
+    if has("transfer-encoding") {
+        return format!("{text}\r\n{:x}\r\n{body}\r\n0\r\n\r\n", from_latin1(body).len());
+    }
+    if !has("content-length") && (!body.is_empty() || matches!(method, "POST" | "PUT" | "PATCH")) {
         text += &format!("content-length: {}\r\n", from_latin1(body).len());
     }
     text + "\r\n" + body

@@ -172,7 +172,7 @@ impl Proxy {
         eventually(&wanted, || {
             let now = self.metrics();
             let sum = now.sum(name, labels);
-            if last.is_none_or(|before: f64| before != sum) {
+            if sum != value && last.is_none_or(|before: f64| before != sum) {
                 println!("{name} {labels:?} is {sum}, waiting for {value}");
                 last = Some(sum);
             }
@@ -326,5 +326,3 @@ fn listeners(events: &[Value]) -> HashMap<String, SocketAddr> {
         |event: &Value| text(event, "address").parse().expect("the log names an IP address and a port");
     listening.map(|event| (text(event, "listener"), address(event))).collect()
 }
-
-/// How long a wait of the proxy's own is that a test shortens to see it end: long enough for the machine to be busy.

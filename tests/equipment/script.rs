@@ -52,10 +52,10 @@ impl Answer {
     pub(crate) fn sized(status: u16, fields: &[(&str, &str)], body: &str) -> Answer {
         let length = body.len().to_string();
         let fields = [fields, &[("content-length", &length)]].concat();
-        Answer::default().read_body().head(status, &fields).send(body)
+        Answer::default().read_body().send(&(head_text(status, &fields) + body))
     }
 
-    /// Reads the whole request, then answers with these chunks, one write each, and these trailers.
+    /// Reads the whole request, then answers with these chunks and trailers, all in one write.
     pub(crate) fn chunked(
         status: u16,
         fields: &[(&str, &str)],
@@ -63,8 +63,13 @@ impl Answer {
         trailers: &[(&str, &str)],
     ) -> Answer {
         let fields = [fields, &[("transfer-encoding", "chunked")]].concat();
-        let answer = Answer::default().read_body().head(status, &fields);
-        chunks.iter().fold(answer, |answer, chunk| answer.chunk(chunk)).last_chunk(trailers)
+        let answer = Answer::default().head(status, &fields);
+        let answer = chunks.iter().fold(answer, |answer, chunk| answer.chunk(chunk)).last_chunk(trailers);
+        let pieces = answer.acts.into_iter().filter_map(|act| match act {
+            Act::Send(bytes) => Some(bytes),
+            _ => None,
+        });
+        Answer::default().read_body().act(Act::Send(pieces.flatten().collect()))
     }
 
     /// Reads the request's body.
@@ -74,11 +79,7 @@ impl Answer {
 
     /// Writes a response's head.
     pub(crate) fn head(self, status: u16, fields: &[(&str, &str)]) -> Answer {
-        let mut head = format!("HTTP/1.1 {status} Scripted\r\n");
-        for (name, value) in fields {
-            head += &format!("{name}: {value}\r\n");
-        }
-        self.send(&(head + "\r\n"))
+        self.send(&head_text(status, fields))
     }
 
     /// Writes one chunk of a chunked body.
@@ -112,6 +113,11 @@ impl Answer {
         self.acts.push(act);
         self
     }
+}
+
+fn head_text(status: u16, fields: &[(&str, &str)]) -> String {
+    let fields: String = fields.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    format!("HTTP/1.1 {status} Scripted\r\n{fields}\r\n")
 }
 
 /// A door that is shut until somebody opens it; then it stays open.

@@ -135,8 +135,7 @@ fn a_body_that_takes_longer_than_the_routes_timeout_is_cut() {
     assert_eq!(client.exactly(4), "half");
     client.expect_end();
     gate.open();
-    let labels = [("outcome", "upstream_timeout")];
-    proxy.wait_for_metric("tidegate_requests_total", &labels, 1.0);
+    proxy.wait_for_metric("tidegate_requests_total", &[("outcome", "upstream_timeout")], 1.0);
 }
 
 #[test]

@@ -107,6 +107,7 @@ impl Ending {
             UpstreamError::ResponseBody(_) => Failure::UpstreamBodyCut,
             UpstreamError::RequestBody(_) => match error.find::<FlowError<hyper::Error>>() {
                 Some(FlowError::Source(error)) => request_body_failure(error),
+                Some(FlowError::Length) => Failure::Unframable,
                 Some(FlowError::Interrupted) | None => Failure::RequestBodyCut,
             },
         };

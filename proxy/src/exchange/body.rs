@@ -18,7 +18,7 @@ use crate::upstream::{ResponseBody, UpstreamError};
 pub(crate) struct ReplyBody {
     content: Content,
     /// Until the end.
-    exchange: Option<Exchange>,
+    exchange: Option<Box<Exchange>>,
     timer: Timer,
 }
 
@@ -33,7 +33,7 @@ pub(super) enum Content {
 }
 
 impl ReplyBody {
-    pub(super) fn new(content: Content, exchange: Exchange) -> ReplyBody {
+    pub(super) fn new(content: Content, exchange: Box<Exchange>) -> ReplyBody {
         let mut body = ReplyBody { content, exchange: Some(exchange), timer: Timer::default() };
         if body.is_end_stream() {
             body.complete(); // hyper does not ask a body for its end that says it has none
@@ -72,6 +72,7 @@ impl ReplyBody {
         match (error, interrupt) {
             (FlowError::Interrupted, Some(interrupt)) => interrupt.into(),
             (FlowError::Interrupted, None) => Failure::FilterClosed.into(),
+            (FlowError::Length, _) => Failure::Unframable.into(),
             (FlowError::Source(error), _) => Ending::failed(Failure::UpstreamBodyCut, error.to_string()),
         }
     }
@@ -89,6 +90,7 @@ impl Body for ReplyBody {
             Content::Local(flow) => Pin::new(flow).poll_frame(cx).map_err(|error| match error {
                 FlowError::Source(never) => match never {},
                 FlowError::Interrupted => FlowError::Interrupted,
+                FlowError::Length => FlowError::Length,
             }),
         };
         match frame {

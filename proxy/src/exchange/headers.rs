@@ -10,7 +10,6 @@ use http::header::{
     CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{Method, Request, Uri, Version};
-use http_body::SizeHint;
 
 use super::peer::Peer;
 use crate::error::Failure;
@@ -63,12 +62,22 @@ fn check(method: &Method, version: Version, uri: &Uri, headers: &HeaderMap) -> R
     if headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH) {
         return malformed("both_content_length_and_transfer_encoding");
     }
+    if !uri.path().starts_with('/') && uri.path() != "*" {
+        return malformed("target_not_in_origin_form");
+    }
     let mut hosts = headers.get_all(HOST).iter();
     match (hosts.next(), hosts.next()) {
         (Some(_), Some(_)) => malformed("more_than_one_host"),
+        (Some(host), None) if !is_host(host.as_bytes()) => malformed("invalid_host"),
         (None, _) if version == Version::HTTP_11 && uri.authority().is_none() => malformed("no_host"),
         _ => Ok(()),
     }
+}
+
+/// Whether a `host` field could name a host: empty, or what RFC 3986, 3.2.2 allows, and a port (RFC 9112, 3.2). What is
+/// more is not for a proxy to interpret: a host that two parties read differently is a way around a route.
+fn is_host(host: &[u8]) -> bool {
+    host.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:[]%".contains(byte))
 }
 
 /// The request target as an origin server gets it; the authority of an absolute one replaces `host` (RFC 9112, 3.2.2).
@@ -78,21 +87,6 @@ fn origin_form(uri: Uri, headers: &mut HeaderMap) -> Uri {
         headers.insert(HOST, host);
     }
     uri.path_and_query().cloned().map_or_else(|| Uri::from_static("/"), Uri::from)
-}
-
-/// Sets what frames a message after guests had it in their hands: the length of the body that follows, where it is
-/// known. Nothing that a guest says about framing is believed.
-pub(super) fn frame(headers: &mut HeaderMap, body: &SizeHint) {
-    drop_hop_by_hop(headers);
-    match body.exact() {
-        None => {
-            headers.remove(CONTENT_LENGTH);
-        }
-        Some(0) if !headers.contains_key(CONTENT_LENGTH) => {} // a request that says nothing has none
-        Some(length) => {
-            headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
-        }
-    }
 }
 
 /// Drops what speaks of the connection that a message came on. `te: trailers` stays: it is true of this proxy too.

@@ -21,14 +21,16 @@ mod headers;
 mod peer;
 mod site;
 mod upgrade;
+mod upload;
 mod watch;
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
-use http::header::{CONNECTION, HOST};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body;
 use http_body_util::{BodyExt, Full};
@@ -42,6 +44,7 @@ pub(crate) use callout::Callouts;
 use headers::Received;
 pub(crate) use peer::{Peer, Phase};
 pub(crate) use site::Site;
+use upload::Upload;
 use watch::Watch;
 
 use crate::config::model::{Action, Forward, Route};
@@ -79,8 +82,8 @@ pub(crate) async fn serve(
         (Ok(Passed::Upgrade { response, upstream, lease }), Some(client)) => {
             Ok(exchange.tunnel(response, client, upstream, lease))
         }
-        (Ok(Passed::Upgrade { .. }), None) => exchange.end(Failure::UpgradeFailed.into()).await,
-        (Err(ending), _) => exchange.end(ending).await,
+        (Ok(Passed::Upgrade { .. }), None) => Box::pin(exchange.end(Failure::UpgradeFailed.into())).await,
+        (Err(ending), _) => Box::pin(exchange.end(ending)).await,
     }
 }
 
@@ -101,6 +104,8 @@ pub(crate) struct Exchange {
     report: ExchangeReport,
     /// The route, once it is found: an index into the listener's.
     route: Option<usize>,
+    /// The cluster that it is for, once that is found: an index into the configuration's.
+    cluster: Option<usize>,
     /// The client's method was HEAD: responses have no body.
     head_only: bool,
     /// The client asked for another protocol.
@@ -110,12 +115,14 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    fn begin(site: Rc<Site>, peer: Arc<Peer>, head: RequestHead, version: Version) -> Exchange {
-        peer.enter_exchange();
+    fn begin(site: Rc<Site>, peer: Arc<Peer>, head: RequestHead, version: Version) -> Box<Exchange> {
+        peer.enter_exchange(Phase::Request);
         let now = Instant::now();
         let listener = site.listener();
         let client = headers::client_address(&head.headers, peer.address, listener.trusted_hops);
-        let mut info = StreamInfo::new(SystemTime::now(), now, client, peer.local);
+        // Only guests ask for the wall clock, which costs as much as all the rest of this.
+        let start = if site.chain().is_empty() { SystemTime::UNIX_EPOCH } else { SystemTime::now() };
+        let mut info = StreamInfo::new(start, client, peer.local);
         info.connection_id = peer.connection_id;
         if version == Version::HTTP_10 {
             info.protocol = "HTTP/1.0";
@@ -127,10 +134,21 @@ impl Exchange {
             entry.protocol = Some(info.protocol);
         });
         let head_only = head.method == Method::HEAD;
-        let watch = Watch { idle: listener.limits.stream_idle_timeout, whole: None };
+        let watch = Watch { beginning: now, idle: listener.limits.stream_idle_timeout, whole: None };
         let stream = Stream::new(head, info, site.chain().len());
-        let run = Run::new(site.chain().clone(), stream, listener.buffer_limit, now);
-        Exchange { site, peer, run, watch, report, route: None, head_only, upgrade: None, last: false }
+        let run = Run::new(site.chain().clone(), stream, listener.buffer_limit);
+        Box::new(Exchange {
+            site,
+            peer,
+            run,
+            watch,
+            report,
+            route: None,
+            cluster: None,
+            head_only,
+            upgrade: None,
+            last: false,
+        })
     }
 
     /// The straight way: through the chain, to the upstream, and back through the chain.
@@ -152,7 +170,7 @@ impl Exchange {
             Action::Forward(forward) => {
                 let response = self.forward(route, forward, body).await?;
                 if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-                    self.pass_upgrade(route, response).await
+                    Box::pin(self.pass_upgrade(route, response)).await
                 } else {
                     self.filter_response(route, response).await
                 }
@@ -176,18 +194,26 @@ impl Exchange {
         self.route = self.site.routes().find(&request.method, &request.uri, &request.headers);
         self.watch.whole = self.route.and_then(|index| self.site.listener().routes[index].timeout);
         stream.info.route_name = self.route.map(|index| self.site.route_name(index));
+        self.cluster = None;
         if let Some(route) = self.route {
+            if let Action::Forward(forward) = &self.site.listener().routes[route].action {
+                self.cluster = Some(route::pick(forward, fastrand::u64(..)));
+            }
             self.report.route(self.site.cell(route, None));
             self.report.log(|entry| entry.route = stream.info.route_name.clone());
         }
+        stream.info.cluster_name = self.cluster.map(|index| self.site.cluster_name(index));
     }
 
     /// The request side of the chain, until the head has come out of it.
     async fn filter_request(&mut self, body: Incoming) -> Result<RequestBody, Ending> {
-        let source = (!body.is_end_stream()).then_some(body);
+        let source = Upload::begin(body, &self.peer);
         let mut flow = FlowBody::new(self.run.clone(), Direction::Request, source);
-        let head = async { flow.head().await.map_err(Ending::from_request) };
-        self.watch.over(self.run.meter(), head).await?;
+        if !self.run.is_empty() {
+            let head = pin!(async { flow.head().await.map_err(Ending::from_request) });
+            self.watch.over(self.run.meter(), head).await?;
+        }
+        flow.frame();
         if flow.is_end_stream() {
             return Ok(RequestBody::Empty);
         }
@@ -201,17 +227,17 @@ impl Exchange {
         forward: &Forward,
         body: RequestBody,
     ) -> Result<Response<ResponseBody>, Ending> {
-        let cluster = route::pick(forward, fastrand::u64(..));
+        let cluster = self.cluster.ok_or(Failure::NoRoute)?;
         self.take_cluster(cluster);
         let request = self.upstream_request(route, forward, body)?;
         let mut attempt = Attempt::default();
         let sent = {
             let again = || self.upstream_request(route, forward, RequestBody::Empty).ok();
             let upstreams = self.site.upstreams();
-            let sending = async {
+            let sending = pin!(async {
                 upstreams.send(cluster, request, again, &mut attempt).await.map_err(Ending::from_upstream)
-            };
-            self.watch.over(self.run.meter(), self.run.interruptible(sending)).await
+            });
+            self.watch.over(self.run.meter(), pin!(self.run.interruptible(sending))).await
         };
         let mut stream = self.run.stream().borrow_mut();
         stream.info.upstream = attempt.endpoint;
@@ -221,12 +247,10 @@ impl Exchange {
     }
 
     fn take_cluster(&mut self, cluster: usize) {
-        let name = self.site.cluster_name(cluster);
         if let Some(route) = self.route {
             self.report.route(self.site.cell(route, Some(cluster)));
         }
-        self.report.log(|entry| entry.cluster = Some(name.clone()));
-        self.run.stream().borrow_mut().info.cluster_name = Some(name);
+        self.report.log(|entry| entry.cluster = Some(self.site.cluster_name(cluster)));
     }
 
     /// The request as it is sent: the head that came out of the chain, with what the route changes. The head itself is
@@ -237,7 +261,6 @@ impl Exchange {
         forward: &Forward,
         body: RequestBody,
     ) -> Result<Request<RequestBody>, Ending> {
-        let framing = body.size_hint(); // asked of the chain, so not while the stream is borrowed
         let mut request = Request::new(body);
         let mut stream = self.run.stream().borrow_mut();
         stream.request_progress = Progress::Body;
@@ -255,7 +278,7 @@ impl Exchange {
             headers.insert(HOST, host.clone());
         }
         if !self.run.is_empty() {
-            headers::frame(headers, &framing);
+            headers::drop_hop_by_hop(headers); // a guest may have written some
         }
         if let Some(protocol) = &self.upgrade {
             headers::ask_upgrade(headers, protocol.clone());
@@ -272,9 +295,12 @@ impl Exchange {
         let (mut parts, body) = response.into_parts();
         headers::drop_hop_by_hop(&mut parts.headers);
         self.take_response(parts.status, parts.headers);
+        if !self.run.is_empty() {
+            self.run.stream().borrow_mut().info.code_details = Some("via_upstream".to_owned());
+        }
         let source = (!body.is_end_stream()).then_some(body);
-        let flow = self.filter_response_head(source).await?;
-        let response = self.response(Some(route), &flow);
+        let mut flow = self.filter_response_head(source).await?;
+        let response = self.response(Some(route), &mut flow);
         Ok(Passed::Response(response, flow))
     }
 
@@ -284,8 +310,10 @@ impl Exchange {
         B::Error: std::error::Error,
     {
         let mut flow = FlowBody::new(self.run.clone(), Direction::Response, source);
-        let head = async { flow.head().await.map_err(Ending::from_response) };
-        self.watch.over(self.run.meter(), head).await?;
+        if !self.run.is_empty() {
+            let head = pin!(async { flow.head().await.map_err(Ending::from_response) });
+            self.watch.over(self.run.meter(), head).await?;
+        }
         Ok(flow)
     }
 
@@ -306,8 +334,8 @@ impl Exchange {
         let (mut parts, lease) = response.into_parts();
         headers::drop_hop_by_hop(&mut parts.headers);
         self.take_response(parts.status, parts.headers);
-        let flow = self.filter_response_head(None::<ResponseBody>).await?;
-        let mut response = self.response(Some(route), &flow);
+        let mut flow = self.filter_response_head(None::<ResponseBody>).await?;
+        let mut response = self.response(Some(route), &mut flow);
         headers::ask_upgrade(response.headers_mut(), protocol);
         Ok(Passed::Upgrade { response, upstream, lease })
     }
@@ -322,11 +350,13 @@ impl Exchange {
     }
 
     /// The response's head as it is sent, after the chain. Guests may go on reading it, if there are any.
-    fn response<B>(&mut self, route: Option<&Route>, flow: &FlowBody<B>) -> Response<()>
+    fn response<B>(&mut self, route: Option<&Route>, flow: &mut FlowBody<B>) -> Response<()>
     where
         B: Body<Data = Bytes> + Unpin,
     {
-        let framing = flow.size_hint(); // asked of the chain, so not while the stream is borrowed
+        if !self.is_silent() {
+            flow.frame();
+        }
         let mut stream = self.run.stream().borrow_mut();
         stream.response_progress = Progress::Body;
         let mut response = Response::new(());
@@ -335,15 +365,12 @@ impl Exchange {
             *response.headers_mut() =
                 if self.run.is_empty() { std::mem::take(&mut head.headers) } else { head.headers.clone() };
         }
-        let response_status = response.status();
         let headers = response.headers_mut();
         if let Some(route) = route {
             route.response_headers.apply(headers);
         }
-        // These two speak of a body that they do not have (RFC 9110, 8.6).
-        let silent = self.head_only || response_status == StatusCode::NOT_MODIFIED;
-        if !self.run.is_empty() && !silent {
-            headers::frame(headers, &framing);
+        if !self.run.is_empty() {
+            headers::drop_hop_by_hop(headers); // a guest may have written some
         }
         if self.last || self.site.is_draining() {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
@@ -352,8 +379,15 @@ impl Exchange {
         response
     }
 
+    /// Whether the response speaks of a body that it does not have (RFC 9110, 8.6).
+    fn is_silent(&self) -> bool {
+        let stream = self.run.stream().borrow();
+        let status = stream.response.as_ref().map(|head| head.status);
+        self.head_only || status == Some(StatusCode::NOT_MODIFIED)
+    }
+
     /// Ends an exchange otherwise than with the upstream's response.
-    async fn end(mut self, ending: Ending) -> Result<Response<ReplyBody>, Cut> {
+    async fn end(mut self: Box<Self>, ending: Ending) -> Result<Response<ReplyBody>, Cut> {
         let mut ending = ending;
         loop {
             match ending {
@@ -380,13 +414,17 @@ impl Exchange {
         answer.speak_to(&self.run.stream().borrow().request);
         self.last = answer.failure.is_some_and(|failure| failure.status() == Some(StatusCode::BAD_REQUEST));
         self.note(answer.failure, &answer.details, answer.filter.clone());
+        if self.head_only {
+            answer.headers.insert(CONTENT_LENGTH, HeaderValue::from(answer.body.len()));
+        }
         self.take_response(answer.status, answer.headers);
-        let source = (!answer.body.is_empty()).then(|| Full::new(answer.body));
+        // A HEAD gets the length of the body and none of it.
+        let source = (!answer.body.is_empty() && !self.head_only).then(|| Full::new(answer.body));
         let mut flow = self.filter_response_head(source).await?;
         flow.gather();
         let site = self.site.clone();
         let route = self.route.map(|index| &site.listener().routes[index]);
-        let response = self.response(route, &flow);
+        let response = self.response(route, &mut flow);
         Ok((response, flow))
     }
 
@@ -422,6 +460,12 @@ impl Drop for Exchange {
         let meter = self.run.meter();
         self.report.receive(meter.bytes(Direction::Request));
         self.report.send(meter.bytes(Direction::Response));
+        if !self.run.is_empty() {
+            let info = &mut self.run.stream().borrow_mut().info;
+            info.request_bytes = meter.bytes(Direction::Request);
+            info.response_bytes = meter.bytes(Direction::Response);
+            info.duration = Some(self.watch.beginning.elapsed());
+        }
         self.run.finish();
         self.peer.enter(Phase::Idle);
     }

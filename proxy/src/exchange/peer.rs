@@ -2,9 +2,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, AtomicU8, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::HeaderValue;
+use quanta::Instant;
 
 /// What a connection is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,8 +15,10 @@ pub(crate) enum Phase {
     Idle,
     /// A request's head has begun to arrive.
     Head,
-    /// An exchange is under way.
-    Exchange,
+    /// An exchange is under way, whose request has not been received whole.
+    Request,
+    /// An exchange is under way, and the client has nothing more to say.
+    Answer,
 }
 
 /// The other end of a downstream connection. Written by its own task only; atomic because hyper wants a socket that
@@ -59,13 +62,14 @@ impl Peer {
         match self.phase.load(Ordering::Relaxed) {
             0 => Phase::Idle,
             1 => Phase::Head,
-            _ => Phase::Exchange,
+            2 => Phase::Request,
+            _ => Phase::Answer,
         }
     }
 
-    /// When it began to do so.
-    pub(crate) fn since(&self) -> Instant {
-        self.opened + Duration::from_micros(self.since.load(Ordering::Relaxed))
+    /// For how long it has been doing so.
+    pub(crate) fn lasts(&self) -> Duration {
+        self.opened.elapsed().saturating_sub(Duration::from_micros(self.since.load(Ordering::Relaxed)))
     }
 
     /// It does something else now.
@@ -74,9 +78,9 @@ impl Peer {
         self.since.store(self.opened.elapsed().as_micros() as u64, Ordering::Relaxed);
     }
 
-    /// It does something else now, of which only the fact matters and not the moment.
-    pub(super) fn enter_exchange(&self) {
-        self.phase.store(Phase::Exchange as u8, Ordering::Relaxed);
+    /// It is at an exchange, of which only the fact matters and not the moment.
+    pub(super) fn enter_exchange(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::Relaxed);
     }
 
     /// Bytes arrived or left.

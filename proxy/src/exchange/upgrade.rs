@@ -13,7 +13,7 @@ impl Exchange {
     /// Answers with the upstream's 101, and carries bytes both ways until one side has ended and the other has got
     /// everything.
     pub(super) fn tunnel(
-        self,
+        self: Box<Self>,
         response: Response<()>,
         client: OnUpgrade,
         upstream: OnUpgrade,
@@ -24,7 +24,7 @@ impl Exchange {
         response.map(|()| ReplyBody::empty())
     }
 
-    async fn carry(mut self, client: OnUpgrade, upstream: OnUpgrade, lease: ResponseBody) {
+    async fn carry(mut self: Box<Self>, client: OnUpgrade, upstream: OnUpgrade, lease: ResponseBody) {
         match tokio::try_join!(client, upstream) {
             Ok((client, upstream)) => self.copy(client, upstream).await,
             Err(error) => self.note(Some(Failure::UpgradeFailed), &error.to_string(), None),

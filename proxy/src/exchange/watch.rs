@@ -1,7 +1,7 @@
 //! How long an exchange may take, and may stand still.
 
 use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -13,20 +13,24 @@ use crate::filter::Meter;
 /// The limits on an exchange's time.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Watch {
+    /// When the exchange began.
+    pub(super) beginning: Instant,
     /// Without any byte of a body moving.
     pub(super) idle: Duration,
-    /// From the whole request received to the whole response; none before a route is found.
+    /// From the whole request received to the whole response sent; none before a route is found.
     pub(super) whole: Option<Duration>,
 }
 
 impl Watch {
     /// Waits for `work`, but no longer than allowed. No timer is made for work that is done at once.
+    ///
+    /// `work` is pinned by the caller: a future that is handed on by value is there twice in the one that awaits it, and
+    /// every byte of an exchange's future is moved with each request.
     pub(super) async fn over<T, E: From<Failure>>(
         &self,
         meter: &Meter,
-        work: impl Future<Output = Result<T, E>>,
+        mut work: Pin<&mut impl Future<Output = Result<T, E>>>,
     ) -> Result<T, E> {
-        let mut work = pin!(work);
         let mut timer = Timer::default();
         std::future::poll_fn(|cx| match work.as_mut().poll(cx) {
             Poll::Ready(result) => Poll::Ready(result),
@@ -35,10 +39,10 @@ impl Watch {
         .await
     }
 
-    /// When the exchange has failed if nothing moves until then, and how.
-    fn deadline(&self, meter: &Meter) -> (Instant, Failure) {
-        let idle = meter.last_activity() + self.idle;
-        let Some(end) = meter.request_end() else { return (idle, Failure::RequestIdle) };
+    /// When the exchange has failed if nothing moves after `moved`, and how.
+    fn deadline(&self, meter: &Meter, moved: Instant) -> (Instant, Failure) {
+        let idle = moved + self.idle;
+        let Some(end) = meter.request_end(self.beginning) else { return (idle, Failure::RequestIdle) };
         match self.whole {
             Some(whole) if end + whole <= idle => (end + whole, Failure::UpstreamTimeout),
             _ => (idle, Failure::ResponseIdle),
@@ -48,23 +52,34 @@ impl Watch {
 
 /// A timer that is set when something is first waited for.
 #[derive(Debug, Default)]
-pub(super) struct Timer(Option<Pin<Box<Sleep>>>);
+pub(super) struct Timer(Option<Alarm>);
+
+#[derive(Debug)]
+struct Alarm {
+    sleep: Pin<Box<Sleep>>,
+    /// The moves that were seen last, and when they were first seen.
+    seen: (u64, Instant),
+}
 
 impl Timer {
     /// Waits for the exchange to exceed its time.
     pub(super) fn poll(&mut self, watch: &Watch, meter: &Meter, cx: &mut Context<'_>) -> Poll<Failure> {
+        let alarm = self.0.get_or_insert_with(|| {
+            let (deadline, _) = watch.deadline(meter, watch.beginning);
+            Alarm { sleep: Box::pin(tokio::time::sleep_until(deadline.into())), seen: (0, watch.beginning) }
+        });
         loop {
-            let (deadline, failure) = watch.deadline(meter);
-            let sleep = match &mut self.0 {
-                Some(sleep) => sleep,
-                none => none.insert(Box::pin(tokio::time::sleep_until(deadline.into()))),
-            };
-            // Bytes that moved since the timer was set have moved the deadline; it is only looked at when it fires.
-            std::task::ready!(sleep.as_mut().poll(cx));
-            if deadline <= Instant::now() {
+            // What moved since has put the deadline off; that is only looked at when the alarm goes off.
+            std::task::ready!(alarm.sleep.as_mut().poll(cx));
+            let now = Instant::now();
+            if alarm.seen.0 != meter.moves() {
+                alarm.seen = (meter.moves(), now);
+            }
+            let (deadline, failure) = watch.deadline(meter, alarm.seen.1);
+            if deadline <= now {
                 return Poll::Ready(failure);
             }
-            sleep.as_mut().reset(deadline.into());
+            alarm.sleep.as_mut().reset(deadline.into());
         }
     }
 }

@@ -23,6 +23,9 @@ pub enum FlowError<E> {
     /// A filter ended the exchange; [`Run::take_interrupt`] says how.
     #[error("a filter ended the exchange")]
     Interrupted,
+    /// A filter changed the length of a body after the head had said it.
+    #[error("a filter changed the length of a body after its head had gone on with a content-length")]
+    Length,
 }
 
 /// A message on its way through the chain: its source, and the flow that it passes.
@@ -33,6 +36,10 @@ pub struct FlowBody<B> {
     source: Option<B>,
     /// The head came through and said that it is all, or the last frame was given.
     ended: bool,
+    /// How long the body is that comes out, where the head says so.
+    promised: Option<u64>,
+    /// How much of it came out.
+    given: u64,
 }
 
 impl<B> FlowBody<B>
@@ -41,7 +48,10 @@ where
 {
     /// Sends a message whose head is in the stream into the chain. `None` for a message without a body.
     pub fn new(run: Rc<Run>, direction: Direction, source: Option<B>) -> FlowBody<B> {
-        FlowBody { flow: Flow::new(run, direction), direction, source, ended: false }
+        if source.is_none() {
+            run.meter().end(direction, false);
+        }
+        FlowBody { flow: Flow::new(run, direction), direction, source, ended: false, promised: None, given: 0 }
     }
 
     /// Pushes the head through the chain and waits until it has come out at the far end. Returns whether the head is
@@ -52,15 +62,67 @@ where
     /// What a filter decided instead, or the source's failure while the head was held.
     pub async fn head(&mut self) -> Result<(), HeadError<B::Error>> {
         let end = self.source.is_none();
-        if end {
-            self.run().meter().end(self.direction, false);
-        }
         if self.run().is_empty() {
             self.ended = end;
             return Ok(());
         }
+        let declared = self.source.as_ref().and_then(|source| source.size_hint().exact());
         self.flow.push_head(end).map_err(HeadError::Interrupted)?;
-        std::future::poll_fn(|cx| self.poll_head(cx)).await
+        std::future::poll_fn(|cx| self.poll_head(cx)).await?;
+        if self.flow.says_length() && !self.ended && self.run().edits_bodies(self.direction) {
+            std::future::poll_fn(|cx| self.poll_first(cx)).await?;
+        }
+        self.promised = declared;
+        Ok(())
+    }
+
+    /// Waits until the first of the body has come through the chain: only then can a guest that changes bodies be told
+    /// from one that never does, and the head's length be believed.
+    fn poll_first(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), HeadError<B::Error>>> {
+        if self.flow.has_output() {
+            return Poll::Ready(Ok(()));
+        }
+        match std::task::ready!(self.poll_event(cx)) {
+            Some(Ok(event)) => {
+                self.flow.unpop(event);
+                Poll::Ready(Ok(()))
+            }
+            Some(Err(error)) => self.fail_head(error),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+
+    fn fail_head(&mut self, error: FlowError<B::Error>) -> Poll<Result<(), HeadError<B::Error>>> {
+        match error {
+            FlowError::Source(error) => Poll::Ready(Err(HeadError::Source(error))),
+            FlowError::Interrupted | FlowError::Length => {
+                let interrupt = self.run().take_interrupt();
+                Poll::Ready(interrupt.map_or(Ok(()), |interrupt| Err(HeadError::Interrupted(interrupt))))
+            }
+        }
+    }
+
+    /// Decides how the message is framed, and has the head say so: with its whole length where that is known, with the
+    /// length that it came with where no guest has changed the body, else with none.
+    ///
+    /// Guests that mean to change a body that is under way take `content-length` away, as in Envoy. One that does not,
+    /// and changes the length only after the first of the body has gone on, breaks the message off: see
+    /// [`FlowError::Length`].
+    pub fn frame(&mut self) {
+        if self.run().is_empty() {
+            return;
+        }
+        let all = if self.ended { Some(0) } else { self.flow.remaining() };
+        let said = self.flow.says_length();
+        self.promised = match all {
+            Some(length) => Some(length),
+            None if said && !self.flow.is_edited() => self.promised,
+            None => None,
+        };
+        match self.promised {
+            Some(0) if !said => {} // a message that says nothing has none
+            promised => self.flow.say_length(promised),
+        }
     }
 
     /// Pushes what the source has at hand through the chain, so that the length of a body that is all there is known.
@@ -84,13 +146,9 @@ where
                 self.ended = end;
                 Poll::Ready(Ok(()))
             }
-            Some(Err(FlowError::Source(error))) => Poll::Ready(Err(HeadError::Source(error))),
             // A head is always the first to come out.
             Some(Ok(_)) | None => Poll::Ready(Ok(())),
-            Some(Err(FlowError::Interrupted)) => match self.run().take_interrupt() {
-                Some(interrupt) => Poll::Ready(Err(HeadError::Interrupted(interrupt))),
-                None => self.poll_head(cx),
-            },
+            Some(Err(error)) => self.fail_head(error),
         }
     }
 
@@ -176,6 +234,11 @@ impl<B> FlowBody<B>
 where
     B: Body<Data = Bytes> + Unpin,
 {
+    fn break_promise(&mut self) -> Poll<Option<Result<Frame<Bytes>, FlowError<B::Error>>>> {
+        self.ended = true;
+        Poll::Ready(Some(Err(FlowError::Length)))
+    }
+
     /// A frame as it comes, where there is no filter.
     fn poll_through(
         &mut self,
@@ -217,7 +280,14 @@ where
             return self.poll_through(cx);
         }
         match std::task::ready!(self.poll_event(cx)) {
-            Some(Ok(Event::Data(data))) => Poll::Ready(Some(Ok(Frame::data(data)))),
+            Some(Ok(Event::Data(data))) => {
+                self.given += data.len() as u64;
+                if self.promised.is_some_and(|promised| self.given > promised) {
+                    return self.break_promise();
+                }
+                Poll::Ready(Some(Ok(Frame::data(data))))
+            }
+            Some(Ok(_)) if self.promised.is_some_and(|promised| self.given < promised) => self.break_promise(),
             Some(Ok(Event::Trailers)) => {
                 self.ended = true;
                 Poll::Ready(self.flow.trailers().map(|trailers| Ok(Frame::trailers(trailers))))
@@ -245,14 +315,9 @@ where
         if self.ended {
             return SizeHint::with_exact(0);
         }
-        match (&self.source, self.flow.remaining()) {
+        match (&self.source, self.promised) {
             (Some(source), _) if self.run().is_empty() => source.size_hint(),
-            (_, Some(remaining)) => SizeHint::with_exact(remaining),
-            // Guests who cannot change it let through what came in.
-            (Some(source), None) if !self.run().edits_bodies(self.direction) => match source.size_hint().exact() {
-                Some(length) => SizeHint::with_exact(length + self.flow.bytes_inside()),
-                None => SizeHint::default(),
-            },
+            (_, Some(promised)) => SizeHint::with_exact(promised - self.given),
             _ => SizeHint::default(),
         }
     }

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::task::Waker;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::header::{CONTENT_LENGTH, HeaderMap, HeaderValue};
 use super::run::{Interrupt, Run};
 use crate::wasm::stream::{BodyBuffer, Direction};
 use crate::wasm::{DataStatus, HeadersStatus, TrailersStatus};
@@ -73,12 +73,13 @@ pub(super) struct Flow {
     run: Rc<Run>,
     places: Vec<Place>,
     output: VecDeque<Event>,
+    edited: bool,
 }
 
 impl Flow {
     pub(super) fn new(run: Rc<Run>, direction: Direction) -> Flow {
         let places = (0..run.len()).map(|_| Place::default()).collect();
-        Flow { direction, run, places, output: VecDeque::new() }
+        Flow { direction, run, places, output: VecDeque::new(), edited: false }
     }
 
     pub(super) fn run(&self) -> &Rc<Run> {
@@ -96,16 +97,39 @@ impl Flow {
         last.then(|| self.ready_bytes())
     }
 
-    /// Bytes of body that are on their way: come out already, or held at some place.
-    pub(super) fn bytes_inside(&self) -> u64 {
-        let held = |(at, place): (usize, &Place)| {
-            place.unseen.len() + place.retained.len() + self.run.body_len(self.stage_of(at), self.direction)
-        };
-        self.ready_bytes() + self.places.iter().enumerate().map(held).sum::<usize>() as u64
-    }
-
     fn ready_bytes(&self) -> u64 {
         self.output.iter().map(|event| if let Event::Data(data) = event { data.len() as u64 } else { 0 }).sum()
+    }
+
+    /// Whether something has come out.
+    pub(super) fn has_output(&self) -> bool {
+        !self.output.is_empty()
+    }
+
+    /// Puts an event back that was looked at.
+    pub(super) fn unpop(&mut self, event: Event) {
+        self.output.push_front(event);
+    }
+
+    /// Whether a guest changed any of the body that has come out.
+    pub(super) fn is_edited(&self) -> bool {
+        self.edited
+    }
+
+    /// Whether the head says how long the body is.
+    pub(super) fn says_length(&self) -> bool {
+        let stream = self.run.stream().borrow();
+        stream.headers(self.direction).is_some_and(|headers| headers.contains_key(CONTENT_LENGTH))
+    }
+
+    /// Has the head say how long the body is, or nothing of it.
+    pub(super) fn say_length(&self, length: Option<u64>) {
+        let mut stream = self.run.stream().borrow_mut();
+        let Some(headers) = stream.headers_mut(self.direction) else { return };
+        match length {
+            Some(length) => headers.insert(CONTENT_LENGTH, HeaderValue::from(length)),
+            None => headers.remove(CONTENT_LENGTH),
+        };
     }
 
     /// Whether nothing but the end is left to come out.
@@ -195,6 +219,7 @@ impl Flow {
 
     fn data_at(&mut self, at: usize, data: BodyBuffer, end: bool) -> Result<(), Interrupt> {
         if at == self.places.len() {
+            self.edited |= data.edited();
             self.output.extend(data.into_chunks().map(Event::Data));
             if end {
                 self.output.push_back(Event::End);

@@ -2,11 +2,10 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
-use std::pin::pin;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use super::instance::{Chain, Generation};
 use super::meter::Meter;
@@ -63,14 +62,14 @@ struct Seat {
 
 impl Run {
     /// Takes a seat for every filter of the chain; contexts are opened when a guest is first called.
-    pub fn new(chain: Rc<Chain>, stream: Stream, buffer_limit: usize, now: Instant) -> Rc<Run> {
+    pub fn new(chain: Rc<Chain>, stream: Stream, buffer_limit: usize) -> Rc<Run> {
         let seats = (0..chain.len()).map(|_| Seat::default()).collect();
         Rc::new(Run {
             chain,
             stream: Rc::new(RefCell::new(stream)),
             buffer_limit,
             seats,
-            meter: Meter::new(now),
+            meter: Meter::default(),
             interrupt: RefCell::new(None),
             aside: Cell::new(false),
             finished: Cell::new(false),
@@ -115,9 +114,8 @@ impl Run {
     /// Waits for `work`, unless a guest ends the exchange before.
     pub async fn interruptible<T, E: From<Interrupt>>(
         &self,
-        work: impl Future<Output = Result<T, E>>,
+        mut work: Pin<&mut impl Future<Output = Result<T, E>>>,
     ) -> Result<T, E> {
-        let mut work = pin!(work);
         std::future::poll_fn(|cx| match self.poll_interrupt(cx) {
             Poll::Ready(interrupt) => Poll::Ready(Err(interrupt.into())),
             Poll::Pending => work.as_mut().poll(cx),

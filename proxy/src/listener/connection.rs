@@ -31,13 +31,12 @@ const DRAIN_GRACE: Duration = Duration::from_secs(1);
 /// Serves one connection to its end.
 pub(super) async fn serve(stream: TcpStream, peer: Arc<Peer>, site: Rc<Site>, drain: Rc<Drain>) {
     let limits = &site.listener().limits;
-    let io = TokioIo::new(Observed { stream, peer: peer.clone() });
+    let io = TokioIo::new(Observed { stream, peer: peer.clone(), ended: false });
     let service = {
         let (site, peer) = (site.clone(), peer.clone());
         service_fn(move |request: Request<Incoming>| exchange::serve(site.clone(), peer.clone(), request))
     };
     let mut connection = http1::Builder::new()
-        .half_close(true)
         .max_headers(limits.headers)
         .max_header_size(limits.header_bytes)
         .max_buf_size(limits.header_bytes.max(BUFFER_BYTES))
@@ -154,12 +153,17 @@ impl<'a> Warden<'a> {
         }
     }
 
+    /// What is left of a limit on the phase that the connection is in.
+    fn left(&self, limit: Duration) -> Duration {
+        limit.saturating_sub(self.peer.lasts())
+    }
+
     /// Until when the connection may go on as it is, and what becomes of it then.
     fn judge(&mut self, now: Instant) -> (Instant, Verdict) {
         match self.peer.phase() {
-            Phase::Idle => (self.peer.since() + self.limits.idle_timeout, Verdict::Idle),
-            Phase::Head => (self.peer.since() + self.limits.header_timeout, Verdict::HeadTimeout),
-            Phase::Exchange => {
+            Phase::Idle => (now + self.left(self.limits.idle_timeout), Verdict::Idle),
+            Phase::Head => (now + self.left(self.limits.header_timeout), Verdict::HeadTimeout),
+            Phase::Request | Phase::Answer => {
                 // The exchange has its own limits while it waits for somebody; this one is for a client that does not
                 // take what it is sent. It leaves the exchange's own a head start.
                 if self.peer.moves() != self.seen.0 {
@@ -232,10 +236,15 @@ impl Drain {
     }
 }
 
-/// A socket whose bytes are noted at its peer.
+/// A socket whose bytes are noted at its peer, and whose end is told only when it matters.
+///
+/// A client may end its side and wait for the answer; hyper takes that for a client that left, unless it is told not to
+/// look, and then does not see a reset either. So it looks, and the end is kept from it while an answer is owed.
 struct Observed {
     stream: TcpStream,
     peer: Arc<Peer>,
+    /// The client has ended its side.
+    ended: bool,
 }
 
 impl AsyncRead for Observed {
@@ -245,14 +254,19 @@ impl AsyncRead for Observed {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        std::task::ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        if !self.ended {
+            std::task::ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        }
         if buf.filled().len() > before {
             self.peer.note_move();
             if self.peer.phase() == Phase::Idle {
                 self.peer.enter(Phase::Head);
             }
+            return Poll::Ready(Ok(()));
         }
-        Poll::Ready(Ok(()))
+        self.ended = true;
+        // Nobody has to be woken: the connection asks again when the answer is sent.
+        if self.peer.phase() == Phase::Answer { Poll::Pending } else { Poll::Ready(Ok(())) }
     }
 }
 

@@ -1,7 +1,5 @@
 //! What is left to look at once host and path led to a route: method, headers, query, and a path's regular expression.
 
-use std::borrow::Cow;
-
 use http::header::{GetAll, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, Uri};
 use regex::Regex;
@@ -40,7 +38,7 @@ impl Conditions {
     /// Whether all of them hold; the cheapest are looked at first.
     pub(super) fn hold(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> bool {
         (self.methods.is_empty() || self.methods.contains(method))
-            && self.headers.iter().all(|(name, value)| holds(value, join(headers.get_all(name)).as_deref()))
+            && self.headers.iter().all(|(name, value)| holds_of_field(value, &headers.get_all(name)))
             && self.query.iter().all(|(name, value)| {
                 holds(value, query::first(uri.query().unwrap_or_default(), name).map(str::as_bytes))
             })
@@ -48,17 +46,14 @@ impl Conditions {
     }
 }
 
-/// All values of a field as one, with commas between them, as Envoy matches them
-/// ([RFC 9110 section 5.3](https://www.rfc-editor.org/rfc/rfc9110#section-5.3)). A single one is not copied.
-fn join<'a>(values: GetAll<'a, HeaderValue>) -> Option<Cow<'a, [u8]>> {
-    let mut values = values.iter();
-    let mut joined = Cow::Borrowed(values.next()?.as_bytes());
-    for value in values {
-        let joined = joined.to_mut();
-        joined.push(b',');
-        joined.extend_from_slice(value.as_bytes());
+/// Whether `condition` holds of a field: of any of its values, as in Envoy. A field that is missing meets only what asks
+/// for that.
+fn holds_of_field(condition: &ValueMatch, values: &GetAll<'_, HeaderValue>) -> bool {
+    match condition {
+        ValueMatch::Not(condition) => !holds_of_field(condition, values),
+        ValueMatch::Present(present) => values.iter().next().is_some() == *present,
+        condition => values.iter().any(|value| holds(condition, Some(value.as_bytes()))),
     }
-    Some(joined)
 }
 
 /// Whether `condition` holds of `value`; `None` is a value that is missing. A value that is not UTF-8 matches no

@@ -121,7 +121,8 @@ impl Upstreams {
         }
 
         let pool = lease.pool();
-        let connection = Connection::open(pool, &self.tasks).await?;
+        // Connecting is rare and its future large; it would be moved with every request.
+        let connection = Box::pin(Connection::open(pool, &self.tasks)).await?;
         attempt.on(&connection, false);
         match lease.hold(connection).exchange(request).await {
             Ok(response) => Ok(respond(response, lease)),

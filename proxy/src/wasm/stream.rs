@@ -136,8 +136,6 @@ pub struct LocalReply {
 pub struct StreamInfo {
     /// When the request's head was received.
     pub start: SystemTime,
-    /// The same moment on the monotonic clock, for durations.
-    pub start_instant: std::time::Instant,
     /// `source.address`: the client (after trusted hops).
     pub source: SocketAddr,
     /// `destination.address`: the listener's side of the connection.
@@ -168,10 +166,9 @@ pub struct StreamInfo {
 
 impl StreamInfo {
     /// What is known when a request's head has been received, at `start`.
-    pub fn new(start: SystemTime, start_instant: std::time::Instant, source: SocketAddr, destination: SocketAddr) -> StreamInfo {
+    pub fn new(start: SystemTime, source: SocketAddr, destination: SocketAddr) -> StreamInfo {
         StreamInfo {
             start,
-            start_instant,
             source,
             destination,
             connection_id: 0,
@@ -255,6 +252,22 @@ impl Stream {
     pub fn wake(&mut self) {
         for waker in self.wakers.iter_mut().filter_map(Option::take) {
             waker.wake();
+        }
+    }
+
+    /// A direction's headers, once there are any.
+    pub fn headers(&self, direction: Direction) -> Option<&HeaderMap> {
+        match direction {
+            Direction::Request => Some(&self.request.headers),
+            Direction::Response => self.response.as_ref().map(|head| &head.headers),
+        }
+    }
+
+    /// A direction's headers, to change them.
+    pub fn headers_mut(&mut self, direction: Direction) -> Option<&mut HeaderMap> {
+        match direction {
+            Direction::Request => Some(&mut self.request.headers),
+            Direction::Response => self.response.as_mut().map(|head| &mut head.headers),
         }
     }
 
