@@ -44,7 +44,7 @@ pub struct HttpCall {
 #[derive(Debug)]
 pub enum CalloutResult {
     /// With a response.
-    Response(CalloutResponse),
+    Response(Box<CalloutResponse>),
     /// No endpoint took it. The guest sees a 503 made here, as in Envoy, and `get_status` says why.
     Unavailable(String),
     /// Its time was up. The guest sees a 504 made here, as in Envoy.
@@ -70,7 +70,7 @@ impl CalloutResult {
     /// What the guest is shown, and what `proxy_get_status` then says.
     pub(crate) fn into_parts(self) -> (Option<CalloutResponse>, CalloutStatus) {
         match self {
-            CalloutResult::Response(response) => (Some(response), CalloutStatus::default()),
+            CalloutResult::Response(response) => (Some(*response), CalloutStatus::default()),
             CalloutResult::Unavailable(why) => {
                 let response = synthesise(StatusCode::SERVICE_UNAVAILABLE, "no healthy upstream");
                 (Some(response), CalloutStatus::broken(why))
