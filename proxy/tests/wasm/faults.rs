@@ -85,9 +85,12 @@ fn a_guest_that_gives_up_after_it_was_refused_memory_has_a_memory_fault() {
     let guest = doing("(if (i32.eq (memory.grow (i32.const 10000)) (i32.const -1)) (then unreachable))");
     assert_eq!(fault_of(&Bench::new(), &guest).kind, FaultKind::Memory);
 
-    let goes_on = doing("(drop (memory.grow (i32.const 10000)))");
-    let (vm, _, _) = Bench::new().on_request_headers(&goes_on);
+    let mut goes_on = doing("(drop (memory.grow (i32.const 10000)))");
+    goes_on.code("proxy_on_tick", "unreachable");
+    let (mut vm, _, _) = Bench::new().on_request_headers(&goes_on);
     assert_eq!(vm.memory_bytes(), 2 << 16);
+    let later = vm.on_tick().expect_err("it traps");
+    assert_eq!(later.kind, FaultKind::Trap, "what an earlier callback was refused does not explain it");
 }
 
 #[test]

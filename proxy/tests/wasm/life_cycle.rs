@@ -82,6 +82,22 @@ fn streams_are_numbered_from_2_and_end_with_log_done_delete() {
 }
 
 #[test]
+fn many_streams_are_open_at_once_and_none_is_taken_for_another() {
+    let mut guest = Guest::new();
+    guest.code("proxy_on_request_headers", "(i32.store (i32.const 0x800) (local.get 0))");
+    let mut vm = Bench::new().start(&guest);
+    let streams: Vec<_> = (0..300).map(|_| get("/")).collect();
+    let contexts: Vec<_> = streams.iter().map(|stream| vm.open(stream, 0).expect("nothing fails")).collect();
+    assert_eq!(contexts, (2..302).collect::<Vec<_>>());
+    for (stream, context) in streams.iter().zip(contexts) {
+        vm.on_headers(context, Direction::Request, true).expect("nothing fails");
+        assert_eq!(Dump::of(stream).word(OUT), context);
+        vm.close(context).expect("nothing fails");
+    }
+    assert_eq!(vm.streams().count(), 0);
+}
+
+#[test]
 fn what_a_guest_does_not_export_is_not_entered() {
     let bench = Bench::new();
     let mut vm = bench.start(&Guest::new());
