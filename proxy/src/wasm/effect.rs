@@ -42,9 +42,10 @@ pub struct HttpCall {
 
 /// How a callout ended.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one for each callout, and nearly all are responses")]
 pub enum CalloutResult {
     /// With a response.
-    Response(Box<CalloutResponse>),
+    Response(CalloutResponse),
     /// No endpoint took it. The guest sees a 503 made here, as in Envoy, and `get_status` says why.
     Unavailable(String),
     /// Its time was up. The guest sees a 504 made here, as in Envoy.
@@ -70,7 +71,7 @@ impl CalloutResult {
     /// What the guest is shown, and what `proxy_get_status` then says.
     pub(crate) fn into_parts(self) -> (Option<CalloutResponse>, CalloutStatus) {
         match self {
-            CalloutResult::Response(response) => (Some(*response), CalloutStatus::default()),
+            CalloutResult::Response(response) => (Some(response), CalloutStatus::default()),
             CalloutResult::Unavailable(why) => {
                 let response = synthesise(StatusCode::SERVICE_UNAVAILABLE, "no healthy upstream");
                 (Some(response), CalloutStatus::broken(why))

@@ -168,7 +168,12 @@ pub struct StreamInfo {
 
 impl StreamInfo {
     /// What is known when a request's head has been received, at `start`.
-    pub fn new(start: SystemTime, start_instant: std::time::Instant, source: SocketAddr, destination: SocketAddr) -> StreamInfo {
+    pub fn new(
+        start: SystemTime,
+        start_instant: std::time::Instant,
+        source: SocketAddr,
+        destination: SocketAddr,
+    ) -> StreamInfo {
         StreamInfo {
             start,
             start_instant,

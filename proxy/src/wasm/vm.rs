@@ -197,12 +197,12 @@ impl Vm {
         Ok(())
     }
 
-    /// What the guest asked for since the last time.
+    /// Whether the guest asked for anything since the last time.
     pub fn has_effects(&self) -> bool {
         !self.host().effects.is_empty()
     }
 
-    /// Takes what was asked for.
+    /// What the guest asked for since the last time.
     pub fn take_effects(&mut self) -> Vec<Effect> {
         std::mem::take(&mut self.host_mut().effects)
     }

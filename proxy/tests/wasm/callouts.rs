@@ -38,12 +38,12 @@ fn response() -> CalloutResult {
     let mut trailers = HeaderMap::new();
     trailers.insert("x-end", HeaderValue::from_static("t"));
     let body = Bytes::from_static(b"answer");
-    CalloutResult::Response(Box::new(CalloutResponse {
+    CalloutResult::Response(CalloutResponse {
         status: StatusCode::ACCEPTED,
         headers,
         body,
         trailers: Some(trailers),
-    }))
+    })
 }
 
 #[test]

@@ -118,7 +118,7 @@ fn actions_keep_their_order_and_wake_who_waits() {
     let mut vm = Bench::new().start(&guest);
     let stream = get("/");
     vm.open(&stream, 0).expect("nothing fails");
-    stream.borrow_mut().waker = Some(Waker::from(count.clone()));
+    stream.borrow_mut().wait(Direction::Request, &Waker::from(count.clone()));
     vm.on_tick().expect("nothing fails");
     let stream = stream.borrow();
     let actions: Vec<_> = stream.actions.iter().map(|(_, action)| action).collect();

@@ -209,13 +209,15 @@ fn response_property<'a>(stream: &'a Stream, path: &[u8]) -> Option<Found<'a>> {
     match path {
         b"code" => stream.response.as_ref().map(|head| Found::number(head.status.as_u16())),
         b"code_details" => info.code_details.as_deref().map(Found::text),
-        b"flags" => stream.response.as_ref().map(|_| Found::number(0u8)),
+        b"flags" => Some(Found::number(0u8)),
         b"grpc_status" => grpc_status(stream).map(Found::number),
-        b"size" => stream.response.as_ref().map(|_| Found::number(info.response_bytes)),
+        b"size" => Some(Found::number(info.response_bytes)),
         b"total_size" => {
-            let head = stream.response.as_ref()?;
-            let view = View::Response(&head.status, &head.headers);
-            Some(Found::number(info.response_bytes + header_bytes(&view)))
+            let head = stream
+                .response
+                .as_ref()
+                .map(|head| header_bytes(&View::Response(&head.status, &head.headers)));
+            Some(Found::number(info.response_bytes + head.unwrap_or(0)))
         }
         _ => None,
     }
