@@ -3,14 +3,15 @@
 //! 0 is the VM itself, which is never announced to the guest; 1 is its root; streams count on from 2. A number is not
 //! used again while its context lives.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::time::Instant;
 
 use super::stream::StreamRef;
 
 /// The root context's id. (An instance runs one plugin, so it has one root.)
 pub(crate) const ROOT: u32 = 1;
+
+/// How many places there are at first; a power of two.
+const FIRST_PLACES: usize = 64;
 
 /// One stream context.
 #[derive(Debug, Clone)]
@@ -24,44 +25,73 @@ pub(crate) struct StreamContext {
 }
 
 /// The stream contexts of one instance.
+///
+/// A context's place is its id modulo the number of places, so that finding one is a comparison. Of two ids with one
+/// place the later is skipped, unless half the places are taken: then there are made more.
 #[derive(Debug)]
 pub(crate) struct Contexts {
-    streams: HashMap<u32, StreamContext, BuildHasherDefault<IdHasher>>,
+    places: Vec<Option<(u32, StreamContext)>>,
+    len: usize,
     last_id: u32,
     parked: usize,
 }
 
 impl Contexts {
     pub(crate) fn new() -> Contexts {
-        Contexts { streams: HashMap::default(), last_id: ROOT, parked: 0 }
+        Contexts { places: empty_places(FIRST_PLACES), len: 0, last_id: ROOT, parked: 0 }
     }
 
     /// Adds a stream and names it.
     pub(crate) fn open(&mut self, stream: &StreamRef, stage: usize) -> u32 {
+        if self.len * 2 >= self.places.len() {
+            self.grow();
+        }
         loop {
             self.last_id = self.last_id.wrapping_add(1).max(ROOT + 1);
-            if !self.streams.contains_key(&self.last_id) {
-                break;
+            let place = self.place(self.last_id);
+            if self.places[place].is_none() {
+                let context = StreamContext { stream: stream.clone(), stage, parked: None };
+                self.places[place] = Some((self.last_id, context));
+                self.len += 1;
+                return self.last_id;
             }
         }
-        self.streams.insert(self.last_id, StreamContext { stream: stream.clone(), stage, parked: None });
-        self.last_id
+    }
+
+    fn place(&self, id: u32) -> usize {
+        id as usize & (self.places.len() - 1)
+    }
+
+    /// Ids that differ modulo the old number of places differ modulo its double.
+    fn grow(&mut self) {
+        let places = empty_places(self.places.len() * 2);
+        for (id, context) in std::mem::replace(&mut self.places, places).into_iter().flatten() {
+            let place = self.place(id);
+            self.places[place] = Some((id, context));
+        }
     }
 
     pub(crate) fn stream(&self, id: u32) -> Option<&StreamContext> {
-        self.streams.get(&id)
+        self.places[self.place(id)].as_ref().filter(|(found, _)| *found == id).map(|(_, context)| context)
     }
 
-    /// Removes a context. `None` if there was none.
-    pub(crate) fn close(&mut self, id: u32) -> Option<StreamContext> {
-        let context = self.streams.remove(&id)?;
-        self.parked -= usize::from(context.parked.is_some());
-        Some(context)
+    fn stream_mut(&mut self, id: u32) -> Option<&mut StreamContext> {
+        let place = self.place(id);
+        self.places[place].as_mut().filter(|(found, _)| *found == id).map(|(_, context)| context)
+    }
+
+    /// Removes a context, if there is one of that id.
+    pub(crate) fn close(&mut self, id: u32) {
+        let place = self.place(id);
+        if let Some((_, context)) = self.places[place].take_if(|(found, _)| *found == id) {
+            self.len -= 1;
+            self.parked -= usize::from(context.parked.is_some());
+        }
     }
 
     /// Notes that a context waits for `proxy_done`.
     pub(crate) fn park(&mut self, id: u32, now: Instant) {
-        if let Some(context) = self.streams.get_mut(&id)
+        if let Some(context) = self.stream_mut(id)
             && context.parked.replace(now).is_none()
         {
             self.parked += 1;
@@ -70,7 +100,7 @@ impl Contexts {
 
     /// Notes that a context no longer waits.
     pub(crate) fn unpark(&mut self, id: u32) {
-        if let Some(context) = self.streams.get_mut(&id)
+        if let Some(context) = self.stream_mut(id)
             && context.parked.take().is_some()
         {
             self.parked -= 1;
@@ -85,31 +115,15 @@ impl Contexts {
     /// The contexts that began to wait for `proxy_done` before `deadline`.
     pub(crate) fn parked_before(&self, deadline: Instant) -> Vec<u32> {
         let is_late = |context: &StreamContext| context.parked.is_some_and(|since| since <= deadline);
-        self.streams.iter().filter(|(_, context)| is_late(context)).map(|(id, _)| *id).collect()
+        self.iter().filter(|(_, context)| is_late(context)).map(|(id, _)| id).collect()
     }
 
     /// Every context, in no order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &StreamContext)> {
-        self.streams.iter().map(|(id, context)| (*id, context))
+        self.places.iter().flatten().map(|(id, context)| (*id, context))
     }
 }
 
-/// Ids are counted up by the host, so no guest can choose them to collide: a multiplication spreads them well enough.
-#[derive(Debug, Default)]
-pub(crate) struct IdHasher(u64);
-
-impl Hasher for IdHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u32(u32::from(*byte));
-        }
-    }
-
-    fn write_u32(&mut self, id: u32) {
-        self.0 = (self.0 ^ u64::from(id)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
+fn empty_places(count: usize) -> Vec<Option<(u32, StreamContext)>> {
+    std::iter::repeat_with(|| None).take(count).collect()
 }

@@ -42,6 +42,7 @@ pub struct HttpCall {
 
 /// How a callout ended.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one for each callout, and nearly all are responses")]
 pub enum CalloutResult {
     /// With a response.
     Response(CalloutResponse),

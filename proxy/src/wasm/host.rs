@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use wasmtime::{Memory, ResourceLimiter, TypedFunc};
@@ -26,6 +26,8 @@ pub(crate) struct Host {
     pub(crate) abi: AbiVersion,
     /// What it was given when it started.
     pub(crate) services: Services,
+    /// When it was made, on the monotonic clock.
+    pub(crate) began: Instant,
     /// The guest's memory, once it is instantiated.
     pub(crate) memory: Option<Memory>,
     /// The guest's allocator, once it is instantiated.
@@ -134,6 +136,7 @@ impl Host {
             limiter: Limiter { memory: filter.limits.memory, refused: false },
             shared: services.shared_data.space(&filter.vm_id),
             abi,
+            began: services.clock.monotonic(),
             memory: None,
             allocator: None,
             allocator_failed: false,

@@ -131,12 +131,15 @@ pub(crate) fn give(call: &mut Caller<'_, Host>, out: Out, bytes: &[u8]) -> Resul
 /// Calls the guest's allocator, during which it may only log and ask for the time.
 fn allocate(call: &mut Caller<'_, Host>, len: u32) -> Result<u32, Halt> {
     let host = call.data_mut();
-    let Some(allocator) = host.allocator.clone() else {
+    // Taken rather than cloned: no hostcall that an allocator may make allocates.
+    let Some(allocator) = host.allocator.take() else {
         return Err(Status::InternalFailure.into());
     };
     let outer = std::mem::replace(&mut host.restriction, Restriction::Allocation);
     let block = allocator.call(call.as_context_mut(), len).map_err(Halt::Trap);
-    call.data_mut().restriction = outer;
+    let host = call.data_mut();
+    host.restriction = outer;
+    host.allocator = Some(allocator);
     block
 }
 

@@ -3,10 +3,10 @@
 //! In the order in which one would read it:
 //!
 //! - [`engine`] compiles; [`module`] checks what was compiled and links it; [`plugin`] is a module and its configuration.
-//! - [`vm`] is one running instance of a plugin: the callbacks that the pipeline calls. [`instance`] is how it starts.
-//! - [`host`] is what an instance knows: its contexts, the one that it acts on, its budgets, what it asked for.
+//! - [`vm`] is one running instance of a plugin: the callbacks that the pipeline calls. `instance` is how it starts.
+//! - `host` is what an instance knows: its contexts, the one that it acts on, its budgets, what it asked for.
 //! - [`hostcalls`] is what a guest may call: one table, one file for each family.
-//! - [`memory`] and [`pairs`] are how values go in and out of a guest.
+//! - `memory` and `pairs` are how values go in and out of a guest, `header_map` how it sees headers.
 //! - [`stream`] is the exchange as guests see it, shared with the pipeline; [`body`] a piece of its body.
 //! - [`shared_data`], [`metrics`] and [`usage`] outlive instances; [`services`] hands them to one.
 //!
@@ -29,6 +29,7 @@ pub mod usage;
 pub mod vm;
 
 mod context;
+mod header_map;
 mod host;
 pub mod hostcalls;
 mod instance;

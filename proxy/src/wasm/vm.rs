@@ -9,8 +9,8 @@ use super::abi::{AbiVersion, Callback, DataStatus, HeadersStatus, MapType, Trail
 use super::context::ROOT;
 use super::effect::{CalloutResult, Effect};
 use super::fault::Fault;
+use super::header_map;
 use super::host::Host;
-use super::hostcalls::headers;
 use super::instance::{Exports, Guest, HeadersFunc};
 use super::module::Module;
 use super::plugin::Plugin;
@@ -129,9 +129,15 @@ impl Vm {
         if let Some(log) = &self.exports.log {
             self.guest.enter(Callback::Log, context, true, log, context)?;
             self.settle()?;
+            if self.exports.done.is_some() || self.exports.delete.is_some() {
+                self.guest.go_on();
+            }
         }
         let is_done = self.ask_done(context)?;
         if is_done || self.host().contexts.parked() >= MAX_PARKED_COUNT {
+            if self.exports.done.is_some() && self.exports.delete.is_some() {
+                self.guest.go_on();
+            }
             return self.delete(context);
         }
         let host = self.host_mut();
@@ -191,12 +197,12 @@ impl Vm {
         Ok(())
     }
 
-    /// What the guest asked for since the last time.
+    /// Whether the guest asked for anything since the last time.
     pub fn has_effects(&self) -> bool {
         !self.host().effects.is_empty()
     }
 
-    /// Takes what was asked for.
+    /// What the guest asked for since the last time.
     pub fn take_effects(&mut self) -> Vec<Effect> {
         std::mem::take(&mut self.host_mut().effects)
     }
@@ -228,7 +234,7 @@ impl Vm {
 
     fn count(&self, context: ContextId, map: MapType) -> u32 {
         let context = self.host().contexts.stream(context);
-        context.map_or(0, |context| headers::count(&context.stream.borrow(), map))
+        context.map_or(0, |context| header_map::count(&context.stream.borrow(), map))
     }
 
     fn body_len(&self, context: ContextId, direction: Direction) -> u32 {

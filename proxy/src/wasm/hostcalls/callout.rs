@@ -8,9 +8,10 @@ use http::header::{
 };
 use http::{Method, Uri};
 
-use super::{Call, Outcome, headers};
+use super::{Call, Outcome};
 use crate::wasm::abi::Status;
 use crate::wasm::effect::{Effect, HttpCall};
+use crate::wasm::header_map::{append_plain, field_value, parse_method, parse_path, parse_scheme};
 use crate::wasm::host::Host;
 use crate::wasm::memory::{Out, check, give, slice, store_u32, view};
 use crate::wasm::pairs::{self, Pair};
@@ -103,11 +104,11 @@ fn read_head(pairs: &[Pair<'_>]) -> Result<Head, Status> {
     let mut fields = HeaderMap::with_capacity(pairs.len());
     for (name, value) in pairs {
         match *name {
-            b":method" => method = Some(headers::parse_method(value)?),
-            b":path" => uri = Some(headers::parse_path(value)?),
-            b":scheme" => scheme = headers::parse_scheme(value)?,
-            b":authority" => authority = Some(headers::field_value(value)?),
-            _ => headers::append_plain(&mut fields, name, value)?,
+            b":method" => method = Some(parse_method(value)?),
+            b":path" => uri = Some(parse_path(value)?),
+            b":scheme" => scheme = parse_scheme(value)?,
+            b":authority" => authority = Some(field_value(value)?),
+            _ => append_plain(&mut fields, name, value)?,
         }
     }
     if let Some(host) = fields.remove(HOST) {
@@ -141,7 +142,7 @@ fn drop_connection_fields(fields: &mut HeaderMap) {
 fn read_trailers(pairs: &[Pair<'_>]) -> Result<Option<HeaderMap>, Status> {
     let mut trailers = HeaderMap::with_capacity(pairs.len());
     for (name, value) in pairs {
-        headers::append_plain(&mut trailers, name, value)?;
+        append_plain(&mut trailers, name, value)?;
     }
     Ok(Some(trailers).filter(|trailers| !trailers.is_empty()))
 }

@@ -1,4 +1,4 @@
-//! What a guest may call: [`table`] lists every hostcall, a file for each family does them.
+//! What a guest may call: `table` lists every hostcall, a file for each family does them.
 //!
 //! A hostcall checks everything before it does anything, never waits, and answers with a status that the Rust SDK can
 //! name wherever the ABI leaves a choice: that SDK panics on any other.
@@ -21,7 +21,7 @@ pub(crate) mod table;
 pub(crate) mod timer;
 pub(crate) mod wasi;
 
-pub use table::{Family, HOSTCALLS, Hostcall, Since, Value};
+pub use table::{Family, HOSTCALLS, Hostcall, ResultForm, Since, Value};
 
 use super::abi::Status;
 use super::fault::Stop;

@@ -11,9 +11,9 @@ use std::time::{Duration, UNIX_EPOCH};
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HeaderMap, REFERER, USER_AGENT};
 
-use super::headers::{View, path, view_of};
 use super::{Call, Outcome};
 use crate::wasm::abi::{MapType, Status};
+use crate::wasm::header_map::{View, path, view_of};
 use crate::wasm::host::Host;
 use crate::wasm::memory::{Out, give, slice, view};
 use crate::wasm::pairs;
@@ -165,10 +165,10 @@ fn first_segment(path: &[u8]) -> (&[u8], &[u8]) {
 
 fn request_property<'a>(stream: &'a Stream, path: &[u8]) -> Option<Found<'a>> {
     let (head, info) = (&stream.request, &stream.info);
-    let header = |name: &[u8]| View::request(head).value(name).map(Found::Borrowed);
+    let header = |name: &[u8]| View::Request(head).value(name).map(Found::Borrowed);
     let (member, rest) = first_segment(path);
     if member == b"headers" || member == b"headers_bytes" {
-        return map_property(&View::request(head), rest);
+        return map_property(&View::Request(head), rest);
     }
     match path {
         b"path" => header(b":path"),
@@ -184,7 +184,7 @@ fn request_property<'a>(stream: &'a Stream, path: &[u8]) -> Option<Found<'a>> {
         b"time" => Some(Found::duration(info.start.duration_since(UNIX_EPOCH).unwrap_or_default())),
         b"duration" => info.duration.map(Found::duration),
         b"size" => Some(Found::number(content_length(&head.headers).unwrap_or(info.request_bytes))),
-        b"total_size" => Some(Found::number(info.request_bytes + header_bytes(&View::request(head)))),
+        b"total_size" => Some(Found::number(info.request_bytes + header_bytes(&View::Request(head)))),
         _ => None,
     }
 }
@@ -201,7 +201,7 @@ fn response_property<'a>(stream: &'a Stream, path: &[u8]) -> Option<Found<'a>> {
     match member {
         b"headers" | b"headers_bytes" => {
             let head = stream.response.as_ref()?;
-            return map_property(&View::response(&head.status, &head.headers), rest);
+            return map_property(&View::Response(&head.status, &head.headers), rest);
         }
         b"trailers" => return map_property(&view_of(stream, MapType::ResponseTrailers)?, rest),
         _ => {}
@@ -209,13 +209,15 @@ fn response_property<'a>(stream: &'a Stream, path: &[u8]) -> Option<Found<'a>> {
     match path {
         b"code" => stream.response.as_ref().map(|head| Found::number(head.status.as_u16())),
         b"code_details" => info.code_details.as_deref().map(Found::text),
-        b"flags" => stream.response.as_ref().map(|_| Found::number(0u8)),
+        b"flags" => Some(Found::number(0u8)),
         b"grpc_status" => grpc_status(stream).map(Found::number),
-        b"size" => stream.response.as_ref().map(|_| Found::number(info.response_bytes)),
+        b"size" => Some(Found::number(info.response_bytes)),
         b"total_size" => {
-            let head = stream.response.as_ref()?;
-            let view = View::response(&head.status, &head.headers);
-            Some(Found::number(info.response_bytes + header_bytes(&view)))
+            let head = stream
+                .response
+                .as_ref()
+                .map(|head| header_bytes(&View::Response(&head.status, &head.headers)));
+            Some(Found::number(info.response_bytes + head.unwrap_or(0)))
         }
         _ => None,
     }

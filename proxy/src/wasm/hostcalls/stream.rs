@@ -4,8 +4,9 @@
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
-use super::{Call, Outcome, headers};
+use super::{Call, Outcome};
 use crate::wasm::abi::{Callback, Status, StreamType};
+use crate::wasm::header_map::append_plain;
 use crate::wasm::host::Host;
 use crate::wasm::memory::{slice, view};
 use crate::wasm::pairs;
@@ -72,7 +73,7 @@ pub(crate) fn reply(
     let status = reply_status(status)?;
     let mut headers = HeaderMap::with_capacity(pairs.len());
     for (name, value) in pairs {
-        headers::append_plain(&mut headers, name, value)?;
+        append_plain(&mut headers, name, value)?;
     }
     let is_over = matches!(host.active_callback(), Some(Callback::Log | Callback::Done | Callback::Delete));
     if host.active.stream.is_none() || is_over {

@@ -2,8 +2,7 @@
 //! environment, and no file system. Every function of it can be imported; what is not offered answers an errno that
 //! those libraries understand (the same as Envoy's, since filters were tried there).
 
-use std::sync::LazyLock;
-use std::time::Instant;
+use std::time::Duration;
 
 use super::{Call, Outcome, log, timer};
 use crate::wasm::abi::LogLevel;
@@ -47,12 +46,63 @@ const STDERR: u32 = 2;
 const MAX_LINE: usize = 64 << 10;
 const MAX_RANDOM: u32 = 64 << 10;
 
-/// What the process's monotonic clock is counted from: the clock's own zero is the machine's business.
-static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
+/// Functions whose answer is always the same.
+macro_rules! fixed {
+    ($($name:ident($($param:ty),*) = $answer:expr;)*) => {
+        $(
+            #[allow(clippy::too_many_arguments, reason = "WASI has them")]
+            pub(crate) fn $name(_: &mut Call<'_>, $(_: $param),*) -> Wasi {
+                $answer
+            }
+        )*
+    };
+}
 
-/// There are no arguments.
-pub(crate) fn args_get(_: &mut Call<'_>, _argv: u32, _buffer: u32) -> Wasi {
-    Ok(())
+/// Functions that an output takes without effect, and that need a file descriptor to be one.
+macro_rules! outputs_only {
+    ($($name:ident($($param:ty),*);)*) => {
+        $(
+            pub(crate) fn $name(_: &mut Call<'_>, fd: u32, $(_: $param),*) -> Wasi {
+                an_output(fd)
+            }
+        )*
+    };
+}
+
+fixed! {
+    args_get(u32, u32) = Ok(());
+    fd_advise(u32, u64, u64, u32) = Ok(());
+    fd_close(u32) = Ok(());
+    fd_seek(u32, u64, u32, u32) = Ok(());
+    fd_tell(u32, u32) = Ok(());
+    sched_yield() = Ok(());
+    fd_fdstat_set_flags(u32, u32) = Err(Errno::Nosys);
+    fd_pread(u32, u32, u32, u64, u32) = Err(Errno::Nosys);
+    fd_prestat_dir_name(u32, u32, u32) = Err(Errno::Nosys);
+    fd_read(u32, u32, u32, u32) = Err(Errno::Nosys);
+    fd_filestat_get(u32, u32) = Err(Errno::Badf);
+    fd_prestat_get(u32, u32) = Err(Errno::Badf);
+    path_create_directory(u32, u32, u32) = Err(Errno::Notsup);
+    path_filestat_get(u32, u32, u32, u32, u32) = Err(Errno::Notsup);
+    path_filestat_set_times(u32, u32, u32, u32, u64, u64, u32) = Err(Errno::Notsup);
+    path_link(u32, u32, u32, u32, u32, u32, u32) = Err(Errno::Notsup);
+    path_remove_directory(u32, u32, u32) = Err(Errno::Notsup);
+    path_rename(u32, u32, u32, u32, u32, u32) = Err(Errno::Notsup);
+    path_symlink(u32, u32, u32, u32, u32) = Err(Errno::Notsup);
+    path_unlink_file(u32, u32, u32) = Err(Errno::Notsup);
+    sock_accept(u32, u32, u32) = Err(Errno::Notsup);
+    sock_recv(u32, u32, u32, u32, u32, u32) = Err(Errno::Notsup);
+    sock_send(u32, u32, u32, u32, u32) = Err(Errno::Notsup);
+    sock_shutdown(u32, u32) = Err(Errno::Notsup);
+    path_open(u32, u32, u32, u32, u32, u64, u64, u32, u32) = Err(Errno::Noent);
+}
+
+outputs_only! {
+    fd_allocate(u64, u64);
+    fd_sync();
+    fd_fdstat_set_rights(u64, u64);
+    fd_filestat_set_size(u64);
+    fd_filestat_set_times(u64, u64, u32);
 }
 
 /// 0 and 0.
@@ -115,29 +165,11 @@ pub(crate) fn clock_time_get(call: &mut Call<'_>, clock: u32, _precision: u64, t
     Ok(())
 }
 
+/// Counted from a second before the instance began: Go's run-time takes 0 for a broken clock.
 fn monotonic_nanoseconds(host: &Host) -> u64 {
-    let since = host.services.clock.monotonic().saturating_duration_since(*EPOCH);
+    let since =
+        host.services.clock.monotonic().saturating_duration_since(host.began) + Duration::from_secs(1);
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
-}
-
-/// There is nothing to advise.
-pub(crate) fn fd_advise(_: &mut Call<'_>, _fd: u32, _offset: u64, _len: u64, _advice: u32) -> Wasi {
-    Ok(())
-}
-
-/// Nothing, for the two outputs.
-pub(crate) fn fd_allocate(_: &mut Call<'_>, fd: u32, _offset: u64, _len: u64) -> Wasi {
-    an_output(fd)
-}
-
-/// Nothing.
-pub(crate) fn fd_close(_: &mut Call<'_>, _fd: u32) -> Wasi {
-    Ok(())
-}
-
-/// Nothing, for the two outputs. Stands for `fd_datasync` too.
-pub(crate) fn fd_sync(_: &mut Call<'_>, fd: u32) -> Wasi {
-    an_output(fd)
 }
 
 /// The outputs can be written and nothing else.
@@ -153,59 +185,6 @@ pub(crate) fn fd_fdstat_get(call: &mut Call<'_>, fd: u32, stat: u32) -> Wasi {
     Ok(())
 }
 
-/// Not offered.
-pub(crate) fn fd_fdstat_set_flags(_: &mut Call<'_>, _fd: u32, _flags: u32) -> Wasi {
-    Err(Errno::Nosys)
-}
-
-/// Nothing, for the two outputs.
-pub(crate) fn fd_fdstat_set_rights(_: &mut Call<'_>, fd: u32, _rights: u64, _inheriting: u64) -> Wasi {
-    an_output(fd)
-}
-
-/// There are no files.
-pub(crate) fn fd_filestat_get(_: &mut Call<'_>, _fd: u32, _stat: u32) -> Wasi {
-    Err(Errno::Badf)
-}
-
-/// Nothing, for the two outputs.
-pub(crate) fn fd_filestat_set_size(_: &mut Call<'_>, fd: u32, _size: u64) -> Wasi {
-    an_output(fd)
-}
-
-/// Nothing, for the two outputs.
-pub(crate) fn fd_filestat_set_times(
-    _: &mut Call<'_>,
-    fd: u32,
-    _accessed: u64,
-    _modified: u64,
-    _flags: u32,
-) -> Wasi {
-    an_output(fd)
-}
-
-/// Not offered.
-pub(crate) fn fd_pread(
-    _: &mut Call<'_>,
-    _fd: u32,
-    _vectors: u32,
-    _count: u32,
-    _offset: u64,
-    _read: u32,
-) -> Wasi {
-    Err(Errno::Nosys)
-}
-
-/// Not offered.
-pub(crate) fn fd_prestat_dir_name(_: &mut Call<'_>, _fd: u32, _path: u32, _path_len: u32) -> Wasi {
-    Err(Errno::Nosys)
-}
-
-/// `BADF`, which ends the search for opened folders in wasi-libc and Go.
-pub(crate) fn fd_prestat_get(_: &mut Call<'_>, _fd: u32, _stat: u32) -> Wasi {
-    Err(Errno::Badf)
-}
-
 /// The same as [`fd_write`]: an output has no positions.
 pub(crate) fn fd_pwrite(
     call: &mut Call<'_>,
@@ -216,11 +195,6 @@ pub(crate) fn fd_pwrite(
     written: u32,
 ) -> Wasi {
     fd_write(call, fd, vectors, count, written)
-}
-
-/// Not offered.
-pub(crate) fn fd_read(_: &mut Call<'_>, _fd: u32, _vectors: u32, _count: u32, _read: u32) -> Wasi {
-    Err(Errno::Nosys)
 }
 
 /// No folder, so no entries.
@@ -242,16 +216,6 @@ pub(crate) fn fd_renumber(_: &mut Call<'_>, from: u32, to: u32) -> Wasi {
     an_output(from)?;
     an_output(to)?;
     Err(Errno::Notsup)
-}
-
-/// Nothing: an output has no positions.
-pub(crate) fn fd_seek(_: &mut Call<'_>, _fd: u32, _offset: u64, _whence: u32, _position: u32) -> Wasi {
-    Ok(())
-}
-
-/// Nothing.
-pub(crate) fn fd_tell(_: &mut Call<'_>, _fd: u32, _position: u32) -> Wasi {
-    Ok(())
 }
 
 /// One line of the log for each call, without the newline at its end: output as `info`, errors as `error`.
@@ -284,70 +248,6 @@ fn gather(memory: &[u8], vectors: u32, count: u32) -> Result<(Vec<u8>, u32), Err
 }
 
 /// Not offered.
-pub(crate) fn path_create_directory(_: &mut Call<'_>, _fd: u32, _path: u32, _path_len: u32) -> Wasi {
-    Err(Errno::Notsup)
-}
-
-/// Not offered.
-pub(crate) fn path_filestat_get(
-    _: &mut Call<'_>,
-    _fd: u32,
-    _flags: u32,
-    _path: u32,
-    _path_len: u32,
-    _stat: u32,
-) -> Wasi {
-    Err(Errno::Notsup)
-}
-
-/// Not offered.
-#[expect(clippy::too_many_arguments, reason = "WASI has them")]
-pub(crate) fn path_filestat_set_times(
-    _: &mut Call<'_>,
-    _fd: u32,
-    _flags: u32,
-    _path: u32,
-    _path_len: u32,
-    _accessed: u64,
-    _modified: u64,
-    _which: u32,
-) -> Wasi {
-    Err(Errno::Notsup)
-}
-
-/// Not offered.
-#[expect(clippy::too_many_arguments, reason = "WASI has them")]
-pub(crate) fn path_link(
-    _: &mut Call<'_>,
-    _from: u32,
-    _flags: u32,
-    _path: u32,
-    _path_len: u32,
-    _to: u32,
-    _new: u32,
-    _new_len: u32,
-) -> Wasi {
-    Err(Errno::Notsup)
-}
-
-/// No file is ever there.
-#[expect(clippy::too_many_arguments, reason = "WASI has them")]
-pub(crate) fn path_open(
-    _: &mut Call<'_>,
-    _fd: u32,
-    _look_up: u32,
-    _path: u32,
-    _path_len: u32,
-    _flags: u32,
-    _rights: u64,
-    _inheriting: u64,
-    _fd_flags: u32,
-    _opened: u32,
-) -> Wasi {
-    Err(Errno::Noent)
-}
-
-/// Not offered.
 pub(crate) fn path_readlink(
     call: &mut Call<'_>,
     _fd: u32,
@@ -359,41 +259,6 @@ pub(crate) fn path_readlink(
 ) -> Wasi {
     let (memory, _) = view(call)?;
     store_u32(memory, used, 0)?;
-    Err(Errno::Notsup)
-}
-
-/// Not offered.
-pub(crate) fn path_remove_directory(_: &mut Call<'_>, _fd: u32, _path: u32, _path_len: u32) -> Wasi {
-    Err(Errno::Notsup)
-}
-
-/// Not offered.
-pub(crate) fn path_rename(
-    _: &mut Call<'_>,
-    _from: u32,
-    _path: u32,
-    _path_len: u32,
-    _to: u32,
-    _new: u32,
-    _new_len: u32,
-) -> Wasi {
-    Err(Errno::Notsup)
-}
-
-/// Not offered.
-pub(crate) fn path_symlink(
-    _: &mut Call<'_>,
-    _old: u32,
-    _old_len: u32,
-    _fd: u32,
-    _new: u32,
-    _new_len: u32,
-) -> Wasi {
-    Err(Errno::Notsup)
-}
-
-/// Not offered.
-pub(crate) fn path_unlink_file(_: &mut Call<'_>, _fd: u32, _path: u32, _path_len: u32) -> Wasi {
     Err(Errno::Notsup)
 }
 
@@ -422,46 +287,6 @@ pub(crate) fn random_get(call: &mut Call<'_>, buffer: u32, len: u32) -> Wasi {
     }
     let (memory, _) = view(call)?;
     getrandom::fill(slice_mut(memory, buffer, len)?).map_err(|_| Errno::Nosys)
-}
-
-/// There is one thread.
-pub(crate) fn sched_yield(_: &mut Call<'_>) -> Wasi {
-    Ok(())
-}
-
-/// Not offered.
-pub(crate) fn sock_accept(_: &mut Call<'_>, _fd: u32, _flags: u32, _accepted: u32) -> Wasi {
-    Err(Errno::Notsup)
-}
-
-/// Not offered.
-pub(crate) fn sock_recv(
-    _: &mut Call<'_>,
-    _fd: u32,
-    _vectors: u32,
-    _count: u32,
-    _flags: u32,
-    _read: u32,
-    _out_flags: u32,
-) -> Wasi {
-    Err(Errno::Notsup)
-}
-
-/// Not offered.
-pub(crate) fn sock_send(
-    _: &mut Call<'_>,
-    _fd: u32,
-    _vectors: u32,
-    _count: u32,
-    _flags: u32,
-    _written: u32,
-) -> Wasi {
-    Err(Errno::Notsup)
-}
-
-/// Not offered.
-pub(crate) fn sock_shutdown(_: &mut Call<'_>, _fd: u32, _how: u32) -> Wasi {
-    Err(Errno::Notsup)
 }
 
 fn an_output(fd: u32) -> Wasi {
