@@ -12,7 +12,8 @@ help: ## Show this
 	@sed --quiet --regexp-extended 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand --tabs=16
 
 demo: prepare ## Start the quickstart and show what its filters do (ONCE=1: show it once and end)
-	cargo run --quiet --package quickstart -- $(if $(ONCE),--once)
+	cargo build --quiet
+	cargo run --quiet --bin quickstart -- $(if $(ONCE),--once)
 
 test: prepare ## Run every test, with what they need (Envoy included)
 	tests/setup/envoy.sh

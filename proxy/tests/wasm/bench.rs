@@ -150,7 +150,6 @@ pub(crate) fn respond(stream: &StreamRef, status: u16, fields: &[(&'static str, 
 fn info() -> StreamInfo {
     StreamInfo {
         start: SystemTime::UNIX_EPOCH + Duration::new(5, 7),
-        start_instant: Instant::now(),
         source: SocketAddr::from((Ipv4Addr::new(10, 0, 0, 1), 4321)),
         destination: SocketAddr::from((Ipv4Addr::LOCALHOST, 80)),
         connection_id: 99,

@@ -47,3 +47,13 @@ macro_rules! filter {
         };
     };
 }
+
+/// The Rust in the README and in the book compiles.
+#[cfg(doctest)]
+mod book {
+    #[doc = include_str!("../../../README.md")]
+    struct Readme;
+
+    #[doc = include_str!("../../../docs/src/writing-filters.md")]
+    struct WritingFilters;
+}

@@ -61,7 +61,7 @@ pub(crate) struct Match {
     /// Each of these header fields.
     #[serde(default)]
     pub(crate) headers: Field<Map<Text<HeaderName>, ValueMatcher>>,
-    /// Each of these query parameters, percent-decoded.
+    /// Each of these query parameters: the first of its name, as it was sent (not percent-decoded).
     #[serde(default)]
     pub(crate) query: Field<Map<String, ValueMatcher>>,
 }

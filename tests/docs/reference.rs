@@ -1,0 +1,227 @@
+//! The pages in `docs/src/reference`, written from the code.
+
+use std::fmt::Write as _;
+use std::process::Command;
+use std::time::Duration;
+
+use expect_test::{ExpectFile, expect_file};
+use serde_json::{Map, Value};
+use tidegate::config;
+use tidegate::error::{Failure, Outcome, StatusClass};
+use tidegate::telemetry::access_log::{Ending, Entry};
+use tidegate::telemetry::metrics::{ConnectFailure, FilterSample, Format, Registry};
+use tidegate::wasm::hostcalls::{Family, HOSTCALLS, Since};
+use tidegate::wasm::{Callback, FaultKind};
+
+const NOTE: &str = "<!-- Written by a test from the code: UPDATE_EXPECT=1 cargo test --test docs -->\n";
+
+fn check(page: &ExpectFile, title: &str, text: &str) {
+    page.assert_eq(&format!("# {title}\n\n{NOTE}\n{}\n", text.trim()));
+}
+
+#[test]
+fn the_page_of_the_configuration_has_every_field() {
+    let schema = config::schema();
+    let mut text =
+        "A field without a default is required, or has no effect unless it is given; the text says which. \
+        How these fit together is in [Configuration](../configuration.md).\n\n"
+            .to_owned();
+    section(&mut text, "The file", &schema);
+    for (name, definition) in object(&schema["$defs"]) {
+        section(&mut text, name, definition);
+    }
+    check(
+        &expect_file!["../../docs/src/reference/configuration.md"],
+        "Every field of the configuration",
+        &text,
+    );
+}
+
+/// A type of the schema: a table of its fields, or of its forms.
+fn section(text: &mut String, name: &str, definition: &Value) {
+    let described = definition["description"].as_str().unwrap_or_default();
+    let _ = write!(text, "## {name}\n\n{described}\n\n| field | value | |\n|---|---|---|\n");
+    let forms = definition["oneOf"].as_array().or(definition["anyOf"].as_array());
+    for (form, described) in forms.into_iter().flatten().map(|form| (form, form["description"].as_str())) {
+        match form["properties"].as_object() {
+            Some(fields) => {
+                fields.iter().for_each(|(field, value)| row(text, field, value, false, described))
+            }
+            None => row(text, "a text itself", form, false, described),
+        }
+    }
+    let required = definition["required"].as_array();
+    for (field, value) in object(&definition["properties"]) {
+        let required = required.is_some_and(|required| required.iter().any(|name| name == field));
+        row(text, field, value, required, None);
+    }
+    text.push('\n');
+}
+
+fn row(text: &mut String, field: &str, value: &Value, required: bool, described: Option<&str>) {
+    let required = if required { "**Required.** " } else { "" };
+    let described = described.or(value["description"].as_str()).unwrap_or_default();
+    let cell = format!("{required}{described}").replace('|', "\\|").replace('\n', " ");
+    let _ = writeln!(text, "| `{field}` | {} | {cell} |", kind(value));
+}
+
+/// What a value may be, in a few words.
+fn kind(value: &Value) -> String {
+    if let Some(name) = value["$ref"].as_str().and_then(|path| path.rsplit('/').next()) {
+        return format!("[{name}](#{})", name.to_lowercase());
+    }
+    if let Some(choices) = value["enum"].as_array() {
+        return choices
+            .iter()
+            .map(|choice| format!("`{choice}`").replace('"', ""))
+            .collect::<Vec<_>>()
+            .join(", ");
+    }
+    if let Some(forms) = value["anyOf"].as_array().or(value["oneOf"].as_array()) {
+        return forms.iter().map(kind).collect::<Vec<_>>().join(" or ");
+    }
+    match (value["type"].as_str(), value["pattern"].as_str()) {
+        (Some("array"), _) => format!("list of {}", kind(&value["items"])),
+        (Some("object"), _) if value["additionalProperties"].is_object() => {
+            format!("name: {}", kind(&value["additionalProperties"]))
+        }
+        (_, Some(pattern)) if pattern.contains("ms") => "duration".to_owned(),
+        (_, Some(pattern)) if pattern.contains("KiB") => "size".to_owned(),
+        (_, Some(pattern)) if pattern.contains("|M|") => "number".to_owned(),
+        (Some("boolean"), _) => "`true` or `false`".to_owned(),
+        (Some("string"), _) => "text".to_owned(),
+        (Some("integer"), _) => "number".to_owned(),
+        _ => "anything".to_owned(),
+    }
+}
+
+fn object(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    value.as_object().into_iter().flat_map(Map::iter)
+}
+
+#[test]
+fn the_page_of_failures_has_every_failure() {
+    let mut text = "Why an exchange was not what the client and the upstream meant it to be. The reason is the label \
+        `outcome` of `tidegate_requests_total` and the field `outcome` of the access log; the flag is Envoy's, in the \
+        field `flags`. Without a status, and after the response's head was sent, the connection is cut.\n\n\
+        | reason | status | at fault | flag | what happened |\n|---|---|---|---|---|\n"
+        .to_owned();
+    for failure in Failure::ALL {
+        let status = failure.status().map_or("cut".to_owned(), |status| status.as_u16().to_string());
+        let (reason, party, flag) = (failure.reason(), failure.at_fault().word(), failure.flag());
+        let _ = writeln!(text, "| `{reason}` | {status} | {party} | `{flag}` | {failure} |");
+    }
+    text.push_str("\n## Faults of filters\n\nThe label `kind` of `tidegate_filter_faults_total`:\n\n");
+    for kind in FaultKind::ALL {
+        let _ = writeln!(text, "- `{kind}`");
+    }
+    check(&expect_file!["../../docs/src/reference/failures.md"], "Failures", &text);
+}
+
+#[test]
+fn the_page_of_metrics_has_every_metric_with_its_labels() {
+    let registry = Registry::new();
+    registry.note_config();
+    let failed = Outcome { class: StatusClass::ServerError, failure: Some(Failure::NoRoute) };
+    let exchanges = registry.exchange(0, "l", "r", "c");
+    exchanges.count(failed);
+    exchanges.duration.observe(Duration::from_millis(1));
+    exchanges.request_bytes.increment();
+    exchanges.response_bytes.increment();
+    registry.listener(0, "l").count_protocol_error(Failure::MalformedRequest);
+    registry.cluster(0, "c").count_connect_failure(ConnectFailure::Timeout);
+    let sample = || FilterSample {
+        calls: [("proxy_on_tick", 1)].into(),
+        faults: [("trap", 1)].into(),
+        ..FilterSample::default()
+    };
+    let _observed = registry.observe_filter("f", sample);
+    let page = registry.render(Format::Prometheus).expect("metrics can be rendered");
+
+    let mut text = "What `/metrics` of the admin listener shows, in Prometheus's text format or, for a client that \
+        asks for it, in OpenMetrics. Numbers are kept by each worker and summed when somebody asks. A set of labels \
+        that has counted nothing is left out.\n\nA filter's own metrics are there too, as `wasmcustom_NAME`: what \
+        Prometheus does not allow in a name becomes `_`, and a counter ends in `_total`.\n\n\
+        | metric | type | labels | |\n|---|---|---|---|\n"
+        .to_owned();
+    let described = page.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split_once(' '));
+    for (name, help) in described.filter(|(name, _)| !name.starts_with("process_")) {
+        let kind =
+            page.lines().find_map(|line| line.strip_prefix(&format!("# TYPE {name} "))).unwrap_or_default();
+        let _ = writeln!(text, "| `{name}` | {kind} | {} | {help} |", labels(&page, name));
+    }
+    text.push_str(
+        "\nThe process itself is there under the names that every Prometheus client uses: \
+        `process_cpu_seconds_total`, `process_resident_memory_bytes`, `process_open_fds` and others.\n",
+    );
+    check(&expect_file!["../../docs/src/reference/metrics.md"], "Metrics", &text);
+}
+
+/// The labels of a metric's first sample.
+fn labels(page: &str, name: &str) -> String {
+    let sample = page
+        .lines()
+        .find(|line| line.starts_with(&format!("{name}{{")) || line.starts_with(&format!("{name}_bucket{{")));
+    let labels =
+        sample.and_then(|line| line.split_once('{')?.1.split_once('}')).map_or("", |(labels, _)| labels);
+    let names = labels.split(',').filter_map(|label| label.split_once('=')).map(|(label, _)| label);
+    names.filter(|label| *label != "le").map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ")
+}
+
+#[test]
+fn the_page_of_hostcalls_has_every_hostcall() {
+    let mut text =
+        "Every function that a module may import. Modules of every version of the ABI may import every one. \
+        *Since* is the version that introduced it.\n\n| function | family | since | |\n|---|---|---|---|\n"
+            .to_owned();
+    for call in HOSTCALLS {
+        let since = match call.since {
+            Since::OnlyV0_1_0 => "0.1.0 only",
+            Since::V0_1_0 => "0.1.0",
+            Since::V0_2_0 => "0.2.0",
+            Since::V0_2_1 => "0.2.1",
+            Since::Toolchain => "–",
+        };
+        let note = match call.family {
+            Family::Grpc => "not offered yet: `InternalFailure` or `NotFound`",
+            Family::Queue => "not offered yet: `InternalFailure` or `NotFound`",
+            Family::Foreign => "knows `clear_route_cache` and `get_log_level`",
+            Family::Wasi => "WASI preview 1",
+            _ => "",
+        };
+        let _ = writeln!(text, "| `{}` | {:?} | {since} | {note} |", call.name, call.family);
+    }
+    text.push_str(
+        "\n## Callbacks\n\nWhat a module may export; what it does not export is never entered.\n\n",
+    );
+    for callback in Callback::ALL {
+        let _ = writeln!(text, "- `{}`", callback.name());
+    }
+    check(&expect_file!["../../docs/src/reference/abi.md"], "The ABI", &text);
+}
+
+#[test]
+fn the_page_of_the_command_line_is_the_help_text() {
+    let mut text = String::new();
+    for arguments in [&["--help"][..], &["run", "--help"], &["check", "--help"], &["schema", "--help"]] {
+        let output = Command::new(env!("CARGO_BIN_EXE_tidegate")).args(arguments).output();
+        let help = String::from_utf8(output.expect("the binary runs").stdout).expect("the help is text");
+        let lines: Vec<&str> = help.lines().map(str::trim_end).collect();
+        let _ = write!(text, "## tidegate {}\n\n```text\n{}\n```\n\n", arguments.join(" "), lines.join("\n"));
+    }
+    check(&expect_file!["../../docs/src/reference/command-line.md"], "The command line", &text);
+}
+
+#[test]
+fn the_page_on_operating_names_every_field_of_the_access_log() {
+    let page = std::fs::read_to_string(crate::root().join("docs/src/operating.md")).expect("there is a page");
+    let outcome = Outcome { class: StatusClass::Success, failure: None };
+    let ending =
+        Ending { status: None, outcome, duration: Duration::ZERO, request_bytes: 0, response_bytes: 0 };
+    let mut line = Vec::new();
+    Entry::begin(&"ingress".into()).write_line(&ending, &mut line);
+    let line: Value = serde_json::from_slice(&line).expect("a line is JSON");
+    for (field, _) in object(&line) {
+        assert!(page.contains(&format!("| `{field}` |")), "the page does not say what `{field}` is");
+    }
+}

@@ -1,0 +1,97 @@
+//! Configurations: every one in an example or in a page is accepted, by the code that `tidegate check` runs.
+//!
+//! A block marked `yaml` is a whole file. One marked `yaml,part` is some of its sections, or a listener's `routes`: what
+//! is missing around it is added here. What is no configuration of tidegate is marked `text`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tidegate::config;
+
+use crate::{pages, root, shown};
+
+#[test]
+fn every_configuration_in_the_pages_is_accepted() {
+    let mut refused = Vec::new();
+    let mut seen = 0;
+    for (page, text) in pages() {
+        for (kind, block) in blocks(&text) {
+            let file = if kind == "yaml,part" { complete(&block) } else { block };
+            seen += 1;
+            if let Some(problems) = refuse(&file, &page, kind) {
+                refused.push(format!("{}:\n{problems}", shown(&page)));
+            }
+        }
+    }
+    assert!(seen > 5, "no configurations were found");
+    assert!(refused.is_empty(), "{}", refused.join("\n\n"));
+}
+
+#[test]
+fn every_example_has_a_page_and_a_configuration_that_is_accepted() {
+    for example in folders(&root().join("examples")) {
+        assert!(example.join("README.md").is_file(), "{} has no README.md", shown(&example));
+        let file = example.join("tidegate.yaml");
+        match config::load(&file) {
+            Ok(loaded) => assert!(loaded.warnings.is_empty(), "{}", loaded.warnings.render(false)),
+            Err(problems) => panic!("{}", problems.render(false)),
+        }
+    }
+}
+
+fn folders(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).expect("a folder can be read");
+    entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_dir()).collect()
+}
+
+/// A page's YAML blocks and how they are marked.
+fn blocks(text: &str) -> Vec<(&'static str, String)> {
+    let mut blocks = Vec::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        let kind = match line.trim_start().strip_prefix("```") {
+            Some("yaml") => "yaml",
+            Some("yaml,part") => "yaml,part",
+            Some(_) => {
+                lines.by_ref().find(|line| line.trim_start().starts_with("```"));
+                continue;
+            }
+            None => continue,
+        };
+        let block: Vec<&str> =
+            lines.by_ref().take_while(|line| !line.trim_start().starts_with("```")).collect();
+        blocks.push((kind, block.join("\n") + "\n"));
+    }
+    blocks
+}
+
+/// A whole file around some of its sections.
+fn complete(part: &str) -> String {
+    let has = |section: &str| part.lines().any(|line| line.starts_with(section));
+    let mut file = if has("routes:") {
+        let routes: String = part.lines().map(|line| format!("    {line}\n")).collect();
+        format!("listeners:\n  - name: ingress\n    address: 127.0.0.1:8080\n{routes}")
+    } else {
+        part.to_owned()
+    };
+    if !file.contains("listeners:") {
+        file.push_str(
+            "listeners: [{name: ingress, address: 127.0.0.1:8080, routes: [{match: {}, cluster: api}]}]\n",
+        );
+    }
+    if !has("clusters:") {
+        file.push_str(
+            "clusters:\n  api: {endpoints: [127.0.0.1:9001]}\n  api-canary: {endpoints: [127.0.0.1:9002]}\n",
+        );
+    }
+    file
+}
+
+/// Why a configuration is not what a page should show. Parts may leave things unused.
+fn refuse(text: &str, page: &Path, kind: &str) -> Option<String> {
+    match config::parse(text, page) {
+        Ok(loaded) if loaded.warnings.is_empty() || kind == "yaml,part" => None,
+        Ok(loaded) => Some(loaded.warnings.render(false)),
+        Err(problems) => Some(problems.render(false)),
+    }
+}
