@@ -152,7 +152,7 @@ fn an_answer_to_a_stream_that_is_gone_reaches_the_root() {
             let mut client = stage.client();
             client.send(&request_text("GET", "/", &[], ""));
             stage.upstream("auth").wait_for(1);
-            client.leave();
+            client.reset();
             stage.wait_for_guest("delete ctx=2");
             gate.open();
             stage.wait_for_guest("http_call_response");

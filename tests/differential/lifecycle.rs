@@ -118,7 +118,7 @@ fn a_client_that_leaves_while_it_waits() {
         let mut client = stage.client();
         client.send(&request_text("GET", "/", &[], ""));
         stage.upstream("up").wait_for(1);
-        client.leave();
+        client.reset();
         stage.wait_for_guest_times("delete ctx=2", 2);
     });
 }
@@ -130,7 +130,7 @@ fn a_client_that_leaves_while_a_filter_holds_its_request() {
         let mut client = stage.client();
         client.send(&request_text("GET", "/", &[], ""));
         stage.wait_for_guest("request_headers");
-        client.leave();
+        client.reset();
         stage.wait_for_guest("delete ctx=2");
     });
 }

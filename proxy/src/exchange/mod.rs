@@ -414,7 +414,7 @@ impl Exchange {
         answer.speak_to(&self.run.stream().borrow().request);
         self.last = answer.failure.is_some_and(|failure| failure.status() == Some(StatusCode::BAD_REQUEST));
         self.note(answer.failure, &answer.details, answer.filter.clone());
-        if self.head_only {
+        if self.head_only && !answer.body.is_empty() {
             answer.headers.insert(CONTENT_LENGTH, HeaderValue::from(answer.body.len()));
         }
         self.take_response(answer.status, answer.headers);

@@ -31,12 +31,13 @@ const DRAIN_GRACE: Duration = Duration::from_secs(1);
 /// Serves one connection to its end.
 pub(super) async fn serve(stream: TcpStream, peer: Arc<Peer>, site: Rc<Site>, drain: Rc<Drain>) {
     let limits = &site.listener().limits;
-    let io = TokioIo::new(Observed { stream, peer: peer.clone(), ended: false });
+    let io = TokioIo::new(Observed { stream, peer: peer.clone() });
     let service = {
         let (site, peer) = (site.clone(), peer.clone());
         service_fn(move |request: Request<Incoming>| exchange::serve(site.clone(), peer.clone(), request))
     };
     let mut connection = http1::Builder::new()
+        .half_close(true)
         .max_headers(limits.headers)
         .max_header_size(limits.header_bytes)
         .max_buf_size(limits.header_bytes.max(BUFFER_BYTES))
@@ -236,15 +237,24 @@ impl Drain {
     }
 }
 
-/// A socket whose bytes are noted at its peer, and whose end is told only when it matters.
+/// A socket whose bytes are noted at its peer, and whose reset is noticed.
 ///
-/// A client may end its side and wait for the answer; hyper takes that for a client that left, unless it is told not to
-/// look, and then does not see a reset either. So it looks, and the end is kept from it while an answer is owed.
+/// A client may end its side and wait for the answer, so hyper is told not to look for an end while it waits
+/// (`half_close`); but then it does not see a reset either. It flushes whenever it is polled, so that is where we look.
 struct Observed {
     stream: TcpStream,
     peer: Arc<Peer>,
-    /// The client has ended its side.
-    ended: bool,
+}
+
+impl Observed {
+    /// Fails if the client has reset the connection while an answer is owed to it. In the ordinary case, where there is
+    /// nothing to read, it sees to it that the task is woken by a reset, and asks the kernel nothing.
+    fn check_reset(&self, cx: &mut Context<'_>) -> io::Result<()> {
+        if self.peer.phase() != Phase::Answer || self.stream.poll_read_ready(cx).is_pending() {
+            return Ok(());
+        }
+        self.stream.take_error()?.map_or(Ok(()), Err)
+    }
 }
 
 impl AsyncRead for Observed {
@@ -254,19 +264,14 @@ impl AsyncRead for Observed {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        if !self.ended {
-            std::task::ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
-        }
+        std::task::ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
         if buf.filled().len() > before {
             self.peer.note_move();
             if self.peer.phase() == Phase::Idle {
                 self.peer.enter(Phase::Head);
             }
-            return Poll::Ready(Ok(()));
         }
-        self.ended = true;
-        // Nobody has to be woken: the connection asks again when the answer is sent.
-        if self.peer.phase() == Phase::Answer { Poll::Pending } else { Poll::Ready(Ok(())) }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -292,6 +297,7 @@ impl AsyncWrite for Observed {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.check_reset(cx)?;
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
