@@ -100,7 +100,8 @@ impl Snapshot {
             return Err(loaded.blame(findings));
         }
         let tables = config.listeners.iter().map(|listener| Table::new(&listener.routes)).collect();
-        let clusters = config.clusters.iter().map(|cluster| Arc::new(Cluster::new(cluster.clone()))).collect();
+        let clusters =
+            config.clusters.iter().map(|cluster| Arc::new(Cluster::new(cluster.clone()))).collect();
         Ok(Snapshot { config, plugins, tables, clusters, cluster_names })
     }
 
@@ -129,7 +130,9 @@ fn plugin(filter: &Arc<Filter>, engine: &Engine, services: &Services) -> Result<
     let began = std::time::Instant::now();
     let (origin, module) = module(&filter.module, engine)?;
     let plugin = Plugin::new(filter.clone(), module);
-    plugin.prove(services).map_err(|fault| Unusable::Start { origin: origin.clone(), fault: Box::new(fault) })?;
+    plugin
+        .prove(services)
+        .map_err(|fault| Unusable::Start { origin: origin.clone(), fault: Box::new(fault) })?;
     tracing::info!(
         filter = filter.name,
         module = origin,
@@ -143,12 +146,14 @@ fn plugin(filter: &Arc<Filter>, engine: &Engine, services: &Services) -> Result<
 fn module(source: &ModuleSource, engine: &Engine) -> Result<(String, Module), Unusable> {
     let (origin, bytes) = match source {
         ModuleSource::Builtin(name) => {
-            let bytes = tidegate_filter_bundle::module(name).ok_or_else(|| Unusable::NoBuiltin { name: name.clone() })?;
+            let bytes = tidegate_filter_bundle::module(name)
+                .ok_or_else(|| Unusable::NoBuiltin { name: name.clone() })?;
             (format!("builtin:{name}"), bytes.into())
         }
         ModuleSource::File(path) => (path.display().to_string(), std::borrow::Cow::from(read(path)?)),
     };
-    let module = engine.compile(&bytes).map_err(|source| Unusable::Load { origin: origin.clone(), source })?;
+    let module =
+        engine.compile(&bytes).map_err(|source| Unusable::Load { origin: origin.clone(), source })?;
     Ok((origin, module))
 }
 

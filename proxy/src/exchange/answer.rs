@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION};
 use http::StatusCode;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION};
 
 use super::headers::{Refusal, drop_hop_by_hop};
 use crate::config::model;
@@ -22,7 +22,7 @@ const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 #[derive(Debug)]
 pub(super) enum Ending {
     /// The proxy answers by itself.
-    Answer(Answer),
+    Answer(Box<Answer>),
     /// The connection is cut: there is nothing right to say, or no way to say it.
     Cut {
         /// Why.
@@ -64,7 +64,9 @@ impl From<Refusal> for Ending {
 impl From<Interrupt> for Ending {
     fn from(interrupt: Interrupt) -> Ending {
         match interrupt {
-            Interrupt::Reply { filter, reply } => Ending::Answer(Answer::from_guest(filter, *reply)),
+            Interrupt::Reply { filter, reply } => {
+                Ending::Answer(Box::new(Answer::from_guest(filter, *reply)))
+            }
             Interrupt::Close { filter } => {
                 Ending::failed(Failure::FilterClosed, "filter_closed".to_owned()).by(filter)
             }
@@ -116,7 +118,8 @@ impl Ending {
 
     fn by(mut self, name: Arc<str>) -> Ending {
         match &mut self {
-            Ending::Answer(Answer { filter, .. }) | Ending::Cut { filter, .. } => *filter = Some(name),
+            Ending::Answer(answer) => answer.filter = Some(name),
+            Ending::Cut { filter, .. } => *filter = Some(name),
         }
         self
     }
@@ -125,7 +128,7 @@ impl Ending {
     pub(super) fn failed(failure: Failure, details: String) -> Ending {
         match failure.status() {
             None => Ending::Cut { failure, details, filter: None },
-            Some(status) => Ending::Answer(Answer {
+            Some(status) => Ending::Answer(Box::new(Answer {
                 status,
                 headers: HeaderMap::new(),
                 body: Bytes::from_static(failure.client_text().as_bytes()),
@@ -133,7 +136,7 @@ impl Ending {
                 details,
                 filter: None,
                 grpc_status: None,
-            }),
+            })),
         }
     }
 
@@ -142,19 +145,24 @@ impl Ending {
         let mut answer = Answer::plain(respond.status, "direct_response");
         answer.body = respond.body.clone();
         answer.headers.extend(respond.headers.iter().cloned());
-        Ending::Answer(answer)
+        Ending::Answer(Box::new(answer))
     }
 
     /// A redirect of a route.
-    pub(super) fn redirect(redirect: &model::Redirect, matched: &model::PathMatch, request: &RequestHead) -> Ending {
-        let host = request.headers.get(http::header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    pub(super) fn redirect(
+        redirect: &model::Redirect,
+        matched: &model::PathMatch,
+        request: &RequestHead,
+    ) -> Ending {
+        let host =
+            request.headers.get(http::header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
         let scheme = request.scheme.to_str().unwrap_or("http");
         let location = route::location(redirect, matched, scheme, host, &request.uri);
         let mut answer = Answer::plain(redirect.status, "redirect");
         if let Ok(location) = HeaderValue::from_maybe_shared(Bytes::from(location)) {
             answer.headers.insert(LOCATION, location);
         }
-        Ending::Answer(answer)
+        Ending::Answer(Box::new(answer))
     }
 }
 
@@ -215,7 +223,9 @@ fn request_body_failure(error: &hyper::Error) -> Failure {
 fn is_grpc(request: &RequestHead) -> bool {
     request.headers.get(CONTENT_TYPE).is_some_and(|value| {
         let value = value.as_bytes();
-        value.strip_prefix(b"application/grpc").is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+        value
+            .strip_prefix(b"application/grpc")
+            .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
     })
 }
 

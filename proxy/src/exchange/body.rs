@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 
-use super::answer::{Answer, Ending};
+use super::answer::Ending;
 use super::watch::Timer;
 use super::{Cut, Exchange};
 use crate::error::Failure;
@@ -58,8 +58,9 @@ impl ReplyBody {
             match ending {
                 Ending::Cut { failure, details, filter } => exchange.note(Some(failure), &details, filter),
                 // Too late for an answer.
-                Ending::Answer(Answer { failure, details, filter, .. }) => {
-                    exchange.note(Some(failure.unwrap_or(Failure::FilterClosed)), &details, filter);
+                Ending::Answer(answer) => {
+                    let failure = answer.failure.unwrap_or(Failure::FilterClosed);
+                    exchange.note(Some(failure), &answer.details, answer.filter);
                 }
             }
         }

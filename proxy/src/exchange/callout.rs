@@ -38,7 +38,8 @@ impl Performer for Callouts {
         let from = Rc::downgrade(from);
         self.tasks.spawn(async move {
             let token = call.token;
-            let result = tokio::time::timeout(call.timeout.unwrap_or(LONGEST), perform(&upstreams, *call)).await;
+            let result =
+                tokio::time::timeout(call.timeout.unwrap_or(LONGEST), perform(&upstreams, *call)).await;
             if let Some(instance) = from.upgrade() {
                 instance.deliver(generation, token, result.unwrap_or(CalloutResult::TimedOut));
             }

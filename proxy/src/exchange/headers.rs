@@ -7,7 +7,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use bytes::{BufMut, BytesMut};
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING,
+    UPGRADE,
 };
 use http::{Method, Request, Uri, Version};
 
@@ -109,9 +110,11 @@ fn drop_named_by_connection(headers: &mut HeaderMap) {
     let mut named: Vec<HeaderName> = Vec::new();
     for value in headers.get_all(CONNECTION) {
         // What frames and routes the message is not a peer's to drop.
-        named.extend(tokens(value.as_bytes()).filter_map(|token| HeaderName::from_bytes(token).ok()).filter(|name| {
-            !matches!(*name, HOST | CONTENT_LENGTH | TE | TRANSFER_ENCODING)
-        }));
+        named.extend(
+            tokens(value.as_bytes())
+                .filter_map(|token| HeaderName::from_bytes(token).ok())
+                .filter(|name| !matches!(*name, HOST | CONTENT_LENGTH | TE | TRANSFER_ENCODING)),
+        );
     }
     headers.remove(CONNECTION);
     for name in named {
@@ -222,7 +225,8 @@ mod tests {
 
     #[test]
     fn connection_cannot_drop_what_frames_the_message() {
-        let mut map = headers(&[("connection", "content-length, host"), ("content-length", "5"), ("host", "a")]);
+        let mut map =
+            headers(&[("connection", "content-length, host"), ("content-length", "5"), ("host", "a")]);
         drop_hop_by_hop(&mut map);
         assert_eq!(map, headers(&[("content-length", "5"), ("host", "a")]));
     }

@@ -407,7 +407,10 @@ impl Exchange {
 
     /// Answers by itself. Before there was a response, the answer goes through the response side of the chain as one
     /// would; an answer to the response itself replaces it and goes out directly, as in Envoy.
-    async fn answer(&mut self, mut answer: Answer) -> Result<(Response<()>, FlowBody<Full<Bytes>>), Ending> {
+    async fn answer(
+        &mut self,
+        mut answer: Box<Answer>,
+    ) -> Result<(Response<()>, FlowBody<Full<Bytes>>), Ending> {
         if self.run.stream().borrow().response.is_some() {
             self.run.step_aside();
         }
@@ -417,9 +420,10 @@ impl Exchange {
         if self.head_only && !answer.body.is_empty() {
             answer.headers.insert(CONTENT_LENGTH, HeaderValue::from(answer.body.len()));
         }
-        self.take_response(answer.status, answer.headers);
+        let Answer { status, headers, body, .. } = *answer;
+        self.take_response(status, headers);
         // A HEAD gets the length of the body and none of it.
-        let source = (!answer.body.is_empty() && !self.head_only).then(|| Full::new(answer.body));
+        let source = (!body.is_empty() && !self.head_only).then(|| Full::new(body));
         let mut flow = self.filter_response_head(source).await?;
         flow.gather();
         let site = self.site.clone();

@@ -1,7 +1,7 @@
 //! The other end of a downstream connection: who it is, and what it is doing.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicU64, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::HeaderValue;

@@ -14,6 +14,9 @@ use super::flow::{Event, Flow};
 use super::run::{Interrupt, Run};
 use crate::wasm::stream::Direction;
 
+/// What a body gives next: nothing after its end.
+type NextFrame<E> = Option<Result<Frame<Bytes>, FlowError<E>>>;
+
 /// Why a body ends before its end.
 #[derive(Debug, thiserror::Error)]
 pub enum FlowError<E> {
@@ -51,7 +54,14 @@ where
         if source.is_none() {
             run.meter().end(direction, false);
         }
-        FlowBody { flow: Flow::new(run, direction), direction, source, ended: false, promised: None, given: 0 }
+        FlowBody {
+            flow: Flow::new(run, direction),
+            direction,
+            source,
+            ended: false,
+            promised: None,
+            given: 0,
+        }
     }
 
     /// Pushes the head through the chain and waits until it has come out at the far end. Returns whether the head is
@@ -199,7 +209,8 @@ where
         if let Some(data) = frame.and_then(Frame::data_ref) {
             meter.count(self.direction, data.len() as u64);
         }
-        let last = frame.is_none_or(Frame::is_trailers) || self.source.as_ref().is_some_and(Body::is_end_stream);
+        let last =
+            frame.is_none_or(Frame::is_trailers) || self.source.as_ref().is_some_and(Body::is_end_stream);
         if last {
             meter.end(self.direction, true);
         }
@@ -234,16 +245,13 @@ impl<B> FlowBody<B>
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    fn break_promise(&mut self) -> Poll<Option<Result<Frame<Bytes>, FlowError<B::Error>>>> {
+    fn break_promise(&mut self) -> Poll<NextFrame<B::Error>> {
         self.ended = true;
         Poll::Ready(Some(Err(FlowError::Length)))
     }
 
     /// A frame as it comes, where there is no filter.
-    fn poll_through(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, FlowError<B::Error>>>> {
+    fn poll_through(&mut self, cx: &mut Context<'_>) -> Poll<NextFrame<B::Error>> {
         let Some(source) = &mut self.source else { return Poll::Ready(None) };
         let frame = std::task::ready!(Pin::new(source).poll_frame(cx));
         if !matches!(frame, Some(Err(_))) {
@@ -269,10 +277,7 @@ where
     type Data = Bytes;
     type Error = FlowError<B::Error>;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, FlowError<B::Error>>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<NextFrame<B::Error>> {
         if self.ended {
             return Poll::Ready(None);
         }
@@ -287,7 +292,9 @@ where
                 }
                 Poll::Ready(Some(Ok(Frame::data(data))))
             }
-            Some(Ok(_)) if self.promised.is_some_and(|promised| self.given < promised) => self.break_promise(),
+            Some(Ok(_)) if self.promised.is_some_and(|promised| self.given < promised) => {
+                self.break_promise()
+            }
             Some(Ok(Event::Trailers)) => {
                 self.ended = true;
                 Poll::Ready(self.flow.trailers().map(|trailers| Ok(Frame::trailers(trailers))))

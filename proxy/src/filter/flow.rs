@@ -8,11 +8,11 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::task::Waker;
 
-use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, HeaderMap, HeaderValue};
 use super::run::{Interrupt, Run};
 use crate::wasm::stream::{BodyBuffer, Direction};
 use crate::wasm::{DataStatus, HeadersStatus, TrailersStatus};
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, HeaderMap, HeaderValue};
 
 /// What leaves a flow, in this order: one `Head`, any number of `Data`, and one of `Trailers` or `End` unless the head
 /// already said that it is the end.
@@ -98,7 +98,10 @@ impl Flow {
     }
 
     fn ready_bytes(&self) -> u64 {
-        self.output.iter().map(|event| if let Event::Data(data) = event { data.len() as u64 } else { 0 }).sum()
+        self.output
+            .iter()
+            .map(|event| if let Event::Data(data) = event { data.len() as u64 } else { 0 })
+            .sum()
     }
 
     /// Whether something has come out.
@@ -306,7 +309,8 @@ impl Flow {
         let ended = place.ended.take_if(|ended| *ended != Ending::UnseenTrailers);
         let state = std::mem::take(&mut place.state);
         // A guest may have created trailers when it saw the last of the body.
-        let trailers = ended == Some(Ending::Trailers) || (ended.is_some() && self.run.has_trailers(self.direction));
+        let trailers =
+            ended == Some(Ending::Trailers) || (ended.is_some() && self.run.has_trailers(self.direction));
         if let State::HeadHeld { end } | State::HeadStopped { end, .. } = state {
             self.head_at(at + 1, end)?;
         }
@@ -344,8 +348,12 @@ impl Flow {
 
     fn check_limit(&self, at: usize, buffering: bool) -> Result<(), Interrupt> {
         let place = &self.places[at];
-        let held = place.unseen.len() + place.retained.len() + self.run.body_len(self.stage_of(at), self.direction);
-        if buffering && held > self.run.buffer_limit() { Err(Interrupt::BodyTooLarge(self.direction)) } else { Ok(()) }
+        let held =
+            place.unseen.len() + place.retained.len() + self.run.body_len(self.stage_of(at), self.direction);
+        if buffering && held > self.run.buffer_limit() {
+            Err(Interrupt::BodyTooLarge(self.direction))
+        } else {
+            Ok(())
+        }
     }
 }
-

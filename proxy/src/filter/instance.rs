@@ -35,7 +35,8 @@ pub struct Chain {
 impl Chain {
     /// The chain of these filters, in order.
     pub fn new(instances: Vec<Rc<Instance>>) -> Chain {
-        let edits = |direction| instances.iter().any(|instance| instance.plugin.module().edits_bodies(direction));
+        let edits =
+            |direction| instances.iter().any(|instance| instance.plugin.module().edits_bodies(direction));
         Chain {
             edits_request_bodies: edits(Direction::Request),
             edits_response_bodies: edits(Direction::Response),
@@ -100,7 +101,11 @@ impl Instance {
     /// # Errors
     ///
     /// The fault with which the guest failed to start or refused its configuration.
-    pub fn start(plugin: Plugin, services: Services, performer: Rc<dyn Performer>) -> Result<Rc<Instance>, Fault> {
+    pub fn start(
+        plugin: Plugin,
+        services: Services,
+        performer: Rc<dyn Performer>,
+    ) -> Result<Rc<Instance>, Fault> {
         let vm = plugin.start(services.clone())?;
         let instance = Rc::new(Instance {
             name: plugin.filter().name.as_str().into(),

@@ -261,7 +261,9 @@ impl Run {
 
     pub(super) fn take_resume_of(&self, stage: usize, direction: Direction) -> bool {
         let mut stream = self.stream.borrow_mut();
-        let wanted = |s, action: &StreamAction| s == stage && matches!(action, StreamAction::Resume(d) if *d == direction);
+        let wanted = |s, action: &StreamAction| {
+            s == stage && matches!(action, StreamAction::Resume(d) if *d == direction)
+        };
         stream.take_action(wanted).is_some()
     }
 

@@ -119,7 +119,10 @@ async fn serve(
         admin.await.context("the admin listener failed")?.context("the admin listener failed")?;
     }
     match lost {
-        None => Ok(tracing::info!("drained")),
+        None => {
+            tracing::info!("drained");
+            Ok(())
+        }
         Some(lost) => Err(lost),
     }
 }
@@ -157,7 +160,9 @@ fn unbound(part: Part, address: SocketAddr, error: &io::Error) -> Finding {
     let hint = match error.kind() {
         io::ErrorKind::AddrInUse => Some(format!("`ss -ltnp` shows who has port {}", address.port())),
         io::ErrorKind::PermissionDenied => Some("ports below 1024 need CAP_NET_BIND_SERVICE".to_owned()),
-        io::ErrorKind::AddrNotAvailable => Some("`ip address` shows which addresses this machine has".to_owned()),
+        io::ErrorKind::AddrNotAvailable => {
+            Some("`ip address` shows which addresses this machine has".to_owned())
+        }
         _ => None,
     };
     Finding { part, message: format!("cannot listen on {address}: {error}"), hint }

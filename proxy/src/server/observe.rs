@@ -10,7 +10,11 @@ use crate::wasm::metrics::MetricValue;
 use crate::wasm::{Callback, FaultKind, FilterUsage, GuestMetrics};
 
 /// Shows what a filter costs on a worker, for as long as the observation is kept.
-pub(super) fn observe_filter(metrics: &Registry, filter: &str, usage: &Arc<FilterUsage>) -> FilterObservation {
+pub(super) fn observe_filter(
+    metrics: &Registry,
+    filter: &str,
+    usage: &Arc<FilterUsage>,
+) -> FilterObservation {
     let usage = usage.clone();
     metrics.observe_filter(filter, move || sample(&usage))
 }
@@ -18,7 +22,10 @@ pub(super) fn observe_filter(metrics: &Registry, filter: &str, usage: &Arc<Filte
 fn sample(usage: &FilterUsage) -> FilterSample {
     let nonzero = |(name, count): (&'static str, u64)| (count > 0).then_some((name, count));
     FilterSample {
-        calls: Callback::ALL.iter().filter_map(|one| nonzero((label(one.name()), usage.calls(*one)))).collect(),
+        calls: Callback::ALL
+            .iter()
+            .filter_map(|one| nonzero((label(one.name()), usage.calls(*one))))
+            .collect(),
         faults: FaultKind::ALL.iter().filter_map(|one| nonzero((one.word(), usage.faults(*one)))).collect(),
         instructions: usage.instructions(),
         time: Duration::from_nanos(usage.nanoseconds()),
@@ -39,7 +46,8 @@ pub(super) fn export_guest_metrics(metrics: &Registry, guests: &Arc<GuestMetrics
     let guests = guests.clone();
     metrics.add_source(move |page| {
         let stats = guests.collect();
-        let shown = stats.iter().map(|stat| GuestMetric { name: stat.name().to_owned(), value: value(stat.value()) });
+        let shown =
+            stats.iter().map(|stat| GuestMetric { name: stat.name().to_owned(), value: value(stat.value()) });
         write_guest_metrics(page, shown)
     });
 }

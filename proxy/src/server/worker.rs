@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use anyhow::{Context as _, anyhow};
+use tokio::runtime::LocalOptions;
 use tokio::sync::{mpsc, watch};
-use tokio::task::LocalSet;
 
 use super::observe;
 use crate::exchange::{Callouts, Site};
@@ -178,11 +178,11 @@ impl Seed {
         let ended = self.shared.clone();
         let result = tokio::runtime::Builder::new_current_thread()
             .enable_all()
-            .build()
+            .build_local(LocalOptions::default())
             .context("cannot start a worker's runtime")
             .and_then(|runtime| {
                 let _last_word = LastWord(report.clone());
-                runtime.block_on(LocalSet::new().run_until(self.work()))
+                runtime.block_on(self.work())
             });
         drop(ended);
         if let Err(error) = result {
@@ -198,8 +198,12 @@ impl Seed {
         }
         for (index, socket) in self.sockets.into_iter().enumerate() {
             let listener = tokio::net::TcpListener::from_std(socket)?;
-            let accepting =
-                listener::accept(listener, worker.site(index), self.shared.open[index].clone(), worker.drain.clone());
+            let accepting = listener::accept(
+                listener,
+                worker.site(index),
+                self.shared.open[index].clone(),
+                worker.drain.clone(),
+            );
             worker.tasks.spawn(accepting);
         }
         let _ = self.order.wait_for(|order| *order == Order::Drain).await;
@@ -225,10 +229,12 @@ impl Worker {
         let tasks = Rc::new(Tasks::default());
         let drain = Rc::new(Drain::default());
         let callouts = Callouts::new(upstreams.clone(), tasks.clone());
-        let mut guests = Guests { index, shared, callouts, running: HashMap::new(), observations: Vec::new() };
+        let mut guests =
+            Guests { index, shared, callouts, running: HashMap::new(), observations: Vec::new() };
         let mut sites = Vec::new();
         for (at, config) in snapshot.config().listeners.iter().enumerate() {
-            let chain = config.filters.iter().map(|filter| guests.instance(*filter)).collect::<Result<_, _>>()?;
+            let chain =
+                config.filters.iter().map(|filter| guests.instance(*filter)).collect::<Result<_, _>>()?;
             let lane = config.access_log.then(|| shared.lane());
             sites.push(Site::new(
                 snapshot.clone(),
@@ -261,7 +267,10 @@ impl Worker {
             self.upstreams.drain().await;
         };
         if tokio::time::timeout(limit, drained).await.is_err() {
-            tracing::warn!(limit_ms = limit.as_millis() as u64, "the drain's time is over: cutting what is left");
+            tracing::warn!(
+                limit_ms = limit.as_millis() as u64,
+                "the drain's time is over: cutting what is left"
+            );
             self.instances.iter().for_each(|instance| instance.stop());
         }
     }

@@ -19,9 +19,9 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::pool::Pool;
+use super::{RequestBody, UpstreamError};
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::{ClusterCell, ConnectFailure};
-use super::{RequestBody, UpstreamError};
 
 /// How much a connection reads at once, and holds of what it could not write yet, in bytes. A response's head has to
 /// fit in what was read, so a larger `header_bytes` takes precedence.

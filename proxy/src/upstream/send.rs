@@ -14,9 +14,9 @@ use super::balance::Balancer;
 use super::cluster::Cluster;
 use super::connection::{Connection, Failure};
 use super::pool::{Lease, Pool, Upkeep};
+use super::{RequestBody, ResponseBody, UpstreamError};
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::ClusterCell;
-use super::{RequestBody, ResponseBody, UpstreamError};
 
 /// How often, at most and at least, unused connections are looked through.
 const SWEEP_PERIODS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
@@ -59,7 +59,10 @@ impl Upstreams {
         let upkeep = Rc::new(Upkeep::new(sweep_period(clusters)));
         let tasks = Rc::new(Tasks::default());
         Rc::new_cyclic(|this| Upstreams {
-            clusters: clusters.iter().map(|cluster| Member::new(cluster, &upkeep, &cell(cluster.name()))).collect(),
+            clusters: clusters
+                .iter()
+                .map(|cluster| Member::new(cluster, &upkeep, &cell(cluster.name())))
+                .collect(),
             sweeper: tasks.spawn(keep_sweeping(this.clone(), upkeep.clone())),
             upkeep,
             tasks,

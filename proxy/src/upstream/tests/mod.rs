@@ -54,7 +54,11 @@ struct Worker {
 impl Worker {
     fn new(config: model::Cluster) -> Worker {
         let cluster = Arc::new(Cluster::new(Arc::new(config)));
-        Worker { upstreams: Upstreams::new(std::slice::from_ref(&cluster), |_| Default::default()), cluster, last: Cell::default() }
+        Worker {
+            upstreams: Upstreams::new(std::slice::from_ref(&cluster), |_| Default::default()),
+            cluster,
+            last: Cell::default(),
+        }
     }
 
     fn to(server: &Server) -> Worker {
