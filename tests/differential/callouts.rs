@@ -133,7 +133,8 @@ fn a_callout_without_authority_takes_the_clusters() {
         client.send(&request_text("GET", "/", &[], ""));
         stage.wait_for_guest("callout auth ->");
         // Envoy refuses the callout, so its request waits for ever; this side of the case is only what is said.
-        client.leave();
+        client.half_close();
+        stage.wait_for_guest("delete ctx=2");
     });
 }
 

@@ -250,10 +250,15 @@ impl Observed {
     /// Fails if the client has reset the connection while an answer is owed to it. In the ordinary case, where there is
     /// nothing to read, it sees to it that the task is woken by a reset, and asks the kernel nothing.
     fn check_reset(&self, cx: &mut Context<'_>) -> io::Result<()> {
-        if self.peer.phase() != Phase::Answer || self.stream.poll_read_ready(cx).is_pending() {
+        if self.peer.phase() != Phase::Answer {
             return Ok(());
         }
-        self.stream.take_error()?.map_or(Ok(()), Err)
+        // What there is to read, if anything, is left for hyper: the next request, or the end of the client's side.
+        let mut byte = [0];
+        match self.stream.poll_peek(cx, &mut ReadBuf::new(&mut byte)) {
+            Poll::Ready(Err(error)) => Err(error),
+            Poll::Ready(Ok(_)) | Poll::Pending => Ok(()),
+        }
     }
 }
 
