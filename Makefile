@@ -28,7 +28,7 @@ lint: prepare ## Check format and style, warnings denied
 
 docs: prepare docs-parts ## Build the API docs and the book, warnings denied
 	RUSTDOCFLAGS="--deny warnings" cargo doc --no-deps
-	$(if $(wildcard docs/book.toml),build/bin/mdbook build docs --dest-dir ../build/book,@echo "no book yet")
+	$(if $(wildcard docs/book.toml),build/bin/mdbook build docs --dest-dir build/book,@echo "no book yet")
 
 ci: ## What CI runs
 	.ci/run

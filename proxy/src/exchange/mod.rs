@@ -11,7 +11,7 @@
 //! ```
 //!
 //! [`serve`] answers and reports; [`Exchange::run`] is the straight way through. Whatever leaves that way is an
-//! [`Ending`](answer::Ending), and becomes a response, or a cut connection, in [`serve`]. An exchange is reported once,
+//! `Ending`, and becomes a response, or a cut connection, in [`serve`]. An exchange is reported once,
 //! when it is dropped: after the last byte, or because the client left.
 
 mod answer;

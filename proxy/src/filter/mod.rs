@@ -6,7 +6,7 @@
 //! ```
 //!
 //! [`Chain`] is a listener's filters on one worker, [`Instance`] one of them: a guest with what keeps it alive.
-//! [`Run`] is one exchange's way through a chain, and a [`Flow`](flow::Flow) one direction of it: a state machine
+//! [`Run`] is one exchange's way through a chain, and a `Flow` one direction of it: a state machine
 //! that is pushed events and never waits. Waiting is done by [`FlowBody`], which a task polls.
 //!
 //! This module knows no sockets: what a guest asks for that takes time leaves through [`Performer`].
