@@ -79,7 +79,7 @@ where
         let declared = self.source.as_ref().and_then(|source| source.size_hint().exact());
         self.flow.push_head(end).map_err(HeadError::Interrupted)?;
         std::future::poll_fn(|cx| self.poll_head(cx)).await?;
-        if self.flow.says_length() && !self.ended && self.run().edits_bodies(self.direction) {
+        if self.flow.says_length() && !self.ended && self.run().edits_bodies() {
             std::future::poll_fn(|cx| self.poll_first(cx)).await?;
         }
         self.promised = declared;

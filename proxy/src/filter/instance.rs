@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::config::model::OnFault;
-use crate::wasm::stream::{Direction, StreamAction};
+use crate::wasm::stream::StreamAction;
 use crate::wasm::{CalloutResult, Effect, Fault, FaultKind, HttpCall, Plugin, Services, Vm};
 
 /// Between two guests of one filter on one worker, at least; jittered by up to a half on top.
@@ -28,20 +28,14 @@ pub trait Performer {
 #[derive(Debug, Default)]
 pub struct Chain {
     instances: Vec<Rc<Instance>>,
-    edits_request_bodies: bool,
-    edits_response_bodies: bool,
+    edits_bodies: bool,
 }
 
 impl Chain {
     /// The chain of these filters, in order.
     pub fn new(instances: Vec<Rc<Instance>>) -> Chain {
-        let edits =
-            |direction| instances.iter().any(|instance| instance.plugin.module().edits_bodies(direction));
-        Chain {
-            edits_request_bodies: edits(Direction::Request),
-            edits_response_bodies: edits(Direction::Response),
-            instances,
-        }
+        let edits_bodies = instances.iter().any(|instance| instance.plugin.module().edits_bodies());
+        Chain { instances, edits_bodies }
     }
 
     /// How many filters there are.
@@ -62,11 +56,8 @@ impl Chain {
         self.instances[stage].name.clone()
     }
 
-    pub(super) fn edits_bodies(&self, direction: Direction) -> bool {
-        match direction {
-            Direction::Request => self.edits_request_bodies,
-            Direction::Response => self.edits_response_bodies,
-        }
+    pub(super) fn edits_bodies(&self) -> bool {
+        self.edits_bodies
     }
 }
 

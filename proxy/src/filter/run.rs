@@ -91,10 +91,10 @@ impl Run {
         &self.stream
     }
 
-    /// Whether a filter of the chain is able to change bodies in this direction, so that a length which was announced
+    /// Whether a filter of the chain is able to change bodies, so that a length which was announced
     /// may turn out wrong.
-    pub fn edits_bodies(&self, direction: Direction) -> bool {
-        self.chain.edits_bodies(direction)
+    pub fn edits_bodies(&self) -> bool {
+        self.chain.edits_bodies()
     }
 
     /// What moved, and when.

@@ -9,7 +9,6 @@ use wasmtime::{ExternType, FuncType, InstancePre, Linker, ValType};
 use super::abi::{AbiVersion, Callback};
 use super::host::Host;
 use super::hostcalls;
-use super::stream::Direction;
 
 /// A module that is ready to run. Cheap to clone, shared by all threads.
 #[derive(Clone)]
@@ -113,12 +112,9 @@ impl Module {
         self.shared.abi
     }
 
-    /// Whether it may change the length of a direction's body: it can write buffers and looks at these. Bodies that no
-    /// filter edits keep their framing.
-    pub fn edits_bodies(&self, direction: Direction) -> bool {
-        // A guest may hold a body in its headers callback and write it from a tick or a callout's answer, so what it
-        // exports for bodies does not decide this.
-        let _ = direction;
+    /// Whether it may change the length of a body: it can write buffers. Which direction's does not follow from what it
+    /// exports: a guest may hold a body in its headers callback and write it from a tick or a callout's answer.
+    pub fn edits_bodies(&self) -> bool {
         self.shared.edits_bodies
     }
 

@@ -1,6 +1,5 @@
 //! Which modules are filters, and what is said of those that are not.
 
-use tidegate::wasm::stream::Direction;
 use tidegate::wasm::{AbiVersion, Callback, Engine, LoadError};
 
 use crate::bench::ENGINE;
@@ -74,11 +73,11 @@ fn the_first_marker_counts_and_an_import_may_come_twice() {
     let text = format!("(module {log} {log} {MEMORY} {first} {MARKER} {ALLOCATOR})");
     let module = ENGINE.compile(&wat::parse_str(text).expect("it is a module")).expect("it is a filter");
     assert_eq!(module.abi(), AbiVersion::V0_2_0);
-    assert!(!module.edits_bodies(Direction::Request));
+    assert!(!module.edits_bodies());
     let mut guest = Guest::new();
     guest.call("proxy_on_response_body", "proxy_set_buffer_bytes", &[0; 5]);
     let module = ENGINE.compile(&guest.build()).expect("it is a filter");
-    assert!(module.edits_bodies(Direction::Response));
+    assert!(module.edits_bodies());
     assert!(module.handles(Callback::ResponseBody) && !module.handles(Callback::RequestBody));
 }
 
