@@ -16,8 +16,6 @@ use super::peer::Peer;
 use crate::error::Failure;
 use crate::wasm::stream::RequestHead;
 
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 /// The header that names an exchange across services.
@@ -92,31 +90,43 @@ fn origin_form(uri: Uri, headers: &mut HeaderMap) -> Uri {
 
 /// Drops what speaks of the connection that a message came on. `te: trailers` stays: it is true of this proxy too.
 pub(super) fn drop_hop_by_hop(headers: &mut HeaderMap) {
-    if headers.contains_key(CONNECTION) {
-        drop_named_by_connection(headers);
+    let mut te = None;
+    // Most messages have one of these at most: looking at each name once is cheaper than looking each of these up.
+    while let Some(name) = headers.keys().find(|name| is_hop_by_hop(name)).cloned() {
+        if name == CONNECTION {
+            drop_named_by_connection(headers);
+        }
+        let value = headers.remove(&name);
+        if name == TE {
+            te = value;
+        }
     }
-    headers.remove(KEEP_ALIVE);
-    headers.remove(PROXY_CONNECTION);
-    headers.remove(TRANSFER_ENCODING);
-    headers.remove(UPGRADE);
-    if let Some(te) = headers.remove(TE)
-        && tokens(te.as_bytes()).any(|token| token.eq_ignore_ascii_case(b"trailers"))
-    {
+    if te.is_some_and(|te| tokens(te.as_bytes()).any(|token| token.eq_ignore_ascii_case(b"trailers"))) {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
+}
+
+/// Whether a field speaks of the connection, whatever `connection` says (RFC 9110, 7.6.1).
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection" | "keep-alive" | "proxy-connection" | "te" | "transfer-encoding" | "upgrade"
+    )
 }
 
 fn drop_named_by_connection(headers: &mut HeaderMap) {
     let mut named: Vec<HeaderName> = Vec::new();
     for value in headers.get_all(CONNECTION) {
-        // What frames and routes the message is not a peer's to drop.
+        // What frames and routes the message is not a peer's to drop, and what is dropped anyway need not be named.
         named.extend(
             tokens(value.as_bytes())
+                .filter(|token| {
+                    !token.eq_ignore_ascii_case(b"keep-alive") && !token.eq_ignore_ascii_case(b"close")
+                })
                 .filter_map(|token| HeaderName::from_bytes(token).ok())
                 .filter(|name| !matches!(*name, HOST | CONTENT_LENGTH | TE | TRANSFER_ENCODING)),
         );
     }
-    headers.remove(CONNECTION);
     for name in named {
         headers.remove(name);
     }

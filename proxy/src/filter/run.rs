@@ -200,6 +200,9 @@ impl Run {
     /// Whether a guest has answered or closed the stream, so that nothing more may flow.
     pub(super) fn is_answered(&self) -> bool {
         let stream = self.stream.borrow();
+        if stream.actions.is_empty() {
+            return false; // nearly always
+        }
         let ends = |action: &StreamAction| matches!(action, StreamAction::Reply(_) | StreamAction::Close);
         !self.aside.get() && stream.actions.iter().any(|(_, action)| ends(action))
     }

@@ -15,8 +15,13 @@ pub const MAX_EDITED_LEN: usize = 64 << 20;
 const COALESCE_BELOW: usize = 4 << 10;
 
 /// A piece of a body, in order.
+///
+/// An exchange has several for each filter, nearly all of which stay empty, so an empty one is a null pointer.
 #[derive(Debug, Default)]
-pub struct BodyBuffer {
+pub struct BodyBuffer(Option<Box<Pieces>>);
+
+#[derive(Debug, Default)]
+struct Pieces {
     chunks: VecDeque<Bytes>,
     len: usize,
     edited: bool,
@@ -31,70 +36,60 @@ impl BodyBuffer {
     /// Adds what arrived to the end. An empty chunk leaves no trace.
     pub fn push(&mut self, chunk: Bytes) {
         if !chunk.is_empty() {
-            self.len += chunk.len();
-            self.chunks.push_back(chunk);
+            self.pieces().push(chunk);
         }
     }
 
     /// Adds all of `other` to the end.
     pub fn join(&mut self, mut other: BodyBuffer) {
-        self.len += other.len;
-        self.edited |= other.edited;
-        if self.chunks.is_empty() {
-            self.chunks = other.chunks;
-        } else {
-            self.chunks.append(&mut other.chunks);
+        match (&mut self.0, &mut other.0) {
+            (_, None) => {}
+            (None, Some(_)) => *self = other,
+            (Some(pieces), Some(others)) => {
+                pieces.len += others.len;
+                pieces.edited |= others.edited;
+                pieces.chunks.append(&mut others.chunks);
+            }
         }
     }
 
     /// Takes it apart.
     pub fn into_chunks(self) -> impl Iterator<Item = Bytes> {
-        self.chunks.into_iter()
-    }
-
-    /// Takes the first chunk out; `None` once it is empty.
-    pub fn pop(&mut self) -> Option<Bytes> {
-        let chunk = self.chunks.pop_front()?;
-        self.len -= chunk.len();
-        Some(chunk)
-    }
-
-    /// Takes everything out, in order. [`edited`](BodyBuffer::edited) stays as it is.
-    pub fn take(&mut self) -> impl Iterator<Item = Bytes> + '_ {
-        self.len = 0;
-        self.chunks.drain(..)
+        self.0.map(|pieces| pieces.chunks).into_iter().flatten()
     }
 
     /// Drops what is in it. [`edited`](BodyBuffer::edited) stays as it is.
     pub fn clear(&mut self) {
-        self.chunks.clear();
-        self.len = 0;
+        if let Some(pieces) = &mut self.0 {
+            pieces.chunks.clear();
+            pieces.len = 0;
+        }
     }
 
     /// Its length in bytes.
     pub fn len(&self) -> usize {
-        self.len
+        self.0.as_ref().map_or(0, |pieces| pieces.len)
     }
 
     /// Whether nothing is in it.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.len() == 0
     }
 
     /// Whether a guest ever changed it: then the message's length is no longer what its sender said.
     pub fn edited(&self) -> bool {
-        self.edited
+        self.0.as_ref().is_some_and(|pieces| pieces.edited)
     }
 
     /// What it holds, chunk by chunk.
     pub fn chunks(&self) -> impl Iterator<Item = &Bytes> {
-        self.chunks.iter()
+        self.0.iter().flat_map(|pieces| &pieces.chunks)
     }
 
     /// Copies the bytes from `start` on into `out`, which it fills. Panics unless `start + out.len() <= len`.
     pub fn copy_range(&self, start: usize, out: &mut [u8]) {
         let (mut skip, mut out) = (start, out);
-        for chunk in &self.chunks {
+        for chunk in self.chunks() {
             if out.is_empty() {
                 return;
             }
@@ -114,15 +109,27 @@ impl BodyBuffer {
     /// Replaces `count` bytes from `start` on by `data` (`proxy_set_buffer_bytes`, ABI 0.2.1): `start` and `count` are
     /// clamped to what is there, so that `(0, 0)` prepends, `(0, everything)` replaces and `(end, _)` appends.
     pub fn splice(&mut self, start: usize, count: usize, data: &[u8]) {
-        self.edited = true;
-        let start = start.min(self.len);
-        let end = start.saturating_add(count).min(self.len);
-        let tail = self.split_off(end);
-        self.truncate(start);
-        self.append(data);
+        let pieces = self.pieces();
+        pieces.edited = true;
+        let start = start.min(pieces.len);
+        let end = start.saturating_add(count).min(pieces.len);
+        let tail = pieces.split_off(end);
+        pieces.truncate(start);
+        pieces.append(data);
         for chunk in tail {
-            self.push(chunk);
+            pieces.push(chunk);
         }
+    }
+
+    fn pieces(&mut self) -> &mut Pieces {
+        self.0.get_or_insert_default()
+    }
+}
+
+impl Pieces {
+    fn push(&mut self, chunk: Bytes) {
+        self.len += chunk.len();
+        self.chunks.push_back(chunk);
     }
 
     /// Adds a copy of `data` to the end, without a new chunk for every byte of a guest that writes byte by byte.
@@ -215,9 +222,9 @@ mod tests {
     fn what_arrives_is_not_an_edit() {
         let mut buffer = buffer(&["ab", "", "c"]);
         assert!(!buffer.edited());
-        assert_eq!(buffer.pop().as_deref(), Some(&b"ab"[..]));
-        assert_eq!(buffer.take().collect::<Vec<_>>(), [Bytes::from_static(b"c")]);
+        buffer.clear();
         assert!(buffer.is_empty());
+        assert_eq!(buffer.into_chunks().count(), 0);
     }
 
     proptest! {

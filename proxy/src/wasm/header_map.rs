@@ -9,6 +9,7 @@ use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 
 use super::abi::{MapType, Status};
+use super::fields::Fields;
 use super::pairs::Pair;
 use super::stream::{RequestHead, ResponseHead, Stream};
 
@@ -54,24 +55,25 @@ impl<'a> View<'a> {
     }
 
     /// The first value of a name.
-    pub(crate) fn value(self, name: &[u8]) -> Option<&'a [u8]> {
+    pub(crate) fn value(self, fields: &mut Fields, name: &[u8]) -> Option<&'a [u8]> {
         if name.first() == Some(&b':') {
             return self.pseudo(name);
         }
-        self.headers().get(std::str::from_utf8(name).ok()?).map(HeaderValue::as_bytes)
+        self.headers().get(fields.name(name).ok()?).map(HeaderValue::as_bytes)
     }
 
     /// Every value of a name.
     pub(crate) fn values(self, name: &[u8]) -> Vec<&'a [u8]> {
         match std::str::from_utf8(name) {
-            Ok(name) if !name.starts_with(':') => {
-                self.headers().get_all(name).iter().map(HeaderValue::as_bytes).collect()
+            Ok(field) if !field.starts_with(':') => {
+                self.headers().get_all(field).iter().map(HeaderValue::as_bytes).collect()
             }
-            _ => self.value(name).into_iter().collect(),
+            _ => self.pseudo(name).into_iter().collect(),
         }
     }
 
-    fn pseudo(self, name: &[u8]) -> Option<&'a [u8]> {
+    /// A pseudo-header.
+    pub(crate) fn pseudo(self, name: &[u8]) -> Option<&'a [u8]> {
         match (self, name) {
             (View::Request(head), b":path") => Some(path(&head.uri).as_bytes()),
             (View::Request(head), b":method") => Some(head.method.as_str().as_bytes()),
@@ -141,19 +143,19 @@ impl Target<'_> {
     }
 
     /// The ordinary header that a name stands for in this map.
-    fn field(&self, name: &[u8]) -> Result<HeaderName, Status> {
+    fn field(&self, fields: &mut Fields, name: &[u8]) -> Result<HeaderName, Status> {
         match self {
             Target::Request(_) if name == b":authority" => Ok(HOST),
-            _ => HeaderName::from_bytes(name).map_err(|_| Status::BadArgument),
+            _ => fields.name(name),
         }
     }
 
     /// Adds a value beside those of the same name; a name that has one value at most is set.
-    pub(crate) fn add(&mut self, name: &[u8], value: &[u8]) -> Result<(), Status> {
+    pub(crate) fn add(&mut self, fields: &mut Fields, name: &[u8], value: &[u8]) -> Result<(), Status> {
         if self.set_pseudo(name, value)? {
             return Ok(());
         }
-        let (name, value) = (self.field(name)?, field_value(value)?);
+        let (name, value) = (self.field(fields, name)?, fields.value(value)?);
         if matches!(self, Target::Request(_)) && name == HOST {
             self.headers().insert(name, value);
             return Ok(());
@@ -162,19 +164,19 @@ impl Target<'_> {
     }
 
     /// Gives a name this value alone.
-    pub(crate) fn set(&mut self, name: &[u8], value: &[u8]) -> Result<(), Status> {
+    pub(crate) fn set(&mut self, fields: &mut Fields, name: &[u8], value: &[u8]) -> Result<(), Status> {
         if self.set_pseudo(name, value)? {
             return Ok(());
         }
-        let (name, value) = (self.field(name)?, field_value(value)?);
+        let (name, value) = (self.field(fields, name)?, fields.value(value)?);
         let headers = self.headers();
         has_room(headers, value.len())?;
         headers.try_insert(name, value).map(drop).map_err(|_full| Status::BadArgument)
     }
 
     /// Removes a name, if it is there.
-    pub(crate) fn remove(&mut self, name: &[u8]) -> Result<(), Status> {
-        let field = match self.field(name) {
+    pub(crate) fn remove(&mut self, fields: &mut Fields, name: &[u8]) -> Result<(), Status> {
+        let field = match self.field(fields, name) {
             Ok(field) => field,
             // What a request or a response cannot be without cannot be removed; any other name that is not one is
             // not there.
@@ -190,6 +192,9 @@ impl Target<'_> {
 
     /// Sets what is not a header field. False if the name is an ordinary one in this map.
     fn set_pseudo(&mut self, name: &[u8], value: &[u8]) -> Result<bool, Status> {
+        if name.first() != Some(&b':') {
+            return Ok(false);
+        }
         match self {
             Target::Request(head) => match name {
                 b":method" => head.method = parse_method(value)?,
@@ -206,7 +211,7 @@ impl Target<'_> {
     }
 
     /// Replaces everything, or nothing if any of the pairs is not good.
-    pub(crate) fn replace_all(&mut self, pairs: &[Pair<'_>]) -> Result<(), Status> {
+    pub(crate) fn replace_all(&mut self, fields: &mut Fields, pairs: &[Pair<'_>]) -> Result<(), Status> {
         match self {
             Target::Request(head) => {
                 let mut fresh = RequestHead {
@@ -215,7 +220,7 @@ impl Target<'_> {
                     scheme: head.scheme.clone(),
                     headers: HeaderMap::with_capacity(pairs.len()),
                 };
-                Target::Request(&mut fresh).add_all(pairs)?;
+                Target::Request(&mut fresh).add_all(fields, pairs)?;
                 if !fresh.headers.contains_key(HOST)
                     && let Some(host) = head.headers.get(HOST)
                 {
@@ -226,26 +231,27 @@ impl Target<'_> {
             Target::Response(head) => {
                 let headers = HeaderMap::with_capacity(pairs.len());
                 let mut fresh = ResponseHead { status: head.status, headers };
-                Target::Response(&mut fresh).add_all(pairs)?;
+                Target::Response(&mut fresh).add_all(fields, pairs)?;
                 **head = fresh;
             }
             Target::Plain(_) | Target::New(_) => {
                 let mut fresh = HeaderMap::with_capacity(pairs.len());
-                Target::Plain(&mut fresh).add_all(pairs)?;
+                Target::Plain(&mut fresh).add_all(fields, pairs)?;
                 *self.headers() = fresh;
             }
         }
         Ok(())
     }
 
-    fn add_all(&mut self, pairs: &[Pair<'_>]) -> Result<(), Status> {
-        pairs.iter().try_for_each(|(name, value)| self.add(name, value))
+    fn add_all(&mut self, fields: &mut Fields, pairs: &[Pair<'_>]) -> Result<(), Status> {
+        pairs.iter().try_for_each(|(name, value)| self.add(fields, name, value))
     }
 }
 
 /// Adds a field to a map without pseudo-headers, if both are valid and there is room.
 pub(crate) fn append_plain(headers: &mut HeaderMap, name: &[u8], value: &[u8]) -> Result<(), Status> {
-    Target::Plain(headers).add(name, value)
+    let name = HeaderName::from_bytes(name).map_err(|_| Status::BadArgument)?;
+    append(headers, name, field_value(value)?)
 }
 
 fn append(headers: &mut HeaderMap, name: HeaderName, value: HeaderValue) -> Result<(), Status> {

@@ -11,6 +11,7 @@ use super::abi::{AbiVersion, Callback};
 use super::context::{Contexts, ROOT};
 use super::effect::{CalloutResponse, CalloutStatus, Effect};
 use super::fault::Stop;
+use super::fields::Fields;
 use super::hostcalls::log::LogBudget;
 use super::hostcalls::metrics::MetricIds;
 use super::services::Services;
@@ -62,6 +63,8 @@ pub(crate) struct Host {
     pub(crate) shared: Arc<Space>,
     /// The metrics that it defined.
     pub(crate) metric_ids: MetricIds,
+    /// What its headers are made with.
+    pub(crate) fields: Fields,
     /// What it may still log.
     pub(crate) log_budget: LogBudget,
     /// What `set_property` stored without a stream.
@@ -152,6 +155,7 @@ impl Host {
             callout_status: CalloutStatus::default(),
             effects: Vec::new(),
             metric_ids: MetricIds::default(),
+            fields: Fields::default(),
             log_budget: LogBudget::new(filter.limits.log_bytes),
             root_properties: HashMap::new(),
             filter,

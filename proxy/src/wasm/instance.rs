@@ -9,6 +9,7 @@ use super::fault::{Fault, FaultKind};
 use super::host::{Host, Restriction};
 use super::plugin::Plugin;
 use super::services::Services;
+use super::stopwatch::Stopwatch;
 
 /// A callback of two numbers and an answer, and so on.
 pub(crate) type Func2 = TypedFunc<(u32, u32), u32>;
@@ -83,10 +84,7 @@ pub(crate) struct Guest {
     pub(crate) store: Store<Host>,
     instructions: u64,
     epochs: u64,
-    clock: quanta::Clock,
-    /// When the last call ended, and when the next began if that is known; raw readings of the clock.
-    ended: u64,
-    started: Option<u64>,
+    stopwatch: Stopwatch,
     dead: bool,
 }
 
@@ -103,9 +101,7 @@ impl Guest {
             store,
             instructions: filter.limits.instructions.saturating_mul(u64::from(START_ALLOWANCE)),
             epochs: epochs(wall_clock),
-            clock: quanta::Clock::new(),
-            ended: 0,
-            started: None,
+            stopwatch: Stopwatch::new(),
             dead: false,
         };
         let exports = guest.instantiate(plugin)?;
@@ -193,11 +189,9 @@ impl Guest {
         }
         self.store.data_mut().begin(callback, context, end_of_stream);
         self.grant();
-        let start = self.started.take().unwrap_or_else(|| self.clock.raw());
+        let lap = if context > ROOT { self.stopwatch.sample() } else { self.stopwatch.start() };
         let result = export.call(&mut self.store, params);
-        let end = self.clock.raw();
-        let nanoseconds = self.clock.delta_as_nanos(start, end);
-        self.ended = end;
+        let nanoseconds = self.stopwatch.stop(lap);
         let used = self.instructions.saturating_sub(self.store.get_fuel().unwrap_or(0));
         let host = self.store.data_mut();
         host.services.usage.record_call(callback, used, nanoseconds);
@@ -215,12 +209,6 @@ impl Guest {
 
     pub(crate) fn is_dead(&self) -> bool {
         self.dead
-    }
-
-    /// Says that another call is sure to follow the last at once, so that the clock, which is a good part of what a short call
-    /// costs, is not read again.
-    pub(crate) fn go_on(&mut self) {
-        self.started = Some(self.ended);
     }
 
     /// Counts a fault and sees to it that it is the last.

@@ -29,12 +29,14 @@ pub mod usage;
 pub mod vm;
 
 mod context;
+mod fields;
 mod header_map;
 mod host;
 pub mod hostcalls;
 mod instance;
 mod memory;
 mod pairs;
+mod stopwatch;
 
 pub use abi::{AbiVersion, Callback, DataStatus, HeadersStatus, TrailersStatus};
 pub use effect::{CalloutResponse, CalloutResult, Effect, HttpCall};

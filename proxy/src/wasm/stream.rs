@@ -50,7 +50,7 @@ pub struct Stream {
     /// A guest changed what routing looks at, or asked for a new look.
     pub route_stale: bool,
     /// For each filter of the chain, by its place in it.
-    pub stages: SmallVec<[Stage; 4]>,
+    pub stages: SmallVec<[Stage; 8]>,
     /// What guests asked of the stream, in order; the pipeline takes it after each guest call.
     pub actions: VecDeque<(usize, StreamAction)>,
     /// Who waits for an action, for each direction: both are woken when one is pushed.
@@ -236,6 +236,9 @@ impl Stream {
         &mut self,
         wanted: impl Fn(usize, &StreamAction) -> bool,
     ) -> Option<(usize, StreamAction)> {
+        if self.actions.is_empty() {
+            return None; // nearly always
+        }
         let at = self.actions.iter().position(|(stage, action)| wanted(*stage, action))?;
         self.actions.remove(at)
     }

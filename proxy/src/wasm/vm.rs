@@ -129,15 +129,9 @@ impl Vm {
         if let Some(log) = &self.exports.log {
             self.guest.enter(Callback::Log, context, true, log, context)?;
             self.settle()?;
-            if self.exports.done.is_some() || self.exports.delete.is_some() {
-                self.guest.go_on();
-            }
         }
         let is_done = self.ask_done(context)?;
         if is_done || self.host().contexts.parked() >= MAX_PARKED_COUNT {
-            if self.exports.done.is_some() && self.exports.delete.is_some() {
-                self.guest.go_on();
-            }
             return self.delete(context);
         }
         let host = self.host_mut();

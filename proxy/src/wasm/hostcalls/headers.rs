@@ -3,6 +3,7 @@
 
 use super::{Call, Outcome};
 use crate::wasm::abi::{AbiVersion, Callback, MapType, Status};
+use crate::wasm::fields::Fields;
 use crate::wasm::header_map::{Target, View, view_of};
 use crate::wasm::host::Host;
 use crate::wasm::memory::{self, Out, check, give, give_with, slice, store_u32, view};
@@ -45,7 +46,7 @@ pub(crate) fn value(
     let out = Out { pointer: value, len: value_len };
     with_view(call, map, |call, view| {
         let (memory, host) = memory::view(call)?;
-        let found = view.and_then(|view| view.value(slice(memory, key, key_len).ok()?));
+        let found = view.and_then(|view| view.value(&mut host.fields, slice(memory, key, key_len).ok()?));
         if found.is_none() {
             // A bad pointer is told apart only now: the common case pays for one check.
             slice(memory, key, key_len)?;
@@ -64,7 +65,7 @@ pub(crate) fn set_pairs(call: &mut Call<'_>, map: u32, pairs: u32, pairs_len: u3
     let map = MapType::try_from(map)?;
     let (memory, host) = view(call)?;
     let pairs = pairs::parse(slice(memory, pairs, pairs_len)?)?;
-    change(host, map, |target| target.replace_all(&pairs))?;
+    change(host, map, |target, fields| target.replace_all(fields, &pairs))?;
     Ok(())
 }
 
@@ -80,7 +81,7 @@ pub(crate) fn add(
     let map = MapType::try_from(map)?;
     let (memory, host) = view(call)?;
     let (key, value) = (slice(memory, key, key_len)?, slice(memory, value, value_len)?);
-    change(host, map, |target| target.add(key, value))?;
+    change(host, map, |target, fields| target.add(fields, key, value))?;
     Ok(())
 }
 
@@ -96,7 +97,7 @@ pub(crate) fn replace(
     let map = MapType::try_from(map)?;
     let (memory, host) = view(call)?;
     let (key, value) = (slice(memory, key, key_len)?, slice(memory, value, value_len)?);
-    change(host, map, |target| target.set(key, value))?;
+    change(host, map, |target, fields| target.set(fields, key, value))?;
     Ok(())
 }
 
@@ -105,7 +106,7 @@ pub(crate) fn remove(call: &mut Call<'_>, map: u32, key: u32, key_len: u32) -> O
     let map = MapType::try_from(map)?;
     let (memory, host) = view(call)?;
     let key = slice(memory, key, key_len)?;
-    change(host, map, |target| target.remove(key))?;
+    change(host, map, |target, fields| target.remove(fields, key))?;
     Ok(())
 }
 
@@ -164,34 +165,35 @@ fn active_stream(host: &Host) -> Option<StreamRef> {
 fn change(
     host: &mut Host,
     map: MapType,
-    change: impl FnOnce(&mut Target<'_>) -> Result<(), Status>,
+    change: impl FnOnce(&mut Target<'_>, &mut Fields) -> Result<(), Status>,
 ) -> Result<(), Status> {
     let callback = host.active_callback();
     let ends_body = callback.filter(|_| host.current.end_of_stream);
     let (stream, _) = host.active.stream.as_ref().ok_or(Status::BadArgument)?;
+    let fields = &mut host.fields;
     if matches!(callback, Some(Callback::Log | Callback::Done | Callback::Delete)) {
         return Err(Status::BadArgument);
     }
     let stream = &mut *stream.borrow_mut();
     match map {
         MapType::RequestHeaders if stream.request_progress == Progress::Head => {
-            change(&mut Target::Request(&mut stream.request))?;
+            change(&mut Target::Request(&mut stream.request), fields)?;
             stream.route_stale = true;
             Ok(())
         }
         MapType::ResponseHeaders if stream.response_progress == Progress::Head => {
             match &mut stream.response {
-                Some(head) => change(&mut Target::Response(head)),
-                None => change(&mut Target::New(&mut stream.staged_response_headers)),
+                Some(head) => change(&mut Target::Response(head), fields),
+                None => change(&mut Target::New(&mut stream.staged_response_headers), fields),
             }
         }
         MapType::RequestTrailers => {
             let may_create = ends_body == Some(Callback::RequestBody);
-            change(&mut trailers(stream, Direction::Request, may_create)?)
+            change(&mut trailers(stream, Direction::Request, may_create)?, fields)
         }
         MapType::ResponseTrailers => {
             let may_create = ends_body == Some(Callback::ResponseBody);
-            change(&mut trailers(stream, Direction::Response, may_create)?)
+            change(&mut trailers(stream, Direction::Response, may_create)?, fields)
         }
         _ => Err(Status::BadArgument),
     }

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, HeaderMap, REFERER, USER_AGENT};
+use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, REFERER, USER_AGENT};
 
 use super::{Call, Outcome};
 use crate::wasm::abi::{MapType, Status};
@@ -165,21 +165,22 @@ fn first_segment(path: &[u8]) -> (&[u8], &[u8]) {
 
 fn request_property<'a>(stream: &'a Stream, path: &[u8]) -> Option<Found<'a>> {
     let (head, info) = (&stream.request, &stream.info);
-    let header = |name: &[u8]| View::Request(head).value(name).map(Found::Borrowed);
+    let pseudo = |name: &[u8]| View::Request(head).pseudo(name).map(Found::Borrowed);
+    let header = |name: HeaderName| head.headers.get(name).map(|value| Found::Borrowed(value.as_bytes()));
     let (member, rest) = first_segment(path);
     if member == b"headers" || member == b"headers_bytes" {
         return map_property(&View::Request(head), rest);
     }
     match path {
-        b"path" => header(b":path"),
+        b"path" => pseudo(b":path"),
         b"url_path" => Some(Found::text(split_query(&head.uri).0)),
         b"query" => Some(Found::text(split_query(&head.uri).1)),
-        b"host" => header(b":authority"),
-        b"scheme" => header(b":scheme"),
-        b"method" => header(b":method"),
-        b"referer" => header(REFERER.as_str().as_bytes()),
-        b"useragent" => header(USER_AGENT.as_str().as_bytes()),
-        b"id" => header(b"x-request-id"),
+        b"host" => pseudo(b":authority"),
+        b"scheme" => pseudo(b":scheme"),
+        b"method" => pseudo(b":method"),
+        b"referer" => header(REFERER),
+        b"useragent" => header(USER_AGENT),
+        b"id" => header(HeaderName::from_static("x-request-id")),
         b"protocol" => Some(Found::text(info.protocol)),
         b"time" => Some(Found::duration(info.start.duration_since(UNIX_EPOCH).unwrap_or_default())),
         b"duration" => info.duration.map(Found::duration),
