@@ -27,9 +27,9 @@ pub(super) enum Content {
     /// There is none.
     Empty,
     /// An upstream, through the chain.
-    Upstream(FlowBody<ResponseBody>),
+    Upstream(Box<FlowBody<ResponseBody>>),
     /// The proxy itself, through the chain.
-    Local(FlowBody<Full<Bytes>>),
+    Local(Box<FlowBody<Full<Bytes>>>),
 }
 
 impl ReplyBody {

@@ -53,7 +53,7 @@ async fn perform(upstreams: &Upstreams, call: HttpCall) -> CalloutResult {
     };
     let request = || request(&call);
     match upstreams.send(cluster, request(), || Some(request()), &mut Attempt::default()).await {
-        Ok(response) => receive(response).await,
+        Ok(response) => receive(*response).await,
         Err(
             error @ (UpstreamError::NoEndpoint
             | UpstreamError::ConnectRefused(_)
@@ -65,7 +65,7 @@ async fn perform(upstreams: &Upstreams, call: HttpCall) -> CalloutResult {
     }
 }
 
-fn request(call: &HttpCall) -> Request<RequestBody> {
+fn request(call: &HttpCall) -> Box<Request<RequestBody>> {
     let body = match (&call.trailers, call.body.is_empty()) {
         (Some(trailers), _) => {
             let trailers: Result<HeaderMap, std::convert::Infallible> = Ok(trailers.clone());
@@ -77,7 +77,7 @@ fn request(call: &HttpCall) -> Request<RequestBody> {
         (None, true) => RequestBody::Empty,
         (None, false) => RequestBody::Full(call.body.clone()),
     };
-    let mut request = Request::new(body);
+    let mut request = Box::new(Request::new(body));
     *request.method_mut() = call.method.clone();
     *request.uri_mut() = call.uri.clone();
     *request.headers_mut() = call.headers.clone();

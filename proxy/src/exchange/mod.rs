@@ -44,6 +44,7 @@ pub(crate) use callout::Callouts;
 use headers::Received;
 pub(crate) use peer::{Peer, Phase};
 pub(crate) use site::Site;
+use upgrade::Upgrade;
 use upload::Upload;
 use watch::Watch;
 
@@ -76,23 +77,19 @@ pub(crate) async fn serve(
         Err(refusal) => Err(refusal.into()),
     };
     match (way, client) {
-        (Ok(Passed::Response(response, flow)), _) => {
-            Ok(response.map(|()| ReplyBody::new(Content::Upstream(flow), exchange)))
-        }
-        (Ok(Passed::Upgrade { response, upstream, lease }), Some(client)) => {
-            Ok(exchange.tunnel(response, client, upstream, lease))
-        }
-        (Ok(Passed::Upgrade { .. }), None) => Box::pin(exchange.end(Failure::UpgradeFailed.into())).await,
+        (Ok(Passed::Response(flow)), _) => Ok(exchange.respond(flow, Content::Upstream)),
+        (Ok(Passed::Upgrade(upgrade)), Some(client)) => Ok(exchange.tunnel(client, *upgrade)),
+        (Ok(Passed::Upgrade(_)), None) => Box::pin(exchange.end(Failure::UpgradeFailed.into())).await,
         (Err(ending), _) => Box::pin(exchange.end(ending)).await,
     }
 }
 
 /// What came back through the chain.
 enum Passed {
-    /// A response and its body.
-    Response(Response<()>, FlowBody<ResponseBody>),
-    /// The upstream changes the protocol. The lease is its connection's.
-    Upgrade { response: Response<()>, upstream: OnUpgrade, lease: ResponseBody },
+    /// A response, whose head is in the stream, and its body.
+    Response(Box<FlowBody<ResponseBody>>),
+    /// The upstream changes the protocol.
+    Upgrade(Box<Upgrade>),
 }
 
 /// One exchange under way. Reported when dropped.
@@ -170,9 +167,9 @@ impl Exchange {
             Action::Forward(forward) => {
                 let response = self.forward(route, forward, body).await?;
                 if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-                    Box::pin(self.pass_upgrade(route, response)).await
+                    Box::pin(self.pass_upgrade(*response)).await
                 } else {
-                    self.filter_response(route, response).await
+                    self.filter_response(*response).await
                 }
             }
         }
@@ -226,7 +223,7 @@ impl Exchange {
         route: &Route,
         forward: &Forward,
         body: RequestBody,
-    ) -> Result<Response<ResponseBody>, Ending> {
+    ) -> Result<Box<Response<ResponseBody>>, Ending> {
         let cluster = self.cluster.ok_or(Failure::NoRoute)?;
         self.take_cluster(cluster);
         let request = self.upstream_request(route, forward, body)?;
@@ -260,8 +257,8 @@ impl Exchange {
         route: &Route,
         forward: &Forward,
         body: RequestBody,
-    ) -> Result<Request<RequestBody>, Ending> {
-        let mut request = Request::new(body);
+    ) -> Result<Box<Request<RequestBody>>, Ending> {
+        let mut request = Box::new(Request::new(body));
         let mut stream = self.run.stream().borrow_mut();
         stream.request_progress = Progress::Body;
         let head = &stream.request;
@@ -287,29 +284,23 @@ impl Exchange {
     }
 
     /// The response side of the chain, until the head has come out of it.
-    async fn filter_response(
-        &mut self,
-        route: &Route,
-        response: Response<ResponseBody>,
-    ) -> Result<Passed, Ending> {
+    async fn filter_response(&mut self, response: Response<ResponseBody>) -> Result<Passed, Ending> {
         let (mut parts, body) = response.into_parts();
         headers::drop_hop_by_hop(&mut parts.headers);
         self.take_response(parts.status, parts.headers);
         if !self.run.is_empty() {
-            self.run.stream().borrow_mut().info.code_details = Some("via_upstream".to_owned());
+            self.run.stream().borrow_mut().info.code_details = Some("via_upstream".into());
         }
         let source = (!body.is_end_stream()).then_some(body);
-        let mut flow = self.filter_response_head(source).await?;
-        let response = self.response(Some(route), &mut flow);
-        Ok(Passed::Response(response, flow))
+        Ok(Passed::Response(self.filter_response_head(source).await?))
     }
 
-    async fn filter_response_head<B>(&mut self, source: Option<B>) -> Result<FlowBody<B>, Ending>
+    async fn filter_response_head<B>(&mut self, source: Option<B>) -> Result<Box<FlowBody<B>>, Ending>
     where
         B: Body<Data = Bytes> + Unpin,
         B::Error: std::error::Error,
     {
-        let mut flow = FlowBody::new(self.run.clone(), Direction::Response, source);
+        let mut flow = Box::new(FlowBody::new(self.run.clone(), Direction::Response, source));
         if !self.run.is_empty() {
             let head = pin!(async { flow.head().await.map_err(Ending::from_response) });
             self.watch.over(self.run.meter(), head).await?;
@@ -318,11 +309,7 @@ impl Exchange {
     }
 
     /// Passes the upstream's agreement to change the protocol on, its head through the chain.
-    async fn pass_upgrade(
-        &mut self,
-        route: &Route,
-        mut response: Response<ResponseBody>,
-    ) -> Result<Passed, Ending> {
+    async fn pass_upgrade(&mut self, mut response: Response<ResponseBody>) -> Result<Passed, Ending> {
         if self.upgrade.is_none() {
             return Err(Failure::UpstreamMalformed.into()); // nobody asked
         }
@@ -335,22 +322,40 @@ impl Exchange {
         headers::drop_hop_by_hop(&mut parts.headers);
         self.take_response(parts.status, parts.headers);
         let mut flow = self.filter_response_head(None::<ResponseBody>).await?;
-        let mut response = self.response(Some(route), &mut flow);
+        let (status, headers) = self.response(&mut flow);
+        let mut response = Response::new(());
+        (*response.status_mut(), *response.headers_mut()) = (status, headers);
         headers::ask_upgrade(response.headers_mut(), protocol);
-        Ok(Passed::Upgrade { response, upstream, lease })
+        Ok(Passed::Upgrade(Box::new(Upgrade { response, upstream, lease })))
     }
 
     /// Shows a response's head to the guests, with what they staged for it.
     fn take_response(&self, status: StatusCode, mut headers: HeaderMap) {
         let mut stream = self.run.stream().borrow_mut();
         if let Some(staged) = stream.staged_response_headers.take() {
-            headers.extend(staged);
+            headers.extend(*staged);
         }
         stream.response = Some(ResponseHead { status, headers });
     }
 
-    /// The response's head as it is sent, after the chain. Guests may go on reading it, if there are any.
-    fn response<B>(&mut self, route: Option<&Route>, flow: &mut FlowBody<B>) -> Response<()>
+    /// The response as it is sent, after the chain. It owns the exchange from now on.
+    fn respond<B>(
+        mut self: Box<Self>,
+        mut flow: Box<FlowBody<B>>,
+        content: impl FnOnce(Box<FlowBody<B>>) -> Content,
+    ) -> Response<ReplyBody>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        let (status, headers) = self.response(&mut flow);
+        let mut response = Response::new(ReplyBody::new(content(flow), self));
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        response
+    }
+
+    /// The response's status and headers as they are sent. Guests may go on reading them, if there are any.
+    fn response<B>(&mut self, flow: &mut FlowBody<B>) -> (StatusCode, HeaderMap)
     where
         B: Body<Data = Bytes> + Unpin,
     {
@@ -359,24 +364,22 @@ impl Exchange {
         }
         let mut stream = self.run.stream().borrow_mut();
         stream.response_progress = Progress::Body;
-        let mut response = Response::new(());
-        if let Some(head) = &mut stream.response {
-            *response.status_mut() = head.status;
-            *response.headers_mut() =
-                if self.run.is_empty() { std::mem::take(&mut head.headers) } else { head.headers.clone() };
-        }
-        let headers = response.headers_mut();
-        if let Some(route) = route {
-            route.response_headers.apply(headers);
+        let (status, mut headers) = match &mut stream.response {
+            Some(head) if self.run.is_empty() => (head.status, std::mem::take(&mut head.headers)),
+            Some(head) => (head.status, head.headers.clone()),
+            None => Default::default(),
+        };
+        if let Some(route) = self.route {
+            self.site.listener().routes[route].response_headers.apply(&mut headers);
         }
         if !self.run.is_empty() {
-            headers::drop_hop_by_hop(headers); // a guest may have written some
+            headers::drop_hop_by_hop(&mut headers); // a guest may have written some
         }
         if self.last || self.site.is_draining() {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        self.report.answer(response.status());
-        response
+        self.report.answer(status);
+        (status, headers)
     }
 
     /// Whether the response speaks of a body that it does not have (RFC 9110, 8.6).
@@ -392,9 +395,7 @@ impl Exchange {
         loop {
             match ending {
                 Ending::Answer(answer) => match self.answer(answer).await {
-                    Ok((response, flow)) => {
-                        return Ok(response.map(|()| ReplyBody::new(Content::Local(flow), self)));
-                    }
+                    Ok(flow) => return Ok(self.respond(flow, Content::Local)),
                     Err(next) => ending = next, // at most once: the next answer goes out directly
                 },
                 Ending::Cut { failure, details, filter } => {
@@ -407,10 +408,7 @@ impl Exchange {
 
     /// Answers by itself. Before there was a response, the answer goes through the response side of the chain as one
     /// would; an answer to the response itself replaces it and goes out directly, as in Envoy.
-    async fn answer(
-        &mut self,
-        mut answer: Box<Answer>,
-    ) -> Result<(Response<()>, FlowBody<Full<Bytes>>), Ending> {
+    async fn answer(&mut self, mut answer: Box<Answer>) -> Result<Box<FlowBody<Full<Bytes>>>, Ending> {
         if self.run.stream().borrow().response.is_some() {
             self.run.step_aside();
         }
@@ -426,10 +424,7 @@ impl Exchange {
         let source = (!body.is_empty() && !self.head_only).then(|| Full::new(body));
         let mut flow = self.filter_response_head(source).await?;
         flow.gather();
-        let site = self.site.clone();
-        let route = self.route.map(|index| &site.listener().routes[index]);
-        let response = self.response(route, &mut flow);
-        Ok((response, flow))
+        Ok(flow)
     }
 
     /// Notes what ended the exchange otherwise than the upstream's response.
@@ -441,7 +436,7 @@ impl Exchange {
             entry.details = Some(details.to_owned());
             entry.filter = filter;
         });
-        self.run.stream().borrow_mut().info.code_details = Some(details.to_owned());
+        self.run.stream().borrow_mut().info.code_details = Some(details.to_owned().into());
     }
 
     fn complete(&mut self) {

@@ -9,16 +9,18 @@ use super::{Exchange, ReplyBody};
 use crate::error::Failure;
 use crate::upstream::ResponseBody;
 
+/// An upstream's agreement to change the protocol. The lease is its connection's.
+pub(super) struct Upgrade {
+    pub(super) response: Response<()>,
+    pub(super) upstream: OnUpgrade,
+    pub(super) lease: ResponseBody,
+}
+
 impl Exchange {
     /// Answers with the upstream's 101, and carries bytes both ways until one side has ended and the other has got
     /// everything.
-    pub(super) fn tunnel(
-        self: Box<Self>,
-        response: Response<()>,
-        client: OnUpgrade,
-        upstream: OnUpgrade,
-        lease: ResponseBody,
-    ) -> Response<ReplyBody> {
+    pub(super) fn tunnel(self: Box<Self>, client: OnUpgrade, upgrade: Upgrade) -> Response<ReplyBody> {
+        let Upgrade { response, upstream, lease } = upgrade;
         let tasks = self.tasks().clone();
         tasks.spawn(self.carry(client, upstream, lease));
         response.map(|()| ReplyBody::empty())

@@ -86,10 +86,10 @@ impl Connection {
     /// use: drop that as well.
     pub(super) async fn exchange(
         &mut self,
-        request: Request<RequestBody>,
+        request: Box<Request<RequestBody>>,
     ) -> Result<Response<Incoming>, Failure> {
         self.heard.store(false, Ordering::Relaxed);
-        self.sender.try_send_request(request).await.map_err(|mut failure| {
+        self.sender.try_send_request(*request).await.map_err(|mut failure| {
             let request = failure.take_message();
             let mid_head = self.heard.load(Ordering::Relaxed);
             let error = UpstreamError::from_exchange(failure.into_error(), mid_head);

@@ -88,7 +88,8 @@ impl Upstreams {
     /// says how far it came, also where this fails or is dropped.
     ///
     /// The request's URI is sent as it is, so it has to be in origin form; the caller sees to `host` and to hop-by-hop
-    /// fields. To give up, drop the future: the connection is closed.
+    /// fields. To give up, drop the future: the connection is closed. Requests and responses come in a box because they
+    /// pass through several futures, each of which would copy them.
     ///
     /// A connection that was used before may turn out to be closed. Then the request goes out once more, on a new
     /// connection, if nothing of it was sent yet, or if no byte of a response came and the request is idempotent and
@@ -102,10 +103,10 @@ impl Upstreams {
     pub async fn send(
         &self,
         cluster: usize,
-        mut request: Request<RequestBody>,
-        again: impl FnOnce() -> Option<Request<RequestBody>>,
+        mut request: Box<Request<RequestBody>>,
+        again: impl FnOnce() -> Option<Box<Request<RequestBody>>>,
         attempt: &mut Attempt,
-    ) -> Result<Response<ResponseBody>, UpstreamError> {
+    ) -> Result<Box<Response<ResponseBody>>, UpstreamError> {
         *attempt = Attempt::default();
         let mut lease = self.pick(cluster)?;
         attempt.endpoint = Some(lease.pool().endpoint().address());
@@ -115,7 +116,7 @@ impl Upstreams {
             let repeatable = is_repeatable(&request);
             match lease.hold(connection).exchange(request).await {
                 Ok(response) => return Ok(respond(response, lease)),
-                Err(Failure::NotTaken(back, _)) => request = *back,
+                Err(Failure::NotTaken(back, _)) => request = back,
                 Err(Failure::Failed(error @ UpstreamError::Closed { mid_head: false, .. })) if repeatable => {
                     request = again().ok_or(error)?;
                 }
@@ -187,11 +188,11 @@ impl Attempt {
     }
 }
 
-fn respond(response: Response<Incoming>, lease: Lease) -> Response<ResponseBody> {
+fn respond(response: Response<Incoming>, lease: Lease) -> Box<Response<ResponseBody>> {
     let upgrade = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-    response.map(|incoming| {
+    Box::new(response.map(|incoming| {
         if upgrade { ResponseBody::tunnel(incoming, lease) } else { ResponseBody::new(incoming, lease) }
-    })
+    }))
 }
 
 /// Whether nobody can tell if the request was received twice, and all of it can be made again.

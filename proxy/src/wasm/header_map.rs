@@ -109,10 +109,10 @@ pub(crate) fn view_of(stream: &Stream, map: MapType) -> Option<View<'_>> {
         MapType::RequestHeaders => Some(View::Request(&stream.request)),
         MapType::ResponseHeaders => match &stream.response {
             Some(head) => Some(View::Response(&head.status, &head.headers)),
-            None => stream.staged_response_headers.as_ref().map(View::Plain),
+            None => stream.staged_response_headers.as_deref().map(View::Plain),
         },
-        MapType::RequestTrailers => stream.request_trailers.as_ref().map(View::Plain),
-        MapType::ResponseTrailers => stream.response_trailers.as_ref().map(View::Plain),
+        MapType::RequestTrailers => stream.request_trailers.as_deref().map(View::Plain),
+        MapType::ResponseTrailers => stream.response_trailers.as_deref().map(View::Plain),
         MapType::GrpcInitialMetadata
         | MapType::GrpcTrailingMetadata
         | MapType::CalloutHeaders
@@ -129,7 +129,7 @@ pub(crate) enum Target<'a> {
     /// Headers alone.
     Plain(&'a mut HeaderMap),
     /// A map that comes to be by its first change.
-    New(&'a mut Option<HeaderMap>),
+    New(&'a mut Option<Box<HeaderMap>>),
 }
 
 impl Target<'_> {

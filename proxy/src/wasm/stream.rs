@@ -4,6 +4,7 @@
 //! read and change it while a guest runs. It is never borrowed across a guest call by the pipeline, nor across a
 //! wait by anyone.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -14,7 +15,6 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
-use smallvec::SmallVec;
 
 pub use super::body::BodyBuffer;
 
@@ -38,11 +38,11 @@ pub struct Stream {
     /// The response's head, once there is one.
     pub response: Option<ResponseHead>,
     /// Header changes that a guest made to the response before there was one: applied when it comes.
-    pub staged_response_headers: Option<HeaderMap>,
+    pub staged_response_headers: Option<Box<HeaderMap>>,
     /// The request's trailers, once they were received or created.
-    pub request_trailers: Option<HeaderMap>,
+    pub request_trailers: Option<Box<HeaderMap>>,
     /// The response's trailers, once they were received or created.
-    pub response_trailers: Option<HeaderMap>,
+    pub response_trailers: Option<Box<HeaderMap>>,
     /// How far the request has gone: what may still be changed.
     pub request_progress: Progress,
     /// How far the response has gone: what may still be changed.
@@ -50,7 +50,7 @@ pub struct Stream {
     /// A guest changed what routing looks at, or asked for a new look.
     pub route_stale: bool,
     /// For each filter of the chain, by its place in it.
-    pub stages: SmallVec<[Stage; 8]>,
+    pub stages: Vec<Stage>,
     /// What guests asked of the stream, in order; the pipeline takes it after each guest call.
     pub actions: VecDeque<(usize, StreamAction)>,
     /// Who waits for an action, for each direction: both are woken when one is pushed.
@@ -155,7 +155,7 @@ pub struct StreamInfo {
     /// `upstream.local_address`.
     pub upstream_local: Option<SocketAddr>,
     /// `response.code_details`.
-    pub code_details: Option<String>,
+    pub code_details: Option<Cow<'static, str>>,
     /// Bytes of request body received so far.
     pub request_bytes: u64,
     /// Bytes of response body received so far.
@@ -217,8 +217,8 @@ impl Stream {
     /// A direction's trailers, once there are any.
     pub fn trailers(&self, direction: Direction) -> Option<&HeaderMap> {
         match direction {
-            Direction::Request => self.request_trailers.as_ref(),
-            Direction::Response => self.response_trailers.as_ref(),
+            Direction::Request => self.request_trailers.as_deref(),
+            Direction::Response => self.response_trailers.as_deref(),
         }
     }
 
@@ -279,7 +279,7 @@ impl Stream {
         *match direction {
             Direction::Request => &mut self.request_trailers,
             Direction::Response => &mut self.response_trailers,
-        } = Some(trailers);
+        } = Some(Box::new(trailers));
     }
 }
 

@@ -376,7 +376,7 @@ fn trailers_that_are_there_are_counted_read_and_changed() {
     let stream = get("/");
     let mut trailers = HeaderMap::new();
     trailers.insert("x-t", http::HeaderValue::from_static("old"));
-    stream.borrow_mut().request_trailers = Some(trailers);
+    stream.borrow_mut().request_trailers = Some(Box::new(trailers));
     let context = vm.open(&stream, 0).expect("nothing fails");
     let status = vm.on_trailers(context, Direction::Request).expect("nothing fails");
     assert_eq!(status, tidegate::wasm::TrailersStatus::StopIteration);

@@ -115,7 +115,7 @@ fn a_responses_properties_are_there_once_it_is() {
     );
     let found = properties(paths, |stream| {
         respond(stream, 503, &[("x-r", "v"), ("grpc-status", "14")]);
-        stream.borrow_mut().info.code_details = Some("via_upstream".to_owned());
+        stream.borrow_mut().info.code_details = Some("via_upstream".into());
     });
     let expected = [number(503), number(4), text("v"), number(14), number(0), text("via_upstream"), None];
     assert_eq!(found, expected);

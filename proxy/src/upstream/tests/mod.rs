@@ -76,9 +76,10 @@ impl Worker {
         again: impl FnOnce() -> Option<Request<RequestBody>>,
     ) -> Sent {
         let mut attempt = Attempt::default();
-        let sent = self.upstreams.send(0, request, again, &mut attempt).await;
+        let again = || again().map(Box::new);
+        let sent = self.upstreams.send(0, Box::new(request), again, &mut attempt).await;
         self.last.set(attempt);
-        sent
+        sent.map(|response| *response)
     }
 
     async fn get(&self) -> Sent {
