@@ -199,6 +199,39 @@ fn the_end_of_an_exchange_can_be_looked_at() {
 }
 
 #[test]
+fn every_filter_logs_before_the_first_is_told_that_it_is_over() {
+    let key = || "k".to_owned();
+    let reading =
+        Guest::logger().on(On::Log, [Step::SharedGet(key())]).on(On::Done, [Step::SharedGet(key())]);
+    let writing = Guest::logger()
+        .on(On::Log, [Step::SharedSet(key(), "logged".to_owned(), None)])
+        .on(On::Delete, [Step::SharedSet(key(), "gone".to_owned(), None)]);
+    let shared = |mut filter: super::Filter| {
+        filter.vm_id = "shared".to_owned();
+        filter
+    };
+    Case::new("three ends")
+        .filter_with("first", &reading, shared)
+        .filter_with("second", &writing, shared)
+        .filter_with("third", &reading, shared)
+        .run(|stage| {
+            stage.get("/");
+        });
+}
+
+#[test]
+fn a_filter_that_fails_as_it_logs_hears_no_more_and_the_others_all() {
+    let failing = Guest::new().on(On::RequestHeaders, []).on(On::Log, [Step::Trap]).on(On::Done, []);
+    Case::new("trap in log")
+        .filter("first", &Guest::logger())
+        .filter("second", &failing)
+        .filter("third", &Guest::logger())
+        .run(|stage| {
+            stage.get("/");
+        });
+}
+
+#[test]
 fn a_trap_under_the_closed_policy_is_503_and_ends_the_vm() {
     let failing = When::Header(RequestHeaders, "x-fail", "yes");
     let guest = Guest::new()

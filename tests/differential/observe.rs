@@ -97,33 +97,7 @@ pub(crate) fn guests(filters: &[&str], log: Vec<(String, String)>) -> (Vec<Strin
     let lines = after.iter().filter(|(_, line)| !pair(line).is_some_and(|(name, _)| is_own(name)));
     let mut lines: Vec<String> = lines.map(|(name, line)| format!("[{name}] {line}")).collect();
     sort_pairs(&mut lines);
-    sort_ends(&mut lines);
     (start, lines)
-}
-
-/// In which order different filters hear of the end of an exchange means nothing: Envoy tells all of them to log and
-/// then each of them the rest, tidegate tells each of them everything. What one filter hears keeps its order.
-fn sort_ends(lines: &mut [String]) {
-    let callback = |line: &str| line.split_once("] ").map(|(_, line)| line.to_owned()).unwrap_or_default();
-    let is_step = |line: &str| line.starts_with("  ");
-    let is_end = |line: &str| ["log ", "done ", "delete "].iter().any(|end| line.starts_with(end));
-    let mut at = 0;
-    while at < lines.len() {
-        let mut end = at;
-        while end < lines.len() {
-            let line = callback(&lines[end]);
-            // A filter that never saw the exchange is shown it for the first time only to log it.
-            let late = line.starts_with("context_create ")
-                && lines.get(end + 1).is_some_and(|next| callback(next).starts_with("log "));
-            let belongs = is_end(&line) || late || (end > at && is_step(&line));
-            if !belongs {
-                break;
-            }
-            end += 1;
-        }
-        lines[at..end].sort_by_key(|line| line.split_once("] ").map(|(name, _)| name.to_owned()));
-        at = end.max(at + 1);
-    }
 }
 
 /// A line of a header map's dump.

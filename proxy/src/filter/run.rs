@@ -168,19 +168,27 @@ impl Run {
         self.stream.borrow_mut().wake();
     }
 
-    /// Ends the exchange for its guests: `on_log`, `on_done`, `on_delete`, in the order of the chain. Once; later calls
-    /// do nothing. A guest that never saw the exchange still gets to log it, as in Envoy.
+    /// Ends the exchange for its guests, in the order of the chain and as in Envoy: every one of them logs it before the
+    /// first is told `on_done` and `on_delete`. Once; later calls do nothing. A guest that never saw the exchange still
+    /// gets to log it.
     pub fn finish(&self) {
         if self.finished.replace(true) {
             return;
         }
-        for stage in 0..self.len() {
-            if self.seats[stage].bypassed.get() {
-                continue;
+        let seated = |stage: &usize| !self.seats[*stage].bypassed.get();
+        // A fault here can no longer change the answer: it is counted by the instance.
+        if let [only] = &self.seats[..] {
+            if !only.bypassed.get() {
+                let _ = self.enter(0, Vm::close);
             }
-            // A fault here can no longer change the answer: it is counted by the instance.
-            let _ = self.enter(stage, |vm, context| vm.close(context));
-            self.seats[stage].bypassed.set(true);
+            return;
+        }
+        for stage in (0..self.len()).filter(seated) {
+            let logged = self.enter(stage, Vm::log);
+            self.seats[stage].bypassed.set(logged.is_err());
+        }
+        for stage in (0..self.len()).filter(seated) {
+            let _ = self.enter(stage, Vm::release);
         }
     }
 

@@ -120,15 +120,32 @@ impl Vm {
         Ok(TrailersStatus::from_guest(answer))
     }
 
-    /// Ends a context: `proxy_on_log`, `proxy_on_done`, `proxy_on_delete`, Envoy's order for HTTP. A guest that says
-    /// it is not done keeps the context until `proxy_done`, for a minute at most. An id that is none is no error.
+    /// Ends a context: `proxy_on_log`, `proxy_on_done`, `proxy_on_delete`, Envoy's order for HTTP. An id that is none is
+    /// no error.
     pub fn close(&mut self, context: ContextId) -> Result<(), Fault> {
-        if self.host().contexts.stream(context).is_none_or(|context| context.parked.is_some()) {
+        if !is_live(self.host(), context) {
             return Ok(());
         }
-        if let Some(log) = &self.exports.log {
-            self.guest.enter(Callback::Log, context, true, log, context)?;
-            self.settle()?;
+        self.log(context)?;
+        self.release(context)
+    }
+
+    /// The first part of [`close`](Vm::close), where other filters of the chain come between: `proxy_on_log`.
+    pub fn log(&mut self, context: ContextId) -> Result<(), Fault> {
+        match &self.exports.log {
+            Some(log) if is_live(self.guest.host(), context) => {
+                self.guest.enter(Callback::Log, context, true, log, context)?;
+                self.settle().map(drop)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The second part: `proxy_on_done`, `proxy_on_delete`. A guest that says it is not done keeps the context until
+    /// `proxy_done`, for a minute at most.
+    pub fn release(&mut self, context: ContextId) -> Result<(), Fault> {
+        if !is_live(self.host(), context) {
+            return Ok(());
         }
         let is_done = self.ask_done(context)?;
         if is_done || self.host().contexts.parked() >= MAX_PARKED_COUNT {
@@ -290,6 +307,11 @@ impl Vm {
         }
         Ok(())
     }
+}
+
+/// Whether a context's exchange has not ended for its guest yet.
+fn is_live(host: &Host, context: ContextId) -> bool {
+    host.contexts.stream(context).is_some_and(|context| context.parked.is_none())
 }
 
 impl std::fmt::Debug for Vm {
