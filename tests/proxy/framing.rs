@@ -106,6 +106,8 @@ fn a_response_before_the_end_of_the_request_reaches_the_client() {
     client.send("POST / HTTP/1.1\r\nhost: tide.test\r\ncontent-length: 1000000\r\n\r\nsome");
     let response = client.response();
     assert_eq!((response.status(), response.text().as_str()), (403, "early"));
+    assert_eq!(response.field("connection"), Some("close"), "the rest of the request is not read");
+    client.expect_end();
 }
 
 #[test]

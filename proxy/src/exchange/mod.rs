@@ -375,7 +375,9 @@ impl Exchange {
         if !self.run.is_empty() {
             headers::drop_hop_by_hop(&mut headers); // a guest may have written some
         }
-        if self.last || self.site.is_draining() {
+        // What the client has not said yet may never be read: it is told not to say anything else here.
+        let unread = self.peer.phase() == Phase::Request;
+        if self.last || unread || self.site.is_draining() {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         self.report.answer(status);

@@ -38,7 +38,8 @@ impl Body for Upload {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
         // The exchange may be over already, and the connection at something else.
-        let whole = frame.is_none() || self.incoming.is_end_stream();
+        let last = frame.as_ref().is_none_or(|frame| frame.as_ref().is_ok_and(Frame::is_trailers));
+        let whole = last || self.incoming.is_end_stream();
         if whole && self.peer.phase() == Phase::Request {
             self.peer.enter_exchange(Phase::Answer);
         }
