@@ -10,12 +10,13 @@ use crate::wasm::memory::{self, Out, check, give, give_with, slice, store_u32, v
 use crate::wasm::pairs;
 use crate::wasm::stream::{Direction, Progress, Stream, StreamRef};
 
-/// `proxy_get_header_map_size`: the length of the serialised map, in bytes; 0 if there is none.
+/// `proxy_get_header_map_size`: the length of all names and values, in bytes, as in Envoy; 0 if there is no such map.
 pub(crate) fn size(call: &mut Call<'_>, map: u32, size: u32) -> Outcome {
     let map = MapType::try_from(map)?;
     let (memory, host) = view(call)?;
     check(memory, size, 4)?;
-    let len = read(host, map, |view| pairs::serialised_len(view.iter())).unwrap_or(0);
+    let len = read(host, map, |view| view.iter().map(|(name, value)| name.len() + value.len()).sum())
+        .unwrap_or(0usize);
     store_u32(memory, size, u32::try_from(len).unwrap_or(u32::MAX))?;
     Ok(())
 }
