@@ -250,7 +250,7 @@ fn a_held_request_body_over_the_limit_is_413() {
     case.run(|stage| {
         let mut client = stage.client();
         let _ = client.try_send(request_text("POST", "/", &[], &"x".repeat(200_000)).as_bytes());
-        stage.note(&format!("<- {}", client.response().status()));
+        stage.record(&client.response());
     });
 }
 
@@ -263,6 +263,6 @@ fn a_held_response_body_over_the_limit_is_500() {
     case.buffer_limit(16 << 10).run(|stage| {
         let mut client = stage.client();
         client.send(&request_text("GET", "/", &[], ""));
-        stage.note(&format!("<- {}", client.response().status()));
+        stage.record(&client.response());
     });
 }

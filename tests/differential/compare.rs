@@ -1,60 +1,63 @@
 //! The comparison of two observations, and the reviewed list of what may differ.
 
-use super::deliberate::DELIBERATE;
+use super::deliberate::{DELIBERATE, Place};
+use super::observe::{At, Observation};
 
 /// A place where the two sides differ: lines of one stand where lines of the other do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Hunk<'a> {
+struct Hunk<'a> {
+    at: At,
     envoy: Vec<&'a str>,
     ours: Vec<&'a str>,
 }
 
-/// Fails the test unless the two are equal but for what is listed for this case, and all of that is there.
-pub(crate) fn compare(case: &str, envoy: &[String], ours: &[String], against_itself: bool) {
+/// Fails the test unless the two are equal but for what is listed for this case, and all of that is there, each in its
+/// place: seen by those it is listed for, and in the order of its entry.
+pub(crate) fn compare(case: &str, envoy: &Observation, ours: &Observation, against_itself: bool) {
     let entries = DELIBERATE.iter().filter(|entry| entry.case == case && !against_itself);
-    let mut listed: Vec<(Hunk<'_>, &str)> = entries
-        .flat_map(|entry| entry.places.iter().map(|(envoy, ours)| (Hunk::of(envoy, ours), entry.reason)))
-        .collect();
+    let mut listed: Vec<(&str, &[Place])> = entries.map(|entry| (entry.reason, entry.places)).collect();
     let mut unlisted = Vec::new();
-    for hunk in hunks(envoy, ours) {
-        match listed.iter().position(|(known, _)| *known == hunk) {
-            Some(at) => drop(listed.remove(at)),
-            None => unlisted.push(show(&hunk)),
+    for hunk in At::ALL.into_iter().flat_map(|at| hunks(at, envoy.of(at), ours.of(at))) {
+        let known = |(_, places): &&mut (&str, &[Place])| places.first().is_some_and(|place| hunk.is(place));
+        match listed.iter_mut().find(known) {
+            Some((_, places)) => *places = &places[1..],
+            None => unlisted.push(hunk.to_string()),
         }
     }
     assert!(
         unlisted.is_empty(),
         "{case:?}: what tidegate does (+) differs from what Envoy does (-):\n{}\nThe whole of it here:\n{}",
         unlisted.join("\n"),
-        ours.join("\n")
+        ours.lines().join("\n")
     );
-    let gone: Vec<String> = listed.iter().map(|(hunk, reason)| format!("{reason}\n{}", show(hunk))).collect();
-    assert!(gone.is_empty(), "{case:?}: deliberate.rs lists what is not there:\n{}", gone.join("\n"));
+    listed.retain(|(_, places)| !places.is_empty());
+    assert!(listed.is_empty(), "{case:?}: deliberate.rs lists what is not there, or not there: {listed:#?}");
 }
 
-impl<'a> Hunk<'a> {
-    fn of(envoy: &[&'a str], ours: &[&'a str]) -> Hunk<'a> {
-        Hunk { envoy: envoy.to_vec(), ours: ours.to_vec() }
+impl Hunk<'_> {
+    fn is(&self, place: &Place) -> bool {
+        self.at == place.at && self.envoy == place.envoy && self.ours == place.ours
     }
 }
 
-fn show(hunk: &Hunk<'_>) -> String {
-    let lines =
-        |sign: char, lines: &[&str]| lines.iter().map(|line| format!("{sign} {line}\n")).collect::<String>();
-    lines('-', &hunk.envoy) + &lines('+', &hunk.ours)
+impl std::fmt::Display for Hunk<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(f, "{:?}", self.at)?;
+        self.envoy.iter().try_for_each(|line| writeln!(f, "- {line}"))?;
+        self.ours.iter().try_for_each(|line| writeln!(f, "+ {line}"))
+    }
 }
 
 /// The differences along a longest common subsequence.
-fn hunks<'a>(envoy: &'a [String], ours: &'a [String]) -> Vec<Hunk<'a>> {
+fn hunks<'a>(at: At, envoy: &'a [String], ours: &'a [String]) -> Vec<Hunk<'a>> {
     let longest = longest_common(envoy, ours);
     let (mut a, mut b) = (0, 0);
     let mut hunks = Vec::new();
-    let mut open = Hunk { envoy: Vec::new(), ours: Vec::new() };
+    let nothing = Hunk { at, envoy: Vec::new(), ours: Vec::new() };
+    let mut open = nothing.clone();
     while a < envoy.len() || b < ours.len() {
         if a < envoy.len() && b < ours.len() && envoy[a] == ours[b] {
-            if !(open.envoy.is_empty() && open.ours.is_empty()) {
-                hunks.push(std::mem::replace(&mut open, Hunk { envoy: Vec::new(), ours: Vec::new() }));
-            }
+            hunks.push(std::mem::replace(&mut open, nothing.clone()));
             (a, b) = (a + 1, b + 1);
         } else if b == ours.len() || (a < envoy.len() && longest[a + 1][b] >= longest[a][b + 1]) {
             open.envoy.push(&envoy[a]);
@@ -64,9 +67,8 @@ fn hunks<'a>(envoy: &'a [String], ours: &'a [String]) -> Vec<Hunk<'a>> {
             b += 1;
         }
     }
-    if !(open.envoy.is_empty() && open.ours.is_empty()) {
-        hunks.push(open);
-    }
+    hunks.push(open);
+    hunks.retain(|hunk| *hunk != nothing);
     hunks
 }
 
@@ -88,8 +90,24 @@ fn longest_common(a: &[String], b: &[String]) -> Vec<Vec<usize>> {
 fn a_difference_is_found_where_it_is() {
     let lines = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
     let (envoy, ours) = (lines("a b c d e"), lines("a x c e f"));
-    let found = hunks(&envoy, &ours);
-    let hunk =
-        |envoy: &[&'static str], ours: &[&'static str]| Hunk { envoy: envoy.to_vec(), ours: ours.to_vec() };
+    let at = At::Guests;
+    let found = hunks(at, &envoy, &ours);
+    let hunk = |envoy: &[&'static str], ours: &[&'static str]| Hunk {
+        at,
+        envoy: envoy.to_vec(),
+        ours: ours.to_vec(),
+    };
     assert_eq!(found, [hunk(&["b"], &["x"]), hunk(&["d"], &[]), hunk(&[], &["f"])]);
+}
+
+#[test]
+fn every_entry_is_for_a_case_that_there_is() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/differential");
+    let files = std::fs::read_dir(folder).expect("the tests are where they were built");
+    let files = files.map(|file| file.expect("it is a file").path());
+    let texts = files.filter(|file| !file.ends_with("deliberate.rs")).map(std::fs::read_to_string);
+    let cases: String = texts.map(|text| text.expect("it is text")).collect();
+    for entry in DELIBERATE {
+        assert!(cases.contains(&format!("(\"{}\"", entry.case)), "there is no case {:?}", entry.case);
+    }
 }

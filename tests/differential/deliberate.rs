@@ -1,5 +1,8 @@
-//! Where tidegate differs from Envoy on purpose. Every entry is reviewed: it says why a user is better off, or that
-//! it makes no difference to one. (What is not compared at all stands in `observe.rs`, with its reasons.)
+//! Where tidegate differs from Envoy on purpose. Every entry is reviewed: it says what differs, and why a user is better
+//! off or that it makes no difference to one. What users would notice stands in docs/src/envoy.md as well. (What is not
+//! compared at all stands in `observe.rs`, with its reasons.)
+
+use super::observe::At::{self, Clients, Guests, Start, Upstreams};
 
 /// What differs in one case.
 pub(crate) struct Deliberate {
@@ -7,26 +10,48 @@ pub(crate) struct Deliberate {
     pub(crate) case: &'static str,
     /// Why.
     pub(crate) reason: &'static str,
-    /// Each place: the lines that Envoy shows there, and those that tidegate shows instead.
+    /// Each place, in order.
     pub(crate) places: &'static [Place],
 }
 
-/// Envoy's lines and ours.
-pub(crate) type Place = (&'static [&'static str], &'static [&'static str]);
+/// A place.
+#[derive(Debug)]
+pub(crate) struct Place {
+    /// Who sees it.
+    pub(crate) at: At,
+    /// The lines that Envoy shows there.
+    pub(crate) envoy: &'static [&'static str],
+    /// Those that tidegate shows instead.
+    pub(crate) ours: &'static [&'static str],
+}
+
+const fn place(at: At, envoy: &'static [&'static str], ours: &'static [&'static str]) -> Place {
+    Place { at, envoy, ours }
+}
 
 /// All of them.
 pub(crate) const DELIBERATE: &[Deliberate] = &[
     Deliberate {
         case: "sized body",
-        reason: "The last bytes of a body of known length are shown as the last. Envoy shows an empty piece after them; in HTTP/2 it does as tidegate does, so filters know both.",
+        reason: "The last bytes of a body of known length are shown as the last. Envoy shows an empty piece after them for HTTP/1.1, and for HTTP/2 does as tidegate does, so filters know both; it saves a call.",
         places: &[
-            (&["[body] request_body ctx=2 size=9 eos=0"], &["[body] request_body ctx=2 size=9 eos=1"]),
-            (
+            place(
+                Guests,
+                &["[body] request_body ctx=2 size=9 eos=0"],
+                &["[body] request_body ctx=2 size=9 eos=1"],
+            ),
+            place(
+                Guests,
                 &["[body] request_body ctx=2 size=0 eos=1", "[body]   buffer RequestBody 0 4294967295 -> 0 "],
                 &[],
             ),
-            (&["[body] response_body ctx=2 size=5 eos=0"], &["[body] response_body ctx=2 size=5 eos=1"]),
-            (
+            place(
+                Guests,
+                &["[body] response_body ctx=2 size=5 eos=0"],
+                &["[body] response_body ctx=2 size=5 eos=1"],
+            ),
+            place(
+                Guests,
                 &[
                     "[body] response_body ctx=2 size=0 eos=1",
                     "[body]   buffer ResponseBody 0 4294967295 -> 0 ",
@@ -37,10 +62,11 @@ pub(crate) const DELIBERATE: &[Deliberate] = &[
     },
     Deliberate {
         case: "splice",
-        reason: "The written ABI has general splicing; Envoy refuses it.",
+        reason: "The written ABI lets any part of a buffer be replaced; Envoy refuses all but its beginning and its end.",
         places: &[
-            (&["   body (chunked): \"body\""], &["   body (chunked): \"b-spliced-y\""]),
-            (
+            place(Upstreams, &["   body (chunked): \"body\""], &["   body (chunked): \"b-spliced-y\""]),
+            place(
+                Guests,
                 &[
                     "[body]   set-buffer RequestBody 1 2 -> 2",
                     "[body]   buffer RequestBody 0 4294967295 -> 0 body",
@@ -56,36 +82,40 @@ pub(crate) const DELIBERATE: &[Deliberate] = &[
         case: "held headers",
         reason: "The whole body is there before the head is sent, so the upstream is told its length.",
         places: &[
-            (&[], &["   content-length: 4"]),
-            (&["   transfer-encoding: chunked"], &[]),
-            (&["   body (chunked): \"body\""], &["   body (sized): \"body\""]),
+            place(Upstreams, &[], &["   content-length: 4"]),
+            place(Upstreams, &["   transfer-encoding: chunked"], &[]),
+            place(Upstreams, &["   body (chunked): \"body\""], &["   body (sized): \"body\""]),
         ],
     },
     Deliberate {
         case: "reads of a buffer",
-        reason: "There is no response body yet: not found, rather than an empty one.",
-        places: &[(
+        reason: "There is no response body yet: NotFound, as the written ABI has it. Envoy shows an empty one; The Rust and the Go SDK make the same of both.",
+        places: &[place(
+            Guests,
             &["[body]   buffer ResponseBody 0 4294967295 -> 0 "],
             &["[body]   buffer ResponseBody 0 4294967295 -> 1"],
         )],
     },
     Deliberate {
         case: "statuses",
-        reason: "There is no response body yet: not found, rather than an empty one.",
-        places: &[(
+        reason: "There is no response body yet: NotFound, as the written ABI has it. Envoy shows an empty one; The Rust and the Go SDK make the same of both.",
+        places: &[place(
+            Guests,
             &["[probe]   buffer-status ResponseBody -> 0 0"],
             &["[probe]   buffer-status ResponseBody -> 1"],
         )],
     },
     Deliberate {
         case: "callout refused",
-        reason: "The synthesised 503 has a text of our own, and proxy_get_status says what happened.",
+        reason: "The text of a 503 that no upstream sent is ours, and proxy_get_status says what happened, which Envoy leaves empty.",
         places: &[
-            (
-                &["[authz] http_call_response ctx=1 size=98 trailers=0"],
-                &["[authz] http_call_response ctx=1 size=19 trailers=0"],
+            place(
+                Guests,
+                &["[authz] http_call_response ctx=1 token=4 size=98 trailers=0"],
+                &["[authz] http_call_response ctx=1 token=4 size=19 trailers=0"],
             ),
-            (
+            place(
+                Guests,
                 &["[authz]   callout-status -> 0 "],
                 &["[authz]   callout-status -> 0 the upstream refused the connection"],
             ),
@@ -93,24 +123,27 @@ pub(crate) const DELIBERATE: &[Deliberate] = &[
     },
     Deliberate {
         case: "callout without authority",
-        reason: "A callout without :authority takes the cluster's name instead of being refused.",
+        reason: "A callout without :authority takes the cluster's name. Envoy refuses it with BadArgument, and a filter that waits for its answer all the same waits for ever.",
         places: &[
-            (
+            place(
+                Upstreams,
                 &[],
                 &[
                     "-> up: GET / HTTP/1.1",
                     "   host: tide.test",
                     "   x-forwarded-for: 127.0.0.2",
                     "   x-forwarded-proto: http",
+                    "   x-request-id: (a UUID)",
                     "-> auth: GET /allow HTTP/1.1",
                     "   host: auth",
                 ],
             ),
-            (
+            place(
+                Guests,
                 &["[authz]   callout auth -> 2"],
                 &[
                     "[authz]   callout auth -> 0",
-                    "[authz] http_call_response ctx=1 size=3 trailers=0",
+                    "[authz] http_call_response ctx=1 token=4 size=3 trailers=0",
                     "[authz]   effective-stream -> 0",
                     "[authz]   resume Request -> 0",
                     "[authz] response_headers ctx=2 eos=0",
@@ -122,40 +155,40 @@ pub(crate) const DELIBERATE: &[Deliberate] = &[
     },
     Deliberate {
         case: "callout",
-        reason: "What was held while a filter waited is shown as it came, not joined with its end.",
-        places: &[(
+        reason: "While a filter holds the head of a request, its body is not read, and comes as it arrives afterwards: a client that waits for 100 Continue does not send what may be refused. Envoy reads on, and shows what it has as one piece.",
+        places: &[place(
+            Guests,
             &["[authz] request_body ctx=2 size=4 eos=1"],
             &["[authz] request_body ctx=2 size=4 eos=0", "[authz] request_body ctx=2 size=0 eos=1"],
         )],
     },
     Deliberate {
         case: "callout in the response",
-        reason: "What was held while a filter waited is shown as it came, not joined with its end.",
-        places: &[(
+        reason: "While a filter holds the head of a response, its body is not read, and comes as it arrives afterwards. Envoy reads on, and shows what it has as one piece.",
+        places: &[place(
+            Guests,
             &["[check] response_body ctx=2 size=5 eos=1"],
             &["[check] response_body ctx=2 size=5 eos=0", "[check] response_body ctx=2 size=0 eos=1"],
         )],
     },
     Deliberate {
         case: "response headers",
-        reason: "transfer-encoding concerns one connection: no filter sees it, since no filter can change it.",
-        places: &[(&["[headers]   | transfer-encoding: chunked"], &[])],
+        reason: "transfer-encoding concerns one connection: no filter sees it, in either direction. Envoy hides it in requests only, and ignores what filters do to it.",
+        places: &[place(Guests, &["[headers]   | transfer-encoding: chunked"], &[])],
     },
     Deliberate {
         case: "set without pseudo-headers",
         reason: "Pairs without pseudo-headers keep the ones that are there; Envoy loses the status and fails the exchange.",
         places: &[
-            (
-                &[
-                    "<- 502",
-                    "   content-length: 32",
-                    "   content-type: text/plain",
-                    "   body (sized): \"missing required header: :status\"",
-                ],
-                &["<- 200", "   transfer-encoding: chunked", "   x-b: 1", "   body (chunked): \"hello\""],
+            place(Clients, &["<- 502", "   content-length: 32", "   content-type: text/plain"], &["<- 200"]),
+            place(
+                Clients,
+                &["   body (sized): \"missing required header: :status\""],
+                &["   transfer-encoding: chunked", "   x-b: 1", "   body (chunked): \"hello\""],
             ),
-            (&[], &["[headers]   | :status: 200"]),
-            (
+            place(Guests, &[], &["[headers]   | :status: 200"]),
+            place(
+                Guests,
                 &[],
                 &["[headers] response_body ctx=2 size=5 eos=0", "[headers] response_body ctx=2 size=0 eos=1"],
             ),
@@ -165,23 +198,26 @@ pub(crate) const DELIBERATE: &[Deliberate] = &[
         case: "broken pairs",
         reason: "Pairs that cannot be read are refused and change nothing; Envoy takes them for none and wipes the map.",
         places: &[
-            (
+            place(
+                Guests,
                 &["[headers]   set-pairs request-trailers -> 0"],
                 &["[headers]   set-pairs request-trailers -> 2"],
             ),
-            (&[], &["[headers]   | x-t: 1"]),
+            place(Guests, &[], &["[headers]   | x-t: 1"]),
         ],
     },
     Deliberate {
         case: "phases",
-        reason: "Maps that were seen stay readable, what is not there is not found, and a response header added before there is a response is kept for it. Envoy answers BadArgument, which the Rust SDK turns into a panic.",
+        reason: "Heads that were seen stay readable, what is not there is NotFound and has the size 0, and a response header that is added before there is a response is kept for it. Envoy answers BadArgument to all of these, on which the Rust SDK panics.",
         places: &[
-            (&[], &["   x-late: 1"]),
-            (
+            place(Clients, &[], &["   x-late: 1"]),
+            place(
+                Guests,
                 &["[probe]   get request-trailers x-probe -> 2"],
                 &["[probe]   get request-trailers x-probe -> 1"],
             ),
-            (
+            place(
+                Guests,
                 &[
                     "[probe]   size request-trailers -> 2",
                     "[probe]   get response-headers x-probe -> 2",
@@ -199,102 +235,241 @@ pub(crate) const DELIBERATE: &[Deliberate] = &[
                     "[probe]   get response-trailers x-probe -> 1",
                 ],
             ),
-            (&["[probe]   size response-trailers -> 2"], &["[probe]   size response-trailers -> 0"]),
-            (
+            place(
+                Guests,
+                &["[probe]   size response-trailers -> 2"],
+                &["[probe]   size response-trailers -> 0"],
+            ),
+            place(
+                Guests,
                 &["[probe]   get request-headers x-probe -> 2"],
                 &["[probe]   get request-headers x-probe -> 0 up"],
             ),
-            (
+            place(
+                Guests,
                 &["[probe]   size request-headers -> 2", "[probe]   get request-trailers x-probe -> 2"],
                 &["[probe]   size request-headers -> 0", "[probe]   get request-trailers x-probe -> 1"],
             ),
-            (&["[probe]   size request-trailers -> 2"], &["[probe]   size request-trailers -> 0"]),
-            (
+            place(
+                Guests,
+                &["[probe]   size request-trailers -> 2"],
+                &["[probe]   size request-trailers -> 0"],
+            ),
+            place(
+                Guests,
                 &["[probe]   get response-trailers x-probe -> 2"],
                 &["[probe]   get response-trailers x-probe -> 1"],
             ),
-            (&["[probe]   size response-trailers -> 2"], &["[probe]   size response-trailers -> 0"]),
+            place(
+                Guests,
+                &["[probe]   size response-trailers -> 2"],
+                &["[probe]   size response-trailers -> 0"],
+            ),
         ],
     },
     Deliberate {
         case: "unannounced trailers",
-        reason: "HTTP/1.1 trailers pass when a `trailer` field announces them (RFC 9110 section 6.6.2), and not otherwise.",
-        places: &[(&["   trailer   x-down: 1"], &[]), (&["   trailer   x-up: 1"], &[])],
+        reason: "Trailers are sent on if a `trailer` field announced them, as RFC 9110, 6.6.2 asks of senders, and dropped otherwise, which 6.5.1 allows: a limit of the HTTP library. Guests see all of them.",
+        places: &[
+            place(Clients, &["   trailer   x-down: 1"], &[]),
+            place(Upstreams, &["   trailer   x-up: 1"], &[]),
+        ],
+    },
+    Deliberate {
+        case: "unwanted trailers",
+        reason: "A response's trailers go to clients that say `te: trailers`: others need not look for any, and a recipient may drop them (RFC 9110, 6.5.1).",
+        places: &[place(Clients, &["   trailer   x-down: 1"], &[])],
     },
     Deliberate {
         case: "no route",
-        reason: "The answer says in a few words what is wrong; Envoy's is empty.",
-        places: &[(
-            &["[second] response_headers ctx=2 eos=1", "[first] response_headers ctx=2 eos=1"],
-            &[
-                "[second] response_headers ctx=2 eos=0",
-                "[first] response_headers ctx=2 eos=0",
-                "[second] response_body ctx=2 size=25 eos=1",
-                "[first] response_body ctx=2 size=25 eos=1",
-            ],
-        )],
+        reason: "The text of the proxy's own answers is ours: a few words that say what is wrong. Envoy's is empty.",
+        places: &[
+            place(
+                Clients,
+                &["   content-length: 0"],
+                &["   content-length: 25", "   content-type: text/plain"],
+            ),
+            place(Clients, &["   body (sized): \"\""], &["   body (sized): \"no route for this request\""]),
+            place(
+                Guests,
+                &["[second] response_headers ctx=2 eos=1", "[first] response_headers ctx=2 eos=1"],
+                &[
+                    "[second] response_headers ctx=2 eos=0",
+                    "[first] response_headers ctx=2 eos=0",
+                    "[second] response_body ctx=2 size=25 eos=1",
+                    "[first] response_body ctx=2 size=25 eos=1",
+                ],
+            ),
+        ],
     },
     Deliberate {
         case: "refused",
-        reason: "The text of the proxy's own answer is ours, and shorter.",
-        places: &[(
-            &["[second] response_body ctx=2 size=98 eos=1", "[first] response_body ctx=2 size=98 eos=1"],
-            &["[second] response_body ctx=2 size=26 eos=1", "[first] response_body ctx=2 size=26 eos=1"],
-        )],
+        reason: "The text of the proxy's own answers is ours: a few words that say what is wrong.",
+        places: &[
+            place(Clients, &["   content-length: 98"], &["   content-length: 26"]),
+            place(
+                Clients,
+                &[
+                    "   body (sized): \"upstream connect error or disconnect/reset before headers. reset reason: remote connection failure\"",
+                ],
+                &["   body (sized): \"upstream connection failed\""],
+            ),
+            place(
+                Guests,
+                &["[second] response_body ctx=2 size=98 eos=1", "[first] response_body ctx=2 size=98 eos=1"],
+                &["[second] response_body ctx=2 size=26 eos=1", "[first] response_body ctx=2 size=26 eos=1"],
+            ),
+        ],
     },
     Deliberate {
         case: "closed early",
-        reason: "The text of the proxy's own answer is ours, and shorter.",
-        places: &[(
-            &["[second] response_body ctx=2 size=95 eos=1", "[first] response_body ctx=2 size=95 eos=1"],
-            &["[second] response_body ctx=2 size=30 eos=1", "[first] response_body ctx=2 size=30 eos=1"],
+        reason: "A connection that ends before a response is 502 however much of one came: the upstream was reached, and its answer is what is wrong. Envoy says 503 where not a byte came, and 502 where some did (the case below). The text of the proxy's own answers is ours: a few words that say what is wrong.",
+        places: &[
+            place(Clients, &["<- 503", "   content-length: 95"], &["<- 502", "   content-length: 30"]),
+            place(
+                Clients,
+                &[
+                    "   body (sized): \"upstream connect error or disconnect/reset before headers. reset reason: connection termination\"",
+                ],
+                &["   body (sized): \"upstream closed the connection\""],
+            ),
+            place(
+                Guests,
+                &["[second] response_body ctx=2 size=95 eos=1", "[first] response_body ctx=2 size=95 eos=1"],
+                &["[second] response_body ctx=2 size=30 eos=1", "[first] response_body ctx=2 size=30 eos=1"],
+            ),
+        ],
+    },
+    Deliberate {
+        case: "reset in the head",
+        reason: "The text of the proxy's own answers is ours: a few words that say what is wrong.",
+        places: &[
+            place(Clients, &["   content-length: 87"], &["   content-length: 30"]),
+            place(
+                Clients,
+                &[
+                    "   body (sized): \"upstream connect error or disconnect/reset before headers. reset reason: protocol error\"",
+                ],
+                &["   body (sized): \"upstream closed the connection\""],
+            ),
+            place(
+                Guests,
+                &["[second] response_body ctx=2 size=87 eos=1", "[first] response_body ctx=2 size=87 eos=1"],
+                &["[second] response_body ctx=2 size=30 eos=1", "[first] response_body ctx=2 size=30 eos=1"],
+            ),
+        ],
+    },
+    Deliberate {
+        case: "malformed answer",
+        reason: "The text of the proxy's own answers is ours: a few words that say what is wrong.",
+        places: &[
+            place(Clients, &["   content-length: 87"], &["   content-length: 33"]),
+            place(
+                Clients,
+                &[
+                    "   body (sized): \"upstream connect error or disconnect/reset before headers. reset reason: protocol error\"",
+                ],
+                &["   body (sized): \"upstream sent an invalid response\""],
+            ),
+            place(
+                Guests,
+                &["[second] response_body ctx=2 size=87 eos=1", "[first] response_body ctx=2 size=87 eos=1"],
+                &["[second] response_body ctx=2 size=33 eos=1", "[first] response_body ctx=2 size=33 eos=1"],
+            ),
+        ],
+    },
+    Deliberate {
+        case: "trap",
+        reason: "The text of the proxy's own answers is ours: a few words that say what is wrong. Envoy's is empty.",
+        places: &[
+            place(
+                Clients,
+                &["   content-length: 0"],
+                &["   content-length: 15", "   content-type: text/plain"],
+            ),
+            place(Clients, &["   body (sized): \"\""], &["   body (sized): \"a filter failed\""]),
+        ],
+    },
+    Deliberate {
+        case: "413",
+        reason: "The text of the proxy's own answers is ours: a few words that say what is wrong.",
+        places: &[
+            place(Clients, &["   content-length: 17"], &["   content-length: 22"]),
+            place(
+                Clients,
+                &["   body (sized): \"Payload Too Large\""],
+                &["   body (sized): \"request body too large\""],
+            ),
+        ],
+    },
+    Deliberate {
+        case: "500",
+        reason: "The text of the proxy's own answers is ours: a few words that say what is wrong.",
+        places: &[
+            place(Clients, &["   content-length: 21"], &["   content-length: 23"]),
+            place(
+                Clients,
+                &["   body (sized): \"Internal Server Error\""],
+                &["   body (sized): \"response body too large\""],
+            ),
+        ],
+    },
+    Deliberate {
+        case: "early answer",
+        reason: "As in the case \"sized body\".",
+        places: &[place(
+            Guests,
+            &[
+                "[second] response_body ctx=2 size=5 eos=0",
+                "[first] response_body ctx=2 size=5 eos=0",
+                "[second] response_body ctx=2 size=0 eos=1",
+                "[first] response_body ctx=2 size=0 eos=1",
+            ],
+            &["[second] response_body ctx=2 size=5 eos=1", "[first] response_body ctx=2 size=5 eos=1"],
         )],
     },
     Deliberate {
         case: "configurations",
-        reason: "The plugin's configuration is readable in every callback, not in some.",
-        places: &[(
+        reason: "The plugin's configuration is readable in every callback. Envoy shows it while it creates and configures a root, not in proxy_on_vm_start.",
+        places: &[place(
+            Start,
             &["[conf]   buffer PluginConfig 0 4294967295 -> 1"],
             &["[conf]   buffer PluginConfig 0 4294967295 -> 0 plugin: {\"a\": 1}"],
         )],
     },
     Deliberate {
-        case: "reply from request body",
-        reason: "The rest of a short request is read and the connection kept; Envoy closes it.",
-        places: &[(&["   connection: close"], &[])],
-    },
-    Deliberate {
-        case: "reply before the body",
-        reason: "The rest of a short request is read and the connection kept; Envoy closes it.",
-        places: &[(&["   connection: close"], &[])],
-    },
-    Deliberate {
         case: "empty reply",
-        reason: "A response to HEAD names no transfer-encoding: it has nothing to encode.",
-        places: &[(&["   transfer-encoding: chunked"], &[])],
+        reason: "The answer has no body for GET either: a transfer-encoding in the answer to HEAD, as Envoy has it, says nothing.",
+        places: &[place(Clients, &["   transfer-encoding: chunked"], &[])],
     },
     Deliberate {
         case: "redirects",
-        reason: "A response to HEAD names no transfer-encoding: it has nothing to encode.",
-        places: &[(&["   transfer-encoding: chunked"], &[])],
+        reason: "The answer has no body for GET either: a transfer-encoding in the answer to HEAD, as Envoy has it, says nothing.",
+        places: &[place(Clients, &["   transfer-encoding: chunked"], &[])],
     },
     Deliberate {
         case: "set property",
         reason: "What one filter sets under a path of several parts, the next reads under the same path.",
-        places: &[(&["[reading]   property custom.key -> 1"], &["[reading]   property custom.key -> 0 two"])],
+        places: &[place(
+            Guests,
+            &["[reading]   property custom.key -> 1"],
+            &["[reading]   property custom.key -> 0 two"],
+        )],
     },
     Deliberate {
         case: "root calls",
         reason: "A map that is not there is not found; Envoy answers BadArgument, which the Rust SDK turns into a panic.",
-        places: &[(
+        places: &[place(
+            Start,
             &["[root]   get request-headers :path -> 2"],
             &["[root]   get request-headers :path -> 1"],
         )],
     },
     Deliberate {
         case: "legacy roots",
-        reason: "Filters built for Envoy before 1.33 read these.",
-        places: &[(
+        reason: "Filters built for Envoy before 1.33, which removed these, read them.",
+        places: &[place(
+            Guests,
             &[
                 "[props]   property cluster_name -> 1",
                 "[props]   property route_name -> 1",
@@ -306,5 +481,15 @@ pub(crate) const DELIBERATE: &[Deliberate] = &[
                 "[props]   property listener_direction -> 0 \\00\\00\\00\\00\\00\\00\\00\\00",
             ],
         )],
+    },
+    Deliberate {
+        case: "log levels",
+        reason: "The process's log has no level above error; the line is there whole.",
+        places: &[place(Guests, &["[log] critical (CRITICAL)"], &["[log] critical (ERROR)"])],
+    },
+    Deliberate {
+        case: "server",
+        reason: "What an upstream says about itself passes. Envoy writes its own name over it unless its server_header_transformation is PASS_THROUGH.",
+        places: &[place(Clients, &[], &["   server: upstream/1.0"])],
     },
 ];

@@ -248,6 +248,35 @@ fn trailers_that_nobody_announced() {
 }
 
 #[test]
+fn trailers_that_the_client_did_not_ask_for() {
+    let upstream = |_: &_| Answer::chunked(200, &[("trailer", "x-down")], &["hello"], &[("x-down", "1")]);
+    Case::new("unwanted trailers").upstream(upstream).filter("trailers", &Guest::logger()).run(|stage| {
+        stage.get("/");
+    });
+}
+
+#[test]
+fn the_size_of_a_map_is_that_of_its_names_and_values() {
+    let guest = Guest::logger()
+        .on(On::ResponseHeaders, [Step::remove(ResponseHeaders, "transfer-encoding")])
+        .on(On::ResponseHeaders, [Step::remove(ResponseHeaders, "date"), Step::MapBytes(ResponseHeaders)])
+        .on(On::ResponseTrailers, [Step::MapBytes(ResponseTrailers)]);
+    let fields = [("x-twice", "one"), ("x-twice", "two"), ("x-empty", ""), ("trailer", "x-trailer")];
+    let upstream = move |_: &_| Answer::chunked(200, &fields, &["hello"], &[("x-trailer", "value")]);
+    Case::new("map sizes").upstream(upstream).filter("size", &guest).run(|stage| {
+        stage.request("GET", "/", &[("te", "trailers")], "");
+    });
+}
+
+#[test]
+fn who_the_server_is() {
+    let upstream = |_: &_| Answer::chunked(200, &[("server", "upstream/1.0")], &["hello"], &[]);
+    Case::new("server").upstream(upstream).filter("log", &Guest::logger()).run(|stage| {
+        stage.get("/");
+    });
+}
+
+#[test]
 fn maps_of_other_phases_answer_with_these_statuses() {
     let probe = || {
         [RequestHeaders, RequestTrailers, ResponseHeaders, ResponseTrailers].into_iter().flat_map(|map| {

@@ -51,8 +51,7 @@ fn several_exchanges_on_a_connection_have_contexts_of_their_own() {
 fn a_request_that_no_route_takes() {
     let only = Route { path: super::Path::Prefix("/only".to_owned()), ..Route::default() };
     two_loggers("no route").route(only).run(|stage| {
-        let response = stage.client().get("/other");
-        stage.note(&format!("<- {}", response.status()));
+        stage.get("/other");
     });
 }
 
@@ -61,6 +60,7 @@ fn a_route_that_answers_by_itself() {
     let respond = Action::Respond { status: 200, body: "direct".to_owned(), fields: Vec::new() };
     two_loggers("direct response").route(Route { action: Some(respond), ..Route::default() }).run(|stage| {
         stage.get("/");
+        stage.request("POST", "/", &[], "body");
     });
 }
 
@@ -68,8 +68,7 @@ fn a_route_that_answers_by_itself() {
 fn an_upstream_that_refuses() {
     let route = Route { action: Some(Action::Cluster("down".to_owned())), ..Route::default() };
     two_loggers("refused").refusing("down").route(route).run(|stage| {
-        let response = stage.client().get("/");
-        stage.note(&format!("<- {}", response.status()));
+        stage.get("/");
     });
 }
 
@@ -77,9 +76,35 @@ fn an_upstream_that_refuses() {
 fn an_upstream_that_closes_before_its_answer() {
     let upstream = |_: &_| Answer::default().read_body().act(Act::Close);
     two_loggers("closed early").upstream(upstream).run(|stage| {
-        let chunked = [("transfer-encoding", "chunked")];
-        let response = stage.client().request("POST", "/", &chunked, "body");
-        stage.note(&format!("<- {}xx", response.status() / 100));
+        stage.request("POST", "/", &[], "body");
+    });
+}
+
+#[test]
+fn an_upstream_that_answers_before_the_request_has_ended() {
+    let fields = [("content-length", "5"), ("connection", "close")];
+    let upstream = move |_: &_| Answer::default().head(403, &fields).send("early").act(Act::AwaitEnd);
+    two_loggers("early answer").upstream(upstream).run(|stage| {
+        let mut client = stage.client();
+        client.send("POST / HTTP/1.1\r\nhost: tide.test\r\ntransfer-encoding: chunked\r\n\r\n4\r\nsome\r\n");
+        stage.record(&client.response());
+        client.expect_end();
+    });
+}
+
+#[test]
+fn an_upstream_that_resets_in_the_middle_of_its_head() {
+    let upstream = |_: &_| Answer::default().read_body().send("HTTP/1.1 200 OK\r\nx-half").act(Act::Reset);
+    two_loggers("reset in the head").upstream(upstream).run(|stage| {
+        stage.get("/");
+    });
+}
+
+#[test]
+fn an_upstream_that_does_not_speak_http() {
+    let upstream = |_: &_| Answer::default().read_body().send("nonsense\r\n\r\n").act(Act::Close);
+    two_loggers("malformed answer").upstream(upstream).run(|stage| {
+        stage.get("/");
     });
 }
 
@@ -88,8 +113,7 @@ fn an_upstream_that_takes_too_long() {
     let route = Route { timeout_ms: Some(100), ..Route::default() };
     let upstream = |_: &_| Answer::default().read_body().act(Act::AwaitEnd);
     two_loggers("timeout").upstream(upstream).route(route).run(|stage| {
-        let response = stage.client().get("/");
-        stage.note(&format!("<- {}", response.status()));
+        stage.get("/");
     });
 }
 
@@ -155,7 +179,7 @@ fn a_guest_that_closes_the_stream() {
         let mut client = stage.client();
         client.send(&request_text("GET", "/", &[], ""));
         match client.try_response_to("GET") {
-            Ok(Some(response)) => stage.note(&format!("<- {}", response.status())),
+            Ok(Some(response)) => stage.record(&response),
             Ok(None) | Err(_) => stage.note("closed"),
         }
     });
@@ -239,8 +263,7 @@ fn a_trap_under_the_closed_policy_is_503_and_ends_the_vm() {
         .on(On::ResponseHeaders, []);
     Case::new("trap").filter("trap", &guest).run(|stage| {
         stage.get("/");
-        let response = stage.client().request("GET", "/", &[("x-fail", "yes")], "");
-        stage.note(&format!("<- {}", response.status()));
+        stage.request("GET", "/", &[("x-fail", "yes")], "");
     });
 }
 

@@ -1,7 +1,22 @@
-//! What was seen on one side, as lines that can be compared: what each proxy adds by itself and what differs from
-//! run to run is left out, and orders that mean nothing are made equal.
+//! What was seen on one side, as lines that can be compared: what only Envoy adds and what differs from run to run is
+//! left out, and orders that mean nothing are made equal.
 
 use crate::equipment::{Body, End, Framing, Received, Response};
+
+/// Who saw something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum At {
+    Clients,
+    Upstreams,
+    /// Guests, before the first exchange.
+    Start,
+    /// Guests, from the first exchange on.
+    Guests,
+}
+
+impl At {
+    pub(crate) const ALL: [At; 4] = [At::Clients, At::Upstreams, At::Start, At::Guests];
+}
 
 /// Everything that was seen in a run.
 pub(crate) struct Observation {
@@ -12,33 +27,48 @@ pub(crate) struct Observation {
 }
 
 impl Observation {
+    /// What these saw.
+    pub(crate) fn of(&self, at: At) -> &[String] {
+        match at {
+            At::Clients => &self.clients,
+            At::Upstreams => &self.upstreams,
+            At::Start => &self.start,
+            At::Guests => &self.guests,
+        }
+    }
+
     /// All of it, a section after the other.
     pub(crate) fn lines(&self) -> Vec<String> {
-        let section = |title: &str, lines: &[String]| [&[format!("== {title}")], lines].concat();
-        [
-            section("clients", &self.clients),
-            section("upstreams", &self.upstreams),
-            section("guests at their start", &self.start),
-            section("guests", &self.guests),
-        ]
-        .concat()
+        At::ALL.iter().flat_map(|at| [&[format!("== {at:?}")], self.of(*at)].concat()).collect()
     }
 }
 
-/// Whether a field is each proxy's own affair: `date` and `server`, what it says about itself to the next, and the
-/// request's id, which is made at random.
-fn is_own(name: &str) -> bool {
-    matches!(name, "date" | "server" | "x-request-id") || name.starts_with("x-envoy-")
+/// Whether a field is one that Envoy adds about itself, and tidegate does not.
+fn is_envoys(name: &str, value: &str) -> bool {
+    match name {
+        "server" => value == "envoy",
+        "x-envoy-external-address"
+        | "x-envoy-internal"
+        | "x-envoy-expected-rq-timeout-ms"
+        | "x-envoy-upstream-service-time" => true,
+        _ => false,
+    }
 }
 
+/// A field's value; for those that differ from run to run, only what it looks like.
+fn steady<'a>(name: &str, value: &'a str) -> &'a str {
+    match name {
+        "date" if value.ends_with(" GMT") => "(a date)",
+        "x-request-id" if value.len() == 36 && value.matches('-').count() == 4 => "(a UUID)",
+        _ => value,
+    }
+}
+
+/// Names are shown as they are spelled: both proxies write them in lower case.
 fn fields(fields: &[(String, String)]) -> Vec<String> {
-    let named = fields.iter().map(|(name, value)| (name.to_ascii_lowercase(), value));
-    let mut lines: Vec<(String, String)> = named
-        .filter(|(name, _)| !is_own(name))
-        .map(|(name, value)| (name.clone(), format!("   {name}: {value}")))
-        .collect();
-    lines.sort_by(|(a, _), (b, _)| a.cmp(b)); // stable: the order of one field's values counts
-    lines.into_iter().map(|(_, line)| line).collect()
+    let mut shown: Vec<_> = fields.iter().filter(|(name, value)| !is_envoys(name, value)).collect();
+    shown.sort_by_key(|(name, _)| name); // stable: the order of one field's values counts
+    shown.iter().map(|(name, value)| format!("   {name}: {}", steady(name, value))).collect()
 }
 
 fn body(body: &Body) -> Vec<String> {
@@ -50,11 +80,7 @@ fn body(body: &Body) -> Vec<String> {
     };
     let cut = if body.end == End::Cut { ", cut" } else { "" };
     let text = body.text();
-    let shown = match text.len() {
-        0..=200 => format!("{text:?}"),
-        length => format!("{:?}... of {length}", text.get(..100).unwrap_or_default()),
-    };
-    let mut lines = vec![format!("   body ({framing}{cut}): {shown}")];
+    let mut lines = vec![format!("   body ({framing}{cut}): {text:?}")];
     lines.extend(fields(&body.trailers).iter().map(|trailer| format!("   trailer{}", trailer.trim_end())));
     lines
 }
@@ -83,8 +109,12 @@ pub(crate) fn upstream(name: &str, requests: &[Received]) -> Vec<String> {
 /// What guests logged: at their start (the last time for each filter: a throw-away instance may come before), and
 /// from the first stream on, all filters together in order.
 pub(crate) fn guests(filters: &[&str], log: Vec<(String, String)>) -> (Vec<String>, Vec<String>) {
-    let is_stream = |line: &str| line.starts_with("context_create ") && !line.ends_with(" parent=0");
+    let is_stream = |line: &str| {
+        (line.starts_with("context_create ") && !line.ends_with(" parent=0"))
+            || line.starts_with("request_headers ")
+    };
     let first = log.iter().position(|(_, line)| is_stream(line)).unwrap_or(log.len());
+    check_counts(&log);
     let (before, after) = log.split_at(first);
     let mut start = Vec::new();
     for filter in filters {
@@ -94,10 +124,39 @@ pub(crate) fn guests(filters: &[&str], log: Vec<(String, String)>) -> (Vec<Strin
         let last = own.iter().rposition(is_root).unwrap_or(0);
         start.extend(own[last..].iter().map(|line| format!("[{filter}] {line}")));
     }
-    let lines = after.iter().filter(|(_, line)| !pair(line).is_some_and(|(name, _)| is_own(name)));
-    let mut lines: Vec<String> = lines.map(|(name, line)| format!("[{name}] {line}")).collect();
+    let lines =
+        after.iter().filter(|(_, line)| !pair(line).is_some_and(|(name, value)| is_envoys(name, value)));
+    let steadied = |line: &String| match pair(line) {
+        Some((name, value)) => format!("  | {name}: {}", steady(name, value)),
+        None if line.starts_with("  ") => line.clone(),
+        None => without_fields(line),
+    };
+    let mut lines: Vec<String> = lines.map(|(name, line)| format!("[{name}] {}", steadied(line))).collect();
     sort_pairs(&mut lines);
     (start, lines)
+}
+
+/// How many fields a callback was told of is not compared, since Envoy adds its own, but it has to be what a dump that
+/// follows at once shows.
+fn check_counts(log: &[(String, String)]) {
+    for (at, (name, line)) in log.iter().enumerate() {
+        let Some(count) = line.split(' ').find_map(|word| word.strip_prefix("fields=")) else { continue };
+        let dump = match line.split(' ').next() {
+            Some("request_headers") => "  pairs request-headers -> 0",
+            Some("response_headers") => "  pairs response-headers -> 0",
+            _ => "  pairs callout-headers -> 0",
+        };
+        let mut next = log[at + 1..].iter().filter(|(other, _)| other == name).map(|(_, line)| line);
+        if next.next().is_some_and(|line| line == dump) {
+            let dumped = next.take_while(|line| pair(line).is_some()).count();
+            assert_eq!(count, dumped.to_string(), "[{name}] {line}: this is how many follow");
+        }
+    }
+}
+
+/// A line without how many fields there are.
+fn without_fields(line: &str) -> String {
+    line.split(' ').filter(|word| !word.starts_with("fields=")).collect::<Vec<_>>().join(" ")
 }
 
 /// A line of a header map's dump.

@@ -99,7 +99,7 @@ fn a_reply_by_a_later_filter_passes_the_earlier_ones_on_its_way() {
 }
 
 #[test]
-fn the_rest_of_a_body_is_read_after_an_early_reply() {
+fn a_client_is_told_that_the_rest_of_its_body_is_not_read() {
     Case::new("reply before the body").filter("deny", &replying(On::RequestHeaders)).run(|stage| {
         let mut client = stage.client();
         client.send(&request_text("POST", "/", &[], "the body"));

@@ -198,6 +198,16 @@ fn metrics_count_set_and_refuse() {
 }
 
 #[test]
+fn a_line_is_logged_at_the_level_that_the_guest_says() {
+    let words = ["trace", "debug", "info", "warn", "error", "critical"];
+    let lines = (0..).zip(words).map(|(level, word)| Step::Say(level, word.to_owned()));
+    let guest = Guest::logger().on(On::RequestHeaders, lines).on(On::RequestHeaders, [Step::LogLevel]);
+    Case::new("log levels").filter("log", &guest).run(|stage| {
+        stage.get("/");
+    });
+}
+
+#[test]
 fn foreign_functions_that_are_unknown_are_not_found() {
     let guest = Guest::logger()
         .on(On::RequestHeaders, [Step::Foreign("no_such_function".to_owned(), "x".to_owned())]);

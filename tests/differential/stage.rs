@@ -4,7 +4,9 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use crate::equipment::{Client, Envoy, Gate, Guest, Proxy, Response, Upstream, eventually, refusing_address};
+use crate::equipment::{
+    Client, Envoy, Gate, Guest, Proxy, Response, Upstream, eventually, message, refusing_address, text,
+};
 
 use super::case::{Case, Cluster};
 use super::observe::{self, Observation};
@@ -33,7 +35,7 @@ impl Case {
         let against_itself = std::env::var("TIDEGATE_DIFFERENTIAL").is_ok_and(|mode| mode == "envoy");
         let ours = self.observe(against_itself, &script);
         println!("---- what Envoy did with {:?} ----\n{}", self.name, arbiter.lines().join("\n"));
-        compare::compare(self.name, &arbiter.lines(), &ours.lines(), against_itself);
+        compare::compare(self.name, &arbiter, &ours, against_itself);
     }
 
     fn observe(&self, envoy: bool, script: &impl Fn(&Stage)) -> Observation {
@@ -186,12 +188,19 @@ impl Side {
         Side::Envoy(Envoy::start(folder, &bootstrap))
     }
 
-    /// The name that each guest gives itself, and its line.
+    /// The name that each guest gives itself, and its line; with its level, where that is not the one of most lines.
     fn guest_log(&self) -> Vec<(String, String)> {
         let lines = match self {
-            Side::Tidegate(proxy) => proxy.guest_log().into_iter().map(|(_, line)| line).collect(),
+            Side::Tidegate(proxy) => {
+                let events = proxy.guest_events();
+                events.iter().map(|event| (text(event, "level"), message(event).to_owned())).collect()
+            }
             Side::Envoy(envoy) => envoy.guest_log(),
         };
-        lines.iter().filter_map(|line| Guest::speaker(line)).collect()
+        let line = |(level, line): &(String, String)| {
+            let (speaker, line) = Guest::speaker(line)?;
+            Some((speaker, if level == "INFO" { line } else { format!("{line} ({level})") }))
+        };
+        lines.iter().filter_map(line).collect()
     }
 }

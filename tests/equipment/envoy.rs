@@ -68,8 +68,9 @@ impl Envoy {
         found.unwrap_or_else(|| panic!("Envoy has no listener {listener:?}")).1
     }
 
-    /// What guests logged so far, in order. The throw-away VM's lines are among them.
-    pub(crate) fn guest_log(&self) -> Vec<String> {
+    /// What guests logged so far, in order: each line's level, as tidegate names it, and its text. The throw-away VM's
+    /// lines are among them.
+    pub(crate) fn guest_log(&self) -> Vec<(String, String)> {
         self.process.stderr.lines().iter().filter_map(|line| guest_line(line)).collect()
     }
 
@@ -87,10 +88,11 @@ impl Envoy {
 }
 
 /// The text of a line like `info wasm log NAME ROOT VM: TEXT`. The names are missing where a root context speaks.
-fn guest_line(line: &str) -> Option<String> {
-    let (_level, rest) = line.split_once(' ')?;
+fn guest_line(line: &str) -> Option<(String, String)> {
+    let (level, rest) = line.split_once(' ')?;
     let (_names, text) = rest.strip_prefix("wasm log")?.split_once(": ")?;
-    Some(text.to_owned())
+    let level = if level == "warning" { "warn" } else { level };
+    Some((level.to_uppercase(), text.to_owned()))
 }
 
 fn listeners(admin: SocketAddr) -> Vec<(String, SocketAddr)> {

@@ -80,6 +80,10 @@ fn exchange_call(step: &Step) -> Option<Call> {
         Step::MapSize(map) => Call::new("proxy_get_header_map_size", format!("size {}", map.name()))
             .map(*map)
             .int(Text::OUT_NUMBER),
+        Step::MapBytes(map) => Call::new("proxy_get_header_map_size", format!("bytes {}", map.name()))
+            .map(*map)
+            .int(Text::OUT_SIZE)
+            .shows(Shown::Size),
         Step::GetBuffer(buffer, start, most) => {
             let call = Call::new("proxy_get_buffer_bytes", format!("buffer {buffer:?} {start} {most}"));
             call.buffer(*buffer).int(*start).int(*most).out().shows(Shown::Text)
@@ -173,7 +177,9 @@ fn service_call(step: &Step) -> Option<Call> {
             call.text(name).text(arguments).out().shows(Shown::Size)
         }
         Step::ProxyDone => Call::new("proxy_done", "proxy-done".to_owned()),
-        Step::LogLevel => Call::new("proxy_get_log_level", "log-level".to_owned()).int(Text::OUT_NUMBER),
+        Step::LogLevel => {
+            Call::new("proxy_get_log_level", "log-level".to_owned()).int(Text::OUT_SIZE).shows(Shown::Size)
+        }
         _ => return None,
     };
     Some(call)

@@ -211,9 +211,14 @@ impl Proxy {
 
     /// What guests logged so far: the filter's name and the text.
     pub(crate) fn guest_log(&self) -> Vec<(String, String)> {
-        let events = self.log();
-        let guest = events.iter().filter(|event| event["target"] == "tidegate::guest");
-        guest.map(|event| (text(event, "filter"), message(event).to_owned())).collect()
+        self.guest_events().iter().map(|event| (text(event, "filter"), message(event).to_owned())).collect()
+    }
+
+    /// The same with all that the log says of each line.
+    pub(crate) fn guest_events(&self) -> Vec<Value> {
+        let mut events = self.log();
+        events.retain(|event| event["target"] == "tidegate::guest");
+        events
     }
 
     /// Its process id.

@@ -59,6 +59,8 @@ pub(crate) enum Step {
     SetPairs(Map, Vec<u8>),
     /// Whether a map's size can be had, not what it is.
     MapSize(Map),
+    /// A map's size.
+    MapBytes(Map),
     GetBuffer(Buffer, u32, u32),
     BufferStatus(Buffer),
     SetBuffer(Buffer, u32, u32, String),
