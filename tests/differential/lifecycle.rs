@@ -148,6 +148,21 @@ fn a_client_that_leaves_while_it_waits() {
 }
 
 #[test]
+fn a_client_that_leaves_after_its_trailers() {
+    let upstream = |_: &_| Answer::default().read_body().act(Act::AwaitEnd);
+    two_loggers("client leaves after trailers").upstream(upstream).run(|stage| {
+        let mut client = stage.client();
+        client
+            .send("POST / HTTP/1.1\r\nhost: tide.test\r\ntrailer: x-t\r\ntransfer-encoding: chunked\r\n\r\n");
+        client.send("2\r\nup\r\n0\r\nx-t: 1\r\n\r\n");
+        stage.wait_for_guest_times("request_trailers", 2);
+        stage.upstream("up").wait_for(1);
+        client.reset();
+        stage.wait_for_guest_times("delete ctx=2", 2);
+    });
+}
+
+#[test]
 fn a_client_that_leaves_while_a_filter_holds_its_request() {
     let guest = Guest::logger().on(On::RequestHeaders, [Step::Return(1)]);
     Case::new("client leaves a paused request").filter("hold", &guest).run(|stage| {
