@@ -148,6 +148,35 @@ fn a_client_that_leaves_while_it_waits() {
 }
 
 #[test]
+fn a_client_that_leaves_after_its_body() {
+    let upstream = |_: &_| Answer::default().read_body().act(Act::AwaitEnd);
+    two_loggers("client leaves after its body").upstream(upstream).run(|stage| {
+        let mut client = stage.client();
+        client.send(
+            "POST / HTTP/1.1\r\nhost: tide.test\r\ntransfer-encoding: chunked\r\n\r\n2\r\nup\r\n0\r\n\r\n",
+        );
+        stage.wait_for_guest_times("request_body ctx=2 size=0 eos=1", 2);
+        stage.upstream("up").wait_for(1);
+        client.reset();
+        stage.wait_for_guest_times("delete ctx=2", 2);
+    });
+}
+
+#[test]
+fn a_client_that_leaves_while_a_filter_holds_its_body() {
+    let guest =
+        Guest::logger().on(On::RequestHeaders, [Step::Return(1)]).on(On::RequestBody, [Step::Return(1)]);
+    let case = Case::new("client leaves a paused body");
+    case.filter_with("hold", &guest, super::with_held_headers).run(|stage| {
+        let mut client = stage.client();
+        client.send("POST / HTTP/1.1\r\nhost: tide.test\r\ntransfer-encoding: chunked\r\n\r\n2\r\nup\r\n");
+        stage.wait_for_guest("request_body");
+        client.reset();
+        stage.wait_for_guest("delete ctx=2");
+    });
+}
+
+#[test]
 fn a_client_that_leaves_after_its_trailers() {
     let upstream = |_: &_| Answer::default().read_body().act(Act::AwaitEnd);
     two_loggers("client leaves after trailers").upstream(upstream).run(|stage| {

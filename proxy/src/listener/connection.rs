@@ -249,8 +249,11 @@ struct Observed {
 impl Observed {
     /// Fails if the client has reset the connection while an answer is owed to it. In the ordinary case, where there is
     /// nothing to read, it sees to it that the task is woken by a reset, and asks the kernel nothing.
+    ///
+    /// This is so from the request's head on: who takes its body from hyper, and so learns that it is whole, is another
+    /// task, and nothing wakes this one for it.
     fn check_reset(&self, cx: &mut Context<'_>) -> io::Result<()> {
-        if self.peer.phase() != Phase::Answer {
+        if !matches!(self.peer.phase(), Phase::Request | Phase::Answer) {
             return Ok(());
         }
         // What there is to read, if anything, is left for hyper: the next request, or the end of the client's side.
