@@ -62,6 +62,22 @@ fn a_resume_that_nobody_waits_for_sends_a_request_once() {
 }
 
 #[test]
+fn the_log_level_that_guests_are_told_is_that_of_their_own_lines() {
+    let upstream = Upstream::ok("hello");
+    let guest = Guest::logger().on(On::RequestHeaders, [Step::LogLevel]);
+    let config = forwarding(&[upstream.address()], "").replace("  routes:", "  filters: [log]\n  routes:");
+    let start = Proxy::with(&(config + "filters: {log: {module: ./log.wasm}}\n"));
+    let start = start.env("TIDEGATE_LOG", "info,tidegate::upstream=trace");
+    let proxy = start.file("log.wasm", guest.build()).start();
+    proxy.client().get("/");
+    assert!(
+        proxy.guest_log().iter().any(|(_, line)| line == "  log-level -> 0 2"),
+        "{:#?}",
+        proxy.guest_log()
+    );
+}
+
+#[test]
 fn ticks_that_are_asked_for_at_configuration_begin_then() {
     // In Envoy the throw-away instance ticks as well.
     let upstream = Upstream::ok("hello");

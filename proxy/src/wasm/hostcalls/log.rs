@@ -3,8 +3,6 @@
 
 use std::time::{Duration, Instant};
 
-use tracing::level_filters::LevelFilter;
-
 use super::{Call, Outcome};
 use crate::wasm::abi::LogLevel;
 use crate::wasm::host::Host;
@@ -26,16 +24,17 @@ pub(crate) fn log_level(call: &mut Call<'_>, level: u32) -> Outcome {
     Ok(())
 }
 
-/// The lowest level that is written at all.
+/// The lowest level at which a guest's line is written.
 pub(crate) fn current_level() -> LogLevel {
-    match LevelFilter::current() {
-        LevelFilter::TRACE => LogLevel::Trace,
-        LevelFilter::DEBUG => LogLevel::Debug,
-        LevelFilter::INFO => LogLevel::Info,
-        LevelFilter::WARN => LogLevel::Warn,
-        LevelFilter::ERROR => LogLevel::Error,
-        LevelFilter::OFF => LogLevel::Critical,
+    macro_rules! lowest {
+        ($($level:ident => $lowest:ident),*) => {
+            $(if tracing::enabled!(target: "tidegate::guest", tracing::Level::$level) {
+                return LogLevel::$lowest;
+            })*
+        };
     }
+    lowest!(TRACE => Trace, DEBUG => Debug, INFO => Info, WARN => Warn, ERROR => Error);
+    LogLevel::Critical
 }
 
 /// Writes a guest's line. Bytes that are not UTF-8 show as U+FFFD.
