@@ -197,6 +197,16 @@ fn a_tick_can_answer_a_waiting_request() {
 }
 
 #[test]
+fn a_client_that_asks_before_it_sends_its_body_is_refused_first() {
+    let guest = Guest::logger()
+        .on(On::RequestHeaders, [Step::TickPeriod(50), Step::Return(1)])
+        .on(On::Tick, [Step::TickPeriod(0), Step::EffectiveStream, Step::reply(403, "no", &[])]);
+    Case::new("expectation").filter("asking", &guest).run(|stage| {
+        stage.send("POST / HTTP/1.1\r\nhost: tide.test\r\nexpect: 100-continue\r\ncontent-length: 4\r\n\r\n");
+    });
+}
+
+#[test]
 fn ticks_repeat_until_they_are_stopped() {
     let third = When::Call(3);
     let guest = Guest::logger().on(On::RequestHeaders, [Step::TickPeriod(20), Step::Return(1)]).on(

@@ -172,6 +172,11 @@ pub(crate) const DELIBERATE: &[Deliberate] = &[
         )],
     },
     Deliberate {
+        case: "expectation",
+        reason: "A client is told to send its body when a filter has let the head go and somebody reads it; Envoy tells it before the filters have seen anything.",
+        places: &[place(Clients, &["<- 100 first"], &[])],
+    },
+    Deliberate {
         case: "response headers",
         reason: "transfer-encoding concerns one connection: no filter sees it, in either direction. Envoy hides it in requests only, and ignores what filters do to it.",
         places: &[place(Guests, &["[headers]   | transfer-encoding: chunked"], &[])],
