@@ -27,5 +27,5 @@ pub(crate) use http1::{Body, End, Framing, Head};
 pub(crate) use proxy::{Exit, Proxy, Start, forwarding, message, text};
 pub(crate) use script::{Act, Answer, Gate};
 pub(crate) use step::{Buffer, Flow, Map, Step, When};
-pub(crate) use upstream::{Received, Upstream, refusing_address};
+pub(crate) use upstream::{Received, Upstream, refusing_address, silent_address};
 pub(crate) use wait::{BOUND, eventually};

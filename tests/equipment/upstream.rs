@@ -270,3 +270,19 @@ pub(crate) fn refusing_address() -> (SocketAddr, socket2::Socket) {
     let address = socket.local_addr().expect("a bound socket has an address").as_socket();
     (address.expect("the address is an IP one"), socket)
 }
+
+/// An address of this machine where connections are neither taken nor refused: the queue of its socket is full, and
+/// the kernel ignores further attempts. It is so as long as the sockets beside it live.
+pub(crate) fn silent_address() -> (SocketAddr, Vec<socket2::Socket>) {
+    let (address, socket) = refusing_address();
+    socket.listen(0).expect("a bound socket can listen");
+    let attempt = || {
+        let attempt = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+        let attempt = attempt.expect("a socket can be made");
+        attempt.set_nonblocking(true).expect("a socket takes its options");
+        let _ = attempt.connect(&address.into()); // under way
+        attempt
+    };
+    let queue = [attempt(), attempt(), attempt(), socket].into();
+    (address, queue)
+}

@@ -1,6 +1,6 @@
 //! What a client gets when the upstream fails, and how it is counted.
 
-use crate::equipment::{Act, Answer, Proxy, Upstream, forwarding, refusing_address};
+use crate::equipment::{Act, Answer, Proxy, Upstream, forwarding, refusing_address, silent_address};
 
 fn counted(proxy: &Proxy, outcome: &str, times: f64) {
     proxy.wait_for_metric("tidegate_requests_total", &[("outcome", outcome), ("cluster", "up")], times);
@@ -15,6 +15,17 @@ fn a_refused_connection_is_503() {
     assert_eq!(client.request("POST", "/", &[], "body").status(), 503, "and the connection goes on");
     counted(&proxy, "connect_failed", 2.0);
     proxy.wait_for_metric("tidegate_upstream_connect_failures_total", &[("cluster", "up")], 2.0);
+}
+
+#[test]
+fn an_endpoint_that_does_not_take_the_connection_in_time_is_503() {
+    let (address, _queue) = silent_address();
+    let config = forwarding(&[address], "").replace("endpoints:", "connect_timeout: 100ms, endpoints:");
+    let proxy = Proxy::start(&config);
+    assert_eq!(proxy.client().get("/").status(), 503);
+    counted(&proxy, "connect_timeout", 1.0);
+    let labels = [("cluster", "up"), ("reason", "timeout")];
+    proxy.wait_for_metric("tidegate_upstream_connect_failures_total", &labels, 1.0);
 }
 
 #[test]
@@ -109,7 +120,8 @@ fn an_upstream_that_does_not_answer_in_time_is_504() {
     let proxy = Proxy::start(&forwarding(&[upstream.address()], "timeout: 300ms"));
     let mut client = proxy.client();
     assert_eq!(client.get("/").status(), 504);
-    counted(&proxy, "upstream_timeout", 1.0);
+    assert_eq!(client.request("POST", "/", &[], "body").status(), 504);
+    counted(&proxy, "upstream_timeout", 2.0);
     crate::equipment::eventually("the request to be ended at the upstream", || {
         (upstream.open_connections() == 0).then_some(())
     });
@@ -128,7 +140,7 @@ fn a_body_that_takes_longer_than_the_routes_timeout_is_cut() {
             .wait(&held)
             .send("rest")
     });
-    let proxy = Proxy::start(&forwarding(&[upstream.address()], "timeout: 100ms"));
+    let proxy = Proxy::start(&forwarding(&[upstream.address()], "timeout: 1s"));
     let mut client = proxy.client();
     client.send("GET / HTTP/1.1\r\nhost: tide.test\r\n\r\n");
     assert_eq!(client.head().status(), 200);

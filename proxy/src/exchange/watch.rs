@@ -39,6 +39,15 @@ impl Watch {
         .await
     }
 
+    /// When to look at the deadline again. While the request is not whole, its end may still set an earlier one, and
+    /// nobody is woken by that: but not earlier than a whole time from now.
+    fn look_again(&self, meter: &Meter, now: Instant, deadline: Instant) -> Instant {
+        match self.whole {
+            Some(whole) if meter.request_end(self.beginning).is_none() => deadline.min(now + whole),
+            _ => deadline,
+        }
+    }
+
     /// When the exchange has failed if nothing moves after `moved`, and how.
     fn deadline(&self, meter: &Meter, moved: Instant) -> (Instant, Failure) {
         let idle = moved + self.idle;
@@ -66,7 +75,8 @@ impl Timer {
     pub(super) fn poll(&mut self, watch: &Watch, meter: &Meter, cx: &mut Context<'_>) -> Poll<Failure> {
         let alarm = self.0.get_or_insert_with(|| {
             let (deadline, _) = watch.deadline(meter, watch.beginning);
-            Alarm { sleep: Box::pin(tokio::time::sleep_until(deadline.into())), seen: (0, watch.beginning) }
+            let first = watch.look_again(meter, watch.beginning, deadline);
+            Alarm { sleep: Box::pin(tokio::time::sleep_until(first.into())), seen: (0, watch.beginning) }
         });
         loop {
             // What moved since has put the deadline off; that is only looked at when the alarm goes off.
@@ -79,7 +89,7 @@ impl Timer {
             if deadline <= now {
                 return Poll::Ready(failure);
             }
-            alarm.sleep.as_mut().reset(deadline.into());
+            alarm.sleep.as_mut().reset(watch.look_again(meter, now, deadline).into());
         }
     }
 }
