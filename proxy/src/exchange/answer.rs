@@ -1,6 +1,7 @@
 //! What the proxy says by itself: failures, guests' replies, redirects and direct responses become responses here and
 //! nowhere else.
 
+use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -217,7 +218,12 @@ impl Answer {
 
 /// Whose fault it is that a request's body does not come to its end.
 fn request_body_failure(error: &hyper::Error) -> Failure {
-    if error.is_parse() || error.is_user() { Failure::RequestBodyMalformed } else { Failure::RequestBodyCut }
+    // hyper's decoder says by the kind of an I/O error whether what it read was wrong, or there was nothing to read.
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
+    match source.map(io::Error::kind) {
+        Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => Failure::RequestBodyMalformed,
+        _ => Failure::RequestBodyCut,
+    }
 }
 
 fn is_grpc(request: &RequestHead) -> bool {

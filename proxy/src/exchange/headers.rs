@@ -58,9 +58,6 @@ fn check(method: &Method, version: Version, uri: &Uri, headers: &HeaderMap) -> R
     if method == Method::CONNECT {
         return Err(Refusal { failure: Failure::Unsupported, details: "connect" });
     }
-    if headers.contains_key(TRANSFER_ENCODING) && headers.contains_key(CONTENT_LENGTH) {
-        return malformed("both_content_length_and_transfer_encoding");
-    }
     if !uri.path().starts_with('/') && uri.path() != "*" {
         return malformed("target_not_in_origin_form");
     }
