@@ -3,7 +3,7 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 
-use crate::equipment::{Exit, Guest, On, Proxy, Start, Step};
+use crate::equipment::{Exit, Guest, On, Proxy, Start, Step, Upstream};
 
 const GOOD: &str = "listeners:\n- name: in\n  address: 127.0.0.1:0\n  filters: [f]\n  routes:\n\
                     \x20 - {match: {path: {prefix: /}}, respond: {status: 200, body: hello}}\n\
@@ -94,9 +94,45 @@ fn a_port_in_use_is_named() {
     let text = GOOD.replace("127.0.0.1:0", &format!("127.0.0.1:{port}"));
     let exit = Proxy::with_text(&text).file("f.wasm", good_guest()).run("run");
     assert_eq!(exit.code, Some(1), "{}", exit.stderr);
-    for mention in [&format!("127.0.0.1:{port}"), "in use"] {
+    for mention in [&format!("127.0.0.1:{port}"), "in use", "ss -ltnp", "tidegate.yaml:3"] {
         assert!(exit.stderr.contains(mention), "{mention:?} in {}", exit.stderr);
     }
+}
+
+#[test]
+fn every_port_in_use_is_named_at_its_place() {
+    let taken =
+        [(); 2].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port"));
+    let [first, second] = taken.each_ref().map(|taken| taken.local_addr().expect("it is bound"));
+    let route = "  routes: [{match: {path: {prefix: /}}, respond: {status: 200}}]\n";
+    let text = format!(
+        "listeners:\n- name: one\n  address: {first}\n{route}- name: two\n  address: {second}\n{route}"
+    );
+    let exit = Proxy::with_text(&text).run("run");
+    for mention in [first.to_string(), second.to_string(), "tidegate.yaml:3".into(), "tidegate.yaml:6".into()]
+    {
+        assert!(exit.stderr.contains(&mention), "{mention:?} in {}", exit.stderr);
+    }
+    let text = GOOD.replace("filters: [f]", "filters: []");
+    let exit = Proxy::with_text(&format!("admin:\n  address: {first}\n{text}"))
+        .file("f.wasm", good_guest())
+        .run("run");
+    assert_eq!(exit.code, Some(1), "{}", exit.stderr);
+    for mention in [first.to_string(), "tidegate.yaml:2".into()] {
+        assert!(exit.stderr.contains(&mention), "{mention:?} in {}", exit.stderr);
+    }
+}
+
+#[test]
+fn a_port_of_another_tidegate_is_not_shared_with_it() {
+    let upstream = Upstream::ok("first");
+    let proxy = Proxy::forwarding_to(&[upstream.address()]);
+    let address = proxy.address("in").to_string();
+    let exit =
+        Proxy::with_text(&GOOD.replace("127.0.0.1:0", &address)).file("f.wasm", good_guest()).run("run");
+    assert_eq!(exit.code, Some(1), "{}", exit.stderr);
+    assert!(exit.stderr.contains("in use"), "{}", exit.stderr);
+    assert_eq!(proxy.client().get("/").text(), "first");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! One connection, many requests: keep-alive, pipelining, half-closed and leaving clients.
 
-use crate::equipment::{Act, Answer, Client, Gate, Proxy, Upstream, request_text};
+use crate::equipment::{Act, Answer, Client, Gate, Proxy, Upstream, message, request_text};
 
 #[test]
 fn a_connection_serves_one_request_after_another() {
@@ -96,14 +96,18 @@ fn a_half_closed_client_still_gets_its_answer() {
 fn a_client_that_leaves_ends_its_request_at_the_upstream() {
     let upstream = Upstream::start(|_| Answer::default().read_body().act(Act::AwaitEnd));
     let proxy = Proxy::forwarding_to(&[upstream.address()]);
-    let mut client = proxy.client();
-    client.send(&request_text("GET", "/", &[], ""));
-    upstream.wait_for(1);
-    client.reset();
-    proxy.wait_for_metric("tidegate_requests_total", &[("outcome", "client_left")], 1.0);
-    crate::equipment::eventually("the upstream to be told", || {
-        (upstream.open_connections() == 0).then_some(())
-    });
+    for (method, body) in [("GET", ""), ("POST", "all of it")] {
+        let mut client = proxy.client();
+        client.send(&request_text(method, "/", &[], body));
+        upstream.wait_until("the request", |requests| {
+            requests.iter().any(|request| request.head.method() == method && request.body.is_some())
+        });
+        client.reset();
+        crate::equipment::eventually("the upstream to be told", || {
+            (upstream.open_connections() == 0).then_some(())
+        });
+    }
+    proxy.wait_for_metric("tidegate_requests_total", &[("outcome", "client_left")], 2.0);
 }
 
 #[test]
@@ -164,4 +168,20 @@ fn idle_connections_are_closed_after_their_time() {
     let mut client = proxy.client();
     assert_eq!(client.get("/").text(), "hello");
     client.expect_end();
+}
+
+#[test]
+fn a_proxy_that_ran_out_of_files_goes_on_when_there_are_some_again() {
+    let upstream = Upstream::ok("hello");
+    let proxy = Proxy::forwarding_to(&[upstream.address()]);
+    let mut clients = vec![proxy.client()];
+    assert_eq!(clients[0].get("/").text(), "hello");
+    proxy.limit_open_files(64);
+    clients.extend((0..64).map(|_| proxy.client()));
+    proxy.wait_for_log("that no connection can be accepted", |event| {
+        message(event) == "cannot accept connections"
+    });
+    assert_eq!(clients[0].get("/").text(), "hello", "those that it has are served");
+    clients.truncate(1);
+    assert_eq!(proxy.client().get("/").text(), "hello");
 }

@@ -3,7 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use crate::equipment::{Act, Answer, Client, Gate, Proxy, Upstream, eventually, forwarding, request_text};
+use rustix::process::Signal;
+
+use super::filters::with_filters;
+use crate::equipment::{
+    Act, Answer, Client, Gate, Guest, Map, On, Proxy, Step, Upstream, When, eventually, forwarding, message,
+    request_text,
+};
 
 #[test]
 fn requests_in_flight_are_finished_before_the_end() {
@@ -14,7 +20,7 @@ fn requests_in_flight_are_finished_before_the_end() {
         answer.send("half").wait(&held).send("rest")
     });
     let mut proxy = Proxy::forwarding_to(&[upstream.address()]);
-    let mut client = proxy.client();
+    let (mut client, mut idle) = (proxy.client(), proxy.client());
     client.send(&request_text("GET", "/", &[], ""));
     assert_eq!(client.head().status(), 200);
     let address = proxy.address("in");
@@ -22,6 +28,7 @@ fn requests_in_flight_are_finished_before_the_end() {
     eventually("new connections to be refused", || {
         std::net::TcpStream::connect(address).is_err().then_some(())
     });
+    idle.expect_end(); // what is not needed any more is closed, what is under way goes on
     gate.open();
     assert_eq!(client.exactly(8), "halfrest");
     client.expect_end();
@@ -101,14 +108,15 @@ fn keep_asking(
 #[test]
 fn a_drain_that_takes_too_long_is_cut_and_says_so() {
     let upstream = Upstream::start(|_| Answer::default().read_body().act(Act::AwaitEnd));
-    let mut proxy = Proxy::start(&format!("drain_timeout: 300ms\n{}", forwarding(&[upstream.address()], "")));
+    let config = forwarding(&[upstream.address()], "timeout: 0s");
+    let mut proxy = Proxy::start(&format!("drain_timeout: 300ms\n{config}"));
     let mut client = proxy.client();
     client.send(&request_text("GET", "/", &[], ""));
     upstream.wait_for(1);
     proxy.terminate();
     let _ = client.try_response_to("GET");
     let exit = proxy.wait();
-    assert!(exit.stderr.contains("drain"), "{}", exit.stderr);
+    assert!(exit.stderr.contains("cutting what is left"), "{}", exit.stderr);
 }
 
 #[test]
@@ -126,6 +134,118 @@ fn the_admin_listener_says_that_a_draining_proxy_is_not_ready() {
     eventually("readiness to be taken back", || (proxy.admin("/ready").status() == 503).then_some(()));
     assert_eq!(proxy.admin("/live").status(), 200);
     gate.open();
-    assert_eq!(client.response().text(), "ok");
+    let response = client.response();
+    assert_eq!(response.text(), "ok");
+    assert!(response.head.lists("connection", "close"), "{response:?}");
     assert_eq!(proxy.wait().code, Some(0));
+}
+
+#[test]
+fn a_request_whose_head_is_on_its_way_is_answered() {
+    let config = "listeners:\n- name: in\n  address: 127.0.0.1:0\n  routes:\n\
+                  \x20 - {match: {path: {prefix: /}}, respond: {status: 200, body: hello}}\n";
+    let mut proxy = Proxy::start(config);
+    let (mut client, mut idle) = (proxy.client(), proxy.client());
+    client.send("GET / HTTP/1.1\r\nhost: ti");
+    assert_eq!(proxy.client().get("/").text(), "hello"); // what came before was read by now
+    proxy.terminate();
+    idle.expect_end();
+    client.send("de.test\r\n\r\n");
+    let response = client.response();
+    assert!(response.text() == "hello" && response.head.lists("connection", "close"), "{response:?}");
+    client.expect_end();
+    assert_eq!(proxy.wait().code, Some(0));
+}
+
+#[test]
+fn a_connection_that_waits_to_be_accepted_is_served() {
+    let upstream = Upstream::ok("hello");
+    let busy = vec![Step::say("busy"), Step::Spin(200_000_000)];
+    let guest = Guest::new()
+        .on(On::RequestHeaders, [Step::If(When::Header(Map::RequestHeaders, "x-busy", "yes"), busy)]);
+    let limits = ", limits: {instructions: 100000M, wall_clock: 30s}";
+    let mut proxy = with_filters(&upstream, &[("busy", &guest, limits)]);
+    let address = proxy.address("in");
+    let busy_lines = |count| {
+        eventually("the worker to be busy", || {
+            (proxy.guest_log().iter().filter(|(_, line)| line == "busy").count() >= count).then_some(())
+        });
+    };
+    let (mut first, mut second) = (proxy.client(), proxy.client());
+    assert_eq!(second.get("/").text(), "hello");
+    let ask = request_text("GET", "/", &[("x-busy", "yes")], "");
+    first.send(&ask);
+    busy_lines(1);
+    // The worker will find both when it has time: the order to drain, and a request that takes its time again.
+    second.send(&ask);
+    proxy.terminate();
+    busy_lines(2);
+    // So this one comes when the worker has begun to drain, and nobody has told it to look at its socket.
+    let mut late = Client::try_connect(address).ok();
+    if let Some(late) = &mut late {
+        late.send(&request_text("GET", "/", &[], ""));
+    }
+    for client in [Some(&mut first), Some(&mut second), late.as_mut()].into_iter().flatten() {
+        assert_eq!(client.response().text(), "hello");
+    }
+    assert_eq!(proxy.wait().code, Some(0));
+}
+
+#[test]
+fn a_second_signal_ends_the_proxy_at_once() {
+    for first in [Signal::TERM, Signal::INT] {
+        let upstream = Upstream::start(|_| Answer::default().read_body().act(Act::AwaitEnd));
+        let mut proxy = Proxy::forwarding_to(&[upstream.address()]);
+        let mut client = proxy.client();
+        client.send(&request_text("GET", "/", &[], ""));
+        upstream.wait_for(1);
+        proxy.signal(first);
+        eventually("the drain to begin", || (proxy.admin("/ready").status() == 503).then_some(()));
+        proxy.signal(Signal::INT);
+        let exit = proxy.wait();
+        assert_eq!(exit.code, Some(1));
+        assert!(exit.stderr.contains("a second SIGINT"), "{}", exit.stderr);
+    }
+}
+
+#[test]
+fn a_hangup_changes_nothing() {
+    let upstream = Upstream::ok("hello");
+    let proxy = Proxy::forwarding_to(&[upstream.address()]);
+    proxy.signal(Signal::HUP);
+    proxy.wait_for_log("the signal", |event| message(event).contains("SIGHUP"));
+    assert_eq!(proxy.client().get("/").text(), "hello");
+    assert_eq!(proxy.admin("/ready").status(), 200);
+}
+
+#[test]
+fn the_last_lines_of_the_access_log_are_written() {
+    let upstream = Upstream::ok("hello");
+    let config = forwarding(&[upstream.address()], "");
+    let mut proxy = Proxy::start(&config.replace("  routes:", "  access_log: true\n  routes:"));
+    let mut client = proxy.client();
+    for _ in 0..500 {
+        client.send(&request_text("GET", "/", &[], ""));
+    }
+    for _ in 0..500 {
+        assert_eq!(client.response().text(), "hello");
+    }
+    client.leave();
+    proxy.terminate();
+    assert_eq!(proxy.wait().stdout.lines().count(), 500);
+}
+
+#[test]
+fn filters_end_with_the_proxy() {
+    let upstream = Upstream::ok("hello");
+    let mut proxy = with_filters(&upstream, &[("ending", &Guest::logger(), "")]);
+    proxy.client().get("/");
+    proxy.terminate();
+    let exit = proxy.wait();
+    assert_eq!(exit.code, Some(0));
+    // The plugin's own context is 1. It ended once before, when it was tried out.
+    let (_, after) = exit.stderr.split_once("\"draining\"").expect("the drain is logged");
+    for end in ["done ctx=1", "delete ctx=1"] {
+        assert!(after.contains(end), "{end} in {after}");
+    }
 }

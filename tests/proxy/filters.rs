@@ -1,7 +1,9 @@
 //! What filters may count on beyond what Envoy gives them: where Envoy fails or cannot be asked.
 
 use crate::equipment::Map::{RequestHeaders, ResponseHeaders};
-use crate::equipment::{Answer, Flow, Guest, On, Proxy, Step, Upstream, When, eventually, forwarding};
+use crate::equipment::{
+    Act, Answer, Flow, Gate, Guest, On, Proxy, Step, Upstream, When, eventually, forwarding, request_text,
+};
 
 /// A proxy with these filters in its chain: name, guest, and more of its configuration in flow style.
 pub(super) fn with_filters(upstream: &Upstream, filters: &[(&str, &Guest, &str)]) -> Proxy {
@@ -112,6 +114,41 @@ fn a_callout_without_authority_takes_the_clusters_name() {
 }
 
 #[test]
+fn a_path_that_a_filter_changed_is_routed_anew() {
+    let upstream = Upstream::ok("hello");
+    let moving =
+        Guest::new().quiet().on(On::RequestHeaders, [Step::replace(RequestHeaders, ":path", "/new")]);
+    let config = "listeners:\n- name: in\n  address: 127.0.0.1:0\n  filters: [moving]\n  routes:\n\
+                  \x20 - {match: {path: {prefix: /old}}, cluster: up}\n\
+                  \x20 - {name: new, match: {path: {prefix: /new}}, respond: {status: 200, body: moved}}\n\
+                  filters:\n  moving: {module: ./moving.wasm}\nclusters:\n";
+    let config = format!("{config}  up: {{endpoints: [\"{}\"]}}\n", upstream.address());
+    let proxy = Proxy::with(&config).file("moving.wasm", moving.build()).start();
+    assert_eq!(proxy.client().get("/old").text(), "moved");
+    proxy.wait_for_metric("tidegate_requests_total", &[("route", "new")], 1.0);
+    assert!(upstream.requests().is_empty());
+}
+
+#[test]
+fn a_filter_may_answer_while_the_upstream_is_waited_for() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let upstream = Upstream::start(move |head| match head.target() {
+        "/ask" => Answer::default().read_body().wait(&held).head(204, &[]),
+        _ => Answer::default().read_body().act(Act::AwaitEnd),
+    });
+    let guest = Guest::logger()
+        .on(On::RequestHeaders, [Step::callout("up", "/ask", 30_000)])
+        .on(On::CalloutResponse, [Step::EffectiveStream, Step::reply(403, "no after all", &[])]);
+    let proxy = with_filters(&upstream, &[("late", &guest, "")]);
+    let mut client = proxy.client();
+    client.send(&request_text("GET", "/", &[], ""));
+    upstream.wait_for(2);
+    gate.open();
+    assert_eq!((client.response().status(), client.get("/").status()), (403, 403));
+}
+
+#[test]
 fn request_headers_stay_readable_in_the_response() {
     let upstream = Upstream::ok("hello");
     let guest = Guest::logger().on(On::ResponseHeaders, [Step::get(RequestHeaders, "x-key")]);
@@ -138,4 +175,38 @@ fn a_body_that_a_filter_changed_is_framed_anew() {
     assert_eq!(client.request("POST", "/", &[], "body").text(), "hello and more");
     assert_eq!(upstream.wait_for(1)[0].body.clone().unwrap().text(), "body and more");
     assert_eq!(client.request("POST", "/", &[], "body").text(), "hello and more");
+}
+
+#[test]
+fn a_body_that_is_cut_while_a_filter_holds_its_head_is_502() {
+    let upstream = Upstream::start(|_| {
+        Answer::default().read_body().head(200, &[("content-length", "9")]).send("half").act(Act::Close)
+    });
+    let holding = Guest::new()
+        .quiet()
+        .on(On::ResponseHeaders, [Step::Return(1)])
+        .on(On::ResponseBody, [Step::If(When::MoreToCome, vec![Step::Return(1)])]);
+    let more = ", allow_on_headers_stop_iteration: true";
+    let proxy = with_filters(&upstream, &[("hold", &holding, more)]);
+    assert_eq!(proxy.client().get("/").status(), 502);
+    proxy.wait_for_metric("tidegate_requests_total", &[("outcome", "upstream_reset")], 1.0);
+}
+
+#[test]
+fn no_hop_by_hop_field_leaves_a_filter() {
+    let upstream = Upstream::ok("hello");
+    let adding = |map| {
+        let fields = [("connection", "x-own"), ("x-own", "1"), ("keep-alive", "timeout=5"), ("te", "gzip")];
+        fields.map(|(name, value)| Step::add(map, name, value))
+    };
+    let guest = Guest::new()
+        .quiet()
+        .on(On::RequestHeaders, adding(RequestHeaders))
+        .on(On::ResponseHeaders, adding(ResponseHeaders));
+    let proxy = with_filters(&upstream, &[("adding", &guest, "")]);
+    let response = proxy.client().get("/");
+    let request = upstream.requests().remove(0);
+    for name in ["connection", "x-own", "keep-alive", "te"] {
+        assert_eq!((request.head.field(name), response.field(name)), (None, None), "{name}");
+    }
 }

@@ -1,6 +1,9 @@
 //! Where messages end: HEAD, 204, 304, interim responses, trailers.
 
-use crate::equipment::{Act, Answer, Framing, Gate, Proxy, Upstream, request_text};
+use super::filters::with_filters;
+use crate::equipment::{
+    Act, Answer, Framing, Gate, Guest, Map, On, Proxy, Step, Upstream, forwarding, request_text,
+};
 
 #[test]
 fn a_response_to_head_has_the_length_of_get_and_no_body() {
@@ -13,6 +16,55 @@ fn a_response_to_head_has_the_length_of_get_and_no_body() {
     let response = client.request("HEAD", "/", &[], "");
     assert_eq!((response.status(), response.field("content-length")), (200, Some("5")));
     assert_eq!(client.get("/").text(), "hello", "the connection goes on right after the head");
+}
+
+#[test]
+fn a_filter_does_not_change_the_length_of_a_body_that_is_only_spoken_of() {
+    let upstream = Upstream::start(|head| {
+        let status = if head.target() == "/304" { 304 } else { 200 };
+        Answer::default().read_body().head(status, &[("content-length", "5")])
+    });
+    let guest = Guest::logger().on(On::Log, [Step::get(Map::ResponseHeaders, "content-length")]);
+    let proxy = with_filters(&upstream, &[("log", &guest, "")]);
+    let mut client = proxy.client();
+    assert_eq!(client.request("HEAD", "/", &[], "").field("content-length"), Some("5"));
+    assert_eq!(client.get("/304").status(), 304);
+    proxy.settle();
+    let log = proxy.guest_log();
+    let lengths: Vec<&str> = log
+        .iter()
+        .filter_map(|(_, line)| line.strip_prefix("  get response-headers content-length -> "))
+        .collect();
+    assert_eq!(lengths, ["0 5", "0 5"]);
+}
+
+#[test]
+fn a_filter_is_not_shown_the_body_that_head_does_not_get() {
+    let upstream = Upstream::ok("never");
+    let guest = Guest::logger().on(On::RequestHeaders, [Step::reply(403, "denied", &[])]);
+    let proxy = with_filters(&upstream, &[("deny", &guest, "")]);
+    let response = proxy.client().request("HEAD", "/", &[], "");
+    assert_eq!((response.status(), response.field("content-length")), (403, Some("6")));
+    proxy.settle();
+    let log = proxy.guest_log();
+    assert!(log.iter().any(|(_, line)| line == "response_headers ctx=2 eos=1"), "{log:#?}");
+    assert!(!log.iter().any(|(_, line)| line.starts_with("response_body")), "{log:#?}");
+}
+
+#[test]
+fn the_proxys_own_answer_to_head_has_the_length_of_get_and_no_body() {
+    let upstream = Upstream::ok("ok");
+    let config = forwarding(&[upstream.address()], "").replace("prefix: /}", "prefix: /only}");
+    let proxy = Proxy::start(&config.replace("  routes:", "  access_log: true\n  routes:"));
+    let mut client = proxy.client();
+    let head = client.request("HEAD", "/other", &[], "");
+    let get = client.get("/other");
+    assert_eq!((head.status(), get.status()), (404, 404));
+    assert!(get.field("content-length").is_some_and(|length| length == get.text().len().to_string()));
+    assert_eq!(head.field("content-length"), get.field("content-length"));
+    let sent: Vec<_> =
+        proxy.wait_for_access_log(2).iter().map(|line| line["response_bytes"].clone()).collect();
+    assert_eq!(sent, [0, get.text().len()]);
 }
 
 #[test]
@@ -32,6 +84,7 @@ fn responses_without_a_body_leave_the_connection_in_step() {
         assert_eq!(client.get("/0").field("content-length"), Some("0"));
         assert_eq!(client.get("/").text(), "hello");
     }
+    proxy.wait_for_metric("tidegate_requests_total", &[("outcome", "ok")], 8.0);
 }
 
 #[test]
@@ -63,7 +116,9 @@ fn a_client_that_waits_for_100_continue_gets_it_from_the_upstream() {
     assert_eq!(client.head().status(), 100);
     client.send("body");
     assert_eq!(client.response().text(), "ok");
-    assert_eq!(upstream.wait_for(1)[0].body.clone().unwrap().text(), "body");
+    let request = upstream.wait_for(1).remove(0);
+    assert_eq!(request.body.unwrap().text(), "body");
+    assert_eq!(request.head.field("expect"), None, "the proxy has answered it");
 }
 
 #[test]

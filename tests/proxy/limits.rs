@@ -1,6 +1,8 @@
 //! Every size and every wait has a limit, and reaching one has its own answer.
 
-use crate::equipment::{Answer, Gate, Proxy, Upstream, forwarding, request_text};
+use std::sync::Arc;
+
+use crate::equipment::{Act, Answer, Client, Gate, Proxy, Upstream, eventually, forwarding, request_text};
 
 fn with_limits(upstream: &Upstream, limits: &str) -> Proxy {
     let config = forwarding(&[upstream.address()], "");
@@ -95,4 +97,83 @@ fn connections_over_the_limit_are_closed_and_the_others_served() {
     second.leave();
     proxy.wait_for_metric("tidegate_downstream_active_connections", &[], 1.0);
     assert_eq!(proxy.client().get("/").status(), 200);
+}
+
+#[test]
+fn a_head_that_stops_after_a_pause_is_given_up() {
+    let upstream = Upstream::ok("ok");
+    let proxy = with_limits(&upstream, "header_timeout: 300ms");
+    let mut client = proxy.client();
+    assert_eq!(client.get("/").status(), 200);
+    let mut clock = proxy.client();
+    clock.send("GET");
+    assert_eq!(clock.response().status(), 408); // so the first one's was looked at as well
+    client.send("GET / HTTP/1.1\r\nhost: tide.te");
+    assert_eq!(client.response().status(), 408);
+    client.expect_end();
+}
+
+#[test]
+fn a_response_that_is_not_taken_is_given_up() {
+    let upstream = Upstream::start(|_| {
+        let answer = Answer::default().read_body().head(200, &[("content-length", "134217728")]);
+        let written = Arc::default();
+        answer.act(Act::Flood { block: vec![b'x'; 64 << 10], times: 2048, written })
+    });
+    let proxy = with_limits(&upstream, "stream_idle_timeout: 300ms");
+    let mut client = Client::connect_narrow(proxy.address("in"));
+    client.send(&request_text("GET", "/", &[], ""));
+    assert_eq!(client.head().status(), 200);
+    proxy.wait_for_metric("tidegate_requests_total", &[], 1.0);
+    proxy.settle(); // while the client is still there
+    eventually("the upstream to be told", || (upstream.open_connections() == 0).then_some(()));
+}
+
+/// Takes its time: as long as a connection may be idle at this proxy.
+fn tick(proxy: &Proxy) {
+    proxy.client().expect_end();
+}
+
+/// Far shorter than what is allowed, so that a busy machine does not make the one as long as the other; a few of these
+/// together are longer.
+const PACE: &str = "idle_timeout: 300ms";
+
+#[test]
+fn a_body_that_goes_on_slowly_is_not_cut() {
+    let gates: Vec<Gate> = (0..10).map(|_| Gate::new()).collect();
+    let held = gates.clone();
+    let upstream = Upstream::start(move |_| {
+        let answer = Answer::default().head(200, &[("transfer-encoding", "chunked")]);
+        let answer = held.iter().fold(answer, |answer, gate| answer.wait(gate).chunk("down"));
+        answer.read_body().last_chunk(&[])
+    });
+    let proxy = with_limits(&upstream, &format!("stream_idle_timeout: 2s, {PACE}"));
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nhost: tide.test\r\ntransfer-encoding: chunked\r\n\r\n2\r\nup\r\n");
+    assert_eq!(client.head().status(), 200);
+    for gate in &gates {
+        tick(&proxy);
+        gate.open();
+        assert_eq!(client.exactly(9), "4\r\ndown\r\n");
+    }
+    for _ in &gates {
+        tick(&proxy);
+        client.send("2\r\nup\r\n");
+    }
+    client.send("0\r\n\r\n");
+    assert_eq!(client.exactly(5), "0\r\n\r\n");
+}
+
+#[test]
+fn the_routes_timeout_begins_when_the_request_is_whole() {
+    let upstream = Upstream::ok("in time");
+    let config = forwarding(&[upstream.address()], "timeout: 1500ms");
+    let proxy = Proxy::start(&config.replace("  routes:", &format!("  limits: {{{PACE}}}\n  routes:")));
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nhost: tide.test\r\ncontent-length: 14\r\n\r\n");
+    for _ in 0..7 {
+        tick(&proxy);
+        client.send("up");
+    }
+    assert_eq!(client.response().text(), "in time");
 }

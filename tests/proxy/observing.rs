@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use crate::equipment::{Act, Answer, Gate, Proxy, Upstream, forwarding, request_text};
+use crate::equipment::{Act, Answer, Gate, Guest, Proxy, Upstream, forwarding, request_text};
 
 fn logged(upstream: &Upstream) -> Proxy {
     let config = forwarding(&[upstream.address()], "name: all");
@@ -171,4 +171,33 @@ fn a_request_that_no_route_takes_is_404_and_counted() {
     let proxy = Proxy::start(&config);
     assert_eq!(proxy.client().get("/other").status(), 404);
     proxy.wait_for_metric("tidegate_requests_total", &[("outcome", "no_route"), ("route", "")], 1.0);
+}
+
+#[test]
+fn a_routes_own_answer_is_counted_under_its_route() {
+    let config = "listeners:\n- name: in\n  address: 127.0.0.1:0\n  routes:\n\
+                  \x20 - {name: own, match: {path: {prefix: /}}, respond: {status: 418, body: tea, headers: {x-pot: short}}}\n";
+    let proxy = Proxy::start(config);
+    let response = proxy.client().get("/");
+    assert_eq!((response.status(), response.text().as_str()), (418, "tea"));
+    assert_eq!(response.field("x-pot"), Some("short"));
+    let labels = [("route", "own"), ("cluster", ""), ("outcome", "ok"), ("code_class", "4xx")];
+    proxy.wait_for_metric("tidegate_requests_total", &labels, 1.0);
+}
+
+#[test]
+fn a_filter_of_two_listeners_is_one_instance_for_each_worker() {
+    let listener = |name: &str| {
+        format!(
+            "- name: {name}\n  address: 127.0.0.1:0\n  filters: [shared]\n  routes:\n\
+             \x20 - {{match: {{path: {{prefix: /}}}}, respond: {{status: 200, body: ok}}}}\n"
+        )
+    };
+    let config = format!(
+        "listeners:\n{}{}filters:\n  shared: {{module: ./shared.wasm}}\n",
+        listener("in"),
+        listener("two")
+    );
+    let proxy = Proxy::with(&config).file("shared.wasm", Guest::new().build()).workers(3).start();
+    assert_eq!(proxy.metrics().sum("tidegate_filter_instances", &[("filter", "shared")]), 3.0);
 }

@@ -8,7 +8,8 @@ const ASK: &str = "GET /chat HTTP/1.1\r\nhost: tide.test\r\nconnection: Upgrade\
 fn echo() -> Upstream {
     Upstream::start(|head| {
         assert!(head.lists("connection", "upgrade"), "the upgrade is passed on: {head:?}");
-        Answer::default().head(101, &[("connection", "upgrade"), ("upgrade", "websocket")]).act(Act::Echo)
+        let fields = [("connection", "upgrade"), ("upgrade", "websocket"), ("keep-alive", "timeout=5")];
+        Answer::default().head(101, &fields).act(Act::Echo)
     })
 }
 
@@ -88,6 +89,7 @@ fn a_101_that_nobody_asked_for_is_a_fault_of_the_upstream() {
     });
     let proxy = Proxy::forwarding_to(&[upstream.address()]);
     assert_eq!(proxy.client().get("/").status(), 502);
+    proxy.wait_for_metric("tidegate_requests_total", &[("outcome", "upstream_malformed")], 1.0);
 }
 
 #[test]
@@ -95,10 +97,30 @@ fn an_open_tunnel_counts_as_under_way_and_is_logged_once() {
     let upstream = echo();
     let config = crate::equipment::forwarding(&[upstream.address()], "");
     let proxy = Proxy::start(&config.replace("  routes:", "  access_log: true\n  routes:"));
-    let client = upgraded(&proxy);
+    let mut client = upgraded(&proxy);
     proxy.wait_for_metric("tidegate_active_requests", &[], 1.0);
+    proxy.wait_for_metric("tidegate_upstream_active_requests", &[], 1.0);
+    client.send("ping");
+    assert_eq!(client.exactly(4), "ping");
     assert!(proxy.access_log().is_empty());
     client.leave();
-    assert_eq!(proxy.wait_for_access_log(1)[0]["status"], 101);
+    let line = proxy.wait_for_access_log(1).remove(0);
+    assert_eq!((&line["status"], &line["outcome"]), (&101.into(), &"ok".into()), "{line}");
+    assert_eq!((&line["request_bytes"], &line["response_bytes"]), (&4.into(), &4.into()), "{line}");
     proxy.wait_for_metric("tidegate_requests_total", &[("code_class", "1xx")], 1.0);
+}
+
+#[test]
+fn a_drain_waits_for_an_open_tunnel() {
+    let upstream = echo();
+    let mut proxy = Proxy::forwarding_to(&[upstream.address()]);
+    let mut client = upgraded(&proxy);
+    let mut idle = proxy.client();
+    proxy.terminate();
+    idle.expect_end(); // those that carry nothing are closed
+    client.send("still here");
+    assert_eq!(client.exactly(10), "still here");
+    client.half_close();
+    assert_eq!(client.rest(), "");
+    assert_eq!(proxy.wait().code, Some(0));
 }

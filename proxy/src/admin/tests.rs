@@ -79,6 +79,7 @@ async fn the_index_lists_every_page_and_every_page_is_there() {
         let response = admin.get(&format!("/{page}")).await;
         assert_eq!(status(&response), "200", "{response}");
         assert!(response.contains("connection: close\r\n"), "{response}");
+        assert!(response.contains("cache-control: no-store\r\n"), "{response}");
     }
 }
 
@@ -164,7 +165,8 @@ async fn a_client_that_does_not_finish_is_cut() {
     let mut client = TcpStream::connect(socket.local_addr().expect("it is bound")).await.expect("it listens");
     client.write_all(b"GET /live").await.expect("it is buffered");
     let (stream, _) = socket.accept().await.expect("a client");
-    serve_connection(stream, Arc::new(state().0), Duration::from_millis(1)).await;
+    let serving = serve_connection(stream, Arc::new(state().0), Duration::from_millis(1));
+    tokio::time::timeout(Duration::from_secs(10), serving).await.expect("it is given up long before");
     let mut response = Vec::new();
     // Closed with its bytes unread, a connection may be reset.
     let _ = client.read_to_end(&mut response).await;
@@ -176,4 +178,21 @@ async fn a_port_in_use_is_known_before_anything_is_served() {
     let admin = Admin::start();
     let error = bind(admin.address).expect_err("it is taken");
     assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+}
+
+#[tokio::test]
+async fn a_connection_over_the_limit_waits_for_another_to_end() {
+    let admin = Admin::start();
+    let mut silent = Vec::new();
+    for _ in 0..super::MAX_CONNECTIONS {
+        silent.push(TcpStream::connect(admin.address).await.expect("it listens"));
+    }
+    let mut next = TcpStream::connect(admin.address).await.expect("the kernel takes it");
+    next.write_all(b"GET /live HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("it is buffered");
+    let mut response = String::new();
+    let early = tokio::time::timeout(Duration::from_millis(200), next.read_to_string(&mut response)).await;
+    assert!(early.is_err(), "{response}");
+    silent.pop();
+    next.read_to_string(&mut response).await.expect("it answers");
+    assert_eq!(status(&response), "200");
 }

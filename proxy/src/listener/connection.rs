@@ -313,3 +313,28 @@ impl AsyncWrite for Observed {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_that_has_ended_is_not_told_of_a_drain() {
+        let limits = ListenerLimits {
+            connections: 1,
+            header_bytes: 8192,
+            headers: 100,
+            header_timeout: Duration::from_secs(10),
+            stream_idle_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(10),
+        };
+        let address = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+        let (peer, drain) = (Peer::new(address, address, 1), Drain::default());
+        let mut warden = Warden::new(&limits, &peer, &drain);
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(warden.poll(&mut cx).is_pending());
+        assert_eq!(drain.waiting.borrow().len(), 1);
+        drop(warden);
+        assert!(drain.waiting.borrow().is_empty(), "a proxy would keep a trace of every connection it had");
+    }
+}
