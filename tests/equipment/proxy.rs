@@ -40,6 +40,7 @@ pub(crate) struct Start {
     files: Vec<(String, Vec<u8>)>,
     workers: usize,
     environment: Vec<(String, String)>,
+    open_files: Option<u64>,
 }
 
 impl Start {
@@ -52,6 +53,12 @@ impl Start {
     /// How many workers it has; 1 otherwise.
     pub(crate) fn workers(mut self, count: usize) -> Start {
         self.workers = count;
+        self
+    }
+
+    /// How many files it may have open at first.
+    pub(crate) fn open_files(mut self, count: u64) -> Start {
+        self.open_files = Some(count);
         self
     }
 
@@ -108,7 +115,11 @@ impl Start {
     }
 
     fn spawn(&self, arguments: &[&str]) -> Process {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        let binary = env!("CARGO_BIN_EXE_tidegate");
+        let mut command = Command::new(if self.open_files.is_some() { "sh" } else { binary });
+        if let Some(count) = self.open_files {
+            command.args(["-c", &format!("ulimit -S -n {count} && exec \"$0\" \"$@\""), binary]);
+        }
         command.args(["--log-format", "json"]).args(arguments).env_remove("RUST_LOG");
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         Process::start("tidegate", &mut command)
@@ -122,12 +133,13 @@ impl Proxy {
         if !config.lines().any(|line| line.starts_with("admin:")) && !config.starts_with('{') {
             config = format!("admin: {{address: 127.0.0.1:0}}\n{config}");
         }
-        Start { config, files: Vec::new(), workers: 1, environment: Vec::new() }
+        Proxy::with_text(&config)
     }
 
     /// Prepares a proxy with exactly this text as its configuration, right or wrong.
     pub(crate) fn with_text(config: &str) -> Start {
-        Start { config: config.to_owned(), files: Vec::new(), workers: 1, environment: Vec::new() }
+        let (files, environment) = (Vec::new(), Vec::new());
+        Start { config: config.to_owned(), files, workers: 1, environment, open_files: None }
     }
 
     /// Starts a proxy with this configuration and one worker.
@@ -233,6 +245,15 @@ impl Proxy {
         let line =
             status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("the kernel reports it");
         line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
+    }
+
+    /// How many files it may have open now.
+    pub(crate) fn open_files(&self) -> u64 {
+        let limits =
+            std::fs::read_to_string(format!("/proc/{}/limits", self.id())).expect("the proxy is running");
+        let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+        let soft = line.and_then(|line| line.split_whitespace().next()).expect("the kernel reports it");
+        soft.parse().unwrap_or(u64::MAX)
     }
 
     /// Lets it have no more than this many open files from now on.

@@ -39,7 +39,10 @@ fn requests_in_flight_are_finished_before_the_end() {
 #[test]
 fn idle_connections_are_closed_and_the_proxy_ends() {
     let upstream = Upstream::ok("hello");
-    let mut proxy = Proxy::forwarding_to(&[upstream.address()]);
+    // Nothing else closes them.
+    let config = forwarding(&[upstream.address()], "");
+    let config = config.replace("  routes:", "  limits: {header_timeout: 1h}\n  routes:");
+    let mut proxy = Proxy::start(&format!("drain_timeout: 1h\n{config}"));
     let mut client = proxy.client();
     assert_eq!(client.get("/").text(), "hello");
     let mut silent = proxy.client();

@@ -1,6 +1,6 @@
 //! What filters may count on beyond what Envoy gives them: where Envoy fails or cannot be asked.
 
-use crate::equipment::Map::{RequestHeaders, ResponseHeaders};
+use crate::equipment::Map::{self, RequestHeaders, ResponseHeaders};
 use crate::equipment::{
     Act, Answer, Flow, Gate, Guest, On, Proxy, Step, Upstream, When, eventually, forwarding, request_text,
 };
@@ -146,6 +146,7 @@ fn a_filter_may_answer_while_the_upstream_is_waited_for() {
     upstream.wait_for(2);
     gate.open();
     assert_eq!((client.response().status(), client.get("/").status()), (403, 403));
+    proxy.wait_for_metric("tidegate_requests_total", &[("outcome", "ok")], 2.0);
 }
 
 #[test]
@@ -209,4 +210,70 @@ fn no_hop_by_hop_field_leaves_a_filter() {
     for name in ["connection", "x-own", "keep-alive", "te"] {
         assert_eq!((request.head.field(name), response.field(name)), (None, None), "{name}");
     }
+}
+
+#[test]
+fn what_a_filter_replies_is_cleaned_and_framed() {
+    let upstream = Upstream::ok("never");
+    let fields = [("content-length", "999"), ("keep-alive", "timeout=5")];
+    let empty = When::Header(RequestHeaders, "x-empty", "yes");
+    let guest = Guest::logger()
+        .on(
+            On::RequestHeaders,
+            [Step::If(empty, vec![Step::reply(403, "", &fields)]), Step::reply(403, "denied", &fields)],
+        )
+        .on(On::ResponseHeaders, [Step::get(ResponseHeaders, "keep-alive")]);
+    let proxy = with_filters(&upstream, &[("deny", &guest, "")]);
+    let mut client = proxy.client();
+    for method in ["GET", "HEAD"] {
+        assert_eq!(client.request(method, "/", &[], "").field("content-length"), Some("6"));
+        let empty = client.request(method, "/", &[("x-empty", "yes")], "");
+        assert!(matches!(empty.field("content-length"), None | Some("0")), "{empty:?}");
+    }
+    proxy.settle();
+    let log = proxy.guest_log();
+    assert!(!log.iter().any(|(_, line)| line.contains("timeout=5")), "{log:#?}");
+}
+
+#[test]
+fn a_filter_gets_a_callouts_answer_clean_and_up_to_a_limit() {
+    let large = "x".repeat(2 << 20);
+    let upstream = Upstream::start(move |head| match head.target() {
+        "/ask" => Answer::sized(200, &[("keep-alive", "timeout=5"), ("x-kept", "yes")], "short"),
+        "/large" => Answer::sized(200, &[], &large),
+        _ => Answer::ok("hello"),
+    });
+    let asking = |path| {
+        let fields = ["keep-alive", "x-kept"].map(|name| Step::get(Map::CalloutHeaders, name));
+        Guest::logger()
+            .on(On::RequestHeaders, [Step::callout("up", path, 5000), Step::Return(1)])
+            .on(On::CalloutResponse, fields)
+            .on(On::CalloutResponse, [Step::EffectiveStream, Step::Resume(Flow::Request)])
+    };
+    for (path, size) in [("/ask", "size=5 "), ("/large", "size=0 ")] {
+        let proxy = with_filters(&upstream, &[("asking", &asking(path), "")]);
+        assert_eq!(proxy.client().get("/").text(), "hello");
+        let log = proxy.guest_log();
+        let has = |part: &str| log.iter().any(|(_, line)| line.contains(part));
+        assert!(has(&format!("http_call_response ctx=1 {size}")), "{log:#?}");
+        assert_eq!(has("x-kept -> 0 yes"), path == "/ask", "{log:#?}");
+        assert!(!has("timeout=5"), "{log:#?}");
+    }
+}
+
+#[test]
+fn a_failure_after_the_head_is_counted_as_what_it_is() {
+    let upstream = Upstream::start(|_| {
+        Answer::default()
+            .read_body()
+            .head(200, &[("transfer-encoding", "chunked")])
+            .chunk("a")
+            .last_chunk(&[])
+    });
+    let guest = Guest::new().quiet().on(On::ResponseBody, [Step::If(When::Content, vec![Step::Trap])]);
+    let proxy = with_filters(&upstream, &[("bad", &guest, "")]);
+    let mut client = proxy.client();
+    client.send(&request_text("GET", "/", &[], ""));
+    let _ = client.try_response_to("GET");
+    proxy.wait_for_metric("tidegate_requests_total", &[("outcome", "filter_fault")], 1.0);
 }

@@ -39,6 +39,15 @@ fn hop_by_hop_fields_need_no_connection_field_to_stay() {
 }
 
 #[test]
+fn a_question_about_the_whole_server_is_left_to_the_routes() {
+    let config = "listeners:\n- name: in\n  address: 127.0.0.1:0\n  routes:\n\
+                  \x20 - {match: {path: {exact: '/'}}, respond: {status: 204}}\n";
+    let proxy = Proxy::start(config);
+    assert_eq!(proxy.client().request("OPTIONS", "*", &[], "").status(), 404);
+    proxy.wait_for_metric("tidegate_requests_total", &[("outcome", "no_route")], 1.0);
+}
+
+#[test]
 fn connect_is_not_for_this_proxy() {
     let upstream = Upstream::ok("reached");
     let proxy = Proxy::forwarding_to(&[upstream.address()]);

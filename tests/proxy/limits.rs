@@ -166,14 +166,21 @@ fn a_body_that_goes_on_slowly_is_not_cut() {
 
 #[test]
 fn the_routes_timeout_begins_when_the_request_is_whole() {
-    let upstream = Upstream::ok("in time");
-    let config = forwarding(&[upstream.address()], "timeout: 1500ms");
+    let gate = Gate::new();
+    let held = gate.clone();
+    let upstream = Upstream::start(move |_| {
+        Answer::default().read_body().wait(&held).head(200, &[("content-length", "7")]).send("in time")
+    });
+    let config = forwarding(&[upstream.address()], "timeout: 4s");
     let proxy = Proxy::start(&config.replace("  routes:", &format!("  limits: {{{PACE}}}\n  routes:")));
     let mut client = proxy.client();
-    client.send("POST / HTTP/1.1\r\nhost: tide.test\r\ncontent-length: 14\r\n\r\n");
-    for _ in 0..7 {
+    client.send("POST / HTTP/1.1\r\nhost: tide.test\r\ncontent-length: 16\r\n\r\n");
+    for _ in 0..8 {
         tick(&proxy);
         client.send("up");
     }
+    // Less than the timeout by far, but more together with the time that the request took.
+    (0..6).for_each(|_| tick(&proxy));
+    gate.open();
     assert_eq!(client.response().text(), "in time");
 }

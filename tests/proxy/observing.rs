@@ -2,7 +2,9 @@
 
 use std::time::SystemTime;
 
-use crate::equipment::{Act, Answer, Gate, Guest, Proxy, Upstream, forwarding, request_text};
+use crate::equipment::{
+    Act, Answer, Gate, Guest, Proxy, Upstream, forwarding, refusing_address, request_text,
+};
 
 fn logged(upstream: &Upstream) -> Proxy {
     let config = forwarding(&[upstream.address()], "name: all");
@@ -200,4 +202,33 @@ fn a_filter_of_two_listeners_is_one_instance_for_each_worker() {
     );
     let proxy = Proxy::with(&config).file("shared.wasm", Guest::new().build()).workers(3).start();
     assert_eq!(proxy.metrics().sum("tidegate_filter_instances", &[("filter", "shared")]), 3.0);
+}
+
+#[test]
+fn a_grpc_client_is_told_in_its_own_words() {
+    let (address, _taken) = refusing_address();
+    let config = format!(
+        "listeners:\n- name: in\n  address: 127.0.0.1:0\n  routes:\n\
+         \x20 - {{match: {{path: {{prefix: /own}}}}, respond: {{status: 403, body: \"100% \\u00e9\\n\"}}}}\n\
+         \x20 - {{match: {{path: {{prefix: /up}}}}, cluster: up}}\nclusters:\n  up: {{endpoints: [\"{address}\"]}}\n"
+    );
+    let proxy = Proxy::start(&config);
+    let mut client = proxy.client();
+    for (path, status, words) in [
+        ("/own", "7", "100%25 %C3%A9%0A"),
+        ("/up", "14", "upstream connection failed"),
+        ("/nothing", "12", "no route for this request"),
+    ] {
+        for kind in ["application/grpc", "application/grpc+proto", "application/grpc;v=1"] {
+            let response = client.request("POST", path, &[("content-type", kind)], "body");
+            assert_eq!((response.status(), response.field("content-type")), (200, Some("application/grpc")));
+            assert_eq!(
+                (response.field("grpc-status"), response.field("grpc-message")),
+                (Some(status), Some(words))
+            );
+            assert_eq!(response.text(), "");
+        }
+    }
+    let other = client.request("POST", "/up", &[("content-type", "application/grpc-web")], "body");
+    assert_eq!((other.status(), other.field("grpc-status")), (503, None), "another protocol");
 }

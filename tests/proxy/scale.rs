@@ -48,6 +48,13 @@ fn five_thousand_connections_are_served_and_kept_alive() {
     }
 }
 
+#[test]
+fn the_limit_on_open_files_is_raised_as_far_as_the_system_allows() {
+    let upstream = Upstream::ok("hello");
+    let proxy = Proxy::with(&forwarding(&[upstream.address()], "")).open_files(128).start();
+    assert_eq!(proxy.open_files(), getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX));
+}
+
 fn stream_bytes() -> u64 {
     let mib = std::env::var("TIDEGATE_TEST_STREAM_MIB").ok().and_then(|mib| mib.parse::<u64>().ok());
     mib.unwrap_or(256) << 20
