@@ -239,6 +239,16 @@ mod tests {
     }
 
     #[test]
+    fn a_delay_is_milliseconds_or_has_a_unit() {
+        for (written, ms) in
+            [("250", 250), ("\"250ms\"", 250), ("\"1.5s\"", 1500), ("\"2m\"", 120_000), ("\"1h\"", 3_600_000)]
+        {
+            let config = read(&format!(r#"{{"delay": {{"fixed": {written}}}}}"#)).unwrap();
+            assert_eq!(config.delay.unwrap().fixed, Duration::from_millis(ms), "{written}");
+        }
+    }
+
+    #[test]
     fn an_error_names_the_field_its_value_and_what_was_expected() {
         let wrong = [
             (
@@ -250,6 +260,7 @@ mod tests {
                 r#"{"abort": {"status": 503, "reset": true}}"#,
                 "abort: `status` and `reset` exclude each other",
             ),
+            (r#"{"abort": {"reset": true, "body": "x"}}"#, "abort: a reset has no `body`"),
             (r#"{"abort": {"percent": 1}}"#, "abort: expected `status` (200 to 599) or `reset: true`"),
             (
                 r#"{"delay": {"fixed": "soon"}}"#,

@@ -210,6 +210,28 @@ mod tests {
     }
 
     #[test]
+    fn what_a_client_asks_for_has_bounds() {
+        let config = config(r#"{"allow_headers": true}"#);
+        let delay = |ms| plan(&config, &[("x-envoy-fault-delay-request", ms)], 0).map(|plan| plan.delay);
+        assert_eq!(delay("3600001"), Some(Some(LONGEST_DELAY)));
+        assert_eq!(delay("0"), None, "nothing to wait for");
+        assert_eq!(
+            plan(&config, &[("x-envoy-fault-throughput-response", "0")], 0),
+            None,
+            "it would never end"
+        );
+    }
+
+    #[test]
+    fn workers_that_start_at_different_moments_throw_differently() {
+        let throws = |start_ns| {
+            let dice = Dice::default();
+            [(); 3].map(|()| dice.throw(|| Duration::from_nanos(start_ns)))
+        };
+        assert_ne!(throws(1000), throws(1002));
+    }
+
+    #[test]
     fn the_dice_are_fair() {
         let dice = Dice::default();
         let hits = (0..100_000).filter(|_| dice.throw(|| Duration::from_nanos(1)) < 100_000).count();

@@ -88,5 +88,8 @@ mod tests {
         timers.cancel(8);
         assert_eq!(timers.rearm(later), Duration::ZERO);
         assert_eq!(timers.add(later, MS / 3, 7, nothing()), Some(MS));
+        timers.cancel(7);
+        assert_eq!(timers.rearm(later), Duration::ZERO);
+        assert_eq!(timers.add(later, MS + MS / 3, 7, nothing()), Some(2 * MS), "never before the deadline");
     }
 }
