@@ -247,9 +247,17 @@ fn a_pattern_is_rewritten_with_its_groups() {
         rewrite(prefix("/service/"), "^/service/([^/]+)(/.*)$", "\\2/instance/\\1", "a"),
         rewrite(prefix("/xx"), "x", "y", "b"),
         rewrite(prefix("/none"), "z", "y", "c"),
+        rewrite(prefix("/literal"), "^/(literal)$", r"/\\1-\1", "a"),
     ];
     case("rewrite regex", routes).run(|stage| {
-        let paths = ["/service/foo/v1/api?x=service", "/service/a/", "/service/a", "/xx/axx?x=x", "/none/a"];
+        let paths = [
+            "/service/foo/v1/api?x=service",
+            "/service/a/",
+            "/service/a",
+            "/xx/axx?x=x",
+            "/none/a",
+            "/literal",
+        ];
         ask(stage, &paths.map(|path| ("GET", path, &[][..])));
     });
 }

@@ -3,7 +3,6 @@
 use bytes::Bytes;
 use http::uri::{InvalidUri, PathAndQuery};
 use http::{HeaderMap, Uri};
-use regex::{Captures, Regex, Replacer};
 
 use super::host::split_port;
 use crate::config::model::{Forward, HeaderEdits, PathMatch, PathRewrite, Redirect, RedirectPath};
@@ -43,7 +42,9 @@ pub fn rewrite_path(uri: &Uri, matched: &PathMatch, rewrite: &PathRewrite) -> Re
     let path = uri.path();
     let mut target = match rewrite {
         PathRewrite::Prefix(prefix) => replace_matched(path, matched, prefix),
-        PathRewrite::Regex { pattern, substitution } => replace_all(path, pattern, substitution),
+        PathRewrite::Regex { pattern, substitution } => {
+            pattern.replace_all(path, substitution.as_str()).into_owned()
+        }
     };
     begin_with_slash(&mut target);
     if let Some(query) = uri.query() {
@@ -130,37 +131,6 @@ fn replace_matched(path: &str, matched: &PathMatch, replacement: &str) -> String
     target
 }
 
-fn replace_all(path: &str, pattern: &Regex, substitution: &str) -> String {
-    pattern.replace_all(path, Substitution(substitution)).into_owned()
-}
-
-/// A substitution in which groups are `$1`, `${name}` or, as in RE2 and so in Envoy, `\1`; `$$` and `\\` are the
-/// characters themselves.
-struct Substitution<'a>(&'a str);
-
-impl Replacer for Substitution<'_> {
-    fn replace_append(&mut self, captures: &Captures<'_>, target: &mut String) {
-        let mut rest = self.0;
-        while let Some(at) = rest.find('\\') {
-            captures.expand(&rest[..at], target);
-            rest = &rest[at + 1..];
-            match rest.bytes().next() {
-                Some(digit @ b'0'..=b'9') => {
-                    target
-                        .push_str(captures.get(usize::from(digit - b'0')).map_or("", |group| group.as_str()));
-                    rest = &rest[1..];
-                }
-                Some(b'\\') => {
-                    target.push('\\');
-                    rest = &rest[1..];
-                }
-                _ => target.push('\\'),
-            }
-        }
-        captures.expand(rest, target);
-    }
-}
-
 fn begin_with_slash(path: &mut String) {
     if !path.starts_with('/') {
         path.insert(0, '/');
@@ -185,6 +155,7 @@ impl HeaderEdits {
 #[cfg(test)]
 mod tests {
     use http::{HeaderName, HeaderValue, StatusCode};
+    use regex::Regex;
 
     use super::*;
 
@@ -217,14 +188,15 @@ mod tests {
     }
 
     #[test]
-    fn every_match_of_a_pattern_is_replaced_and_groups_have_both_spellings() {
+    fn every_match_of_a_pattern_is_replaced_and_groups_are_put_in() {
         for (target, pattern, substitution, expected) in [
             ("/a/b/a?a=a", "a", "x", "/x/b/x?a=a"),
-            ("/users/42/posts", r"^/users/(\d+)/(.*)$", r"/\2/of/\1", "/posts/of/42"),
+            ("/users/42/posts", r"^/users/(\d+)/(.*)$", "/$2/of/$1", "/posts/of/42"),
             ("/users/42/posts", r"^/users/(?<id>\d+)/.*$", "/u/${id}", "/u/42"),
             ("/users/42", r"^/users/(\d+)$", "/u/$1", "/u/42"),
-            ("/a", "^/a$", r"/\0/\7/$$1", "//a//$1"),
-            ("/a$1", r"(\$1)", r"b\1", "/ab$1"),
+            ("/a", "^/a$", "/$0/$7/$$1", "//a//$1"),
+            ("/a$1", r"(\$1)", "b$1", "/ab$1"),
+            ("/a", "^/(a)$", r"/\1", r"/\1"),
             ("/a", "^/a", "b", "/b"),
         ] {
             let rewrite = PathRewrite::Regex {

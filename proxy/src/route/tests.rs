@@ -252,6 +252,15 @@ fn a_query_parameter_is_compared_as_it_was_sent() {
     assert_eq!(get(&table, "/", &[]), Some(2));
 }
 
+#[test]
+fn a_negated_query_condition_also_holds_where_the_parameter_is_missing() {
+    let not = ValueMatch::Not(Box::new(ValueMatch::Exact("1".into())));
+    let table = table([Match { query: vec![("v".into(), not)], ..any() }]);
+    assert_eq!(get(&table, "/?v=2", &[]), Some(0));
+    assert_eq!(get(&table, "/", &[]), Some(0));
+    assert_eq!(get(&table, "/?v=1", &[]), None);
+}
+
 /// What [`Table::find`] has to find, by looking at one route after the other.
 fn scan(routes: &[Route], method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<usize> {
     let host = String::from_utf8(host::of(headers).to_ascii_lowercase()).expect("hosts here are text");
