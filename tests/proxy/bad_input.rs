@@ -34,7 +34,8 @@ fn with_module(module: impl Into<Vec<u8>>) -> Start {
 fn a_right_configuration_is_checked_and_found_right() {
     let exit = with_module(good_guest()).run("check");
     assert_eq!(exit.code, Some(0), "{}", exit.stderr);
-    assert!(exit.stdout.contains("is valid"), "{}", exit.stdout);
+    assert!(exit.stdout.ends_with("is valid: 1 listener, 1 route, 1 filter, 0 clusters"), "{}", exit.stdout);
+    assert_eq!(exit.stderr, "", "a check says nothing else");
 }
 
 #[test]
@@ -141,6 +142,41 @@ fn a_missing_module_is_named() {
 }
 
 #[test]
+fn every_filter_that_cannot_be_used_is_named() {
+    let text = GOOD.replace("filters: [f]", "filters: [f, g]") + "  g: {module: ./g.wasm}\n";
+    refused(
+        || Proxy::with_text(&text),
+        &["tidegate.yaml:8", "f.wasm", "tidegate.yaml:9", "g.wasm", "relative to"],
+    );
+}
+
+#[test]
+fn a_built_in_filter_that_is_not_there_is_told_from_those_that_are() {
+    let text = GOOD.replace("./f.wasm", "builtin:falt");
+    refused(|| Proxy::with_text(&text), &["tidegate.yaml:8", "`falt`", "shipped are: fault"]);
+}
+
+#[test]
+fn a_module_that_is_larger_than_any_filter_is_not_read() {
+    let exit = with_module(vec![0; (64 << 20) + 1]).run("check");
+    assert_eq!(exit.code, Some(1), "{}", exit.stderr);
+    assert!(exit.stderr.contains("larger than 64 MiB"), "{}", exit.stderr);
+}
+
+#[test]
+fn a_limit_that_is_too_low_to_start_is_named() {
+    for (step, limits, name) in [
+        (Step::EatMemory, "memory: 1MiB", "limits.memory"),
+        (Step::Loop, "instructions: 1000", "limits.instructions"),
+        (Step::Loop, "instructions: 1000000M, wall_clock: 2ms", "limits.wall_clock"),
+    ] {
+        let text = GOOD.replace("./f.wasm", &format!("./f.wasm, limits: {{{limits}}}"));
+        let guest = Guest::new().on(On::Configure, [step]).build();
+        refused(|| Proxy::with_text(&text).file("f.wasm", guest.clone()), &["tidegate.yaml:8", name]);
+    }
+}
+
+#[test]
 fn a_corrupt_module_is_named() {
     refused(|| with_module("no wasm at all"), &["tidegate.yaml:8", "f.wasm"]);
     let mut cut = good_guest();
@@ -173,7 +209,10 @@ fn a_filter_that_rejects_its_configuration_stops_the_start() {
             .on(On::Configure, [Step::Say(4, "rate must be positive".to_owned()), Step::Return(0)]);
         with_module(refusing.build())
     };
-    refused(guest, &["tidegate.yaml:8", "rate must be positive", "f"]);
+    refused(guest, &["tidegate.yaml:8", "rate must be positive", "the filter refuses its `config`"]);
+    let text = GOOD.replace("{module: ./f.wasm}", "\n    module: ./f.wasm\n    config: {rate: -1}");
+    let refusing = Guest::new().on(On::Configure, [Step::Return(0)]).build();
+    refused(|| Proxy::with_text(&text).file("f.wasm", refusing.clone()), &["tidegate.yaml:10"]);
 }
 
 #[test]
@@ -182,6 +221,30 @@ fn a_filter_that_fails_at_its_start_stops_the_start() {
         refused(|| with_module(Guest::new().on(callback, [Step::Trap]).build()), &["tidegate.yaml:8", "f"]);
     }
     refused(|| with_module(Guest::new().on(On::VmStart, [Step::Return(0)]).build()), &["f"]);
+}
+
+#[test]
+fn what_is_likely_not_meant_is_shown_and_does_not_stop_the_check() {
+    let text = GOOD.replace("  filters: [f]\n", "");
+    let exit = Proxy::with_text(&text).file("f.wasm", good_guest()).run("check");
+    assert_eq!(exit.code, Some(0), "{}", exit.stderr);
+    assert!(exit.stderr.contains("the filter `f` is in no chain"), "{}", exit.stderr);
+    assert!(!exit.stderr.contains('\u{1b}'), "colours are for terminals: {:?}", exit.stderr);
+}
+
+#[test]
+fn levels_that_make_no_sense_are_refused() {
+    let exit = with_module(good_guest()).env("TIDEGATE_LOG", "info,tidegate=loud").run("check");
+    assert_eq!(exit.code, Some(1), "{}", exit.stderr);
+    assert!(exit.stderr.contains("TIDEGATE_LOG"), "{}", exit.stderr);
+}
+
+#[test]
+fn the_schema_is_printed() {
+    let exit = Proxy::with_text("").run_in(&["schema"]);
+    assert_eq!(exit.code, Some(0), "{}", exit.stderr);
+    let printed: serde_json::Value = serde_json::from_str(&exit.stdout).expect("the schema is JSON");
+    assert!(printed["properties"]["listeners"].is_object(), "{printed}");
 }
 
 #[test]

@@ -66,6 +66,35 @@ fn with_the_open_policy_the_failing_request_goes_on_without_the_filter() {
 }
 
 #[test]
+fn a_filter_that_keeps_failing_is_made_anew_once_a_second_at_most() {
+    let upstream = Upstream::ok("hello");
+    let proxy = with_filters(&upstream, &[("bad", &failing(Step::Trap), "")]);
+    let started = std::time::Instant::now();
+    for _ in 0..20 {
+        assert_eq!(proxy.client().request("GET", "/", &[("x-fail", "yes")], "").status(), 503);
+    }
+    let rebuilds = proxy.metrics().sum("tidegate_filter_rebuilds_total", &[("filter", "bad")]);
+    // The first new guest may come at once.
+    let most = 1.0 + started.elapsed().as_secs_f64();
+    assert!(rebuilds >= 1.0 && rebuilds <= most, "{rebuilds} in {:?}", started.elapsed());
+}
+
+#[test]
+fn a_filter_that_was_made_anew_ticks_again() {
+    let upstream = Upstream::ok("hello");
+    let guest = failing(Step::Trap).on(On::Configure, [Step::TickPeriod(20)]).on(On::Tick, []);
+    let proxy = with_filters(&upstream, &[("bad", &guest, "")]);
+    assert_eq!(proxy.client().request("GET", "/", &[("x-fail", "yes")], "").status(), 503);
+    let ticks = || {
+        let labels = [("filter", "bad"), ("callback", "on_tick")];
+        proxy.metrics().sum("tidegate_filter_calls_total", &labels)
+    };
+    let before = ticks();
+    assert_eq!(proxy.client().get("/").status(), 200);
+    eventually("ticks of the new guest", || (ticks() >= before + 3.0).then_some(()));
+}
+
+#[test]
 fn a_fault_in_one_filter_leaves_the_others_alone() {
     let upstream = Upstream::ok("hello");
     let good = Guest::new().quiet().on(On::RequestHeaders, [Step::add(RequestHeaders, "x-good", "1")]);

@@ -96,6 +96,48 @@ fn ticks_that_are_asked_for_at_configuration_begin_then() {
 }
 
 #[test]
+fn a_new_tick_period_takes_the_place_of_the_old_one() {
+    let upstream = Upstream::ok("hello");
+    let stop = Step::If(When::Call(3), vec![Step::TickPeriod(0)]);
+    let stopping = Guest::logger().on(On::Configure, [Step::TickPeriod(20)]).on(On::Tick, [stop]);
+    let clock = Guest::logger().on(On::Configure, [Step::TickPeriod(20)]);
+    let proxy = with_filters(&upstream, &[("stopping", &stopping, ""), ("clock", &clock, "")]);
+    let ticks = |filter| {
+        let labels = [("filter", filter), ("callback", "on_tick")];
+        proxy.metrics().sum("tidegate_filter_calls_total", &labels)
+    };
+    eventually("the clock to go on", || (ticks("clock") >= 12.0).then_some(()));
+    assert_eq!(ticks("stopping"), 3.0);
+}
+
+#[test]
+fn the_end_of_an_exchange_is_told_in_the_order_of_the_chain() {
+    let upstream = Upstream::ok("hello");
+    let guest = Guest::logger();
+    let proxy = with_filters(&upstream, &[("a", &guest, ""), ("b", &guest, "")]);
+    proxy.client().get("/");
+    let ends = || {
+        let lines = proxy.guest_log().into_iter().filter(|(_, line)| line == "log ctx=2");
+        lines.map(|(filter, _)| filter).collect::<Vec<_>>()
+    };
+    eventually("both ends", || (ends().len() == 2).then_some(()));
+    assert_eq!(ends(), ["a", "b"]);
+}
+
+#[test]
+fn a_filter_is_told_when_the_proxy_ends() {
+    let upstream = Upstream::ok("hello");
+    let mut proxy = with_filters(&upstream, &[("last", &Guest::logger(), "")]);
+    proxy.client().get("/");
+    proxy.terminate();
+    let exit = proxy.wait();
+    assert_eq!(exit.code, Some(0), "{}", exit.stderr);
+    for line in ["done ctx=1", "delete ctx=1"] {
+        assert!(exit.stderr.contains(line), "no {line:?} in {}", exit.stderr);
+    }
+}
+
+#[test]
 fn a_callout_without_authority_takes_the_clusters_name() {
     let upstream = Upstream::ok("hello");
     let guest = Guest::logger()

@@ -8,6 +8,7 @@ mod faults;
 mod filters;
 mod forwarding;
 mod framing;
+mod holding;
 mod injection;
 mod limits;
 mod observing;

@@ -91,10 +91,12 @@ impl Flow {
         self.output.pop_front()
     }
 
-    /// Whether everything that will ever come out is here, and how many bytes of body that is.
+    /// How many bytes of body are left to come out, where all of them are here and no trailers follow: those need a
+    /// message that does not say its length ([RFC 9112 section 6.5]).
+    ///
+    /// [RFC 9112 section 6.5]: https://www.rfc-editor.org/rfc/rfc9112#section-6.5
     pub(super) fn remaining(&self) -> Option<u64> {
-        let last = matches!(self.output.back(), Some(Event::End | Event::Trailers));
-        last.then(|| self.ready_bytes())
+        matches!(self.output.back(), Some(Event::End)).then(|| self.ready_bytes())
     }
 
     fn ready_bytes(&self) -> u64 {
@@ -179,6 +181,7 @@ impl Flow {
     /// Performs what guests asked of this direction since they were last called, and lets what a lost filter held go
     /// on where its policy says so.
     pub(super) fn settle(&mut self) -> Result<(), Interrupt> {
+        self.run.take_losses()?;
         while let Some(stage) = self.run.take_resume(self.direction) {
             self.resume(self.place_of(stage))?;
         }

@@ -145,20 +145,28 @@ impl Run {
         if let Some(interrupt) = self.interrupt.borrow_mut().take() {
             return Some(interrupt);
         }
+        if let Err(interrupt) = self.take_losses() {
+            return Some(interrupt);
+        }
+        let ends = |_, action: &StreamAction| matches!(action, StreamAction::Reply(_) | StreamAction::Close);
+        let (stage, action) = self.stream.borrow_mut().take_action(ends)?;
+        let filter = self.chain.name(stage);
+        Some(match action {
+            StreamAction::Reply(reply) => Interrupt::Reply { filter, reply },
+            _ => Interrupt::Close { filter },
+        })
+    }
+
+    /// Applies the policies of the filters whose guest, with this exchange's context in it, was lost on another
+    /// exchange.
+    pub(super) fn take_losses(&self) -> Result<(), Interrupt> {
+        if self.aside.get() {
+            return Ok(()); // nothing waits for a guest any more
+        }
+        let lost = |_, action: &StreamAction| matches!(action, StreamAction::Fault);
         loop {
-            let (stage, action) = self.stream.borrow_mut().take_action(|_, action| {
-                matches!(action, StreamAction::Reply(_) | StreamAction::Close | StreamAction::Fault)
-            })?;
-            let filter = self.chain.name(stage);
-            match action {
-                StreamAction::Reply(reply) => return Some(Interrupt::Reply { filter, reply }),
-                StreamAction::Close => return Some(Interrupt::Close { filter }),
-                StreamAction::Fault => match self.apply_policy(stage, FaultKind::Dead) {
-                    Ok(()) => {}
-                    Err(interrupt) => return Some(interrupt),
-                },
-                StreamAction::Resume(_) => {}
-            }
+            let Some((stage, _)) = self.stream.borrow_mut().take_action(lost) else { return Ok(()) };
+            self.apply_policy(stage, FaultKind::Dead)?;
         }
     }
 
