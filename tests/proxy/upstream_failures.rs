@@ -126,6 +126,11 @@ fn an_upstream_that_does_not_answer_in_time_is_504() {
         (upstream.open_connections() == 0).then_some(())
     });
     assert_eq!(client.get("/").status(), 504, "and the connection goes on");
+    assert_eq!(
+        client.request("POST", "/", &[], "body").status(),
+        504,
+        "a body is awaited first, not for ever"
+    );
 }
 
 #[test]
