@@ -108,6 +108,19 @@ fn a_fault_in_one_filter_leaves_the_others_alone() {
 }
 
 #[test]
+fn a_filter_that_fails_while_the_upstream_waits_ends_the_exchange() {
+    let upstream = Upstream::ok("hello");
+    let guest = Guest::new().quiet().on(On::RequestBody, [Step::If(When::Call(2), vec![Step::Trap])]);
+    let proxy = with_filters(&upstream, &[("bad", &guest, "")]);
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n4\r\nbody\r\n");
+    upstream.wait_for_heads(1);
+    client.send("4\r\nmore\r\n");
+    assert_eq!(client.response().status(), 503);
+    proxy.wait_for_metric("tidegate_requests_total", &[("outcome", "filter_fault")], 1.0);
+}
+
+#[test]
 fn a_trap_in_each_callback_is_contained() {
     for callback in [
         On::RequestHeaders,

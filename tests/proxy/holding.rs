@@ -234,6 +234,26 @@ fn a_length_that_was_sent_and_is_then_broken_cuts_the_message() {
 }
 
 #[test]
+fn a_reply_takes_the_place_of_all_that_was_held() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let upstream = Upstream::start(move |_| {
+        let answer = Answer::default().read_body().head(200, &[("content-length", "10")]);
+        answer.send("hello").wait(&held).send("world")
+    });
+    let hold =
+        [Step::If(When::Call(2), vec![Step::reply(403, "denied", &[])]), Step::Return(STOP_AND_BUFFER)];
+    let guest = Guest::new().on(On::ResponseHeaders, [Step::Return(1)]).on(On::ResponseBody, hold);
+    let proxy = with_filters(&upstream, &[("denying", &guest, ", allow_on_headers_stop_iteration: true")]);
+    let mut client = proxy.client();
+    client.send(&request_text("GET", "/", &[], ""));
+    eventually("the first piece", || position(&proxy, "denying", "response_body"));
+    gate.open();
+    let response = client.response();
+    assert_eq!((response.status(), response.text().as_str()), (403, "denied"));
+}
+
+#[test]
 fn an_exchange_that_waits_for_a_filter_is_told_when_that_filter_is_lost() {
     let fails = When::Header(RequestHeaders, "x-fail", "yes");
     let guest = Guest::logger()

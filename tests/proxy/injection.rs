@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::equipment::{Answer, Gate, Proxy, Upstream, forwarding, request_text};
+use crate::equipment::{
+    Answer, Gate, Guest, On, Proxy, Step, Upstream, eventually, forwarding, request_text,
+};
 
 /// A proxy whose only filter injects faults. `config` is the filter's, `more` beside it, `listener` the listener's:
 /// YAML in flow style.
@@ -168,12 +170,19 @@ fn clients_ask_for_faults_only_where_they_may() {
 #[test]
 fn the_filter_is_woken_only_when_something_is_due() {
     let upstream = Upstream::ok("hello");
-    let proxy = injecting(&upstream, "{allow_headers: true}");
-    for delay_ms in ["20", "400"] {
-        proxy.client().request("GET", "/", &[("x-envoy-fault-delay-request", delay_ms)], "");
-    }
-    let ticks = [("filter", "faults"), ("callback", "on_tick")];
-    assert_eq!(proxy.metrics().sum("tidegate_filter_calls_total", &ticks), 2.0);
+    let clock = Guest::new().quiet().on(On::Configure, [Step::TickPeriod(20)]).on(On::Tick, []);
+    let text =
+        forwarding(&[upstream.address()], "").replace("  routes:", "  filters: [faults, clock]\n  routes:");
+    let filters = "  faults: {module: \"builtin:fault\", config: {delay: {fixed: 20ms}}}\n  clock: {module: ./clock.wasm}\n";
+    let proxy = Proxy::with(&format!("{text}filters:\n{filters}")).file("clock.wasm", clock.build()).start();
+    assert_eq!(proxy.client().get("/").text(), "hello");
+    let ticks = |filter| {
+        let labels = [("filter", filter), ("callback", "on_tick")];
+        proxy.metrics().sum("tidegate_filter_calls_total", &labels)
+    };
+    let before = ticks("clock");
+    eventually("time to pass", || (ticks("clock") >= before + 10.0).then_some(()));
+    assert_eq!(ticks("faults"), 1.0);
 }
 
 #[test]

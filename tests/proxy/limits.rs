@@ -1,6 +1,7 @@
 //! Every size and every wait has a limit, and reaching one has its own answer.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::equipment::{Act, Answer, Client, Gate, Proxy, Upstream, eventually, forwarding, request_text};
 
@@ -68,6 +69,23 @@ fn a_request_body_that_stops_is_given_up() {
     assert_eq!(client.response().status(), 408);
     client.expect_end();
     proxy.wait_for_metric("tidegate_requests_total", &[("outcome", "request_idle")], 1.0);
+}
+
+#[test]
+fn a_body_that_moves_is_not_idle_however_long_it_takes() {
+    let upstream = Upstream::ok("ok");
+    let proxy = with_limits(&upstream, "stream_idle_timeout: 500ms");
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nhost: tide.test\r\ntransfer-encoding: chunked\r\n\r\n");
+    let started = Instant::now();
+    let mut sent = 0;
+    while started.elapsed() < Duration::from_millis(1500) {
+        client.send("1\r\nx\r\n");
+        sent += 1;
+        upstream.wait_until("the piece", |requests| requests.iter().any(|request| request.arrived == sent));
+    }
+    client.send("0\r\n\r\n");
+    assert_eq!(client.response().text(), "ok");
 }
 
 #[test]

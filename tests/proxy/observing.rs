@@ -71,6 +71,15 @@ fn metrics_are_prometheus_text() {
 }
 
 #[test]
+fn the_processs_memory_and_files_are_the_kernels() {
+    let proxy = logged(&Upstream::ok("hello"));
+    let (memory, metrics) = (proxy.resident_bytes() as f64, proxy.metrics());
+    let shown = metrics.sum("process_resident_memory_bytes", &[]);
+    assert!(shown > memory / 2.0 && shown < memory * 2.0, "{shown} where the kernel says {memory}");
+    assert!(metrics.sum("process_open_fds", &[]) >= 8.0);
+}
+
+#[test]
 fn an_access_log_line_says_what_happened() {
     let upstream = Upstream::ok("hello");
     let proxy = logged(&upstream);

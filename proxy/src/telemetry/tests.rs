@@ -371,6 +371,31 @@ impl Write for Stuck {
     }
 }
 
+/// A reader who has gone.
+struct Gone;
+
+impl Write for Gone {
+    fn write(&mut self, _bytes: &[u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn what_the_reader_refuses_is_counted() {
+    let metrics = Registry::new();
+    let log = AccessLog::start(Gone, &metrics).expect("a thread");
+    let mut line = Vec::new();
+    entry().write_line(&ending(), &mut line);
+    log.lane().append(&entry(), &ending());
+    log.close();
+    let lost = format!("tidegate_access_log_lost_bytes_total {}", line.len());
+    assert!(samples(&metrics, "lost_bytes").contains(&lost), "{}", samples(&metrics, "lost_bytes"));
+}
+
 #[test]
 fn every_exchange_has_one_line_when_the_log_is_closed() {
     let (metrics, kept) = (Registry::new(), Kept::default());

@@ -2,7 +2,7 @@
 
 use expect_test::expect;
 
-use super::{problems, with_routes};
+use super::{problems, valid, with_filter, with_routes};
 
 #[test]
 fn values_of_the_wrong_form() {
@@ -381,4 +381,35 @@ clusters:
   api: {endpoints: [127.0.0.1:0]}
 "#,
     ));
+}
+
+#[test]
+fn texts_that_are_too_long_or_have_control_characters() {
+    for (text, told) in [
+        (
+            with_routes(&format!("      - {{name: {}, match: {{}}, cluster: api}}", "n".repeat(513))),
+            "at most 512 bytes",
+        ),
+        (with_routes("      - {name: \"a\\nb\", match: {}, cluster: api}"), "a name has no line breaks"),
+        (with_filter("    module: builtin:x\n    env: {A: \"b\\0c\"}"), "an environment variable has no NUL"),
+        (
+            with_routes(&format!(
+                "      - {{match: {{}}, respond: {{body: {}}}}}",
+                "b".repeat((64 << 10) + 1)
+            )),
+            "the body has 65537 bytes",
+        ),
+    ] {
+        assert!(problems(&text).contains(told), "{told}: {}", problems(&text));
+    }
+    valid(&with_routes(&format!("      - {{name: {}, match: {{}}, cluster: api}}", "n".repeat(512))));
+    valid(&with_routes(&format!("      - {{match: {{}}, respond: {{body: {}}}}}", "b".repeat(64 << 10))));
+}
+
+#[test]
+fn a_message_that_quotes_a_long_text_is_cut() {
+    let text = with_routes(&format!("      - {{match: {{}}, cluster: {}}}", "c".repeat(5000)));
+    let told = problems(&text);
+    let message = told.lines().next().unwrap_or_default();
+    assert!(message.ends_with('…') && message.chars().count() < 700, "{message}");
 }

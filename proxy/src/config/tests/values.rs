@@ -99,6 +99,16 @@ fn the_effective_configuration_is_a_configuration_that_means_the_same() {
 }
 
 #[test]
+fn a_timeout_of_zero_is_none() {
+    let route = |timeout| {
+        let text = with_routes(&format!("      - {{match: {{}}, cluster: api, timeout: {timeout}}}\n"));
+        valid(&text).config.listeners[0].routes[0].timeout
+    };
+    assert_eq!(route("0s"), None);
+    assert_eq!(route("1s"), Some(std::time::Duration::from_secs(1)));
+}
+
+#[test]
 fn yaml_anchors_stand_for_what_they_name() {
     let text = MINIMAL.replace("{match: {}, cluster: api}", "&all {match: {}, cluster: api}")
         + "  web: &web {endpoints: []}\n  w2: *web\n";
