@@ -36,10 +36,9 @@ fn an_abort_answers_in_the_services_place() {
     let upstream = Upstream::ok("hello");
     let config = "{abort: {status: 418, body: short and stout}, match: {headers: {x-user: {exact: ann}}}}";
     let proxy = injecting(&upstream, config);
-    let mut client = proxy.client();
-    let response = client.request("POST", "/", &[("x-user", "ann")], "body");
+    let response = proxy.client().request("POST", "/", &[("x-user", "ann")], "body");
     assert_eq!((response.status(), response.text().as_str()), (418, "short and stout"));
-    assert_eq!(client.request("POST", "/", &[("x-user", "bob")], "body").text(), "hello");
+    assert_eq!(proxy.client().request("POST", "/", &[("x-user", "bob")], "body").text(), "hello");
     assert_eq!(upstream.requests().len(), 1);
     counts(&proxy, "aborts", 1.0);
     let line = proxy.wait_for_access_log(2).remove(0);

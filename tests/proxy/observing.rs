@@ -222,14 +222,13 @@ fn a_grpc_client_is_told_in_its_own_words() {
          \x20 - {{match: {{path: {{prefix: /up}}}}, cluster: up}}\nclusters:\n  up: {{endpoints: [\"{address}\"]}}\n"
     );
     let proxy = Proxy::start(&config);
-    let mut client = proxy.client();
     for (path, status, words) in [
         ("/own", "7", "100%25 %C3%A9%0A"),
         ("/up", "14", "upstream connection failed"),
         ("/nothing", "12", "no route for this request"),
     ] {
         for kind in ["application/grpc", "application/grpc+proto", "application/grpc;v=1"] {
-            let response = client.request("POST", path, &[("content-type", kind)], "body");
+            let response = proxy.client().request("POST", path, &[("content-type", kind)], "body");
             assert_eq!((response.status(), response.field("content-type")), (200, Some("application/grpc")));
             assert_eq!(
                 (response.field("grpc-status"), response.field("grpc-message")),
@@ -238,6 +237,6 @@ fn a_grpc_client_is_told_in_its_own_words() {
             assert_eq!(response.text(), "");
         }
     }
-    let other = client.request("POST", "/up", &[("content-type", "application/grpc-web")], "body");
+    let other = proxy.client().request("POST", "/up", &[("content-type", "application/grpc-web")], "body");
     assert_eq!((other.status(), other.field("grpc-status")), (503, None), "another protocol");
 }
