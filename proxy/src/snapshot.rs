@@ -1,7 +1,8 @@
 //! A configuration ready to be served: its filters compiled and proved, its routes indexed, its clusters made. Immutable,
 //! shared by all workers, swapped whole.
 
-use std::collections::HashSet;
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -90,8 +91,9 @@ impl Snapshot {
         let services = Services { clusters: cluster_names.clone(), ..Services::new() };
         let mut plugins = Vec::with_capacity(config.filters.len());
         let mut findings = Vec::new();
+        let mut modules = Modules { engine, compiled: HashMap::new() };
         for (index, filter) in config.filters.iter().enumerate() {
-            match plugin(filter, engine, &services) {
+            match modules.plugin(filter, &services) {
                 Ok(plugin) => plugins.push(plugin),
                 Err(unusable) => findings.push(unusable.found(index, filter)),
             }
@@ -126,38 +128,56 @@ impl Snapshot {
     }
 }
 
-fn plugin(filter: &Arc<Filter>, engine: &Engine, services: &Services) -> Result<Plugin, Unusable> {
-    let began = std::time::Instant::now();
-    let (origin, module) = module(&filter.module, engine)?;
-    let plugin = Plugin::new(filter.clone(), module);
-    plugin
-        .prove(services)
-        .map_err(|fault| Unusable::Start { origin: origin.clone(), fault: Box::new(fault) })?;
-    tracing::info!(
-        filter = filter.name,
-        module = origin,
-        abi = ?plugin.module().abi(),
-        milliseconds = began.elapsed().as_millis() as u64,
-        "filter compiled"
-    );
-    Ok(plugin)
+/// The modules of one configuration, by their bytes: filters that run the same code share it, in memory and in the
+/// processor's caches.
+struct Modules<'a> {
+    engine: &'a Engine,
+    compiled: HashMap<Cow<'static, [u8]>, Module>,
 }
 
-fn module(source: &ModuleSource, engine: &Engine) -> Result<(String, Module), Unusable> {
-    let (origin, bytes) = match source {
+impl Modules<'_> {
+    fn plugin(&mut self, filter: &Arc<Filter>, services: &Services) -> Result<Plugin, Unusable> {
+        let began = std::time::Instant::now();
+        let (origin, bytes) = read(&filter.module)?;
+        let module =
+            self.compile(bytes).map_err(|source| Unusable::Load { origin: origin.clone(), source })?;
+        let plugin = Plugin::new(filter.clone(), module);
+        plugin
+            .prove(services)
+            .map_err(|fault| Unusable::Start { origin: origin.clone(), fault: Box::new(fault) })?;
+        tracing::info!(
+            filter = filter.name,
+            module = origin,
+            abi = ?plugin.module().abi(),
+            milliseconds = began.elapsed().as_millis() as u64,
+            "filter compiled"
+        );
+        Ok(plugin)
+    }
+
+    fn compile(&mut self, bytes: Cow<'static, [u8]>) -> Result<Module, LoadError> {
+        if let Some(module) = self.compiled.get(&bytes) {
+            return Ok(module.clone());
+        }
+        let module = self.engine.compile(&bytes)?;
+        self.compiled.insert(bytes, module.clone());
+        Ok(module)
+    }
+}
+
+/// A module's bytes, and what to call it in messages.
+fn read(source: &ModuleSource) -> Result<(String, Cow<'static, [u8]>), Unusable> {
+    match source {
         ModuleSource::Builtin(name) => {
             let bytes = tidegate_filter_bundle::module(name)
                 .ok_or_else(|| Unusable::NoBuiltin { name: name.clone() })?;
-            (format!("builtin:{name}"), bytes.into())
+            Ok((format!("builtin:{name}"), bytes.into()))
         }
-        ModuleSource::File(path) => (path.display().to_string(), std::borrow::Cow::from(read(path)?)),
-    };
-    let module =
-        engine.compile(&bytes).map_err(|source| Unusable::Load { origin: origin.clone(), source })?;
-    Ok((origin, module))
+        ModuleSource::File(path) => Ok((path.display().to_string(), read_file(path)?.into())),
+    }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, Unusable> {
+fn read_file(path: &Path) -> Result<Vec<u8>, Unusable> {
     let unreadable = |source| Unusable::Unreadable { path: path.to_owned(), source };
     if std::fs::metadata(path).map_err(unreadable)?.len() > MODULE_LIMIT {
         return Err(Unusable::TooLarge { path: path.to_owned() });
