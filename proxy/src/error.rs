@@ -64,7 +64,7 @@ failures! {
         /// A method, a transfer coding or an upgrade that the proxy does not carry.
         #[error("the request asks for what this proxy does not implement")]
         Unsupported,
-        /// A version of HTTP that the listener does not speak.
+        /// The client speaks HTTP/2 from its first byte on, which the listener does not.
         #[error("the request's version of HTTP is not supported")]
         UnsupportedVersion,
         /// No route of the listener matches.
@@ -121,12 +121,9 @@ failures! {
         /// A filter closed the stream.
         #[error("a filter closed the stream")]
         FilterClosed,
-        /// The proxy drains and takes no more requests, or the drain's time was over.
-        #[error("the proxy is shutting down")]
+        /// The exchange had not ended within `drain_timeout`.
+        #[error("the proxy was shutting down and the drain's time was over")]
         Draining,
-        /// The proxy is at one of its own limits.
-        #[error("the proxy is overloaded")]
-        Overloaded,
         /// The upstream agreed to an upgrade and the tunnel could not be made.
         #[error("the upgraded connection could not be set up")]
         UpgradeFailed,
@@ -187,8 +184,7 @@ impl Failure {
             ClientLeft           => row(None,      Downstream, "client_left",             "DC",  ""),
             FilterFault          => row(Some(503), Filter,     "filter_fault",            "-",   "a filter failed"),
             FilterClosed         => row(None,      Filter,     "filter_closed",           "LR",  ""),
-            Draining             => row(Some(503), Proxy,      "draining",                "-",   "shutting down"),
-            Overloaded           => row(Some(503), Proxy,      "overloaded",              "OM",  "overloaded"),
+            Draining             => row(None,      Proxy,      "draining",                "-",   ""),
             UpgradeFailed        => row(Some(502), Upstream,   "upgrade_failed",          "UPE", "upgrade failed"),
             Unframable           => row(Some(502), Upstream,   "unframable",              "UPE", "response cannot be sent"),
         }

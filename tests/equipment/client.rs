@@ -198,6 +198,13 @@ impl Client {
         assert!(rest.is_empty(), "{} said more than one answer: {rest:?}", self.address);
     }
 
+    /// Waits for the peer to end the connection, and fails the test if it says anything more before or resets it.
+    pub(crate) fn expect_orderly_end(&mut self) {
+        let rest = self.wire.orderly_rest();
+        let rest = rest.unwrap_or_else(|error| panic!("{} is not ended in order: {error}", self.address));
+        assert!(rest.is_empty(), "{} said more than one answer: {:?}", self.address, latin1(&rest));
+    }
+
     /// Whether the connection is still open as far as can be known now.
     pub(crate) fn is_open(&mut self) -> bool {
         self.wire.is_open()

@@ -365,14 +365,21 @@ impl Wire {
 
     /// Everything up to the peer's end (an orderly one or a reset).
     pub(crate) fn rest(&mut self) -> io::Result<Vec<u8>> {
-        loop {
-            match self.fill() {
-                Ok(0) => return Ok(std::mem::take(&mut self.unread)),
-                Ok(_) => {}
-                Err(error) if is_reset(&error) => return Ok(std::mem::take(&mut self.unread)),
-                Err(error) => return Err(error),
-            }
+        match self.fill_to_end() {
+            Err(error) if !is_reset(&error) => Err(error),
+            _ => Ok(std::mem::take(&mut self.unread)),
         }
+    }
+
+    /// Everything up to the peer's orderly end; a reset is an error.
+    pub(crate) fn orderly_rest(&mut self) -> io::Result<Vec<u8>> {
+        self.fill_to_end()?;
+        Ok(std::mem::take(&mut self.unread))
+    }
+
+    fn fill_to_end(&mut self) -> io::Result<()> {
+        while self.fill()? > 0 {}
+        Ok(())
     }
 
     /// Whether nothing is left unread and the peer has not ended the connection, as far as can be known now.

@@ -1,5 +1,7 @@
 //! One connection, many requests: keep-alive, pipelining, half-closed and leaving clients.
 
+use std::time::Duration;
+
 use crate::equipment::{Act, Answer, Client, Gate, Proxy, Upstream, message, request_text};
 
 #[test]
@@ -108,6 +110,23 @@ fn a_client_that_leaves_ends_its_request_at_the_upstream() {
         });
     }
     proxy.wait_for_metric("tidegate_requests_total", &[("outcome", "client_left")], 2.0);
+}
+
+#[test]
+fn a_reset_is_noticed_while_nobody_takes_the_requests_body() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let upstream = Upstream::start(move |_| Answer::default().wait(&held));
+    let proxy = Proxy::forwarding_to(&[upstream.address()]);
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nhost: tide.test\r\ncontent-length: 1073741824\r\n\r\n");
+    upstream.wait_for_heads(1);
+    let block = vec![b'x'; 64 << 10];
+    // Half a second without taking a byte is a stop: there is something to read then that is left unread.
+    while client.send_within(&block, Duration::from_millis(500)) > 0 {}
+    client.reset();
+    proxy.settle();
+    gate.open();
 }
 
 #[test]

@@ -111,7 +111,8 @@ fn keep_asking(
 #[test]
 fn a_drain_that_takes_too_long_is_cut_and_says_so() {
     let upstream = Upstream::start(|_| Answer::default().read_body().act(Act::AwaitEnd));
-    let config = forwarding(&[upstream.address()], "timeout: 0s");
+    let config = forwarding(&[upstream.address()], "timeout: 0s")
+        .replace("  routes:", "  access_log: true\n  routes:");
     let mut proxy = Proxy::start(&format!("drain_timeout: 300ms\n{config}"));
     let mut client = proxy.client();
     client.send(&request_text("GET", "/", &[], ""));
@@ -120,6 +121,7 @@ fn a_drain_that_takes_too_long_is_cut_and_says_so() {
     let _ = client.try_response_to("GET");
     let exit = proxy.wait();
     assert!(exit.stderr.contains("cutting what is left"), "{}", exit.stderr);
+    assert!(exit.stdout.contains(r#""outcome":"draining""#), "{}", exit.stdout);
 }
 
 #[test]

@@ -38,6 +38,25 @@ fn headers_that_are_too_many_are_refused_with_431() {
 }
 
 #[test]
+fn a_target_that_is_too_long_is_refused_with_414() {
+    let upstream = Upstream::ok("ok");
+    let proxy = with_limits(&upstream, "header_bytes: 128KiB");
+    let mut client = proxy.client();
+    client.send(&request_text("GET", &format!("/{}", "x".repeat(1 << 16)), &[], ""));
+    assert_eq!(client.response().status(), 414);
+    client.half_close();
+    client.expect_orderly_end();
+    let refused = "tidegate_downstream_protocol_errors_total";
+    proxy.wait_for_metric(refused, &[("reason", "uri_too_long")], 1.0);
+    // A head that is too large for that as well says so.
+    let mut client = proxy.client();
+    client.send(&request_text("GET", &format!("/{}", "x".repeat(1 << 18)), &[], ""));
+    assert_eq!(client.response().status(), 431);
+    proxy.wait_for_metric(refused, &[("reason", "request_head_too_large")], 1.0);
+    assert!(upstream.requests().is_empty());
+}
+
+#[test]
 fn the_default_limits_refuse_100_kib_of_headers() {
     let upstream = Upstream::ok("ok");
     let proxy = Proxy::forwarding_to(&[upstream.address()]);
@@ -142,7 +161,7 @@ fn a_response_that_is_not_taken_is_given_up() {
     let mut client = Client::connect_narrow(proxy.address("in"));
     client.send(&request_text("GET", "/", &[], ""));
     assert_eq!(client.head().status(), 200);
-    proxy.wait_for_metric("tidegate_requests_total", &[], 1.0);
+    proxy.wait_for_metric("tidegate_requests_total", &[("outcome", "request_idle")], 1.0);
     proxy.settle(); // while the client is still there
     eventually("the upstream to be told", || (upstream.open_connections() == 0).then_some(()));
 }

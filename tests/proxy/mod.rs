@@ -11,6 +11,7 @@ mod framing;
 mod holding;
 mod injection;
 mod limits;
+mod lingering;
 mod observing;
 mod scale;
 mod sdk;

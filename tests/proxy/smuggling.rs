@@ -106,6 +106,20 @@ fn a_refused_request_is_counted_and_told_in_plain_words() {
 }
 
 #[test]
+fn a_client_that_speaks_http_2_is_told_that_the_listener_does_not() {
+    let upstream = Upstream::ok("reached");
+    let proxy = Proxy::forwarding_to(&[upstream.address()]);
+    let mut client = proxy.client();
+    client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\u{4}\0\0\0\0\0");
+    assert_eq!(client.response().status(), 505);
+    client.half_close();
+    client.expect_orderly_end();
+    let labels = [("listener", "in"), ("reason", "unsupported_version")];
+    proxy.wait_for_metric("tidegate_downstream_protocol_errors_total", &labels, 1.0);
+    assert!(upstream.requests().is_empty());
+}
+
+#[test]
 fn a_request_with_both_framings_is_never_forwarded_with_both() {
     let upstream = Upstream::ok("ok");
     let proxy = Proxy::forwarding_to(&[upstream.address()]);

@@ -43,7 +43,7 @@ pub(crate) use body::ReplyBody;
 pub(crate) use callout::Callouts;
 use headers::Received;
 pub(crate) use peer::{Peer, Phase};
-pub(crate) use site::Site;
+pub(crate) use site::{Site, Stage};
 use upgrade::Upgrade;
 use upload::Upload;
 use watch::Watch;
@@ -445,6 +445,21 @@ impl Exchange {
         self.report.complete();
     }
 
+    /// Notes why the proxy dropped the exchange, where it was not the client who left.
+    fn note_given_up(&mut self) {
+        if self.report.outcome().failure != Some(Failure::ClientLeft) {
+            return;
+        }
+        let failure = if self.site.is_drained() {
+            Failure::Draining
+        } else if self.peer.is_stalled() {
+            Failure::RequestIdle
+        } else {
+            return;
+        };
+        self.note(Some(failure), failure.reason(), None);
+    }
+
     fn tasks(&self) -> &Rc<Tasks> {
         self.site.tasks()
     }
@@ -458,6 +473,7 @@ impl Exchange {
 impl Drop for Exchange {
     /// The end of the exchange, whichever way it came: guests log it, then it is reported.
     fn drop(&mut self) {
+        self.note_given_up();
         let meter = self.run.meter();
         self.report.receive(meter.bytes(Direction::Request));
         self.report.send(meter.bytes(Direction::Response));
@@ -468,6 +484,6 @@ impl Drop for Exchange {
             info.duration = Some(self.watch.beginning.elapsed());
         }
         self.run.finish();
-        self.peer.enter(Phase::Idle);
+        self.peer.leave_exchange();
     }
 }

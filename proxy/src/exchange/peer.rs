@@ -1,7 +1,7 @@
 //! The other end of a downstream connection: who it is, and what it is doing.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -35,6 +35,10 @@ pub(crate) struct Peer {
     since: AtomicU64,
     /// Reads and writes that moved bytes.
     moves: AtomicU64,
+    /// An exchange ended before its request was received whole.
+    unread: AtomicBool,
+    /// It takes no answer any more, and is given up for it.
+    stalled: AtomicBool,
 }
 
 impl Peer {
@@ -49,6 +53,8 @@ impl Peer {
             phase: AtomicU8::new(Phase::Idle as u8),
             since: AtomicU64::new(0),
             moves: AtomicU64::new(0),
+            unread: AtomicBool::new(false),
+            stalled: AtomicBool::new(false),
         }
     }
 
@@ -81,6 +87,29 @@ impl Peer {
     /// It is at an exchange, of which only the fact matters and not the moment.
     pub(super) fn enter_exchange(&self, phase: Phase) {
         self.phase.store(phase as u8, Ordering::Relaxed);
+    }
+
+    /// The exchange is over. If its request has not been received whole, the rest may still be on its way.
+    pub(super) fn leave_exchange(&self) {
+        if self.phase() == Phase::Request {
+            self.unread.store(true, Ordering::Relaxed);
+        }
+        self.enter(Phase::Idle);
+    }
+
+    /// Whether an exchange ended before its request was received whole.
+    pub(crate) fn has_unread(&self) -> bool {
+        self.unread.load(Ordering::Relaxed)
+    }
+
+    /// It takes no answer any more, and is given up for it.
+    pub(crate) fn note_stalled(&self) {
+        self.stalled.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was given up because it took no answer.
+    pub(super) fn is_stalled(&self) -> bool {
+        self.stalled.load(Ordering::Relaxed)
     }
 
     /// Bytes arrived or left.

@@ -14,6 +14,17 @@ use crate::telemetry::Reporter;
 use crate::telemetry::metrics::{ExchangeCell, Registry};
 use crate::upstream::Upstreams;
 
+/// How far a worker's life has come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Stage {
+    #[default]
+    Serving,
+    /// It ends what is under way.
+    Draining,
+    /// It drops what is left.
+    Over,
+}
+
 /// One listener on one worker. It holds the snapshot that its exchanges see.
 pub(crate) struct Site {
     snapshot: Arc<Snapshot>,
@@ -21,7 +32,7 @@ pub(crate) struct Site {
     chain: Rc<Chain>,
     upstreams: Rc<Upstreams>,
     tasks: Rc<Tasks>,
-    draining: Rc<Cell<bool>>,
+    stage: Rc<Cell<Stage>>,
     reporter: Rc<Reporter>,
     routes: Vec<RouteFacts>,
     cluster_names: Vec<Arc<str>>,
@@ -45,7 +56,7 @@ impl Site {
         chain: Rc<Chain>,
         upstreams: Rc<Upstreams>,
         tasks: Rc<Tasks>,
-        draining: Rc<Cell<bool>>,
+        stage: Rc<Cell<Stage>>,
         metrics: &Registry,
         worker: usize,
         reporter: Rc<Reporter>,
@@ -70,17 +81,7 @@ impl Site {
             })
             .collect();
         let cluster_names = clusters.iter().map(|cluster| cluster.name.as_str().into()).collect();
-        Rc::new(Site {
-            listener,
-            chain,
-            upstreams,
-            tasks,
-            draining,
-            reporter,
-            routes,
-            cluster_names,
-            snapshot,
-        })
+        Rc::new(Site { listener, chain, upstreams, tasks, stage, reporter, routes, cluster_names, snapshot })
     }
 
     pub(crate) fn listener(&self) -> &Listener {
@@ -117,7 +118,12 @@ impl Site {
 
     /// Whether no connection is to be kept: the worker drains.
     pub(crate) fn is_draining(&self) -> bool {
-        self.draining.get()
+        self.stage.get() != Stage::Serving
+    }
+
+    /// Whether the drain's time is over, and what is dropped is cut.
+    pub(super) fn is_drained(&self) -> bool {
+        self.stage.get() == Stage::Over
     }
 
     /// Where exchanges of a route are counted: by the cluster that they took, if they took one.

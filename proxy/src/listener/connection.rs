@@ -6,32 +6,39 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::Future;
 use std::io;
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use http::Request;
+use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
 use crate::config::model::ListenerLimits;
 use crate::error::Failure;
-use crate::exchange::{self, Peer, Phase, Site};
+use crate::exchange::{self, Peer, Phase, Site, Stage};
 
 /// How long an idle connection may stay after a drain has begun: a request may be on its way on it.
 const DRAIN_GRACE: Duration = Duration::from_secs(1);
 
+/// How long a client may go on sending when it has its last answer, as with Envoy's `delayed_close_timeout`.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// How much is read at once of what nobody wants, in bytes.
+const DISCARD_BYTES: usize = 64 * 1024;
+
 /// Serves one connection to its end.
 pub(super) async fn serve(stream: TcpStream, peer: Arc<Peer>, site: Rc<Site>, drain: Rc<Drain>) {
     let limits = &site.listener().limits;
-    let io = TokioIo::new(Observed { stream, peer: peer.clone() });
+    let io = TokioIo::new(Observed { stream, peer: peer.clone(), ended: false, alarm: None });
     let service = {
         let (site, peer) = (site.clone(), peer.clone());
         service_fn(move |request: Request<Incoming>| exchange::serve(site.clone(), peer.clone(), request))
@@ -50,50 +57,87 @@ pub(super) async fn serve(stream: TcpStream, peer: Arc<Peer>, site: Rc<Site>, dr
         Poll::Pending => warden.poll(cx),
     })
     .await;
-    match verdict {
-        Verdict::Ended(Ok(())) => {}
-        Verdict::Ended(Err(error)) => count(&site, &error),
+    let result = match verdict {
+        Verdict::Ended(result) => result,
         Verdict::Drain => {
             Pin::new(&mut connection).graceful_shutdown();
-            if let Err(error) = connection.await {
-                count(&site, &error);
-            }
+            (&mut connection).await
         }
         Verdict::HeadTimeout => {
             site.reporter().cell().count_protocol_error(Failure::RequestHeadTimeout);
             if let Some(parts) = connection.into_parts() {
-                refuse(parts.io.into_inner()).await;
+                Box::pin(refuse(parts.io.into_inner(), Failure::RequestHeadTimeout)).await;
+            }
+            return;
+        }
+        Verdict::Stalled => {
+            peer.note_stalled(); // the exchange is told so by what is dropped here
+            return;
+        }
+        Verdict::Idle => return, // dropped: closed
+    };
+    match result {
+        // hyper has ended this side: that is how it ends. The protocol may have changed: then there are no parts.
+        Ok(()) => {
+            let Some(parts) = connection.into_parts() else { return };
+            let io = parts.io.into_inner();
+            if !parts.read_buf.is_empty() || io.may_receive() {
+                Box::pin(io.linger()).await;
             }
         }
-        Verdict::Idle => {} // dropped: closed
+        Err(error) if error.is_parse() => {
+            let Some(parts) = connection.into_parts() else { return };
+            let failure = refusal(&error, &parts.read_buf, limits);
+            site.reporter().cell().count_protocol_error(failure);
+            tracing::debug!(listener = site.listener().name, %error, "refused a request");
+            let io = parts.io.into_inner();
+            if error.is_parse_version_h2() {
+                Box::pin(refuse(io, failure)).await; // hyper leaves this answer to its user
+            } else if !io.ended {
+                Box::pin(io.linger()).await;
+            }
+        }
+        Err(_) => {} // the client left, or an exchange was cut: reported there, and closed at once
     }
 }
 
 /// How much a connection reads at once, and holds of what it could not write yet, in bytes.
 const BUFFER_BYTES: usize = 128 * 1024;
 
-/// Counts what hyper refused before it became an exchange.
-fn count(site: &Site, error: &hyper::Error) {
-    let failure = if error.is_parse_too_large() {
-        Failure::RequestHeadTooLarge
-    } else if error.is_parse() {
+/// What hyper refused before it became an exchange.
+fn refusal(error: &hyper::Error, head: &[u8], limits: &ListenerLimits) -> Failure {
+    if error.is_parse_version_h2() {
+        Failure::UnsupportedVersion
+    } else if !error.is_parse_too_large() {
         Failure::MalformedRequest
+    } else if is_target_too_long(head, limits.header_bytes) {
+        Failure::UriTooLong
     } else {
-        return; // the client left, or an exchange was cut: reported there
-    };
-    site.reporter().cell().count_protocol_error(failure);
-    tracing::debug!(listener = site.listener().name, %error, "refused a request");
+        Failure::RequestHeadTooLarge
+    }
 }
 
-/// Answers a request whose head did not come in time (RFC 9110, 15.5.9).
-async fn refuse(mut stream: Observed) {
-    const RESPONSE: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+/// Whether it is for its target that a head was too large: hyper then answers 414, but looks at the target only once
+/// the head is there and within the limit.
+fn is_target_too_long(head: &[u8], limit: usize) -> bool {
+    const MOST: usize = u16::MAX as usize - 1;
+    let head = &head[..head.len().min(limit)];
+    let target = head.split(|byte| *byte == b' ').nth(1);
+    target.is_some_and(|target| target.len() > MOST) && head.windows(4).any(|end| end == b"\r\n\r\n")
+}
+
+/// Answers what hyper does not: a head that did not come in time (RFC 9110, 15.5.9), and another version of HTTP.
+async fn refuse(mut io: Observed, failure: Failure) {
+    let status = failure.status().unwrap_or(StatusCode::BAD_REQUEST);
+    let response = format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+    let answer = async {
+        io.stream.write_all(response.as_bytes()).await?;
+        io.stream.shutdown().await
+    };
     // A peer that does not take even this is cut off.
-    let _ = tokio::time::timeout(DRAIN_GRACE, async {
-        stream.write_all(RESPONSE).await?;
-        stream.shutdown().await
-    })
-    .await;
+    if let Ok(Ok(())) = tokio::time::timeout(DRAIN_GRACE, answer).await {
+        io.linger().await;
+    }
 }
 
 /// Why a connection is not polled any further.
@@ -102,6 +146,8 @@ enum Verdict {
     /// Idle since the drain began: it finishes what it is at, and ends.
     Drain,
     HeadTimeout,
+    /// The client does not take its answer.
+    Stalled,
     Idle,
 }
 
@@ -170,7 +216,7 @@ impl<'a> Warden<'a> {
                 if self.peer.moves() != self.seen.0 {
                     self.seen = (self.peer.moves(), now);
                 }
-                (self.seen.1 + self.limits.stream_idle_timeout + DRAIN_GRACE, Verdict::Idle)
+                (self.seen.1 + self.limits.stream_idle_timeout + DRAIN_GRACE, Verdict::Stalled)
             }
         }
     }
@@ -186,7 +232,7 @@ impl Drop for Warden<'_> {
 #[derive(Debug, Default)]
 pub(crate) struct Drain {
     began: Cell<Option<Instant>>,
-    flag: Rc<Cell<bool>>,
+    stage: Rc<Cell<Stage>>,
     waiting: RefCell<HashMap<u64, Waker>>,
     listeners: tokio::sync::Notify,
 }
@@ -195,16 +241,21 @@ impl Drain {
     /// Begins it: nothing is accepted any more, responses say `connection: close`, idle connections end soon.
     pub(crate) fn begin(&self) {
         self.began.set(Some(Instant::now()));
-        self.flag.set(true);
+        self.stage.set(Stage::Draining);
         self.listeners.notify_waiters();
         for waker in self.waiting.borrow().values() {
             waker.wake_by_ref();
         }
     }
 
-    /// Whether it has begun, for those who only want to know.
-    pub(crate) fn flag(&self) -> Rc<Cell<bool>> {
-        self.flag.clone()
+    /// Its time is over: what is left will be dropped.
+    pub(crate) fn give_up(&self) {
+        self.stage.set(Stage::Over);
+    }
+
+    /// How far it has come, for those who only want to know.
+    pub(crate) fn stage(&self) -> Rc<Cell<Stage>> {
+        self.stage.clone()
     }
 
     /// Waits for it to begin.
@@ -216,7 +267,7 @@ impl Drain {
     }
 
     fn is_begun(&self) -> bool {
-        self.flag.get()
+        self.stage.get() != Stage::Serving
     }
 
     /// Until when idle connections may stay.
@@ -244,25 +295,71 @@ impl Drain {
 struct Observed {
     stream: TcpStream,
     peer: Arc<Peer>,
+    /// The client has ended its side.
+    ended: bool,
+    /// Waits for a reset while there is something to read that is left unread.
+    alarm: Option<Pin<Box<dyn Future<Output = io::Error> + Send>>>,
 }
 
 impl Observed {
+    /// Whether the client may have sent something that was not read, or may be sending it. Asks the kernel nothing.
+    fn may_receive(&self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        !self.ended && (self.peer.has_unread() || self.stream.poll_read_ready(&mut cx).is_ready())
+    }
+
+    /// Takes what the client still sends, after this side was ended, until it ends its own or has had its time. A
+    /// socket that is closed with something unread in it is reset, and a reset can overtake an answer and destroy it
+    /// (RFC 9112, 9.6).
+    async fn linger(mut self) {
+        let mut discarded = vec![0; DISCARD_BYTES];
+        let _ = tokio::time::timeout(LINGER, async {
+            while matches!(self.stream.read(&mut discarded).await, Ok(1..)) {}
+        })
+        .await;
+    }
+
     /// Fails if the client has reset the connection while an answer is owed to it. In the ordinary case, where there is
     /// nothing to read, it sees to it that the task is woken by a reset, and asks the kernel nothing.
     ///
     /// This is so from the request's head on: who takes its body from hyper, and so learns that it is whole, is another
     /// task, and nothing wakes this one for it.
-    fn check_reset(&self, cx: &mut Context<'_>) -> io::Result<()> {
+    fn check_reset(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         if !matches!(self.peer.phase(), Phase::Request | Phase::Answer) {
+            self.alarm = None;
             return Ok(());
         }
-        // What there is to read, if anything, is left for hyper: the next request, or the end of the client's side.
-        let mut byte = [0];
-        match self.stream.poll_peek(cx, &mut ReadBuf::new(&mut byte)) {
-            Poll::Ready(Err(error)) => Err(error),
-            Poll::Ready(Ok(_)) | Poll::Pending => Ok(()),
+        if self.alarm.is_none() {
+            // What there is to read, if anything, is left for hyper: a body that nobody has room for yet, the next
+            // request, or the end of the client's side.
+            let mut byte = [0];
+            match self.stream.poll_peek(cx, &mut ReadBuf::new(&mut byte)) {
+                Poll::Ready(Err(error)) => return Err(error),
+                Poll::Pending => return Ok(()),
+                // A connection for which there is no descriptor left has to do without.
+                Poll::Ready(Ok(_)) => {
+                    self.alarm = reset_of(&self.stream).ok().map(|alarm| Box::pin(alarm) as _)
+                }
+            }
+        }
+        match self.alarm.as_mut().map(|alarm| alarm.as_mut().poll(cx)) {
+            Some(Poll::Ready(error)) => Err(error),
+            Some(Poll::Pending) | None => Ok(()),
         }
     }
+}
+
+/// Waits until a connection is reset, whatever there is to read. It takes a descriptor of its own for that: the one
+/// that is read from wakes its reader when there is something, and not again before that was read.
+fn reset_of(stream: &TcpStream) -> io::Result<impl Future<Output = io::Error> + Send + use<>> {
+    let twin = std::net::TcpStream::from(stream.as_fd().try_clone_to_owned()?);
+    let twin = TcpStream::from_std(twin)?;
+    Ok(async move {
+        match twin.ready(Interest::ERROR).await {
+            Ok(_) => io::ErrorKind::ConnectionReset.into(),
+            Err(error) => error,
+        }
+    })
 }
 
 impl AsyncRead for Observed {
@@ -278,6 +375,8 @@ impl AsyncRead for Observed {
             if self.peer.phase() == Phase::Idle {
                 self.peer.enter(Phase::Head);
             }
+        } else if buf.remaining() > 0 {
+            self.ended = true;
         }
         Poll::Ready(Ok(()))
     }

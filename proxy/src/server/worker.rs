@@ -242,7 +242,7 @@ impl Worker {
                 Rc::new(Chain::new(chain)),
                 upstreams.clone(),
                 tasks.clone(),
-                drain.flag(),
+                drain.stage(),
                 &shared.metrics,
                 index,
                 Reporter::new(&shared.metrics, index, &config.name, lane),
@@ -271,6 +271,7 @@ impl Worker {
                 limit_ms = limit.as_millis() as u64,
                 "the drain's time is over: cutting what is left"
             );
+            self.drain.give_up();
             self.instances.iter().for_each(|instance| instance.stop());
         }
     }
