@@ -17,7 +17,8 @@ demo: prepare ## Start the quickstart and show what its filters do (ONCE=1: show
 
 test: prepare ## Run every test, with what they need (Envoy included)
 	tests/setup/envoy.sh
-	TIDEGATE_REQUIRE_ENVOY=1 cargo test --workspace --exclude guests
+	tests/setup/promtool.sh
+	TIDEGATE_REQUIRE_TOOLS=1 cargo test --workspace --exclude guests
 
 bench: prepare bench-parts ## Compare with Envoy, nginx and HAProxy on this machine (QUICK=1: in short)
 	cargo bench --package tidegate --bench compare -- $(if $(QUICK),--quick)

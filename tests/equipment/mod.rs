@@ -15,6 +15,7 @@ mod process;
 mod proxy;
 mod script;
 mod step;
+pub(crate) mod tool;
 mod upstream;
 mod wait;
 mod wat;

@@ -1,9 +1,11 @@
 //! What an operator sees: metrics, the access log, the admin listener. Each exchange is reported exactly once.
 
+use std::io::Write;
+use std::process::{Command, Stdio};
 use std::time::SystemTime;
 
 use crate::equipment::{
-    Act, Answer, Gate, Guest, Proxy, Upstream, forwarding, refusing_address, request_text,
+    Act, Answer, Gate, Guest, Proxy, Upstream, forwarding, refusing_address, request_text, tool,
 };
 
 fn logged(upstream: &Upstream) -> Proxy {
@@ -68,6 +70,30 @@ fn metrics_are_prometheus_text() {
             }
         }
     }
+}
+
+#[test]
+fn prometheus_has_nothing_to_say_about_the_metrics() {
+    let Some(promtool) = tool::find("promtool", "TIDEGATE_PROMTOOL", "promtool.sh") else { return };
+    let upstream = Upstream::ok("hello");
+    let proxy = Proxy::start(&format!(
+        "{}filters:\n  marks: {{module: \"builtin:fault\"}}\n",
+        forwarding(&[upstream.address()], "").replace("  routes:", "  filters: [marks]\n  routes:")
+    ));
+    proxy.client().get("/");
+    proxy.wait_for_metric("tidegate_requests_total", &[("outcome", "ok")], 1.0);
+    let mut check = Command::new(promtool)
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("promtool starts");
+    let mut stdin = check.stdin.take().expect("it is piped");
+    stdin.write_all(proxy.admin("/metrics").text().as_bytes()).expect("promtool reads");
+    drop(stdin);
+    let said = check.wait_with_output().expect("promtool ends");
+    assert!(said.status.success() && said.stderr.is_empty(), "{}", String::from_utf8_lossy(&said.stderr));
 }
 
 #[test]

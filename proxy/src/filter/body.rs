@@ -35,7 +35,6 @@ pub enum FlowError<E> {
 #[derive(Debug)]
 pub struct FlowBody<B> {
     flow: Flow,
-    direction: Direction,
     source: Option<B>,
     /// The head came through and said that it is all, or the last frame was given.
     ended: bool,
@@ -54,14 +53,7 @@ where
         if source.is_none() {
             run.meter().end(direction, false);
         }
-        FlowBody {
-            flow: Flow::new(run, direction),
-            direction,
-            source,
-            ended: false,
-            promised: None,
-            given: 0,
-        }
+        FlowBody { flow: Flow::new(run, direction), source, ended: false, promised: None, given: 0 }
     }
 
     /// Pushes the head through the chain and waits until it has come out at the far end. Returns whether the head is
@@ -207,12 +199,12 @@ where
     fn count(&self, frame: Option<&Frame<Bytes>>) {
         let meter = self.run().meter();
         if let Some(data) = frame.and_then(Frame::data_ref) {
-            meter.count(self.direction, data.len() as u64);
+            meter.count(self.flow.direction(), data.len() as u64);
         }
         let last =
             frame.is_none_or(Frame::is_trailers) || self.source.as_ref().is_some_and(Body::is_end_stream);
         if last {
-            meter.end(self.direction, true);
+            meter.end(self.flow.direction(), true);
         }
     }
 

@@ -82,6 +82,10 @@ impl Flow {
         Flow { direction, run, places, output: VecDeque::new(), edited: false }
     }
 
+    pub(super) fn direction(&self) -> Direction {
+        self.direction
+    }
+
     pub(super) fn run(&self) -> &Rc<Run> {
         &self.run
     }

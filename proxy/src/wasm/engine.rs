@@ -37,6 +37,7 @@ impl Engine {
             .consume_fuel(true)
             .epoch_interruption(true)
             .cranelift_opt_level(OptLevel::Speed)
+            .table_lazy_init(false) // a guest is instantiated rarely and calls through its tables all the time
             .max_wasm_stack(MAX_WASM_STACK)
             .wasm_backtrace_details(WasmBacktraceDetails::Enable)
             .cache(cache_dir.as_deref().and_then(open_cache));

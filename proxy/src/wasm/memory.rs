@@ -100,10 +100,19 @@ pub(crate) fn give_with(
     len: usize,
     fill: impl FnOnce(&mut [u8]),
 ) -> Result<(), Halt> {
-    let (memory, _) = view(call)?;
-    out.check(memory)?;
+    out.check(view(call)?.0)?;
+    give_checked(call, out, len, fill)
+}
+
+/// The same, where it is known that the out-pointers may be written.
+pub(crate) fn give_checked(
+    call: &mut Caller<'_, Host>,
+    out: Out,
+    len: usize,
+    fill: impl FnOnce(&mut [u8]),
+) -> Result<(), Halt> {
     if len == 0 {
-        out.store(memory, 0, 0)?;
+        out.store(view(call)?.0, 0, 0)?;
         return Ok(());
     }
     let Ok(len) = u32::try_from(len) else {

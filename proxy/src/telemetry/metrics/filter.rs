@@ -124,7 +124,7 @@ impl Filters {
 
         let mut time = page.counter(
             "tidegate_filter_time_seconds_total",
-            "Time spent in a filter's callbacks, hostcalls included.",
+            "Time spent in a filter's callbacks, hostcalls included; an estimate once calls are many.",
         )?;
         for (filter, sample) in &totals {
             time.sample(&[("filter", filter)], sample.time.as_secs_f64())?;

@@ -6,7 +6,7 @@ use crate::wasm::abi::{AbiVersion, Callback, MapType, Status};
 use crate::wasm::fields::Fields;
 use crate::wasm::header_map::{Target, View, view_of};
 use crate::wasm::host::Host;
-use crate::wasm::memory::{self, Out, check, give, give_with, slice, store_u32, view};
+use crate::wasm::memory::{self, Out, check, give, give_checked, give_with, slice, store_u32, view};
 use crate::wasm::pairs;
 use crate::wasm::stream::{Direction, Progress, Stream, StreamRef};
 
@@ -47,14 +47,11 @@ pub(crate) fn value(
     let out = Out { pointer: value, len: value_len };
     with_view(call, map, |call, view| {
         let (memory, host) = memory::view(call)?;
-        let found = view.and_then(|view| view.value(&mut host.fields, slice(memory, key, key_len).ok()?));
-        if found.is_none() {
-            // A bad pointer is told apart only now: the common case pays for one check.
-            slice(memory, key, key_len)?;
-            out.check(memory)?;
-        }
+        let key = slice(memory, key, key_len)?;
+        out.check(memory)?;
+        let found = view.and_then(|view| view.value(&mut host.fields, key));
         match found {
-            Some(found) => give(call, out, found),
+            Some(found) => give_checked(call, out, found.len(), |block| block.copy_from_slice(found)),
             None if host.abi == AbiVersion::V0_1_0 => give(call, out, &[]),
             None => Err(Status::NotFound.into()),
         }
