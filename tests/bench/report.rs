@@ -10,6 +10,14 @@ use crate::rounds::{Cost, LoadSample, PaceSample, Results};
 use crate::stats::Spread;
 use crate::verdict::Verdict;
 
+/// How to read the bounds.
+const READING: &str = "
+Ratios are tidegate's median to the other's; the range is the same ratio round by round. Less is better. What a chain
+*adds* is a small difference of two large numbers, so one filter's row is noisier than five filters'. Five filters are
+five instances of one module, whose machine code tidegate holds once; five different modules would cost it more, in
+memory and in the processor's caches. The memory row stands in for the design's four shipped filters.
+";
+
 /// A core that others used for more than this share of the time makes a measurement doubtful.
 const DISTURBED: f64 = 0.05;
 
@@ -26,7 +34,7 @@ pub(crate) fn render(
     warnings(&mut page, results);
     page.push_str("\n## The bounds\n\n");
     bounds(&mut page, verdicts);
-    page.push_str("\nRatios are tidegate's median to the other's; the range is the same ratio round by round. Less is better. What a chain *adds* is a small difference of two large numbers, so one filter's row is noisier than five filters'. The memory row stands in for the design's four shipped filters.\n");
+    page.push_str(READING);
     for shape in Shape::ALL {
         load_table(&mut page, results, shape);
     }

@@ -115,7 +115,8 @@ impl Start {
     }
 
     fn spawn(&self, arguments: &[&str]) -> Process {
-        let binary = env!("CARGO_BIN_EXE_tidegate");
+        let chosen = std::env::var("TIDEGATE_BINARY");
+        let binary = chosen.as_deref().unwrap_or(env!("CARGO_BIN_EXE_tidegate"));
         let mut command = Command::new(if self.open_files.is_some() { "sh" } else { binary });
         if let Some(count) = self.open_files {
             command.args(["-c", &format!("ulimit -S -n {count} && exec \"$0\" \"$@\""), binary]);
