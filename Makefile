@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 # A target that is not a file, all of them.
-.PHONY: help demo test soak bench lint docs ci prepare filters-toolchain bench-parts docs-parts clean
+.PHONY: help demo test soak release bench lint docs ci prepare filters-toolchain bench-parts docs-parts clean
 
 help: ## Show this
 	@echo "tidegate: a programmable proxy for service-to-service traffic, extended with WebAssembly"
@@ -25,8 +25,11 @@ soak: prepare ## Run the tests of large numbers in full, with the release build
 	TIDEGATE_BINARY=$(CURDIR)/target/release/tidegate TIDEGATE_TEST_STREAM_MIB=1024 \
 	  cargo test --package tidegate --test e2e -- proxy::scale --nocapture
 
-bench: prepare bench-parts ## Compare with Envoy, nginx and HAProxy on this machine (QUICK=1: in short)
-	cargo bench --package tidegate --bench compare -- $(if $(QUICK),--quick)
+release: prepare bench-parts ## Build the binary to ship, guided by a profile: build/release/tidegate
+	tests/setup/release.sh
+
+bench: $(if $(QUICK),prepare bench-parts,release) ## Compare with Envoy, nginx and HAProxy on this machine (QUICK=1: in short)
+	cargo bench --package tidegate --bench compare -- $(if $(QUICK),--quick,--tidegate $(CURDIR)/build/release/tidegate)
 
 lint: prepare ## Check format and style, warnings denied
 	cargo fmt --all --check

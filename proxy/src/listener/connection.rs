@@ -102,7 +102,7 @@ pub(super) async fn serve(stream: TcpStream, peer: Arc<Peer>, site: Rc<Site>, dr
 }
 
 /// How much a connection reads at once, and holds of what it could not write yet, in bytes.
-const BUFFER_BYTES: usize = 128 * 1024;
+const BUFFER_BYTES: usize = 64 * 1024;
 
 /// What hyper refused before it became an exchange.
 fn refusal(error: &hyper::Error, head: &[u8], limits: &ListenerLimits) -> Failure {

@@ -25,7 +25,7 @@ use crate::telemetry::metrics::{ClusterCell, ConnectFailure};
 
 /// How much a connection reads at once, and holds of what it could not write yet, in bytes. A response's head has to
 /// fit in what was read, so a larger `header_bytes` takes precedence.
-const BUFFER_BYTES: usize = 128 * 1024;
+const BUFFER_BYTES: usize = 64 * 1024;
 
 /// A connection that its task drives. Dropping it closes it at once, whatever it is at.
 #[derive(Debug)]
