@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use http::header::HOST;
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body_util::BodyExt;
 
 use super::headers;
@@ -81,10 +81,7 @@ fn request(call: &HttpCall) -> Box<Request<RequestBody>> {
     *request.method_mut() = call.method.clone();
     *request.uri_mut() = call.uri.clone();
     *request.headers_mut() = call.headers.clone();
-    let authority = call.authority.clone().or_else(|| HeaderValue::from_str(&call.cluster).ok());
-    if let Some(authority) = authority {
-        request.headers_mut().insert(HOST, authority);
-    }
+    request.headers_mut().insert(HOST, call.authority.clone());
     request
 }
 

@@ -26,8 +26,8 @@ pub struct HttpCall {
     pub method: Method,
     /// `:path`, in origin form.
     pub uri: Uri,
-    /// `:authority`, or `host`; the cluster's own where the guest gave none.
-    pub authority: Option<HeaderValue>,
+    /// `:authority`, or `host`; the cluster's name where the guest gave none.
+    pub authority: HeaderValue,
     /// `:scheme`; `http` where the guest gave none.
     pub scheme: HeaderValue,
     /// Its headers, without `host`, `content-length` and those that belong to a connection.

@@ -66,7 +66,7 @@ impl Bench {
         let services = Services {
             clock: clock.clone(),
             metrics: Arc::new(GuestMetrics::new(2)),
-            clusters: Arc::new(HashSet::from(["api".to_owned()])),
+            clusters: Arc::new(HashSet::from(["api".to_owned(), "the api".to_owned()])),
             ..Services::new()
         };
         Bench { filter: filter(), services, clock }

@@ -54,7 +54,7 @@ fn a_callout_comes_out_as_a_checked_request() {
     let [call] = calls(&mut vm).try_into().expect("one call");
     assert_eq!((dump.status(slot), dump.word(OUT)), (0, call.token));
     assert_eq!((call.cluster.as_str(), call.method.as_str(), call.uri.path()), ("api", "POST", "/check"));
-    assert_eq!((call.authority, call.scheme.as_bytes()), (None, &b"http"[..]));
+    assert_eq!((call.authority.as_bytes(), call.scheme.as_bytes()), (&b"api"[..], &b"http"[..]));
     assert_eq!((call.headers.len(), &call.body[..]), (1, &b"body"[..]));
     assert_eq!(call.trailers.expect("there are some")["x-t"], "1");
     assert_eq!(call.timeout, Some(Duration::from_millis(250)));
@@ -69,10 +69,11 @@ fn a_callout_that_cannot_be_made_is_refused_and_takes_no_token() {
         ask(&mut guest, "api", &HEAD[..1], 0, OUT),
         ask(&mut guest, "api", &HEAD, -1, OUT),
         ask(&mut guest, "api", &[(":method", "GET"), (":path", "/"), ("a b", "")], 0, OUT),
+        ask(&mut guest, "the api", &HEAD, 0, OUT), // whose name is no authority
         ask(&mut guest, "api", &HEAD, 0, 0xffff_fff0),
     ];
     let (mut vm, _, dump) = Bench::new().on_request_headers(&guest);
-    assert_eq!(dump.statuses(slots), [2, 2, 2, 2, 2, 6]);
+    assert_eq!(dump.statuses(slots), [2, 2, 2, 2, 2, 2, 6]);
     assert!(calls(&mut vm).is_empty());
 }
 

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::header::{
     CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
 };
+use http::uri::Authority;
 use http::{Method, Uri};
 
 use super::{Call, Outcome};
@@ -16,7 +17,8 @@ use crate::wasm::host::Host;
 use crate::wasm::memory::{Out, check, give, slice, store_u32, view};
 use crate::wasm::pairs::{self, Pair};
 
-/// `proxy_http_call`. `BadArgument`: a cluster that the filter may not call, or a head that is no request.
+/// `proxy_http_call`. `BadArgument`: a cluster that the filter may not call, or a head that is no request, or has no
+/// `:authority` where the cluster's name cannot be one.
 /// `InternalFailure`: too many callouts in flight.
 #[expect(clippy::too_many_arguments, reason = "the ABI has them")]
 pub(crate) fn http_call(
@@ -42,6 +44,7 @@ pub(crate) fn http_call(
     let head = read_head(&pairs::parse(head)?)?;
     let trailers = read_trailers(&pairs::parse(trailers)?)?;
     let timeout = read_timeout(timeout_ms)?;
+    let authority = head.authority.map_or_else(|| authority_of(&cluster), Ok)?;
     if host.callouts.in_flight() >= host.filter.limits.callouts {
         return Err(Status::InternalFailure.into());
     }
@@ -51,7 +54,7 @@ pub(crate) fn http_call(
         cluster,
         method: head.method,
         uri: head.uri,
-        authority: head.authority,
+        authority,
         scheme: head.scheme,
         headers: head.headers,
         body: Bytes::copy_from_slice(body),
@@ -77,6 +80,13 @@ fn known_cluster(host: &Host, name: &[u8]) -> Result<String, Status> {
     let name = std::str::from_utf8(name).map_err(|_| Status::BadArgument)?;
     let known = host.services.clusters.get(name);
     known.cloned().ok_or(Status::BadArgument)
+}
+
+/// A cluster's name as `:authority`, where it can be one (RFC 3986, section 3.2); else the guest has to give one, as in
+/// Envoy it always has to.
+fn authority_of(cluster: &str) -> Result<HeaderValue, Status> {
+    let authority = Authority::try_from(cluster).map_err(|_| Status::BadArgument)?;
+    field_value(authority.as_str().as_bytes())
 }
 
 fn read_timeout(milliseconds: u32) -> Result<Option<Duration>, Status> {
