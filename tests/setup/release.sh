@@ -17,16 +17,20 @@ build() { # NAME FLAGS: naming the target keeps the flags from what runs while b
 }
 
 echo "=== a build that records (1 of 3)"
-rm -rf "$folder/raw"
 build recording "-Cprofile-generate=$folder/raw"
+recording=$folder/recording/$host/release/tidegate
+profile=$folder/profile-$(sha256sum <"$recording" | head --bytes 16) # by what it is of: cargo looks at the name only
 
 echo "=== the benchmark's loads (2 of 3)"
-cargo bench --package tidegate --bench compare -- --contenders tidegate --rounds 1 --seconds 2 --rate 1000 \
-  --tidegate "$folder/recording/$host/release/tidegate" --report "$folder/loads.md"
-"$profdata" merge --output="$folder/profile" "$folder/raw"
+if [[ ! -f $profile ]]; then
+  rm -rf "$folder/raw"
+  cargo bench --package tidegate --bench compare -- --contenders tidegate --rounds 1 --seconds 2 --rate 1000 \
+    --tidegate "$recording" --report "$folder/loads.md"
+  "$profdata" merge --output="$profile" "$folder/raw"
+fi
 
 echo "=== the build to ship (3 of 3)"
-build optimised "-Cprofile-use=$folder/profile"
+build optimised "-Cprofile-use=$profile"
 mkdir -p build/release
 cp "$folder/optimised/$host/release/tidegate" build/release/tidegate
 echo "build/release/tidegate"
