@@ -1,4 +1,4 @@
-//! Reads one header and adds one, each way: the filter that benchmarks and most tests use.
+//! Reads one header and adds one, each way: the filter of the benchmark.
 //!
 //! Straight on the proxy-wasm crate, so that what is measured is the host and nothing of ours.
 #![allow(missing_docs, reason = "what `main!` expands to has none")]

@@ -1,5 +1,5 @@
-//! The filters that the end-to-end tests run: one file each beside this one, named after what it exercises. This
-//! library builds them; it holds no filter itself.
+//! Filters in Rust that tests and benchmarks run, one file each beside this one; this library builds them. Most tests make
+//! their own modules, instruction by instruction: see `Guest` in `tests/equipment`.
 #![cfg(not(target_arch = "wasm32"))]
 
 use std::collections::BTreeMap;
