@@ -199,7 +199,7 @@ fn text(value: &HeaderValue) -> Value {
 }
 
 fn filter(filter: &Filter) -> Value {
-    let FilterLimits { instructions, wall_clock, memory, callouts, log_bytes, shared_data, metrics } =
+    let FilterLimits { instructions, wall_clock, memory, callouts, log_bytes, shared_data, cells, metrics } =
         filter.limits;
     let environment = filter.env.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str())));
     json!({
@@ -219,6 +219,7 @@ fn filter(filter: &Filter) -> Value {
             "callouts": callouts,
             "log_bytes": size(log_bytes),
             "shared_data": size(shared_data),
+            "cells": size(cells),
             "metrics": metrics,
         },
         "on_fault": name_of(filter.on_fault),

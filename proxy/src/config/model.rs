@@ -312,6 +312,8 @@ pub struct FilterLimits {
     pub log_bytes: usize,
     /// Bytes of shared data under one `vm_id`.
     pub shared_data: usize,
+    /// Bytes of cells (buckets, counters, values that expire) under one `vm_id`.
+    pub cells: usize,
     /// Metrics that the filter may define.
     pub metrics: usize,
 }

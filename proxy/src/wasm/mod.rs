@@ -8,7 +8,7 @@
 //! - [`hostcalls`] is what a guest may call: one table, one file for each family.
 //! - `memory` and `pairs` are how values go in and out of a guest, `header_map` how it sees headers.
 //! - [`stream`] is the exchange as guests see it, shared with the pipeline; [`body`] a piece of its body.
-//! - [`shared_data`], [`metrics`] and [`usage`] outlive instances; [`services`] hands them to one.
+//! - [`shared_data`] (and `cells`, beside it), [`metrics`] and [`usage`] outlive instances; [`services`] hands them to one.
 //!
 //! It must know no sockets and no HTTP implementation: what a guest asks for that takes time comes out as an
 //! [`Effect`] or a [`stream::StreamAction`], performed by the caller after the guest has returned. A guest call never
@@ -28,6 +28,7 @@ pub mod stream;
 pub mod usage;
 pub mod vm;
 
+mod cells;
 mod context;
 mod fields;
 mod header_map;

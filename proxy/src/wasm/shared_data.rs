@@ -6,9 +6,12 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::Instant;
 
 use bytes::Bytes;
+
+use super::cells::Cells;
 
 /// How many locks a space's keys are spread over.
 const SHARDS: usize = 16;
@@ -39,6 +42,7 @@ pub(crate) struct Space {
     hasher: RandomState,
     bytes: AtomicUsize,
     last_cas: Arc<AtomicU32>,
+    cells: OnceLock<Cells>,
 }
 
 #[derive(Debug)]
@@ -65,6 +69,7 @@ impl SharedData {
             hasher: RandomState::new(),
             bytes: AtomicUsize::new(0),
             last_cas: self.last_cas.clone(),
+            cells: OnceLock::new(),
         });
         spaces.insert(vm_id.to_owned(), Arc::downgrade(&space));
         space
@@ -99,6 +104,13 @@ impl Space {
             }
         }
         Ok(())
+    }
+
+    /// The cells, with room for `capacity` bytes at least.
+    pub(crate) fn cells(&self, capacity: usize, now: Instant) -> &Cells {
+        let cells = self.cells.get_or_init(|| Cells::new(capacity, now));
+        cells.widen(capacity);
+        cells
     }
 
     fn shard(&self, key: &[u8]) -> MutexGuard<'_, HashMap<Vec<u8>, Entry>> {

@@ -114,6 +114,7 @@ pub(crate) fn filter() -> Filter {
             callouts: 4,
             log_bytes: 1 << 20,
             shared_data: 1 << 20,
+            cells: 1 << 20,
             metrics: 8,
         },
         on_fault: OnFault::Closed,

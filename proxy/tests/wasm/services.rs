@@ -214,3 +214,97 @@ fn what_is_not_offered_yet_answers_what_sdks_can_name() {
     let (_, stream, _) = Bench::new().on_request_headers(&guest);
     assert_eq!(Dump::of(&stream).statuses(slots), [10, 10, 1, 1, 1, 10, 1, 1, 1, 1, 1]);
 }
+
+/// Calls a foreign function, and says where its answer goes.
+fn foreign(guest: &mut Guest, name: &str, arguments: &[u8], out: i64) -> usize {
+    let (name, arguments) = (guest.text(name), guest.text(arguments));
+    guest.call(ON, "proxy_call_foreign_function", &[name.0, name.1, arguments.0, arguments.1, out, out + 4])
+}
+
+/// The arguments of a bucket of two tokens, one for each 2^30 nanoseconds.
+fn bucket(cost: u32) -> Vec<u8> {
+    let numbers = [cost, 2, 1].map(u32::to_le_bytes).concat();
+    [&numbers[..], &(1u64 << 30).to_le_bytes(), b"client"].concat()
+}
+
+#[test]
+fn a_bucket_is_shared_by_workers_and_fills_with_time() {
+    let mut guest = Guest::new();
+    foreign(&mut guest, "tidegate.bucket.take", &bucket(1), OUT);
+    let bench = Bench::new();
+    let mut workers = [bench.start(&guest), bench.start(&guest)];
+    let mut take = |worker: usize| {
+        let stream = get("/");
+        let context = workers[worker].open(&stream, 0).expect("nothing fails");
+        workers[worker].on_headers(context, Direction::Request, true).expect("nothing fails");
+        let dump = Dump::of(&stream);
+        let answer = dump.value(OUT);
+        let number = |range: std::ops::Range<usize>| {
+            answer[range].iter().rev().fold(0u64, |number, byte| number << 8 | u64::from(*byte))
+        };
+        (number(0..8), number(8..16), number(16..20))
+    };
+    let each = 1 << 30;
+    assert_eq!(take(0), (0, each, 1));
+    assert_eq!(take(1), (0, 2 * each, 0));
+    assert_eq!(take(0), (each, 2 * each, 0));
+    bench.clock.advance(Duration::from_nanos(each));
+    assert_eq!(take(1), (0, 2 * each, 0));
+    assert_eq!(take(0), (each, 2 * each, 0));
+}
+
+#[test]
+fn counters_and_values_answer_in_numbers_and_bytes() {
+    let ttl = 1u64 << 30;
+    let add = |delta: u64| [&delta.to_le_bytes()[..], &ttl.to_le_bytes(), b"count"].concat();
+    let set = [&ttl.to_le_bytes()[..], &3u32.to_le_bytes(), b"keyvalue"].concat();
+    let mut guest = Guest::new();
+    let slots = [
+        foreign(&mut guest, "tidegate.counter.add", &add(5), OUT),
+        foreign(&mut guest, "tidegate.counter.add", &add(2), OUT + 8),
+        foreign(&mut guest, "tidegate.kv.get", b"key", OUT + 16),
+        foreign(&mut guest, "tidegate.kv.set", &set, OUT + 24),
+        foreign(&mut guest, "tidegate.kv.get", b"key", OUT + 32),
+        foreign(&mut guest, "tidegate.kv.delete", b"key", OUT + 40),
+        foreign(&mut guest, "tidegate.kv.delete", b"key", OUT + 48),
+    ];
+    let (_, _, dump) = Bench::new().on_request_headers(&guest);
+    assert_eq!(dump.statuses(slots), [0; 7]);
+    let expires = ttl.to_le_bytes();
+    assert_eq!(dump.value(OUT), [&5u64.to_le_bytes()[..], &expires].concat());
+    assert_eq!(dump.value(OUT + 8), [&7u64.to_le_bytes()[..], &expires].concat());
+    assert_eq!((dump.word(OUT + 16), dump.word(OUT + 20)), (0, 0), "there is none yet");
+    assert_eq!(dump.value(OUT + 32), b"\x01value");
+    assert_eq!((dump.value(OUT + 40), dump.value(OUT + 48)), (&[1][..], &[0][..]));
+}
+
+#[test]
+fn arguments_of_no_use_are_refused_before_anything_is_done() {
+    let mut guest = Guest::new();
+    let no_tokens = [0u32.to_le_bytes(), [2, 0, 0, 0], [0; 4], [1, 0, 0, 0], [0; 4]].concat();
+    let long_key = [&[0; 8][..], &9u32.to_le_bytes(), b"key"].concat();
+    let other_kind = [&[1][..], &[0; 15], b"client"].concat();
+    let slots = [
+        foreign(&mut guest, "tidegate.bucket.take", &bucket(1)[..19], OUT),
+        foreign(&mut guest, "tidegate.bucket.take", &no_tokens, OUT),
+        foreign(&mut guest, "tidegate.counter.add", &[0; 15], OUT),
+        foreign(&mut guest, "tidegate.kv.set", &long_key, OUT),
+        foreign(&mut guest, "tidegate.bucket.take", &bucket(2), 0xffff_fff0),
+        foreign(&mut guest, "tidegate.bucket.take", &bucket(2), OUT),
+        foreign(&mut guest, "tidegate.counter.add", &other_kind, OUT + 8),
+        foreign(&mut guest, "tidegate.bucket.retake", &bucket(2), OUT),
+    ];
+    let (_, _, dump) = Bench::new().on_request_headers(&guest);
+    assert_eq!(dump.statuses(slots), [2, 2, 2, 2, 6, 0, 2, 1]);
+    assert_eq!(dump.value(OUT)[..8], [0; 8], "the call before, whose answer had no place, took nothing");
+}
+
+#[test]
+fn cells_have_a_limit() {
+    let mut bench = Bench::new();
+    bench.filter.limits.cells = 0;
+    let mut guest = Guest::new();
+    let slot = foreign(&mut guest, "tidegate.bucket.take", &bucket(1), OUT);
+    let (_, _, dump) = bench.on_request_headers(&guest);
+    assert_eq!(dump.status(slot), 10);
+}

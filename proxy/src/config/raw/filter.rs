@@ -74,6 +74,10 @@ pub(crate) struct FilterLimits {
     #[serde(default)]
     #[schemars(transform = bounds::SHARED_DATA.describe())]
     pub(crate) shared_data: Field<Text<Size>>,
+    /// Cells under one `vm_id`: token buckets, counters, values that expire. Beyond it unused ones are forgotten.
+    #[serde(default)]
+    #[schemars(transform = bounds::CELLS.describe())]
+    pub(crate) cells: Field<Text<Size>>,
     /// Metrics that the filter may define.
     #[serde(default)]
     #[schemars(transform = bounds::METRICS.describe())]

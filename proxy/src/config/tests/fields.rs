@@ -134,7 +134,7 @@ worker: 2
         20 |   f: {module: builtin:x, configuration: {}, limits: {cpu: 1}}
            |                                                      ^^^
            |
-           = help: the fields here are `instructions`, `wall_clock`, `memory`, `callouts`, `log_bytes`, `shared_data`, `metrics`
+           = help: the fields here are `instructions`, `wall_clock`, `memory`, `callouts`, `log_bytes`, `shared_data`, `cells`, `metrics`
 
         error: unknown field `worker`
           --> tidegate.yaml:21:1
