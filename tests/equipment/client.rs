@@ -7,6 +7,9 @@ use std::time::Duration;
 use super::checks;
 use super::http1::{Body, End, Framing, Head, Wire, from_latin1, latin1, response_framing};
 
+/// What a client sends when only the amount counts.
+const FILLER: &[u8] = &[b'x'; 64 << 10];
+
 /// One connection to a proxy.
 pub(crate) struct Client {
     wire: Wire,
@@ -101,6 +104,29 @@ impl Client {
     pub(crate) fn send_within(&mut self, bytes: &[u8], patience: Duration) -> usize {
         let taken = self.wire.send_within(bytes, patience);
         taken.unwrap_or_else(|error| panic!("cannot send to {}: {error}", self.address))
+    }
+
+    /// Sends filler until the peer takes none for half a second, which is a stop; how much it took. The test fails if
+    /// that is as much as `most`: then nothing holds this client back.
+    pub(crate) fn send_until_stopped(&mut self, most: u64) -> u64 {
+        let mut taken = 0;
+        loop {
+            let count = self.send_within(FILLER, Duration::from_millis(500)) as u64;
+            if count == 0 {
+                return taken;
+            }
+            taken += count;
+            assert!(taken < most, "{} took {taken} bytes and did not stop", self.address);
+        }
+    }
+
+    /// Sends so many bytes of filler.
+    pub(crate) fn send_filler(&mut self, mut count: u64) {
+        while count > 0 {
+            let block = &FILLER[..usize::try_from(count).unwrap_or(usize::MAX).min(FILLER.len())];
+            self.send_bytes(block);
+            count -= block.len() as u64;
+        }
     }
 
     /// Sends a GET and reads the answer.

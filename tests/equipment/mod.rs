@@ -25,7 +25,7 @@ pub(crate) use envoy::Envoy;
 pub(crate) use guest::{Guest, On};
 pub(crate) use hostcall::pairs;
 pub(crate) use http1::{Body, End, Framing, Head};
-pub(crate) use proxy::{Exit, Proxy, Start, forwarding, message, text};
+pub(crate) use proxy::{Exit, Proxy, Start, forwarding, in_listener, message, text};
 pub(crate) use script::{Act, Answer, Gate};
 pub(crate) use step::{Buffer, Flow, Map, Step, When};
 pub(crate) use upstream::{Received, Upstream, refusing_address, silent_address};

@@ -316,6 +316,13 @@ pub(crate) fn forwarding(endpoints: &[SocketAddr], more: &str) -> String {
     )
 }
 
+/// A configuration like that of [`forwarding`] with more fields of its listener, each a line of YAML.
+pub(crate) fn in_listener(config: &str, fields: &[&str]) -> String {
+    assert!(config.contains("\n  routes:"), "there is no listener to put {fields:?} into: {config}");
+    let lines: String = fields.iter().map(|field| format!("  {field}\n")).collect();
+    config.replace("  routes:", &format!("{lines}  routes:"))
+}
+
 /// A scrape.
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {

@@ -102,22 +102,9 @@ fn a_slow_upstream_holds_the_client_back() {
     let mut client = proxy.client();
     client.send(&format!("POST / HTTP/1.1\r\nhost: tide.test\r\ncontent-length: {OFFERED}\r\n\r\n"));
     upstream.wait_for_heads(1);
-    let block = vec![b'x'; 64 << 10];
-    let mut taken = 0;
-    loop {
-        // Half a second without taking a byte is a stop: the gate opens only after it.
-        let count = client.send_within(&block, Duration::from_millis(500)) as u64;
-        taken += count;
-        if count == 0 {
-            break;
-        }
-        assert!(taken < UNDER_WAY, "the proxy took {taken} bytes for an upstream that reads none");
-    }
+    let taken = client.send_until_stopped(UNDER_WAY);
     gate.open();
-    while taken < OFFERED {
-        let most = (OFFERED - taken).min(block.len() as u64) as usize;
-        taken += client.send_within(&block[..most], crate::equipment::BOUND) as u64;
-    }
+    client.send_filler(OFFERED - taken);
     assert_eq!(client.response().text(), "ok");
     assert_eq!(upstream.requests()[0].arrived, OFFERED);
 }

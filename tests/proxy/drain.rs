@@ -7,8 +7,8 @@ use rustix::process::Signal;
 
 use super::filters::with_filters;
 use crate::equipment::{
-    Act, Answer, Client, Gate, Guest, Map, On, Proxy, Step, Upstream, When, eventually, forwarding, message,
-    request_text,
+    Act, Answer, Client, Gate, Guest, Map, On, Proxy, Step, Upstream, When, eventually, forwarding,
+    in_listener, message, request_text,
 };
 
 #[test]
@@ -41,7 +41,7 @@ fn idle_connections_are_closed_and_the_proxy_ends() {
     let upstream = Upstream::ok("hello");
     // Nothing else closes them.
     let config = forwarding(&[upstream.address()], "");
-    let config = config.replace("  routes:", "  limits: {header_timeout: 1h}\n  routes:");
+    let config = in_listener(&config, &["limits: {header_timeout: 1h}"]);
     let mut proxy = Proxy::start(&format!("drain_timeout: 1h\n{config}"));
     let mut client = proxy.client();
     assert_eq!(client.get("/").text(), "hello");
@@ -111,8 +111,7 @@ fn keep_asking(
 #[test]
 fn a_drain_that_takes_too_long_is_cut_and_says_so() {
     let upstream = Upstream::start(|_| Answer::default().read_body().act(Act::AwaitEnd));
-    let config = forwarding(&[upstream.address()], "timeout: 0s")
-        .replace("  routes:", "  access_log: true\n  routes:");
+    let config = in_listener(&forwarding(&[upstream.address()], "timeout: 0s"), &["access_log: true"]);
     let mut proxy = Proxy::start(&format!("drain_timeout: 300ms\n{config}"));
     let mut client = proxy.client();
     client.send(&request_text("GET", "/", &[], ""));
@@ -227,7 +226,7 @@ fn a_hangup_changes_nothing() {
 fn the_last_lines_of_the_access_log_are_written() {
     let upstream = Upstream::ok("hello");
     let config = forwarding(&[upstream.address()], "");
-    let mut proxy = Proxy::start(&config.replace("  routes:", "  access_log: true\n  routes:"));
+    let mut proxy = Proxy::start(&in_listener(&config, &["access_log: true"]));
     let mut client = proxy.client();
     for _ in 0..500 {
         client.send(&request_text("GET", "/", &[], ""));

@@ -2,15 +2,25 @@
 
 use crate::equipment::Map::{self, RequestHeaders, ResponseHeaders};
 use crate::equipment::{
-    Act, Answer, Flow, Gate, Guest, On, Proxy, Step, Upstream, When, eventually, forwarding, request_text,
+    Act, Answer, Flow, Gate, Guest, On, Proxy, Step, Upstream, When, eventually, forwarding, in_listener,
+    request_text,
 };
 
 /// A proxy with these filters in its chain: name, guest, and more of its configuration in flow style.
 pub(super) fn with_filters(upstream: &Upstream, filters: &[(&str, &Guest, &str)]) -> Proxy {
+    with_filters_in(upstream, &[], filters)
+}
+
+/// The same with more fields of its listener.
+pub(super) fn with_filters_in(
+    upstream: &Upstream,
+    listener: &[&str],
+    filters: &[(&str, &Guest, &str)],
+) -> Proxy {
     let names: Vec<&str> = filters.iter().map(|(name, ..)| *name).collect();
-    let config = forwarding(&[upstream.address()], "");
-    let mut config = config.replace("  routes:", &format!("  filters: [{}]\n  routes:", names.join(", ")));
-    config += "filters:\n";
+    let chain = format!("filters: [{}]", names.join(", "));
+    let fields = [listener, &[chain.as_str()]].concat();
+    let mut config = in_listener(&forwarding(&[upstream.address()], ""), &fields) + "filters:\n";
     for (name, _, more) in filters {
         config += &format!("  {name}: {{module: ./{name}.wasm{more}}}\n");
     }
@@ -67,7 +77,7 @@ fn a_resume_that_nobody_waits_for_sends_a_request_once() {
 fn the_log_level_that_guests_are_told_is_that_of_their_own_lines() {
     let upstream = Upstream::ok("hello");
     let guest = Guest::logger().on(On::RequestHeaders, [Step::LogLevel]);
-    let config = forwarding(&[upstream.address()], "").replace("  routes:", "  filters: [log]\n  routes:");
+    let config = in_listener(&forwarding(&[upstream.address()], ""), &["filters: [log]"]);
     let start = Proxy::with(&(config + "filters: {log: {module: ./log.wasm}}\n"));
     let start = start.env("TIDEGATE_LOG", "info,tidegate::upstream=trace");
     let proxy = start.file("log.wasm", guest.build()).start();

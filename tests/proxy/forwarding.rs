@@ -1,6 +1,6 @@
 //! What a proxy takes away and adds when it passes a message on.
 
-use crate::equipment::{Answer, Gate, Proxy, Upstream, eventually, forwarding};
+use crate::equipment::{Answer, Gate, Proxy, Upstream, eventually, forwarding, in_listener};
 
 #[test]
 fn hop_by_hop_fields_stay_on_their_hop() {
@@ -118,8 +118,8 @@ fn only_a_trusted_proxy_is_believed_about_the_client() {
     let fields = [("x-forwarded-for", "10.9.9.9"), ("x-forwarded-proto", "https")];
     for (hops, proto, client) in [(0, "http", "127.0.0.1:"), (1, "https", "10.9.9.9:0")] {
         let config = forwarding(&[upstream.address()], "");
-        let more = format!("  trusted_hops: {hops}\n  access_log: true\n  routes:");
-        let proxy = Proxy::start(&config.replace("  routes:", &more));
+        let listener = ["access_log: true", &format!("trusted_hops: {hops}")];
+        let proxy = Proxy::start(&in_listener(&config, &listener));
         proxy.client().request("GET", "/", &fields, "");
         let head = upstream.requests().pop().expect("it was forwarded").head;
         assert_eq!(head.all("x-forwarded-proto"), [proto]);

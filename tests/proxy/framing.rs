@@ -2,7 +2,7 @@
 
 use super::filters::with_filters;
 use crate::equipment::{
-    Act, Answer, Framing, Gate, Guest, Map, On, Proxy, Step, Upstream, forwarding, request_text,
+    Act, Answer, Framing, Gate, Guest, Map, On, Proxy, Step, Upstream, forwarding, in_listener, request_text,
 };
 
 #[test]
@@ -58,7 +58,7 @@ fn a_filter_is_not_shown_the_body_that_head_does_not_get() {
 fn the_proxys_own_answer_to_head_has_the_length_of_get_and_no_body() {
     let upstream = Upstream::ok("ok");
     let config = forwarding(&[upstream.address()], "").replace("prefix: /}", "prefix: /only}");
-    let proxy = Proxy::start(&config.replace("  routes:", "  access_log: true\n  routes:"));
+    let proxy = Proxy::start(&in_listener(&config, &["access_log: true"]));
     let mut client = proxy.client();
     let head = client.request("HEAD", "/other", &[], "");
     let get = client.get("/other");

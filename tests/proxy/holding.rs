@@ -1,12 +1,9 @@
 //! What a filter holds back: nothing of it is lost, shown too early, or read without end.
 
-use std::time::Duration;
-
-use super::filters::with_filters;
+use super::filters::{with_filters, with_filters_in};
 use crate::equipment::Map::RequestHeaders;
 use crate::equipment::{
-    Answer, Buffer, Client, Flow, Gate, Guest, On, Proxy, Step, Upstream, When, eventually, forwarding,
-    request_text,
+    Answer, Buffer, Flow, Gate, Guest, On, Proxy, Step, Upstream, When, eventually, request_text,
 };
 
 const STOP_ALL_AND_BUFFER: i32 = 3;
@@ -20,6 +17,17 @@ fn asked_at(gate: &Gate) -> Upstream {
         "/callout" => Answer::default().read_body().wait(&gate).head(200, &[("content-length", "0")]),
         _ => Answer::ok("hello"),
     })
+}
+
+/// Answers with half of its body, and with the other half when the gate opens.
+fn in_two_pieces() -> (Upstream, Gate) {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let upstream = Upstream::start(move |_| {
+        let answer = Answer::default().read_body().head(200, &[("content-length", "10")]);
+        answer.send("hello").wait(&held).send("world")
+    });
+    (upstream, gate)
 }
 
 /// Lets its request go on when its callout is answered.
@@ -86,20 +94,6 @@ fn a_resume_from_before_a_pause_does_not_end_it() {
     position(&proxy, "holding", "request_body ctx=2 size=8").expect("both pieces are held together");
 }
 
-/// Sends what the proxy takes of a body of this size, until it takes nothing for half a second; how much that was.
-fn fill(client: &mut Client, size: u64) -> u64 {
-    let block = vec![b'x'; 64 << 10];
-    let mut taken = 0;
-    loop {
-        let count = client.send_within(&block, Duration::from_millis(500)) as u64;
-        taken += count;
-        if count == 0 {
-            return taken;
-        }
-        assert!(taken < size / 2, "the proxy took {taken} bytes for a filter that holds them");
-    }
-}
-
 #[test]
 fn a_client_is_held_back_while_a_filter_holds_its_request() {
     const SIZE: u64 = 64 << 20;
@@ -113,12 +107,9 @@ fn a_client_is_held_back_while_a_filter_holds_its_request() {
     let mut client = proxy.client();
     client.send(&format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {SIZE}\r\n\r\n"));
     upstream.wait_for_heads(1);
-    let mut taken = fill(&mut client, SIZE);
+    let taken = client.send_until_stopped(SIZE / 2);
     gate.open();
-    while taken < SIZE {
-        let most = (SIZE - taken).min(64 << 10) as usize;
-        taken += client.send_within(&vec![b'x'; most], crate::equipment::BOUND) as u64;
-    }
+    client.send_filler(SIZE - taken);
     assert_eq!(client.response().text(), "hello");
 }
 
@@ -128,13 +119,11 @@ fn a_client_is_held_back_while_a_filter_holds_its_body() {
     let upstream = Upstream::ok("hello");
     let holding = Guest::new().quiet().on(On::RequestBody, [Step::Return(STOP_AND_WATERMARK)]);
     // Nobody resumes it: the idle timeout ends it.
-    let fields = "  limits: {stream_idle_timeout: 2s}\n  filters: [holding]\n  routes:";
-    let text = forwarding(&[upstream.address()], "").replace("  routes:", fields);
-    let text = format!("{text}filters:\n  holding: {{module: ./holding.wasm}}\n");
-    let proxy = Proxy::with(&text).file("holding.wasm", holding.build()).start();
+    let limits = ["limits: {stream_idle_timeout: 2s}"];
+    let proxy = with_filters_in(&upstream, &limits, &[("holding", &holding, "")]);
     let mut client = proxy.client();
     client.send(&format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {SIZE}\r\n\r\n"));
-    fill(&mut client, SIZE);
+    client.send_until_stopped(SIZE / 2);
 }
 
 #[test]
@@ -142,20 +131,14 @@ fn a_held_body_may_be_as_large_as_the_limit_and_no_larger() {
     let upstream = Upstream::ok("hello");
     let held = [Step::If(When::MoreToCome, vec![Step::Return(STOP_AND_BUFFER)])];
     let guest = Guest::new().on(On::RequestBody, held);
-    let fields = "  buffer_limit: 1000B\n  filters: [held]\n  routes:";
-    let text = forwarding(&[upstream.address()], "").replace("  routes:", fields);
-    let text = format!("{text}filters:\n  held: {{module: ./held.wasm}}\n");
-    let proxy = Proxy::with(&text).file("held.wasm", guest.build()).start();
+    let proxy = with_filters_in(&upstream, &["buffer_limit: 1000B"], &[("held", &guest, "")]);
     let head = "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
     for (size, status) in [(1000, 200), (1001, 413)] {
         let mut client = proxy.client();
         client.send(&format!("{head}{size:x}\r\n{}\r\n", "x".repeat(size)));
         eventually("the piece to be held", || {
-            position(&proxy, "held", &format!("request_body ctx=2 size={size}")).or(position(
-                &proxy,
-                "held",
-                &format!("request_body ctx=3 size={size}"),
-            ))
+            let held = |context: &i32| format!("request_body ctx={context} size={size}");
+            [2, 3].iter().find_map(|context| position(&proxy, "held", &held(context)))
         });
         let _ = client.try_send(b"0\r\n\r\n");
         assert_eq!(client.response().status(), status, "{size} bytes");
@@ -185,16 +168,7 @@ fn when_a_filter_has_closed_the_stream_the_next_ones_see_no_more() {
 
 #[test]
 fn a_body_whose_first_piece_a_filter_changed_goes_on_without_a_length() {
-    let gate = Gate::new();
-    let held = gate.clone();
-    let upstream = Upstream::start(move |_| {
-        Answer::default()
-            .read_body()
-            .head(200, &[("content-length", "10")])
-            .send("hello")
-            .wait(&held)
-            .send("world")
-    });
+    let (upstream, gate) = in_two_pieces();
     let longer = Step::set_buffer(Buffer::ResponseBody, u32::MAX, 0, ", ");
     let guest = Guest::new().on(On::ResponseBody, [Step::If(When::Call(1), vec![longer])]);
     let proxy = with_filters(&upstream, &[("longer", &guest, "")]);
@@ -210,16 +184,7 @@ fn a_body_whose_first_piece_a_filter_changed_goes_on_without_a_length() {
 #[test]
 fn a_length_that_was_sent_and_is_then_broken_cuts_the_message() {
     for replacement in ["much longer", ""] {
-        let gate = Gate::new();
-        let held = gate.clone();
-        let upstream = Upstream::start(move |_| {
-            Answer::default()
-                .read_body()
-                .head(200, &[("content-length", "10")])
-                .send("hello")
-                .wait(&held)
-                .send("world")
-        });
+        let (upstream, gate) = in_two_pieces();
         let change = Step::set_buffer(Buffer::ResponseBody, 0, u32::MAX, replacement);
         let guest = Guest::new().quiet().on(On::ResponseBody, [Step::If(When::Call(2), vec![change])]);
         let proxy = with_filters(&upstream, &[("late", &guest, "")]);
@@ -235,12 +200,7 @@ fn a_length_that_was_sent_and_is_then_broken_cuts_the_message() {
 
 #[test]
 fn a_reply_takes_the_place_of_all_that_was_held() {
-    let gate = Gate::new();
-    let held = gate.clone();
-    let upstream = Upstream::start(move |_| {
-        let answer = Answer::default().read_body().head(200, &[("content-length", "10")]);
-        answer.send("hello").wait(&held).send("world")
-    });
+    let (upstream, gate) = in_two_pieces();
     let hold =
         [Step::If(When::Call(2), vec![Step::reply(403, "denied", &[])]), Step::Return(STOP_AND_BUFFER)];
     let guest = Guest::new().on(On::ResponseHeaders, [Step::Return(1)]).on(On::ResponseBody, hold);

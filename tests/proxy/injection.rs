@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::equipment::{
-    Answer, Gate, Guest, On, Proxy, Step, Upstream, eventually, forwarding, request_text,
+    Answer, Gate, Guest, On, Proxy, Step, Upstream, eventually, forwarding, in_listener, request_text,
 };
 
 /// A proxy whose only filter injects faults. `config` is the filter's, `more` beside it, `listener` the listener's:
@@ -170,8 +170,7 @@ fn clients_ask_for_faults_only_where_they_may() {
 fn the_filter_is_woken_only_when_something_is_due() {
     let upstream = Upstream::ok("hello");
     let clock = Guest::new().quiet().on(On::Configure, [Step::TickPeriod(20)]).on(On::Tick, []);
-    let text =
-        forwarding(&[upstream.address()], "").replace("  routes:", "  filters: [faults, clock]\n  routes:");
+    let text = in_listener(&forwarding(&[upstream.address()], ""), &["filters: [faults, clock]"]);
     let filters = "  faults: {module: \"builtin:fault\", config: {delay: {fixed: 20ms}}}\n  clock: {module: ./clock.wasm}\n";
     let proxy = Proxy::with(&format!("{text}filters:\n{filters}")).file("clock.wasm", clock.build()).start();
     assert_eq!(proxy.client().get("/").text(), "hello");

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::equipment::{Act, Answer, Client, Gate, Proxy, Upstream, eventually, forwarding, request_text};
+use crate::equipment::{
+    Act, Answer, Client, Gate, Proxy, Upstream, eventually, forwarding, in_listener, request_text,
+};
 
 fn with_limits(upstream: &Upstream, limits: &str) -> Proxy {
     let config = forwarding(&[upstream.address()], "");
-    Proxy::start(&config.replace("  routes:", &format!("  limits: {{{limits}}}\n  routes:")))
+    Proxy::start(&in_listener(&config, &[&format!("limits: {{{limits}}}")]))
 }
 
 #[test]
@@ -209,7 +211,7 @@ fn the_routes_timeout_begins_when_the_request_is_whole() {
         Answer::default().read_body().wait(&held).head(200, &[("content-length", "7")]).send("in time")
     });
     let config = forwarding(&[upstream.address()], "timeout: 4s");
-    let proxy = Proxy::start(&config.replace("  routes:", &format!("  limits: {{{PACE}}}\n  routes:")));
+    let proxy = Proxy::start(&in_listener(&config, &[&format!("limits: {{{PACE}}}")]));
     let mut client = proxy.client();
     client.send("POST / HTTP/1.1\r\nhost: tide.test\r\ncontent-length: 16\r\n\r\n");
     for _ in 0..8 {

@@ -5,12 +5,12 @@ use std::process::{Command, Stdio};
 use std::time::SystemTime;
 
 use crate::equipment::{
-    Act, Answer, Gate, Guest, Proxy, Upstream, forwarding, refusing_address, request_text, tool,
+    Act, Answer, Gate, Guest, Proxy, Upstream, forwarding, in_listener, refusing_address, request_text, tool,
 };
 
 fn logged(upstream: &Upstream) -> Proxy {
     let config = forwarding(&[upstream.address()], "name: all");
-    Proxy::start(&config.replace("  routes:", "  access_log: true\n  routes:"))
+    Proxy::start(&in_listener(&config, &["access_log: true"]))
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn prometheus_has_nothing_to_say_about_the_metrics() {
     let upstream = Upstream::ok("hello");
     let proxy = Proxy::start(&format!(
         "{}filters:\n  marks: {{module: \"builtin:fault\"}}\n",
-        forwarding(&[upstream.address()], "").replace("  routes:", "  filters: [marks]\n  routes:")
+        in_listener(&forwarding(&[upstream.address()], ""), &["filters: [marks]"])
     ));
     proxy.client().get("/");
     proxy.wait_for_metric("tidegate_requests_total", &[("outcome", "ok")], 1.0);

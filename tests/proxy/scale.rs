@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::equipment::{Act, Answer, Client, Guest, On, Proxy, Upstream, forwarding};
+use crate::equipment::{Act, Answer, Client, Guest, On, Proxy, Upstream, forwarding, in_listener};
 
 const CONNECTIONS: usize = 5_000;
 /// What the proxy may grow by while it streams, whatever the length of the stream.
@@ -63,8 +63,7 @@ fn stream_bytes() -> u64 {
 /// A proxy whose one filter sees every piece of every body and lets it pass.
 fn streaming_proxy(upstream: &Upstream) -> Proxy {
     let guest = Guest::new().quiet().on(On::RequestBody, []).on(On::ResponseBody, []);
-    let config =
-        forwarding(&[upstream.address()], "timeout: 0s").replace("  routes:", "  filters: [pass]\n  routes:");
+    let config = in_listener(&forwarding(&[upstream.address()], "timeout: 0s"), &["filters: [pass]"]);
     Proxy::with(&format!("{config}filters:\n  pass: {{module: ./pass.wasm}}\n"))
         .file("pass.wasm", guest.build())
         .start()

@@ -1,10 +1,10 @@
 //! What filters written with the SDK may count on: a guest that does what a request asks for.
 
-use crate::equipment::{Answer, Proxy, Upstream, forwarding};
+use crate::equipment::{Answer, Proxy, Upstream, forwarding, in_listener};
 
 fn with_sdk(upstream: &Upstream) -> Proxy {
-    let fields = "  access_log: true\n  filters: [sdk]\n  routes:";
-    let text = forwarding(&[upstream.address()], "").replace("  routes:", fields);
+    let fields = ["access_log: true", "filters: [sdk]"];
+    let text = in_listener(&forwarding(&[upstream.address()], ""), &fields);
     let module = std::fs::read(guests::module("sdk")).expect("a module that was built can be read");
     Proxy::with(&format!("{text}filters:\n  sdk: {{module: ./sdk.wasm}}\n")).file("sdk.wasm", module).start()
 }

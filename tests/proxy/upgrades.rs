@@ -1,6 +1,6 @@
 //! Upgraded connections are tunnels: bytes pass both ways until either side ends.
 
-use crate::equipment::{Act, Answer, Client, Proxy, Upstream};
+use crate::equipment::{Act, Answer, Client, Proxy, Upstream, forwarding, in_listener};
 
 const ASK: &str = "GET /chat HTTP/1.1\r\nhost: tide.test\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
                    sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-version: 13\r\n\r\n";
@@ -95,8 +95,8 @@ fn a_101_that_nobody_asked_for_is_a_fault_of_the_upstream() {
 #[test]
 fn an_open_tunnel_counts_as_under_way_and_is_logged_once() {
     let upstream = echo();
-    let config = crate::equipment::forwarding(&[upstream.address()], "");
-    let proxy = Proxy::start(&config.replace("  routes:", "  access_log: true\n  routes:"));
+    let config = forwarding(&[upstream.address()], "");
+    let proxy = Proxy::start(&in_listener(&config, &["access_log: true"]));
     let mut client = upgraded(&proxy);
     proxy.wait_for_metric("tidegate_active_requests", &[], 1.0);
     proxy.wait_for_metric("tidegate_upstream_active_requests", &[], 1.0);

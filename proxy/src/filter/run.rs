@@ -184,7 +184,8 @@ impl Run {
             return;
         }
         let seated = |stage: &usize| !self.seats[*stage].bypassed.get();
-        // A fault here can no longer change the answer: it is counted by the instance.
+        // A fault here can no longer change the answer: it is counted by the instance. Where there is a single filter
+        // nobody comes between its callbacks, and the guest is entered once.
         if let [only] = &self.seats[..] {
             if !only.bypassed.get() {
                 let _ = self.enter(0, Vm::close);

@@ -123,9 +123,6 @@ impl Vm {
     /// Ends a context: `proxy_on_log`, `proxy_on_done`, `proxy_on_delete`, Envoy's order for HTTP. An id that is none is
     /// no error.
     pub fn close(&mut self, context: ContextId) -> Result<(), Fault> {
-        if !is_live(self.host(), context) {
-            return Ok(());
-        }
         self.log(context)?;
         self.release(context)
     }
