@@ -110,45 +110,58 @@ mod tests {
 
     use super::*;
 
-    /// A task that is done when its switch is on, and where it leaves its waker.
-    fn task(tasks: &mut Tasks, context: u32) -> (Task, Rc<Cell<bool>>, Rc<RefCell<Option<Waker>>>) {
-        let (switch, waker) = (Rc::new(Cell::new(false)), Rc::new(RefCell::new(None)));
-        let (done, left) = (switch.clone(), waker.clone());
+    /// What the test shares with a task.
+    #[derive(Default)]
+    struct Desk {
+        /// The task is done when this is on.
+        switch: Cell<bool>,
+        /// Where it leaves its waker.
+        waker: RefCell<Option<Waker>>,
+    }
+
+    impl Desk {
+        fn wake(&self) {
+            self.waker.borrow().as_ref().expect("it ran once").wake_by_ref();
+        }
+    }
+
+    fn task(tasks: &mut Tasks, context: u32) -> (Task, Rc<Desk>) {
+        let desk = Rc::<Desk>::default();
+        let shared = desk.clone();
         let work = poll_fn(move |cx| {
-            left.replace(Some(cx.waker().clone()));
-            if done.get() { Poll::Ready(()) } else { Poll::Pending }
+            shared.waker.replace(Some(cx.waker().clone()));
+            if shared.switch.get() { Poll::Ready(()) } else { Poll::Pending }
         });
-        (tasks.make(context, Box::pin(work)), switch, waker)
+        (tasks.make(context, Box::pin(work)), desk)
     }
 
     #[test]
     fn a_task_runs_when_it_is_woken_and_only_where_it_may() {
         let mut tasks = Tasks::default();
-        let (first, switch, waker) = task(&mut tasks, 7);
+        let (first, desk) = task(&mut tasks, 7);
         let first = first.run().expect("the switch is off");
         tasks.keep(first);
         assert!(tasks.take_woken(None).is_none());
 
-        let wake = || waker.borrow().as_ref().expect("it ran once").wake_by_ref();
-        wake();
-        wake();
+        desk.wake();
+        desk.wake();
         assert!(is_any_woken() && tasks.has_woken());
         assert!(tasks.take_woken(Some(8)).is_none(), "another exchange's callback");
         let first = tasks.take_woken(Some(7)).expect("its own");
         assert!(tasks.take_woken(None).is_none(), "woken twice, run once");
         tasks.keep(first.run().expect("the switch is still off"));
 
-        switch.set(true);
-        wake();
+        desk.switch.set(true);
+        desk.wake();
         assert!(tasks.take_woken(None).expect("the root runs all").run().is_none());
     }
 
     #[test]
     fn a_task_whose_exchange_is_over_never_runs_again() {
         let mut tasks = Tasks::default();
-        let (first, _, waker) = task(&mut tasks, 7);
+        let (first, desk) = task(&mut tasks, 7);
         tasks.keep(first.run().expect("the switch is off"));
-        waker.borrow().as_ref().expect("it ran once").wake_by_ref();
+        desk.wake();
         assert_eq!(tasks.take_of(7).len(), 1);
         assert!(!tasks.has_woken());
         assert!(tasks.take_woken(None).is_none());
