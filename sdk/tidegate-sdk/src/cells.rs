@@ -119,6 +119,13 @@ impl Cells {
         Cells { prefix: format!("{name}\0"), mode: Cell::new(Mode::Host) }
     }
 
+    /// The cells of this filter: under the name that it has in the host's configuration, which its instances on all
+    /// workers and listeners share. For [`Filter::new`](crate::Filter::new).
+    pub fn of_this_filter() -> Cells {
+        let name = host::property(&["plugin_name"]).unwrap_or_default();
+        Cells::new(&String::from_utf8_lossy(&name))
+    }
+
     /// Where they are; known after the first use.
     pub fn mode(&self) -> Mode {
         self.mode.get()
