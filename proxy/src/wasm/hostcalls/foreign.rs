@@ -32,7 +32,7 @@ pub(crate) fn call_function(
     }
     let answer = match name {
         b"clear_route_cache" => clear_route_cache(host),
-        b"get_log_level" => (log::current_level() as u32).to_le_bytes().to_vec(),
+        b"get_log_level" => (log::current_level(host) as u32).to_le_bytes().to_vec(),
         b"tidegate.bucket.take" => take(host, arguments)?,
         b"tidegate.counter.add" => add(host, arguments)?,
         b"tidegate.kv.get" => value_of(host, arguments)?,
