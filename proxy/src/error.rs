@@ -52,6 +52,9 @@ failures! {
         /// The request's head is not HTTP.
         #[error("the request is malformed")]
         MalformedRequest,
+        /// The request's path can be read in more than one way: the listener's `path_normalization` has no form for it.
+        #[error("the request's path is ambiguous")]
+        AmbiguousPath,
         /// The request's line and headers are larger, or more, than the listener allows.
         #[error("the request's head is larger than the listener allows")]
         RequestHeadTooLarge,
@@ -161,6 +164,7 @@ impl Failure {
         use Party::{Downstream, Filter, Proxy, Upstream};
         match self {
             MalformedRequest     => row(Some(400), Downstream, "malformed_request",       "DPE", "malformed request"),
+            AmbiguousPath        => row(Some(400), Downstream, "ambiguous_path",          "-",   "ambiguous path"),
             RequestHeadTooLarge  => row(Some(431), Downstream, "request_head_too_large",  "DPE", "request headers too large"),
             UriTooLong           => row(Some(414), Downstream, "uri_too_long",            "DPE", "request target too long"),
             RequestHeadTimeout   => row(Some(408), Downstream, "request_head_timeout",    "-",   "request headers took too long"),

@@ -5,6 +5,7 @@ pub mod cli;
 pub mod config;
 pub mod error;
 pub mod filter;
+pub mod path;
 pub mod route;
 pub mod tasks;
 pub mod telemetry;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde_json::{Map, Value as Json, json};
 
-use super::case::{Action, Case, Edits, Filter, Path, Route, Value};
+use super::case::{Action, Case, Edits, EscapedSlashes, Filter, Path, Route, Value};
 
 /// The configuration, with each cluster at its address. Filter N's module is the file `N.wasm` beside it.
 pub(crate) fn config(case: &Case, addresses: &[(String, SocketAddr)]) -> String {
@@ -17,6 +17,16 @@ pub(crate) fn config(case: &Case, addresses: &[(String, SocketAddr)]) -> String 
         "name": "in",
         "address": "127.0.0.1:0",
         "filters": names,
+        "path_normalization": {
+            "normalize_path": case.paths.normalize,
+            "merge_slashes": case.paths.merge_slashes,
+            "escaped_slashes": match case.paths.escaped_slashes {
+                EscapedSlashes::Keep => "keep",
+                EscapedSlashes::Reject => "reject",
+                EscapedSlashes::Unescape => "unescape",
+                EscapedSlashes::Redirect => "redirect",
+            },
+        },
         "routes": case.effective_routes().iter().map(route).collect::<Vec<Json>>(),
     });
     if let Some(limit) = case.buffer_limit {

@@ -13,6 +13,7 @@ mod injection;
 mod limits;
 mod lingering;
 mod observing;
+mod paths;
 mod scale;
 mod sdk;
 mod smuggling;

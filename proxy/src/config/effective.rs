@@ -12,6 +12,7 @@ use super::model::{
     Match, ModuleSource, PathMatch, PathRewrite, Redirect, RedirectPath, Respond, Route, ValueMatch,
 };
 use super::scalar::{Count, Quantity, Size, name_of};
+use crate::path::PathNormalization;
 
 /// The whole configuration with its defaults filled in, as the file could have said it. It holds no secrets so far.
 pub fn effective(config: &Config) -> Value {
@@ -40,6 +41,7 @@ fn listener(listener: &Listener, config: &Config) -> Value {
         stream_idle_timeout,
         idle_timeout,
     } = listener.limits;
+    let PathNormalization { normalize_path, merge_slashes, escaped_slashes } = listener.path_normalization;
     let chain = listener.filters.iter().filter_map(|&index| config.filters.get(index));
     json!({
         "name": listener.name,
@@ -48,6 +50,11 @@ fn listener(listener: &Listener, config: &Config) -> Value {
         "access_log": listener.access_log,
         "buffer_limit": size(listener.buffer_limit),
         "trusted_hops": listener.trusted_hops,
+        "path_normalization": {
+            "normalize_path": normalize_path,
+            "merge_slashes": merge_slashes,
+            "escaped_slashes": name_of(escaped_slashes),
+        },
         "limits": {
             "connections": connections,
             "header_bytes": size(header_bytes),

@@ -12,6 +12,8 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use regex::Regex;
 
+use crate::path::PathNormalization;
+
 /// A whole configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -54,6 +56,8 @@ pub struct Listener {
     /// How many proxies in front of this one may be believed when they say whose request it is
     /// (`x-forwarded-for`); 0 believes none: the peer's address is the client's.
     pub trusted_hops: usize,
+    /// In which form routes, filters and upstreams see paths.
+    pub path_normalization: PathNormalization,
     /// What a downstream peer may use.
     pub limits: ListenerLimits,
 }

@@ -15,12 +15,17 @@ use super::super::scalar::{Authority, Count, Host, Text, name_of};
 use super::super::source::Span;
 use super::headers::Message;
 use super::{Checker, Unique, entries, items};
+use crate::path::PathNormalization;
 
 /// The statuses that send a client elsewhere.
 const REDIRECTS: [u16; 5] = [301, 302, 303, 307, 308];
 
 impl Checker<'_> {
-    pub(super) fn routes(&self, list: Located<Vec<Field<raw::Route>>>) -> Vec<Route> {
+    pub(super) fn routes(
+        &self,
+        list: Located<Vec<Field<raw::Route>>>,
+        paths: &PathNormalization,
+    ) -> Vec<Route> {
         if list.value.is_empty() {
             let hint = "add one, such as `{match: {}, respond: {status: 200}}`";
             self.log.warning(list.span, "there are no routes: every request is answered 404", hint);
@@ -31,6 +36,7 @@ impl Checker<'_> {
         for (index, raw) in list.value.into_iter().enumerate() {
             let Some(raw) = raw.given() else { continue };
             let at = raw.span;
+            self.warn_of_path_that_no_request_has(&raw.value, paths);
             if let Some(line) = catch_all.take() {
                 let message =
                     format!("no request comes this far: the route on line {line} takes all of them");

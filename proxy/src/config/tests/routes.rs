@@ -2,7 +2,7 @@
 
 use expect_test::expect;
 
-use super::{problems, with_routes};
+use super::{problems, valid, with_routes};
 
 #[test]
 fn a_route_has_one_action_and_nothing_beside_it_that_does_nothing() {
@@ -277,4 +277,42 @@ fn headers_that_are_the_proxys_own() {
           response: {add: {transfer-encoding: chunked}, set: {a: b, A: c}}
 ",
     )));
+}
+
+#[test]
+fn a_path_that_is_not_in_normal_form_is_one_that_no_request_has() {
+    let routes = "      - {match: {path: {exact: /a//b}}, cluster: api}
+      - {match: {path: {prefix: /%61%2f}}, cluster: api}
+      - {match: {path: {exact: /100%}}, cluster: api}
+      - {match: {path: {prefix: /.}}, cluster: api}
+      - {match: {path: {regex: /a//b}}, cluster: api}
+";
+    expect![[r#"
+        warning: no request has a path like `/a//b`
+         --> tidegate.yaml:8:32
+          |
+        8 |       - {match: {path: {exact: /a//b}}, cluster: api}
+          |                                ^^^^^
+          |
+          = help: paths are normalised first: write `/a/b`
+
+        warning: no request has a path like `/%61%2f`
+         --> tidegate.yaml:9:33
+          |
+        9 |       - {match: {path: {prefix: /%61%2f}}, cluster: api}
+          |                                 ^^^^^^^
+          |
+          = help: paths are normalised first: write `/a%2F`
+
+        warning: no request has a path like `/100%`
+          --> tidegate.yaml:10:32
+           |
+        10 |       - {match: {path: {exact: /100%}}, cluster: api}
+           |                                ^^^^^
+           |
+           = help: such a path is answered 400: see `path_normalization`
+    "#]]
+    .assert_eq(&format!("{}\n", valid(&with_routes(routes)).warnings.render(false)));
+    let as_they_come = "    path_normalization: {normalize_path: false, merge_slashes: false}\n";
+    assert!(valid(&(with_routes(routes) + as_they_come)).warnings.is_empty());
 }
