@@ -73,6 +73,9 @@ failures! {
         /// No route of the listener matches.
         #[error("no route matches")]
         NoRoute,
+        /// The header field that names the route's cluster is missing, or names none that it may.
+        #[error("the request names no cluster that the route allows")]
+        ClusterNotFound,
         /// The cluster has no endpoint to send to.
         #[error("the cluster has no endpoint")]
         NoEndpoint,
@@ -171,6 +174,7 @@ impl Failure {
             Unsupported          => row(Some(501), Downstream, "unsupported",             "DPE", "not implemented"),
             UnsupportedVersion   => row(Some(505), Downstream, "unsupported_version",     "DPE", "HTTP version not supported"),
             NoRoute              => row(Some(404), Downstream, "no_route",                "NR",  "no route for this request"),
+            ClusterNotFound      => row(Some(503), Proxy,      "cluster_not_found",       "NC",  "no cluster for this request"),
             NoEndpoint           => row(Some(503), Upstream,   "no_endpoint",             "UH",  "no healthy upstream"),
             ConnectFailed        => row(Some(503), Upstream,   "connect_failed",          "UF",  "upstream connection failed"),
             ConnectTimeout       => row(Some(503), Upstream,   "connect_timeout",         "UF",  "upstream connection timed out"),

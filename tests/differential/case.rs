@@ -135,6 +135,8 @@ pub(crate) fn value(kind: &str, text: &str) -> Value {
 pub(crate) enum Action {
     Cluster(String),
     Clusters(Vec<(String, u32)>),
+    /// The cluster that this header field names, one of these. (In Envoy any of the clusters.)
+    ClusterHeader(String, Vec<String>),
     Redirect {
         status: u16,
         scheme: Option<String>,

@@ -184,6 +184,9 @@ fn action(route: &Route, rendered: &mut Json) {
                 weights.iter().map(|(name, weight)| json!({"name": name, "weight": weight})).collect();
             rendered["route"] = forward(route, json!({"weighted_clusters": {"clusters": weights}}));
         }
+        Action::ClusterHeader(name, _) => {
+            rendered["route"] = forward(route, json!({"cluster_header": name}));
+        }
         Action::Redirect { status, scheme, host, port, path, prefix, strip_query } => {
             let code = match status {
                 301 => "MOVED_PERMANENTLY",

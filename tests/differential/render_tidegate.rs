@@ -119,6 +119,9 @@ fn action(action: &Action, rendered: &mut Json) {
             let weights = weights.map(|(name, weight)| (name.clone(), json!(weight)));
             rendered["clusters"] = weights.collect::<Map<String, Json>>().into();
         }
+        Action::ClusterHeader(name, allow) => {
+            rendered["cluster_header"] = json!({"name": name, "allow": allow});
+        }
         Action::Redirect { status, scheme, host, port, path, prefix, strip_query } => {
             let mut redirect = json!({"status": status, "strip_query": strip_query});
             if let Some(scheme) = scheme {

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod bodies;
+mod cluster_header;
 mod connections;
 mod drain;
 mod faults;

@@ -8,8 +8,9 @@ use serde_json::{Map, Value, json};
 
 use super::check::without_anchors;
 use super::model::{
-    Action, Cluster, Config, Filter, FilterLimits, Forward, HeaderEdits, HostMatch, Listener, ListenerLimits,
-    Match, ModuleSource, PathMatch, PathRewrite, Redirect, RedirectPath, Respond, Route, ValueMatch,
+    Action, Cluster, Clusters, Config, Filter, FilterLimits, Forward, HeaderEdits, HostMatch, Listener,
+    ListenerLimits, Match, ModuleSource, PathMatch, PathRewrite, Redirect, RedirectPath, Respond, Route,
+    ValueMatch,
 };
 use super::scalar::{Count, Quantity, Size, name_of};
 use crate::path::PathNormalization;
@@ -133,17 +134,21 @@ fn value_match(value: &ValueMatch) -> Value {
 }
 
 fn forward_fields(forward: &Forward, config: &Config, fields: &mut Map<String, Value>) {
-    let shares = forward
-        .clusters
-        .iter()
-        .filter_map(|&(index, weight)| Some((config.clusters.get(index)?.name.as_str(), weight)));
-    match shares.clone().collect::<Vec<_>>()[..] {
-        [(name, 1)] => fields.insert("cluster".into(), name.into()),
-        _ => fields.insert(
-            "clusters".into(),
-            shares.map(|(name, weight)| (name.to_owned(), Value::from(weight))).collect(),
-        ),
+    let name = |index: usize| config.clusters.get(index).map(|cluster| cluster.name.clone());
+    let shares = |shares: &[(usize, u32)]| {
+        shares.iter().filter_map(|&(index, weight)| Some((name(index)?, weight.into()))).collect()
     };
+    let (field, value) = match &forward.clusters {
+        Clusters::Weighted(weighted) => match weighted[..] {
+            [(index, 1)] => ("cluster", name(index).into()),
+            _ => ("clusters", Value::Object(shares(weighted))),
+        },
+        Clusters::Named { header, allow } => {
+            let allow: Vec<&String> = allow.keys().collect();
+            ("cluster_header", json!({ "name": header.as_str(), "allow": allow }))
+        }
+    };
+    fields.insert(field.into(), value);
     let mut rewrite = Map::new();
     match &forward.path {
         None => None,

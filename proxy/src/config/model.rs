@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
+use indexmap::IndexMap;
 use regex::Regex;
 
 use crate::path::PathNormalization;
@@ -169,12 +170,38 @@ pub enum Action {
 /// Where and how a request is sent on.
 #[derive(Debug, Clone)]
 pub struct Forward {
-    /// Indices into [`Config::clusters`] with their weights (> 0). Never empty.
-    pub clusters: Vec<(usize, u32)>,
+    /// Which cluster.
+    pub clusters: Clusters,
     /// What becomes of the path.
     pub path: Option<PathRewrite>,
     /// The `host` to send instead of the client's.
     pub host: Option<HeaderValue>,
+}
+
+/// Which cluster a request goes to. Clusters are indices into [`Config::clusters`].
+#[derive(Debug, Clone)]
+pub enum Clusters {
+    /// These, with their weights (> 0). Never empty.
+    Weighted(Vec<(usize, u32)>),
+    /// The one that a header field of the request names.
+    Named {
+        /// The field. Of several values the first counts.
+        header: HeaderName,
+        /// Those that it may name. Never empty.
+        allow: IndexMap<String, usize>,
+    },
+}
+
+impl Clusters {
+    /// All that it may be.
+    pub fn indices(&self) -> impl Iterator<Item = usize> {
+        let (weighted, named) = match self {
+            Clusters::Weighted(shares) => (Some(shares), None),
+            Clusters::Named { allow, .. } => (None, Some(allow)),
+        };
+        let weighted = weighted.into_iter().flatten().map(|&(index, _)| index);
+        weighted.chain(named.into_iter().flat_map(IndexMap::values).copied())
+    }
 }
 
 /// A path's rewriting. The query is kept.

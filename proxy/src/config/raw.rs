@@ -21,7 +21,7 @@ use crate::path::EscapedSlashes;
 pub(crate) use cluster::Cluster;
 pub(crate) use filter::{Filter, FilterLimits};
 pub(crate) use route::{
-    Edit, Match, Path, Redirect, RedirectPath, RegexRewrite, Respond, Route, ValueMatcher,
+    ClusterHeader, Edit, Match, Path, Redirect, RedirectPath, RegexRewrite, Respond, Route, ValueMatcher,
 };
 
 /// A configuration of tidegate.

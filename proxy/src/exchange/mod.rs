@@ -208,7 +208,7 @@ impl Exchange {
         self.cluster = None;
         if let Some(route) = self.route {
             if let Action::Forward(forward) = &self.site.listener().routes[route].action {
-                self.cluster = Some(route::pick(forward, fastrand::u64(..)));
+                self.cluster = route::pick(&forward.clusters, &request.headers, fastrand::u64(..));
             }
             self.report.route(self.site.cell(route, None));
             self.report.log(|entry| entry.route = stream.info.route_name.clone());
@@ -238,7 +238,7 @@ impl Exchange {
         forward: &Forward,
         body: RequestBody,
     ) -> Result<Box<Response<ResponseBody>>, Ending> {
-        let cluster = self.cluster.ok_or(Failure::NoRoute)?;
+        let cluster = self.cluster.ok_or(Failure::ClusterNotFound)?;
         self.take_cluster(cluster);
         let request = self.upstream_request(route, forward, body)?;
         let mut attempt = Attempt::default();

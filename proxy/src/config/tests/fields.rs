@@ -182,7 +182,7 @@ fn required_fields_are_asked_for() {
         7 |       - name: nothing
           |         ^^^^
           |
-          = help: give one of `cluster`, `clusters`, `redirect` and `respond`
+          = help: give one of `cluster`, `clusters`, `cluster_header`, `redirect` and `respond`
 
         error: the field `pattern` is missing here
           --> tidegate.yaml:10:26

@@ -179,27 +179,27 @@ fn what_turns_out_wrong_later_is_shown_at_its_place() {
     };
     expect![[r#"
         error: the address is in use
-          --> tidegate.yaml:36:29
+          --> tidegate.yaml:38:29
            |
-        36 |   - {name: second, address: 127.0.0.1:0, routes: [{match: {}, cluster: api}]}
+        38 |   - {name: second, address: 127.0.0.1:0, routes: [{match: {}, cluster: api}]}
            |                             ^^^^^^^^^^^
            |
            = help: a remedy"#]]
     .assert_eq(&blame(Part::ListenerAddress(1), "the address is in use"));
     expect![[r#"
         error: there is no such file
-          --> tidegate.yaml:48:20
+          --> tidegate.yaml:50:20
            |
-        48 |   limits: {module: ./limits.wasm, config: '{"spaced": 1}'}
+        50 |   limits: {module: ./limits.wasm, config: '{"spaced": 1}'}
            |                    ^^^^^^^^^^^^^
            |
            = help: a remedy"#]]
     .assert_eq(&blame(Part::FilterModule(1), "there is no such file"));
     expect![[r#"
         error: the filter rejects its configuration
-          --> tidegate.yaml:40:13
+          --> tidegate.yaml:42:13
            |
-        40 |     config: {z: {status: 503, percent: 10.5}, a: [1, -2, null, true, "x"]}
+        42 |     config: {z: {status: 503, percent: 10.5}, a: [1, -2, null, true, "x"]}
            |             ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
            |
            = help: a remedy"#]]
