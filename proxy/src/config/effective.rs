@@ -15,7 +15,8 @@ use super::model::{
 use super::scalar::{Count, Quantity, Size, name_of};
 use crate::path::PathNormalization;
 
-/// The whole configuration with its defaults filled in, as the file could have said it. It holds no secrets so far.
+/// The whole configuration with its defaults filled in, as the file could have said it. Of files that a filter's `config`
+/// names there are only the names.
 pub fn effective(config: &Config) -> Value {
     let mut file = Map::new();
     if let Some(workers) = config.workers {
@@ -219,7 +220,7 @@ fn filter(filter: &Filter) -> Value {
             ModuleSource::Builtin(name) => format!("builtin:{name}"),
             ModuleSource::File(path) => path.to_string_lossy().into_owned(),
         },
-        "config": guest_value(&filter.config),
+        "config": filter.config_shown.clone().unwrap_or_else(|| guest_value(&filter.config)),
         "vm_id": filter.vm_id,
         "vm_config": guest_value(&filter.vm_config),
         "root_id": filter.root_id,

@@ -301,8 +301,10 @@ pub struct Filter {
     pub name: String,
     /// Where its code is.
     pub module: ModuleSource,
-    /// The plugin configuration, as bytes: a mapping in the file is JSON text here.
+    /// The plugin configuration, as bytes: a mapping in the file is JSON text here, with the text of files in it.
     pub config: Bytes,
+    /// The same with the names of files in the place of their text, which may be secret; `None` where it names none.
+    pub config_shown: Option<serde_json::Value>,
     /// Shared data and queues are common to filters of one `vm_id`; empty is a namespace like any other.
     pub vm_id: String,
     /// The VM configuration, as bytes.

@@ -5,6 +5,7 @@
 
 mod cluster;
 mod filter;
+mod guest;
 mod route;
 
 use std::net::SocketAddr;
@@ -20,6 +21,7 @@ use crate::path::EscapedSlashes;
 
 pub(crate) use cluster::Cluster;
 pub(crate) use filter::{Filter, FilterLimits};
+pub(crate) use guest::GuestConfig;
 pub(crate) use route::{
     ClusterHeader, Edit, Match, Path, Redirect, RedirectPath, RegexRewrite, Respond, Route, ValueMatcher,
 };
