@@ -141,24 +141,16 @@ fn is_normal(path: &[u8], rules: &PathNormalization) -> bool {
     if path == b"*" {
         return true; // the server as a whole (RFC 9112, 3.2.4)
     }
-    let mut at = 0;
-    while let Some(&byte) = path.get(at) {
-        at += 1;
-        match CLASSES[usize::from(byte)] {
-            Class::Plain => {}
-            Class::Slash => match path.get(at) {
-                Some(b'/') if rules.merge_slashes => return false,
-                Some(b'.') if may_be_dots(&path[at..]) => return false,
-                _ => {}
-            },
-            Class::Percent => match path.get(at..).map(|rest| escape_is_normal(rest, rules)) {
-                Some(true) => at += 2,
-                _ => return false,
-            },
-            Class::Backslash | Class::Foreign => return false,
-        }
-    }
-    true
+    path.iter().enumerate().all(|(at, &byte)| match CLASSES[usize::from(byte)] {
+        Class::Plain => true,
+        Class::Slash => match path.get(at + 1) {
+            Some(b'/') => !rules.merge_slashes,
+            Some(b'.') => !may_be_dots(&path[at + 1..]),
+            _ => true,
+        },
+        Class::Percent => escape_is_normal(&path[at + 1..], rules),
+        Class::Backslash | Class::Foreign => false,
+    })
 }
 
 /// Whether a segment, which begins with a dot, may be a dot segment or hide one.
