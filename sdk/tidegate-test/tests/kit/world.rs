@@ -112,7 +112,8 @@ fn an_exchange_costs_the_same_in_every_run() {
 #[test]
 fn an_instance_ends_with_its_kit() {
     let kit = guest("witness").start();
+    assert_eq!(kit.memory(0), 2 << 16);
     kit.stop();
     kit.advance(ms(1000));
-    assert_eq!(ticks(&kit), 0);
+    assert_eq!((ticks(&kit), kit.memory(0)), (0, 0));
 }
