@@ -17,6 +17,7 @@ use super::hostcalls::metrics::MetricIds;
 use super::services::Services;
 use super::shared_data::Space;
 use super::stream::StreamRef;
+use super::usage::FilterUsage;
 use crate::config::model::Filter;
 
 /// The state of one instance.
@@ -136,7 +137,7 @@ impl Callouts {
 impl Host {
     pub(crate) fn new(filter: Arc<Filter>, abi: AbiVersion, services: Services) -> Host {
         Host {
-            limiter: Limiter { memory: filter.limits.memory, refused: false },
+            limiter: Limiter { memory: filter.limits.memory, refused: false, usage: services.usage.clone() },
             shared: services.shared_data.space(&filter.vm_id),
             abi,
             began: services.clock.monotonic(),
@@ -204,11 +205,18 @@ impl Host {
     }
 }
 
-/// Holds a guest to its memory, and remembers that it had to.
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.services.usage.record_memory(0);
+    }
+}
+
+/// Holds a guest to its memory, and remembers that it had to. What it has is counted here, where it rarely changes.
 #[derive(Debug)]
 pub(crate) struct Limiter {
     memory: usize,
     refused: bool,
+    usage: Arc<FilterUsage>,
 }
 
 /// How many entries a guest's tables of functions may have.
@@ -230,6 +238,9 @@ impl ResourceLimiter for Limiter {
     ) -> wasmtime::Result<bool> {
         let allowed = desired <= self.memory;
         self.refused |= !allowed;
+        if allowed {
+            self.usage.record_memory(desired);
+        }
         Ok(allowed)
     }
 

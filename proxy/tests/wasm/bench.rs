@@ -155,6 +155,7 @@ fn info() -> StreamInfo {
         source: SocketAddr::from((Ipv4Addr::new(10, 0, 0, 1), 4321)),
         destination: SocketAddr::from((Ipv4Addr::LOCALHOST, 80)),
         connection_id: 99,
+        tls: None,
         protocol: "HTTP/1.1",
         listener_direction: 1,
         route_name: Some("the-route".into()),

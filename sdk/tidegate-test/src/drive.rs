@@ -143,7 +143,11 @@ impl Line {
         self.forward(flow);
         let (response, feed) = self.run.interruptible(pin!(self.response())).await?;
         let Response { status, mut headers, payload, after } = response;
-        self.run.interruptible(pin!(async { Ok::<_, Stop>(pass(after).await) })).await?;
+        let taking_its_time = async {
+            pass(after).await;
+            Ok::<_, Stop>(())
+        };
+        self.run.interruptible(pin!(taking_its_time)).await?;
         exchange::drop_hop_by_hop(&mut headers);
         let length = length_in(&headers);
         self.run.take_response(status, headers);

@@ -228,6 +228,7 @@ fn stream(kit: &Kit, request: Request) -> Stream {
     let mut info = StreamInfo::new(kit.now(), request.client, LISTENER);
     kit.exchanges.set(kit.exchanges.get() + 1);
     info.connection_id = kit.exchanges.get();
+    info.tls = request.tls;
     info.route_name = request.route.map(Into::into);
     info.cluster_name = request.cluster.map(Into::into);
     let mut headers = request.headers;

@@ -63,5 +63,6 @@ pub use seen::{Forwarded, Outcome, Received, Seen};
 pub use setup::{Refused, Setup};
 pub use tidegate::config::model::FilterLimits;
 pub use tidegate::error::Failure;
+pub use tidegate::wasm::stream::{Certificate, Tls};
 pub use tidegate::wasm::{Callback, Fault, FaultKind, LogLevel};
 pub use world::LogLine;
