@@ -101,6 +101,12 @@ impl Setup {
         self
     }
 
+    /// The filter's `vm_id`, by which filters share data. Empty, unless it is set.
+    pub fn vm_id(mut self, id: &str) -> Setup {
+        self.filter.vm_id = id.to_owned();
+        self
+    }
+
     /// The filter's `root_id`.
     pub fn root_id(mut self, id: &str) -> Setup {
         self.filter.root_id = id.to_owned();
