@@ -12,7 +12,8 @@ use crate::drive::{Line, length_in};
 use crate::feed::Feed;
 use crate::kit::Kit;
 use crate::message::{Request, Response};
-use crate::seen::{Forwarded, Received, Seen, Usage};
+use crate::seen::{Forwarded, Received, Seen};
+use crate::usage::Usage;
 
 /// An exchange under way. After each step everything that is ready has run, and no time has passed.
 ///
