@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use tidegate_build::{Build, Toolchain};
 
 /// The shipped filters: folders beside this one.
-const FILTERS: [&str; 1] = ["fault"];
+const FILTERS: [&str; 2] = ["fault", "rate-limit"];
 
 /// What a module is made of beside its own folder, from the workspace's root.
 const SHARED: [&str; 4] = ["Cargo.toml", "Cargo.lock", "sdk/tidegate-sdk/Cargo.toml", "sdk/tidegate-sdk/src"];

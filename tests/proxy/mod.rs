@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod bodies;
+mod cluster_header;
 mod connections;
 mod drain;
 mod faults;
@@ -13,6 +14,8 @@ mod injection;
 mod limits;
 mod lingering;
 mod observing;
+mod paths;
+mod rate_limit;
 mod scale;
 mod sdk;
 mod smuggling;

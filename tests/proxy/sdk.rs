@@ -1,12 +1,17 @@
 //! What filters written with the SDK may count on: a guest that does what a request asks for.
 
-use crate::equipment::{Answer, Proxy, Upstream, forwarding, in_listener};
+use crate::equipment::{Answer, Gate, Proxy, Upstream, eventually, forwarding, in_listener, message};
 
 fn with_sdk(upstream: &Upstream) -> Proxy {
+    with_configured_sdk(upstream, "{}")
+}
+
+fn with_configured_sdk(upstream: &Upstream, config: &str) -> Proxy {
     let fields = ["access_log: true", "filters: [sdk]"];
     let text = in_listener(&forwarding(&[upstream.address()], ""), &fields);
     let module = std::fs::read(guests::module("sdk")).expect("a module that was built can be read");
-    Proxy::with(&format!("{text}filters:\n  sdk: {{module: ./sdk.wasm}}\n")).file("sdk.wasm", module).start()
+    let text = format!("{text}filters:\n  sdk: {{module: ./sdk.wasm, config: {config}}}\n");
+    Proxy::with(&text).file("sdk.wasm", module).start()
 }
 
 #[test]
@@ -45,7 +50,7 @@ fn a_reply_has_the_status_header_body_and_details_that_it_was_given() {
     assert_eq!(response.field("x-reply"), Some("yes"));
     assert!(upstream.requests().is_empty());
     assert_eq!(proxy.wait_for_access_log(1)[0]["details"], "sdk_says_no");
-    proxy.wait_for_log("the end", |event| crate::equipment::message(event) == "reply ended with 403");
+    proxy.wait_for_log("the end", |event| message(event) == "reply ended with 403");
 }
 
 #[test]
@@ -61,7 +66,7 @@ fn a_callout_is_sent_as_it_was_built_and_its_answer_comes_back() {
         assert_eq!((asked.head.method(), asked.head.target()), ("POST", "/asked"), "{task}");
         assert_eq!((asked.head.field("host"), asked.head.field("x-asked")), (Some("asked.test"), Some("1")));
         assert_eq!(asked.body.clone().unwrap().text(), "question");
-        assert_eq!(request.head.field("x-answer"), Some("Some(201) auth answer"), "{task}");
+        assert_eq!(request.head.field("x-answer"), Some("201 auth answer"), "{task}");
     }
 }
 
@@ -86,4 +91,138 @@ fn metrics_of_a_filter_are_shown_with_the_proxys_own() {
     proxy.wait_for_metric("wasmcustom_sdk_level", &[], 7.0);
     proxy.wait_for_metric("wasmcustom_sdk_sizes_count", &[], 2.0);
     proxy.wait_for_metric("wasmcustom_sdk_sizes_sum", &[], 6.0);
+    proxy.wait_for_metric("wasmcustom_sdk_kinds_total", &[("kind", "bell"), ("tone", "low")], 2.0);
+    let overflow = [("kind", "_other"), ("tone", "_other")];
+    proxy.wait_for_metric("wasmcustom_sdk_kinds_total", &overflow, 4.0);
+}
+
+#[test]
+fn a_body_waits_for_a_future_and_then_goes_on_whole() {
+    let upstream = Upstream::start(|head| match head.target() {
+        "/asked" => Answer::sized(201, &[("x-by", "auth")], "answer"),
+        _ => Answer::ok("hello"),
+    });
+    let proxy = with_sdk(&upstream);
+    proxy.client().request("POST", "/", &[("x-do", "call-body")], "a body");
+    let [asked, request] = &upstream.requests()[..] else { panic!("two requests") };
+    assert_eq!(asked.head.target(), "/asked");
+    assert_eq!(request.body.clone().unwrap().text(), "a body");
+}
+
+#[test]
+fn one_exchange_wakes_another() {
+    let upstream = Upstream::ok("hello");
+    let proxy = with_sdk(&upstream);
+    let mut waiting = proxy.client();
+    waiting.send("GET /waiting HTTP/1.1\r\nhost: tide.test\r\nx-do: wait\r\n\r\n");
+    // It may be on either worker, and each has a bell of its own: ring until it has gone on.
+    eventually("the one that waits goes on", || {
+        proxy.client().request("GET", "/", &[("x-do", "wake")], "");
+        upstream.requests().iter().any(|request| request.head.target() == "/waiting").then_some(())
+    });
+    assert_eq!(waiting.response().text(), "hello");
+}
+
+#[test]
+fn work_beside_an_exchange_goes_on_while_the_exchange_does() {
+    let held = Gate::new();
+    let gate = held.clone();
+    let upstream = Upstream::start(move |_| {
+        let Answer { acts } = Answer::ok("hello");
+        Answer { acts: [Answer::default().wait(&gate).acts, acts].concat() }
+    });
+    let proxy = with_sdk(&upstream);
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.1\r\nhost: tide.test\r\nx-do: beside\r\n\r\n");
+    let line = r#"beside the exchange kind=quiet note="as \"said\"""#;
+    proxy.wait_for_log("the line", |event| message(event) == line);
+    held.open();
+    assert_eq!(client.response().text(), "hello");
+}
+
+#[test]
+fn a_filter_learns_in_the_background_before_it_is_asked() {
+    let upstream =
+        Upstream::start(|head| Answer::ok(if head.target() == "/lesson" { "wisdom" } else { "hello" }));
+    let proxy = with_configured_sdk(&upstream, "{learn: true}");
+    eventually("it has learned", || {
+        proxy.client().request("GET", "/", &[("x-do", "learned")], "");
+        let last = upstream.requests().pop().expect("it was forwarded");
+        (last.head.field("x-learned") == Some("wisdom")).then_some(())
+    });
+}
+
+#[test]
+fn cells_are_shared_by_the_workers() {
+    let upstream = Upstream::ok("hello");
+    let proxy = with_sdk(&upstream);
+    let said: Vec<String> = (0..3)
+        .map(|_| {
+            proxy.client().request("GET", "/", &[("x-do", "cells")], "");
+            upstream
+                .requests()
+                .pop()
+                .expect("it was forwarded")
+                .head
+                .field("x-cells")
+                .unwrap_or_default()
+                .to_owned()
+        })
+        .collect();
+    let value = "Some(Ok(\"kept\"))";
+    assert_eq!(said[0], "true 1 5 true None Host");
+    assert_eq!(said[1], format!("true 0 10 true {value} Host"));
+    assert_eq!(said[2], format!("false 0 15 true {value} Host"));
+}
+
+#[test]
+fn where_a_host_has_no_cells_shared_data_is_used_and_the_log_says_so_once() {
+    let upstream = Upstream::ok("hello");
+    let module = std::fs::read(guests::module("sdk")).expect("a module that was built can be read");
+    let text = in_listener(&forwarding(&[upstream.address()], ""), &["filters: [sdk]"]);
+    let filters = "filters:\n  sdk: {module: ./sdk.wasm, limits: {cells: 0}}\n";
+    let proxy = Proxy::with(&format!("workers: 1\n{text}{filters}")).file("sdk.wasm", module).start();
+    let said: Vec<String> = (0..3)
+        .map(|_| {
+            proxy.client().request("GET", "/", &[("x-do", "cells")], "");
+            upstream
+                .requests()
+                .pop()
+                .expect("it was forwarded")
+                .head
+                .field("x-cells")
+                .unwrap_or_default()
+                .to_owned()
+        })
+        .collect();
+    let value = "Some(Ok(\"kept\"))";
+    assert_eq!(said[0], "true 1 5 true None SharedData");
+    assert_eq!(said[1], format!("true 0 10 true {value} SharedData"));
+    assert_eq!(said[2], format!("false 0 15 true {value} SharedData"));
+    let warnings = proxy.log().iter().filter(|event| message(event).contains("has no tidegate.")).count();
+    assert_eq!(warnings, 1);
+}
+
+#[test]
+fn properties_have_types() {
+    let upstream = Upstream::ok("hello");
+    let proxy = with_sdk(&upstream);
+    proxy.client().request("GET", "/?q=a%20b", &[("x-do", "properties")], "");
+    let head = &upstream.requests()[0].head;
+    let saw = head.field("x-saw").expect("it tells");
+    assert_eq!(
+        saw,
+        "(Some(127.0.0.1), Some(127.0.0.1)) (Some(\"route-0\"), Some(\"up\"), None) Some(\"HTTP/1.1\") true Some(\"a b\") 3"
+    );
+}
+
+#[test]
+fn a_panic_is_logged_with_its_place_and_costs_no_other_exchange() {
+    let upstream = Upstream::ok("hello");
+    let proxy = with_sdk(&upstream);
+    assert_eq!(proxy.client().request("GET", "/", &[("x-do", "panic")], "").status(), 503);
+    proxy.wait_for_log("the panic", |event| {
+        let message = message(event);
+        message.starts_with("panicked at") && message.contains("sdk.rs:") && message.ends_with(" as asked")
+    });
 }

@@ -28,22 +28,21 @@ mod config;
 mod pace;
 mod plan;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tidegate_sdk::{Body, Counter, Exchange, Filter, Gauge, Next, Request, Response, filter};
+use tidegate_sdk::{Body, Counter, Exchange, Filter, Gauge, Next, Request, Response, filter, random};
 
 use crate::config::{Abort, Config};
 use crate::pace::Pace;
-use crate::plan::{Dice, Plan};
+use crate::plan::{PARTS, Plan};
 
 filter!(Fault);
 
 /// The filter.
 pub struct Fault {
     config: Config,
-    dice: Dice,
     metrics: Metrics,
 }
 
@@ -61,8 +60,6 @@ struct Metrics {
 pub struct State {
     /// Counted in `fault_active`.
     active: bool,
-    /// The request waits for its delay to be over.
-    delayed: Option<Rc<Cell<bool>>>,
     /// The response is slowed down.
     pace: Option<Rc<RefCell<Pace>>>,
 }
@@ -79,26 +76,17 @@ impl Filter for Fault {
             overflows: Counter::new("fault_overflows"),
             active: Gauge::new("fault_active"),
         };
-        Ok(Fault { config, dice: Dice::default(), metrics })
+        Ok(Fault { config, metrics })
     }
 
     fn on_request_headers(&self, state: &mut State, request: &Request<'_>) -> Next {
-        let dice = || self.dice.throw(|| request.now());
-        let Some(plan) = self.config.plan(|name| request.header(name), dice) else { return Next::Continue };
+        let throw = || random(0..PARTS.into()) as u32;
+        let Some(plan) = self.config.plan(|name| request.header(name), throw) else { return Next::Continue };
         if self.overflows() {
             self.metrics.overflows.increment();
             return Next::Continue;
         }
         self.inject(plan, state, request)
-    }
-
-    /// Only hosts that go on reading the body behind paused headers call this while the request is delayed.
-    fn on_request_body(&self, state: &mut State, _: &Request<'_>, _: &Body) -> Next {
-        hold_while_delayed(state)
-    }
-
-    fn on_request_trailers(&self, state: &mut State, _: &Request<'_>) -> Next {
-        hold_while_delayed(state)
     }
 
     fn on_response_body(&self, state: &mut State, response: &Response<'_>, body: &Body) -> Next {
@@ -135,16 +123,10 @@ impl Fault {
             return abort.map_or(Next::Continue, |abort| abort.perform(request, metrics));
         };
         metrics.delays.increment();
-        let delayed = Rc::new(Cell::new(true));
-        state.delayed = Some(delayed.clone());
-        request.after(delay, move |exchange| {
-            delayed.set(false);
-            match abort {
-                Some(abort) => _ = abort.perform(exchange, metrics),
-                None => exchange.resume_request(),
-            }
-        });
-        Next::Pause
+        request.wait(async move |exchange| {
+            exchange.sleep(delay).await;
+            abort.map_or(Next::Continue, |abort| abort.perform(&exchange, metrics))
+        })
     }
 }
 
@@ -160,33 +142,28 @@ impl Abort {
     }
 }
 
-fn hold_while_delayed(state: &State) -> Next {
-    match &state.delayed {
-        Some(delayed) if delayed.get() => Next::Hold,
-        _ => Next::Continue,
-    }
-}
-
 fn slow_down(state: &State, response: &Response<'_>, bytes: usize, last: bool) -> Next {
     let Some(pace) = &state.pace else { return Next::Continue };
     let (was_holding, now) = (pace.borrow().is_holding(), response.now());
-    match pace.borrow_mut().take(now, bytes, last) {
+    let wait = pace.borrow_mut().take(now, bytes, last);
+    match wait {
         None => Next::Continue,
+        Some(_) if was_holding => Next::Hold,
         Some(wait) => {
-            if !was_holding {
-                release_after(wait, pace.clone(), response);
-            }
-            Next::Hold
+            let pace = pace.clone();
+            response.wait(async move |exchange| let_go(&pace, wait, &exchange).await)
         }
     }
 }
 
-fn release_after(wait: Duration, pace: Rc<RefCell<Pace>>, exchange: &Exchange) {
-    exchange.after(wait, move |exchange| {
+/// Waits until what is held may go on.
+async fn let_go(pace: &RefCell<Pace>, mut wait: Duration, exchange: &Exchange) -> Next {
+    loop {
+        exchange.sleep(wait).await;
         let more = pace.borrow_mut().release(exchange.now());
         match more {
-            Some(wait) => release_after(wait, pace, exchange),
-            None => exchange.resume_response(),
+            Some(more) => wait = more,
+            None => return Next::Continue,
         }
-    });
+    }
 }

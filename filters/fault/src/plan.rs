@@ -1,9 +1,11 @@
 //! Which faults one request gets. Knows no host: it asks for headers and for throws of the dice.
 
-use std::cell::Cell;
 use std::time::Duration;
 
 use crate::config::{ABORT_BODY, Abort, Config, LONGEST_DELAY, Match, Percent};
+
+/// How finely percentages are drawn: all requests are so many parts.
+pub(crate) const PARTS: u32 = Percent::ALL.0;
 
 /// The faults of one request: at least one.
 #[derive(Debug, PartialEq, Eq)]
@@ -15,7 +17,7 @@ pub(crate) struct Plan {
 }
 
 impl Config {
-    /// `header` gives a request header's first value, `throw` a number below 1,000,000, evenly spread.
+    /// `header` gives a request header's first value, `throw` a number below [`PARTS`], evenly spread.
     ///
     /// The dice are thrown before anything is read, so that a request without a fault costs next to nothing.
     pub(crate) fn plan(
@@ -93,26 +95,6 @@ impl<H: Fn(&str) -> Option<String>, T: FnMut() -> u32> Draw<'_, H, T> {
         };
         // No throw for a certainty.
         (percent == Percent::ALL || (self.throw)() < percent.0).then_some(fault)
-    }
-}
-
-/// Throws of the dice: not for secrets, but evenly spread.
-#[derive(Debug, Default)]
-pub(crate) struct Dice(Cell<u64>);
-
-impl Dice {
-    /// A number below 1,000,000. `seed` is asked once: workers that start together are to differ.
-    pub(crate) fn throw(&self, seed: impl FnOnce() -> Duration) -> u32 {
-        // SplitMix64 (Steele, Lea, Flood 2014).
-        let last = match self.0.get() {
-            0 => seed().as_nanos() as u64 | 1,
-            last => last,
-        };
-        let next = last.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        self.0.set(next);
-        let mut mixed = (next ^ (next >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((mixed ^ (mixed >> 31)) % 1_000_000) as u32
     }
 }
 
@@ -220,21 +202,5 @@ mod tests {
             None,
             "it would never end"
         );
-    }
-
-    #[test]
-    fn workers_that_start_at_different_moments_throw_differently() {
-        let throws = |start_ns| {
-            let dice = Dice::default();
-            [(); 3].map(|()| dice.throw(|| Duration::from_nanos(start_ns)))
-        };
-        assert_ne!(throws(1000), throws(1002));
-    }
-
-    #[test]
-    fn the_dice_are_fair() {
-        let dice = Dice::default();
-        let hits = (0..100_000).filter(|_| dice.throw(|| Duration::from_nanos(1)) < 100_000).count();
-        assert!((9_500..10_500).contains(&hits), "{hits}");
     }
 }

@@ -200,6 +200,41 @@ fn filters_are_summed_by_name_and_keep_their_counts_when_they_are_replaced() {
 }
 
 #[test]
+fn labels_in_the_name_of_a_filters_metric_are_labels() {
+    let metrics = Registry::new();
+    metrics.add_source(|page| {
+        let metric =
+            |name: &str, value| GuestMetric { name: name.to_owned(), value: GuestValue::Counter(value) };
+        let names = [
+            r#"denied{rule="admin",why="a\"b\\c\nd"}"#,
+            r#"denied{rule="other",why=""}"#,
+            r#"denied{rule="other",why=""}"#,
+            "denied",
+            r#"odd{le="1"}"#,
+            r#"odd{a="1",a="2"}"#,
+            r#"odd{a="1"} 7"#,
+            r#"odd{a="1",}"#,
+            r#"odd{a="\x"}"#,
+        ];
+        write_guest_metrics(page, names.into_iter().zip(1..).map(|(name, value)| metric(name, value)))
+    });
+    let text = metrics.render(Format::Prometheus).expect("no source fails");
+    let samples = text.lines().filter(|line| line.starts_with("wasmcustom"));
+    let lines: String = samples.map(|line| format!("{line}\n")).collect();
+    expect![[r#"
+        wasmcustom_denied_total{rule="admin",why="a\"b\\c\nd"} 1
+        wasmcustom_denied_total{rule="other",why=""} 2
+        wasmcustom_denied_total 4
+        wasmcustom_odd_a__1___7_total 7
+        wasmcustom_odd_a__1____total 8
+        wasmcustom_odd_a__1__a__2___total 6
+        wasmcustom_odd_a___x___total 9
+        wasmcustom_odd_le__1___total 5
+    "#]]
+    .assert_eq(&lines);
+}
+
+#[test]
 fn metrics_of_filters_are_cleaned_and_cannot_pass_for_the_proxys_own() {
     let metrics = Registry::new();
     metrics.add_source(|page| {

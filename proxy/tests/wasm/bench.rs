@@ -103,6 +103,7 @@ pub(crate) fn filter() -> Filter {
         name: "tested".to_owned(),
         module: ModuleSource::File(PathBuf::from("tested.wasm")),
         config: Bytes::from_static(b"{\"plugin\": 1}"),
+        config_shown: None,
         vm_id: "the-vm".to_owned(),
         vm_config: Bytes::from_static(b"vm"),
         root_id: "the-root".to_owned(),

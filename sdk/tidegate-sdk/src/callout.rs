@@ -1,33 +1,42 @@
 //! Requests that a filter makes itself, and their answers.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use proxy_wasm::hostcalls::dispatch_http_call;
 use proxy_wasm::types::{BufferType, MapType, Status};
 
-use crate::exchange::{Exchange, Fields};
+use crate::fields::into_text;
 use crate::host;
+use crate::scope::Services;
 
-/// What to do with an answer.
-pub(crate) type Answered = Box<dyn FnOnce(&Exchange, &Answer)>;
+/// The callouts in flight, by the host's token.
+pub(crate) type Callouts = BTreeMap<u32, Rc<RefCell<Flight>>>;
 
-/// The callouts in flight, by the host's token: whose, and what to do with the answer.
-pub(crate) type Callouts = BTreeMap<u32, (u32, Answered)>;
+/// A callout in flight.
+#[derive(Default)]
+pub(crate) struct Flight {
+    result: Option<Result<Answer, CalloutError>>,
+    waker: Option<Waker>,
+}
 
-/// A request of the filter's own: made by [`Exchange::call`].
+/// A request of the filter's own: made by [`Exchange::call`](crate::Exchange::call).
 #[must_use = "a callout goes out with `send`"]
 pub struct Callout<'a> {
-    exchange: &'a Exchange,
+    services: Rc<Services>,
     cluster: &'a str,
     headers: Vec<(&'a str, &'a str)>,
     body: Option<&'a [u8]>,
 }
 
 impl<'a> Callout<'a> {
-    pub(crate) fn new(exchange: &'a Exchange, cluster: &'a str) -> Callout<'a> {
+    pub(crate) fn new(services: Rc<Services>, cluster: &'a str) -> Callout<'a> {
         let headers = vec![(":method", "GET"), (":path", "/"), (":authority", cluster)];
-        Callout { exchange, cluster, headers, body: None }
+        Callout { services, cluster, headers, body: None }
     }
 
     /// `GET` without this.
@@ -57,21 +66,23 @@ impl<'a> Callout<'a> {
         self
     }
 
-    /// Sends it. `answered` runs once, when the answer has come whole, the call has failed or the time is over; not
-    /// at all when the exchange ends before. Return [`Next::Pause`](crate::Next::Pause) to wait for it, and resume
-    /// or reply in `answered`.
+    /// Sends it, now. Await what this gives for the answer, which has come when it has come whole; dropping it, or the
+    /// end of the exchange, gives up the answer and not the request.
     ///
-    /// An error means that nothing was sent and `answered` will not run: the cluster is unknown, or the filter may
-    /// not call it.
-    pub fn send(
-        self,
-        timeout: Duration,
-        answered: impl FnOnce(&Exchange, &Answer) + 'static,
-    ) -> Result<(), CalloutRefused> {
-        let token = dispatch_http_call(self.cluster, self.headers, self.body, vec![], timeout)?;
-        let mut callouts = self.exchange.services.callouts.borrow_mut();
-        callouts.insert(token, (self.exchange.context, Box::new(answered)));
-        Ok(())
+    /// # Errors
+    ///
+    /// [`CalloutError::Refused`] if the host does not send it: the cluster is unknown, or the filter may not call it.
+    /// [`CalloutError::NoAnswer`] if none came within `timeout`, or the connection failed; some hosts report these as
+    /// an answer of 503 or 504.
+    pub fn send(self, timeout: Duration) -> PendingAnswer {
+        let sent = dispatch_http_call(self.cluster, self.headers, self.body, vec![], timeout);
+        let mut flight = Flight::default();
+        let token = sent.inspect_err(|status| flight.result = Some(Err(CalloutError::Refused(*status)))).ok();
+        let flight = Rc::new(RefCell::new(flight));
+        if let Some(token) = token {
+            self.services.callouts.borrow_mut().insert(token, flight.clone());
+        }
+        PendingAnswer { services: self.services, token, flight }
     }
 
     fn replace(mut self, name: &str, value: &'a str) -> Callout<'a> {
@@ -82,48 +93,106 @@ impl<'a> Callout<'a> {
     }
 }
 
-/// The host did not send a callout.
+/// The answer to a callout that was sent: a future, see [`Callout::send`].
+#[must_use = "await it for the answer, or drop it to give the answer up"]
+pub struct PendingAnswer {
+    services: Rc<Services>,
+    token: Option<u32>,
+    flight: Rc<RefCell<Flight>>,
+}
+
+impl Future for PendingAnswer {
+    type Output = Result<Answer, CalloutError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut flight = self.flight.borrow_mut();
+        match flight.result.take() {
+            Some(result) => Poll::Ready(result),
+            None => {
+                flight.waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Drop for PendingAnswer {
+    fn drop(&mut self) {
+        if let Some(token) = self.token {
+            self.services.callouts.borrow_mut().remove(&token);
+        }
+    }
+}
+
+/// Takes an answer that the host shows now; nobody may be waiting for it any more.
+pub(crate) fn receive(services: &Services, token: u32, headers: usize) {
+    let waiting = services.callouts.borrow_mut().remove(&token);
+    let Some(flight) = waiting else { return };
+    let answered = || Answer {
+        headers: host::headers(MapType::HttpCallResponseHeaders),
+        body: host::buffer(BufferType::HttpCallResponseBody),
+    };
+    let result = if headers > 0 { Ok(answered()) } else { Err(CalloutError::NoAnswer) };
+    let waker = {
+        let mut flight = flight.borrow_mut();
+        flight.result = Some(result);
+        flight.waker.take()
+    };
+    waker.into_iter().for_each(Waker::wake);
+}
+
+/// Why a callout has no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CalloutRefused(Status);
-
-impl From<Status> for CalloutRefused {
-    fn from(status: Status) -> CalloutRefused {
-        CalloutRefused(status)
-    }
+#[non_exhaustive]
+pub enum CalloutError {
+    /// The host did not send it.
+    Refused(Status),
+    /// It was sent, and no answer came: the time was over, or the connection failed.
+    NoAnswer,
 }
 
-impl std::fmt::Display for CalloutRefused {
+impl std::fmt::Display for CalloutError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "the host did not send the callout: {:?}", self.0)
+        match self {
+            CalloutError::Refused(status) => write!(f, "the host did not send the callout: {status:?}"),
+            CalloutError::NoAnswer => f.write_str("no answer came to the callout"),
+        }
     }
 }
 
-impl std::error::Error for CalloutRefused {}
+impl std::error::Error for CalloutError {}
 
-/// What came back. Readable while `answered` runs.
-#[derive(Debug)]
+/// What came back, whole.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Answer {
-    pub(crate) has_headers: bool,
+    headers: Vec<(String, Vec<u8>)>,
+    body: Vec<u8>,
 }
 
 impl Answer {
-    /// 200–599; `None` when no answer came. Hosts also report failures as 503 and a timeout as 504.
-    pub fn status(&self) -> Option<u16> {
-        self.has_headers.then(|| self.header(":status")?.parse().ok()).flatten()
+    /// 100–599; 0 if the host does not tell.
+    pub fn status(&self) -> u16 {
+        self.header(":status").and_then(|status| status.parse().ok()).unwrap_or(0)
     }
 
-    /// See [`Fields::text`].
-    pub fn header(&self, name: &str) -> Option<String> {
-        self.headers().text(name)
+    /// The first value of a header, if it is text. Names are in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.headers.iter().find(|(found, _)| found == name)?;
+        std::str::from_utf8(value).ok()
     }
 
-    /// The headers, to read.
-    pub fn headers(&self) -> Fields {
-        Fields(MapType::HttpCallResponseHeaders)
+    /// Every header, in order; `:status` is among them.
+    pub fn headers(&self) -> &[(String, Vec<u8>)] {
+        &self.headers
     }
 
-    /// A copy of the body.
-    pub fn body(&self) -> Vec<u8> {
-        host::buffer(BufferType::HttpCallResponseBody)
+    /// The body.
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// The body as text. What is not UTF-8 is replaced.
+    pub fn into_text(self) -> String {
+        into_text(self.body)
     }
 }

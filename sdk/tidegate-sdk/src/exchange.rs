@@ -3,36 +3,29 @@
 //! Nothing here panics for what the host answers: what is not there is `None`, and a change that the host refuses is
 //! logged, because it is a mistake in the filter that its users should not pay for.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::ops::Deref;
 use std::rc::Rc;
 use std::time::Duration;
 
-use log::warn;
-use proxy_wasm::types::{BufferType, MapType, StreamType};
+use proxy_wasm::types::{MapType, StreamType};
 
-use crate::callout::{Callout, Callouts};
+use crate::callout::Callout;
+use crate::fields::{Fields, find_cookie, find_query};
 use crate::filter::Next;
-use crate::host::{self, Refused};
-use crate::timer::Timers;
+use crate::host::{self, report};
+use crate::reply::Reply;
+use crate::scope::Scope;
+use crate::timer::Sleep;
 
-/// What the exchanges of one root context share.
-#[derive(Default)]
-pub(crate) struct Services {
-    pub(crate) timers: RefCell<Timers>,
-    pub(crate) callouts: RefCell<Callouts>,
-}
-
-/// One exchange.
-pub struct Exchange {
-    pub(crate) context: u32,
-    pub(crate) services: Rc<Services>,
-}
+/// One exchange. Clones are handles to the same one, for futures to act on: [`Request::wait`], [`Exchange::spawn`].
+#[derive(Clone)]
+pub struct Exchange(pub(crate) Scope);
 
 impl Exchange {
     /// Answers the request here, without the upstream; `status` is 200–599. End it with [`Reply::send`].
     pub fn reply(&self, status: u16) -> Reply {
-        Reply { status, details: "", headers: Vec::new(), body: Vec::new() }
+        Reply::new(status)
     }
 
     /// Lets a paused request go on.
@@ -51,31 +44,33 @@ impl Exchange {
         Next::Pause
     }
 
-    /// Does `later` once `delay` is over, unless the exchange ends before. Hosts keep time in milliseconds.
-    ///
-    /// ```no_run
-    /// # use std::time::Duration;
-    /// # use tidegate_sdk::{Next, Request};
-    /// fn wait(request: &Request<'_>) -> Next {
-    ///     request.after(Duration::from_millis(250), |exchange| exchange.resume_request());
-    ///     Next::Pause
-    /// }
-    /// ```
-    pub fn after(&self, delay: Duration, later: impl FnOnce(&Exchange) + 'static) {
-        let mut timers = self.services.timers.borrow_mut();
-        if let Some(period) = timers.add(host::now(), delay, self.context, Box::new(later)) {
-            report("set the tick period", host::set_tick_period(period));
-        }
+    /// Does `work` beside the exchange, which goes on meanwhile; what is not done when the exchange ends is dropped.
+    /// It begins at once, before this returns.
+    pub fn spawn<W: AsyncFnOnce(Exchange) + 'static>(&self, work: W) {
+        let exchange = self.clone();
+        self.0.spawn(async move { work(exchange).await });
+    }
+
+    /// Waits, in a future of this exchange. Hosts keep time in milliseconds.
+    pub fn sleep(&self, duration: Duration) -> Sleep {
+        self.0.sleep(duration)
     }
 
     /// A request of the filter's own to a cluster of the host's configuration. End it with [`Callout::send`].
-    pub fn call<'a>(&'a self, cluster: &'a str) -> Callout<'a> {
-        Callout::new(self, cluster)
+    pub fn call<'a>(&self, cluster: &'a str) -> Callout<'a> {
+        self.0.call(cluster)
     }
 
-    /// A property of the exchange, such as `["source", "address"]`, in the host's encoding.
+    /// A property of the exchange, such as `["source", "address"]`, in the host's encoding. Many have a method of their
+    /// own, such as [`source_address`](Exchange::source_address).
     pub fn property(&self, path: &[&str]) -> Option<Vec<u8>> {
         host::property(path)
+    }
+
+    /// Leaves a value for filters further on, which read it as a property of the same path, and for the access log. In
+    /// Envoy it is there as `["wasm.NAME"]`.
+    pub fn set_property(&self, path: &[&str], value: &[u8]) {
+        report("set a property", host::set_property(path, value));
     }
 
     /// The request's headers, as far as the host lets a filter read them at this time.
@@ -92,6 +87,44 @@ impl Exchange {
     pub fn now(&self) -> Duration {
         host::now()
     }
+
+    /// Has the host choose the route again for what the request is now. Hosts do so by themselves only when some headers
+    /// change: call this after changing what routes match on. Before the request's headers have gone on.
+    pub fn clear_route_cache(&self) {
+        report("choose the route again", host::call_function("clear_route_cache", &[]).map(drop));
+    }
+
+    /// Pauses one direction until `work` is done, or lets it go on at once when `work` did not have to wait.
+    fn wait<W: AsyncFnOnce(Exchange) -> Next + 'static>(&self, stream: StreamType, work: W) -> Next {
+        let direction = (self.0.context, stream as u32);
+        let turn = Rc::new(Cell::new(Turn::InCallback));
+        let (theirs, exchange) = (turn.clone(), self.clone());
+        self.0.services.begin_wait(direction);
+        self.0.spawn(async move {
+            let services = exchange.0.services.clone();
+            let next = work(exchange).await;
+            let is_last = services.end_wait(direction);
+            let resumes = matches!(theirs.replace(Turn::Over(next)), Turn::Later) && next == Next::Continue;
+            if resumes && is_last {
+                report("resume what waited", host::resume(stream));
+            }
+        });
+        match turn.replace(Turn::Later) {
+            Turn::Over(next) => next,
+            Turn::InCallback | Turn::Later => Next::Hold,
+        }
+    }
+}
+
+/// Where a wait is.
+#[derive(Clone, Copy)]
+enum Turn {
+    /// The callback that began it has not returned: what it gives decides.
+    InCallback,
+    /// The callback has returned, so the direction has to be resumed.
+    Later,
+    /// It is over.
+    Over(Next),
 }
 
 /// The request of an exchange, in a callback of its side. Derefs to [`Exchange`].
@@ -164,6 +197,33 @@ impl Request<'_> {
         find_cookie(&cookies, name).map(str::to_owned)
     }
 
+    /// The first value of one parameter of the query, decoded (`application/x-www-form-urlencoded`).
+    pub fn query(&self, name: &str) -> Option<String> {
+        find_query(&self.path(), name)
+    }
+
+    /// Pauses the request until `work` is done, which begins at once: return what this gives. The request goes on when
+    /// `work` gives [`Next::Continue`]; it does not when `work` replied or reset. While it waits, pieces of its body are
+    /// held.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # use tidegate_sdk::{Next, Request};
+    /// fn ask(request: &Request<'_>) -> Next {
+    ///     request.wait(async |exchange| {
+    ///         let answer = exchange.call("auth").path("/check").send(Duration::from_secs(1)).await;
+    ///         match answer {
+    ///             Ok(answer) if answer.status() == 200 => Next::Continue,
+    ///             Ok(_) => exchange.reply(403).send(),
+    ///             Err(_) => exchange.reply(503).send(),
+    ///         }
+    ///     })
+    /// }
+    /// ```
+    pub fn wait<W: AsyncFnOnce(Exchange) -> Next + 'static>(&self, work: W) -> Next {
+        self.exchange.wait(StreamType::HttpRequest, work)
+    }
+
     /// See [`Fields::set`].
     pub fn set_header(&self, name: &str, value: impl AsRef<[u8]>) {
         self.headers().set(name, value);
@@ -181,6 +241,11 @@ impl Request<'_> {
 }
 
 impl Response<'_> {
+    /// As [`Request::wait`], for the response.
+    pub fn wait<W: AsyncFnOnce(Exchange) -> Next + 'static>(&self, work: W) -> Next {
+        self.exchange.wait(StreamType::HttpResponse, work)
+    }
+
     /// 200–599; 0 when the host does not tell.
     pub fn status(&self) -> u16 {
         self.header(":status").and_then(|status| status.parse().ok()).unwrap_or(0)
@@ -219,158 +284,5 @@ impl Response<'_> {
     /// See [`Fields::remove`].
     pub fn remove_header(&self, name: &str) {
         self.headers().remove(name);
-    }
-}
-
-/// A set of header or trailer fields, kept by the host: each call is a hostcall. Names are in lower case.
-#[derive(Debug, Clone, Copy)]
-pub struct Fields(pub(crate) MapType);
-
-impl Fields {
-    /// The first value of a field. What is not UTF-8 is replaced: use [`Fields::bytes`] where that matters.
-    pub fn text(&self, name: &str) -> Option<String> {
-        self.bytes(name).map(into_text)
-    }
-
-    /// The first value of a field.
-    pub fn bytes(&self, name: &str) -> Option<Vec<u8>> {
-        host::header(self.0, name)
-    }
-
-    /// Every field, in order.
-    pub fn all(&self) -> Vec<(String, Vec<u8>)> {
-        host::headers(self.0)
-    }
-
-    /// Makes this the only value of the field.
-    pub fn set(&self, name: &str, value: impl AsRef<[u8]>) {
-        report_field("set", name, host::set_header(self.0, name, value.as_ref()));
-    }
-
-    /// Adds a value to those that are there.
-    pub fn add(&self, name: &str, value: impl AsRef<[u8]>) {
-        report_field("add", name, host::add_header(self.0, name, value.as_ref()));
-    }
-
-    /// Removes every value of the field.
-    pub fn remove(&self, name: &str) {
-        report_field("remove", name, host::remove_header(self.0, name));
-    }
-}
-
-/// A piece of a body: what has just come, or all that is held when the filter paused on the pieces before.
-#[derive(Debug)]
-pub struct Body {
-    pub(crate) buffer: BufferType,
-    pub(crate) len: usize,
-    pub(crate) end_of_stream: bool,
-}
-
-impl Body {
-    /// Bytes in this piece; the last may be empty.
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// There are no bytes in this piece.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// Nothing follows, trailers neither.
-    pub fn is_last(&self) -> bool {
-        self.end_of_stream
-    }
-
-    /// A copy of the bytes.
-    pub fn bytes(&self) -> Vec<u8> {
-        host::buffer(self.buffer)
-    }
-
-    /// Puts other bytes in their place. Remove `content-length` in the headers callback when the length changes:
-    /// not every host does it by itself.
-    pub fn replace(&self, bytes: impl AsRef<[u8]>) {
-        report("replace the body", host::set_buffer(self.buffer, 0, self.len, bytes.as_ref()));
-    }
-
-    /// Adds bytes in front.
-    pub fn prepend(&self, bytes: impl AsRef<[u8]>) {
-        report("prepend to the body", host::set_buffer(self.buffer, 0, 0, bytes.as_ref()));
-    }
-
-    /// Adds bytes at the end.
-    pub fn append(&self, bytes: impl AsRef<[u8]>) {
-        report("append to the body", host::set_buffer(self.buffer, self.len, 0, bytes.as_ref()));
-    }
-}
-
-/// An answer of the filter's own.
-#[must_use = "a reply goes out with `send`"]
-pub struct Reply {
-    status: u16,
-    details: &'static str,
-    headers: Vec<(String, String)>,
-    body: Vec<u8>,
-}
-
-impl Reply {
-    /// Adds a header. `content-length` comes by itself, and `content-type: text/plain` unless one is given.
-    pub fn header(mut self, name: &str, value: &str) -> Reply {
-        self.headers.push((name.to_owned(), value.to_owned()));
-        self
-    }
-
-    /// The body.
-    pub fn body(mut self, body: impl Into<Vec<u8>>) -> Reply {
-        self.body = body.into();
-        self
-    }
-
-    /// Why, in one word, for the host's access log.
-    pub fn details(mut self, details: &'static str) -> Reply {
-        self.details = details;
-        self
-    }
-
-    /// Sends it; return what this gives from the callback.
-    pub fn send(self) -> Next {
-        report("reply", host::reply(self.status.into(), self.details, &self.body, &self.headers));
-        Next::Pause
-    }
-}
-
-pub(crate) fn into_text(bytes: Vec<u8>) -> String {
-    String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
-}
-
-pub(crate) fn report(what: &str, result: Result<(), Refused>) {
-    if let Err(refused) = result {
-        warn!("the host refused to {what}: {refused}");
-    }
-}
-
-fn report_field(verb: &str, name: &str, result: Result<(), Refused>) {
-    if let Err(refused) = result {
-        warn!("the host refused to {verb} {name}: {refused}");
-    }
-}
-
-/// The value of one cookie in a `cookie` header (RFC 6265, section 4.2.1: `name=value` pairs between semicolons).
-pub fn find_cookie<'a>(cookies: &'a str, name: &str) -> Option<&'a str> {
-    let mut pairs = cookies.split(';').filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(found, _)| *found == name).map(|(_, value)| value.trim_matches('"'))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_cookie_is_found_by_its_whole_name() {
-        let cookies = "session=1; user=\"ann\";flag; other=a=b";
-        assert_eq!(find_cookie(cookies, "user"), Some("ann"));
-        assert_eq!(find_cookie(cookies, "other"), Some("a=b"));
-        assert_eq!(find_cookie(cookies, "ser"), None);
-        assert_eq!(find_cookie(cookies, "flag"), None);
     }
 }

@@ -2,7 +2,9 @@
 
 use serde::de::DeserializeOwned;
 
-use crate::exchange::{Body, Exchange, Request, Response};
+use crate::body::Body;
+use crate::exchange::{Exchange, Request, Response};
+use crate::scope::Background;
 
 /// A filter. One value serves every exchange of a worker; what belongs to one exchange is in its
 /// [`State`](Filter::State). Implement the callbacks of interest: the others let everything through.
@@ -46,6 +48,9 @@ pub trait Filter: Sized + 'static {
     /// Makes the filter from its configuration: compile patterns, define metrics. An error is the reason, for the
     /// operator to read: name the field. The host then keeps to the configuration that it had.
     fn new(config: Self::Config) -> Result<Self, String>;
+
+    /// The filter has been made: begin here what it does beside its exchanges, such as keeping a list fresh.
+    fn on_start(&self, background: &Background) {}
 
     /// The request's headers have come.
     fn on_request_headers(&self, state: &mut Self::State, request: &Request<'_>) -> Next {

@@ -21,6 +21,7 @@ impl fmt::Display for Refused {
             1 => f.write_str("not found"),
             2 => f.write_str("bad argument"),
             6 => f.write_str("invalid memory access"),
+            8 => f.write_str("changed meanwhile"),
             10 => f.write_str("internal failure"),
             12 => f.write_str("unimplemented"),
             status => write!(f, "status {status}"),
@@ -29,6 +30,20 @@ impl fmt::Display for Refused {
 }
 
 impl std::error::Error for Refused {}
+
+impl Refused {
+    pub(crate) const NOT_FOUND: Refused = Refused(1);
+    pub(crate) const BAD_ARGUMENT: Refused = Refused(2);
+    pub(crate) const CAS_MISMATCH: Refused = Refused(8);
+    pub(crate) const INTERNAL_FAILURE: Refused = Refused(10);
+}
+
+/// Logs that the host did not do what it was asked for.
+pub(crate) fn report(what: &str, result: Result<(), Refused>) {
+    if let Err(refused) = result {
+        log::warn!("the host refused to {what}: {refused}");
+    }
+}
 
 #[link(wasm_import_module = "env")]
 unsafe extern "C" {
@@ -64,6 +79,7 @@ unsafe extern "C" {
     ) -> u32;
     fn proxy_set_buffer_bytes(buffer: u32, start: usize, size: usize, value: *const u8, len: usize) -> u32;
     fn proxy_get_property(path: *const u8, path_len: usize, value: *mut *mut u8, len: *mut usize) -> u32;
+    fn proxy_set_property(path: *const u8, path_len: usize, value: *const u8, len: usize) -> u32;
     fn proxy_continue_stream(stream: u32) -> u32;
     fn proxy_close_stream(stream: u32) -> u32;
     fn proxy_send_local_response(
@@ -83,18 +99,44 @@ unsafe extern "C" {
     fn proxy_increment_metric(id: u32, offset: i64) -> u32;
     fn proxy_record_metric(id: u32, value: u64) -> u32;
     fn proxy_get_metric(id: u32, value: *mut u64) -> u32;
+    fn proxy_log(level: u32, message: *const u8, len: usize) -> u32;
+    fn proxy_call_foreign_function(
+        name: *const u8,
+        name_len: usize,
+        arguments: *const u8,
+        arguments_len: usize,
+        value: *mut *mut u8,
+        len: *mut usize,
+    ) -> u32;
+    fn proxy_get_shared_data(
+        key: *const u8,
+        key_len: usize,
+        value: *mut *mut u8,
+        len: *mut usize,
+        cas: *mut u32,
+    ) -> u32;
+    fn proxy_set_shared_data(key: *const u8, key_len: usize, value: *const u8, len: usize, cas: u32) -> u32;
+}
+
+#[link(wasm_import_module = "wasi_snapshot_preview1")]
+unsafe extern "C" {
+    fn random_get(buffer: *mut u8, len: usize) -> u32;
 }
 
 fn check(status: u32) -> Result<(), Refused> {
     if status == 0 { Ok(()) } else { Err(Refused(status)) }
 }
 
-/// Runs a hostcall that answers with bytes; `None` when it is refused.
-fn bytes(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Option<Vec<u8>> {
+/// Runs a hostcall that answers with bytes.
+fn try_bytes(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Result<Vec<u8>, Refused> {
     let (mut value, mut len) = (std::ptr::null_mut::<u8>(), 0);
-    check(call(&mut value, &mut len)).ok()?;
+    check(call(&mut value, &mut len))?;
     // SAFETY: the host had this module's allocator make a block of `len` bytes and gave it to us.
-    Some(if value.is_null() { Vec::new() } else { unsafe { Vec::from_raw_parts(value, len, len) } })
+    Ok(if value.is_null() { Vec::new() } else { unsafe { Vec::from_raw_parts(value, len, len) } })
+}
+
+fn bytes(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Option<Vec<u8>> {
+    try_bytes(call).ok()
 }
 
 pub(crate) fn header(map: MapType, name: &str) -> Option<Vec<u8>> {
@@ -139,6 +181,11 @@ pub(crate) fn property(path: &[&str]) -> Option<Vec<u8>> {
     bytes(|value, len| unsafe { proxy_get_property(path.as_ptr(), path.len(), value, len) })
 }
 
+pub(crate) fn set_property(path: &[&str], value: &[u8]) -> Result<(), Refused> {
+    let path = path.join("\0");
+    check(unsafe { proxy_set_property(path.as_ptr(), path.len(), value.as_ptr(), value.len()) })
+}
+
 pub(crate) fn resume(stream: StreamType) -> Result<(), Refused> {
     check(unsafe { proxy_continue_stream(stream as u32) })
 }
@@ -147,14 +194,15 @@ pub(crate) fn close(stream: StreamType) -> Result<(), Refused> {
     check(unsafe { proxy_close_stream(stream as u32) })
 }
 
+/// A gRPC status of -1 is none.
 pub(crate) fn reply(
     status: u32,
     details: &str,
     body: &[u8],
     headers: &[(String, String)],
+    grpc_status: i32,
 ) -> Result<(), Refused> {
     let headers = encode_pairs(headers);
-    // -1: no gRPC status.
     check(unsafe {
         proxy_send_local_response(
             status,
@@ -164,7 +212,7 @@ pub(crate) fn reply(
             body.len(),
             headers.as_ptr(),
             headers.len(),
-            -1,
+            grpc_status,
         )
     })
 }
@@ -202,6 +250,38 @@ pub(crate) fn record_metric(id: u32, value: u64) -> Result<(), Refused> {
 pub(crate) fn metric(id: u32) -> Result<u64, Refused> {
     let mut value = 0;
     check(unsafe { proxy_get_metric(id, &mut value) }).map(|()| value)
+}
+
+/// Levels 0–5: trace, debug, info, warn, error, critical. There is nobody to tell that a log line was refused.
+pub(crate) fn log(level: u32, message: &str) {
+    let _ = unsafe { proxy_log(level, message.as_ptr(), message.len()) };
+}
+
+pub(crate) fn call_function(name: &str, arguments: &[u8]) -> Result<Vec<u8>, Refused> {
+    let (name, name_len) = (name.as_ptr(), name.len());
+    try_bytes(|value, len| unsafe {
+        proxy_call_foreign_function(name, name_len, arguments.as_ptr(), arguments.len(), value, len)
+    })
+}
+
+/// A value, and the number that says whether it was changed since.
+pub(crate) fn shared_data(key: &[u8]) -> Result<(Vec<u8>, u32), Refused> {
+    let mut cas = 0;
+    let value = try_bytes(|value, len| unsafe {
+        proxy_get_shared_data(key.as_ptr(), key.len(), value, len, &mut cas)
+    })?;
+    Ok((value, cas))
+}
+
+/// A `cas` of 0 writes whatever is there.
+pub(crate) fn set_shared_data(key: &[u8], value: &[u8], cas: u32) -> Result<(), Refused> {
+    check(unsafe { proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), cas) })
+}
+
+/// Randomness of the host's; `None` where it has none to give.
+pub(crate) fn random_seed() -> Option<u64> {
+    let mut seed = [0; 8];
+    (unsafe { random_get(seed.as_mut_ptr(), seed.len()) } == 0).then(|| u64::from_le_bytes(seed))
 }
 
 /// ABI 0.2.1, "Serialization": a count, the lengths, then names and values, each ended by a NUL.

@@ -5,31 +5,51 @@
 //!
 //! * Configuration is a type of yours; what does not fit is refused with the field's name and what was expected.
 //! * [`Request`], [`Response`], [`Body`]: read and change what passes; [`Exchange::reply`] answers in the upstream's
-//!   place; [`Exchange::after`] waits; [`Exchange::call`] asks another service.
-//! * [`Counter`], [`Gauge`], [`Histogram`] and the macros of [`log`] show what the filter does.
+//!   place.
+//! * [`Request::wait`] pauses until a future is done, in which [`Exchange::call`] asks another service and
+//!   [`Exchange::sleep`] waits; [`Filter::on_start`] does the same beside the exchanges.
+//! * [`Cells`] are token buckets, counters and values that the workers share.
+//! * [`Counter`], [`Gauge`], [`Histogram`], families of them with labels, and the macros of [`log`] show what the filter
+//!   does. Key-values of a log line (`warn!(rule = name; "denied")`) follow its message as `key=value`.
 //!
-//! It stands on the [`proxy_wasm`] crate (ABI 0.2.1) and uses nothing beyond the standard ABI: a module built with it
-//! also runs in Envoy. Where that crate panics because a host answered with a status that it did not expect, which
+//! It stands on the [`proxy_wasm`] crate (ABI 0.2.1) and uses nothing beyond the standard ABI but where it has another
+//! way: a module built with it also runs in Envoy. Where that crate panics because a host answered with a status that it did not expect, which
 //! loses the whole instance, this one goes on and logs.
 
+mod body;
 mod callout;
+mod cells;
 mod config;
 mod dispatch;
 mod exchange;
+mod fields;
 mod filter;
 mod hold;
 mod host;
+mod logging;
 mod metrics;
+mod properties;
+mod random;
+mod reply;
+mod scope;
+mod task;
 mod timer;
 
-pub use callout::{Answer, Callout, CalloutRefused};
+pub use body::Body;
+pub use callout::{Answer, Callout, CalloutError, PendingAnswer};
+pub use cells::{CellError, Cells, Counted, Mode, Taken, TokenBucket};
 pub use config::NoConfig;
 pub use dispatch::start;
-pub use exchange::{Body, Exchange, Fields, Reply, Request, Response, find_cookie};
+pub use exchange::{Exchange, Request, Response};
+pub use fields::{Fields, find_cookie, find_query};
 pub use filter::{Filter, Next};
 pub use log;
-pub use metrics::{Counter, Gauge, Histogram};
+pub use metrics::{Counter, CounterFamily, Family, Gauge, GaugeFamily, Histogram, HistogramFamily, Metric};
 pub use proxy_wasm;
+pub use random::random;
+pub use reply::Reply;
+pub use scope::Background;
+pub use timer::Sleep;
 
 /// Makes a module of a [`Filter`]. Use it once, at the top of the crate. In a native build it makes nothing, so that the
 /// filter's logic can be tested there.

@@ -1,36 +1,39 @@
-//! What has to happen later: the deadlines of the exchanges of one root context, on the root's one tick.
+//! Deadlines of the futures of one root context, on the root's one tick.
 //!
-//! It knows no host: `dispatch` passes the time in and performs what comes out.
+//! [`Timers`] knows no host: times are passed in, and what to ask of the host comes out.
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use crate::exchange::Exchange;
+use crate::host;
+use crate::scope::Services;
 
-/// What to do for an exchange when its time has come.
-pub(crate) type Later = Box<dyn FnOnce(&Exchange)>;
+/// One deadline among those of the same moment.
+type Key = (Duration, u64);
 
 /// Deadlines, soonest first. Times are since 1970, as the host tells them.
 #[derive(Default)]
 pub(crate) struct Timers {
-    waiting: BTreeMap<(Duration, u64), (u32, Later)>,
+    waiting: BTreeMap<Key, Waker>,
     added: u64,
     /// When the host was asked to tick next.
     armed: Option<Duration>,
 }
 
 impl Timers {
-    /// Returns the tick period to set, if this deadline comes before what the host is waiting for.
-    pub(crate) fn add(
-        &mut self,
-        now: Duration,
-        after: Duration,
-        context: u32,
-        later: Later,
-    ) -> Option<Duration> {
-        let deadline = now + after;
+    /// Has `waker` woken at `deadline`. Returns the tick period to set, if that comes before what the host is waiting for.
+    pub(crate) fn add(&mut self, now: Duration, deadline: Duration, waker: Waker) -> (Key, Option<Duration>) {
         self.added += 1;
-        self.waiting.insert((deadline, self.added), (context, later));
+        let key = (deadline, self.added);
+        self.waiting.insert(key, waker);
+        (key, self.arm(now, deadline))
+    }
+
+    /// Asks for a tick at `deadline`, or before. Returns the tick period to set, if there is one to set.
+    pub(crate) fn arm(&mut self, now: Duration, deadline: Duration) -> Option<Duration> {
         if self.armed.is_some_and(|armed| armed <= deadline) {
             return None;
         }
@@ -38,23 +41,16 @@ impl Timers {
         Some(period(now, deadline))
     }
 
-    /// Takes what is due, in the order of the deadlines.
-    pub(crate) fn take_due(&mut self, now: Duration) -> Vec<(u32, Later)> {
+    /// Wakes what is due, in the order of the deadlines.
+    pub(crate) fn wake_due(&mut self, now: Duration) {
         let not_due = self.waiting.split_off(&(now, u64::MAX));
-        std::mem::replace(&mut self.waiting, not_due).into_values().collect()
+        std::mem::replace(&mut self.waiting, not_due).into_values().for_each(Waker::wake);
     }
 
     /// The tick period to set after a tick; zero when nothing waits.
     pub(crate) fn rearm(&mut self, now: Duration) -> Duration {
         self.armed = self.waiting.keys().next().map(|(deadline, _)| *deadline);
         self.armed.map_or(Duration::ZERO, |deadline| period(now, deadline))
-    }
-
-    /// Forgets what an exchange that is over was waiting for.
-    pub(crate) fn cancel(&mut self, context: u32) {
-        if !self.waiting.is_empty() {
-            self.waiting.retain(|_, (owner, _)| *owner != context);
-        }
     }
 }
 
@@ -64,32 +60,87 @@ fn period(now: Duration, deadline: Duration) -> Duration {
     Duration::from_millis((left.as_nanos().div_ceil(1_000_000) as u64).max(1))
 }
 
+/// Waits; see [`Exchange::sleep`](crate::Exchange::sleep).
+#[must_use = "a sleep waits when it is awaited"]
+pub struct Sleep {
+    services: Rc<Services>,
+    deadline: Duration,
+    key: Option<Key>,
+}
+
+impl Sleep {
+    pub(crate) fn new(services: Rc<Services>, duration: Duration) -> Sleep {
+        Sleep { services, deadline: host::now().saturating_add(duration), key: None }
+    }
+
+    fn forget(&mut self) {
+        if let Some(key) = self.key.take() {
+            self.services.timers.borrow_mut().waiting.remove(&key);
+        }
+    }
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.forget();
+        let now = host::now();
+        if now >= self.deadline {
+            return Poll::Ready(());
+        }
+        let (key, period) = self.services.timers.borrow_mut().add(now, self.deadline, cx.waker().clone());
+        self.key = Some(key);
+        self.services.tick_after(period);
+        Poll::Pending
+    }
+}
+
+impl Drop for Sleep {
+    fn drop(&mut self) {
+        self.forget();
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{Arc, Mutex};
+    use std::task::Wake;
+
     use super::*;
 
     const MS: Duration = Duration::from_millis(1);
 
-    fn nothing() -> Later {
-        Box::new(|_| {})
+    /// Notes the order in which wakers were woken.
+    struct Note(usize, Arc<Mutex<Vec<usize>>>, AtomicUsize);
+
+    impl Wake for Note {
+        fn wake(self: Arc<Self>) {
+            self.2.fetch_add(1, Ordering::Relaxed);
+            self.1.lock().unwrap().push(self.0);
+        }
     }
 
     #[test]
     fn the_host_is_asked_to_tick_for_the_soonest_deadline_only() {
+        let woken = Arc::new(Mutex::new(Vec::new()));
+        let waker = |name| Waker::from(Arc::new(Note(name, woken.clone(), AtomicUsize::new(0))));
         let (mut timers, now) = (Timers::default(), Duration::from_secs(100));
-        assert_eq!(timers.add(now, 50 * MS, 7, nothing()), Some(50 * MS));
-        assert_eq!(timers.add(now, 80 * MS, 8, nothing()), None);
-        assert_eq!(timers.add(now + MS, 10 * MS, 9, nothing()), Some(10 * MS));
+        assert_eq!(timers.add(now, now + 50 * MS, waker(7)).1, Some(50 * MS));
+        let (eight, period) = timers.add(now, now + 80 * MS, waker(8));
+        assert_eq!(period, None);
+        assert_eq!(timers.add(now + MS, now + 11 * MS, waker(9)).1, Some(10 * MS));
 
         let later = now + 50 * MS;
-        let due: Vec<u32> = timers.take_due(later).into_iter().map(|(context, _)| context).collect();
-        assert_eq!(due, [9, 7]);
+        timers.wake_due(later);
+        assert_eq!(*woken.lock().unwrap(), [9, 7]);
         assert_eq!(timers.rearm(later), 30 * MS);
-        timers.cancel(8);
+        timers.waiting.remove(&eight);
         assert_eq!(timers.rearm(later), Duration::ZERO);
-        assert_eq!(timers.add(later, MS / 3, 7, nothing()), Some(MS));
-        timers.cancel(7);
+        assert_eq!(timers.arm(later, later + MS / 3), Some(MS));
         assert_eq!(timers.rearm(later), Duration::ZERO);
-        assert_eq!(timers.add(later, MS + MS / 3, 7, nothing()), Some(2 * MS), "never before the deadline");
+        let (_, period) = timers.add(later, later + MS + MS / 3, waker(1));
+        assert_eq!(period, Some(2 * MS), "never before the deadline");
     }
 }

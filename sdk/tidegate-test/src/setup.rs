@@ -62,6 +62,7 @@ impl Setup {
                 name: module.name().to_owned(),
                 module: ModuleSource::File(module.name().into()),
                 config: Bytes::new(),
+                config_shown: None,
                 vm_id: String::new(),
                 vm_config: Bytes::new(),
                 root_id: String::new(),

@@ -37,7 +37,7 @@ pub(crate) fn call_function(
         b"tidegate.counter.add" => add(host, arguments)?,
         b"tidegate.kv.get" => value_of(host, arguments)?,
         b"tidegate.kv.set" => set(host, arguments)?,
-        b"tidegate.kv.delete" => delete(host, arguments),
+        b"tidegate.kv.delete" => delete(host, arguments)?,
         _ => return Err(Status::NotFound.into()),
     };
     match out {
@@ -53,15 +53,15 @@ fn clear_route_cache(host: &Host) -> Vec<u8> {
     Vec::new()
 }
 
-/// `cost: u32, burst: u32, tokens: u32, interval: u64 (ns), key` → `retry_after: u64 (ns), reset: u64 (ns),
+/// `cost: i32, burst: u32, tokens: u32, interval: u64 (ns), key` → `retry_after: u64 (ns), reset: u64 (ns),
 /// remaining: u32`.
 fn take(host: &Host, mut arguments: Arguments<'_>) -> Result<Vec<u8>, Status> {
-    let (cost, burst) = (arguments.u32()?, arguments.u32()?);
+    let (cost, burst) = (arguments.u32()?.cast_signed(), arguments.u32()?);
     let bucket = Bucket { burst, tokens: arguments.u32()?, interval: arguments.u64()? };
     if bucket.tokens == 0 || bucket.interval == 0 {
         return Err(Status::BadArgument);
     }
-    let (cells, now) = cells(host);
+    let (cells, now) = cells(host)?;
     let taken = cells.take(now, arguments.0, bucket, cost)?;
     let mut answer = Vec::with_capacity(20);
     answer.extend(taken.retry_after.to_le_bytes());
@@ -73,7 +73,7 @@ fn take(host: &Host, mut arguments: Arguments<'_>) -> Result<Vec<u8>, Status> {
 /// `delta: i64, ttl: u64 (ns; 0: for ever), key` → `count: i64, expires in: u64 (ns; 0: never)`.
 fn add(host: &Host, mut arguments: Arguments<'_>) -> Result<Vec<u8>, Status> {
     let (delta, ttl) = (arguments.u64()?.cast_signed(), arguments.u64()?);
-    let (cells, now) = cells(host);
+    let (cells, now) = cells(host)?;
     let (count, left) = cells.add(now, arguments.0, delta, ttl)?;
     let mut answer = Vec::with_capacity(16);
     answer.extend(count.to_le_bytes());
@@ -83,7 +83,7 @@ fn add(host: &Host, mut arguments: Arguments<'_>) -> Result<Vec<u8>, Status> {
 
 /// `key` → nothing, or 1 and the value.
 fn value_of(host: &Host, arguments: Arguments<'_>) -> Result<Vec<u8>, Status> {
-    let (cells, now) = cells(host);
+    let (cells, now) = cells(host)?;
     let value = cells.value(now, arguments.0)?;
     Ok(value.map(|value| [&[1], &value[..]].concat()).unwrap_or_default())
 }
@@ -92,21 +92,27 @@ fn value_of(host: &Host, arguments: Arguments<'_>) -> Result<Vec<u8>, Status> {
 fn set(host: &Host, mut arguments: Arguments<'_>) -> Result<Vec<u8>, Status> {
     let (ttl, key_len) = (arguments.u64()?, arguments.u32()? as usize);
     let (key, value) = arguments.0.split_at_checked(key_len).ok_or(Status::BadArgument)?;
-    let (cells, now) = cells(host);
+    let (cells, now) = cells(host)?;
     cells.set(now, key, value, ttl)?;
     Ok(Vec::new())
 }
 
 /// `key` → one byte: 1 if there was a value, 0 if not.
-fn delete(host: &Host, arguments: Arguments<'_>) -> Vec<u8> {
-    let (cells, now) = cells(host);
-    vec![u8::from(cells.delete(now, arguments.0))]
+fn delete(host: &Host, arguments: Arguments<'_>) -> Result<Vec<u8>, Status> {
+    let (cells, now) = cells(host)?;
+    Ok(vec![u8::from(cells.delete(now, arguments.0))])
 }
 
-/// The cells that this guest shares with those of its `vm_id`, and the time.
-fn cells(host: &Host) -> (&Cells, Instant) {
-    let now = host.services.clock.monotonic();
-    (host.shared.cells(host.filter.limits.cells, now), now)
+/// The cells that this guest shares with those of its `vm_id`, and the time. A filter that may have none finds no such
+/// function.
+fn cells(host: &Host) -> Result<(&Cells, Instant), Status> {
+    match host.filter.limits.cells {
+        0 => Err(Status::NotFound),
+        capacity => {
+            let now = host.services.clock.monotonic();
+            Ok((host.shared.cells(capacity, now), now))
+        }
+    }
 }
 
 impl From<Refusal> for Status {

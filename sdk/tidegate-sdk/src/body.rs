@@ -1,0 +1,51 @@
+//! Pieces of bodies.
+
+use proxy_wasm::types::BufferType;
+
+use crate::host::{self, report};
+
+/// A piece of a body: what has just come, or all that is held when the filter paused on the pieces before.
+#[derive(Debug)]
+pub struct Body {
+    pub(crate) buffer: BufferType,
+    pub(crate) len: usize,
+    pub(crate) end_of_stream: bool,
+}
+
+impl Body {
+    /// Bytes in this piece; the last may be empty.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// There are no bytes in this piece.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Nothing follows, trailers neither.
+    pub fn is_last(&self) -> bool {
+        self.end_of_stream
+    }
+
+    /// A copy of the bytes.
+    pub fn bytes(&self) -> Vec<u8> {
+        host::buffer(self.buffer)
+    }
+
+    /// Puts other bytes in their place. Remove `content-length` in the headers callback when the length changes:
+    /// not every host does it by itself.
+    pub fn replace(&self, bytes: impl AsRef<[u8]>) {
+        report("replace the body", host::set_buffer(self.buffer, 0, self.len, bytes.as_ref()));
+    }
+
+    /// Adds bytes in front.
+    pub fn prepend(&self, bytes: impl AsRef<[u8]>) {
+        report("prepend to the body", host::set_buffer(self.buffer, 0, 0, bytes.as_ref()));
+    }
+
+    /// Adds bytes at the end.
+    pub fn append(&self, bytes: impl AsRef<[u8]>) {
+        report("append to the body", host::set_buffer(self.buffer, self.len, 0, bytes.as_ref()));
+    }
+}

@@ -1,0 +1,403 @@
+//! Token buckets, counters and values that the instances of a filter change exactly, across workers, and that expire.
+//!
+//! tidegate offers them as foreign functions. Where a host has none ([`Mode::SharedData`]) they are kept in shared data,
+//! changed by compare-and-swap: nearly exact, and keys stay for good.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use log::warn;
+
+use crate::host::{self, Refused};
+
+/// How often a change that others came before is tried again. Each failure is a success of another worker.
+const MAX_TRIES: usize = 64;
+
+/// What instances of a filter share, under a name that keeps filters apart. They share it with those of the same
+/// `vm_id`.
+///
+/// ```no_run
+/// # use std::time::Duration;
+/// use tidegate_sdk::{Cells, TokenBucket};
+///
+/// let cells = Cells::new("my-filter");
+/// let bucket = TokenBucket { burst: 20, tokens: 100, interval: Duration::from_secs(1) };
+/// let taken = cells.take("ann", bucket, 1)?;
+/// if let Some(wait) = taken.retry_after {
+///     println!("come back in {wait:?}");
+/// }
+/// # Ok::<(), tidegate_sdk::CellError>(())
+/// ```
+#[derive(Debug)]
+pub struct Cells {
+    prefix: String,
+    mode: Cell<Mode>,
+}
+
+/// Where cells are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// The host's own: exact.
+    Host,
+    /// Values in shared data.
+    SharedData,
+}
+
+/// A token bucket: it holds `burst` tokens at most, is full at first, and gains `tokens` evenly in each `interval`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TokenBucket {
+    /// The most tokens that it holds: what can be taken at once.
+    pub burst: u32,
+    /// How many it gains; at least 1.
+    pub tokens: u32,
+    /// In which time; at least a nanosecond.
+    pub interval: Duration,
+}
+
+/// What became of a request for tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Taken {
+    /// `None`: the tokens were taken. Else none were, and there will be enough after this time; never, if it is
+    /// [`Duration::MAX`].
+    pub retry_after: Option<Duration>,
+    /// How many whole tokens are left.
+    pub remaining: u32,
+    /// In which time the bucket is full, when nobody takes from it.
+    pub reset: Duration,
+}
+
+/// A counter after a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counted {
+    /// Its value.
+    pub count: i64,
+    /// When it expires; `None` for never.
+    pub expires_in: Option<Duration>,
+}
+
+/// Why a cell was not changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CellError {
+    /// The key has a cell of another kind, or the numbers are out of range.
+    BadArgument,
+    /// It does not fit into what the host lets the filter have.
+    TooLarge,
+    /// Other workers changed it all the time (shared data only).
+    Contended,
+    /// The host refused for another reason.
+    Refused,
+}
+
+impl std::fmt::Display for CellError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            CellError::BadArgument => "the key has a cell of another kind, or a number is out of range",
+            CellError::TooLarge => "the cell does not fit into what the host lets this filter have",
+            CellError::Contended => "other workers changed the cell all the time",
+            CellError::Refused => "the host refused to change the cell",
+        })
+    }
+}
+
+impl std::error::Error for CellError {}
+
+impl From<Refused> for CellError {
+    fn from(refused: Refused) -> CellError {
+        match refused {
+            Refused::BAD_ARGUMENT => CellError::BadArgument,
+            Refused::INTERNAL_FAILURE => CellError::TooLarge,
+            Refused::CAS_MISMATCH => CellError::Contended,
+            _ => CellError::Refused,
+        }
+    }
+}
+
+impl Cells {
+    /// The cells under this name.
+    pub fn new(name: &str) -> Cells {
+        Cells { prefix: format!("{name}\0"), mode: Cell::new(Mode::Host) }
+    }
+
+    /// The cells of this filter: under the name that it has in the host's configuration, which its instances on all
+    /// workers and listeners share. For [`Filter::new`](crate::Filter::new).
+    pub fn of_this_filter() -> Cells {
+        let name = host::property(&["plugin_name"]).unwrap_or_default();
+        Cells::new(&String::from_utf8_lossy(&name))
+    }
+
+    /// Where they are; known after the first use.
+    pub fn mode(&self) -> Mode {
+        self.mode.get()
+    }
+
+    /// Takes `cost` tokens out of a bucket, or none.
+    pub fn take(&self, key: &str, bucket: TokenBucket, cost: u32) -> Result<Taken, CellError> {
+        self.move_tokens(key, bucket, i32::try_from(cost).map_err(|_| CellError::BadArgument)?)
+    }
+
+    /// Gives tokens back, as far as the bucket has room: for what was taken in vain.
+    pub fn give_back(&self, key: &str, bucket: TokenBucket, tokens: u32) -> Result<Taken, CellError> {
+        self.move_tokens(key, bucket, -i32::try_from(tokens).map_err(|_| CellError::BadArgument)?)
+    }
+
+    fn move_tokens(&self, key: &str, bucket: TokenBucket, cost: i32) -> Result<Taken, CellError> {
+        let interval = nanoseconds(bucket.interval);
+        if bucket.tokens == 0 || interval == 0 {
+            return Err(CellError::BadArgument);
+        }
+        let numbers = [cost.cast_unsigned(), bucket.burst, bucket.tokens].map(u32::to_le_bytes);
+        let arguments = [numbers.as_flattened(), &interval.to_le_bytes()].concat();
+        match self.call("tidegate.bucket.take", &arguments, key)? {
+            Some(answer) => {
+                let mut answer = Numbers(&answer);
+                let (retry_after, reset) = (answer.u64()?, Duration::from_nanos(answer.u64()?));
+                let retry_after = (retry_after > 0).then(|| wait(retry_after));
+                Ok(Taken { retry_after, reset, remaining: answer.u32()? })
+            }
+            None => self.change(key, |old| shared::take(old, now(), bucket, cost)),
+        }
+    }
+
+    /// Adds to a counter, which begins at 0 and lives for `ttl` from then; `None` is for ever. Adding 0 reads it.
+    pub fn add(&self, key: &str, delta: i64, ttl: Option<Duration>) -> Result<Counted, CellError> {
+        let ttl = ttl.map_or(0, |ttl| nanoseconds(ttl).max(1));
+        let arguments = [delta.to_le_bytes(), ttl.to_le_bytes()].concat();
+        match self.call("tidegate.counter.add", &arguments, key)? {
+            Some(answer) => {
+                let mut answer = Numbers(&answer);
+                let count = answer.u64()?.cast_signed();
+                let left = answer.u64()?;
+                Ok(Counted { count, expires_in: (left > 0).then(|| Duration::from_nanos(left)) })
+            }
+            None => self.change(key, |old| shared::add(old, now(), delta, ttl)),
+        }
+    }
+
+    /// A value, if there is one.
+    pub fn get(&self, key: &str) -> Result<Option<Vec<u8>>, CellError> {
+        match self.call("tidegate.kv.get", &[], key)? {
+            Some(answer) => Ok(answer.split_first().map(|(_, value)| value.to_vec())),
+            None => match host::shared_data(self.key(key).as_bytes()) {
+                Ok((stored, _)) => Ok(shared::value(&stored, now()).map(<[u8]>::to_vec)),
+                Err(Refused::NOT_FOUND) => Ok(None),
+                Err(refused) => Err(refused.into()),
+            },
+        }
+    }
+
+    /// Writes a value that lives for `ttl` from now; `None` is for ever.
+    pub fn set(&self, key: &str, value: &[u8], ttl: Option<Duration>) -> Result<(), CellError> {
+        let ttl = ttl.map_or(0, |ttl| nanoseconds(ttl).max(1));
+        let full = self.key(key);
+        let arguments =
+            [&ttl.to_le_bytes()[..], &(full.len() as u32).to_le_bytes(), full.as_bytes(), value].concat();
+        match self.call_with("tidegate.kv.set", &arguments)? {
+            Some(_) => Ok(()),
+            None => Ok(host::set_shared_data(full.as_bytes(), &shared::stored(value, now(), ttl), 0)?),
+        }
+    }
+
+    /// Removes a cell of any kind, and says whether there was one.
+    pub fn delete(&self, key: &str) -> Result<bool, CellError> {
+        match self.call("tidegate.kv.delete", &[], key)? {
+            Some(answer) => Ok(answer == [1]),
+            // Shared data has no way to remove a key; an empty value is none.
+            None => {
+                let there = self.get(key)?.is_some();
+                host::set_shared_data(self.key(key).as_bytes(), &[], 0)?;
+                Ok(there)
+            }
+        }
+    }
+
+    fn key(&self, key: &str) -> String {
+        [&self.prefix, key].concat()
+    }
+
+    /// Calls a function whose last argument is the key. `None`: this host has none.
+    fn call(&self, name: &str, arguments: &[u8], key: &str) -> Result<Option<Vec<u8>>, CellError> {
+        if self.mode.get() == Mode::SharedData {
+            return Ok(None);
+        }
+        self.call_with(name, &[arguments, self.prefix.as_bytes(), key.as_bytes()].concat())
+    }
+
+    fn call_with(&self, name: &str, arguments: &[u8]) -> Result<Option<Vec<u8>>, CellError> {
+        if self.mode.get() == Mode::SharedData {
+            return Ok(None);
+        }
+        match host::call_function(name, arguments) {
+            Ok(answer) => Ok(Some(answer)),
+            Err(Refused::NOT_FOUND) => {
+                warn!(
+                    "this host has no {name}: counting in shared data, which is less exact and never forgets a key"
+                );
+                self.mode.set(Mode::SharedData);
+                Ok(None)
+            }
+            Err(refused) => Err(refused.into()),
+        }
+    }
+
+    /// Replaces what shared data has under a key by what `work` makes of it, which is nothing where it makes none.
+    fn change<T>(&self, key: &str, work: impl Fn(&[u8]) -> (Option<Vec<u8>>, T)) -> Result<T, CellError> {
+        let key = self.key(key);
+        for _ in 0..MAX_TRIES {
+            // Two that find nothing at the same time both write: shared data cannot say "only if there is none".
+            let (old, cas) = match host::shared_data(key.as_bytes()) {
+                Err(Refused::NOT_FOUND) => Ok((Vec::new(), 0)),
+                other => other,
+            }?;
+            let (new, out) = work(&old);
+            let Some(new) = new else { return Ok(out) };
+            match host::set_shared_data(key.as_bytes(), &new, cas) {
+                Ok(()) => return Ok(out),
+                Err(Refused::CAS_MISMATCH) => {}
+                Err(refused) => return Err(refused.into()),
+            }
+        }
+        Err(CellError::Contended)
+    }
+}
+
+/// The same cells as values of shared data: each change makes a new value of an old one, and an empty one is none.
+mod shared {
+    use std::time::Duration;
+
+    use super::{Counted, Numbers, Taken, TokenBucket, wait};
+
+    /// Takes tokens: the value is when the bucket will be full again (the generic cell rate algorithm, ITU-T I.371).
+    pub(super) fn take(old: &[u8], now: u64, bucket: TokenBucket, cost: i32) -> (Option<Vec<u8>>, Taken) {
+        let interval = bucket.interval.as_nanos();
+        // For so many tokens, in nanoseconds.
+        let time_of =
+            |tokens: u32| (interval * u128::from(tokens)).div_ceil(u128::from(bucket.tokens)) as u64;
+        let full_at = Numbers(old).u64().unwrap_or(0).max(now);
+        let limit = now.saturating_add(time_of(bucket.burst));
+        let change = time_of(cost.unsigned_abs());
+        let after =
+            if cost < 0 { full_at.saturating_sub(change).max(now) } else { full_at.saturating_add(change) };
+        let retry_after = match after.checked_sub(limit) {
+            _ if cost < 0 => None,
+            None | Some(0) => None,
+            Some(_) if cost.unsigned_abs() > bucket.burst => Some(Duration::MAX),
+            Some(lack) => Some(wait(lack)),
+        };
+        let full_at = if retry_after.is_none() { after } else { full_at };
+        let room = u128::from(limit.saturating_sub(full_at)) * u128::from(bucket.tokens);
+        let remaining = u32::try_from(room / interval).unwrap_or(u32::MAX).min(bucket.burst);
+        let taken = Taken { retry_after, remaining, reset: Duration::from_nanos(full_at - now) };
+        (retry_after.is_none().then(|| full_at.to_le_bytes().to_vec()), taken)
+    }
+
+    /// Adds: the value is the count and when it expires, 0 for never.
+    pub(super) fn add(old: &[u8], now: u64, delta: i64, ttl: u64) -> (Option<Vec<u8>>, Counted) {
+        let mut numbers = Numbers(old);
+        let there = numbers.u64().ok().zip(numbers.u64().ok());
+        let there = there.filter(|(_, expires)| *expires == 0 || *expires > now);
+        let (count, expires) = there.unwrap_or((0, if ttl == 0 { 0 } else { now.saturating_add(ttl) }));
+        let count = count.cast_signed().saturating_add(delta);
+        let expires_in = (expires > 0 && there.or((delta != 0).then_some((0, 0))).is_some())
+            .then(|| Duration::from_nanos(expires - now));
+        let new = (delta != 0).then(|| [count.cast_unsigned().to_le_bytes(), expires.to_le_bytes()].concat());
+        (new, Counted { count, expires_in })
+    }
+
+    /// A value: when it expires, 0 for never, and its bytes.
+    pub(super) fn stored(value: &[u8], now: u64, ttl: u64) -> Vec<u8> {
+        let expires = if ttl == 0 { 0 } else { now.saturating_add(ttl) };
+        [&expires.to_le_bytes()[..], value].concat()
+    }
+
+    pub(super) fn value(stored: &[u8], now: u64) -> Option<&[u8]> {
+        let (expires, value) = stored.split_first_chunk::<8>()?;
+        let expires = u64::from_le_bytes(*expires);
+        (expires == 0 || expires > now).then_some(value)
+    }
+}
+
+fn now() -> u64 {
+    nanoseconds(host::now())
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn wait(nanoseconds: u64) -> Duration {
+    if nanoseconds == u64::MAX { Duration::MAX } else { Duration::from_nanos(nanoseconds) }
+}
+
+/// What is left of numbers, little-endian, one behind the other. Too few are a fault of the host's.
+struct Numbers<'a>(&'a [u8]);
+
+impl Numbers<'_> {
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], CellError> {
+        let (number, rest) = self.0.split_first_chunk().ok_or(CellError::Refused)?;
+        self.0 = rest;
+        Ok(*number)
+    }
+
+    fn u32(&mut self) -> Result<u32, CellError> {
+        self.take().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Result<u64, CellError> {
+        self.take().map(u64::from_le_bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+    const BUCKET: TokenBucket = TokenBucket { burst: 3, tokens: 2, interval: Duration::from_secs(1) };
+
+    #[test]
+    fn a_bucket_in_shared_data_gives_its_burst_and_then_its_rate() {
+        let (mut stored, mut now) = (Vec::new(), 100 * SECOND);
+        let mut take = |now| {
+            let (new, taken) = shared::take(&stored, now, BUCKET, 1);
+            stored = new.unwrap_or(std::mem::take(&mut stored));
+            taken
+        };
+        for left in [2, 1, 0] {
+            assert_eq!((take(now).retry_after, left), (None, left));
+        }
+        let refused = take(now);
+        assert_eq!(refused.retry_after, Some(Duration::from_millis(500)));
+        assert_eq!((refused.remaining, refused.reset), (0, Duration::from_millis(1500)));
+        now += SECOND / 2;
+        assert_eq!((take(now).retry_after, take(now).retry_after), (None, Some(Duration::from_millis(500))));
+        now += 100 * SECOND;
+        assert_eq!(take(now).remaining, 2, "it never holds more than its burst");
+        assert_eq!(shared::take(&[], now, BUCKET, 4).1.retry_after, Some(Duration::MAX));
+        let (emptied, _) = shared::take(&[], now, BUCKET, 3);
+        let (_, given) = shared::take(&emptied.expect("tokens were taken"), now, BUCKET, -2);
+        assert_eq!((given.retry_after, given.remaining), (None, 2), "given back");
+    }
+
+    #[test]
+    fn a_counter_in_shared_data_expires_counted_from_its_first_change() {
+        let (stored, counted) = shared::add(&[], SECOND, 2, 10 * SECOND);
+        assert_eq!(counted, Counted { count: 2, expires_in: Some(Duration::from_secs(10)) });
+        let stored = stored.expect("it changed");
+        let (read, counted) = shared::add(&stored, 5 * SECOND, 0, 10 * SECOND);
+        assert_eq!((read, counted.count, counted.expires_in), (None, 2, Some(Duration::from_secs(6))));
+        let (_, counted) = shared::add(&stored, 11 * SECOND, -1, 0);
+        assert_eq!(counted, Counted { count: -1, expires_in: None });
+        let (none, counted) = shared::add(&[], SECOND, 0, SECOND);
+        assert_eq!((none, counted), (None, Counted { count: 0, expires_in: None }));
+    }
+
+    #[test]
+    fn a_value_in_shared_data_is_gone_when_it_has_expired() {
+        let stored = shared::stored(b"v", SECOND, SECOND);
+        assert_eq!(shared::value(&stored, SECOND), Some(&b"v"[..]));
+        assert_eq!(shared::value(&stored, 2 * SECOND), None);
+        assert_eq!(shared::value(&shared::stored(b"v", SECOND, 0), u64::MAX), Some(&b"v"[..]));
+        assert_eq!(shared::value(&[], SECOND), None, "deleted");
+    }
+}

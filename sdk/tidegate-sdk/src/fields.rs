@@ -1,0 +1,88 @@
+//! Header and trailer fields, and what is read out of them.
+
+use log::warn;
+use proxy_wasm::types::MapType;
+
+use crate::host::{self, Refused};
+
+/// A set of header or trailer fields, kept by the host: each call is a hostcall. Names are in lower case.
+#[derive(Debug, Clone, Copy)]
+pub struct Fields(pub(crate) MapType);
+
+impl Fields {
+    /// The first value of a field. What is not UTF-8 is replaced: use [`Fields::bytes`] where that matters.
+    pub fn text(&self, name: &str) -> Option<String> {
+        self.bytes(name).map(into_text)
+    }
+
+    /// The first value of a field.
+    pub fn bytes(&self, name: &str) -> Option<Vec<u8>> {
+        host::header(self.0, name)
+    }
+
+    /// Every field, in order.
+    pub fn all(&self) -> Vec<(String, Vec<u8>)> {
+        host::headers(self.0)
+    }
+
+    /// Makes this the only value of the field.
+    pub fn set(&self, name: &str, value: impl AsRef<[u8]>) {
+        report_field("set", name, host::set_header(self.0, name, value.as_ref()));
+    }
+
+    /// Adds a value to those that are there.
+    pub fn add(&self, name: &str, value: impl AsRef<[u8]>) {
+        report_field("add", name, host::add_header(self.0, name, value.as_ref()));
+    }
+
+    /// Removes every value of the field.
+    pub fn remove(&self, name: &str) {
+        report_field("remove", name, host::remove_header(self.0, name));
+    }
+}
+
+pub(crate) fn into_text(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+}
+
+fn report_field(verb: &str, name: &str, result: Result<(), Refused>) {
+    if let Err(refused) = result {
+        warn!("the host refused to {verb} {name}: {refused}");
+    }
+}
+
+/// The value of one cookie in a `cookie` header (RFC 6265, section 4.2.1: `name=value` pairs between semicolons).
+pub fn find_cookie<'a>(cookies: &'a str, name: &str) -> Option<&'a str> {
+    let mut pairs = cookies.split(';').filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(found, _)| *found == name).map(|(_, value)| value.trim_matches('"'))
+}
+
+/// The first value of one parameter in the query of a path, decoded (`application/x-www-form-urlencoded`, WHATWG URL).
+pub fn find_query(path: &str, name: &str) -> Option<String> {
+    let (_, query) = path.split_once('?')?;
+    let query = query.split('#').next().unwrap_or_default();
+    let mut pairs = form_urlencoded::parse(query.as_bytes());
+    pairs.find(|(found, _)| found == name).map(|(_, value)| value.into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cookie_is_found_by_its_whole_name() {
+        let cookies = "session=1; user=\"ann\";flag; other=a=b";
+        assert_eq!(find_cookie(cookies, "user"), Some("ann"));
+        assert_eq!(find_cookie(cookies, "other"), Some("a=b"));
+        assert_eq!(find_cookie(cookies, "ser"), None);
+        assert_eq!(find_cookie(cookies, "flag"), None);
+    }
+
+    #[test]
+    fn a_parameter_of_the_query_is_found_and_decoded() {
+        assert_eq!(find_query("/a?x=1&user=ann%20b+c#user=no", "user").as_deref(), Some("ann b c"));
+        assert_eq!(find_query("/a?user", "user").as_deref(), Some(""));
+        assert_eq!(find_query("/a?users=1", "user"), None);
+        assert_eq!(find_query("/user=1", "user"), None);
+    }
+}
