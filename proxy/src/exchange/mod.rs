@@ -10,9 +10,11 @@
 //!   reply    errors become responses here and nowhere else
 //! ```
 //!
-//! [`serve`] answers and reports; [`Exchange::run`] is the straight way through. Whatever leaves that way is an
-//! `Ending`, and becomes a response, or a cut connection, in [`serve`]. An exchange is reported once,
+//! `serve` answers and reports; `Exchange::run` is the straight way through. Whatever leaves that way is an
+//! `Ending`, and becomes a response, or a cut connection, in `serve`. An exchange is reported once,
 //! when it is dropped: after the last byte, or because the client left.
+//!
+//! What is public is what another driver of the chain needs to do as this one does: the test kit.
 
 mod answer;
 mod body;

@@ -106,7 +106,7 @@ impl Line {
         self.wake();
     }
 
-    /// From now on the upstream answers when it has the whole request.
+    /// From now on the upstream answers when it has the whole request, unless it has answered.
     pub(crate) fn respond_with(&self, upstream: Upstream) {
         *self.upstream.borrow_mut() = Some(upstream);
         self.wake();

@@ -32,6 +32,7 @@ pub struct Request {
     pub(crate) worker: usize,
     pub(crate) client: SocketAddr,
     pub(crate) tls: Option<Arc<Tls>>,
+    pub(crate) properties: Vec<(Vec<u8>, Bytes)>,
     pub(crate) route: Option<String>,
     pub(crate) cluster: Option<String>,
 }
@@ -108,6 +109,7 @@ impl Request {
             worker: 0,
             client: SocketAddr::from((Ipv4Addr::new(192, 0, 2, 1), 40_000)),
             tls: None,
+            properties: Vec::new(),
             route: None,
             cluster: None,
         }
@@ -226,6 +228,17 @@ impl Request {
     pub fn identity(self, uri: &str) -> Request {
         let peer = Certificate { uri_sans: vec![uri.to_owned()], ..Certificate::default() };
         self.tls(Tls { version: "TLSv1.3".to_owned(), peer: Some(peer), ..Tls::default() })
+    }
+
+    /// Something that a filter before this one stored on the exchange, under a property path.
+    ///
+    /// ```
+    /// # use tidegate_test::Request;
+    /// let request = Request::get("/").property(&["jwt", "sub"], "ann");
+    /// ```
+    pub fn property(mut self, path: &[&str], value: impl Into<Bytes>) -> Request {
+        self.properties.push((path.join("\0").into_bytes(), value.into()));
+        self
     }
 
     /// The route that it takes: `xds.route_name`. None, unless it is set here.

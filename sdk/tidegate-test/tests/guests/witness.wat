@@ -1,7 +1,7 @@
 ;; Logs eight random letters for each request, and at each tick, which comes every 100 ms, `tick`. Shows what it finds in
 ;; the shared value `seen` as `x-seen`, and leaves `yes` there. Copies the client's identity into `x-identity` and stores
-;; the property `noted`.
-(data (i32.const 0) "tickseenyesx-seenx-identityconnection\00uri_san_peer_certificatenoted")
+;; the property `noted`. Logs `hop` where it sees a `keep-alive`.
+(data (i32.const 0) "tickseenyesx-seenx-identityconnection\00uri_san_peer_certificatenotedkeep-alivehop")
 (func (export "proxy_on_configure") (param $context i32) (param $size i32) (result i32)
   (drop (call $tick_every (i32.const 100)))
   (i32.const 1))
@@ -16,8 +16,15 @@
     (local.set $at (i32.add (local.get $at) (i32.const 1)))
     (br_if $next (i32.lt_u (local.get $at) (i32.const 4208))))
   (drop (call $log (i32.const 1) (i32.const 4200) (i32.const 8))))
+(func $log_hop (param $map i32)
+  (if (i32.eqz (call $header (local.get $map) (i32.const 67) (i32.const 10) (i32.const 4096) (i32.const 4100)))
+    (then (drop (call $log (i32.const 2) (i32.const 77) (i32.const 3))))))
+(func (export "proxy_on_response_headers") (param $context i32) (param $count i32) (param $end i32) (result i32)
+  (call $log_hop (i32.const 2))
+  (i32.const 0))
 (func (export "proxy_on_request_headers") (param $context i32) (param $count i32) (param $end i32) (result i32)
   (call $log_random)
+  (call $log_hop (i32.const 0))
   (if (i32.eqz (call $shared (i32.const 4) (i32.const 4) (i32.const 4096) (i32.const 4100) (i32.const 4104)))
     (then (drop (call $add_header (i32.const 0) (i32.const 11) (i32.const 6)
       (i32.load (i32.const 4096)) (i32.load (i32.const 4100))))))

@@ -78,7 +78,8 @@ fn a_client_has_the_identity_that_the_test_gives_it() {
 
 #[test]
 fn what_the_filter_stores_on_an_exchange_is_seen() {
-    let seen = guest("witness").start().send(Request::get("/"));
+    let seen = guest("witness").start().send(Request::get("/").property(&["before", "us"], "1"));
+    assert_eq!(seen.property(&["before", "us"]), Some(&b"1"[..]));
     assert_eq!((seen.property(&["noted"]), seen.property(&["other"])), (Some(&b"yes"[..]), None));
 }
 
