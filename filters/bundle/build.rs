@@ -8,10 +8,17 @@ use std::process::ExitCode;
 use tidegate_build::{Build, Toolchain};
 
 /// The shipped filters: folders beside this one.
-const FILTERS: [&str; 1] = ["fault"];
+const FILTERS: [&str; 2] = ["fault", "rate-limit"];
 
 /// What a module is made of beside its own folder, from the workspace's root.
-const SHARED: [&str; 4] = ["Cargo.toml", "Cargo.lock", "sdk/tidegate-sdk/Cargo.toml", "sdk/tidegate-sdk/src"];
+const SHARED: [&str; 6] = [
+    "Cargo.toml",
+    "Cargo.lock",
+    "filters/vocabulary/Cargo.toml",
+    "filters/vocabulary/src",
+    "sdk/tidegate-sdk/Cargo.toml",
+    "sdk/tidegate-sdk/src",
+];
 
 fn main() -> ExitCode {
     let Err(problem) = build_filters() else { return ExitCode::SUCCESS };

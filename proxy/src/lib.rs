@@ -4,6 +4,7 @@ pub mod admin;
 pub mod cli;
 pub mod config;
 pub mod error;
+pub mod exchange;
 pub mod filter;
 pub mod route;
 pub mod tasks;
@@ -11,7 +12,6 @@ pub mod telemetry;
 pub mod upstream;
 pub mod wasm;
 
-mod exchange;
 mod listener;
 mod snapshot;
 

@@ -53,10 +53,7 @@ impl Unusable {
             _ => Part::FilterModule(index),
         };
         let hint = self.hint().map(str::to_owned).or_else(|| match &self {
-            Unusable::NoBuiltin { .. } => {
-                let known: Vec<&str> = tidegate_filter_bundle::names().collect();
-                Some(format!("shipped are: {}", known.join(", ")))
-            }
+            Unusable::NoBuiltin { .. } => Some(format!("shipped are: {}", builtin::names().join(", "))),
             _ => None,
         });
         Finding { part, message: format!("filter `{}`: {self}", filter.name), hint }
@@ -169,8 +166,7 @@ impl Modules<'_> {
 fn read(source: &ModuleSource) -> Result<(String, Cow<'static, [u8]>), Unusable> {
     match source {
         ModuleSource::Builtin(name) => {
-            let bytes = tidegate_filter_bundle::module(name)
-                .ok_or_else(|| Unusable::NoBuiltin { name: name.clone() })?;
+            let bytes = builtin::module(name).ok_or_else(|| Unusable::NoBuiltin { name: name.clone() })?;
             Ok((format!("builtin:{name}"), bytes.into()))
         }
         ModuleSource::File(path) => Ok((path.display().to_string(), read_file(path)?.into())),
@@ -183,4 +179,26 @@ fn read_file(path: &Path) -> Result<Vec<u8>, Unusable> {
         return Err(Unusable::TooLarge { path: path.to_owned() });
     }
     std::fs::read(path).map_err(unreadable)
+}
+
+/// The shipped filters.
+#[cfg(feature = "builtin")]
+mod builtin {
+    pub(super) use tidegate_filter_bundle::module;
+
+    pub(super) fn names() -> Vec<&'static str> {
+        tidegate_filter_bundle::names().collect()
+    }
+}
+
+/// A build without shipped filters.
+#[cfg(not(feature = "builtin"))]
+mod builtin {
+    pub(super) fn module(_: &str) -> Option<&'static [u8]> {
+        None
+    }
+
+    pub(super) fn names() -> Vec<&'static str> {
+        Vec::new()
+    }
 }

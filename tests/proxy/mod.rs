@@ -13,6 +13,7 @@ mod injection;
 mod limits;
 mod lingering;
 mod observing;
+mod rate_limit;
 mod scale;
 mod sdk;
 mod smuggling;

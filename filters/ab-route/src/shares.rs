@@ -237,8 +237,7 @@ mod tests {
     fn a_variant_that_is_new_moves_nobody_but_its_own_users() {
         let before = shares(&["control", "blue"], &[vec![("control", 60), ("blue", 40)]]);
         let three = ["control", "blue", "amber"];
-        let steps =
-            [vec![("control", 60), ("blue", 40)], vec![("control", 50), ("blue", 40), ("amber", 10)]];
+        let steps = [vec![("control", 60), ("blue", 40)], vec![("control", 50), ("blue", 40), ("amber", 10)]];
         let moved = moves(&three, &before, &shares(&three, &steps));
         assert_eq!(moved, BTreeMap::from([(("control", "amber"), PARTS / 10)]));
     }

@@ -1,12 +1,14 @@
 //! What the configurations of the shipped filters have in common, so that a rule is written alike in all of them: which
-//! requests a rule is for ([`Match`]), what a value has to be ([`Value`]), shares, durations, names, networks.
+//! requests a rule is for ([`Match`]), what a value has to be ([`Value`]), what requests are told apart by ([`Part`]),
+//! shares, durations, names, networks.
 //!
-//! Everything is checked while serde reads it, and an error says what was expected. Nothing here knows a host, but for
-//! [`Facts`] of a request being those that the SDK shows.
+//! Everything is checked while serde reads it, and an error says what was expected. Rules ask for the [`Facts`] of a
+//! request, which are those that the SDK shows, or those of a test.
 
 mod matching;
 mod name;
 mod network;
+mod part;
 mod percent;
 mod span;
 mod value;
@@ -14,6 +16,7 @@ mod value;
 pub use matching::{Facts, Match};
 pub use name::{HeaderName, Token};
 pub use network::Network;
+pub use part::Part;
 pub use percent::Percent;
 pub use span::Span;
 pub use value::Value;

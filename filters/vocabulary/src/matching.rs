@@ -96,7 +96,10 @@ impl Match {
     pub fn accepts(&self, request: &impl Facts) -> bool {
         self.accepts_method(request)
             && self.accepts_path(request)
-            && self.headers.iter().all(|(name, value)| value.accepts(request.header(name.as_str()).as_deref()))
+            && self
+                .headers
+                .iter()
+                .all(|(name, value)| value.accepts(request.header(name.as_str()).as_deref()))
             && self.accepts_cookies(request)
             && self.accepts_client(request)
             && self.cluster.as_ref().is_none_or(|value| value.accepts(request.cluster().as_deref()))

@@ -70,8 +70,10 @@ impl TryFrom<Raw> for Value {
         match (given.next(), given.next()) {
             (Some(value), None) if value.depth() <= DEEPEST => Ok(value),
             (Some(_), None) => Err(format!("`not` is nested; expected at most {DEEPEST}")),
-            _ => Err("expected exactly one of `exact`, `prefix`, `suffix`, `contains`, `regex`, `present`, `not`"
-                .to_owned()),
+            _ => Err(
+                "expected exactly one of `exact`, `prefix`, `suffix`, `contains`, `regex`, `present`, `not`"
+                    .to_owned(),
+            ),
         }
     }
 }
@@ -111,9 +113,8 @@ impl TryFrom<String> for Pattern {
         // Compiled alone too: unbalanced brackets could close the group that is around them. The line break ends a
         // comment, which in `(?x)` mode could swallow the closing bracket.
         let compile = |text: &str| RegexBuilder::new(text).size_limit(LARGEST_REGEX).build();
-        let whole = || {
-            compile(&format!(r"\A(?:{text})\z")).or_else(|_| compile(&format!("\\A(?:{text}\n)\\z")))
-        };
+        let whole =
+            || compile(&format!(r"\A(?:{text})\z")).or_else(|_| compile(&format!("\\A(?:{text}\n)\\z")));
         let regex = compile(&text).and_then(|_| whole());
         regex.map(Pattern).map_err(|error| format!("`{text}` is not a regular expression: {error}"))
     }

@@ -12,6 +12,9 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use regex::Regex;
 
+use super::bounds;
+use super::scalar::{Count, Size};
+
 /// A whole configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -317,6 +320,27 @@ pub struct FilterLimits {
     /// Metrics that the filter may define.
     pub metrics: usize,
 }
+
+impl Default for FilterLimits {
+    /// What holds where the file says nothing.
+    fn default() -> FilterLimits {
+        let bytes = |Size(bytes): Size| usize::try_from(bytes).unwrap_or(usize::MAX);
+        let count = |Count(count): Count| usize::try_from(count).unwrap_or(usize::MAX);
+        FilterLimits {
+            instructions: bounds::INSTRUCTIONS.default.0,
+            wall_clock: bounds::WALL_CLOCK.default,
+            memory: bytes(bounds::MEMORY.default),
+            callouts: count(bounds::CALLOUTS.default),
+            log_bytes: bytes(bounds::LOG_BYTES.default),
+            shared_data: bytes(bounds::SHARED_DATA.default),
+            cells: bytes(bounds::CELLS.default),
+            metrics: count(bounds::METRICS.default),
+        }
+    }
+}
+
+/// How much of a body a listener holds for a filter where the file says nothing, in bytes.
+pub const BUFFER_LIMIT: usize = bounds::BUFFER_LIMIT.default.0 as usize;
 
 /// What becomes of a request when a filter fails on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

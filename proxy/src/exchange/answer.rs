@@ -2,16 +2,18 @@
 //! nowhere else.
 
 use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION};
+use http_body_util::Full;
 
 use super::headers::{Refusal, drop_hop_by_hop};
 use crate::config::model;
 use crate::error::Failure;
-use crate::filter::{FlowError, HeadError, Interrupt};
+use crate::filter::{FlowBody, FlowError, HeadError, Interrupt, Run};
 use crate::route;
 use crate::upstream::UpstreamError;
 use crate::wasm::stream::{Direction, LocalReply, RequestHead};
@@ -21,7 +23,7 @@ const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 /// Why an exchange does not end with the upstream's response.
 #[derive(Debug)]
-pub(super) enum Ending {
+pub enum Ending {
     /// The proxy answers by itself.
     Answer(Box<Answer>),
     /// The connection is cut: there is nothing right to say, or no way to say it.
@@ -37,16 +39,16 @@ pub(super) enum Ending {
 
 /// A response of the proxy's own.
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Bytes,
+pub struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
     /// The failure that it reports, if it reports one.
-    pub(super) failure: Option<Failure>,
+    pub failure: Option<Failure>,
     /// Response code details: what led to it.
-    pub(super) details: String,
+    pub details: String,
     /// The filter that answered, if one did.
-    pub(super) filter: Option<Arc<str>>,
+    pub filter: Option<Arc<str>>,
     grpc_status: Option<u8>,
 }
 
@@ -126,7 +128,7 @@ impl Ending {
     }
 
     /// What a failure becomes, with more about it for the log.
-    pub(super) fn failed(failure: Failure, details: String) -> Ending {
+    pub fn failed(failure: Failure, details: String) -> Ending {
         match failure.status() {
             None => Ending::Cut { failure, details, filter: None },
             Some(status) => Ending::Answer(Box::new(Answer {
@@ -194,9 +196,25 @@ impl Answer {
         }
     }
 
+    /// Takes the response's place in an exchange. Before there was a response it goes through the response side of the
+    /// chain as one would; an answer to the response itself goes out directly, as in Envoy.
+    pub fn enter(mut self, run: &Rc<Run>, head_only: bool) -> FlowBody<Full<Bytes>> {
+        if run.stream().borrow().response.is_some() {
+            run.step_aside();
+        }
+        self.speak_to(&run.stream().borrow().request);
+        if head_only && !self.body.is_empty() {
+            self.headers.insert(CONTENT_LENGTH, HeaderValue::from(self.body.len()));
+        }
+        run.take_response(self.status, self.headers);
+        // A HEAD gets the length of the body and none of it.
+        let source = (!self.body.is_empty() && !head_only).then(|| Full::new(self.body));
+        FlowBody::new(run.clone(), Direction::Response, source)
+    }
+
     /// Says it in the words of the request's protocol: a gRPC client gets a trailers-only response, whose status is in
     /// a header (gRPC over HTTP/2, "Responses"); others get text.
-    pub(super) fn speak_to(&mut self, request: &RequestHead) {
+    fn speak_to(&mut self, request: &RequestHead) {
         if is_grpc(request) {
             self.speak_grpc();
         } else if !self.body.is_empty() && !self.headers.contains_key(CONTENT_TYPE) {

@@ -15,10 +15,10 @@ use crate::upstream::{Attempt, RequestBody, ResponseBody, UpstreamError, Upstrea
 use crate::wasm::{CalloutResponse, CalloutResult, HttpCall};
 
 /// A response's body is held for the guest up to this, in bytes; more is a reset.
-const RESPONSE_LIMIT: usize = 1024 * 1024;
+pub const CALLOUT_RESPONSE_LIMIT: usize = 1024 * 1024;
 
 /// A callout that sets no time limit of its own still ends: a lost answer must not be waited for to the end of time.
-const LONGEST: Duration = Duration::from_secs(300);
+pub const LONGEST_CALLOUT: Duration = Duration::from_secs(300);
 
 /// Sends guests' requests with a worker's connections.
 pub(crate) struct Callouts {
@@ -39,7 +39,8 @@ impl Performer for Callouts {
         self.tasks.spawn(async move {
             let token = call.token;
             let result =
-                tokio::time::timeout(call.timeout.unwrap_or(LONGEST), perform(&upstreams, *call)).await;
+                tokio::time::timeout(call.timeout.unwrap_or(LONGEST_CALLOUT), perform(&upstreams, *call))
+                    .await;
             if let Some(instance) = from.upgrade() {
                 instance.deliver(generation, token, result.unwrap_or(CalloutResult::TimedOut));
             }
@@ -97,8 +98,10 @@ async fn receive(response: Response<ResponseBody>) -> CalloutResult {
             Err(error) => return CalloutResult::Reset(error.to_string()),
         };
         match frame.into_data() {
-            Ok(chunk) if data.len() + chunk.len() > RESPONSE_LIMIT => {
-                return CalloutResult::Reset(format!("the response is larger than {RESPONSE_LIMIT} bytes"));
+            Ok(chunk) if data.len() + chunk.len() > CALLOUT_RESPONSE_LIMIT => {
+                return CalloutResult::Reset(format!(
+                    "the response is larger than {CALLOUT_RESPONSE_LIMIT} bytes"
+                ));
             }
             Ok(chunk) => data.extend_from_slice(&chunk),
             Err(frame) => trailers = frame.into_trailers().ok(),

@@ -86,7 +86,7 @@ fn origin_form(uri: Uri, headers: &mut HeaderMap) -> Uri {
 }
 
 /// Drops what speaks of the connection that a message came on. `te: trailers` stays: it is true of this proxy too.
-pub(super) fn drop_hop_by_hop(headers: &mut HeaderMap) {
+pub fn drop_hop_by_hop(headers: &mut HeaderMap) {
     let mut te = None;
     // Most messages have one of these at most: looking at each name once is cheaper than looking each of these up.
     while let Some(name) = headers.keys().find(|name| is_hop_by_hop(name)).cloned() {

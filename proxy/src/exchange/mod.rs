@@ -27,21 +27,23 @@ mod watch;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST};
+use http::header::{CONNECTION, HOST};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
-use answer::{Answer, Ending};
+pub use answer::{Answer, Ending};
 use body::Content;
 pub(crate) use body::ReplyBody;
 pub(crate) use callout::Callouts;
+pub use callout::{CALLOUT_RESPONSE_LIMIT, LONGEST_CALLOUT};
 use headers::Received;
+pub use headers::drop_hop_by_hop;
 pub(crate) use peer::{Peer, Phase};
 pub(crate) use site::{Site, Stage};
 use upgrade::Upgrade;
@@ -55,7 +57,7 @@ use crate::route;
 use crate::tasks::Tasks;
 use crate::telemetry::ExchangeReport;
 use crate::upstream::{Attempt, BoxError, RequestBody, ResponseBody};
-use crate::wasm::stream::{Direction, Progress, RequestHead, ResponseHead, Stream, StreamInfo};
+use crate::wasm::stream::{Direction, Progress, RequestHead, Stream, StreamInfo};
 
 /// A connection is to be cut: what was sent cannot be completed, or there is nothing to say.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +83,26 @@ pub(crate) async fn serve(
         (Ok(Passed::Upgrade(upgrade)), Some(client)) => Ok(exchange.tunnel(client, *upgrade)),
         (Ok(Passed::Upgrade(_)), None) => Box::pin(exchange.end(Failure::UpgradeFailed.into())).await,
         (Err(ending), _) => Box::pin(exchange.end(ending)).await,
+    }
+}
+
+/// The head of a response that has come through the chain, framed as it goes to the client: from here on guests can
+/// change its body and trailers only. They may go on reading it, if there are any.
+pub fn leave<B>(run: &Run, flow: &mut FlowBody<B>, head_only: bool) -> (StatusCode, HeaderMap)
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let status = run.stream().borrow().response.as_ref().map(|head| head.status);
+    // Such a response speaks of a body that it does not have (RFC 9110, 8.6).
+    if !head_only && status != Some(StatusCode::NOT_MODIFIED) {
+        flow.frame();
+    }
+    let mut stream = run.stream().borrow_mut();
+    stream.response_progress = Progress::Body;
+    match &mut stream.response {
+        Some(head) if run.is_empty() => (head.status, std::mem::take(&mut head.headers)),
+        Some(head) => (head.status, head.headers.clone()),
+        None => Default::default(),
     }
 }
 
@@ -287,25 +309,26 @@ impl Exchange {
     async fn filter_response(&mut self, response: Response<ResponseBody>) -> Result<Passed, Ending> {
         let (mut parts, body) = response.into_parts();
         headers::drop_hop_by_hop(&mut parts.headers);
-        self.take_response(parts.status, parts.headers);
+        self.run.take_response(parts.status, parts.headers);
         if !self.run.is_empty() {
             self.run.stream().borrow_mut().info.code_details = Some("via_upstream".into());
         }
         let source = (!body.is_end_stream()).then_some(body);
-        Ok(Passed::Response(self.filter_response_head(source).await?))
+        let mut flow = Box::new(FlowBody::new(self.run.clone(), Direction::Response, source));
+        self.filter_response_head(&mut flow).await?;
+        Ok(Passed::Response(flow))
     }
 
-    async fn filter_response_head<B>(&mut self, source: Option<B>) -> Result<Box<FlowBody<B>>, Ending>
+    async fn filter_response_head<B>(&mut self, flow: &mut FlowBody<B>) -> Result<(), Ending>
     where
         B: Body<Data = Bytes> + Unpin,
         B::Error: std::error::Error,
     {
-        let mut flow = Box::new(FlowBody::new(self.run.clone(), Direction::Response, source));
         if !self.run.is_empty() {
             let head = pin!(async { flow.head().await.map_err(Ending::from_response) });
             self.watch.over(self.run.meter(), head).await?;
         }
-        Ok(flow)
+        Ok(())
     }
 
     /// Passes the upstream's agreement to change the protocol on, its head through the chain.
@@ -320,22 +343,14 @@ impl Exchange {
         };
         let (mut parts, lease) = response.into_parts();
         headers::drop_hop_by_hop(&mut parts.headers);
-        self.take_response(parts.status, parts.headers);
-        let mut flow = self.filter_response_head(None::<ResponseBody>).await?;
+        self.run.take_response(parts.status, parts.headers);
+        let mut flow = FlowBody::new(self.run.clone(), Direction::Response, None::<ResponseBody>);
+        self.filter_response_head(&mut flow).await?;
         let (status, headers) = self.response(&mut flow);
         let mut response = Response::new(());
         (*response.status_mut(), *response.headers_mut()) = (status, headers);
         headers::ask_upgrade(response.headers_mut(), protocol);
         Ok(Passed::Upgrade(Box::new(Upgrade { response, upstream, lease })))
-    }
-
-    /// Shows a response's head to the guests, with what they staged for it.
-    fn take_response(&self, status: StatusCode, mut headers: HeaderMap) {
-        let mut stream = self.run.stream().borrow_mut();
-        if let Some(staged) = stream.staged_response_headers.take() {
-            headers.extend(*staged);
-        }
-        stream.response = Some(ResponseHead { status, headers });
     }
 
     /// The response as it is sent, after the chain. It owns the exchange from now on.
@@ -359,16 +374,7 @@ impl Exchange {
     where
         B: Body<Data = Bytes> + Unpin,
     {
-        if !self.is_silent() {
-            flow.frame();
-        }
-        let mut stream = self.run.stream().borrow_mut();
-        stream.response_progress = Progress::Body;
-        let (status, mut headers) = match &mut stream.response {
-            Some(head) if self.run.is_empty() => (head.status, std::mem::take(&mut head.headers)),
-            Some(head) => (head.status, head.headers.clone()),
-            None => Default::default(),
-        };
+        let (status, mut headers) = leave(&self.run, flow, self.head_only);
         if let Some(route) = self.route {
             self.site.listener().routes[route].response_headers.apply(&mut headers);
         }
@@ -382,13 +388,6 @@ impl Exchange {
         }
         self.report.answer(status);
         (status, headers)
-    }
-
-    /// Whether the response speaks of a body that it does not have (RFC 9110, 8.6).
-    fn is_silent(&self) -> bool {
-        let stream = self.run.stream().borrow();
-        let status = stream.response.as_ref().map(|head| head.status);
-        self.head_only || status == Some(StatusCode::NOT_MODIFIED)
     }
 
     /// Ends an exchange otherwise than with the upstream's response.
@@ -410,21 +409,11 @@ impl Exchange {
 
     /// Answers by itself. Before there was a response, the answer goes through the response side of the chain as one
     /// would; an answer to the response itself replaces it and goes out directly, as in Envoy.
-    async fn answer(&mut self, mut answer: Box<Answer>) -> Result<Box<FlowBody<Full<Bytes>>>, Ending> {
-        if self.run.stream().borrow().response.is_some() {
-            self.run.step_aside();
-        }
-        answer.speak_to(&self.run.stream().borrow().request);
+    async fn answer(&mut self, answer: Box<Answer>) -> Result<Box<FlowBody<Full<Bytes>>>, Ending> {
         self.last = answer.failure.is_some_and(|failure| failure.status() == Some(StatusCode::BAD_REQUEST));
         self.note(answer.failure, &answer.details, answer.filter.clone());
-        if self.head_only && !answer.body.is_empty() {
-            answer.headers.insert(CONTENT_LENGTH, HeaderValue::from(answer.body.len()));
-        }
-        let Answer { status, headers, body, .. } = *answer;
-        self.take_response(status, headers);
-        // A HEAD gets the length of the body and none of it.
-        let source = (!body.is_empty() && !self.head_only).then(|| Full::new(body));
-        let mut flow = self.filter_response_head(source).await?;
+        let mut flow = Box::new(answer.enter(&self.run, self.head_only));
+        self.filter_response_head(&mut flow).await?;
         flow.gather();
         Ok(flow)
     }
@@ -477,13 +466,9 @@ impl Drop for Exchange {
         let meter = self.run.meter();
         self.report.receive(meter.bytes(Direction::Request));
         self.report.send(meter.bytes(Direction::Response));
-        if !self.run.is_empty() {
-            let info = &mut self.run.stream().borrow_mut().info;
-            info.request_bytes = meter.bytes(Direction::Request);
-            info.response_bytes = meter.bytes(Direction::Response);
-            info.duration = Some(self.watch.beginning.elapsed());
-        }
-        self.run.finish();
+        // Only guests ask how long it took.
+        let duration = if self.run.is_empty() { Duration::ZERO } else { self.watch.beginning.elapsed() };
+        self.run.finish_after(duration);
         self.peer.leave_exchange();
     }
 }

@@ -98,12 +98,13 @@ impl Instance {
         performer: Rc<dyn Performer>,
     ) -> Result<Rc<Instance>, Fault> {
         let vm = plugin.start(services.clone())?;
+        let made = services.clock.monotonic();
         let instance = Rc::new(Instance {
             name: plugin.filter().name.as_str().into(),
             slot: RefCell::new(Slot {
                 vm: Some(vm),
                 generation: 1,
-                made: Instant::now(),
+                made,
                 backoff: Duration::ZERO,
                 last_fault: FaultKind::Dead,
             }),
@@ -182,11 +183,12 @@ impl Instance {
 
     /// Makes a new guest, if the last one is old enough.
     fn rebuild(self: &Rc<Self>, slot: &mut Slot) {
-        if slot.made.elapsed() < slot.backoff {
+        let now = self.services.clock.monotonic();
+        if now.saturating_duration_since(slot.made) < slot.backoff {
             return;
         }
-        slot.made = Instant::now();
-        slot.backoff = REBUILD_BACKOFF.mul_f64(1.0 + fastrand::f64() / 2.0);
+        slot.made = now;
+        slot.backoff = self.jittered_backoff();
         match self.plugin.start(self.services.clone()) {
             Ok(mut vm) => {
                 slot.generation += 1;
@@ -201,6 +203,13 @@ impl Instance {
                 self.report(&fault);
             }
         }
+    }
+
+    fn jittered_backoff(&self) -> Duration {
+        let mut byte = [0];
+        // Without randomness there is none in the backoff, which then is as good as another's.
+        let _ = self.services.randomness.fill(&mut byte);
+        REBUILD_BACKOFF + REBUILD_BACKOFF * u32::from(byte[0]) / 512
     }
 
     /// Drops a guest that failed, and tells every exchange that it had.
@@ -219,9 +228,7 @@ impl Instance {
     }
 
     fn report(&self, fault: &Fault) {
-        tracing::error!(
-            filter = %self.name, fault = fault.kind.word(), callback = fault.callback, "{}", fault.message
-        );
+        self.services.log.fault(&self.name, fault);
     }
 
     /// Calls `on_tick` each period. The period is measured from the end of one call to the start of the next, so that

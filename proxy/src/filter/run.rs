@@ -6,11 +6,14 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::{HeaderMap, StatusCode};
 
 use super::instance::{Chain, Generation};
 use super::meter::Meter;
 use crate::config::model::OnFault;
-use crate::wasm::stream::{BodyBuffer, Direction, LocalReply, Stream, StreamAction, StreamRef};
+use crate::wasm::stream::{BodyBuffer, Direction, LocalReply, ResponseHead, Stream, StreamAction, StreamRef};
 use crate::wasm::{ContextId, Fault, FaultKind, Vm};
 
 /// What ends an exchange's ordinary way, before it is answered from upstream or while it is.
@@ -40,7 +43,7 @@ pub enum Interrupt {
 }
 
 /// One exchange's way through a chain. Shared by the two flows and the exchange that owns them; every context that was
-/// opened is closed once, by [`Run::finish`].
+/// opened is closed once, by [`Run::finish_after`].
 #[derive(Debug)]
 pub struct Run {
     chain: Rc<Chain>,
@@ -176,10 +179,30 @@ impl Run {
         self.stream.borrow_mut().wake();
     }
 
+    /// Shows a response's head to the guests, with what they staged for it.
+    pub fn take_response(&self, status: StatusCode, mut headers: HeaderMap) {
+        let mut stream = self.stream.borrow_mut();
+        if let Some(staged) = stream.staged_response_headers.take() {
+            headers.extend(*staged);
+        }
+        stream.response = Some(ResponseHead { status, headers });
+    }
+
+    /// Ends the exchange for its guests, which took `duration`: they are told the sums, then they end it.
+    pub fn finish_after(&self, duration: Duration) {
+        if !self.is_empty() {
+            let info = &mut self.stream.borrow_mut().info;
+            info.request_bytes = self.meter.bytes(Direction::Request);
+            info.response_bytes = self.meter.bytes(Direction::Response);
+            info.duration = Some(duration);
+        }
+        self.finish();
+    }
+
     /// Ends the exchange for its guests, in the order of the chain and as in Envoy: every one of them logs it before the
     /// first is told `on_done` and `on_delete`. Once; later calls do nothing. A guest that never saw the exchange still
     /// gets to log it.
-    pub fn finish(&self) {
+    fn finish(&self) {
         if self.finished.replace(true) {
             return;
         }

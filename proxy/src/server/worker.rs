@@ -20,7 +20,7 @@ use crate::telemetry::Reporter;
 use crate::telemetry::access_log::{AccessLog, Lane};
 use crate::telemetry::metrics::{FilterObservation, Registry};
 use crate::upstream::Upstreams;
-use crate::wasm::{FilterUsage, GuestMetrics, Services, SharedData, SystemClock};
+use crate::wasm::{FilterUsage, GuestMetrics, Services, SharedData};
 
 /// What all workers share.
 pub(super) struct Shared {
@@ -295,12 +295,12 @@ impl Guests<'_> {
         let name = plugin.filter().name.clone();
         let usage = Arc::new(FilterUsage::new());
         let services = Services {
-            clock: Arc::new(SystemClock),
             shared_data: self.shared.shared_data.clone(),
             metrics: self.shared.guest_metrics.clone(),
             worker: self.index,
             usage: usage.clone(),
             clusters: self.shared.snapshot.cluster_names().clone(),
+            ..Services::new()
         };
         let instance = Instance::start(plugin, services, self.callouts.clone())
             .with_context(|| format!("filter `{name}` does not start on worker {}", self.index))?;

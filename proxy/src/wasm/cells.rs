@@ -100,8 +100,8 @@ impl Cells {
     }
 
     /// Takes `cost` tokens out of a bucket, or none (the generic cell rate algorithm, ITU-T I.371, as a virtual
-    /// schedule). The bucket is forgotten once it is full.
-    pub(crate) fn take(&self, now: Instant, key: &[u8], bucket: Bucket, cost: u32) -> Result<Taken, Refusal> {
+    /// schedule); a negative cost gives tokens back, as far as there is room. The bucket is forgotten once it is full.
+    pub(crate) fn take(&self, now: Instant, key: &[u8], bucket: Bucket, cost: i32) -> Result<Taken, Refusal> {
         let now = self.nanoseconds(now);
         let each =
             (u128::from(bucket.interval) << FRACTION_BITS).div_ceil(u128::from(bucket.tokens.max(1))).max(1);
@@ -113,10 +113,12 @@ impl Cells {
                 Some(Cell { value: Value::Bucket(full_at), .. }) => full_at.max(present),
                 Some(_) => return Err(Refusal::Kind),
             };
-            let after = full_at + each * u128::from(cost);
+            let change = each * u128::from(cost.unsigned_abs());
+            let after = if cost < 0 { full_at.saturating_sub(change).max(present) } else { full_at + change };
             let (full_at, retry_after) = match after.checked_sub(limit) {
+                _ if cost < 0 => (after, 0),
                 None | Some(0) => (after, 0),
-                Some(_) if cost > bucket.burst => (full_at, u64::MAX),
+                Some(_) if cost.unsigned_abs() > bucket.burst => (full_at, u64::MAX),
                 Some(lack) => (full_at, whole_nanoseconds(lack)),
             };
             let taken = Taken {
@@ -254,6 +256,18 @@ mod tests {
     fn cells() -> (Cells, Instant) {
         let now = Instant::now();
         (Cells::new(1 << 20, now), now)
+    }
+
+    #[test]
+    fn tokens_that_are_given_back_can_be_taken_again_and_never_exceed_the_burst() {
+        let (cells, now) = cells();
+        let bucket = Bucket { burst: 3, tokens: 1, interval: SECOND };
+        let take = |cost| cells.take(now, b"k", bucket, cost).expect("it is a bucket");
+        assert_eq!((take(3).retry_after, take(1).retry_after), (0, SECOND));
+        assert_eq!(take(-2), Taken { retry_after: 0, reset: SECOND, remaining: 2 });
+        assert_eq!((take(2).retry_after, take(1).retry_after), (0, SECOND));
+        assert_eq!(take(i32::MIN), Taken { retry_after: 0, reset: 0, remaining: 3 });
+        assert_eq!(take(4).retry_after, u64::MAX);
     }
 
     #[test]

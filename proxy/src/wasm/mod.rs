@@ -39,14 +39,16 @@ mod memory;
 mod pairs;
 mod stopwatch;
 
-pub use abi::{AbiVersion, Callback, DataStatus, HeadersStatus, TrailersStatus};
+pub use abi::{AbiVersion, Callback, DataStatus, HeadersStatus, LogLevel, TrailersStatus};
 pub use effect::{CalloutResponse, CalloutResult, Effect, HttpCall};
 pub use engine::{EPOCH_PERIOD, Engine};
 pub use fault::{Fault, FaultKind};
 pub use metrics::GuestMetrics;
 pub use module::{LoadError, Module};
 pub use plugin::Plugin;
-pub use services::{Clock, Services, SystemClock};
+pub use services::{
+    Clock, GuestLog, NoRandomness, ProcessLog, Randomness, Services, SystemClock, SystemRandomness,
+};
 pub use shared_data::SharedData;
 pub use usage::FilterUsage;
 pub use vm::{ContextId, Vm};

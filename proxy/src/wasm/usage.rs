@@ -12,7 +12,7 @@ use super::fault::FaultKind;
 pub struct FilterUsage {
     calls: [AtomicU64; Callback::COUNT],
     faults: [AtomicU64; FaultKind::COUNT],
-    instructions: AtomicU64,
+    instructions: [AtomicU64; Callback::COUNT],
     nanoseconds: AtomicU64,
     log_lines_dropped: AtomicU64,
     rebuilds: AtomicU64,
@@ -37,7 +37,12 @@ impl FilterUsage {
 
     /// Wasm instructions executed.
     pub fn instructions(&self) -> u64 {
-        self.instructions.load(Ordering::Relaxed)
+        self.instructions.iter().map(|cell| cell.load(Ordering::Relaxed)).fold(0, u64::wrapping_add)
+    }
+
+    /// Wasm instructions executed in a callback.
+    pub fn instructions_in(&self, callback: Callback) -> u64 {
+        self.instructions[callback as usize].load(Ordering::Relaxed)
     }
 
     /// Wall-clock time in the guest and in its hostcalls, in nanoseconds. An instance that has made a few hundred calls
@@ -73,7 +78,7 @@ impl FilterUsage {
 
     pub(crate) fn record_call(&self, callback: Callback, instructions: u64, nanoseconds: u64) {
         add(&self.calls[callback as usize], 1);
-        add(&self.instructions, instructions);
+        add(&self.instructions[callback as usize], instructions);
         add(&self.nanoseconds, nanoseconds);
     }
 

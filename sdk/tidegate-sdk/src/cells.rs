@@ -119,6 +119,13 @@ impl Cells {
         Cells { prefix: format!("{name}\0"), mode: Cell::new(Mode::Host) }
     }
 
+    /// The cells of this filter: under the name that it has in the host's configuration, which its instances on all
+    /// workers and listeners share. For [`Filter::new`](crate::Filter::new).
+    pub fn of_this_filter() -> Cells {
+        let name = host::property(&["plugin_name"]).unwrap_or_default();
+        Cells::new(&String::from_utf8_lossy(&name))
+    }
+
     /// Where they are; known after the first use.
     pub fn mode(&self) -> Mode {
         self.mode.get()
@@ -126,12 +133,21 @@ impl Cells {
 
     /// Takes `cost` tokens out of a bucket, or none.
     pub fn take(&self, key: &str, bucket: TokenBucket, cost: u32) -> Result<Taken, CellError> {
+        self.move_tokens(key, bucket, i32::try_from(cost).map_err(|_| CellError::BadArgument)?)
+    }
+
+    /// Gives tokens back, as far as the bucket has room: for what was taken in vain.
+    pub fn give_back(&self, key: &str, bucket: TokenBucket, tokens: u32) -> Result<Taken, CellError> {
+        self.move_tokens(key, bucket, -i32::try_from(tokens).map_err(|_| CellError::BadArgument)?)
+    }
+
+    fn move_tokens(&self, key: &str, bucket: TokenBucket, cost: i32) -> Result<Taken, CellError> {
         let interval = nanoseconds(bucket.interval);
         if bucket.tokens == 0 || interval == 0 {
             return Err(CellError::BadArgument);
         }
-        let arguments = [&cost.to_le_bytes()[..], &bucket.burst.to_le_bytes(), &bucket.tokens.to_le_bytes()];
-        let arguments = [&arguments.concat()[..], &interval.to_le_bytes()].concat();
+        let numbers = [cost.cast_unsigned(), bucket.burst, bucket.tokens].map(u32::to_le_bytes);
+        let arguments = [numbers.as_flattened(), &interval.to_le_bytes()].concat();
         match self.call("tidegate.bucket.take", &arguments, key)? {
             Some(answer) => {
                 let mut answer = Numbers(&answer);
@@ -252,17 +268,20 @@ mod shared {
     use super::{Counted, Numbers, Taken, TokenBucket, wait};
 
     /// Takes tokens: the value is when the bucket will be full again (the generic cell rate algorithm, ITU-T I.371).
-    pub(super) fn take(old: &[u8], now: u64, bucket: TokenBucket, cost: u32) -> (Option<Vec<u8>>, Taken) {
+    pub(super) fn take(old: &[u8], now: u64, bucket: TokenBucket, cost: i32) -> (Option<Vec<u8>>, Taken) {
         let interval = bucket.interval.as_nanos();
         // For so many tokens, in nanoseconds.
         let time_of =
             |tokens: u32| (interval * u128::from(tokens)).div_ceil(u128::from(bucket.tokens)) as u64;
         let full_at = Numbers(old).u64().unwrap_or(0).max(now);
         let limit = now.saturating_add(time_of(bucket.burst));
-        let after = full_at.saturating_add(time_of(cost));
+        let change = time_of(cost.unsigned_abs());
+        let after =
+            if cost < 0 { full_at.saturating_sub(change).max(now) } else { full_at.saturating_add(change) };
         let retry_after = match after.checked_sub(limit) {
+            _ if cost < 0 => None,
             None | Some(0) => None,
-            Some(_) if cost > bucket.burst => Some(Duration::MAX),
+            Some(_) if cost.unsigned_abs() > bucket.burst => Some(Duration::MAX),
             Some(lack) => Some(wait(lack)),
         };
         let full_at = if retry_after.is_none() { after } else { full_at };
@@ -355,6 +374,9 @@ mod tests {
         now += 100 * SECOND;
         assert_eq!(take(now).remaining, 2, "it never holds more than its burst");
         assert_eq!(shared::take(&[], now, BUCKET, 4).1.retry_after, Some(Duration::MAX));
+        let (emptied, _) = shared::take(&[], now, BUCKET, 3);
+        let (_, given) = shared::take(&emptied.expect("tokens were taken"), now, BUCKET, -2);
+        assert_eq!((given.retry_after, given.remaining), (None, 2), "given back");
     }
 
     #[test]

@@ -67,6 +67,12 @@ impl Exchange {
         host::property(path)
     }
 
+    /// Leaves a value for filters further on, which read it as a property of the same path, and for the access log. In
+    /// Envoy it is there as `["wasm.NAME"]`.
+    pub fn set_property(&self, path: &[&str], value: &[u8]) {
+        report("set a property", host::set_property(path, value));
+    }
+
     /// The request's headers, as far as the host lets a filter read them at this time.
     pub fn request_headers(&self) -> Fields {
         Fields(MapType::HttpRequestHeaders)

@@ -79,6 +79,7 @@ unsafe extern "C" {
     ) -> u32;
     fn proxy_set_buffer_bytes(buffer: u32, start: usize, size: usize, value: *const u8, len: usize) -> u32;
     fn proxy_get_property(path: *const u8, path_len: usize, value: *mut *mut u8, len: *mut usize) -> u32;
+    fn proxy_set_property(path: *const u8, path_len: usize, value: *const u8, len: usize) -> u32;
     fn proxy_continue_stream(stream: u32) -> u32;
     fn proxy_close_stream(stream: u32) -> u32;
     fn proxy_send_local_response(
@@ -178,6 +179,11 @@ pub(crate) fn set_buffer(buffer: BufferType, start: usize, size: usize, value: &
 pub(crate) fn property(path: &[&str]) -> Option<Vec<u8>> {
     let path = path.join("\0");
     bytes(|value, len| unsafe { proxy_get_property(path.as_ptr(), path.len(), value, len) })
+}
+
+pub(crate) fn set_property(path: &[&str], value: &[u8]) -> Result<(), Refused> {
+    let path = path.join("\0");
+    check(unsafe { proxy_set_property(path.as_ptr(), path.len(), value.as_ptr(), value.len()) })
 }
 
 pub(crate) fn resume(stream: StreamType) -> Result<(), Refused> {

@@ -8,6 +8,9 @@ use std::time::Duration;
 use crate::exchange::Exchange;
 use crate::fields::into_text;
 
+/// Where the claims of a verified token are.
+const CLAIMS: &[&str] = &["jwt_claims"];
+
 impl Exchange {
     /// The client's address and port (`source.address`): of the connection, or as a trusted proxy in front told.
     pub fn source_address(&self) -> Option<SocketAddr> {
@@ -56,6 +59,19 @@ impl Exchange {
     /// The response's status (`response.code`), also in [`Filter::on_end`](crate::Filter::on_end).
     pub fn response_code(&self) -> Option<u16> {
         self.number_property(&["response", "code"])?.try_into().ok()
+    }
+
+    /// The claims of a token that a filter before this one verified and left here.
+    pub fn verified_claims(&self) -> Option<serde_json::Map<String, serde_json::Value>> {
+        serde_json::from_slice(&self.property(CLAIMS)?).ok()
+    }
+
+    /// Leaves the claims of a token for filters further on: as a JSON object, in the property `jwt_claims`. Only after the
+    /// token was verified.
+    pub fn set_verified_claims(&self, claims: &serde_json::Map<String, serde_json::Value>) {
+        if let Ok(json) = serde_json::to_vec(claims) {
+            self.set_property(CLAIMS, &json);
+        }
     }
 
     /// A property that is text. What is not UTF-8 is replaced.

@@ -1,5 +1,7 @@
 //! Answers of the filter's own.
 
+use std::borrow::Cow;
+
 use crate::filter::Next;
 use crate::host::{self, report};
 
@@ -7,7 +9,7 @@ use crate::host::{self, report};
 #[must_use = "a reply goes out with `send`"]
 pub struct Reply {
     status: u16,
-    details: &'static str,
+    details: Cow<'static, str>,
     headers: Vec<(String, String)>,
     body: Vec<u8>,
     grpc_status: Option<u8>,
@@ -15,7 +17,7 @@ pub struct Reply {
 
 impl Reply {
     pub(crate) fn new(status: u16) -> Reply {
-        Reply { status, details: "", headers: Vec::new(), body: Vec::new(), grpc_status: None }
+        Reply { status, details: "".into(), headers: Vec::new(), body: Vec::new(), grpc_status: None }
     }
 
     /// Adds a header. `content-length` comes by itself, and `content-type: text/plain` unless one is given.
@@ -38,8 +40,8 @@ impl Reply {
     }
 
     /// Why, in one word, for the host's access log.
-    pub fn details(mut self, details: &'static str) -> Reply {
-        self.details = details;
+    pub fn details(mut self, details: impl Into<Cow<'static, str>>) -> Reply {
+        self.details = details.into();
         self
     }
 
@@ -47,7 +49,7 @@ impl Reply {
     pub fn send(self) -> Next {
         let grpc_status = self.grpc_status.map_or(-1, i32::from);
         let status = u32::from(self.status);
-        report("reply", host::reply(status, self.details, &self.body, &self.headers, grpc_status));
+        report("reply", host::reply(status, &self.details, &self.body, &self.headers, grpc_status));
         Next::Pause
     }
 }

@@ -32,7 +32,7 @@ pub(crate) fn call_function(
     }
     let answer = match name {
         b"clear_route_cache" => clear_route_cache(host),
-        b"get_log_level" => (log::current_level() as u32).to_le_bytes().to_vec(),
+        b"get_log_level" => (log::current_level(host) as u32).to_le_bytes().to_vec(),
         b"tidegate.bucket.take" => take(host, arguments)?,
         b"tidegate.counter.add" => add(host, arguments)?,
         b"tidegate.kv.get" => value_of(host, arguments)?,
@@ -53,10 +53,10 @@ fn clear_route_cache(host: &Host) -> Vec<u8> {
     Vec::new()
 }
 
-/// `cost: u32, burst: u32, tokens: u32, interval: u64 (ns), key` → `retry_after: u64 (ns), reset: u64 (ns),
+/// `cost: i32, burst: u32, tokens: u32, interval: u64 (ns), key` → `retry_after: u64 (ns), reset: u64 (ns),
 /// remaining: u32`.
 fn take(host: &Host, mut arguments: Arguments<'_>) -> Result<Vec<u8>, Status> {
-    let (cost, burst) = (arguments.u32()?, arguments.u32()?);
+    let (cost, burst) = (arguments.u32()?.cast_signed(), arguments.u32()?);
     let bucket = Bucket { burst, tokens: arguments.u32()?, interval: arguments.u64()? };
     if bucket.tokens == 0 || bucket.interval == 0 {
         return Err(Status::BadArgument);

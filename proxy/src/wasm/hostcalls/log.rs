@@ -1,5 +1,5 @@
-//! Logs: a guest's lines go to the process's log whole, with the filter's name and their level, under the target
-//! `tidegate::guest`; what is beyond the filter's budget is dropped and counted.
+//! Logs: a guest's lines go whole to the log that its instance was given; what is beyond the filter's budget is dropped
+//! and counted.
 
 use std::time::{Duration, Instant};
 
@@ -18,55 +18,35 @@ pub(crate) fn log(call: &mut Call<'_>, level: u32, message: u32, message_len: u3
 
 /// `proxy_get_log_level`
 pub(crate) fn log_level(call: &mut Call<'_>, level: u32) -> Outcome {
-    let (memory, _) = view(call)?;
+    let (memory, host) = view(call)?;
     check(memory, level, 4)?;
-    store_u32(memory, level, current_level() as u32)?;
+    store_u32(memory, level, current_level(host) as u32)?;
     Ok(())
 }
 
 /// The lowest level at which a guest's line is written.
-pub(crate) fn current_level() -> LogLevel {
-    macro_rules! lowest {
-        ($($level:ident => $lowest:ident),*) => {
-            $(if tracing::enabled!(target: "tidegate::guest", tracing::Level::$level) {
-                return LogLevel::$lowest;
-            })*
-        };
-    }
-    lowest!(TRACE => Trace, DEBUG => Debug, INFO => Info, WARN => Warn, ERROR => Error);
-    LogLevel::Critical
+pub(crate) fn current_level(host: &Host) -> LogLevel {
+    host.services.log.level()
 }
 
 /// Writes a guest's line. Bytes that are not UTF-8 show as U+FFFD.
 pub(crate) fn write_line(host: &mut Host, level: LogLevel, line: &[u8]) {
-    macro_rules! write_at {
-        ($level:ident) => {
-            if tracing::enabled!(target: "tidegate::guest", tracing::Level::$level) && admit(host, line.len()) {
-                let filter = host.filter.name.as_str();
-                let line = String::from_utf8_lossy(line);
-                tracing::event!(target: "tidegate::guest", tracing::Level::$level, filter, "{line}");
-            }
-        };
+    if is_kept(host, level) && admit(host, line.len()) {
+        host.services.log.line(&host.filter.name, level, &String::from_utf8_lossy(line));
     }
-    match level {
-        LogLevel::Trace => write_at!(TRACE),
-        LogLevel::Debug => write_at!(DEBUG),
-        LogLevel::Info => write_at!(INFO),
-        LogLevel::Warn => write_at!(WARN),
-        LogLevel::Error | LogLevel::Critical => write_at!(ERROR),
-    }
+}
+
+/// Whether lines of a level are written. The log knows none beyond `error`.
+fn is_kept(host: &Host, level: LogLevel) -> bool {
+    let level = if level == LogLevel::Critical { LogLevel::Error } else { level };
+    level as u32 >= current_level(host) as u32
 }
 
 /// Whether the budget has room for a line of this length, in bytes.
 fn admit(host: &mut Host, len: usize) -> bool {
     let admission = host.log_budget.take(len, host.services.clock.monotonic());
     if admission.dropped_before > 0 {
-        let filter = host.filter.name.as_str();
-        tracing::warn!(
-            filter,
-            lines = admission.dropped_before,
-            "log lines of a filter were dropped: it logs too much"
-        );
+        host.services.log.dropped(&host.filter.name, admission.dropped_before);
     }
     if !admission.admitted {
         host.services.usage.record_dropped_log_line();

@@ -9,6 +9,7 @@ use crate::wasm::abi::LogLevel;
 use crate::wasm::fault::Stop;
 use crate::wasm::host::Host;
 use crate::wasm::memory::{OutOfBounds, check, load_u32, slice, slice_mut, store_u32, store_u64, view};
+use crate::wasm::services::NoRandomness;
 
 /// WASI's error numbers, those in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -280,13 +281,13 @@ pub(crate) fn proc_exit(_: &mut Call<'_>, code: u32) -> Outcome {
     Err(Stop::Exit(code).into())
 }
 
-/// Randomness of the operating system, at most 64 KiB of it.
+/// Randomness, at most 64 KiB of it.
 pub(crate) fn random_get(call: &mut Call<'_>, buffer: u32, len: u32) -> Wasi {
     if len > MAX_RANDOM {
         return Err(Errno::Inval);
     }
-    let (memory, _) = view(call)?;
-    getrandom::fill(slice_mut(memory, buffer, len)?).map_err(|_| Errno::Nosys)
+    let (memory, host) = view(call)?;
+    host.services.randomness.fill(slice_mut(memory, buffer, len)?).map_err(|NoRandomness| Errno::Nosys)
 }
 
 fn an_output(fd: u32) -> Wasi {

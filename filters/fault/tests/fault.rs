@@ -1,0 +1,144 @@
+//! The built filter on the real host: what it does to exchanges, what it costs, and that divisions of bodies are not seen.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tidegate_test::{Callback, Failure, Kit, Module, Outcome, Request, Response, Setup};
+
+fn filter(config: Value) -> Setup {
+    Kit::of(&Module::build_with(env!("CARGO_MANIFEST_DIR"), "filter")).config(config)
+}
+
+fn ms(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+#[test]
+fn an_abort_answers_in_the_upstreams_place() {
+    let kit = filter(json!({"abort": {"status": 503, "body": "go away"}})).start();
+    let seen = kit.send(Request::get("/"));
+    assert_eq!((seen.outcome(), seen.status(), seen.text().as_str()), (Outcome::Replied, 503, "go away"));
+    assert_eq!(seen.details(), "fault_filter_abort");
+    assert!(!seen.was_forwarded());
+    assert_eq!(kit.counter("fault_aborts"), 1);
+    assert_eq!(kit.gauge("fault_active"), 0, "the exchange is over");
+}
+
+#[test]
+fn a_reset_cuts_the_connection() {
+    let kit = filter(json!({"abort": {"reset": true}})).start();
+    let seen = kit.send(Request::get("/"));
+    assert_eq!(seen.outcome(), Outcome::Failed(Failure::FilterClosed));
+    assert!(seen.was_cut() && !seen.was_forwarded());
+}
+
+#[test]
+fn a_delay_holds_the_request_for_as_long_as_it_says() {
+    let kit = filter(json!({"delay": {"fixed": "250ms"}})).start();
+    let exchange = kit.open(Request::post("/").body("hello"));
+    assert_eq!(kit.gauge("fault_active"), 1);
+    kit.advance(ms(249));
+    assert_eq!(exchange.forwarded(), None);
+    kit.advance(ms(1));
+    assert_eq!(exchange.forwarded().expect("its time is over").body(), "hello");
+    let seen = exchange.finish();
+    assert_eq!((seen.status(), seen.duration()), (200, ms(250)));
+    assert_eq!((kit.counter("fault_delays"), kit.gauge("fault_active")), (1, 0));
+}
+
+#[test]
+fn a_delayed_abort_comes_after_the_delay() {
+    let kit = filter(json!({"delay": {"fixed": "2s"}, "abort": {"status": 500}})).start();
+    let seen = kit.send(Request::get("/"));
+    assert_eq!((seen.status(), seen.duration()), (500, ms(2000)));
+}
+
+#[test]
+fn a_client_that_leaves_in_its_delay_is_not_counted_any_more() {
+    let kit = filter(json!({"delay": {"fixed": "1m"}})).start();
+    let exchange = kit.open(Request::get("/"));
+    kit.advance(ms(100));
+    assert_eq!(exchange.cut().outcome(), Outcome::Left);
+    assert_eq!(kit.gauge("fault_active"), 0);
+    kit.advance(Duration::from_secs(120));
+    assert_eq!(kit.faults().len(), 0, "its timer finds nothing to do");
+}
+
+#[test]
+fn a_slow_response_ends_no_sooner_than_its_size_over_its_rate() {
+    let kit = filter(json!({"rate_limit": {"kbps": 8}})).start(); // a thousand bytes a second
+    kit.upstream(|_| Response::new(200).chunks(vec![vec![b'x'; 500]; 4]));
+    let seen = kit.send(Request::get("/"));
+    assert_eq!((seen.status(), seen.body().len()), (200, 2000));
+    assert_eq!(seen.duration(), ms(2000));
+}
+
+#[test]
+fn at_most_so_many_exchanges_have_a_fault_at_once_over_all_workers() {
+    let kit = filter(json!({"delay": {"fixed": "1s"}, "max_active": 2})).workers(2).start();
+    let first = kit.open(Request::get("/").on_worker(0));
+    let second = kit.open(Request::get("/").on_worker(1));
+    let third = kit.send(Request::get("/").on_worker(0));
+    assert_eq!(third.duration(), ms(0));
+    assert_eq!((kit.counter("fault_delays"), kit.counter("fault_overflows")), (2, 1));
+    let (first, second) = (first.finish(), second.finish());
+    assert_eq!((first.duration(), second.duration()), (ms(1000), ms(1000)));
+    assert_eq!(kit.send(Request::get("/")).duration(), ms(1000), "there is room again");
+}
+
+#[test]
+fn a_percentage_is_that_of_the_requests_on_every_worker() {
+    let kit = filter(json!({"abort": {"status": 503, "percent": 25}})).workers(2).start();
+    for worker in [0, 1] {
+        kit.advance(ms(1)); // the dice of workers that start at one moment are alike
+        let sent = (0..2000).map(|_| kit.send(Request::get("/").on_worker(worker)));
+        let aborted = sent.filter(|seen| seen.outcome() == Outcome::Replied).count();
+        assert!((420..580).contains(&aborted), "worker {worker}: {aborted} of 2000");
+    }
+}
+
+#[test]
+fn clients_ask_for_faults_only_where_that_is_allowed() {
+    let ask = || Request::get("/").header("x-envoy-fault-abort-request", "418");
+    assert_eq!(filter(json!({})).start().send(ask()).status(), 200);
+    assert_eq!(filter(json!({"allow_headers": true})).start().send(ask()).status(), 418);
+}
+
+#[test]
+fn a_configuration_that_is_wrong_is_refused_with_the_field_and_what_was_expected() {
+    for (config, said) in [
+        (json!({"abort": {"status": 99}}), "abort.status"),
+        (json!({"abort": {}}), "expected `status` (200 to 599) or `reset: true`"),
+        (json!({"delays": {}}), "unknown field `delays`"),
+    ] {
+        let refused = filter(config).try_start().expect_err("it is wrong");
+        assert!(refused.logged(said), "{said}: {refused}");
+    }
+}
+
+#[test]
+fn how_bodies_are_divided_is_not_seen() {
+    let (request, response) = (Request::post("/").body("to the service"), Response::new(200).body("answer"));
+    for config in [
+        json!({}),
+        json!({"delay": {"fixed": "3s"}}),
+        json!({"delay": {"fixed": "3s"}, "rate_limit": {"kbps": 1}}),
+        json!({"delay": {"fixed": "3s"}, "abort": {"status": 503}}),
+    ] {
+        filter(config).assert_chunking_is_invisible(&request, &response);
+    }
+}
+
+#[test]
+fn a_request_without_a_fault_costs_next_to_nothing() {
+    let rules = json!({
+        "abort": {"status": 503, "percent": 0},
+        "delay": {"fixed": "1s", "percent": 0},
+        "match": {"headers": {"x-user": {"exact": "ann"}}},
+    });
+    let kit = filter(rules).start();
+    kit.send(Request::get("/")); // whatever the first one sets up
+    let seen = kit.send(Request::get("/").header("x-user", "ann"));
+    let (all, headers) = (seen.instructions(), seen.instructions_in(Callback::RequestHeaders));
+    assert!(all <= 2_000, "{all} instructions for an exchange, {headers} of them in its request's headers");
+}

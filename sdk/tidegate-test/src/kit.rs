@@ -1,0 +1,346 @@
+//! The filter, running on its workers, and the time.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use tidegate::filter::{Chain, Instance};
+use tidegate::wasm::metrics::{BUCKETS, MetricType, MetricValue};
+use tidegate::wasm::{Clock, Fault, FilterUsage, GuestMetrics, Plugin, Services, SharedData};
+use tokio::runtime::{LocalOptions, LocalRuntime};
+
+use crate::cluster::{Call, Callouts, Clusters};
+use crate::drive::Upstream;
+use crate::exchange::Exchange;
+use crate::message::{Request, Response};
+use crate::module::Module;
+use crate::panics::Panics;
+use crate::seen::{Forwarded, Seen, Usage};
+use crate::setup::{Refused, Setup};
+use crate::world::{Journal, LogLine, Seeded, VirtualClock, WorkerLog};
+
+/// How often everything that is ready runs at one moment before it is taken for a filter that goes on for ever.
+const MAX_ROUNDS: usize = 10_000;
+
+/// A filter on its workers, in a world that the test controls.
+///
+/// ```
+/// use tidegate_test::{Kit, Request, Response};
+/// # let module = tidegate_test::Module::bytes("tagger", &wat::parse_file("tests/guests/tagger.wat").unwrap());
+///
+/// let kit = Kit::of(&module).start();
+/// kit.upstream(|request| Response::new(200).body(request.header("x-tag").unwrap_or("none").to_owned()));
+/// assert_eq!(kit.send(Request::get("/")).text(), "seen");
+/// assert_eq!(kit.counter("requests"), 1);
+/// ```
+///
+/// Time stands still, but for [`advance`](Kit::advance) and for as long as an exchange that is waited for has to wait: then
+/// it jumps from one timer to the next. It goes in whole milliseconds.
+pub struct Kit {
+    pub(crate) workers: Vec<Worker>,
+    pub(crate) setup: Setup,
+    pub(crate) clock: Arc<VirtualClock>,
+    pub(crate) journal: Arc<Journal>,
+    pub(crate) clusters: Rc<Clusters>,
+    pub(crate) panics: Rc<Panics>,
+    pub(crate) exchanges: Cell<u64>,
+    upstream: RefCell<Upstream>,
+    shared_data: Arc<SharedData>,
+    metrics: Arc<GuestMetrics>,
+    /// Last, so that it outlives what runs on it.
+    runtime: LocalRuntime,
+}
+
+/// One worker.
+pub(crate) struct Worker {
+    pub(crate) chain: Rc<Chain>,
+    pub(crate) usage: Arc<FilterUsage>,
+    instance: Rc<Instance>,
+}
+
+/// What a histogram says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Histogram {
+    /// How many values it has.
+    pub count: u64,
+    /// Their sum.
+    pub sum: u64,
+    counts: [u64; BUCKETS.len() + 1],
+}
+
+impl Histogram {
+    /// How many values fell into buckets up to this bound: one of Envoy's, which are 1, 5, 10, 25, 50 and so on.
+    pub fn up_to(&self, bound: u64) -> u64 {
+        let buckets = BUCKETS.iter().zip(&self.counts);
+        buckets.filter(|(upper, _)| **upper <= bound).map(|(_, count)| count).sum()
+    }
+}
+
+impl Kit {
+    /// A kit for this module, to be configured and started.
+    pub fn of(module: &Module) -> Setup {
+        Setup::of(module)
+    }
+
+    pub(crate) fn start(setup: Setup) -> Result<Kit, Refused> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build_local(LocalOptions::default())
+            .unwrap_or_else(|error| panic!("this machine gives no runtime: {error}"));
+        let clock = Arc::new(runtime.block_on(async { VirtualClock::begin(setup.wall) }));
+        let mut kit = Kit {
+            workers: Vec::new(),
+            clock,
+            journal: Arc::default(),
+            clusters: Rc::new(Clusters {
+                scripts: setup.scripts.clone(),
+                order: setup.order,
+                calls: RefCell::default(),
+            }),
+            panics: Rc::default(),
+            exchanges: Cell::default(),
+            upstream: RefCell::new(setup.upstream.clone()),
+            shared_data: Arc::default(),
+            metrics: Arc::new(GuestMetrics::new(setup.workers)),
+            runtime,
+            setup,
+        };
+        let plugin = Plugin::new(kit.setup.shared_filter(), kit.setup.module.compiled.clone());
+        for index in 0..kit.setup.workers {
+            let worker = kit.start_worker(index, plugin.clone());
+            let worker = worker.map_err(|fault| Refused { fault, logs: kit.journal.lines() })?;
+            kit.workers.push(worker);
+        }
+        kit.settle();
+        Ok(kit)
+    }
+
+    fn start_worker(&self, index: usize, plugin: Plugin) -> Result<Worker, Fault> {
+        let usage = Arc::new(FilterUsage::new());
+        let log = WorkerLog { journal: self.journal.clone(), level: self.setup.log_level, worker: index };
+        let services = Services {
+            clock: self.clock.clone(),
+            randomness: Arc::new(Seeded::new(self.setup.seed.wrapping_add(index as u64))),
+            log: Arc::new(log),
+            shared_data: self.shared_data.clone(),
+            metrics: self.metrics.clone(),
+            worker: index,
+            usage: usage.clone(),
+            clusters: Arc::new(self.clusters.scripts.keys().cloned().collect::<HashSet<_>>()),
+        };
+        let callouts =
+            Callouts { worker: index, clusters: self.clusters.clone(), panics: self.panics.clone() };
+        let instance =
+            self.runtime.block_on(async { Instance::start(plugin, services, Rc::new(callouts)) })?;
+        let chain = Rc::new(Chain::new(vec![instance.clone()]));
+        Ok(Worker { chain, usage, instance })
+    }
+
+    /// How the service behind the proxy answers a request from now on, which it sees as the filter left it.
+    pub fn upstream(&self, answer: impl FnMut(&Forwarded) -> Response + 'static) {
+        *self.upstream.borrow_mut() = Rc::new(RefCell::new(answer));
+    }
+
+    /// Takes a request through the filter, has the upstream answer, and takes the answer back. As much time passes as it
+    /// takes.
+    ///
+    /// # Panics
+    ///
+    /// When it does not end: with where it stands.
+    #[track_caller]
+    pub fn send(&self, request: Request) -> Seen {
+        self.open(request).finish()
+    }
+
+    /// Begins an exchange that goes on step by step.
+    #[track_caller]
+    pub fn open(&self, request: Request) -> Exchange<'_> {
+        Exchange::begin(self, request)
+    }
+
+    /// Lets time pass, and with it whatever has its time.
+    ///
+    /// ```
+    /// # use tidegate_test::{Kit, Request};
+    /// # let kit = Kit::of(&tidegate_test::Module::bytes("tagger", &wat::parse_file("tests/guests/tagger.wat").unwrap())).start();
+    /// kit.advance(std::time::Duration::from_secs(60));
+    /// assert_eq!(kit.elapsed(), std::time::Duration::from_secs(60));
+    /// ```
+    #[track_caller]
+    pub fn advance(&self, time: Duration) {
+        self.settle();
+        self.runtime.block_on(crate::cluster::pass(time));
+        self.settle();
+    }
+
+    /// How much time has passed since the kit was started.
+    pub fn elapsed(&self) -> Duration {
+        let _time = self.runtime.enter();
+        self.clock.elapsed()
+    }
+
+    /// What the wall clock says.
+    pub fn now(&self) -> SystemTime {
+        let _time = self.runtime.enter();
+        self.clock.wall()
+    }
+
+    /// Everything that the filter logged, on every worker, from its start on.
+    pub fn logs(&self) -> Vec<LogLine> {
+        self.journal.lines()
+    }
+
+    /// Whether the filter ever logged a line that has `text` in it.
+    pub fn logged(&self, text: &str) -> bool {
+        self.journal.lines().iter().any(|line| line.text.contains(text))
+    }
+
+    /// Every failure of the filter.
+    pub fn faults(&self) -> Vec<Fault> {
+        self.journal.faults()
+    }
+
+    /// Everything that the filter asked of other services.
+    pub fn callouts(&self) -> Vec<Call> {
+        self.clusters.calls.borrow().clone()
+    }
+
+    /// What a counter of the filter says, over all workers.
+    ///
+    /// # Panics
+    ///
+    /// When the filter has defined none of this name: with what it has defined.
+    #[track_caller]
+    pub fn counter(&self, name: &str) -> u64 {
+        match self.metric(name, MetricType::Counter) {
+            MetricValue::Counter(value) => value,
+            other => panic!("{name} is {other:?}"),
+        }
+    }
+
+    /// What a gauge of the filter says. Panics as [`counter`](Kit::counter) does.
+    #[track_caller]
+    pub fn gauge(&self, name: &str) -> u64 {
+        match self.metric(name, MetricType::Gauge) {
+            MetricValue::Gauge(value) => value,
+            other => panic!("{name} is {other:?}"),
+        }
+    }
+
+    /// What a histogram of the filter says, over all workers. Panics as [`counter`](Kit::counter) does.
+    #[track_caller]
+    pub fn histogram(&self, name: &str) -> Histogram {
+        match self.metric(name, MetricType::Histogram) {
+            MetricValue::Histogram { counts, sum } => Histogram { count: counts.iter().sum(), sum, counts },
+            other => panic!("{name} is {other:?}"),
+        }
+    }
+
+    #[track_caller]
+    fn metric(&self, name: &str, kind: MetricType) -> MetricValue {
+        let defined = self.metrics.collect();
+        let found = defined.iter().find(|metric| metric.name() == name && metric.kind() == kind);
+        found.map(|metric| metric.value()).unwrap_or_else(|| {
+            let defined: Vec<_> =
+                defined.iter().map(|metric| format!("{:?} {}", metric.kind(), metric.name())).collect();
+            panic!("the filter has defined no {kind:?} `{name}`; there are: {}", defined.join(", "))
+        })
+    }
+
+    /// A value in the data that the filter's instances share.
+    pub fn shared_data(&self, key: impl AsRef<[u8]>) -> Option<Bytes> {
+        self.shared_data.value(&self.setup.filter.vm_id, key.as_ref())
+    }
+
+    /// Writes a value into the data that the filter's instances share, as another filter might have.
+    pub fn set_shared_data(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
+        self.shared_data.set(&self.setup.filter.vm_id, key.as_ref(), value.as_ref());
+    }
+
+    /// The instructions that all instances have used, their starts included.
+    pub fn instructions(&self) -> u64 {
+        self.workers.iter().map(|worker| worker.usage.instructions()).sum()
+    }
+
+    /// Linear memory of a worker's instance, in bytes.
+    #[track_caller]
+    pub fn memory(&self, worker: usize) -> u64 {
+        self.worker(worker).usage.memory_bytes()
+    }
+
+    /// Ends the instances, as a proxy does that shuts down.
+    pub fn stop(&self) {
+        let _time = self.runtime.enter();
+        self.workers.iter().for_each(|worker| worker.instance.stop());
+    }
+
+    #[track_caller]
+    pub(crate) fn worker(&self, index: usize) -> &Worker {
+        let count = self.workers.len();
+        self.workers.get(index).unwrap_or_else(|| panic!("there is no worker {index}: the kit has {count}"))
+    }
+
+    pub(crate) fn answering(&self) -> Upstream {
+        self.upstream.borrow().clone()
+    }
+
+    /// Runs `work` where tasks can be spawned.
+    pub(crate) fn within<R>(&self, work: impl FnOnce() -> R) -> R {
+        self.runtime.block_on(async { work() })
+    }
+
+    /// Runs everything that is ready, and what becomes ready by it, while time stands still.
+    #[track_caller]
+    pub(crate) fn settle(&self) {
+        let settled = self.runtime.block_on(async {
+            for _ in 0..MAX_ROUNDS {
+                let before = self.activity();
+                for _ in 0..16 {
+                    tokio::task::yield_now().await;
+                }
+                if before == self.activity() || self.panics.has_any() {
+                    return true;
+                }
+            }
+            false
+        });
+        self.panics.resume();
+        assert!(settled, "the filter goes on and on while no time passes");
+    }
+
+    /// Goes up with everything that happens in and by the filter.
+    fn activity(&self) -> (u64, usize) {
+        let calls = self.workers.iter().map(|worker| Usage::of(&worker.usage).all_calls()).sum();
+        (calls, self.clusters.calls.borrow().len())
+    }
+
+    /// Lets time pass until something has happened. Whether it did in time.
+    pub(crate) fn wait_until(&self, happened: impl Fn() -> bool) -> bool {
+        let happening = poll_fn(|cx| {
+            self.panics.wait(cx.waker());
+            if happened() || self.panics.has_any() { Poll::Ready(()) } else { Poll::Pending }
+        });
+        let patience = self.setup.patience;
+        let waited = self.runtime.block_on(async { tokio::time::timeout(patience, happening).await });
+        self.panics.resume();
+        waited.is_ok()
+    }
+}
+
+impl Drop for Kit {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl std::fmt::Debug for Kit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Kit").field("module", &self.setup.module.name()).finish_non_exhaustive()
+    }
+}
