@@ -5,6 +5,7 @@ mod bodies;
 mod cluster_header;
 mod connections;
 mod drain;
+mod examples;
 mod faults;
 mod filters;
 mod forwarding;

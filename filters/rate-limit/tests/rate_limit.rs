@@ -112,6 +112,16 @@ fn a_request_that_lacks_a_part_of_the_key_is_not_limited_unless_the_operator_wan
 }
 
 #[test]
+fn a_rule_is_only_for_requests_like_those_it_names() {
+    let matches = json!({"method": "POST", "path": {"exact": "/login"}});
+    let kit = filter(json!({"rate": "1/h", "match": matches})).start();
+    assert_eq!(admitted(&kit, 3, |_| Request::post("/login?next=/")), 1);
+    assert_eq!(admitted(&kit, 3, |_| Request::get("/login")), 3);
+    assert_eq!(admitted(&kit, 3, |_| Request::post("/logout")), 3);
+    assert!(kit.send(Request::get("/")).header("ratelimit").is_none(), "no rule applies");
+}
+
+#[test]
 fn what_one_rule_refuses_is_not_charged_to_the_others() {
     for algorithm in ["token_bucket", "sliding_window"] {
         let all = json!({"name": "all", "rate": "4/h", "algorithm": algorithm});
