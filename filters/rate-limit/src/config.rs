@@ -173,7 +173,7 @@ pub(crate) struct Rule {
 /// Limits of their own; `None` is no limit.
 #[derive(Debug, Default)]
 struct Overrides {
-    exact: HashMap<String, Option<Limit>>,
+    exact: HashMap<Vec<u8>, Option<Limit>>,
     patterns: Vec<(Vec<String>, Option<Limit>)>,
 }
 

@@ -73,7 +73,7 @@ pub struct State {
 struct Charged<'a> {
     rule: &'a Rule,
     limit: Limit,
-    key: String,
+    key: Vec<u8>,
 }
 
 /// What one rule says of a request.

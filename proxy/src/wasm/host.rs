@@ -66,6 +66,8 @@ pub(crate) struct Host {
     pub(crate) metric_ids: MetricIds,
     /// What its headers are made with.
     pub(crate) fields: Fields,
+    /// The last error that it logged while it was started or configured: why it refuses, if it does.
+    pub(crate) complaint: Option<String>,
     /// What it may still log.
     pub(crate) log_budget: LogBudget,
     /// What `set_property` stored without a stream.
@@ -157,6 +159,7 @@ impl Host {
             effects: Vec::new(),
             metric_ids: MetricIds::default(),
             fields: Fields::default(),
+            complaint: None,
             log_budget: LogBudget::new(filter.limits.log_bytes),
             root_properties: HashMap::new(),
             filter,
