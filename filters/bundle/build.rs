@@ -11,7 +11,14 @@ use tidegate_build::{Build, Toolchain};
 const FILTERS: [&str; 2] = ["fault", "rate-limit"];
 
 /// What a module is made of beside its own folder, from the workspace's root.
-const SHARED: [&str; 4] = ["Cargo.toml", "Cargo.lock", "sdk/tidegate-sdk/Cargo.toml", "sdk/tidegate-sdk/src"];
+const SHARED: [&str; 6] = [
+    "Cargo.toml",
+    "Cargo.lock",
+    "filters/vocabulary/Cargo.toml",
+    "filters/vocabulary/src",
+    "sdk/tidegate-sdk/Cargo.toml",
+    "sdk/tidegate-sdk/src",
+];
 
 fn main() -> ExitCode {
     let Err(problem) = build_filters() else { return ExitCode::SUCCESS };

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, HashMap};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, Unexpected};
+use vocabulary::Part;
 
 use crate::fields::Headers;
-use crate::key::{self, Part};
+use crate::key;
 use crate::limiter::{Algorithm, Limit};
 use crate::rate::{MOST, Rate};
 
