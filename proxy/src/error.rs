@@ -52,6 +52,9 @@ failures! {
         /// The request's head is not HTTP.
         #[error("the request is malformed")]
         MalformedRequest,
+        /// The request's path can be read in more than one way: the listener's `path_normalization` has no form for it.
+        #[error("the request's path is ambiguous")]
+        AmbiguousPath,
         /// The request's line and headers are larger, or more, than the listener allows.
         #[error("the request's head is larger than the listener allows")]
         RequestHeadTooLarge,
@@ -70,6 +73,9 @@ failures! {
         /// No route of the listener matches.
         #[error("no route matches")]
         NoRoute,
+        /// The header field that names the route's cluster is missing, or names none that it may.
+        #[error("the request names no cluster that the route allows")]
+        ClusterNotFound,
         /// The cluster has no endpoint to send to.
         #[error("the cluster has no endpoint")]
         NoEndpoint,
@@ -161,12 +167,14 @@ impl Failure {
         use Party::{Downstream, Filter, Proxy, Upstream};
         match self {
             MalformedRequest     => row(Some(400), Downstream, "malformed_request",       "DPE", "malformed request"),
+            AmbiguousPath        => row(Some(400), Downstream, "ambiguous_path",          "-",   "ambiguous path"),
             RequestHeadTooLarge  => row(Some(431), Downstream, "request_head_too_large",  "DPE", "request headers too large"),
             UriTooLong           => row(Some(414), Downstream, "uri_too_long",            "DPE", "request target too long"),
             RequestHeadTimeout   => row(Some(408), Downstream, "request_head_timeout",    "-",   "request headers took too long"),
             Unsupported          => row(Some(501), Downstream, "unsupported",             "DPE", "not implemented"),
             UnsupportedVersion   => row(Some(505), Downstream, "unsupported_version",     "DPE", "HTTP version not supported"),
             NoRoute              => row(Some(404), Downstream, "no_route",                "NR",  "no route for this request"),
+            ClusterNotFound      => row(Some(503), Proxy,      "cluster_not_found",       "NC",  "no cluster for this request"),
             NoEndpoint           => row(Some(503), Upstream,   "no_endpoint",             "UH",  "no healthy upstream"),
             ConnectFailed        => row(Some(503), Upstream,   "connect_failed",          "UF",  "upstream connection failed"),
             ConnectTimeout       => row(Some(503), Upstream,   "connect_timeout",         "UF",  "upstream connection timed out"),

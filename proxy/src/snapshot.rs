@@ -65,7 +65,7 @@ impl Unusable {
             Unusable::Unreadable { .. } => "a relative path is relative to the configuration file's folder",
             Unusable::TooLarge { .. } => "strip its debug information, or build it with `opt-level`",
             Unusable::Start { fault, .. } => match fault.kind {
-                FaultKind::Configure => "the filter refuses its `config`; what it logged above says why",
+                FaultKind::Configure => "the filter refuses its `config`",
                 FaultKind::Memory => "the filter needs more than `limits.memory` to start",
                 FaultKind::Instructions => "the filter needs more than `limits.instructions` to start",
                 FaultKind::WallClock => "the filter needs more than `limits.wall_clock` to start",

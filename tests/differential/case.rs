@@ -15,7 +15,31 @@ pub(crate) struct Case {
     pub(crate) routes: Vec<Route>,
     pub(crate) clusters: Vec<(String, Cluster)>,
     pub(crate) buffer_limit: Option<usize>,
+    pub(crate) paths: Paths,
     pub(crate) gates: Vec<Gate>,
+}
+
+/// How paths are normalised. The default is tidegate's.
+#[derive(Clone, Copy)]
+pub(crate) struct Paths {
+    pub(crate) normalize: bool,
+    pub(crate) merge_slashes: bool,
+    pub(crate) escaped_slashes: EscapedSlashes,
+}
+
+/// What becomes of escaped slashes.
+#[derive(Clone, Copy)]
+pub(crate) enum EscapedSlashes {
+    Keep,
+    Reject,
+    Unescape,
+    Redirect,
+}
+
+impl Default for Paths {
+    fn default() -> Paths {
+        Paths { normalize: true, merge_slashes: true, escaped_slashes: EscapedSlashes::Keep }
+    }
 }
 
 /// What stands behind a cluster's one endpoint.
@@ -111,6 +135,8 @@ pub(crate) fn value(kind: &str, text: &str) -> Value {
 pub(crate) enum Action {
     Cluster(String),
     Clusters(Vec<(String, u32)>),
+    /// The cluster that this header field names, one of these. (In Envoy any of the clusters.)
+    ClusterHeader(String, Vec<String>),
     Redirect {
         status: u16,
         scheme: Option<String>,
@@ -148,6 +174,7 @@ impl Case {
             routes: Vec::new(),
             clusters,
             buffer_limit: None,
+            paths: Paths::default(),
             gates: Vec::new(),
         }
     }
@@ -217,6 +244,12 @@ impl Case {
     /// How much of a body may be held, in bytes.
     pub(crate) fn buffer_limit(mut self, bytes: usize) -> Case {
         self.buffer_limit = Some(bytes);
+        self
+    }
+
+    /// How paths are normalised.
+    pub(crate) fn paths(mut self, paths: Paths) -> Case {
+        self.paths = paths;
         self
     }
 

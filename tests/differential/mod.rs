@@ -17,9 +17,12 @@ mod bodies;
 mod callouts;
 mod headers;
 mod lifecycle;
+mod paths;
 mod replies;
 mod routing;
 mod services;
 
-pub(crate) use case::{Action, Case, Edits, Filter, Path, Route, Value, value, with_held_headers};
+pub(crate) use case::{
+    Action, Case, Edits, EscapedSlashes, Filter, Path, Paths, Route, Value, value, with_held_headers,
+};
 pub(crate) use stage::Stage;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde_json::{Map, Value as Json, json};
 
-use super::case::{Action, Case, Edits, Filter, Path, Route, Value};
+use super::case::{Action, Case, Edits, EscapedSlashes, Filter, Path, Route, Value};
 
 /// The bootstrap, with each cluster at its address and filter N's module in the file `N.wasm` of `folder`.
 pub(crate) fn bootstrap(case: &Case, addresses: &[(String, SocketAddr)], folder: &std::path::Path) -> Json {
@@ -61,6 +61,14 @@ fn connection_manager(case: &Case, folder: &std::path::Path) -> Json {
         "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "in",
         "use_remote_address": true,
+        "normalize_path": case.paths.normalize,
+        "merge_slashes": case.paths.merge_slashes,
+        "path_with_escaped_slashes_action": match case.paths.escaped_slashes {
+            EscapedSlashes::Keep => "KEEP_UNCHANGED",
+            EscapedSlashes::Reject => "REJECT_REQUEST",
+            EscapedSlashes::Unescape => "UNESCAPE_AND_FORWARD",
+            EscapedSlashes::Redirect => "UNESCAPE_AND_REDIRECT",
+        },
         "http_protocol_options": {"enable_trailers": true},
         "upgrade_configs": [{"upgrade_type": "websocket"}],
         "route_config": {
@@ -175,6 +183,9 @@ fn action(route: &Route, rendered: &mut Json) {
             let weights: Vec<Json> =
                 weights.iter().map(|(name, weight)| json!({"name": name, "weight": weight})).collect();
             rendered["route"] = forward(route, json!({"weighted_clusters": {"clusters": weights}}));
+        }
+        Action::ClusterHeader(name, _) => {
+            rendered["route"] = forward(route, json!({"cluster_header": name}));
         }
         Action::Redirect { status, scheme, host, port, path, prefix, strip_query } => {
             let code = match status {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde_json::{Map, Value as Json, json};
 
-use super::case::{Action, Case, Edits, Filter, Path, Route, Value};
+use super::case::{Action, Case, Edits, EscapedSlashes, Filter, Path, Route, Value};
 
 /// The configuration, with each cluster at its address. Filter N's module is the file `N.wasm` beside it.
 pub(crate) fn config(case: &Case, addresses: &[(String, SocketAddr)]) -> String {
@@ -17,6 +17,16 @@ pub(crate) fn config(case: &Case, addresses: &[(String, SocketAddr)]) -> String 
         "name": "in",
         "address": "127.0.0.1:0",
         "filters": names,
+        "path_normalization": {
+            "normalize_path": case.paths.normalize,
+            "merge_slashes": case.paths.merge_slashes,
+            "escaped_slashes": match case.paths.escaped_slashes {
+                EscapedSlashes::Keep => "keep",
+                EscapedSlashes::Reject => "reject",
+                EscapedSlashes::Unescape => "unescape",
+                EscapedSlashes::Redirect => "redirect",
+            },
+        },
         "routes": case.effective_routes().iter().map(route).collect::<Vec<Json>>(),
     });
     if let Some(limit) = case.buffer_limit {
@@ -108,6 +118,9 @@ fn action(action: &Action, rendered: &mut Json) {
             let weights = weights.iter().filter(|(_, weight)| *weight > 0);
             let weights = weights.map(|(name, weight)| (name.clone(), json!(weight)));
             rendered["clusters"] = weights.collect::<Map<String, Json>>().into();
+        }
+        Action::ClusterHeader(name, allow) => {
+            rendered["cluster_header"] = json!({"name": name, "allow": allow});
         }
         Action::Redirect { status, scheme, host, port, path, prefix, strip_query } => {
             let mut redirect = json!({"status": status, "strip_query": strip_query});

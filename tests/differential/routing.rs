@@ -1,6 +1,7 @@
 //! Routes: which one takes a request, and what it does to it. No filters here: what differs is the proxy's own.
 
-use crate::equipment::{Answer, Head};
+use crate::equipment::Map::RequestHeaders;
+use crate::equipment::{Answer, Guest, Head, On, Step};
 
 use super::{Action, Case, Edits, Path, Route, Value, value};
 
@@ -428,4 +429,46 @@ fn header_edits_of_a_route_apply_in_both_directions() {
         let fields = [("x-set", "1"), ("x-set", "2"), ("x-add", "1"), ("x-remove", "1"), ("x-kept", "1")];
         stage.request("GET", "/", &fields, "");
     });
+}
+
+/// A route whose cluster is named by `x-cluster`.
+fn by_header() -> Route {
+    let allow = ["a", "b"].map(str::to_owned).to_vec();
+    Route { action: Some(Action::ClusterHeader("x-cluster".to_owned(), allow)), ..Route::default() }
+}
+
+#[test]
+fn a_header_names_the_cluster() {
+    case("cluster header", [by_header()]).run(|stage| {
+        for fields in
+            [&[("x-cluster", "a")][..], &[("x-cluster", "b")], &[("x-cluster", "b"), ("x-cluster", "a")]]
+        {
+            ask(stage, &[("GET", "/", fields)]);
+        }
+        // What the client reads is each proxy's own.
+        for fields in [&[][..], &[("x-cluster", "")], &[("x-cluster", "none")], &[("x-cluster", "A")]] {
+            stage.note(&format!("{fields:?} {}", stage.client().request("GET", "/", fields, "").status()));
+        }
+    });
+}
+
+#[test]
+fn a_filter_names_the_cluster() {
+    let clear = Step::Foreign("clear_route_cache".to_owned(), String::new());
+    let name = || Step::Property(["xds", "cluster_name"].map(str::to_owned).to_vec());
+    for (called, more) in [("cluster named by a filter", vec![]), ("cluster named anew", vec![clear, name()])]
+    {
+        let set = Step::replace(RequestHeaders, "x-cluster", "b");
+        let guest = Guest::logger()
+            .on(On::RequestHeaders, [vec![name(), set], more].concat())
+            .on(On::ResponseHeaders, [name()]);
+        case(called, [by_header()])
+            .filter("naming", &guest)
+            .cluster("b", |_: &Head| Answer::chunked(200, &[], &["b"], &[]))
+            .run(|stage| {
+                for fields in [&[][..], &[("x-cluster", "a")], &[("x-cluster", "none")]] {
+                    ask(stage, &[("GET", "/", fields)]);
+                }
+            });
+    }
 }

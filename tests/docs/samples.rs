@@ -18,7 +18,7 @@ fn every_configuration_in_the_pages_is_accepted() {
         for (kind, block) in blocks(&text) {
             let file = if kind == "yaml,part" { complete(&block) } else { block };
             seen += 1;
-            if let Some(problems) = refuse(&file, &page, kind) {
+            if let Some(problems) = refuse(&file, kind) {
                 refused.push(format!("{}:\n{problems}", shown(&page)));
             }
         }
@@ -87,9 +87,19 @@ fn complete(part: &str) -> String {
     file
 }
 
-/// Why a configuration is not what a page should show. Parts may leave things unused.
-fn refuse(text: &str, page: &Path, kind: &str) -> Option<String> {
-    match config::parse(text, page) {
+/// Why a configuration is not what a page should show. Parts may leave things unused. The files that it takes text from
+/// are there.
+fn refuse(text: &str, kind: &str) -> Option<String> {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let root = folder.path().to_str().expect("temporary folders have plain names");
+    let mut text = text.to_owned();
+    for (at, after) in text.clone().split("from_file: ").skip(1).enumerate() {
+        let named = after.split('}').next().unwrap_or_default();
+        let file = format!("{root}/{at}");
+        fs::write(&file, "text").expect("a temporary file can be written");
+        text = text.replace(named, &file);
+    }
+    match config::parse(&text, &folder.path().join("page.yaml")) {
         Ok(loaded) if loaded.warnings.is_empty() || kind == "yaml,part" => None,
         Ok(loaded) => Some(loaded.warnings.render(false)),
         Err(problems) => Some(problems.render(false)),

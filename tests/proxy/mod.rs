@@ -2,8 +2,10 @@
 
 mod bad_input;
 mod bodies;
+mod cluster_header;
 mod connections;
 mod drain;
+mod examples;
 mod faults;
 mod filters;
 mod forwarding;
@@ -13,6 +15,7 @@ mod injection;
 mod limits;
 mod lingering;
 mod observing;
+mod paths;
 mod rate_limit;
 mod scale;
 mod sdk;

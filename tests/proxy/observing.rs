@@ -5,7 +5,8 @@ use std::process::{Command, Stdio};
 use std::time::SystemTime;
 
 use crate::equipment::{
-    Act, Answer, Gate, Guest, Proxy, Upstream, forwarding, in_listener, refusing_address, request_text, tool,
+    Act, Answer, Buffer, Gate, Guest, On, Proxy, Step, Upstream, forwarding, in_listener, refusing_address,
+    request_text, tool,
 };
 
 fn logged(upstream: &Upstream) -> Proxy {
@@ -198,6 +199,31 @@ fn the_admin_listener_shows_the_configuration_in_force() {
     let text = response.text();
     for part in ["tide", "up", "all", &upstream.address().to_string()].into_iter().skip(1) {
         assert!(text.contains(part), "{part:?} in {text}");
+    }
+}
+
+#[test]
+fn a_filter_reads_the_text_of_a_file_that_nobody_is_shown() {
+    let upstream = Upstream::ok("hello");
+    let guest = Guest::logger().on(On::Configure, [Step::buffer(Buffer::PluginConfig)]);
+    let config = in_listener(&forwarding(&[upstream.address()], ""), &["filters: [keyed]"]);
+    let config =
+        config + "filters: {keyed: {module: ./keyed.wasm, config: {keys: {from_file: ./keys.json}}}}\n";
+    let start = || Proxy::with(&config).file("keyed.wasm", guest.build());
+    let proxy = start().file("keys.json", "[\"secret\"]").start();
+    let log = proxy.guest_log();
+    assert!(log.iter().any(|(_, line)| line.contains(r#"{"keys":"[\"secret\"]"}"#)), "{log:#?}");
+    let shown = proxy.admin("/config").text();
+    assert!(
+        shown.contains("from_file") && shown.contains("keys.json") && !shown.contains("secret"),
+        "{shown}"
+    );
+    for command in ["check", "run"] {
+        let exit = start().run(command);
+        assert_eq!(exit.code, Some(1), "{command}: {}", exit.stderr);
+        for mention in ["tidegate.yaml:10:", "keys.json` cannot be read", "relative to the folder"] {
+            assert!(exit.stderr.contains(mention), "{command}: {mention:?} in {}", exit.stderr);
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, Unexpected};
-use vocabulary::Part;
+use vocabulary::{Match, Part};
 
 use crate::fields::Headers;
 use crate::key;
@@ -31,6 +31,9 @@ pub(crate) struct File {
     name: Option<String>,
     /// Without `rules`: the key of the one rule.
     key: Option<Vec<Part>>,
+    /// Without `rules`: which requests the one rule is for.
+    #[serde(rename = "match")]
+    matches: Option<Match>,
     /// Without `rules`: the rate of the one rule.
     rate: Option<Rate>,
     /// Without `rules`: the burst of the one rule.
@@ -66,6 +69,9 @@ struct RuleFile {
     /// Each value of these gets the rate for itself; all requests together without this.
     #[serde(default)]
     key: Vec<Part>,
+    /// Only requests like these; all without this.
+    #[serde(default, rename = "match")]
+    matches: Match,
     rate: Rate,
     /// How many requests may come at one moment; as many as the rate says without this. Token buckets only.
     #[serde(default, deserialize_with = "burst")]
@@ -165,6 +171,8 @@ pub(crate) struct Refusal {
 pub(crate) struct Rule {
     pub(crate) name: String,
     pub(crate) key: Vec<Part>,
+    /// Which requests it is for; `None` is all.
+    pub(crate) matches: Option<Match>,
     pub(crate) limit: Limit,
     pub(crate) missing: Missing,
     pub(crate) dry_run: bool,
@@ -174,7 +182,7 @@ pub(crate) struct Rule {
 /// Limits of their own; `None` is no limit.
 #[derive(Debug, Default)]
 struct Overrides {
-    exact: HashMap<String, Option<Limit>>,
+    exact: HashMap<Vec<u8>, Option<Limit>>,
     patterns: Vec<(Vec<String>, Option<Limit>)>,
 }
 
@@ -199,10 +207,12 @@ impl TryFrom<File> for Config {
     type Error = String;
 
     fn try_from(file: File) -> Result<Config, String> {
-        let File { rules, name, key, rate, burst, algorithm, overrides, missing, dry_run, .. } = file;
+        let File { rules, name, key, matches, rate, burst, algorithm, overrides, missing, dry_run, .. } =
+            file;
         let one = [
             ("name", name.is_some()),
             ("key", key.is_some()),
+            ("match", matches.is_some()),
             ("rate", rate.is_some()),
             ("burst", burst.is_some()),
             ("algorithm", algorithm.is_some()),
@@ -218,6 +228,7 @@ impl TryFrom<File> for Config {
             (None, _, Some(rate)) => vec![RuleFile {
                 name,
                 key: key.unwrap_or_default(),
+                matches: matches.unwrap_or_default(),
                 rate,
                 burst,
                 algorithm: algorithm.unwrap_or_default(),
@@ -250,7 +261,7 @@ impl TryFrom<File> for Config {
 
 impl RuleFile {
     fn check(self, dry_run: bool) -> Result<Rule, String> {
-        let RuleFile { name, key, rate, burst, algorithm, overrides, missing, .. } = self;
+        let RuleFile { name, key, matches, rate, burst, algorithm, overrides, missing, .. } = self;
         if key.len() > MAX_PARTS {
             return Err(format!("key: {} parts, expected at most {MAX_PARTS}", key.len()));
         }
@@ -260,7 +271,8 @@ impl RuleFile {
         if name.is_empty() || name.len() > 100 {
             return Err(format!("name: `{name}` has {} bytes, expected 1 to 100", name.len()));
         }
-        Ok(Rule { name, key, limit, missing, dry_run: dry_run || self.dry_run, overrides })
+        let matches = (!matches.is_everything()).then_some(matches);
+        Ok(Rule { name, key, matches, limit, missing, dry_run: dry_run || self.dry_run, overrides })
     }
 }
 

@@ -1,15 +1,12 @@
 //! The keys of limits.
 
-use std::fmt::Write as _;
-
-/// The values of a key as one text. Each has its length before it, so that no two lists of values give the same.
-pub(crate) fn join(rule: &str, values: &[String]) -> String {
-    let mut key =
-        String::with_capacity(rule.len() + values.iter().map(|value| value.len() + 6).sum::<usize>());
-    key.push_str(rule);
-    for value in values {
-        // Writing to a string does not fail.
-        let _ = write!(key, "\0{}:{value}", value.len());
+/// The values of a key as one. Each has its length before it, so that no two lists of values give the same.
+pub(crate) fn join(rule: &str, values: &[String]) -> Vec<u8> {
+    let parts = std::iter::once(rule).chain(values.iter().map(String::as_str));
+    let mut key = Vec::with_capacity(parts.clone().map(|part| part.len() + 4).sum());
+    for part in parts {
+        key.extend_from_slice(&(part.len() as u32).to_le_bytes());
+        key.extend_from_slice(part.as_bytes());
     }
     key
 }

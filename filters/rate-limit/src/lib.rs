@@ -5,7 +5,8 @@
 //!   "rules": [
 //!     {"name": "per-user", "key": ["header:x-user"], "rate": "100/s", "burst": 20,
 //!      "overrides": [{"key": ["robot"], "rate": "1/s"}, {"key": ["boss"], "unlimited": true}]},
-//!     {"name": "logins", "key": ["client_address", "path"], "rate": "5/m", "algorithm": "sliding_window"}
+//!     {"name": "logins", "key": ["client_address"], "match": {"method": "POST", "path": {"exact": "/login"}},
+//!      "rate": "5/m", "algorithm": "sliding_window"}
 //!   ],
 //!   "dry_run": false,
 //!   "headers": "ietf",
@@ -73,7 +74,7 @@ pub struct State {
 struct Charged<'a> {
     rule: &'a Rule,
     limit: Limit,
-    key: String,
+    key: Vec<u8>,
 }
 
 /// What one rule says of a request.
@@ -146,6 +147,9 @@ impl Filter for RateLimit {
 
 impl RateLimit {
     fn ask<'a>(&'a self, rule: &'a Rule, request: &Request<'_>) -> Verdict<'a> {
+        if rule.matches.as_ref().is_some_and(|matches| !matches.accepts(request)) {
+            return Verdict::DoesNotApply;
+        }
         let mut values = Vec::with_capacity(rule.key.len());
         for part in &rule.key {
             match (part.value(request), rule.missing) {

@@ -56,7 +56,7 @@ impl Limiter {
     /// Counts a request of this key if it is within the limit. `now` is since 1970; not every algorithm asks for it.
     pub(crate) fn decide(
         &self,
-        key: &str,
+        key: &[u8],
         limit: &Limit,
         now: impl FnOnce() -> Duration,
     ) -> Result<Decision, CellError> {
@@ -76,7 +76,7 @@ impl Limiter {
     /// Takes a request back that was counted and then refused for another reason.
     pub(crate) fn take_back(
         &self,
-        key: &str,
+        key: &[u8],
         limit: &Limit,
         now: impl FnOnce() -> Duration,
     ) -> Result<(), CellError> {
@@ -89,7 +89,7 @@ impl Limiter {
         }
     }
 
-    fn slide(&self, key: &str, limit: &Limit, now: Duration) -> Result<Decision, CellError> {
+    fn slide(&self, key: &[u8], limit: &Limit, now: Duration) -> Result<Decision, CellError> {
         let window = Window::at(now, limit.rate.interval);
         let own = window.key(key, 0);
         // Counted first and taken back if it is too many: two workers that ask first would both be told yes.
@@ -129,8 +129,8 @@ impl Window {
         self.length * 2
     }
 
-    fn key(&self, key: &str, back: u64) -> String {
-        format!("{key}\0{}", self.index.wrapping_sub(back))
+    fn key(&self, key: &[u8], back: u64) -> Vec<u8> {
+        [key, &self.index.wrapping_sub(back).to_le_bytes()].concat()
     }
 
     /// Decides by the counts of the interval before and of this one, the request included.
@@ -177,7 +177,7 @@ mod tests {
     fn a_window_knows_where_it_is() {
         let window = window(15);
         assert_eq!((window.index, window.passed), (100, Duration::from_secs(15)));
-        assert_ne!(window.key("k", 0), window.key("k", 1));
+        assert_ne!(window.key(b"k", 0), window.key(b"k", 1));
     }
 
     #[test]

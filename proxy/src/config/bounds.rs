@@ -110,6 +110,10 @@ pub(crate) const UPSTREAM_IDLE_TIMEOUT: Bound<Duration> = millis(60 * SECOND, 1,
 /// Unused connections to an endpoint.
 pub(crate) const IDLE_CONNECTIONS: Bound<Count> = count(128, 0, 65_536);
 
+/// Files that a filter's configuration names.
+pub(crate) const MAX_CONFIG_FILES: usize = 16;
+/// Bytes of such a file.
+pub(crate) const MAX_CONFIG_FILE_BYTES: u64 = MIB;
 /// Instructions in a callback.
 pub(crate) const INSTRUCTIONS: Bound<Count> = count(2_000_000, 1000, 1_000_000_000_000);
 /// Time in a callback.

@@ -5,6 +5,7 @@
 
 mod cluster;
 mod filter;
+mod guest;
 mod headers;
 mod listener;
 mod path;

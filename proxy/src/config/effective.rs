@@ -8,12 +8,15 @@ use serde_json::{Map, Value, json};
 
 use super::check::without_anchors;
 use super::model::{
-    Action, Cluster, Config, Filter, FilterLimits, Forward, HeaderEdits, HostMatch, Listener, ListenerLimits,
-    Match, ModuleSource, PathMatch, PathRewrite, Redirect, RedirectPath, Respond, Route, ValueMatch,
+    Action, Cluster, Clusters, Config, Filter, FilterLimits, Forward, HeaderEdits, HostMatch, Listener,
+    ListenerLimits, Match, ModuleSource, PathMatch, PathRewrite, Redirect, RedirectPath, Respond, Route,
+    ValueMatch,
 };
 use super::scalar::{Count, Quantity, Size, name_of};
+use crate::path::PathNormalization;
 
-/// The whole configuration with its defaults filled in, as the file could have said it. It holds no secrets so far.
+/// The whole configuration with its defaults filled in, as the file could have said it. Of files that a filter's `config`
+/// names there are only the names.
 pub fn effective(config: &Config) -> Value {
     let mut file = Map::new();
     if let Some(workers) = config.workers {
@@ -40,6 +43,7 @@ fn listener(listener: &Listener, config: &Config) -> Value {
         stream_idle_timeout,
         idle_timeout,
     } = listener.limits;
+    let PathNormalization { normalize_path, merge_slashes, escaped_slashes } = listener.path_normalization;
     let chain = listener.filters.iter().filter_map(|&index| config.filters.get(index));
     json!({
         "name": listener.name,
@@ -48,6 +52,11 @@ fn listener(listener: &Listener, config: &Config) -> Value {
         "access_log": listener.access_log,
         "buffer_limit": size(listener.buffer_limit),
         "trusted_hops": listener.trusted_hops,
+        "path_normalization": {
+            "normalize_path": normalize_path,
+            "merge_slashes": merge_slashes,
+            "escaped_slashes": name_of(escaped_slashes),
+        },
         "limits": {
             "connections": connections,
             "header_bytes": size(header_bytes),
@@ -126,17 +135,21 @@ fn value_match(value: &ValueMatch) -> Value {
 }
 
 fn forward_fields(forward: &Forward, config: &Config, fields: &mut Map<String, Value>) {
-    let shares = forward
-        .clusters
-        .iter()
-        .filter_map(|&(index, weight)| Some((config.clusters.get(index)?.name.as_str(), weight)));
-    match shares.clone().collect::<Vec<_>>()[..] {
-        [(name, 1)] => fields.insert("cluster".into(), name.into()),
-        _ => fields.insert(
-            "clusters".into(),
-            shares.map(|(name, weight)| (name.to_owned(), Value::from(weight))).collect(),
-        ),
+    let name = |index: usize| config.clusters.get(index).map(|cluster| cluster.name.clone());
+    let shares = |shares: &[(usize, u32)]| {
+        shares.iter().filter_map(|&(index, weight)| Some((name(index)?, weight.into()))).collect()
     };
+    let (field, value) = match &forward.clusters {
+        Clusters::Weighted(weighted) => match weighted[..] {
+            [(index, 1)] => ("cluster", name(index).into()),
+            _ => ("clusters", Value::Object(shares(weighted))),
+        },
+        Clusters::Named { header, allow } => {
+            let allow: Vec<&String> = allow.keys().collect();
+            ("cluster_header", json!({ "name": header.as_str(), "allow": allow }))
+        }
+    };
+    fields.insert(field.into(), value);
     let mut rewrite = Map::new();
     match &forward.path {
         None => None,
@@ -207,7 +220,7 @@ fn filter(filter: &Filter) -> Value {
             ModuleSource::Builtin(name) => format!("builtin:{name}"),
             ModuleSource::File(path) => path.to_string_lossy().into_owned(),
         },
-        "config": guest_value(&filter.config),
+        "config": filter.config_shown.clone().unwrap_or_else(|| guest_value(&filter.config)),
         "vm_id": filter.vm_id,
         "vm_config": guest_value(&filter.vm_config),
         "root_id": filter.root_id,

@@ -7,7 +7,7 @@
 //!
 //! Nothing here opens a socket, loads a module or knows what is running: whether a port is free or a filter accepts
 //! its configuration is found out by those who use the [`Config`], and shown at the right place of the
-//! file with [`Loaded::blame`].
+//! file with [`Loaded::blame`]. Of other files, it reads those that a filter's `config` takes text from.
 
 mod bounds;
 mod check;

@@ -10,10 +10,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
+use indexmap::IndexMap;
 use regex::Regex;
 
 use super::bounds;
 use super::scalar::{Count, Size};
+use crate::path::PathNormalization;
 
 /// A whole configuration.
 #[derive(Debug, Clone)]
@@ -57,6 +59,8 @@ pub struct Listener {
     /// How many proxies in front of this one may be believed when they say whose request it is
     /// (`x-forwarded-for`); 0 believes none: the peer's address is the client's.
     pub trusted_hops: usize,
+    /// In which form routes, filters and upstreams see paths.
+    pub path_normalization: PathNormalization,
     /// What a downstream peer may use.
     pub limits: ListenerLimits,
 }
@@ -168,12 +172,38 @@ pub enum Action {
 /// Where and how a request is sent on.
 #[derive(Debug, Clone)]
 pub struct Forward {
-    /// Indices into [`Config::clusters`] with their weights (> 0). Never empty.
-    pub clusters: Vec<(usize, u32)>,
+    /// Which cluster.
+    pub clusters: Clusters,
     /// What becomes of the path.
     pub path: Option<PathRewrite>,
     /// The `host` to send instead of the client's.
     pub host: Option<HeaderValue>,
+}
+
+/// Which cluster a request goes to. Clusters are indices into [`Config::clusters`].
+#[derive(Debug, Clone)]
+pub enum Clusters {
+    /// These, with their weights (> 0). Never empty.
+    Weighted(Vec<(usize, u32)>),
+    /// The one that a header field of the request names.
+    Named {
+        /// The field. Of several values the first counts.
+        header: HeaderName,
+        /// Those that it may name. Never empty.
+        allow: IndexMap<String, usize>,
+    },
+}
+
+impl Clusters {
+    /// All that it may be.
+    pub fn indices(&self) -> impl Iterator<Item = usize> {
+        let (weighted, named) = match self {
+            Clusters::Weighted(shares) => (Some(shares), None),
+            Clusters::Named { allow, .. } => (None, Some(allow)),
+        };
+        let weighted = weighted.into_iter().flatten().map(|&(index, _)| index);
+        weighted.chain(named.into_iter().flat_map(IndexMap::values).copied())
+    }
 }
 
 /// A path's rewriting. The query is kept.
@@ -273,8 +303,10 @@ pub struct Filter {
     pub name: String,
     /// Where its code is.
     pub module: ModuleSource,
-    /// The plugin configuration, as bytes: a mapping in the file is JSON text here.
+    /// The plugin configuration, as bytes: a mapping in the file is JSON text here, with the text of files in it.
     pub config: Bytes,
+    /// The same with the names of files in the place of their text, which may be secret; `None` where it names none.
+    pub config_shown: Option<serde_json::Value>,
     /// Shared data and queues are common to filters of one `vm_id`; empty is a namespace like any other.
     pub vm_id: String,
     /// The VM configuration, as bytes.

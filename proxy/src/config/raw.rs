@@ -5,6 +5,7 @@
 
 mod cluster;
 mod filter;
+mod guest;
 mod route;
 
 use std::net::SocketAddr;
@@ -16,11 +17,13 @@ use serde::Deserialize;
 use super::bounds;
 use super::decode::{Field, Map};
 use super::scalar::{Count, Size, Text};
+use crate::path::EscapedSlashes;
 
 pub(crate) use cluster::Cluster;
 pub(crate) use filter::{Filter, FilterLimits};
+pub(crate) use guest::GuestConfig;
 pub(crate) use route::{
-    Edit, Match, Path, Redirect, RedirectPath, RegexRewrite, Respond, Route, ValueMatcher,
+    ClusterHeader, Edit, Match, Path, Redirect, RedirectPath, RegexRewrite, Respond, Route, ValueMatcher,
 };
 
 /// A configuration of tidegate.
@@ -81,11 +84,34 @@ pub(crate) struct Listener {
     #[serde(default)]
     #[schemars(transform = bounds::TRUSTED_HOPS.describe())]
     pub(crate) trusted_hops: Field<Text<Count>>,
+    /// In which form routes, filters and clusters see paths. Default: the strictest that leaves escaped slashes alone.
+    #[serde(default)]
+    pub(crate) path_normalization: Field<PathNormalization>,
     /// What a downstream peer may use.
     #[serde(default)]
     pub(crate) limits: Field<ListenerLimits>,
     /// Where requests go: the first route that matches is taken; without one the answer is 404.
     pub(crate) routes: Field<Vec<Field<Route>>>,
+}
+
+/// In which form routes, filters and clusters see paths.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PathNormalization {
+    /// Whether dot segments are resolved, characters brought into one form, and backslashes taken for slashes; what is
+    /// ambiguous is answered 400. Default: `true`.
+    #[serde(default)]
+    #[schemars(extend("default" = true))]
+    pub(crate) normalize_path: Field<bool>,
+    /// Whether slashes in a row become one. Default: `true`.
+    #[serde(default)]
+    #[schemars(extend("default" = true))]
+    pub(crate) merge_slashes: Field<bool>,
+    /// What becomes of `%2F` and `%5C`: they stay (`keep`), the request is answered 400 (`reject`), they become slashes
+    /// (`unescape`), or the client is sent to where they are (`redirect`). Default: `keep`.
+    #[serde(default)]
+    #[schemars(extend("default" = "keep"))]
+    pub(crate) escaped_slashes: Field<Text<EscapedSlashes>>,
 }
 
 /// What a downstream peer may use.

@@ -8,12 +8,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION};
+use http::uri::{PathAndQuery, Uri};
 use http_body_util::Full;
 
 use super::headers::{Refusal, drop_hop_by_hop};
 use crate::config::model;
 use crate::error::Failure;
 use crate::filter::{FlowBody, FlowError, HeadError, Interrupt, Run};
+use crate::path::Unnormalizable;
 use crate::route;
 use crate::upstream::UpstreamError;
 use crate::wasm::stream::{Direction, LocalReply, RequestHead};
@@ -61,6 +63,19 @@ impl From<Failure> for Ending {
 impl From<Refusal> for Ending {
     fn from(refusal: Refusal) -> Ending {
         Ending::failed(refusal.failure, refusal.details.to_owned())
+    }
+}
+
+impl From<Unnormalizable> for Ending {
+    fn from(why: Unnormalizable) -> Ending {
+        let failure = match why {
+            Unnormalizable::InvalidEscape
+            | Unnormalizable::EncodedNul
+            | Unnormalizable::EscapedSlash
+            | Unnormalizable::HiddenDotSegment => Failure::AmbiguousPath,
+            Unnormalizable::TooLong => Failure::UriTooLong,
+        };
+        Ending::failed(failure, format!("path_normalization_failed:{why}"))
     }
 }
 
@@ -148,6 +163,21 @@ impl Ending {
         let mut answer = Answer::plain(respond.status, "direct_response");
         answer.body = respond.body.clone();
         answer.headers.extend(respond.headers.iter().cloned());
+        Ending::Answer(Box::new(answer))
+    }
+
+    /// A redirect to the normal form of the path that the client asked for. gRPC clients follow none.
+    pub(super) fn normalized(uri: &Uri, request: &RequestHead) -> Ending {
+        if is_grpc(request) {
+            return Unnormalizable::EscapedSlash.into();
+        }
+        let mut answer = Answer::plain(StatusCode::TEMPORARY_REDIRECT, "path_normalized");
+        // Two slashes at the beginning would name another host (RFC 3986, 4.2).
+        let target = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+        let guard = if target.starts_with("//") { "/." } else { "" };
+        if let Ok(location) = HeaderValue::from_maybe_shared(Bytes::from(format!("{guard}{target}"))) {
+            answer.headers.insert(LOCATION, location);
+        }
         Ending::Answer(Box::new(answer))
     }
 

@@ -1,7 +1,7 @@
 //! One request's life, from its head to the last byte of its response.
 //!
 //! ```text
-//!   headers  clean and bound what came in; forwarding headers
+//!   headers  clean and bound what came in; the path's one form; forwarding headers
 //!   route    find the route
 //!   filter   request side of the chain → forward, or reply
 //!   route    again, if a filter changed what routing looks at
@@ -10,9 +10,11 @@
 //!   reply    errors become responses here and nowhere else
 //! ```
 //!
-//! [`serve`] answers and reports; [`Exchange::run`] is the straight way through. Whatever leaves that way is an
-//! `Ending`, and becomes a response, or a cut connection, in [`serve`]. An exchange is reported once,
+//! `serve` answers and reports; `Exchange::run` is the straight way through. Whatever leaves that way is an
+//! `Ending`, and becomes a response, or a cut connection, in `serve`. An exchange is reported once,
 //! when it is dropped: after the last byte, or because the client left.
+//!
+//! What is public is what another driver of the chain needs to do as this one does: the test kit.
 
 mod answer;
 mod body;
@@ -53,6 +55,7 @@ use watch::Watch;
 use crate::config::model::{Action, Forward, Route};
 use crate::error::Failure;
 use crate::filter::{FlowBody, Run};
+use crate::path::{self, EscapedSlashes};
 use crate::route;
 use crate::tasks::Tasks;
 use crate::telemetry::ExchangeReport;
@@ -173,6 +176,7 @@ impl Exchange {
     /// The straight way: through the chain, to the upstream, and back through the chain.
     async fn run(&mut self, received: Received, body: Incoming) -> Result<Passed, Ending> {
         self.upgrade = received.upgrade;
+        self.normalize_path()?;
         self.introduce();
         self.find_route();
         let body = self.filter_request(body).await?;
@@ -197,6 +201,18 @@ impl Exchange {
         }
     }
 
+    /// Brings the path into the one form that routes, filters and the upstream see. The access log has the client's.
+    fn normalize_path(&self) -> Result<(), Ending> {
+        let rules = &self.site.listener().path_normalization;
+        let request = &mut self.run.stream().borrow_mut().request;
+        let Some(normalized) = path::normalize(&request.uri, rules)? else { return Ok(()) };
+        if normalized.unescaped && rules.escaped_slashes == EscapedSlashes::Redirect {
+            return Err(Ending::normalized(&normalized.uri, request));
+        }
+        request.uri = normalized.uri;
+        Ok(())
+    }
+
     /// Says for whom the request is sent.
     fn introduce(&mut self) {
         let mut stream = self.run.stream().borrow_mut();
@@ -216,7 +232,7 @@ impl Exchange {
         self.cluster = None;
         if let Some(route) = self.route {
             if let Action::Forward(forward) = &self.site.listener().routes[route].action {
-                self.cluster = Some(route::pick(forward, fastrand::u64(..)));
+                self.cluster = route::pick(&forward.clusters, &request.headers, fastrand::u64(..));
             }
             self.report.route(self.site.cell(route, None));
             self.report.log(|entry| entry.route = stream.info.route_name.clone());
@@ -246,7 +262,7 @@ impl Exchange {
         forward: &Forward,
         body: RequestBody,
     ) -> Result<Box<Response<ResponseBody>>, Ending> {
-        let cluster = self.cluster.ok_or(Failure::NoRoute)?;
+        let cluster = self.cluster.ok_or(Failure::ClusterNotFound)?;
         self.take_cluster(cluster);
         let request = self.upstream_request(route, forward, body)?;
         let mut attempt = Attempt::default();

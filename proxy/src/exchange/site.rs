@@ -43,7 +43,7 @@ struct RouteFacts {
     name: Arc<str>,
     /// Where it answers by itself.
     own: Arc<ExchangeCell>,
-    /// For each cluster that it may take: the cluster's index and the cell.
+    /// For each cluster that it may take, in order: the cluster's index and the cell.
     targets: Vec<(usize, Arc<ExchangeCell>)>,
 }
 
@@ -67,17 +67,18 @@ impl Site {
         let routes = config
             .routes
             .iter()
-            .map(|route| RouteFacts {
-                name: route.name.as_str().into(),
-                own: cell(&route.name, ""),
-                targets: match &route.action {
-                    Action::Forward(forward) => forward
-                        .clusters
-                        .iter()
-                        .map(|&(index, _)| (index, cell(&route.name, &clusters[index].name)))
-                        .collect(),
+            .map(|route| {
+                let mut targets: Vec<usize> = match &route.action {
+                    Action::Forward(forward) => forward.clusters.indices().collect(),
                     Action::Redirect(_) | Action::Respond(_) => Vec::new(),
-                },
+                };
+                targets.sort_unstable();
+                let target = |index: usize| (index, cell(&route.name, &clusters[index].name));
+                RouteFacts {
+                    name: route.name.as_str().into(),
+                    own: cell(&route.name, ""),
+                    targets: targets.into_iter().map(target).collect(),
+                }
             })
             .collect();
         let cluster_names = clusters.iter().map(|cluster| cluster.name.as_str().into()).collect();
@@ -129,7 +130,8 @@ impl Site {
     /// Where exchanges of a route are counted: by the cluster that they took, if they took one.
     pub(super) fn cell(&self, route: usize, cluster: Option<usize>) -> &Arc<ExchangeCell> {
         let facts = &self.routes[route];
-        let target = facts.targets.iter().find(|(index, _)| Some(*index) == cluster);
-        target.map_or(&facts.own, |(_, cell)| cell)
+        let target = cluster
+            .and_then(|cluster| facts.targets.binary_search_by_key(&cluster, |(index, _)| *index).ok());
+        target.map_or(&facts.own, |at| &facts.targets[at].1)
     }
 }

@@ -5,32 +5,38 @@ use http::uri::{InvalidUri, PathAndQuery};
 use http::{HeaderMap, Uri};
 
 use super::host::split_port;
-use crate::config::model::{Forward, HeaderEdits, PathMatch, PathRewrite, Redirect, RedirectPath};
+use crate::config::model::{Clusters, HeaderEdits, PathMatch, PathRewrite, Redirect, RedirectPath};
 
 /// A path was rewritten to something that is no path.
 #[derive(Debug, thiserror::Error)]
 #[error("the rewritten path is not valid")]
 pub struct InvalidPath(#[source] InvalidUri);
 
-/// The index of the cluster, in the configuration, that a request goes to: each cluster gets its weight's share of
-/// the `random` numbers.
-///
-/// # Panics
-///
-/// If there is no cluster, which the configuration excludes.
-pub fn pick(forward: &Forward, random: u64) -> usize {
-    if let [(cluster, _)] = forward.clusters[..] {
-        return cluster;
-    }
-    let total: u64 = forward.clusters.iter().map(|&(_, weight)| u64::from(weight)).sum();
-    let mut left = random % total.max(1);
-    for &(cluster, weight) in &forward.clusters {
-        match left.checked_sub(u64::from(weight)) {
-            Some(rest) => left = rest,
-            None => return cluster,
+/// The index of the cluster, in the configuration, that a request with these `headers` goes to, if there is one. Of
+/// weighted ones each gets its weight's share of the `random` numbers.
+pub fn pick(clusters: &Clusters, headers: &HeaderMap, random: u64) -> Option<usize> {
+    match clusters {
+        Clusters::Weighted(shares) => pick_share(shares, random),
+        Clusters::Named { header, allow } => {
+            let name = std::str::from_utf8(headers.get(header)?.as_bytes()).ok()?;
+            allow.get(name).copied()
         }
     }
-    forward.clusters[0].0
+}
+
+fn pick_share(shares: &[(usize, u32)], random: u64) -> Option<usize> {
+    if let [(cluster, _)] = *shares {
+        return Some(cluster);
+    }
+    let total: u64 = shares.iter().map(|&(_, weight)| u64::from(weight)).sum();
+    let mut left = random % total.max(1);
+    for &(cluster, weight) in shares {
+        match left.checked_sub(u64::from(weight)) {
+            Some(rest) => left = rest,
+            None => return Some(cluster),
+        }
+    }
+    None
 }
 
 /// `uri` with its path rewritten, in origin form; its query stays. `matched` is what the route says of paths.
@@ -269,14 +275,34 @@ mod tests {
 
     #[test]
     fn clusters_are_picked_by_their_weights() {
-        let forward =
-            |clusters: &[(usize, u32)]| Forward { clusters: clusters.into(), path: None, host: None };
-        assert_eq!(pick(&forward(&[(7, 1)]), u64::MAX), 7);
-        let split = forward(&[(3, 95), (1, 5)]);
-        let picked = (0..1000).filter(|&random| pick(&split, random) == 1).count();
+        let pick = |shares: &[(usize, u32)], random| {
+            pick(&Clusters::Weighted(shares.into()), &HeaderMap::new(), random)
+        };
+        assert_eq!(pick(&[(7, 1)], u64::MAX), Some(7));
+        let picked = (0..1000).filter(|&random| pick(&[(3, 95), (1, 5)], random) == Some(1)).count();
         assert_eq!(picked, 50);
-        let large = forward(&[(0, u32::MAX), (1, u32::MAX)]);
-        assert_eq!(pick(&large, u64::from(u32::MAX)), 1);
+        assert_eq!(pick(&[(0, u32::MAX), (1, u32::MAX)], u64::from(u32::MAX)), Some(1));
+    }
+
+    #[test]
+    fn a_header_names_one_of_the_clusters_that_it_may_name() {
+        let header = HeaderName::from_static("x-cluster");
+        let allow =
+            [("api", 4), ("outbound|80||svc", 2)].map(|(name, index)| (name.to_owned(), index)).into();
+        let clusters = Clusters::Named { header: header.clone(), allow };
+        let named = |values: &[&[u8]]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(header.clone(), HeaderValue::from_bytes(value).unwrap());
+            }
+            pick(&clusters, &headers, 0)
+        };
+        assert_eq!(named(&[b"api"]), Some(4));
+        assert_eq!(named(&[b"outbound|80||svc", b"api"]), Some(2));
+        for other in [&b"API"[..], b"api ", b"api,api", b"", b"admin", b"\xff"] {
+            assert_eq!(named(&[other]), None, "{other:?}");
+        }
+        assert_eq!(named(&[]), None);
     }
 
     #[test]

@@ -17,6 +17,7 @@ use super::hostcalls::metrics::MetricIds;
 use super::services::Services;
 use super::shared_data::Space;
 use super::stream::StreamRef;
+use super::usage::FilterUsage;
 use crate::config::model::Filter;
 
 /// The state of one instance.
@@ -65,6 +66,8 @@ pub(crate) struct Host {
     pub(crate) metric_ids: MetricIds,
     /// What its headers are made with.
     pub(crate) fields: Fields,
+    /// The last error that it logged while it was started or configured: why it refuses, if it does.
+    pub(crate) complaint: Option<String>,
     /// What it may still log.
     pub(crate) log_budget: LogBudget,
     /// What `set_property` stored without a stream.
@@ -136,7 +139,7 @@ impl Callouts {
 impl Host {
     pub(crate) fn new(filter: Arc<Filter>, abi: AbiVersion, services: Services) -> Host {
         Host {
-            limiter: Limiter { memory: filter.limits.memory, refused: false },
+            limiter: Limiter { memory: filter.limits.memory, refused: false, usage: services.usage.clone() },
             shared: services.shared_data.space(&filter.vm_id),
             abi,
             began: services.clock.monotonic(),
@@ -156,6 +159,7 @@ impl Host {
             effects: Vec::new(),
             metric_ids: MetricIds::default(),
             fields: Fields::default(),
+            complaint: None,
             log_budget: LogBudget::new(filter.limits.log_bytes),
             root_properties: HashMap::new(),
             filter,
@@ -204,11 +208,18 @@ impl Host {
     }
 }
 
-/// Holds a guest to its memory, and remembers that it had to.
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.services.usage.record_memory(0);
+    }
+}
+
+/// Holds a guest to its memory, and remembers that it had to. What it has is counted here, where it rarely changes.
 #[derive(Debug)]
 pub(crate) struct Limiter {
     memory: usize,
     refused: bool,
+    usage: Arc<FilterUsage>,
 }
 
 /// How many entries a guest's tables of functions may have.
@@ -230,6 +241,9 @@ impl ResourceLimiter for Limiter {
     ) -> wasmtime::Result<bool> {
         let allowed = desired <= self.memory;
         self.refused |= !allowed;
+        if allowed {
+            self.usage.record_memory(desired);
+        }
         Ok(allowed)
     }
 

@@ -166,7 +166,10 @@ impl Guest {
             let Some(export) = export else { continue };
             let len = u32::try_from(config.len()).unwrap_or(u32::MAX);
             if self.enter(callback, ROOT, false, export, (ROOT, len))? == 0 {
-                let message = format!("the filter answered false to {}; its log says why", callback.name());
+                // By convention a guest logs why, as an error.
+                let silent =
+                    || format!("the filter answered false to {} and logged no error", callback.name());
+                let message = self.store.data_mut().complaint.take().unwrap_or_else(silent);
                 return Err(self.fail(Fault { kind: refusal, callback: callback.name(), message }));
             }
         }

@@ -142,6 +142,8 @@ pub struct StreamInfo {
     pub destination: SocketAddr,
     /// `connection.id`.
     pub connection_id: u64,
+    /// What is known of the connection where it is encrypted.
+    pub tls: Option<Arc<Tls>>,
     /// `request.protocol`: `HTTP/1.1`.
     pub protocol: &'static str,
     /// `xds.listener_direction`: 0 unspecified, 1 inbound, 2 outbound.
@@ -164,6 +166,32 @@ pub struct StreamInfo {
     pub duration: Option<std::time::Duration>,
 }
 
+/// What a downstream connection's handshake said.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// `connection.tls_version`: `TLSv1.3`.
+    pub version: String,
+    /// `connection.requested_server_name`: the name that the client asked for, empty if it asked for none.
+    pub server_name: String,
+    /// The certificate that the client proved to have, if it was asked for one and had one.
+    pub peer: Option<Certificate>,
+    /// The listener's own.
+    pub local: Option<Certificate>,
+}
+
+/// Whom a certificate names.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Certificate {
+    /// `connection.subject_*_certificate`, in the form of RFC 2253.
+    pub subject: String,
+    /// `connection.uri_san_*_certificate` is the first of them: a SPIFFE id.
+    pub uri_sans: Vec<String>,
+    /// `connection.dns_san_*_certificate` is the first of them.
+    pub dns_sans: Vec<String>,
+    /// `connection.sha256_peer_certificate_digest`: 64 digits, hexadecimal.
+    pub sha256: String,
+}
+
 impl StreamInfo {
     /// What is known when a request's head has been received, at `start`.
     pub fn new(start: SystemTime, source: SocketAddr, destination: SocketAddr) -> StreamInfo {
@@ -172,6 +200,7 @@ impl StreamInfo {
             source,
             destination,
             connection_id: 0,
+            tls: None,
             protocol: "HTTP/1.1",
             listener_direction: 0,
             route_name: None,

@@ -195,3 +195,19 @@ fn a_loop_at_the_start_ends_and_a_start_may_cost_more_than_a_request() {
     guest.code("proxy_on_configure", "(local $i i32) (loop $l (local.set $i (i32.add (local.get $i) (i32.const 1))) (br_if $l (i32.lt_u (local.get $i) (i32.const 1000000))))");
     Bench::new().start(&guest);
 }
+
+#[test]
+fn how_much_memory_a_guest_has_is_counted_while_it_lives() {
+    let bench = Bench::new();
+    let usage = bench.services.usage.clone();
+    let guest = doing("(drop (memory.grow (i32.const 3))) (drop (memory.grow (i32.const 10000)))");
+    let mut vm = bench.start(&guest);
+    assert_eq!(usage.memory_bytes(), 2 << 16);
+    let stream = get("/");
+    let context = vm.open(&stream, 0).expect("nothing fails");
+    vm.on_headers(context, Direction::Request, true).expect("nothing fails");
+    assert_eq!(usage.memory_bytes(), 5 << 16);
+    assert_eq!(usage.memory_bytes(), vm.memory_bytes() as u64);
+    drop(vm);
+    assert_eq!(usage.memory_bytes(), 0);
+}

@@ -1,9 +1,10 @@
 //! Properties in Envoy's encodings.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate::wasm::stream::{Direction, StreamRef};
+use tidegate::wasm::stream::{Certificate, Direction, StreamRef, Tls};
 
 use crate::bench::{Bench, get, respond};
 use crate::guest::{Dump, Guest, OUT, read_pairs};
@@ -242,4 +243,51 @@ fn a_guest_cannot_store_without_end() {
     let context = vm.open(&stream, 0).expect("nothing fails");
     vm.on_headers(context, Direction::Request, true).expect("nothing fails");
     assert_eq!(Dump::of(&stream).statuses([large, again, other, third]), [0, 0, 0, 10]);
+}
+
+#[test]
+fn an_encrypted_connection_says_who_is_at_its_ends() {
+    let paths = [
+        "connection.mtls",
+        "connection.requested_server_name",
+        "connection.tls_version",
+        "connection.subject_peer_certificate",
+        "connection.uri_san_peer_certificate",
+        "connection.dns_san_peer_certificate",
+        "connection.sha256_peer_certificate_digest",
+        "connection.subject_local_certificate",
+        "connection.uri_san_local_certificate",
+        "connection.dns_san_local_certificate",
+    ];
+    let plain = properties(paths, |_| {});
+    let mut expected = [const { None }; 10];
+    (expected[0], expected[1]) = (Some(vec![0]), text(""));
+    assert_eq!(plain, expected);
+
+    let encrypted = properties(paths, |stream| {
+        let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+        let peer = Certificate {
+            subject: "CN=ann".to_owned(),
+            uri_sans: names(&["spiffe://t/ann", "spiffe://t/other"]),
+            dns_sans: Vec::new(),
+            sha256: "00ff".to_owned(),
+        };
+        let local = Certificate { dns_sans: names(&["a.test", "b.test"]), ..Certificate::default() };
+        let version = "TLSv1.3".to_owned();
+        let tls = Tls { version, server_name: "a.test".to_owned(), peer: Some(peer), local: Some(local) };
+        stream.borrow_mut().info.tls = Some(Arc::new(tls));
+    });
+    let expected = [
+        Some(vec![1]),
+        text("a.test"),
+        text("TLSv1.3"),
+        text("CN=ann"),
+        text("spiffe://t/ann"),
+        None,
+        text("00ff"),
+        text(""),
+        None,
+        text("a.test"),
+    ];
+    assert_eq!(encrypted, expected);
 }

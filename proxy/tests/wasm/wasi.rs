@@ -1,6 +1,9 @@
 //! WASI: what each function answers.
 
+use std::sync::Arc;
+
 use tidegate::wasm::hostcalls::{Family, HOSTCALLS, ResultForm};
+use tidegate::wasm::{NoRandomness, Randomness};
 
 use crate::bench::{Bench, ENGINE, WALL_SECONDS, logged};
 use crate::guest::{Guest, OUT};
@@ -144,4 +147,26 @@ fn the_environment_is_the_filters_and_the_clocks_are_the_hosts() {
     assert_ne!(dump.double_word(OUT + 136), 0, "Go takes 0 for a broken clock");
     assert_eq!((dump.double_word(OUT + 144), dump.double_word(OUT + 152)), (0, 64));
     assert_ne!([0, 8, 16, 24].map(|at| dump.double_word(OUT + 200 + at)), [0; 4]);
+}
+
+/// One byte again and again, or nothing.
+struct Fixed(Option<u8>);
+
+impl Randomness for Fixed {
+    fn fill(&self, buffer: &mut [u8]) -> Result<(), NoRandomness> {
+        buffer.fill(self.0.ok_or(NoRandomness)?);
+        Ok(())
+    }
+}
+
+#[test]
+fn randomness_is_what_the_instance_was_given() {
+    let mut guest = Guest::new();
+    let call = guest.call(ON, "random_get", &[OUT, 4]);
+    let mut bench = Bench::new();
+    for (byte, errno, seen) in [(Some(7), 0, 0x0707_0707), (None, 52, 0)] {
+        bench.services.randomness = Arc::new(Fixed(byte));
+        let (_, _, dump) = bench.on_request_headers(&guest);
+        assert_eq!((dump.status(call), dump.word(OUT)), (errno, seen));
+    }
 }

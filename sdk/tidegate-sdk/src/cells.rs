@@ -132,53 +132,65 @@ impl Cells {
     }
 
     /// Takes `cost` tokens out of a bucket, or none.
-    pub fn take(&self, key: &str, bucket: TokenBucket, cost: u32) -> Result<Taken, CellError> {
+    pub fn take(&self, key: impl AsRef<[u8]>, bucket: TokenBucket, cost: u32) -> Result<Taken, CellError> {
         self.move_tokens(key, bucket, i32::try_from(cost).map_err(|_| CellError::BadArgument)?)
     }
 
     /// Gives tokens back, as far as the bucket has room: for what was taken in vain.
-    pub fn give_back(&self, key: &str, bucket: TokenBucket, tokens: u32) -> Result<Taken, CellError> {
+    pub fn give_back(
+        &self,
+        key: impl AsRef<[u8]>,
+        bucket: TokenBucket,
+        tokens: u32,
+    ) -> Result<Taken, CellError> {
         self.move_tokens(key, bucket, -i32::try_from(tokens).map_err(|_| CellError::BadArgument)?)
     }
 
-    fn move_tokens(&self, key: &str, bucket: TokenBucket, cost: i32) -> Result<Taken, CellError> {
+    fn move_tokens(&self, key: impl AsRef<[u8]>, bucket: TokenBucket, cost: i32) -> Result<Taken, CellError> {
         let interval = nanoseconds(bucket.interval);
         if bucket.tokens == 0 || interval == 0 {
             return Err(CellError::BadArgument);
         }
-        let numbers = [cost.cast_unsigned(), bucket.burst, bucket.tokens].map(u32::to_le_bytes);
-        let arguments = [numbers.as_flattened(), &interval.to_le_bytes()].concat();
-        match self.call("tidegate.bucket.take", &arguments, key)? {
+        let mut numbers = [0; 20];
+        let parts = [cost.cast_unsigned(), bucket.burst, bucket.tokens].map(u32::to_le_bytes);
+        numbers[..12].copy_from_slice(parts.as_flattened());
+        numbers[12..].copy_from_slice(&interval.to_le_bytes());
+        match self.call("tidegate.bucket.take", &numbers, key.as_ref())? {
             Some(answer) => {
                 let mut answer = Numbers(&answer);
                 let (retry_after, reset) = (answer.u64()?, Duration::from_nanos(answer.u64()?));
                 let retry_after = (retry_after > 0).then(|| wait(retry_after));
                 Ok(Taken { retry_after, reset, remaining: answer.u32()? })
             }
-            None => self.change(key, |old| shared::take(old, now(), bucket, cost)),
+            None => self.change(key.as_ref(), |old| shared::take(old, now(), bucket, cost)),
         }
     }
 
     /// Adds to a counter, which begins at 0 and lives for `ttl` from then; `None` is for ever. Adding 0 reads it.
-    pub fn add(&self, key: &str, delta: i64, ttl: Option<Duration>) -> Result<Counted, CellError> {
+    pub fn add(
+        &self,
+        key: impl AsRef<[u8]>,
+        delta: i64,
+        ttl: Option<Duration>,
+    ) -> Result<Counted, CellError> {
         let ttl = ttl.map_or(0, |ttl| nanoseconds(ttl).max(1));
-        let arguments = [delta.to_le_bytes(), ttl.to_le_bytes()].concat();
-        match self.call("tidegate.counter.add", &arguments, key)? {
+        let numbers = [delta.to_le_bytes(), ttl.to_le_bytes()];
+        match self.call("tidegate.counter.add", numbers.as_flattened(), key.as_ref())? {
             Some(answer) => {
                 let mut answer = Numbers(&answer);
                 let count = answer.u64()?.cast_signed();
                 let left = answer.u64()?;
                 Ok(Counted { count, expires_in: (left > 0).then(|| Duration::from_nanos(left)) })
             }
-            None => self.change(key, |old| shared::add(old, now(), delta, ttl)),
+            None => self.change(key.as_ref(), |old| shared::add(old, now(), delta, ttl)),
         }
     }
 
     /// A value, if there is one.
     pub fn get(&self, key: &str) -> Result<Option<Vec<u8>>, CellError> {
-        match self.call("tidegate.kv.get", &[], key)? {
+        match self.call("tidegate.kv.get", &[], key.as_ref())? {
             Some(answer) => Ok(answer.split_first().map(|(_, value)| value.to_vec())),
-            None => match host::shared_data(self.key(key).as_bytes()) {
+            None => match host::shared_data(&self.key(key.as_ref())) {
                 Ok((stored, _)) => Ok(shared::value(&stored, now()).map(<[u8]>::to_vec)),
                 Err(Refused::NOT_FOUND) => Ok(None),
                 Err(refused) => Err(refused.into()),
@@ -187,40 +199,38 @@ impl Cells {
     }
 
     /// Writes a value that lives for `ttl` from now; `None` is for ever.
-    pub fn set(&self, key: &str, value: &[u8], ttl: Option<Duration>) -> Result<(), CellError> {
+    pub fn set(&self, key: impl AsRef<[u8]>, value: &[u8], ttl: Option<Duration>) -> Result<(), CellError> {
         let ttl = ttl.map_or(0, |ttl| nanoseconds(ttl).max(1));
-        let full = self.key(key);
-        let arguments =
-            [&ttl.to_le_bytes()[..], &(full.len() as u32).to_le_bytes(), full.as_bytes(), value].concat();
+        let full = self.key(key.as_ref());
+        let arguments = [&ttl.to_le_bytes()[..], &(full.len() as u32).to_le_bytes(), &full, value].concat();
         match self.call_with("tidegate.kv.set", &arguments)? {
             Some(_) => Ok(()),
-            None => Ok(host::set_shared_data(full.as_bytes(), &shared::stored(value, now(), ttl), 0)?),
+            None => Ok(host::set_shared_data(&full, &shared::stored(value, now(), ttl), 0)?),
         }
     }
 
     /// Removes a cell of any kind, and says whether there was one.
     pub fn delete(&self, key: &str) -> Result<bool, CellError> {
-        match self.call("tidegate.kv.delete", &[], key)? {
+        match self.call("tidegate.kv.delete", &[], key.as_ref())? {
             Some(answer) => Ok(answer == [1]),
             // Shared data has no way to remove a key; an empty value is none.
             None => {
-                let there = self.get(key)?.is_some();
-                host::set_shared_data(self.key(key).as_bytes(), &[], 0)?;
+                let there = self.get(key.as_ref())?.is_some();
+                host::set_shared_data(&self.key(key.as_ref()), &[], 0)?;
                 Ok(there)
             }
         }
     }
 
-    fn key(&self, key: &str) -> String {
-        [&self.prefix, key].concat()
+    fn key(&self, key: &[u8]) -> Vec<u8> {
+        [self.prefix.as_bytes(), key].concat()
     }
 
     /// Calls a function whose last argument is the key. `None`: this host has none.
-    fn call(&self, name: &str, arguments: &[u8], key: &str) -> Result<Option<Vec<u8>>, CellError> {
-        if self.mode.get() == Mode::SharedData {
-            return Ok(None);
-        }
-        self.call_with(name, &[arguments, self.prefix.as_bytes(), key.as_bytes()].concat())
+    fn call(&self, name: &str, numbers: &[u8], key: &[u8]) -> Result<Option<Vec<u8>>, CellError> {
+        let mut arguments = Vec::with_capacity(numbers.len() + self.prefix.len() + key.len());
+        [numbers, self.prefix.as_bytes(), key].iter().for_each(|part| arguments.extend_from_slice(part));
+        self.call_with(name, &arguments)
     }
 
     fn call_with(&self, name: &str, arguments: &[u8]) -> Result<Option<Vec<u8>>, CellError> {
@@ -241,17 +251,17 @@ impl Cells {
     }
 
     /// Replaces what shared data has under a key by what `work` makes of it, which is nothing where it makes none.
-    fn change<T>(&self, key: &str, work: impl Fn(&[u8]) -> (Option<Vec<u8>>, T)) -> Result<T, CellError> {
+    fn change<T>(&self, key: &[u8], work: impl Fn(&[u8]) -> (Option<Vec<u8>>, T)) -> Result<T, CellError> {
         let key = self.key(key);
         for _ in 0..MAX_TRIES {
             // Two that find nothing at the same time both write: shared data cannot say "only if there is none".
-            let (old, cas) = match host::shared_data(key.as_bytes()) {
+            let (old, cas) = match host::shared_data(&key) {
                 Err(Refused::NOT_FOUND) => Ok((Vec::new(), 0)),
                 other => other,
             }?;
             let (new, out) = work(&old);
             let Some(new) = new else { return Ok(out) };
-            match host::set_shared_data(key.as_bytes(), &new, cas) {
+            match host::set_shared_data(&key, &new, cas) {
                 Ok(()) => return Ok(out),
                 Err(Refused::CAS_MISMATCH) => {}
                 Err(refused) => return Err(refused.into()),

@@ -32,7 +32,7 @@ impl<F: Filter> RootContext for Root<F> {
         let filter = match made {
             Ok(filter) => filter,
             Err(problem) => {
-                error!("configuration refused: {problem}");
+                error!("{problem}"); // the host shows it as the reason
                 return false;
             }
         };

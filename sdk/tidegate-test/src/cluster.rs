@@ -17,6 +17,16 @@ use crate::panics::Panics;
 use crate::seen::text;
 
 /// A request that the filter made.
+///
+/// ```
+/// use tidegate_test::{Call, Response};
+///
+/// fn users(call: &Call) -> Response {
+///     assert_eq!((call.method.as_str(), call.header("accept")), ("GET", Some("application/json")));
+///     Response::new(200).body(format!("{{\"asked for\": \"{}\"}}", call.target))
+/// }
+/// # let _ = users;
+/// ```
 #[derive(Debug, Clone)]
 pub struct Call {
     /// The cluster that it went to.
@@ -52,7 +62,22 @@ impl Call {
     }
 }
 
-/// What becomes of a request that the filter made. A [`Response`] is one.
+/// What becomes of a request that the filter made. A [`Response`] is one: `into` makes it an answer.
+///
+/// ```
+/// use std::time::Duration;
+/// use tidegate_test::{Answer, Call, Response};
+///
+/// fn users(call: &Call) -> Answer {
+///     match call.target.as_str() {
+///         "/slow" => Response::new(200).after(Duration::from_secs(3)).into(),
+///         "/cut" => Response::new(200).body("half of i").cut().into(),
+///         "/gone" => Answer::unavailable("connection refused"),
+///         _ => Answer::never(),
+///     }
+/// }
+/// # let _ = users;
+/// ```
 #[derive(Debug)]
 pub struct Answer(Kind);
 

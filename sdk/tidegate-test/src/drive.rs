@@ -106,7 +106,7 @@ impl Line {
         self.wake();
     }
 
-    /// From now on the upstream answers when it has the whole request.
+    /// From now on the upstream answers when it has the whole request, unless it has answered.
     pub(crate) fn respond_with(&self, upstream: Upstream) {
         *self.upstream.borrow_mut() = Some(upstream);
         self.wake();
@@ -143,7 +143,11 @@ impl Line {
         self.forward(flow);
         let (response, feed) = self.run.interruptible(pin!(self.response())).await?;
         let Response { status, mut headers, payload, after } = response;
-        self.run.interruptible(pin!(async { Ok::<_, Stop>(pass(after).await) })).await?;
+        let taking_its_time = async {
+            pass(after).await;
+            Ok::<_, Stop>(())
+        };
+        self.run.interruptible(pin!(taking_its_time)).await?;
         exchange::drop_hop_by_hop(&mut headers);
         let length = length_in(&headers);
         self.run.take_response(status, headers);

@@ -12,7 +12,8 @@ use crate::drive::{Line, length_in};
 use crate::feed::Feed;
 use crate::kit::Kit;
 use crate::message::{Request, Response};
-use crate::seen::{Forwarded, Received, Seen, Usage};
+use crate::seen::{Forwarded, Received, Seen};
+use crate::usage::Usage;
 
 /// An exchange under way. After each step everything that is ready has run, and no time has passed.
 ///
@@ -165,9 +166,7 @@ impl<'k> Exchange<'k> {
                     feed.end(None);
                 }
             }
-            if self.response.is_none() {
-                self.line.respond_with(self.kit.answering());
-            }
+            self.line.respond_with(self.kit.answering());
         });
         let ended = self.kit.wait_until(|| !self.is_waiting());
         assert!(ended, "the exchange does not end within {:?}: {}", self.kit.setup.patience, self.standing());
@@ -228,12 +227,15 @@ fn stream(kit: &Kit, request: Request) -> Stream {
     let mut info = StreamInfo::new(kit.now(), request.client, LISTENER);
     kit.exchanges.set(kit.exchanges.get() + 1);
     info.connection_id = kit.exchanges.get();
+    info.tls = request.tls;
     info.route_name = request.route.map(Into::into);
     info.cluster_name = request.cluster.map(Into::into);
     let mut headers = request.headers;
     tidegate::exchange::drop_hop_by_hop(&mut headers);
     let head = RequestHead { method: request.method, uri: request.target, scheme: request.scheme, headers };
-    Stream::new(head, info, 1)
+    let mut stream = Stream::new(head, info, 1);
+    stream.properties.extend(request.properties);
+    stream
 }
 
 /// A message's feed that the test may still write to.

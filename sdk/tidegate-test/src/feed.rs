@@ -105,3 +105,31 @@ impl Body for Feed {
         self.0.borrow().length.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_of_an_announced_length_goes_down() {
+        let mut feed = Feed::new(Some(5));
+        feed.push(Bytes::from_static(b"abc"));
+        assert_eq!(feed.size_hint().exact(), Some(5));
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(Pin::new(&mut feed).poll_frame(&mut cx).is_ready());
+        assert_eq!(feed.size_hint().exact(), Some(2));
+    }
+
+    #[test]
+    fn the_first_end_counts() {
+        let mut feed = Feed::new(None);
+        feed.end(Some(HeaderMap::new()));
+        feed.end(None);
+        feed.cut();
+        let mut cx = Context::from_waker(Waker::noop());
+        let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut feed).poll_frame(&mut cx) else {
+            panic!("there are trailers")
+        };
+        assert!(frame.is_trailers() && feed.is_end_stream());
+    }
+}

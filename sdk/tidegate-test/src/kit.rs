@@ -10,7 +10,6 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use tidegate::filter::{Chain, Instance};
-use tidegate::wasm::metrics::{BUCKETS, MetricType, MetricValue};
 use tidegate::wasm::{Clock, Fault, FilterUsage, GuestMetrics, Plugin, Services, SharedData};
 use tokio::runtime::{LocalOptions, LocalRuntime};
 
@@ -20,8 +19,9 @@ use crate::exchange::Exchange;
 use crate::message::{Request, Response};
 use crate::module::Module;
 use crate::panics::Panics;
-use crate::seen::{Forwarded, Seen, Usage};
+use crate::seen::{Forwarded, Seen};
 use crate::setup::{Refused, Setup};
+use crate::usage::Usage;
 use crate::world::{Journal, LogLine, Seeded, VirtualClock, WorkerLog};
 
 /// How often everything that is ready runs at one moment before it is taken for a filter that goes on for ever.
@@ -51,7 +51,7 @@ pub struct Kit {
     pub(crate) exchanges: Cell<u64>,
     upstream: RefCell<Upstream>,
     shared_data: Arc<SharedData>,
-    metrics: Arc<GuestMetrics>,
+    pub(crate) metrics: Arc<GuestMetrics>,
     /// Last, so that it outlives what runs on it.
     runtime: LocalRuntime,
 }
@@ -61,24 +61,6 @@ pub(crate) struct Worker {
     pub(crate) chain: Rc<Chain>,
     pub(crate) usage: Arc<FilterUsage>,
     instance: Rc<Instance>,
-}
-
-/// What a histogram says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Histogram {
-    /// How many values it has.
-    pub count: u64,
-    /// Their sum.
-    pub sum: u64,
-    counts: [u64; BUCKETS.len() + 1],
-}
-
-impl Histogram {
-    /// How many values fell into buckets up to this bound: one of Envoy's, which are 1, 5, 10, 25, 50 and so on.
-    pub fn up_to(&self, bound: u64) -> u64 {
-        let buckets = BUCKETS.iter().zip(&self.counts);
-        buckets.filter(|(upper, _)| **upper <= bound).map(|(_, count)| count).sum()
-    }
 }
 
 impl Kit {
@@ -143,6 +125,15 @@ impl Kit {
     }
 
     /// How the service behind the proxy answers a request from now on, which it sees as the filter left it.
+    ///
+    /// ```
+    /// # use tidegate_test::{Kit, Module};
+    /// # let kit = Kit::of(&Module::bytes("tagger", &wat::parse_file("tests/guests/tagger.wat").unwrap())).start();
+    /// use tidegate_test::{Request, Response};
+    ///
+    /// kit.upstream(|_| Response::new(503));
+    /// assert_eq!(kit.send(Request::get("/")).status(), 503);
+    /// ```
     pub fn upstream(&self, answer: impl FnMut(&Forwarded) -> Response + 'static) {
         *self.upstream.borrow_mut() = Rc::new(RefCell::new(answer));
     }
@@ -192,6 +183,13 @@ impl Kit {
     }
 
     /// Everything that the filter logged, on every worker, from its start on.
+    ///
+    /// ```
+    /// # use tidegate_test::{Kit, Module};
+    /// # let kit = Kit::of(&Module::bytes("tagger", &wat::parse_file("tests/guests/tagger.wat").unwrap())).start();
+    /// kit.send(tidegate_test::Request::get("/"));
+    /// assert_eq!(kit.logs().last().unwrap().to_string(), "debug: tagging");
+    /// ```
     pub fn logs(&self) -> Vec<LogLine> {
         self.journal.lines()
     }
@@ -211,49 +209,14 @@ impl Kit {
         self.clusters.calls.borrow().clone()
     }
 
-    /// What a counter of the filter says, over all workers.
-    ///
-    /// # Panics
-    ///
-    /// When the filter has defined none of this name: with what it has defined.
-    #[track_caller]
-    pub fn counter(&self, name: &str) -> u64 {
-        match self.metric(name, MetricType::Counter) {
-            MetricValue::Counter(value) => value,
-            other => panic!("{name} is {other:?}"),
-        }
-    }
-
-    /// What a gauge of the filter says. Panics as [`counter`](Kit::counter) does.
-    #[track_caller]
-    pub fn gauge(&self, name: &str) -> u64 {
-        match self.metric(name, MetricType::Gauge) {
-            MetricValue::Gauge(value) => value,
-            other => panic!("{name} is {other:?}"),
-        }
-    }
-
-    /// What a histogram of the filter says, over all workers. Panics as [`counter`](Kit::counter) does.
-    #[track_caller]
-    pub fn histogram(&self, name: &str) -> Histogram {
-        match self.metric(name, MetricType::Histogram) {
-            MetricValue::Histogram { counts, sum } => Histogram { count: counts.iter().sum(), sum, counts },
-            other => panic!("{name} is {other:?}"),
-        }
-    }
-
-    #[track_caller]
-    fn metric(&self, name: &str, kind: MetricType) -> MetricValue {
-        let defined = self.metrics.collect();
-        let found = defined.iter().find(|metric| metric.name() == name && metric.kind() == kind);
-        found.map(|metric| metric.value()).unwrap_or_else(|| {
-            let defined: Vec<_> =
-                defined.iter().map(|metric| format!("{:?} {}", metric.kind(), metric.name())).collect();
-            panic!("the filter has defined no {kind:?} `{name}`; there are: {}", defined.join(", "))
-        })
-    }
-
     /// A value in the data that the filter's instances share.
+    ///
+    /// ```
+    /// # use tidegate_test::{Kit, Module};
+    /// # let kit = Kit::of(&Module::bytes("tagger", &wat::parse_file("tests/guests/tagger.wat").unwrap())).start();
+    /// kit.set_shared_data("blocked", "ann");
+    /// assert_eq!(kit.shared_data("blocked").as_deref(), Some(&b"ann"[..]));
+    /// ```
     pub fn shared_data(&self, key: impl AsRef<[u8]>) -> Option<Bytes> {
         self.shared_data.value(&self.setup.filter.vm_id, key.as_ref())
     }

@@ -1,11 +1,13 @@
 //! What a test sends: requests, and the responses of services.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
+use tidegate::wasm::stream::{Certificate, Tls};
 
 /// A request of a client.
 ///
@@ -29,6 +31,8 @@ pub struct Request {
     pub(crate) payload: Payload,
     pub(crate) worker: usize,
     pub(crate) client: SocketAddr,
+    pub(crate) tls: Option<Arc<Tls>>,
+    pub(crate) properties: Vec<(Vec<u8>, Bytes)>,
     pub(crate) route: Option<String>,
     pub(crate) cluster: Option<String>,
 }
@@ -104,6 +108,8 @@ impl Request {
             payload: Payload::default(),
             worker: 0,
             client: SocketAddr::from((Ipv4Addr::new(192, 0, 2, 1), 40_000)),
+            tls: None,
+            properties: Vec::new(),
             route: None,
             cluster: None,
         }
@@ -196,6 +202,42 @@ impl Request {
     pub fn client(mut self, address: &str) -> Request {
         let Ok(client) = address.parse() else { panic!("`{address}` is not an address: give `IP:PORT`") };
         self.client = client;
+        self
+    }
+
+    /// The connection that it came on is encrypted: `:scheme` is `https`, and the `connection` properties say so.
+    ///
+    /// ```
+    /// use tidegate_test::{Certificate, Request, Tls};
+    ///
+    /// let certificate = Certificate { subject: "CN=ann".to_owned(), ..Certificate::default() };
+    /// let request = Request::get("/").tls(Tls { peer: Some(certificate), ..Tls::default() });
+    /// ```
+    pub fn tls(mut self, tls: Tls) -> Request {
+        self.scheme = HeaderValue::from_static("https");
+        self.tls = Some(Arc::new(tls));
+        self
+    }
+
+    /// The client proved by mutual TLS that it is this: a URI in its certificate, as a SPIFFE id is one.
+    ///
+    /// ```
+    /// # use tidegate_test::Request;
+    /// let request = Request::get("/").identity("spiffe://example.org/ns/shop/sa/cart");
+    /// ```
+    pub fn identity(self, uri: &str) -> Request {
+        let peer = Certificate { uri_sans: vec![uri.to_owned()], ..Certificate::default() };
+        self.tls(Tls { version: "TLSv1.3".to_owned(), peer: Some(peer), ..Tls::default() })
+    }
+
+    /// Something that a filter before this one stored on the exchange, under a property path.
+    ///
+    /// ```
+    /// # use tidegate_test::Request;
+    /// let request = Request::get("/").property(&["jwt", "sub"], "ann");
+    /// ```
+    pub fn property(mut self, path: &[&str], value: impl Into<Bytes>) -> Request {
+        self.properties.push((path.join("\0").into_bytes(), value.into()));
         self
     }
 

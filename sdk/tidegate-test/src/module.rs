@@ -108,7 +108,17 @@ fn read(path: &Path) -> Result<Module, String> {
 }
 
 fn compile(name: String, bytes: &[u8]) -> Result<Module, String> {
-    let compiled = ENGINE.compile(bytes).map_err(|error| format!("{name}: {error}"))?;
+    static COMPILED: Mutex<BTreeMap<Vec<u8>, tidegate::wasm::Module>> = Mutex::new(BTreeMap::new());
+    // Held while it is compiled: tests that need the same module wait for one compilation.
+    let mut known = lock(&COMPILED);
+    let compiled = match known.get(bytes) {
+        Some(compiled) => compiled.clone(),
+        None => {
+            let compiled = ENGINE.compile(bytes).map_err(|error| format!("{name}: {error}"))?;
+            known.insert(bytes.to_vec(), compiled.clone());
+            compiled
+        }
+    };
     Ok(Module { name, compiled })
 }
 

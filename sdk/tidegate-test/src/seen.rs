@@ -6,12 +6,22 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use tidegate::error::Failure;
-use tidegate::wasm::{Callback, FaultKind, FilterUsage};
+use tidegate::wasm::{Callback, FaultKind};
 
 use crate::cluster::Call;
+use crate::usage::Usage;
 use crate::world::LogLine;
 
 /// How an exchange ended.
+///
+/// ```
+/// # use tidegate_test::{Kit, Module};
+/// # let kit = Kit::of(&Module::bytes("tagger", &wat::parse_file("tests/guests/tagger.wat").unwrap())).start();
+/// use tidegate_test::{Outcome, Request};
+///
+/// assert_eq!(kit.send(Request::get("/")).outcome(), Outcome::Answered);
+/// assert_eq!(kit.open(Request::get("/")).cut().outcome(), Outcome::Left);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// With the upstream's response.
@@ -39,6 +49,18 @@ impl fmt::Display for Outcome {
 }
 
 /// A request as the upstream got it.
+///
+/// ```
+/// # use tidegate_test::{Kit, Module};
+/// # let kit = Kit::of(&Module::bytes("tagger", &wat::parse_file("tests/guests/tagger.wat").unwrap())).start();
+/// use tidegate_test::{Request, Response};
+///
+/// kit.upstream(|request| {
+///     assert_eq!((request.target(), request.header("x-tag")), ("/items", Some("seen")));
+///     Response::new(200).body(request.body())
+/// });
+/// assert_eq!(kit.send(Request::post("/items").body("abc")).text(), "abc");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Forwarded {
     pub(crate) method: Method,
@@ -48,6 +70,16 @@ pub struct Forwarded {
 }
 
 /// A response as the client got it.
+///
+/// ```
+/// # use tidegate_test::{Kit, Module};
+/// # let kit = Kit::of(&Module::bytes("tagger", &wat::parse_file("tests/guests/tagger.wat").unwrap())).start();
+/// use tidegate_test::{Request, Response};
+///
+/// kit.upstream(|_| Response::new(200).chunks(["a", "bc"]).trailer("x-sum", "3"));
+/// let seen = kit.send(Request::get("/"));
+/// assert_eq!((seen.response().chunks().len(), seen.response().trailer("x-sum")), (2, Some("3")));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Received {
     pub(crate) status: u16,
@@ -138,43 +170,6 @@ impl Received {
     }
 
     message!("the client");
-}
-
-/// What the filter used: calls and instructions for each callback.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Usage([(u64, u64); Callback::COUNT]);
-
-impl Usage {
-    pub(crate) fn of(usage: &FilterUsage) -> Usage {
-        let mut all = Usage::default();
-        for &callback in Callback::ALL {
-            all.0[callback as usize] = (usage.calls(callback), usage.instructions_in(callback));
-        }
-        all
-    }
-
-    pub(crate) fn since(mut self, before: &Usage) -> Usage {
-        for (now, before) in self.0.iter_mut().zip(&before.0) {
-            *now = (now.0 - before.0, now.1 - before.1);
-        }
-        self
-    }
-
-    pub(crate) fn calls(&self, callback: Callback) -> u64 {
-        self.0[callback as usize].0
-    }
-
-    pub(crate) fn instructions_in(&self, callback: Callback) -> u64 {
-        self.0[callback as usize].1
-    }
-
-    pub(crate) fn instructions(&self) -> u64 {
-        self.0.iter().map(|(_, instructions)| instructions).sum()
-    }
-
-    pub(crate) fn all_calls(&self) -> u64 {
-        self.0.iter().map(|(calls, _)| calls).sum()
-    }
 }
 
 /// What became of an exchange.

@@ -62,6 +62,7 @@ impl Setup {
                 name: module.name().to_owned(),
                 module: ModuleSource::File(module.name().into()),
                 config: Bytes::new(),
+                config_shown: None,
                 vm_id: String::new(),
                 vm_config: Bytes::new(),
                 root_id: String::new(),
@@ -98,6 +99,12 @@ impl Setup {
     /// The configuration of the filter's VM.
     pub fn vm_config(mut self, config: impl Into<Bytes>) -> Setup {
         self.filter.vm_config = config.into();
+        self
+    }
+
+    /// The filter's `vm_id`, by which filters share data. Empty, unless it is set.
+    pub fn vm_id(mut self, id: &str) -> Setup {
+        self.filter.vm_id = id.to_owned();
         self
     }
 
@@ -203,6 +210,15 @@ impl Setup {
 
     /// How the service behind the proxy answers a request, which it sees as the filter left it. With 200 and nothing
     /// else, unless it is set here or by [`Kit::upstream`].
+    ///
+    /// ```
+    /// # use tidegate_test::{Kit, Module};
+    /// # let module = Module::bytes("tagger", &wat::parse_file("tests/guests/tagger.wat").unwrap());
+    /// use tidegate_test::{Request, Response};
+    ///
+    /// let kit = Kit::of(&module).upstream(|request| Response::new(200).body(request.target().to_owned())).start();
+    /// assert_eq!(kit.send(Request::get("/a")).text(), "/a");
+    /// ```
     pub fn upstream(mut self, answer: impl FnMut(&Forwarded) -> Response + 'static) -> Setup {
         self.upstream = Rc::new(RefCell::new(answer));
         self
@@ -242,7 +258,7 @@ impl fmt::Debug for Setup {
     }
 }
 
-/// A filter did not start, or refused its configuration.
+/// A filter did not start, or refused its configuration. See [`Setup::try_start`].
 #[derive(Debug, Clone, thiserror::Error)]
 pub struct Refused {
     /// What the host says of it.

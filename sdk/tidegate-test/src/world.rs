@@ -50,6 +50,15 @@ impl Randomness for Seeded {
 }
 
 /// A line that the filter logged.
+///
+/// ```
+/// # use tidegate_test::{Kit, Module};
+/// # let kit = Kit::of(&Module::bytes("tagger", &wat::parse_file("tests/guests/tagger.wat").unwrap())).start();
+/// use tidegate_test::{LogLevel, Request};
+///
+/// let seen = kit.send(Request::get("/"));
+/// assert_eq!((seen.logs()[0].level, seen.logs()[0].text.as_str()), (LogLevel::Debug, "tagging"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogLine {
     /// Its level.

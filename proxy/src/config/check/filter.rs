@@ -19,6 +19,7 @@ impl Checker<'_> {
         let module_at = module.as_ref().map_or(name.span, |module| module.span);
         self.places.filter_modules.push(module_at);
         self.places.filter_configs.push(config.as_ref().map_or(module_at, |config| config.span));
+        let config = config.map(|config| self.guest_config(config)).unwrap_or_default();
         let env = self.environment(raw.env);
         let limits = self.filter_limits(raw.limits.value().unwrap_or_default());
         Some(Filter {
@@ -27,7 +28,8 @@ impl Checker<'_> {
                 ModuleSource::File(path) => ModuleSource::File(self.folder.join(path)),
                 builtin @ ModuleSource::Builtin(_) => builtin,
             },
-            config: config.map(|config| guest_bytes(config.value)).unwrap_or_default(),
+            config: guest_bytes(config.read),
+            config_shown: config.shown,
             vm_id: raw.vm_id.value().unwrap_or_default(),
             vm_config: raw.vm_config.value().map(guest_bytes).unwrap_or_default(),
             root_id: raw.root_id.value().unwrap_or_default(),

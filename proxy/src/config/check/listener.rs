@@ -4,8 +4,10 @@ use super::super::bounds;
 use super::super::decode::{Field, Located};
 use super::super::model::{Listener, ListenerLimits};
 use super::super::raw;
+use super::super::scalar::Text;
 use super::super::suggest;
 use super::{Checker, Unique, items};
+use crate::path::{EscapedSlashes, PathNormalization};
 
 impl Checker<'_> {
     pub(super) fn listeners(&mut self, list: Located<Vec<Field<raw::Listener>>>) -> Vec<Listener> {
@@ -35,8 +37,9 @@ impl Checker<'_> {
                 addresses.take(at, address.span, || format!("two listeners have the address {at}"));
             }
             let filters = self.chain(raw.filters);
-            let routes =
-                self.required(raw.routes, "routes", span).map(|list| self.routes(list)).unwrap_or_default();
+            let path_normalization = path_normalization(raw.path_normalization.value().unwrap_or_default());
+            let routes = self.required(raw.routes, "routes", span);
+            let routes = routes.map(|list| self.routes(list, &path_normalization)).unwrap_or_default();
             let (Some(name), Some(address)) = (name, address) else { continue };
             self.places.listener_addresses.push(address.span);
             listeners.push(Listener {
@@ -47,6 +50,7 @@ impl Checker<'_> {
                 access_log: raw.access_log.value().unwrap_or(false),
                 buffer_limit: self.bytes(raw.buffer_limit, bounds::BUFFER_LIMIT),
                 trusted_hops: self.count(raw.trusted_hops, bounds::TRUSTED_HOPS),
+                path_normalization,
                 limits: self.listener_limits(raw.limits.value().unwrap_or_default()),
             });
         }
@@ -81,5 +85,13 @@ impl Checker<'_> {
             stream_idle_timeout: self.duration(raw.stream_idle_timeout, bounds::STREAM_IDLE_TIMEOUT),
             idle_timeout: self.duration(raw.idle_timeout, bounds::DOWNSTREAM_IDLE_TIMEOUT),
         }
+    }
+}
+
+fn path_normalization(raw: raw::PathNormalization) -> PathNormalization {
+    PathNormalization {
+        normalize_path: raw.normalize_path.value().unwrap_or(true),
+        merge_slashes: raw.merge_slashes.value().unwrap_or(true),
+        escaped_slashes: raw.escaped_slashes.value().map_or(EscapedSlashes::Keep, |Text(action)| action),
     }
 }

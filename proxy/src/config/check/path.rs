@@ -5,6 +5,7 @@ use super::super::model::{PathMatch, PathRewrite, RedirectPath};
 use super::super::raw;
 use super::super::source::Span;
 use super::Checker;
+use crate::path::{PathNormalization, normalize_path};
 
 impl Checker<'_> {
     pub(super) fn path_match(&self, raw: Field<raw::Path>) -> PathMatch {
@@ -30,6 +31,33 @@ impl Checker<'_> {
             self.path(&path);
         }
         Some(path.value)
+    }
+
+    /// A path that is not in the form that the listener brings them into is one that no request has.
+    pub(super) fn warn_of_path_that_no_request_has(&self, route: &raw::Route, rules: &PathNormalization) {
+        let Field::Given(Located { value: raw::Match { path: Field::Given(path), .. }, .. }) = &route.matches
+        else {
+            return;
+        };
+        // A prefix may end within an escape or in what are no dots in the end: it is looked at as it could go on.
+        let (Field::Given(text), more) = (match &path.value {
+            raw::Path::Exact(text) => (text, ""),
+            raw::Path::Prefix(text) => (text, "0"),
+            raw::Path::Regex(_) => return,
+        }) else {
+            return;
+        };
+        let hint = match normalize_path(&format!("{}{more}", text.value), rules) {
+            Ok(None) => return,
+            Ok(Some((normal, _))) => {
+                format!(
+                    "paths are normalised first: write `{}`",
+                    normal.strip_suffix(more).unwrap_or(&normal)
+                )
+            }
+            Err(_) => "such a path is answered 400: see `path_normalization`".to_owned(),
+        };
+        self.log.warning(text.span, format!("no request has a path like `{}`", text.value), hint);
     }
 
     /// Refuses what can never be the path of a request (RFC 9112 section 3.2.1).

@@ -4,23 +4,32 @@ use std::mem::take;
 
 use ::http::StatusCode;
 use bytes::Bytes;
+use indexmap::IndexMap;
 
 use super::super::bounds;
 use super::super::decode::{Field, Located, Map, OneOrMany};
 use super::super::model::{
-    Action, Forward, HostMatch, Match, PathMatch, Redirect, Respond, Route, ValueMatch,
+    Action, Clusters, Forward, HostMatch, Match, PathMatch, Redirect, Respond, Route, ValueMatch,
 };
 use super::super::raw;
 use super::super::scalar::{Authority, Count, Host, Text, name_of};
 use super::super::source::Span;
 use super::headers::Message;
 use super::{Checker, Unique, entries, items};
+use crate::path::PathNormalization;
+
+/// What a route can do, one of which it does.
+const ACTIONS: &str = "`cluster`, `clusters`, `cluster_header`, `redirect` and `respond`";
 
 /// The statuses that send a client elsewhere.
 const REDIRECTS: [u16; 5] = [301, 302, 303, 307, 308];
 
 impl Checker<'_> {
-    pub(super) fn routes(&self, list: Located<Vec<Field<raw::Route>>>) -> Vec<Route> {
+    pub(super) fn routes(
+        &self,
+        list: Located<Vec<Field<raw::Route>>>,
+        paths: &PathNormalization,
+    ) -> Vec<Route> {
         if list.value.is_empty() {
             let hint = "add one, such as `{match: {}, respond: {status: 200}}`";
             self.log.warning(list.span, "there are no routes: every request is answered 404", hint);
@@ -31,6 +40,7 @@ impl Checker<'_> {
         for (index, raw) in list.value.into_iter().enumerate() {
             let Some(raw) = raw.given() else { continue };
             let at = raw.span;
+            self.warn_of_path_that_no_request_has(&raw.value, paths);
             if let Some(line) = catch_all.take() {
                 let message =
                     format!("no request comes this far: the route on line {line} takes all of them");
@@ -176,6 +186,7 @@ impl Checker<'_> {
         let given = [
             ("cluster", raw.cluster.is_absent()),
             ("clusters", raw.clusters.is_absent()),
+            ("cluster_header", raw.cluster_header.is_absent()),
             ("redirect", raw.redirect.is_absent()),
             ("respond", raw.respond.is_absent()),
         ];
@@ -184,16 +195,12 @@ impl Checker<'_> {
         match given[..] {
             [_] => {}
             [] => {
-                let hint = "give one of `cluster`, `clusters`, `redirect` and `respond`";
+                let hint = format!("give one of {ACTIONS}");
                 self.log.error_with_hint(span, "this route does nothing with its requests", hint);
             }
             [first, second, ..] => {
                 let message = format!("`{first}` and `{second}` cannot be given together");
-                self.log.error_with_hint(
-                    span,
-                    message,
-                    "a route has one of `cluster`, `clusters`, `redirect` and `respond`",
-                );
+                self.log.error_with_hint(span, message, format!("a route has one of {ACTIONS}"));
             }
         }
         if let Some(redirect) = raw.redirect.given() {
@@ -202,12 +209,37 @@ impl Checker<'_> {
         if let Some(respond) = raw.respond.value() {
             return Some(Action::Respond(self.respond(respond)));
         }
-        let clusters = self.shares(raw.cluster, raw.clusters);
+        let clusters = match raw.cluster_header.given() {
+            Some(header) => self.cluster_header(header)?,
+            None => Clusters::Weighted(self.shares(raw.cluster, raw.clusters)),
+        };
         let rewrite = raw.rewrite.value();
         let (path, host) = rewrite.map_or((None, None), |rewrite| {
             (self.path_rewrite(rewrite.prefix, rewrite.regex, path), rewrite.host.value())
         });
         Some(Action::Forward(Forward { clusters, path, host: host.map(|Text(Authority(host))| host) }))
+    }
+
+    fn cluster_header(&self, raw: Located<raw::ClusterHeader>) -> Option<Clusters> {
+        let Located { value: raw, span } = raw;
+        let name = self.required(raw.name, "name", span);
+        if raw.allow.is_absent() {
+            let hint = "list the clusters that it may name: whoever sets the header chooses among them";
+            self.log.error_with_hint(span, "the field `allow` is missing here", hint);
+        }
+        let list = raw.allow.given()?;
+        if list.value.is_empty() {
+            self.log.error(list.span, "`allow` names no cluster");
+        }
+        let mut twice = Unique::new(self.log);
+        let mut allow = IndexMap::new();
+        for cluster in items(list.value) {
+            let index = self.cluster_index(&cluster);
+            twice.take(cluster.value.clone(), cluster.span, || format!("`{}` is given twice", cluster.value));
+            allow.extend(index.map(|index| (cluster.value, index)));
+        }
+        let Text(header) = name?.value;
+        Some(Clusters::Named { header, allow })
     }
 
     /// The clusters by index and what each gets.

@@ -9,6 +9,7 @@ use super::super::bounds;
 use super::super::decode::{Field, Map};
 use super::super::model::{ModuleSource, OnFault};
 use super::super::scalar::{Count, Size, Text};
+use super::GuestConfig;
 
 /// A filter: a WebAssembly module and what it is given.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -16,9 +17,10 @@ use super::super::scalar::{Count, Size, Text};
 pub(crate) struct Filter {
     /// Its code: `builtin:NAME`, or a file, relative to the folder of this configuration.
     pub(crate) module: Field<Text<ModuleSource>>,
-    /// What the filter is configured with: a text as it is, anything else as JSON.
+    /// What the filter is configured with: a text as it is, anything else as JSON. Anywhere in it, `{from_file: PATH}` is
+    /// the text of a file, relative to the folder of this configuration.
     #[serde(default)]
-    pub(crate) config: Field<serde_json::Value>,
+    pub(crate) config: Field<GuestConfig>,
     /// Filters of one `vm_id` share data and queues. Default: empty, which is an id like any other.
     #[serde(default)]
     pub(crate) vm_id: Field<String>,

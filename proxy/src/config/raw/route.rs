@@ -11,7 +11,8 @@ use super::super::decode::{Field, Map, OneOrMany};
 use super::super::model::HostMatch;
 use super::super::scalar::{Authority, Count, Host, Scheme, Text};
 
-/// Which requests, and what becomes of them: exactly one of `cluster`, `clusters`, `redirect` and `respond`.
+/// Which requests, and what becomes of them: exactly one of `cluster`, `clusters`, `cluster_header`, `redirect` and
+/// `respond`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Route {
@@ -27,6 +28,9 @@ pub(crate) struct Route {
     /// The clusters that requests are shared out to, each with its weight.
     #[serde(default)]
     pub(crate) clusters: Field<Map<String, Text<Count>>>,
+    /// The cluster that a header field of the request names, as it is once the filters have run.
+    #[serde(default)]
+    pub(crate) cluster_header: Field<ClusterHeader>,
     /// Tell the client to go elsewhere.
     #[serde(default)]
     pub(crate) redirect: Field<Redirect>,
@@ -43,6 +47,16 @@ pub(crate) struct Route {
     /// Changes to header fields.
     #[serde(default)]
     pub(crate) headers: Field<Edits>,
+}
+
+/// A header field that names the cluster. Without it, or with another name in it, the request is answered 503.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ClusterHeader {
+    /// Its name. A client can send it too: unless that is meant, a filter sets or removes it on every request.
+    pub(crate) name: Field<Text<HeaderName>>,
+    /// The clusters that it may name.
+    pub(crate) allow: Field<Vec<Field<String>>>,
 }
 
 /// What a route looks at. Everything that is given must hold.

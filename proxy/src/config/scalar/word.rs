@@ -5,6 +5,7 @@ use schemars::{Schema, json_schema};
 use super::super::model::{LoadBalancer, OnFault};
 use super::super::suggest;
 use super::{Parse, Refusal};
+use crate::path::EscapedSlashes;
 
 /// A value that is one of a few words.
 pub(crate) trait Word: Copy + PartialEq + Sized + 'static {
@@ -53,6 +54,7 @@ macro_rules! words {
     };
 }
 
+words!(EscapedSlashes, "`keep`, `reject`, `unescape` or `redirect`", "keep" => EscapedSlashes::Keep, "reject" => EscapedSlashes::Reject, "unescape" => EscapedSlashes::Unescape, "redirect" => EscapedSlashes::Redirect);
 words!(LoadBalancer, "`round_robin` or `least_request`", "round_robin" => LoadBalancer::RoundRobin, "least_request" => LoadBalancer::LeastRequest);
 words!(OnFault, "`closed` or `open`", "closed" => OnFault::Closed, "open" => OnFault::Open);
 words!(Scheme, "`http` or `https`", "http" => Scheme::Http, "https" => Scheme::Https);

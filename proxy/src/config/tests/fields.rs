@@ -182,7 +182,7 @@ fn required_fields_are_asked_for() {
         7 |       - name: nothing
           |         ^^^^
           |
-          = help: give one of `cluster`, `clusters`, `redirect` and `respond`
+          = help: give one of `cluster`, `clusters`, `cluster_header`, `redirect` and `respond`
 
         error: the field `pattern` is missing here
           --> tidegate.yaml:10:26
@@ -325,7 +325,7 @@ fn values_of_the_wrong_kind() {
         15 |   - a string
            |     ^^^^^^^^
            |
-           = help: its fields are `name`, `address`, `filters`, `access_log`, `buffer_limit`, `trusted_hops`, `limits`, `routes`
+           = help: its fields are `name`, `address`, `filters`, `access_log`, `buffer_limit`, `trusted_hops`, `path_normalization`, `limits`, `routes`
 
         error: expected a mapping, found a list
           --> tidegate.yaml:17:5

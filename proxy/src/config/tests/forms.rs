@@ -413,3 +413,33 @@ fn a_message_that_quotes_a_long_text_is_cut() {
     let message = told.lines().next().unwrap_or_default();
     assert!(message.ends_with('…') && message.chars().count() < 700, "{message}");
 }
+
+#[test]
+fn what_becomes_of_paths_is_one_of_a_few_words() {
+    let listener =
+        "    path_normalization: {normalize_path: 1, escaped_slashes: UNESCAPE_AND_FORWARD, merge: true}\n";
+    expect![[r#"
+        error: expected `true` or `false`, found the number 1
+         --> tidegate.yaml:9:42
+          |
+        9 |     path_normalization: {normalize_path: 1, escaped_slashes: UNESCAPE_AND_FORWARD, merge: true}
+          |                                          ^
+
+        error: expected `keep`, `reject`, `unescape` or `redirect`, found `UNESCAPE_AND_FORWARD`
+         --> tidegate.yaml:9:62
+          |
+        9 |     path_normalization: {normalize_path: 1, escaped_slashes: UNESCAPE_AND_FORWARD, merge: true}
+          |                                                              ^^^^^^^^^^^^^^^^^^^^
+          |
+          = help: the choices are `keep`, `reject`, `unescape`, `redirect`
+
+        error: unknown field `merge`
+         --> tidegate.yaml:9:84
+          |
+        9 |     path_normalization: {normalize_path: 1, escaped_slashes: UNESCAPE_AND_FORWARD, merge: true}
+          |                                                                                    ^^^^^
+          |
+          = help: the fields here are `normalize_path`, `merge_slashes`, `escaped_slashes`
+    "#]]
+    .assert_eq(&problems(&(with_routes("      - {match: {}, cluster: api}\n") + listener)));
+}

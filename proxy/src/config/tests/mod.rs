@@ -2,6 +2,7 @@
 
 mod diagnostics;
 mod fields;
+mod files;
 mod forms;
 mod never_panics;
 mod routes;

@@ -2,7 +2,7 @@
 
 use expect_test::expect;
 
-use super::{problems, with_routes};
+use super::{problems, valid, with_routes};
 
 #[test]
 fn a_route_has_one_action_and_nothing_beside_it_that_does_nothing() {
@@ -13,7 +13,7 @@ fn a_route_has_one_action_and_nothing_beside_it_that_does_nothing() {
         8 |       - {name: two, match: {path: {exact: /a}}, cluster: api, respond: {}}
           |         ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
           |
-          = help: a route has one of `cluster`, `clusters`, `redirect` and `respond`
+          = help: a route has one of `cluster`, `clusters`, `cluster_header`, `redirect` and `respond`
 
         error: this route does nothing with its requests
          --> tidegate.yaml:9:9
@@ -21,7 +21,7 @@ fn a_route_has_one_action_and_nothing_beside_it_that_does_nothing() {
         9 |       - {name: none, match: {path: {exact: /b}}}
           |         ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
           |
-          = help: give one of `cluster`, `clusters`, `redirect` and `respond`
+          = help: give one of `cluster`, `clusters`, `cluster_header`, `redirect` and `respond`
 
         error: a response with status 204 has no body
           --> tidegate.yaml:11:38
@@ -275,6 +275,117 @@ fn headers_that_are_the_proxys_own() {
         headers:
           request: {set: {Host: x, Connection: close}, remove: [content-length]}
           response: {add: {transfer-encoding: chunked}, set: {a: b, A: c}}
+",
+    )));
+}
+
+#[test]
+fn a_path_that_is_not_in_normal_form_is_one_that_no_request_has() {
+    let routes = "      - {match: {path: {exact: /a//b}}, cluster: api}
+      - {match: {path: {prefix: /%61%2f}}, cluster: api}
+      - {match: {path: {exact: /100%}}, cluster: api}
+      - {match: {path: {prefix: /.}}, cluster: api}
+      - {match: {path: {regex: /a//b}}, cluster: api}
+";
+    expect![[r#"
+        warning: no request has a path like `/a//b`
+         --> tidegate.yaml:8:32
+          |
+        8 |       - {match: {path: {exact: /a//b}}, cluster: api}
+          |                                ^^^^^
+          |
+          = help: paths are normalised first: write `/a/b`
+
+        warning: no request has a path like `/%61%2f`
+         --> tidegate.yaml:9:33
+          |
+        9 |       - {match: {path: {prefix: /%61%2f}}, cluster: api}
+          |                                 ^^^^^^^
+          |
+          = help: paths are normalised first: write `/a%2F`
+
+        warning: no request has a path like `/100%`
+          --> tidegate.yaml:10:32
+           |
+        10 |       - {match: {path: {exact: /100%}}, cluster: api}
+           |                                ^^^^^
+           |
+           = help: such a path is answered 400: see `path_normalization`
+    "#]]
+    .assert_eq(&format!("{}\n", valid(&with_routes(routes)).warnings.render(false)));
+    let as_they_come = "    path_normalization: {normalize_path: false, merge_slashes: false}\n";
+    assert!(valid(&(with_routes(routes) + as_they_come)).warnings.is_empty());
+}
+
+#[test]
+fn a_header_may_name_clusters_that_there_are() {
+    expect![[r#"
+        error: expected a mapping, found `x-cluster`
+         --> tidegate.yaml:8:55
+          |
+        8 |       - {match: {path: {prefix: /a}}, cluster_header: x-cluster}
+          |                                                       ^^^^^^^^^
+          |
+          = help: its fields are `name`, `allow`
+
+        error: the field `allow` is missing here
+         --> tidegate.yaml:9:55
+          |
+        9 |       - {match: {path: {prefix: /b}}, cluster_header: {name: x-cluster}}
+          |                                                       ^^^^^^^^^^^^^^^^^
+          |
+          = help: list the clusters that it may name: whoever sets the header chooses among them
+
+        error: the field `name` is missing here
+          --> tidegate.yaml:10:55
+           |
+        10 |       - {match: {path: {prefix: /c}}, cluster_header: {allow: [api]}}
+           |                                                       ^^^^^^^^^^^^^^
+
+        error: expected a header name such as `x-user`, found `x cluster`
+          --> tidegate.yaml:11:62
+           |
+        11 |       - {match: {path: {prefix: /d}}, cluster_header: {name: x cluster, allow: []}}
+           |                                                              ^^^^^^^^^
+           |
+           = help: a header name is made of letters, digits and `-`
+
+        error: `allow` names no cluster
+          --> tidegate.yaml:11:80
+           |
+        11 |       - {match: {path: {prefix: /d}}, cluster_header: {name: x cluster, allow: []}}
+           |                                                                                ^^
+
+        error: there is no cluster `apy`
+          --> tidegate.yaml:12:86
+           |
+        12 |       - {match: {path: {prefix: /e}}, cluster_header: {name: x-cluster, allow: [api, apy, api]}}
+           |                                                                                      ^^^
+           |
+           = help: did you mean `api`?
+
+        error: `api` is given twice
+          --> tidegate.yaml:12:91
+           |
+        12 |       - {match: {path: {prefix: /e}}, cluster_header: {name: x-cluster, allow: [api, apy, api]}}
+           |                                                                                           ^^^
+           |
+           = help: the first one is on line 12
+
+        error: `cluster` and `cluster_header` cannot be given together
+          --> tidegate.yaml:13:9
+           |
+        13 |       - {match: {path: {prefix: /f}}, cluster_header: {name: x-cluster, allow: [api]}, cluster: api}
+           |         ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+           |
+           = help: a route has one of `cluster`, `clusters`, `cluster_header`, `redirect` and `respond`
+    "#]].assert_eq(&problems(&with_routes(
+        "      - {match: {path: {prefix: /a}}, cluster_header: x-cluster}
+      - {match: {path: {prefix: /b}}, cluster_header: {name: x-cluster}}
+      - {match: {path: {prefix: /c}}, cluster_header: {allow: [api]}}
+      - {match: {path: {prefix: /d}}, cluster_header: {name: x cluster, allow: []}}
+      - {match: {path: {prefix: /e}}, cluster_header: {name: x-cluster, allow: [api, apy, api]}}
+      - {match: {path: {prefix: /f}}, cluster_header: {name: x-cluster, allow: [api]}, cluster: api}
 ",
     )));
 }

@@ -42,6 +42,11 @@ fn defaults_are_filled_in() {
               "access_log": false,
               "buffer_limit": "1MiB",
               "trusted_hops": 0,
+              "path_normalization": {
+                "normalize_path": true,
+                "merge_slashes": true,
+                "escaped_slashes": "keep"
+              },
               "limits": {
                 "connections": 10000,
                 "header_bytes": "60KiB",
@@ -174,27 +179,27 @@ fn what_turns_out_wrong_later_is_shown_at_its_place() {
     };
     expect![[r#"
         error: the address is in use
-          --> tidegate.yaml:35:29
+          --> tidegate.yaml:38:29
            |
-        35 |   - {name: second, address: 127.0.0.1:0, routes: [{match: {}, cluster: api}]}
+        38 |   - {name: second, address: 127.0.0.1:0, routes: [{match: {}, cluster: api}]}
            |                             ^^^^^^^^^^^
            |
            = help: a remedy"#]]
     .assert_eq(&blame(Part::ListenerAddress(1), "the address is in use"));
     expect![[r#"
         error: there is no such file
-          --> tidegate.yaml:47:20
+          --> tidegate.yaml:50:20
            |
-        47 |   limits: {module: ./limits.wasm, config: '{"spaced": 1}'}
+        50 |   limits: {module: ./limits.wasm, config: '{"spaced": 1}'}
            |                    ^^^^^^^^^^^^^
            |
            = help: a remedy"#]]
     .assert_eq(&blame(Part::FilterModule(1), "there is no such file"));
     expect![[r#"
         error: the filter rejects its configuration
-          --> tidegate.yaml:39:13
+          --> tidegate.yaml:42:13
            |
-        39 |     config: {z: {status: 503, percent: 10.5}, a: [1, -2, null, true, "x"]}
+        42 |     config: {z: {status: 503, percent: 10.5}, a: [1, -2, null, true, "x"]}
            |             ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
            |
            = help: a remedy"#]]

@@ -4,9 +4,12 @@
 use std::time::{Duration, Instant};
 
 use super::{Call, Outcome};
-use crate::wasm::abi::LogLevel;
+use crate::wasm::abi::{Callback, LogLevel};
 use crate::wasm::host::Host;
 use crate::wasm::memory::{check, slice, store_u32, view};
+
+/// The most that is kept of a line that says why a configuration is refused, in bytes.
+const MAX_COMPLAINT: usize = 4 << 10;
 
 /// `proxy_log`
 pub(crate) fn log(call: &mut Call<'_>, level: u32, message: u32, message_len: u32) -> Outcome {
@@ -31,6 +34,10 @@ pub(crate) fn current_level(host: &Host) -> LogLevel {
 
 /// Writes a guest's line. Bytes that are not UTF-8 show as U+FFFD.
 pub(crate) fn write_line(host: &mut Host, level: LogLevel, line: &[u8]) {
+    let configures = matches!(host.current.callback, Callback::VmStart | Callback::Configure);
+    if configures && level as u32 >= LogLevel::Error as u32 {
+        host.complaint = Some(String::from_utf8_lossy(&line[..line.len().min(MAX_COMPLAINT)]).into_owned());
+    }
     if is_kept(host, level) && admit(host, line.len()) {
         host.services.log.line(&host.filter.name, level, &String::from_utf8_lossy(line));
     }

@@ -267,14 +267,29 @@ fn endpoint_property(address: SocketAddr, path: &[u8]) -> Option<Found<'static>>
     }
 }
 
-/// Connections are in plain text, so there are no certificates to show.
-fn connection_property(info: &StreamInfo, path: &[u8]) -> Option<Found<'static>> {
+/// Without TLS there is no name that the client asked for, and no certificate.
+fn connection_property<'a>(info: &'a StreamInfo, path: &[u8]) -> Option<Found<'a>> {
+    let tls = info.tls.as_deref();
+    let peer = || tls?.peer.as_ref();
+    let local = || tls?.local.as_ref();
     match path {
         b"id" => Some(Found::number(info.connection_id)),
-        b"mtls" => Some(Found::Bool([0])),
-        b"requested_server_name" => Some(Found::Borrowed(&[])),
+        b"mtls" => Some(Found::Bool([u8::from(peer().is_some())])),
+        b"requested_server_name" => Some(Found::text(tls.map_or("", |tls| &tls.server_name))),
+        b"tls_version" => tls.map(|tls| Found::text(&tls.version)),
+        b"subject_local_certificate" => local().map(|certificate| Found::text(&certificate.subject)),
+        b"subject_peer_certificate" => peer().map(|certificate| Found::text(&certificate.subject)),
+        b"dns_san_local_certificate" => first(&local()?.dns_sans),
+        b"dns_san_peer_certificate" => first(&peer()?.dns_sans),
+        b"uri_san_local_certificate" => first(&local()?.uri_sans),
+        b"uri_san_peer_certificate" => first(&peer()?.uri_sans),
+        b"sha256_peer_certificate_digest" => peer().map(|certificate| Found::text(&certificate.sha256)),
         _ => None,
     }
+}
+
+fn first(names: &[String]) -> Option<Found<'_>> {
+    names.first().map(|name| Found::text(name))
 }
 
 fn upstream_property(info: &StreamInfo, path: &[u8]) -> Option<Found<'static>> {

@@ -1,0 +1,15 @@
+;; Appends a bar to every piece of the request's body that it is shown, and writes `keep-alive` and `x-mark` into both
+;; heads.
+(data (i32.const 0) "|keep-alivex-mark")
+(func $mark (param $map i32)
+  (drop (call $add_header (local.get $map) (i32.const 1) (i32.const 10) (i32.const 0) (i32.const 1)))
+  (drop (call $add_header (local.get $map) (i32.const 11) (i32.const 6) (i32.const 0) (i32.const 1))))
+(func (export "proxy_on_request_headers") (param $context i32) (param $count i32) (param $end i32) (result i32)
+  (call $mark (i32.const 0))
+  (i32.const 0))
+(func (export "proxy_on_response_headers") (param $context i32) (param $count i32) (param $end i32) (result i32)
+  (call $mark (i32.const 2))
+  (i32.const 0))
+(func (export "proxy_on_request_body") (param $context i32) (param $size i32) (param $end i32) (result i32)
+  (drop (call $set_buffer (i32.const 0) (local.get $size) (i32.const 0) (i32.const 0) (i32.const 1)))
+  (i32.const 0))

@@ -1,0 +1,151 @@
+//! The examples do what their pages show: every `console` block of a README under `examples/` is run.
+//!
+//! A line that begins with `$ ` is given to a shell; the lines after it must come out of it, in this order, among others.
+//! In them `…` stands for anything. Addresses of the example's configuration are replaced by free ones, and behind each
+//! cluster is a service that says who answers what.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::equipment::{Answer, Proxy, Upstream};
+
+/// An example in front of services, and where its addresses are really.
+struct Stage {
+    proxy: Proxy,
+    addresses: HashMap<String, SocketAddr>,
+    _services: Vec<Upstream>,
+}
+
+impl Stage {
+    fn set(folder: &Path) -> Stage {
+        let file = folder.join("tidegate.yaml");
+        let loaded =
+            tidegate::config::load(&file).unwrap_or_else(|problems| panic!("{}", problems.render(false)));
+        let mut text = std::fs::read_to_string(&file).expect("the example has a configuration");
+        let mut services = Vec::new();
+        for cluster in &loaded.config.clusters {
+            for endpoint in &cluster.endpoints {
+                let name = cluster.name.clone();
+                let service = Upstream::start(move |head| {
+                    Answer::ok(&format!("{name} answers {} {}\n", head.method(), head.target()))
+                });
+                text = text.replace(&endpoint.to_string(), &service.address().to_string());
+                services.push(service);
+            }
+        }
+        let listeners: Vec<(String, SocketAddr)> = loaded
+            .config
+            .listeners
+            .iter()
+            .map(|listener| (listener.name.clone(), listener.address))
+            .collect();
+        for (_, address) in &listeners {
+            text = text.replace(&address.to_string(), "127.0.0.1:0");
+        }
+        let start = files(folder).into_iter().fold(Proxy::with(&text), |start, file| {
+            let content = std::fs::read(&file).expect("a file of the example can be read");
+            start.file(&file.file_name().unwrap_or_default().to_string_lossy(), content)
+        });
+        let proxy = start.workers(2).start();
+        let real = |(name, address): (String, SocketAddr)| {
+            (format!("localhost:{}", address.port()), proxy.address(&name))
+        };
+        let addresses = listeners.into_iter().map(real).collect();
+        Stage { proxy, addresses, _services: services }
+    }
+
+    /// Runs a command and returns what it wrote.
+    fn run(&self, command: &str) -> String {
+        let mut command = command.to_owned();
+        for (shown, real) in &self.addresses {
+            command = command.replace(shown, &real.to_string());
+        }
+        // Without a progress bar, and without waiting for ever.
+        let shell = format!("curl() {{ command curl --silent --max-time 30 \"$@\"; }}\n{command}");
+        let output = Command::new("bash").args(["-c", &shell]).output().expect("there is a shell");
+        assert!(output.status.success(), "{command} ended with {}", output.status);
+        String::from_utf8_lossy(&output.stdout).replace('\r', "")
+    }
+}
+
+/// What lies beside an example's configuration: what it may refer to.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).expect("the example's folder can be read").flatten();
+    let is_other =
+        |path: &PathBuf| path.is_file() && path.file_name().is_some_and(|name| name != "tidegate.yaml");
+    entries.map(|entry| entry.path()).filter(is_other).collect()
+}
+
+/// The commands of a page, each with the lines that it shows of what comes out.
+fn commands(page: &str) -> Vec<(String, Vec<String>)> {
+    let mut commands: Vec<(String, Vec<String>)> = Vec::new();
+    let mut inside = false;
+    for line in page.lines() {
+        match (inside, line.strip_prefix("$ ")) {
+            (false, _) => inside = line == "```console",
+            (true, _) if line == "```" => inside = false,
+            (true, Some(command)) => commands.push((command.to_owned(), Vec::new())),
+            (true, None) => commands.last_mut().expect("a command before its output").1.push(line.to_owned()),
+        }
+    }
+    commands
+}
+
+/// Whether a line is as it is shown.
+fn is_like(line: &str, shown: &str) -> bool {
+    let mut parts = shown.split('…');
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = line.strip_prefix(first) else { return false };
+    let Some(last) = parts.next_back() else { return rest.is_empty() };
+    for part in parts {
+        let Some((_, after)) = rest.split_once(part) else { return false };
+        rest = after;
+    }
+    rest.ends_with(last)
+}
+
+fn try_example(name: &str) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(name);
+    let page = std::fs::read_to_string(folder.join("README.md")).expect("the example has a page");
+    let commands = commands(&page);
+    assert!(!commands.is_empty(), "the page of {name} shows no commands");
+    let stage = Stage::set(&folder);
+    for (command, shown) in commands {
+        let output = stage.run(&command);
+        let mut lines = output.lines();
+        for line in shown.iter().filter(|line| !line.is_empty()) {
+            let found = lines.any(|out| is_like(out, line));
+            assert!(
+                found,
+                "$ {command}\nshould say\n{line}\nand said\n{output}\n{:?}",
+                stage.proxy.access_log()
+            );
+        }
+    }
+}
+
+#[test]
+fn rate_limit() {
+    try_example("rate-limit");
+}
+
+#[test]
+fn every_example_is_tried_here_or_has_a_program_of_its_own() {
+    let here = ["rate-limit"];
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+    for entry in std::fs::read_dir(folder).expect("there are examples").flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let has_program = entry.path().join("Cargo.toml").is_file();
+        assert!(here.contains(&name.as_str()) || has_program, "nobody tries examples/{name}");
+    }
+}
+
+#[test]
+fn lines_are_compared_with_gaps() {
+    assert!(is_like("retry-after: 12", "retry-after: …"));
+    assert!(is_like("a 1 b 2 c", "a … b … c"));
+    assert!(!is_like("a 1 b 2", "a … c"));
+    assert!(!is_like("abc", "ab"));
+}
