@@ -148,7 +148,12 @@ impl Home {
 
 /// The part of all users that a hash is in.
 pub(crate) fn part(hash: u64) -> u32 {
-    (((hash >> 32) * u64::from(PARTS)) >> 32) as u32
+    scale(hash, PARTS)
+}
+
+/// A number below `parts`, by the upper half of a hash.
+pub(crate) fn scale(hash: u64, parts: u32) -> u32 {
+    (((hash >> 32) * u64::from(parts)) >> 32) as u32
 }
 
 /// The parts for each weight, which together are all: rounded down, and what is left over goes to those that lost most by

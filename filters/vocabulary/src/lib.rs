@@ -1,6 +1,6 @@
 //! What the configurations of the shipped filters have in common, so that a rule is written alike in all of them: which
 //! requests a rule is for ([`Match`]), what a value has to be ([`Value`]), what requests are told apart by ([`Part`]),
-//! shares, durations, names, networks.
+//! shares, durations, sizes, names, networks.
 //!
 //! Everything is checked while serde reads it, and an error says what was expected. Rules ask for the [`Facts`] of a
 //! request, which are those that the SDK shows, or those of a test.
@@ -10,6 +10,7 @@ mod name;
 mod network;
 mod part;
 mod percent;
+mod size;
 mod span;
 mod value;
 
@@ -18,6 +19,7 @@ pub use name::{HeaderName, Token};
 pub use network::Network;
 pub use part::Part;
 pub use percent::Percent;
+pub use size::Size;
 pub use span::Span;
 pub use value::Value;
 

@@ -31,6 +31,11 @@ impl HeaderName {
 }
 
 impl Token {
+    /// A token that is known to be one.
+    pub fn from_known(text: &str) -> Token {
+        Token(text.into())
+    }
+
     /// The token.
     pub fn as_str(&self) -> &str {
         &self.0

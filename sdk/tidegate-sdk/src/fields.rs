@@ -53,8 +53,10 @@ fn report_field(verb: &str, name: &str, result: Result<(), Refused>) {
 
 /// The value of one cookie in a `cookie` header (RFC 6265, section 4.2.1: `name=value` pairs between semicolons).
 pub fn find_cookie<'a>(cookies: &'a str, name: &str) -> Option<&'a str> {
-    let mut pairs = cookies.split(';').filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(found, _)| *found == name).map(|(_, value)| value.trim_matches('"'))
+    cookies.split(';').find_map(|pair| {
+        let value = pair.trim_ascii_start().strip_prefix(name)?.strip_prefix('=')?;
+        Some(value.trim_ascii_end().trim_matches('"'))
+    })
 }
 
 /// The first value of one parameter in the query of a path, decoded (`application/x-www-form-urlencoded`, WHATWG URL).
