@@ -11,7 +11,7 @@ use tidegate::wasm::stream::{RequestHead, Stream, StreamInfo};
 use crate::drive::{Line, length_in};
 use crate::feed::Feed;
 use crate::kit::Kit;
-use crate::message::{Request, Response};
+use crate::message::{PayloadEnd, Request, Response};
 use crate::seen::{Forwarded, Received, Seen};
 use crate::usage::Usage;
 
@@ -36,8 +36,11 @@ pub struct Exchange<'k> {
     kit: &'k Kit,
     line: Rc<Line>,
     worker: usize,
+    /// The request's body, where it is open-ended.
     request: Option<Feed>,
+    /// The response's body, where it is open-ended.
     response: Option<Feed>,
+    answered: bool,
     before: Before,
 }
 
@@ -58,8 +61,9 @@ impl<'k> Exchange<'k> {
             callouts: kit.clusters.calls.borrow().len(),
         };
         let feed = (!request.payload.is_empty()).then(|| Feed::new(length_in(&request.headers)));
-        let (index, head_only, payload) =
-            (request.worker, request.method == Method::HEAD, request.payload.clone());
+        let (index, head_only) = (request.worker, request.method == Method::HEAD);
+        let payload = request.payload.clone();
+        let open = feed.clone().filter(|_| payload.end == PayloadEnd::Open);
         let chain = worker.chain.clone();
         let line = kit.within(|| {
             let run = Run::new(chain, stream(kit, request), kit.setup.buffer_limit);
@@ -67,11 +71,11 @@ impl<'k> Exchange<'k> {
             if let Some(feed) = &feed {
                 line.feed(payload, feed.clone());
             }
-            line.begin(feed.clone());
+            line.begin(feed);
             line
         });
         kit.settle();
-        Exchange { kit, line, worker: index, request: feed, response: None, before }
+        Exchange { kit, line, worker: index, request: open, response: None, answered: false, before }
     }
 
     /// Gives more of the request's body. The request has to be [open-ended](Request::open_ended).
@@ -99,9 +103,10 @@ impl<'k> Exchange<'k> {
     /// Has the upstream answer, which it may do before it has the whole request.
     #[track_caller]
     pub fn respond(&mut self, response: Response) {
-        assert!(self.response.is_none(), "the upstream has answered already");
+        assert!(!self.answered, "the upstream has answered already");
+        self.answered = true;
         let feed = Feed::new(length_in(&response.headers));
-        self.response = Some(feed.clone());
+        self.response = Some(feed.clone()).filter(|_| response.payload.end == PayloadEnd::Open);
         self.kit.within(|| self.line.respond(response, Some(feed)));
         self.kit.settle();
     }
@@ -162,9 +167,7 @@ impl<'k> Exchange<'k> {
     pub fn finish(self) -> Seen {
         self.kit.within(|| {
             for feed in [&self.request, &self.response].into_iter().flatten() {
-                if self.line.gap.is_zero() {
-                    feed.end(None);
-                }
+                feed.end(None);
             }
             self.line.respond_with(self.kit.answering());
         });
@@ -242,7 +245,7 @@ fn stream(kit: &Kit, request: Request) -> Stream {
 #[track_caller]
 fn open<'a>(feed: &'a Option<Feed>, what: &str) -> &'a Feed {
     let open = feed.as_ref().filter(|feed| !feed.has_ended());
-    open.unwrap_or_else(|| panic!("the {what} has ended, or has none: make it `open_ended`"))
+    open.unwrap_or_else(|| panic!("the {what} has ended: make it `open_ended` to give it step by step"))
 }
 
 #[track_caller]

@@ -161,5 +161,8 @@ fn a_message_that_has_ended_takes_no_more() {
     let kit = sdk().start();
     let mut exchange = kit.open(Request::post("/").body("x"));
     let said = failure(|| exchange.request_body("y"));
-    assert_eq!(said, "the request has ended, or has none: make it `open_ended`");
+    assert_eq!(said, "the request has ended: make it `open_ended` to give it step by step");
+    exchange.respond(Response::new(204));
+    assert!(failure(|| exchange.response_body("z")).starts_with("the response has ended: "));
+    assert_eq!(failure(|| exchange.respond(Response::new(200))), "the upstream has answered already");
 }
