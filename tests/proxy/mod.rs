@@ -1,5 +1,6 @@
 //! What the proxy promises, one sentence a test.
 
+mod ab_route;
 mod bad_input;
 mod bodies;
 mod cluster_header;

@@ -56,9 +56,9 @@ fn timeout() -> Span<LONGEST_WAIT> {
 /// What became of a copy: the values of the label `outcome`.
 #[derive(Debug, Clone, Copy)]
 enum Outcome {
-    /// An answer came, whatever it says.
+    /// An answer came.
     Answered,
-    /// The host did not send it, or no answer came in time.
+    /// The host did not send it, or a 5xx came: the shadow's own, or the host's where none came in time.
     Failed,
     /// The body was larger than it may be.
     TooLarge,
@@ -204,8 +204,8 @@ impl Target {
             callout = callout.body(body);
         }
         match callout.send(self.config.timeout.duration()).await {
-            Ok(_) => Outcome::Answered,
-            Err(_) => Outcome::Failed,
+            Ok(answer) if answer.status() < 500 => Outcome::Answered,
+            Ok(_) | Err(_) => Outcome::Failed,
         }
     }
 }
