@@ -9,7 +9,9 @@ use serde_json::{Map, Value};
 use tidegate::config;
 use tidegate::error::{Failure, Outcome, StatusClass};
 use tidegate::telemetry::access_log::{Ending, Entry};
-use tidegate::telemetry::metrics::{ConnectFailure, FilterSample, Format, Registry};
+use tidegate::telemetry::metrics::{
+    CellsSample, ConnectFailure, FilterSample, Format, Registry, write_cells,
+};
 use tidegate::wasm::hostcalls::{Family, HOSTCALLS, Since};
 use tidegate::wasm::{Callback, FaultKind};
 
@@ -136,6 +138,9 @@ fn the_page_of_metrics_has_every_metric_with_its_labels() {
         ..FilterSample::default()
     };
     let _observed = registry.observe_filter("f", sample);
+    registry.add_source(|page| {
+        write_cells(page, &[CellsSample { vm_id: "v".to_owned(), ..CellsSample::default() }])
+    });
     let page = registry.render(Format::Prometheus).expect("metrics can be rendered");
 
     let mut text = "What `/metrics` of the admin listener shows, in Prometheus's text format or, for a client that \

@@ -69,6 +69,7 @@ pub fn run(loaded: Loaded, options: Options) -> anyhow::Result<()> {
 
     let shared = Shared::new(snapshot.clone(), workers)?;
     observe::export_guest_metrics(&shared.metrics, &shared.guest_metrics);
+    observe::export_cells(&shared.metrics, &shared.shared_data);
     // Without filters there is nothing to time, and an idle proxy is to sleep.
     let clock = (!config.filters.is_empty()).then(|| EpochClock::start(&engine)).transpose()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::telemetry::metrics::{
-    FilterObservation, FilterSample, GuestMetric, GuestValue, HistogramSample, Registry, write_guest_metrics,
+    CellsSample, FilterObservation, FilterSample, GuestMetric, GuestValue, HistogramSample, Registry,
+    write_cells, write_guest_metrics,
 };
 use crate::wasm::metrics::MetricValue;
-use crate::wasm::{Callback, FaultKind, FilterUsage, GuestMetrics};
+use crate::wasm::{Callback, CellsUsage, FaultKind, FilterUsage, GuestMetrics, SharedData};
 
 /// Shows what a filter costs on a worker, for as long as the observation is kept.
 pub(super) fn observe_filter(
@@ -39,6 +40,17 @@ fn sample(usage: &FilterUsage) -> FilterSample {
 /// A callback's name without what all of them begin with: `on_request_headers`.
 fn label(callback: &'static str) -> &'static str {
     callback.strip_prefix("proxy_").unwrap_or(callback)
+}
+
+/// Shows what filters' cells take.
+pub(super) fn export_cells(metrics: &Registry, shared_data: &Arc<SharedData>) {
+    let shared_data = shared_data.clone();
+    metrics.add_source(move |page| {
+        let sample =
+            |(vm_id, CellsUsage { cells, bytes, evicted })| CellsSample { vm_id, cells, bytes, evicted };
+        let samples: Vec<CellsSample> = shared_data.cells().into_iter().map(sample).collect();
+        if samples.is_empty() { Ok(()) } else { write_cells(page, &samples) }
+    });
 }
 
 /// Shows the metrics that guests define.

@@ -27,7 +27,7 @@ pub(super) struct Shared {
     pub(super) snapshot: Arc<Snapshot>,
     pub(super) metrics: Arc<Registry>,
     pub(super) guest_metrics: Arc<GuestMetrics>,
-    shared_data: Arc<SharedData>,
+    pub(super) shared_data: Arc<SharedData>,
     access_log: Mutex<AccessLog>,
     /// For each listener.
     open: Vec<Arc<Open>>,

@@ -40,6 +40,7 @@ mod pairs;
 mod stopwatch;
 
 pub use abi::{AbiVersion, Callback, DataStatus, HeadersStatus, LogLevel, TrailersStatus};
+pub use cells::CellsUsage;
 pub use effect::{CalloutResponse, CalloutResult, Effect, HttpCall};
 pub use engine::{EPOCH_PERIOD, Engine};
 pub use fault::{Fault, FaultKind};

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::cells::Cells;
+use super::cells::{Cells, CellsUsage};
 
 /// How many locks a space's keys are spread over.
 const SHARDS: usize = 16;
@@ -66,6 +66,16 @@ impl SharedData {
     pub fn set(&self, vm_id: &str, key: &[u8], value: &[u8]) {
         // Without a number to compare and without a quota nothing can be refused.
         let _ = self.space(vm_id).set(key, value, 0, usize::MAX);
+    }
+
+    /// What the cells of each `vm_id` take, by its name; those that never had any are left out.
+    pub fn cells(&self) -> Vec<(String, CellsUsage)> {
+        let spaces = lock(&self.spaces);
+        let usage = |space: &Weak<Space>| Some(space.upgrade()?.cells.get()?.usage());
+        let mut cells: Vec<_> =
+            spaces.iter().filter_map(|(vm_id, space)| Some((vm_id.clone(), usage(space)?))).collect();
+        cells.sort_by(|(one, _), (other, _)| one.cmp(other));
+        cells
     }
 
     /// The values of a `vm_id`; they are gone when the last holder is. An empty `vm_id` is one like any other.

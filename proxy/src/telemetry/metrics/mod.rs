@@ -26,6 +26,7 @@ mod page;
 mod process;
 mod registry;
 mod server;
+mod shared;
 
 pub use cells::{ClusterCell, ConnectFailure, ExchangeCell, ListenerCell};
 pub use filter::{FilterObservation, FilterSample};
@@ -35,3 +36,4 @@ pub(super) use page::Described;
 pub use page::{Family, Format, Number, Page};
 pub use registry::Registry;
 pub(super) use registry::lock;
+pub use shared::{CellsSample, write_cells};
