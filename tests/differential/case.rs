@@ -206,6 +206,25 @@ impl Case {
         self
     }
 
+    /// The last filter of the chain so far is followed by a shipped one, with this configuration (JSON).
+    #[cfg(feature = "builtin")]
+    pub(crate) fn shipped(mut self, name: &str, config: &str) -> Case {
+        let module = tidegate_filter_bundle::module(name);
+        self.filters.push(Filter {
+            name: name.to_owned(),
+            module: module.unwrap_or_else(|| panic!("no filter {name:?} is shipped")).to_vec(),
+            config: config.to_owned(),
+            vm_config: String::new(),
+            root_id: String::new(),
+            vm_id: String::new(),
+            env: Vec::new(),
+            allow_on_headers_stop_iteration: false,
+            fail_open: false,
+            sees_ends: false,
+        });
+        self
+    }
+
     /// The upstream `up` answers by this script.
     pub(crate) fn upstream(self, script: impl Fn(&Head) -> Answer + Send + Sync + 'static) -> Case {
         self.cluster("up", script)

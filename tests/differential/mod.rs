@@ -21,6 +21,8 @@ mod paths;
 mod replies;
 mod routing;
 mod services;
+#[cfg(feature = "builtin")]
+mod shipped;
 
 pub(crate) use case::{
     Action, Case, Edits, EscapedSlashes, Filter, Path, Paths, Route, Value, value, with_held_headers,
