@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use clap::ValueEnum;
 
+use crate::chain::{Chain, Filter};
 use crate::load::Shape;
 use crate::machine::version_line;
 use crate::options::Options;
@@ -54,20 +55,18 @@ impl Contender {
     }
 }
 
-/// A contender with a chain of so many filters.
+/// A contender with a chain of filters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Setup {
     pub(crate) contender: Contender,
-    pub(crate) filters: usize,
+    pub(crate) filters: Chain,
 }
 
 impl Setup {
     pub(crate) fn title(self) -> String {
-        match (self.contender.runs_filters(), self.filters) {
-            (false, _) => self.contender.name().to_owned(),
-            (true, 0) => format!("{}, no filter", self.contender.name()),
-            (true, 1) => format!("{}, 1 filter", self.contender.name()),
-            (true, count) => format!("{}, {count} filters", self.contender.name()),
+        match self.contender.runs_filters() {
+            false => self.contender.name().to_owned(),
+            true => format!("{}, {}", self.contender.name(), self.filters),
         }
     }
 }
@@ -133,27 +132,25 @@ impl Laboratory {
         Ok(running)
     }
 
-    fn launch(&self, contender: Contender, filters: usize, address: SocketAddr) -> anyhow::Result<Pinned> {
-        ensure!(
-            filters == 0 || self.module.is_file(),
-            "no filter at {} (see tests/bench/README.md)",
-            self.module.display()
-        );
+    fn launch(&self, contender: Contender, chain: Chain, address: SocketAddr) -> anyhow::Result<Pinned> {
+        let chain = chain.filters(&self.module, &self.scratch)?;
+        let names: Vec<&str> = chain.iter().map(|filter| filter.name.as_str()).collect();
         let admin = free_port()?.to_string();
         let values = [
             ("PORT", address.port().to_string()),
             ("ADMIN", admin),
             ("UPSTREAM", self.upstream.port().to_string()),
-            ("CHAIN", (1..=filters).map(|n| format!("headers-{n}")).collect::<Vec<_>>().join(", ")),
+            ("CHAIN", names.join(", ")),
         ];
         let values = values.each_ref().map(|(name, value)| (*name, value.as_str()));
         let filled = |file: &str, template: &str, filter: &str| {
-            let filters: String = (1..=filters)
-                .map(|n| {
-                    filter.replace("@N@", &n.to_string()).replace("@MODULE@", &self.module.to_string_lossy())
-                })
-                .map(|text| text.trim_end().to_owned())
-                .collect();
+            let fill = |one: &Filter| {
+                let text = filter.replace("@NAME@", &one.name).replace("@MODULE@", &one.module);
+                let text =
+                    text.replace("@FILE@", &one.file.to_string_lossy()).replace("@CONFIG@", one.config);
+                text.trim_end().to_owned()
+            };
+            let filters: String = chain.iter().map(fill).collect();
             let heading =
                 if contender == Contender::Tidegate && !filters.is_empty() { "filters:" } else { "" };
             write(
@@ -195,12 +192,7 @@ impl Laboratory {
     }
 
     /// One request of a shape: the right status, the right body to the last byte, and every filter's mark both ways.
-    pub(crate) fn check_answer(
-        &self,
-        address: SocketAddr,
-        filters: usize,
-        shape: Shape,
-    ) -> anyhow::Result<()> {
+    pub(crate) fn check_answer(&self, address: SocketAddr, chain: Chain, shape: Shape) -> anyhow::Result<()> {
         let socket = probe::connect(address)?;
         let mut buffer = Vec::new();
         let response = probe::exchange(&socket, &probe::request(address, shape.path()), &mut buffer)?;
@@ -211,11 +203,11 @@ impl Laboratory {
         };
         ensure!(response.body == expected, "{} has a wrong body", shape.path());
         let marks = response.values(RESPONSE_MARK).count();
-        ensure!(marks == filters, "{marks} of {filters} filters marked the response");
+        ensure!(marks == chain.marks(), "{marks} of {} filters marked the response", chain.marks());
 
         let response = probe::exchange(&socket, &probe::request(address, "/seen"), &mut buffer)?;
         ensure!(
-            response.body.is_empty() == (filters == 0),
+            response.body.is_empty() == (chain.marks() == 0),
             "the upstream wrongly saw {REQUEST_MARK}, or missed it"
         );
         Ok(())

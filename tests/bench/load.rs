@@ -10,6 +10,8 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use clap::ValueEnum;
 
+use crate::probe::SHOWN;
+
 /// Connections at once, each with one request in flight.
 pub(crate) const CONNECTIONS: usize = 64;
 
@@ -93,7 +95,10 @@ pub(crate) fn keep_alive(
 ) -> anyhow::Result<Throughput> {
     let (connections, count) = (CONNECTIONS.to_string(), requests.to_string());
     let url = format!("http://{address}{}", shape.path());
-    let arguments = ["--h1", "-t1", "-N", SILENCE, "-c", &connections, "-n", &count, &url];
+    let shown = shown();
+    let shown = shown.iter().flat_map(|field| ["-H", field]);
+    let arguments = ["--h1", "-t1", "-N", SILENCE, "-c", &connections, "-n", &count];
+    let arguments: Vec<&str> = arguments.into_iter().chain(shown).chain([url.as_str()]).collect();
     let output = generate(core, "h2load", &arguments)?;
     let line = |name: &str| {
         output
@@ -125,7 +130,10 @@ fn new_connections(
     let seconds = format!("-d{}s", time.as_secs_f64().ceil().max(1.0));
     let connections = format!("-c{CONNECTIONS}");
     let url = format!("http://{address}{}", shape.path());
-    let arguments = ["-t1", &connections, &seconds, "--timeout", SILENCE, "-H", "Connection: close", &url];
+    let shown = shown();
+    let shown = shown.iter().flat_map(|field| ["-H", field]);
+    let arguments = ["-t1", &connections, &seconds, "--timeout", SILENCE, "-H", "Connection: close"];
+    let arguments: Vec<&str> = arguments.into_iter().chain(shown).chain([url.as_str()]).collect();
     let output = generate(core, "wrk", &arguments)?;
     let trouble = output.lines().find(|line| line.contains("Non-2xx") || line.contains("Socket errors"));
     ensure!(trouble.is_none(), "requests failed: {}", trouble.unwrap_or_default().trim());
@@ -139,6 +147,11 @@ fn new_connections(
     let rate = output.lines().find_map(|line| line.strip_prefix("Requests/sec:"));
     let rate = rate.and_then(|text| text.trim().parse().ok()).context("no rate in wrk's answer")?;
     Ok(Throughput { requests, rate })
+}
+
+/// Header fields as both generators take them.
+fn shown() -> Vec<String> {
+    SHOWN.iter().map(|(name, value)| format!("{name}: {value}")).collect()
 }
 
 fn generate(core: usize, program: &str, arguments: &[&str]) -> anyhow::Result<String> {

@@ -4,14 +4,15 @@
 //! them. A proxy has one worker and one core to itself; the upstream and the load have another. `README.md` in this
 //! folder says what is measured, how to read the report and what can be chosen.
 //!
-//! The map, in reading order: `options` (what was asked for), `contender` (who is measured, and how each is
-//! configured), `process` (a pinned process, its CPU time and memory), `probe` (is the answer right?), `load` (as fast
+//! The map, in reading order: `options` (what was asked for), `contender` and `chain` (who is measured with
+//! which filters, and how each is configured), `process` (a pinned process, its CPU time and memory), `probe` (is the answer right?), `load` (as fast
 //! as possible), `pace` (at a fixed rate), `rounds` (the measurements in order), `verdict` (the bounds of the design),
 //! `report` (the page), `machine` and `stats`.
 //!
 //! A benchmark must not flatter: a wrong answer, a failed request or a missed rate is never a number. It voids that
 //! measurement, is printed, stands in the report, and makes the run fail.
 
+mod chain;
 mod contender;
 mod load;
 mod machine;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::chain::Chain;
 use crate::contender::{Contender, Setup};
 use crate::load::Shape;
 
@@ -37,9 +38,9 @@ pub(crate) struct Options {
         default_value = "direct,nginx,haproxy,envoy,tidegate"
     )]
     contenders: Vec<Contender>,
-    /// How long the chains of filters are, for the contenders that run filters.
-    #[arg(long, value_name = "LENGTHS", value_delimiter = ',', default_value = "0,1,5")]
-    filters: Vec<usize>,
+    /// Which chains of filters, for the contenders that run filters: a number of header filters, or `shipped`.
+    #[arg(long, value_name = "CHAINS", value_delimiter = ',', default_value = "0,1,5,shipped")]
+    filters: Vec<Chain>,
     /// Which loads: keep-alive-60b, keep-alive-64k, new-60b, new-64k.
     #[arg(long, value_name = "SHAPES", value_delimiter = ',')]
     shapes: Vec<Shape>,
@@ -127,8 +128,8 @@ impl Options {
     pub(crate) fn setups(&self) -> Vec<Setup> {
         let mut setups = Vec::new();
         for &contender in &self.contenders {
-            let lengths: &[usize] = if contender.runs_filters() { &self.filters } else { &[0] };
-            setups.extend(lengths.iter().map(|&filters| Setup { contender, filters }));
+            let chains: &[Chain] = if contender.runs_filters() { &self.filters } else { &[Chain::NONE] };
+            setups.extend(chains.iter().map(|&filters| Setup { contender, filters }));
         }
         setups
     }
@@ -160,7 +161,7 @@ impl Options {
             && self.seconds.is_none()
             && self.rate.is_none()
             && self.shapes.is_empty()
-            && self.filters == [0, 1, 5]
+            && self.filters == Chain::USUAL
             && Contender::ALL.iter().all(|contender| self.contenders.contains(contender));
         let default = if whole { "docs/benchmarks.md" } else { "build/bench/report.md" };
         self.report.clone().unwrap_or_else(|| repository().join(default))

@@ -19,9 +19,18 @@ pub(crate) struct Response<'a> {
     head: &'a str,
 }
 
+/// What every request shows, whoever is measured: the shipped filters look at it.
+pub(crate) const SHOWN: [(&str, &str); 3] = [
+    ("x-user", "ann"),
+    ("x-api-key", "the key of the benchmark"),
+    ("cookie", "session=0123456789abcdef; who=ann"),
+];
+
 /// A GET of `path` as this client sends it.
 pub(crate) fn request(address: SocketAddr, path: &str) -> Vec<u8> {
-    format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nuser-agent: tidegate-bench\r\n\r\n").into_bytes()
+    let shown: String = SHOWN.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nuser-agent: tidegate-bench\r\n{shown}\r\n")
+        .into_bytes()
 }
 
 /// Opens a connection that gives up on a silent peer.

@@ -15,7 +15,8 @@ const READING: &str = "
 Ratios are tidegate's median to the other's; the range is the same ratio round by round. Less is better. What a chain
 *adds* is a small difference of two large numbers, so one filter's row is noisier than five filters'. Five filters are
 five instances of one module, whose machine code tidegate holds once; five different modules would cost it more, in
-memory and in the processor's caches. The memory row stands in for the design's four shipped filters.
+memory and in the processor's caches. *The shipped four* are authz, rate-limit, ab-route and fault with
+`tests/bench/configurations`: four modules, which all look at each request and let it through.
 ";
 
 /// A core that others used for more than this share of the time makes a measurement doubtful.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
+use crate::chain::Chain;
 use crate::contender::{Contender, Laboratory, Running, Setup};
 use crate::load::{self, Shape};
 use crate::machine::{TICKS_PER_SECOND, busy_ticks};
@@ -134,7 +135,7 @@ impl Run<'_> {
         }
     }
 
-    fn half_of_envoys_peak(&self, filters: usize) -> Option<f64> {
+    fn half_of_envoys_peak(&self, filters: Chain) -> Option<f64> {
         let envoy = Setup { contender: Contender::Envoy, filters };
         let samples = self.results.loads.get(&(Shape::KeepAlive60B, envoy))?;
         Some(Spread::of(samples.iter().map(|sample| sample.rate))?.median / 2.0)

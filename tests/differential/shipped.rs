@@ -1,6 +1,9 @@
 //! The shipped filters do in Envoy what they do here.
 
+use super::render_envoy;
 use super::{Action, Case, Route, Value};
+use crate::equipment::{Envoy, Upstream};
+use crate::proxy::rate_limit::{RUSHED, assert_admitted};
 
 const HALVES: &str = r#"{"cookie": {"name": "who"}, "experiments": [{"name": "checkout", "subject": ["header:x-user"],
     "response_header": "x-variant", "variants": [{"name": "control", "weight": 50},
@@ -36,4 +39,35 @@ fn a_request_is_copied_as_in_envoy() {
         stage.request("POST", "/buy?x=1", &[("x-user", "ann")], "apples");
         stage.upstream("blue").wait_for(1);
     });
+}
+
+#[test]
+fn a_limit_refuses_what_it_refuses_in_envoy() {
+    let config = r#"{"rules": [{"name": "user", "key": ["header:x-user"], "rate": "2/h"},
+        {"name": "posts", "match": {"method": "POST"}, "rate": "1/h", "algorithm": "sliding_window"}]}"#;
+    Case::new("limit").shipped("rate-limit", config).run(|stage| {
+        for (method, user) in
+            [("GET", "ann"), ("GET", "ann"), ("GET", "ann"), ("POST", "bob"), ("POST", "bob")]
+        {
+            let body = if method == "POST" { "body" } else { "" };
+            stage.request(method, "/", &[("x-user", user)], body);
+        }
+    });
+}
+
+#[test]
+fn two_workers_of_envoy_count_together_nearly_exactly() {
+    if !Envoy::is_installed() {
+        return;
+    }
+    let case = Case::new("rush").shipped("rate-limit", RUSHED);
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    std::fs::write(folder.path().join("0.wasm"), &case.filters[0].module)
+        .expect("a temporary file can be written");
+    let upstream = Upstream::ok("hello");
+    let bootstrap = render_envoy::bootstrap(&case, &[("up".to_owned(), upstream.address())], folder.path());
+    let envoy = Envoy::start_with(folder, &bootstrap, 2);
+    assert_admitted(envoy.address("in"), 0.05);
+    let said = |(_, line): &(String, String)| line.contains("has no tidegate.bucket.take");
+    assert_eq!(envoy.guest_log().iter().filter(|line| said(line)).count(), 2, "each worker says so once");
 }

@@ -12,7 +12,7 @@ use super::process::Process;
 use super::tool;
 use super::wait::eventually;
 
-/// A running Envoy with one worker.
+/// A running Envoy.
 pub(crate) struct Envoy {
     process: Process,
     admin: SocketAddr,
@@ -30,14 +30,25 @@ impl Envoy {
         tool::find("envoy", "TIDEGATE_ENVOY", "envoy.sh")
     }
 
-    /// Starts it with a bootstrap made for `folder`, where the modules are, and waits until it serves.
+    /// Starts it with one worker and a bootstrap made for `folder`, where the modules are, and waits until it serves.
     pub(crate) fn start(folder: TempDir, bootstrap: &Value) -> Envoy {
+        Envoy::start_with(folder, bootstrap, 1)
+    }
+
+    /// The same, with so many workers.
+    pub(crate) fn start_with(folder: TempDir, bootstrap: &Value, workers: usize) -> Envoy {
         let file = folder.path().join("envoy.json");
         let admin_file = folder.path().join("admin-address");
         std::fs::write(&file, bootstrap.to_string()).expect("a temporary file can be written");
         let mut command = Command::new(Envoy::binary().expect("the test asked before"));
         command.arg("-c").arg(&file).arg("--admin-address-path").arg(&admin_file);
-        command.args(["--concurrency", "1", "--disable-hot-restart", "--log-level", "error"]);
+        command.args([
+            "--concurrency",
+            &workers.to_string(),
+            "--disable-hot-restart",
+            "--log-level",
+            "error",
+        ]);
         command.args(["--component-log-level", "wasm:trace,config:warn", "--log-format", "%l %v"]);
         let process = Process::start("Envoy", &mut command);
         let admin = eventually("Envoy's admin listener", || {

@@ -17,7 +17,7 @@ mod limits;
 mod lingering;
 mod observing;
 mod paths;
-mod rate_limit;
+pub(crate) mod rate_limit;
 mod scale;
 mod sdk;
 mod smuggling;

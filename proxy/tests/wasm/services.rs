@@ -300,11 +300,13 @@ fn arguments_of_no_use_are_refused_before_anything_is_done() {
 }
 
 #[test]
-fn cells_have_a_limit() {
-    let mut bench = Bench::new();
-    bench.filter.limits.cells = 0;
-    let mut guest = Guest::new();
-    let slot = foreign(&mut guest, "tidegate.bucket.take", &bucket(1), OUT);
-    let (_, _, dump) = bench.on_request_headers(&guest);
-    assert_eq!(dump.status(slot), 10);
+fn cells_have_a_limit_and_a_filter_that_may_have_none_finds_none() {
+    for (limit, status) in [(0, 1), (1, 10)] {
+        let mut bench = Bench::new();
+        bench.filter.limits.cells = limit;
+        let mut guest = Guest::new();
+        let slot = foreign(&mut guest, "tidegate.bucket.take", &bucket(1), OUT);
+        let (_, _, dump) = bench.on_request_headers(&guest);
+        assert_eq!(dump.status(slot), status, "{limit} bytes");
+    }
 }

@@ -27,6 +27,7 @@ mod filter;
 mod hold;
 mod host;
 mod logging;
+mod memory;
 mod metrics;
 mod properties;
 mod random;
@@ -44,6 +45,8 @@ pub use exchange::{Exchange, Request, Response};
 pub use fields::{Fields, find_cookie, find_query};
 pub use filter::{Filter, Next};
 pub use log;
+#[doc(hidden)]
+pub use memory::Allocator;
 pub use metrics::{Counter, CounterFamily, Family, Gauge, GaugeFamily, Histogram, HistogramFamily, Metric};
 pub use proxy_wasm;
 pub use random::random;
@@ -61,6 +64,9 @@ macro_rules! filter {
 
         #[cfg(target_arch = "wasm32")]
         const _: () = {
+            #[global_allocator]
+            static ALLOCATOR: $crate::Allocator = $crate::Allocator::new();
+
             $crate::proxy_wasm::main! {{
                 $crate::start::<$filter>();
             }}

@@ -128,7 +128,8 @@ impl Setup {
     /// let kit = Kit::of(&module).limits(|limits| limits.instructions = 50_000).start();
     /// ```
     ///
-    /// There is no limit on wall-clock time: it would not be the same in every run.
+    /// Without `cells` the host has none, as hosts other than tidegate: what a filter does then is to be tested too. There is
+    /// no limit on wall-clock time: it would not be the same in every run.
     pub fn limits(mut self, change: impl FnOnce(&mut FilterLimits)) -> Setup {
         change(&mut self.filter.limits);
         self

@@ -13,6 +13,7 @@
 (import "env" "proxy_get_property" (func $property (param i32 i32 i32 i32) (result i32)))
 (import "env" "proxy_set_property" (func $set_property (param i32 i32 i32 i32) (result i32)))
 (import "env" "proxy_get_current_time_nanoseconds" (func $time (param i32) (result i32)))
+(import "env" "proxy_call_foreign_function" (func $foreign (param i32 i32 i32 i32 i32 i32) (result i32)))
 (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
 (memory (export "memory") 2)
 (global $heap (mut i32) (i32.const 65536))

@@ -1,7 +1,8 @@
 ;; Logs eight random letters for each request, and at each tick, which comes every 100 ms, `tick`. Shows what it finds in
 ;; the shared value `seen` as `x-seen`, and leaves `yes` there. Copies the client's identity into `x-identity` and stores
-;; the property `noted`. Logs `hop` where it sees a `keep-alive`.
-(data (i32.const 0) "tickseenyesx-seenx-identityconnection\00uri_san_peer_certificatenotedkeep-alivehop")
+;; the property `noted`. Logs `hop` where it sees a `keep-alive`, and
+;; `tidegate.kv.get` where the host has that.
+(data (i32.const 0) "tickseenyesx-seenx-identityconnection\00uri_san_peer_certificatenotedkeep-alivehoptidegate.kv.get")
 (func (export "proxy_on_configure") (param $context i32) (param $size i32) (result i32)
   (drop (call $tick_every (i32.const 100)))
   (i32.const 1))
@@ -24,6 +25,8 @@
   (i32.const 0))
 (func (export "proxy_on_request_headers") (param $context i32) (param $count i32) (param $end i32) (result i32)
   (call $log_random)
+  (if (i32.eqz (call $foreign (i32.const 80) (i32.const 15) (i32.const 0) (i32.const 4) (i32.const 0) (i32.const 0)))
+    (then (drop (call $log (i32.const 1) (i32.const 80) (i32.const 15)))))
   (call $log_hop (i32.const 0))
   (if (i32.eqz (call $shared (i32.const 4) (i32.const 4) (i32.const 4096) (i32.const 4100) (i32.const 4104)))
     (then (drop (call $add_header (i32.const 0) (i32.const 11) (i32.const 6)

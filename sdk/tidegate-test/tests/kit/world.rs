@@ -69,6 +69,18 @@ fn workers_share_their_data_and_the_test_sees_it() {
 }
 
 #[test]
+fn a_host_has_cells_unless_the_test_takes_them_away() {
+    assert!(guest("witness").start().send(Request::get("/")).logged("tidegate.kv.get"));
+    assert!(
+        !guest("witness")
+            .limits(|limits| limits.cells = 0)
+            .start()
+            .send(Request::get("/"))
+            .logged("tidegate.kv.get")
+    );
+}
+
+#[test]
 fn a_client_has_the_identity_that_the_test_gives_it() {
     let kit = guest("witness").start();
     let seen = kit.send(Request::get("/").identity("spiffe://test/ann"));
