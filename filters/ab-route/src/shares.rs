@@ -283,6 +283,23 @@ mod tests {
         }
 
         #[test]
+        fn without_the_way_up_to_four_quarters_leave_each_other_alone(
+            others in proptest::collection::vec(0..=25_u32, 4),
+            changing in 0..4_usize,
+            to in 0..=25_u32,
+        ) {
+            let at = |others: &[u32]| {
+                let control = 100 - others.iter().sum::<u32>();
+                shares(&NAMES, &[NAMES.into_iter().zip([&[control], others].concat()).collect()])
+            };
+            let mut after = others.clone();
+            after[changing] = to;
+            let moved = moves(&NAMES, &at(&others), &at(&after));
+            let difference = others[changing].abs_diff(to) * (PARTS / 100);
+            prop_assert_eq!(moved.values().sum::<u32>(), difference);
+        }
+
+        #[test]
         fn the_order_in_the_file_does_not_matter(
             steps in proptest::collection::vec(weights(), 1..4),
             order in Just(NAMES.to_vec()).prop_shuffle(),
