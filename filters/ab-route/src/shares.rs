@@ -239,6 +239,16 @@ mod tests {
     }
 
     #[test]
+    fn a_canary_that_goes_back_keeps_those_who_had_it_before() {
+        let two = ["control", "blue"];
+        let steps = [10, 30, 10].map(|blue| vec![("control", 100 - blue), ("blue", blue)]);
+        assert_eq!(shares(&two, &steps), shares(&two, &steps[..1]));
+        let three = ["control", "blue", "green"];
+        let steps = [30, 10, 30].map(|blue| vec![("control", 50), ("blue", blue), ("green", 50 - blue)]);
+        assert_eq!(shares(&three, &steps[..3]), shares(&three, &steps[..1]));
+    }
+
+    #[test]
     fn a_variant_that_is_new_moves_nobody_but_its_own_users() {
         let before = shares(&["control", "blue"], &[vec![("control", 60), ("blue", 40)]]);
         let three = ["control", "blue", "amber"];
