@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use tidegate_build::{Build, Toolchain};
 
 /// The shipped filters: folders beside this one.
-const FILTERS: [&str; 3] = ["ab-route", "fault", "rate-limit"];
+const FILTERS: [&str; 4] = ["ab-route", "authz", "fault", "rate-limit"];
 
 /// What a module is made of beside its own folder, from the workspace's root.
 const SHARED: [&str; 8] = [

@@ -64,7 +64,9 @@ impl Stage {
         }
         // Without a progress bar, and without waiting for ever.
         let shell = format!("curl() {{ command curl --silent --max-time 30 \"$@\"; }}\n{command}");
-        let output = Command::new("bash").args(["-c", &shell]).output().expect("there is a shell");
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let output = Command::new("bash").args(["-c", &shell]).current_dir(root).output();
+        let output = output.expect("there is a shell");
         assert!(output.status.success(), "{command} ended with {}", output.status);
         String::from_utf8_lossy(&output.stdout).replace('\r', "")
     }
@@ -132,6 +134,11 @@ fn ab_route() {
 }
 
 #[test]
+fn authz() {
+    try_example("authz");
+}
+
+#[test]
 fn fault() {
     try_example("fault");
 }
@@ -143,7 +150,7 @@ fn rate_limit() {
 
 #[test]
 fn every_example_is_tried_here_or_has_a_program_of_its_own() {
-    let here = ["ab-route", "fault", "rate-limit"];
+    let here = ["ab-route", "authz", "fault", "rate-limit"];
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
     for entry in std::fs::read_dir(folder).expect("there are examples").flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();

@@ -1,6 +1,7 @@
 //! What the proxy promises, one sentence a test.
 
 mod ab_route;
+mod authz;
 mod bad_input;
 mod bodies;
 mod cluster_header;

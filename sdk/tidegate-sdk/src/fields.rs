@@ -25,6 +25,11 @@ impl Fields {
         host::headers(self.0)
     }
 
+    /// Shows every field, in order, name and value, without a copy of each.
+    pub fn for_each(&self, see: impl FnMut(&[u8], &[u8])) {
+        host::each_header(self.0, see);
+    }
+
     /// Makes this the only value of the field.
     pub fn set(&self, name: &str, value: impl AsRef<[u8]>) {
         report_field("set", name, host::set_header(self.0, name, value.as_ref()));

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use proxy_wasm::types::{BufferType, MapType, MetricType, StreamType};
 
+use crate::fields::into_text;
+
 /// A hostcall was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Refused(u32);
@@ -149,6 +151,12 @@ pub(crate) fn header(map: MapType, name: &str) -> Option<Vec<u8>> {
 pub(crate) fn headers(map: MapType) -> Vec<(String, Vec<u8>)> {
     let encoded = bytes(|value, len| unsafe { proxy_get_header_map_pairs(map as u32, value, len) });
     decode_pairs(&encoded.unwrap_or_default())
+}
+
+/// Shows every pair where it lies.
+pub(crate) fn each_header(map: MapType, mut see: impl FnMut(&[u8], &[u8])) {
+    let encoded = bytes(|value, len| unsafe { proxy_get_header_map_pairs(map as u32, value, len) });
+    pairs(&encoded.unwrap_or_default()).for_each(|(name, value)| see(name, value));
 }
 
 pub(crate) fn add_header(map: MapType, name: &str, value: &[u8]) -> Result<(), Refused> {
@@ -303,6 +311,11 @@ fn encode_pairs(pairs: &[(String, String)]) -> Vec<u8> {
 
 /// The pairs up to the first that is cut off; an empty block is an empty map.
 fn decode_pairs(encoded: &[u8]) -> Vec<(String, Vec<u8>)> {
+    pairs(encoded).map(|(name, value)| (into_text(name.to_vec()), value.to_vec())).collect()
+}
+
+/// The same, where they lie.
+fn pairs(encoded: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     fn number(encoded: &[u8], index: usize) -> Option<usize> {
         let field = encoded.get(index * 4..)?.first_chunk::<4>()?;
         Some(u32::from_le_bytes(*field) as usize)
@@ -314,12 +327,12 @@ fn decode_pairs(encoded: &[u8]) -> Vec<(String, Vec<u8>)> {
     }
     let count = number(encoded, 0).unwrap_or(0);
     let mut rest = encoded.get(4 + count.saturating_mul(8)..).unwrap_or_default();
-    let pair = |index: usize| {
+    let pair = move |index: usize| {
         let name = field(&mut rest, number(encoded, 1 + index * 2)?)?;
         let value = field(&mut rest, number(encoded, 2 + index * 2)?)?;
-        Some((String::from_utf8_lossy(name).into_owned(), value.to_vec()))
+        Some((name, value))
     };
-    (0..count).map_while(pair).collect()
+    (0..count).map_while(pair)
 }
 
 #[cfg(test)]

@@ -1,0 +1,332 @@
+//! The filter: reads a request, has the gate decide, and does what follows from it.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use tidegate_sdk::log::warn;
+use tidegate_sdk::{Background, Body, Exchange, Filter, Next, Request};
+
+use crate::config::{Config, Mode};
+use crate::external::{ExternalConfig, Meaning, OnError};
+use crate::gate::{Decision, Gate};
+use crate::identity::Identity;
+use crate::keys::Fetcher;
+use crate::report::Report;
+use crate::request::{Facts, Headers};
+use crate::verdict::{Answer, Denial, Reason};
+
+/// How long the first of a request's body may take to be shown when the external service is to get it.
+const BODY_PATIENCE: Duration = Duration::from_secs(30);
+
+/// The filter.
+pub struct Authz(Rc<Worker>);
+
+/// What the exchanges of a worker share.
+struct Worker {
+    gate: Gate,
+    report: Rc<Report>,
+    fetcher: Rc<Fetcher>,
+}
+
+/// What is remembered of one exchange.
+#[derive(Default)]
+pub struct State {
+    /// The external service waits for the body.
+    body: Option<Rc<Collected>>,
+}
+
+impl Filter for Authz {
+    type Config = Config;
+    type State = State;
+
+    fn new(config: Config) -> Result<Authz, String> {
+        let report = Rc::new(Report::new(config.mode));
+        let fetcher = Rc::new(Fetcher::new(report.clone()));
+        Ok(Authz(Rc::new(Worker { gate: Gate::new(config), report, fetcher })))
+    }
+
+    fn on_start(&self, background: &Background) {
+        let jwt = self.0.gate.authenticator.jwt.iter();
+        self.0.fetcher.start(jwt.flat_map(|jwt| jwt.issuers.iter()), background);
+    }
+
+    fn on_request_headers(&self, state: &mut State, request: &Request<'_>) -> Next {
+        let facts = self.0.facts(request);
+        let decision = self.0.gate.decide(&facts, request.now(), true);
+        let waits = matches!(decision, Decision::NeedsKeys(_)) || self.0.gate.external.is_some();
+        if !waits {
+            return self.0.settle(decision, &facts, request).unwrap_or(Next::Continue);
+        }
+        let wants_body = self.0.gate.external.as_ref().and_then(|external| external.body.as_ref());
+        if let Some(body) = wants_body.filter(|_| !request.is_complete()) {
+            state.body = Some(Rc::new(Collected::new(body.max_bytes.0)));
+        }
+        let (worker, body) = (self.0.clone(), state.body.clone());
+        request.wait(async move |exchange| worker.finish(decision, facts, body, exchange).await)
+    }
+
+    fn on_request_body(&self, state: &mut State, _: &Request<'_>, body: &Body) -> Next {
+        match &state.body {
+            Some(collected) if !collected.is_over() => {
+                collected.take(body.bytes(), body.is_last());
+                Next::Pause
+            }
+            _ => Next::Continue,
+        }
+    }
+
+    fn on_request_trailers(&self, state: &mut State, _: &Request<'_>) -> Next {
+        if let Some(collected) = &state.body {
+            collected.end();
+        }
+        Next::Continue
+    }
+}
+
+impl Worker {
+    /// What is looked at of a request.
+    fn facts(&self, request: &Request<'_>) -> Facts {
+        let mut headers = Headers::new();
+        request.headers().for_each(|name, value| headers.push(name, value));
+        let mut facts = Facts::new(headers);
+        if self.gate.needs.source {
+            facts.source = request.source_address().map(|address| address.ip());
+        }
+        if self.gate.needs.principal {
+            facts.principal = request.peer_identity();
+        }
+        facts
+    }
+
+    /// What needs time: keys, and the external service.
+    async fn finish(
+        &self,
+        decision: Decision,
+        facts: Facts,
+        body: Option<Rc<Collected>>,
+        exchange: Exchange,
+    ) -> Next {
+        let decision = match decision {
+            Decision::NeedsKeys(issuer) => {
+                self.fetcher.renew(&issuer).await;
+                self.gate.decide(&facts, exchange.now(), false)
+            }
+            decided => decided,
+        };
+        if let Some(reply) = self.settle(decision, &facts, &exchange) {
+            return reply;
+        }
+        match &self.gate.external {
+            Some(external) => self.ask(external, &facts, body, &exchange).await,
+            None => Next::Continue,
+        }
+    }
+
+    /// Does what was decided: answers, or makes the request what the upstream is to see.
+    fn settle(&self, decision: Decision, facts: &Facts, exchange: &Exchange) -> Option<Next> {
+        let headers = exchange.request_headers();
+        self.gate.forged(facts).for_each(|name| headers.remove(name));
+        let identity = match decision {
+            Decision::Allowed(identity) => {
+                self.report.allowed();
+                identity
+            }
+            Decision::Denied(denial) => {
+                if let Some(reply) = self.deny(&denial, facts, exchange) {
+                    return Some(reply);
+                }
+                Identity::default()
+            }
+            // Nothing is waited for twice.
+            Decision::NeedsKeys(issuer) => {
+                let denial = Denial::new(Reason::KeysUnavailable, Some(issuer.config.issuer.clone()));
+                return self.deny(&denial, facts, exchange);
+            }
+        };
+        for change in self.gate.authenticator.hiding(facts) {
+            match change.value {
+                Some(value) => headers.set(&change.header, value),
+                None => headers.remove(&change.header),
+            }
+        }
+        if let Some(token) = &identity.token {
+            exchange.set_property(&["jwt_claims"], token.claims.json());
+        }
+        let about = self.gate.authenticator.headers_of(&identity);
+        if !about.is_empty() {
+            about.iter().for_each(|(name, value)| headers.set(name, value));
+            // Routes may look at them.
+            exchange.clear_route_cache();
+        }
+        None
+    }
+
+    /// Counts and logs it, and answers unless nothing is enforced.
+    fn deny(&self, denial: &Denial, facts: &Facts, exchange: &Exchange) -> Option<Next> {
+        self.report.denied(denial, facts);
+        if self.gate.mode == Mode::Audit {
+            return None;
+        }
+        let (status, grpc_status, body) = match denial.reason.answer() {
+            Answer::Unauthorized { .. } => (401, 16, "unauthorized\n"),
+            Answer::Forbidden => (403, 7, "forbidden\n"),
+            Answer::Status(413) => (413, 8, "the body is too large\n"),
+            Answer::Status(431) => (431, 8, "too many headers\n"),
+            Answer::Status(status) => (status, 14, "cannot be authorized now\n"),
+        };
+        let status = match (denial.reason, &self.gate.external) {
+            (Reason::ExternalFailed, Some(external)) => external.status_on_error.0,
+            _ => status,
+        };
+        let mut reply = exchange.reply(status).details(denial.details()).grpc_status(grpc_status).body(body);
+        if let Answer::Unauthorized { invalid_token } = denial.reason.answer() {
+            for challenge in self.gate.authenticator.challenges(&self.gate.realm, invalid_token) {
+                reply = reply.header("www-authenticate", &challenge);
+            }
+        }
+        Some(reply.send())
+    }
+
+    /// Asks the external service, and does what it says.
+    async fn ask(
+        &self,
+        external: &ExternalConfig,
+        facts: &Facts,
+        body: Option<Rc<Collected>>,
+        exchange: &Exchange,
+    ) -> Next {
+        let body = match body {
+            None => Vec::new(),
+            Some(collected) => match self.wait_for_body(external, &collected, exchange).await {
+                Ok(body) => body,
+                Err(reason) => return self.deny(&reason.into(), facts, exchange).unwrap_or(Next::Continue),
+            },
+        };
+        let question = external.question(facts);
+        let mut call = exchange.call(&external.cluster).method(&question.method).path(&question.path);
+        call = call.authority(&question.authority).body(&body);
+        for (name, value) in &question.headers {
+            call = call.header(name, value);
+        }
+        let answer = call.send(external.timeout.duration()).await;
+        let meaning = answer
+            .as_ref()
+            .map_or(Meaning::Failed, |answer| external.read(answer.status(), answer.headers()));
+        let by = || Some(external.cluster.as_str().into());
+        match meaning {
+            Meaning::Allowed(headers) => {
+                self.report.asked("allowed");
+                let request = exchange.request_headers();
+                headers.iter().for_each(|(name, value)| request.add(name, value));
+                if !headers.is_empty() {
+                    exchange.clear_route_cache();
+                }
+                Next::Continue
+            }
+            Meaning::Denied { status, headers } => {
+                self.report.asked("denied");
+                let denial = Denial::new(Reason::External, by());
+                self.report.denied(&denial, facts);
+                if self.gate.mode == Mode::Audit {
+                    return Next::Continue;
+                }
+                let body = answer.map(|answer| answer.body().to_vec()).unwrap_or_default();
+                let reply = exchange.reply(status).details(denial.details()).body(body);
+                headers.iter().fold(reply, |reply, (name, value)| reply.header(name, value)).send()
+            }
+            Meaning::Failed => {
+                self.report.asked("failed");
+                let what = answer
+                    .map_or_else(|error| error.to_string(), |answer| format!("status {}", answer.status()));
+                warn!(cluster = external.cluster.as_str(), problem = what.as_str(); "the external service failed");
+                if external.on_error == OnError::Allow {
+                    return Next::Continue;
+                }
+                self.deny(&Denial::new(Reason::ExternalFailed, by()), facts, exchange)
+                    .unwrap_or(Next::Continue)
+            }
+        }
+    }
+
+    async fn wait_for_body(
+        &self,
+        external: &ExternalConfig,
+        collected: &Collected,
+        exchange: &Exchange,
+    ) -> Result<Vec<u8>, Reason> {
+        let mut patience = std::pin::pin!(exchange.sleep(BODY_PATIENCE));
+        let came = poll_fn(|cx| match collected.poll(cx.waker()) {
+            true => Poll::Ready(true),
+            // Once it has begun, how slow it may be is the host's to say.
+            false if collected.began.get() => Poll::Pending,
+            false => patience.as_mut().poll(cx).map(|()| false),
+        });
+        if !came.await {
+            warn!(
+                "no body was shown within {BODY_PATIENCE:?}: set `allow_on_headers_stop_iteration` on this filter"
+            );
+            return Err(Reason::ExternalFailed);
+        }
+        let partial = external.body.as_ref().is_some_and(|body| body.allow_partial);
+        match collected.overflowed.get() && !partial {
+            true => Err(Reason::BodyTooLarge),
+            false => Ok(collected.bytes.take()),
+        }
+    }
+}
+
+/// The request's body as far as the external service gets it.
+struct Collected {
+    most: usize,
+    bytes: RefCell<Vec<u8>>,
+    began: Cell<bool>,
+    overflowed: Cell<bool>,
+    over: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Collected {
+    fn new(most: usize) -> Collected {
+        Collected {
+            most,
+            bytes: RefCell::default(),
+            began: Cell::new(false),
+            overflowed: Cell::new(false),
+            over: Cell::new(false),
+            waker: RefCell::default(),
+        }
+    }
+
+    /// Takes all of the body that has come.
+    fn take(&self, mut bytes: Vec<u8>, is_last: bool) {
+        self.began.set(true);
+        if bytes.len() > self.most {
+            self.overflowed.set(true);
+            bytes.truncate(self.most);
+        }
+        self.bytes.replace(bytes);
+        if is_last || self.overflowed.get() {
+            self.end();
+        }
+    }
+
+    /// No more comes, or no more is needed.
+    fn end(&self) {
+        self.began.set(true);
+        self.over.set(true);
+        self.waker.take().into_iter().for_each(Waker::wake);
+    }
+
+    fn is_over(&self) -> bool {
+        self.over.get()
+    }
+
+    /// Whether it is over; `waker` is told when it is.
+    fn poll(&self, waker: &Waker) -> bool {
+        self.waker.replace(Some(waker.clone()));
+        self.over.get()
+    }
+}

@@ -1,0 +1,95 @@
+//! The decision about a request, without a host: authenticate, deny rules, allow rules.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::authenticate::{Authenticator, Known};
+use crate::config::{Config, Mode, Realm};
+use crate::external::ExternalConfig;
+use crate::identity::Identity;
+use crate::jwt::Issuer;
+use crate::request::{Facts, MOST_HEADERS, Needs};
+use crate::rule::Rules;
+use crate::values::NewHeader;
+use crate::verdict::{Denial, Reason};
+
+/// A configuration at work, on one worker.
+pub(crate) struct Gate {
+    pub(crate) mode: Mode,
+    pub(crate) realm: Realm,
+    pub(crate) authenticator: Authenticator,
+    pub(crate) external: Option<Rc<ExternalConfig>>,
+    /// What has to be asked of the host about a request.
+    pub(crate) needs: Needs,
+    deny: Rules,
+    allow: Rules,
+    /// The headers that only this filter may set, with `-` for `_`.
+    own_headers: Vec<String>,
+}
+
+/// What becomes of a request, before another service is asked.
+pub(crate) enum Decision {
+    Allowed(Identity),
+    Denied(Denial),
+    /// To be decided again when keys of this issuer were fetched.
+    NeedsKeys(Rc<Issuer>),
+}
+
+impl Gate {
+    pub(crate) fn new(config: Config) -> Gate {
+        let authenticator = Authenticator::new(&config);
+        let external = config.external.map(Rc::new);
+        let from_service = external.iter().flat_map(|external| external.upstream_headers.iter());
+        let own = authenticator.own_headers().chain(from_service.map(NewHeader::as_str));
+        let own_headers = own.map(fold_name).collect();
+        let needs = config.deny.needs().and(config.allow.needs());
+        Gate {
+            mode: config.mode,
+            realm: config.realm,
+            own_headers,
+            authenticator,
+            external,
+            needs,
+            deny: config.deny,
+            allow: config.allow,
+        }
+    }
+
+    /// Decides, at this time since 1970. `may_wait`: keys may still be fetched for this request.
+    pub(crate) fn decide(&self, facts: &Facts, now: Duration, may_wait: bool) -> Decision {
+        if facts.header_count() > MOST_HEADERS {
+            return Decision::Denied(Reason::TooManyHeaders.into());
+        }
+        let identity = match self.authenticator.identify(facts, now, may_wait) {
+            Known::As(identity) => identity,
+            Known::Denied(denial) => return Decision::Denied(denial),
+            Known::NeedsKeys(issuer) => return Decision::NeedsKeys(issuer),
+        };
+        if let Some(rule) = self.deny.denying("deny", facts, &identity) {
+            return Decision::Denied(Denial::new(Reason::Rule, Some(rule)));
+        }
+        if !self.allow.is_empty() && self.allow.allowing("allow", facts, &identity).is_none() {
+            let could_say_more = identity.is_anonymous() && self.authenticator.is_configured();
+            let reason = if could_say_more { Reason::NoCredentials } else { Reason::NoRule };
+            return Decision::Denied(reason.into());
+        }
+        Decision::Allowed(identity)
+    }
+
+    /// The headers of a request that a client may not send: those that this filter sets, also where `_` stands for `-`,
+    /// which many a service takes for the same.
+    pub(crate) fn forged<'a>(&'a self, facts: &'a Facts) -> impl Iterator<Item = &'a str> {
+        let is_own = |name: &&str| self.own_headers.iter().any(|own| is_same(own, name));
+        facts.headers().map(|(name, _)| name).filter(is_own)
+    }
+}
+
+fn fold_name(name: &str) -> String {
+    name.replace('_', "-")
+}
+
+/// A folded name is this one's.
+fn is_same(folded: &str, name: &str) -> bool {
+    let same = |(own, sent): (u8, u8)| own == if sent == b'_' { b'-' } else { sent };
+    folded.len() == name.len() && folded.bytes().zip(name.bytes()).all(same)
+}
