@@ -11,9 +11,11 @@ use tidegate_build::{Build, Toolchain};
 const FILTERS: [&str; 4] = ["ab-route", "authz", "fault", "rate-limit"];
 
 /// What a module is made of beside its own folder, from the workspace's root.
-const SHARED: [&str; 6] = [
+const SHARED: [&str; 8] = [
     "Cargo.toml",
     "Cargo.lock",
+    "filters/expression/Cargo.toml",
+    "filters/expression/src",
     "filters/vocabulary/Cargo.toml",
     "filters/vocabulary/src",
     "sdk/tidegate-sdk/Cargo.toml",

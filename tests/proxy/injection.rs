@@ -119,21 +119,21 @@ fn a_delay_ends_with_its_request() {
     assert_eq!(upstream.requests().len(), 1);
 }
 
-/// At 40 kbps a body of 2500 bytes takes half a second.
+/// At 5 KiB a second a body of 2560 bytes takes half a second.
 const HALF_A_SECOND: Duration = Duration::from_millis(500);
 
 #[test]
 fn a_slow_response_takes_its_size_over_the_rate() {
-    let whole = "x".repeat(2500);
+    let whole = "x".repeat(2560);
     let upstream = Upstream::start(|head| {
-        let (first, rest) = ("x".repeat(500), "x".repeat(2000));
+        let (first, rest) = ("x".repeat(500), "x".repeat(2060));
         match head.target() {
-            "/sized" => Answer::ok(&"x".repeat(2500)),
+            "/sized" => Answer::ok(&"x".repeat(2560)),
             "/chunked" => Answer::chunked(200, &[], &[&first, &rest], &[]),
             _ => Answer::chunked(200, &[("trailer", "x-end")], &[&first, &rest], &[("x-end", "1")]),
         }
     });
-    let proxy = injecting(&upstream, "{rate_limit: {kbps: 40}}");
+    let proxy = injecting(&upstream, "{rate_limit: {limit_kbps: 5}}");
     for target in ["/sized", "/chunked", "/trailers"] {
         let mut client = proxy.client();
         let took = time(|| assert_eq!(client.get(target).text(), whole));
@@ -144,10 +144,10 @@ fn a_slow_response_takes_its_size_over_the_rate() {
 
 #[test]
 fn a_slow_response_may_be_larger_than_the_buffer() {
-    let upstream = Upstream::start(|_| Answer::chunked(200, &[], &["x".repeat(500).as_str(); 5], &[]));
-    let proxy = with(&upstream, "{rate_limit: {kbps: 40}}", "", "  buffer_limit: 1KiB\n");
+    let upstream = Upstream::start(|_| Answer::chunked(200, &[], &["x".repeat(512).as_str(); 5], &[]));
+    let proxy = with(&upstream, "{rate_limit: {limit_kbps: 5}}", "", "  buffer_limit: 1KiB\n");
     let mut client = proxy.client();
-    let took = time(|| assert_eq!(client.get("/").text(), "x".repeat(2500)));
+    let took = time(|| assert_eq!(client.get("/").text(), "x".repeat(2560)));
     assert!(took >= HALF_A_SECOND, "{took:?}");
 }
 
@@ -191,7 +191,7 @@ fn no_more_exchanges_than_allowed_have_a_fault_at_once() {
         "/held" => Answer::default().wait(&held).read_body().head(200, &[("content-length", "2")]).send("ok"),
         _ => Answer::ok("hello"),
     });
-    let proxy = injecting(&upstream, "{rate_limit: {kbps: 1000000}, max_active: 1}");
+    let proxy = injecting(&upstream, "{rate_limit: {limit_kbps: 1000000}, max_active: 1}");
     let mut first = proxy.client();
     first.send(&request_text("GET", "/held", &[], ""));
     proxy.wait_for_metric("wasmcustom_fault_active", &[], 1.0);
@@ -204,6 +204,100 @@ fn no_more_exchanges_than_allowed_have_a_fault_at_once() {
     assert_eq!(proxy.client().get("/").text(), "hello");
     counts(&proxy, "rate_limits", 2.0);
     counts(&proxy, "overflows", 1.0);
+}
+
+#[test]
+fn a_client_that_speaks_grpc_gets_a_grpc_status() {
+    let upstream = Upstream::ok("hello");
+    let proxy = injecting(&upstream, "{abort: {grpc_status: 14, body: try again}}");
+    let mut client = proxy.client();
+    let response = client.request("POST", "/pkg.Service/Call", &[("content-type", "application/grpc")], "");
+    assert_eq!((response.status(), response.text().as_str()), (200, ""));
+    let told =
+        ["content-type", "grpc-status", "grpc-message"].map(|name| response.field(name).unwrap_or("none"));
+    assert_eq!(told, ["application/grpc", "14", "try again"]);
+    let response = client.get("/");
+    assert_eq!((response.status(), response.text().as_str()), (503, "try again"));
+}
+
+/// A proxy that lets requests wait longer than their route allows; `delay` has more fields of the delay.
+fn with_late_answers(upstream: &Upstream, delay: &str) -> Proxy {
+    let config = format!("{{delay: {{fixed: 600ms{delay}}}}}");
+    let text = in_listener(&forwarding(&[upstream.address()], "timeout: 300ms"), &["filters: [faults]"]);
+    Proxy::start(&format!("{text}filters:\n  faults: {{module: \"builtin:fault\", config: {config}}}\n"))
+}
+
+#[test]
+fn a_delay_is_not_the_services_time_unless_it_is_meant_to_be() {
+    let upstream = Upstream::ok("hello");
+    let proxy = with_late_answers(&upstream, "");
+    assert_eq!(proxy.client().get("/").text(), "hello");
+    assert_eq!(proxy.client().request("POST", "/", &[], "body").text(), "hello");
+    let counting = with_late_answers(&upstream, ", counts_against_timeout: true");
+    let mut client = counting.client();
+    let took = time(|| assert_eq!(client.get("/").status(), 504));
+    assert!(took < Duration::from_millis(600), "{took:?}");
+}
+
+#[test]
+fn a_timeout_that_was_extended_still_ends() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let upstream = Upstream::start(move |_| Answer::default().wait(&held));
+    let proxy = with_late_answers(&upstream, "");
+    let mut client = proxy.client();
+    let took = time(|| assert_eq!(client.get("/").status(), 504));
+    assert!(took >= Duration::from_millis(900), "{took:?}");
+    gate.open();
+}
+
+#[test]
+fn a_truncated_response_is_short_and_ends_in_order() {
+    let upstream = Upstream::start(|head| match head.target() {
+        "/sized" => Answer::ok("hello world"),
+        _ => Answer::chunked(200, &[], &["hel", "lo wor", "ld"], &[]),
+    });
+    let proxy = injecting(&upstream, "{truncate: {after: 5}}");
+    let mut client = proxy.client();
+    for target in ["/sized", "/chunked"] {
+        assert_eq!(client.get(target).text(), "hello", "on one connection");
+    }
+    counts(&proxy, "truncations", 2.0);
+}
+
+#[test]
+fn a_response_is_cut_with_what_came_before_on_its_way() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let upstream = Upstream::start(move |_| {
+        Answer::default()
+            .read_body()
+            .head(200, &[("transfer-encoding", "chunked")])
+            .chunk("hello world")
+            .wait(&held)
+            .chunk("!")
+            .last_chunk(&[])
+    });
+    let proxy = injecting(&upstream, "{truncate: {after: 5, then: cut}}");
+    let mut client = proxy.client();
+    client.send(&request_text("GET", "/", &[], ""));
+    assert_eq!(client.head().status(), 200);
+    assert_eq!(client.exactly(10), "5\r\nhello\r\n");
+    gate.open();
+    client.expect_end();
+    counts(&proxy, "truncations", 1.0);
+}
+
+#[test]
+fn a_corrupt_response_is_as_long_as_it_was() {
+    let upstream = Upstream::ok("hello world, this is a body");
+    let proxy = injecting(&upstream, "{corrupt: {bytes: 5}, when: 'request.path == \"/spoilt\"'}");
+    let mut client = proxy.client();
+    let spoilt = client.get("/spoilt");
+    assert_eq!(spoilt.field("content-length"), Some("27"));
+    assert_ne!(spoilt.text(), "hello world, this is a body");
+    assert_eq!(client.get("/other").text(), "hello world, this is a body");
+    counts(&proxy, "corruptions", 1.0);
 }
 
 #[test]

@@ -10,6 +10,7 @@ const LONGEST_AGE: u64 = 3650 * 86_400;
 /// A cookie with a random number, set for clients that have none. One serves all experiments.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(try_from = "CookieFile")]
+#[schemars(with = "CookieFile")]
 pub(crate) struct Cookie {
     pub(crate) name: Token,
     /// What follows `name=value`.

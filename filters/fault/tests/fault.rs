@@ -66,10 +66,10 @@ fn a_client_that_leaves_in_its_delay_is_not_counted_any_more() {
 
 #[test]
 fn a_slow_response_ends_no_sooner_than_its_size_over_its_rate() {
-    let kit = filter(json!({"rate_limit": {"kbps": 8}})).start(); // a thousand bytes a second
-    kit.upstream(|_| Response::new(200).chunks(vec![vec![b'x'; 500]; 4]));
+    let kit = filter(json!({"rate_limit": {"limit_kbps": 1}})).start(); // 1024 bytes a second
+    kit.upstream(|_| Response::new(200).chunks(vec![vec![b'x'; 512]; 4]));
     let seen = kit.send(Request::get("/"));
-    assert_eq!((seen.status(), seen.body().len()), (200, 2000));
+    assert_eq!((seen.status(), seen.body().len()), (200, 2048));
     assert_eq!(seen.duration(), ms(2000));
 }
 
@@ -105,10 +105,116 @@ fn clients_ask_for_faults_only_where_that_is_allowed() {
 }
 
 #[test]
+fn a_client_that_speaks_grpc_is_told_in_grpc_and_others_in_http() {
+    let kit = filter(json!({"abort": {"grpc_status": 14, "body": "try again"}})).start();
+    for content_type in ["application/grpc", "application/grpc+proto"] {
+        let seen = kit.send(Request::post("/pkg.Service/Call").header("content-type", content_type));
+        assert_eq!((seen.status(), seen.header("grpc-status")), (200, Some("14")), "{content_type}");
+        assert_eq!((seen.header("grpc-message"), seen.text().as_str()), (Some("try again"), ""));
+    }
+    let seen = kit.send(Request::get("/"));
+    assert_eq!((seen.status(), seen.header("grpc-status"), seen.text().as_str()), (503, None, "try again"));
+    let both = filter(json!({"abort": {"grpc_status": 5, "status": 410}})).start();
+    assert_eq!(both.send(Request::get("/")).status(), 410);
+}
+
+#[test]
+fn a_client_asks_for_a_grpc_status_where_that_is_allowed() {
+    let kit = filter(json!({"allow_headers": true})).start();
+    let ask = Request::post("/").header("content-type", "application/grpc");
+    let seen = kit.send(ask.header("x-envoy-fault-abort-grpc-request", "8"));
+    assert_eq!(seen.header("grpc-status"), Some("8"));
+}
+
+#[test]
+fn an_expression_decides_which_requests() {
+    let when = "request.method == 'POST' && source.address.startsWith('10.') && 'x-user' in request.headers";
+    let kit = filter(json!({"abort": {"status": 503}, "when": when})).start();
+    let post = || Request::post("/").client("10.1.2.3:1").header("x-user", "ann");
+    assert_eq!(kit.send(post()).status(), 503);
+    assert_eq!(kit.send(post().client("192.0.2.1:1")).status(), 200);
+    assert_eq!(kit.send(Request::post("/").client("10.1.2.3:1")).status(), 200);
+}
+
+#[test]
+fn requests_are_matched_by_what_the_proxy_knows_of_them_too() {
+    let matches = json!({"cluster": {"exact": "api"}, "client": ["10.0.0.0/8"], "path": {"prefix": "/shop"}});
+    let kit = filter(json!({"abort": {"status": 503}, "match": matches})).start();
+    let request = |cluster, target| Request::get(target).client("10.1.2.3:1").cluster(cluster);
+    assert_eq!(kit.send(request("api", "/shop/1")).status(), 503);
+    assert_eq!(kit.send(request("web", "/shop/1")).status(), 200);
+    assert_eq!(kit.send(request("api", "/")).status(), 200);
+}
+
+#[test]
+fn a_truncated_response_ends_early_and_does_not_say_its_length() {
+    let kit = filter(json!({"truncate": {"after": 5}})).start();
+    for response in
+        [Response::new(200).body("hello world"), Response::new(200).chunks(["he", "llo wor", "ld"])]
+    {
+        kit.upstream(move |_| response.clone());
+        let seen = kit.send(Request::get("/"));
+        assert_eq!((seen.text().as_str(), seen.was_cut()), ("hello", false));
+        assert!(seen.header("content-length").is_none_or(|length| length == "5"));
+    }
+    kit.upstream(|_| Response::new(200).body("hello"));
+    assert_eq!(kit.send(Request::get("/")).text(), "hello");
+    assert_eq!(kit.counter("fault_truncations"), 3);
+    assert_eq!(kit.gauge("fault_active"), 0);
+}
+
+#[test]
+fn a_response_is_cut_after_no_more_than_it_may_have() {
+    let kit = filter(json!({"truncate": {"after": 5, "then": "cut"}})).start();
+    kit.upstream(|_| Response::new(200).chunks(["he", "llo wor", "ld"]));
+    let seen = kit.send(Request::get("/"));
+    assert_eq!(seen.outcome(), Outcome::Failed(Failure::FilterClosed));
+    assert_eq!((seen.text().as_str(), seen.was_cut()), ("hello", true));
+    kit.upstream(|_| Response::new(200).body("hello world"));
+    assert!(kit.send(Request::get("/")).was_cut(), "a body in one piece");
+    kit.upstream(|_| Response::new(200).chunks(["hello wor"]).trailer("x-end", "1"));
+    assert!(kit.send(Request::get("/")).was_cut(), "trailers follow");
+    kit.upstream(|_| Response::new(200).chunks(["he", "llo"]));
+    assert_eq!(kit.send(Request::get("/")).text(), "hello");
+    assert_eq!(kit.gauge("fault_active"), 0);
+}
+
+/// How many bits differ.
+fn difference(one: &[u8], other: &[u8]) -> u32 {
+    assert_eq!(one.len(), other.len());
+    one.iter().zip(other).map(|(one, other)| (one ^ other).count_ones()).sum()
+}
+
+#[test]
+fn a_corrupt_response_has_its_length_and_some_other_bits() {
+    let whole = vec![b'x'; 20_000];
+    let kit = filter(json!({"corrupt": {"bytes": 1}})).start();
+    let (body, pieces) = (whole.clone(), vec![vec![b'x'; 1000]; 20]);
+    for response in [Response::new(200).body(body), Response::new(200).chunks(pieces)] {
+        kit.upstream(move |_| response.clone());
+        let seen = kit.send(Request::get("/"));
+        let changed = difference(&seen.body(), &whole);
+        assert!((120..=280).contains(&changed), "{changed} bits of 20,000 bytes, of which 1 % was wanted");
+    }
+    let least = filter(json!({"corrupt": {"bytes": 0}})).start();
+    least.upstream(|_| Response::new(200).body("hello"));
+    assert_eq!(difference(&least.send(Request::get("/")).body(), b"hello"), 1);
+    assert_eq!(least.counter("fault_corruptions"), 1);
+}
+
+#[test]
+fn a_response_may_be_slow_and_short() {
+    let kit = filter(json!({"truncate": {"after": 1024}, "rate_limit": {"limit_kbps": 1}})).start();
+    kit.upstream(|_| Response::new(200).chunks(vec![vec![b'x'; 512]; 4]));
+    let seen = kit.send(Request::get("/"));
+    assert_eq!((seen.body().len(), seen.duration()), (1024, ms(1000)));
+}
+
+#[test]
 fn a_configuration_that_is_wrong_is_refused_with_the_field_and_what_was_expected() {
     for (config, said) in [
         (json!({"abort": {"status": 99}}), "abort.status"),
-        (json!({"abort": {}}), "expected `status` (200 to 599) or `reset: true`"),
+        (json!({"abort": {}}), "expected `status` (200 to 599), `grpc_status` (1 to 16) or `reset: true`"),
         (json!({"delays": {}}), "unknown field `delays`"),
     ] {
         let refused = filter(config).try_start().expect_err("it is wrong");
@@ -122,8 +228,10 @@ fn how_bodies_are_divided_is_not_seen() {
     for config in [
         json!({}),
         json!({"delay": {"fixed": "3s"}}),
-        json!({"delay": {"fixed": "3s"}, "rate_limit": {"kbps": 1}}),
+        json!({"delay": {"fixed": "3s"}, "rate_limit": {"limit_kbps": 1}}),
         json!({"delay": {"fixed": "3s"}, "abort": {"status": 503}}),
+        json!({"truncate": {"after": 3}}),
+        json!({"truncate": {"after": 3}, "rate_limit": {"limit_kbps": 1}}),
     ] {
         filter(config).assert_chunking_is_invisible(&request, &response);
     }
@@ -141,4 +249,23 @@ fn a_request_without_a_fault_costs_next_to_nothing() {
     let seen = kit.send(Request::get("/").header("x-user", "ann"));
     let (all, headers) = (seen.instructions(), seen.instructions_in(Callback::RequestHeaders));
     assert!(all <= 2_250, "{all} instructions for an exchange, {headers} of them in its request's headers");
+}
+
+#[test]
+fn an_expression_costs_only_those_requests_that_get_as_far() {
+    let rules = json!({
+        "abort": {"status": 503},
+        "match": {"headers": {"x-user": {"exact": "ann"}}},
+        "when": "request.path == '/never'",
+    });
+    let kit = filter(rules).start();
+    let cost = |user: &str| {
+        kit.send(Request::get("/").header("x-user", user)); // whatever the first one sets up
+        let seen = kit.send(Request::get("/").header("x-user", user));
+        (seen.instructions(), seen.instructions_in(Callback::RequestHeaders))
+    };
+    let (all, headers) = cost("bob");
+    assert!(all <= 2_500, "{all} instructions without the expression, {headers} in the request's headers");
+    let (all, headers) = cost("ann");
+    assert!(all <= 60_000, "{all} instructions with the expression, {headers} in the request's headers");
 }

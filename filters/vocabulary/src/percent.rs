@@ -18,6 +18,12 @@ impl Percent {
 
     const ONE: u32 = 10_000;
 
+    /// Of a number from 0 to 100.
+    pub fn of(percent: f64) -> Option<Percent> {
+        let parts = || (percent * f64::from(Percent::ONE)).round() as u32;
+        (0.0..=100.0).contains(&percent).then(|| Percent(parts()))
+    }
+
     /// Of so many in 100; more than all is all.
     pub fn whole(percent: u64) -> Percent {
         Percent::per(percent, 100)
@@ -27,6 +33,13 @@ impl Percent {
     pub fn per(share: u64, of: u64) -> Percent {
         let parts = u128::from(share.min(of)) * u128::from(Percent::PARTS);
         Percent(parts.checked_div(of.into()).unwrap_or(0) as u32)
+    }
+
+    /// How much of `whole`, rounded down, and the rest in parts: whoever draws a number below [`PARTS`](Percent::PARTS)
+    /// that is below the rest has one more.
+    pub fn share_of(self, whole: usize) -> (usize, u32) {
+        let parts = whole as u64 * u64::from(self.0);
+        ((parts / u64::from(Percent::PARTS)) as usize, (parts % u64::from(Percent::PARTS)) as u32)
     }
 
     /// Whether a draw, a number below [`PARTS`](Percent::PARTS), falls into this share. None is drawn for all and for
@@ -49,10 +62,8 @@ impl Default for Percent {
 impl<'de> Deserialize<'de> for Percent {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Percent, D::Error> {
         let percent = f64::deserialize(deserializer)?;
-        if !(0.0..=100.0).contains(&percent) {
-            return Err(D::Error::invalid_value(Unexpected::Float(percent), &"a percentage from 0 to 100"));
-        }
-        Ok(Percent((percent * f64::from(Percent::ONE)).round() as u32))
+        let expected = &"a percentage from 0 to 100";
+        Percent::of(percent).ok_or_else(|| D::Error::invalid_value(Unexpected::Float(percent), expected))
     }
 }
 

@@ -111,7 +111,7 @@ impl Body for ReplyBody {
             }
             Poll::Pending => {
                 let Some(exchange) = &this.exchange else { return Poll::Pending };
-                match this.timer.poll(&exchange.watch, exchange.run.meter(), cx) {
+                match this.timer.poll(&exchange.watch, &exchange.run, cx) {
                     Poll::Pending => Poll::Pending,
                     Poll::Ready(failure) => Poll::Ready(Some(Err(this.cut(failure.into())))),
                 }

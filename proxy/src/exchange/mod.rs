@@ -246,7 +246,7 @@ impl Exchange {
         let mut flow = FlowBody::new(self.run.clone(), Direction::Request, source);
         if !self.run.is_empty() {
             let head = pin!(async { flow.head().await.map_err(Ending::from_request) });
-            self.watch.over(self.run.meter(), head).await?;
+            self.watch.over(&self.run, head).await?;
         }
         flow.frame();
         if flow.is_end_stream() {
@@ -272,7 +272,7 @@ impl Exchange {
             let sending = pin!(async {
                 upstreams.send(cluster, request, again, &mut attempt).await.map_err(Ending::from_upstream)
             });
-            self.watch.over(self.run.meter(), pin!(self.run.interruptible(sending))).await
+            self.watch.over(&self.run, pin!(self.run.interruptible(sending))).await
         };
         let mut stream = self.run.stream().borrow_mut();
         stream.info.upstream = attempt.endpoint;
@@ -342,7 +342,7 @@ impl Exchange {
     {
         if !self.run.is_empty() {
             let head = pin!(async { flow.head().await.map_err(Ending::from_response) });
-            self.watch.over(self.run.meter(), head).await?;
+            self.watch.over(&self.run, head).await?;
         }
         Ok(())
     }

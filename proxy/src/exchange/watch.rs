@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::time::Sleep;
 
 use crate::error::Failure;
-use crate::filter::Meter;
+use crate::filter::Run;
 
 /// The limits on an exchange's time.
 #[derive(Debug, Clone, Copy)]
@@ -17,7 +17,8 @@ pub(super) struct Watch {
     pub(super) beginning: Instant,
     /// Without any byte of a body moving.
     pub(super) idle: Duration,
-    /// From the whole request received to the whole response sent; none before a route is found.
+    /// From the whole request received to the whole response sent, and what filters add to it; none before a route is
+    /// found.
     pub(super) whole: Option<Duration>,
 }
 
@@ -28,32 +29,32 @@ impl Watch {
     /// every byte of an exchange's future is moved with each request.
     pub(super) async fn over<T, E: From<Failure>>(
         &self,
-        meter: &Meter,
+        run: &Run,
         mut work: Pin<&mut impl Future<Output = Result<T, E>>>,
     ) -> Result<T, E> {
         let mut timer = Timer::default();
         std::future::poll_fn(|cx| match work.as_mut().poll(cx) {
             Poll::Ready(result) => Poll::Ready(result),
-            Poll::Pending => timer.poll(self, meter, cx).map(|failure| Err(failure.into())),
+            Poll::Pending => timer.poll(self, run, cx).map(|failure| Err(failure.into())),
         })
         .await
     }
 
     /// When to look at the deadline again. While the request is not whole, its end may still set an earlier one, and
     /// nobody is woken by that: but not earlier than a whole time from now.
-    fn look_again(&self, meter: &Meter, now: Instant, deadline: Instant) -> Instant {
+    fn look_again(&self, run: &Run, now: Instant, deadline: Instant) -> Instant {
         match self.whole {
-            Some(whole) if meter.request_end(self.beginning).is_none() => deadline.min(now + whole),
+            Some(whole) if run.meter().request_end(self.beginning).is_none() => deadline.min(now + whole),
             _ => deadline,
         }
     }
 
     /// When the exchange has failed if nothing moves after `moved`, and how.
-    fn deadline(&self, meter: &Meter, moved: Instant) -> (Instant, Failure) {
+    fn deadline(&self, run: &Run, moved: Instant) -> (Instant, Failure) {
         let idle = moved + self.idle;
-        let Some(end) = meter.request_end(self.beginning) else { return (idle, Failure::RequestIdle) };
-        match self.whole {
-            Some(whole) if end + whole <= idle => (end + whole, Failure::UpstreamTimeout),
+        let Some(end) = run.meter().request_end(self.beginning) else { return (idle, Failure::RequestIdle) };
+        match self.whole.map(|whole| end + whole + run.timeout_extension()) {
+            Some(whole) if whole <= idle => (whole, Failure::UpstreamTimeout),
             _ => (idle, Failure::ResponseIdle),
         }
     }
@@ -72,24 +73,24 @@ struct Alarm {
 
 impl Timer {
     /// Waits for the exchange to exceed its time.
-    pub(super) fn poll(&mut self, watch: &Watch, meter: &Meter, cx: &mut Context<'_>) -> Poll<Failure> {
+    pub(super) fn poll(&mut self, watch: &Watch, run: &Run, cx: &mut Context<'_>) -> Poll<Failure> {
         let alarm = self.0.get_or_insert_with(|| {
-            let (deadline, _) = watch.deadline(meter, watch.beginning);
-            let first = watch.look_again(meter, watch.beginning, deadline);
+            let (deadline, _) = watch.deadline(run, watch.beginning);
+            let first = watch.look_again(run, watch.beginning, deadline);
             Alarm { sleep: Box::pin(tokio::time::sleep_until(first.into())), seen: (0, watch.beginning) }
         });
         loop {
             // What moved since has put the deadline off; that is only looked at when the alarm goes off.
             std::task::ready!(alarm.sleep.as_mut().poll(cx));
             let now = Instant::now();
-            if alarm.seen.0 != meter.moves() {
-                alarm.seen = (meter.moves(), now);
+            if alarm.seen.0 != run.meter().moves() {
+                alarm.seen = (run.meter().moves(), now);
             }
-            let (deadline, failure) = watch.deadline(meter, alarm.seen.1);
+            let (deadline, failure) = watch.deadline(run, alarm.seen.1);
             if deadline <= now {
                 return Poll::Ready(failure);
             }
-            alarm.sleep.as_mut().reset(watch.look_again(meter, now, deadline).into());
+            alarm.sleep.as_mut().reset(watch.look_again(run, now, deadline).into());
         }
     }
 }

@@ -105,6 +105,11 @@ impl Run {
         &self.meter
     }
 
+    /// How much longer the exchange may take, because guests said so.
+    pub fn timeout_extension(&self) -> Duration {
+        self.stream.borrow().timeout_extension
+    }
+
     /// From now on no guest sees what flows: an answer to their own answer goes out directly. They still get to log
     /// the exchange.
     pub fn step_aside(&self) {

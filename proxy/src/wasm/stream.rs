@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
@@ -49,6 +49,8 @@ pub struct Stream {
     pub response_progress: Progress,
     /// A guest changed what routing looks at, or asked for a new look.
     pub route_stale: bool,
+    /// How much longer the exchange may take than its route says: what guests made it wait on purpose.
+    pub timeout_extension: Duration,
     /// For each filter of the chain, by its place in it.
     pub stages: Vec<Stage>,
     /// What guests asked of the stream, in order; the pipeline takes it after each guest call.
@@ -227,6 +229,7 @@ impl Stream {
             request_progress: Progress::Head,
             response_progress: Progress::Head,
             route_stale: false,
+            timeout_extension: Duration::ZERO,
             stages: std::iter::repeat_with(Stage::default).take(stages).collect(),
             actions: VecDeque::new(),
             wakers: [None, None],

@@ -94,6 +94,14 @@ impl Exchange {
         report("choose the route again", host::call_function("clear_route_cache", &[]).map(drop));
     }
 
+    /// Lets the exchange take so much longer than its route's timeout says: for a time that it is made to wait on purpose.
+    /// Up to an hour for all filters together. Returns whether the host can do that; where it cannot, its timeout may not
+    /// count the time in filters anyway, as Envoy's does not.
+    pub fn extend_timeout(&self, by: Duration) -> bool {
+        let nanoseconds = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
+        host::call_function("tidegate.timeout.extend", &nanoseconds.to_le_bytes()).is_ok()
+    }
+
     /// Pauses one direction until `work` is done, or lets it go on at once when `work` did not have to wait.
     fn wait<W: AsyncFnOnce(Exchange) -> Next + 'static>(&self, stream: StreamType, work: W) -> Next {
         let direction = (self.0.context, stream as u32);

@@ -5,7 +5,7 @@
 //! gets `NotFound`. `BadArgument`: arguments that are too short or out of range, or a key that has a cell of another kind.
 //! `InternalFailure`: a cell that does not fit into the filter's `limits.cells`.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Call, Outcome, log};
 use crate::wasm::abi::Status;
@@ -38,6 +38,7 @@ pub(crate) fn call_function(
         b"tidegate.kv.get" => value_of(host, arguments)?,
         b"tidegate.kv.set" => set(host, arguments)?,
         b"tidegate.kv.delete" => delete(host, arguments)?,
+        b"tidegate.timeout.extend" => extend_timeout(host, arguments)?,
         _ => return Err(Status::NotFound.into()),
     };
     match out {
@@ -101,6 +102,16 @@ fn set(host: &Host, mut arguments: Arguments<'_>) -> Result<Vec<u8>, Status> {
 fn delete(host: &Host, arguments: Arguments<'_>) -> Result<Vec<u8>, Status> {
     let (cells, now) = cells(host)?;
     Ok(vec![u8::from(cells.delete(now, arguments.0))])
+}
+
+/// `by: u64 (ns)` → nothing. What the guests of one exchange ask for together has a limit, up to which it is given.
+fn extend_timeout(host: &Host, mut arguments: Arguments<'_>) -> Result<Vec<u8>, Status> {
+    const MOST: Duration = Duration::from_secs(3600);
+    let by = Duration::from_nanos(arguments.u64()?);
+    let (stream, _) = host.active.stream.as_ref().ok_or(Status::BadArgument)?;
+    let extension = &mut stream.borrow_mut().timeout_extension;
+    *extension = extension.saturating_add(by).min(MOST);
+    Ok(Vec::new())
 }
 
 /// The cells that this guest shares with those of its `vm_id`, and the time. A filter that may have none finds no such
