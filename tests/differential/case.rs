@@ -65,6 +65,8 @@ pub(crate) struct Filter {
     pub(crate) fail_open: bool,
     /// Whether its log shows the creation and the end of every context, unless a fault takes its instance.
     pub(crate) sees_ends: bool,
+    /// Its budget here; Envoy has none.
+    pub(crate) instructions: &'static str,
 }
 
 /// A filter whose pauses in headers let body callbacks go on.
@@ -202,6 +204,7 @@ impl Case {
             allow_on_headers_stop_iteration: false,
             fail_open: false,
             sees_ends: guest.sees_ends(),
+            instructions: "2M",
         }));
         self
     }
@@ -221,6 +224,8 @@ impl Case {
             allow_on_headers_stop_iteration: false,
             fail_open: false,
             sees_ends: false,
+            // A signature takes many.
+            instructions: "200M",
         });
         self
     }

@@ -103,3 +103,41 @@ fn a_truncated_response_is_what_it_is_in_envoy() {
         stage.get("/");
     });
 }
+
+/// A token, a key, a password, paths that are spelled in odd ways, and the external service.
+#[test]
+fn who_may_do_what_here_may_do_it_in_envoy() {
+    let jwks = include_str!("../../filters/authz/tests/fixtures/jwks.json");
+    let tokens = include_str!("../../filters/authz/tests/fixtures/tokens.txt");
+    let token = |name: &str| {
+        let found = tokens.lines().filter_map(|line| line.split_once(' ')).find(|(found, _)| *found == name);
+        format!("Bearer {}", found.expect("a fixture of this name").1)
+    };
+    let config = serde_json::json!({
+        "jwt": {"issuers": [{"issuer": "https://idp.test", "audiences": ["api"], "jwks": jwks, "headers": {"x-user": "sub"}}]},
+        "api_keys": {"keys": [{"name": "ci", "sha256": "a3ee786b5707c27d42570785081ec17f5c7db9262a01366af362a1aa61a420b9"}], "header": "x-client"},
+        "basic": {"htpasswd": "eve:{SHA}tiY7sUhYKUwI5L3866kDY+ENcrQ=\n"},
+        "deny": [{"match": {"path": {"prefix": "/admin"}}}],
+        "allow": [{"match": {"authenticated": true}}, {"match": {"expression": "request.path == '/open'"}}],
+    });
+    Case::new("authz").shipped("authz", &config.to_string()).run(|stage| {
+        for (path, authorization) in [
+            ("/", ""),
+            ("/open", ""),
+            ("/open", token("EdDSA").as_str()),
+            ("/", token("EdDSA").as_str()),
+            ("/", token("RS256").as_str()),
+            ("/", token("ES256").as_str()),
+            ("/", token("expired").as_str()),
+            ("/", token("rotated").as_str()),
+            ("/", "Basic ZXZlOndvbmRlcmxhbmQ="),
+            ("/", "Basic ZXZlOnNvbWV0aGluZw=="),
+            ("/admin", token("EdDSA").as_str()),
+            ("/a;b/../admin", token("EdDSA").as_str()),
+        ] {
+            stage.request("GET", path, &[("authorization", authorization), ("x-user", "forged")], "");
+        }
+        stage.request("GET", "/", &[("x-api-key", "let-me-in"), ("x-client", "forged")], "");
+        stage.request("GET", "/", &[("x-api-key", "let-me-out")], "");
+    });
+}

@@ -179,6 +179,14 @@ mod tests {
     }
 
     #[test]
+    fn a_hash_is_compared_to_its_end() {
+        let near = format!("{}{}", &hash_of("let-me-in")[..62], "00");
+        let keys =
+            ApiKeys::new(&config(&format!(r#"{{"keys": [{{"name": "a", "sha256": "{near}"}}]}}"#)).unwrap());
+        assert_eq!(keys.name_of("let-me-in"), None);
+    }
+
+    #[test]
     fn an_error_names_the_field_and_keeps_what_may_be_a_secret() {
         let wrong = [
             (r#"{"keys": []}"#.to_owned(), "keys: 0 keys; expected 1 to 10000"),

@@ -163,7 +163,7 @@ impl Basic {
         let decoded = STANDARD.decode(credentials.trim()).ok()?;
         let colon = decoded.iter().position(|byte| *byte == b':')?;
         let (user, password) = (std::str::from_utf8(&decoded[..colon]).ok()?, &decoded[colon + 1..]);
-        // bcrypt ends at a NUL, so what follows it would not count.
+        // bcrypt reads a password and its NUL over and over: "a\0a" would be as good as "a".
         if password.len() > LONGEST_PASSWORD || password.contains(&0) {
             return None;
         }
@@ -233,9 +233,11 @@ mod tests {
 
     #[test]
     fn what_bcrypt_would_cut_off_is_refused() {
-        let basic = read(FILE).unwrap();
-        assert_eq!(user(&basic, "ann", b"U*U\0more"), None);
-        assert_eq!(user(&basic, "ann", &[b'x'; LONGEST_PASSWORD + 1]), None);
+        let long = "zoe:$2a$05$CCCCCCCCCCCCCCCCCCCCC.D7RDOYXakZhsFmh/LdqQNx0kQ424AFS\n";
+        let basic = read(&format!("{FILE}{long}")).unwrap();
+        assert!(user(&basic, "zoe", &[b'x'; LONGEST_PASSWORD]).is_some());
+        assert_eq!(user(&basic, "zoe", &[b'x'; LONGEST_PASSWORD + 1]), None, "bcrypt would not see the last");
+        assert_eq!(user(&basic, "ann", b"U*U\0U*U"), None, "bcrypt reads a password over and over");
     }
 
     #[test]

@@ -1,14 +1,11 @@
 //! The filter: reads a request, has the gate decide, and does what follows from it.
 
-use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
-use std::time::Duration;
 
 use tidegate_sdk::log::warn;
 use tidegate_sdk::{Background, Body, Exchange, Filter, Next, Request};
 
+use crate::body::Collected;
 use crate::config::{Config, Mode};
 use crate::external::{ExternalConfig, Meaning, OnError};
 use crate::gate::{Decision, Gate};
@@ -17,9 +14,6 @@ use crate::keys::Fetcher;
 use crate::report::Report;
 use crate::request::{Facts, Headers};
 use crate::verdict::{Answer, Denial, Reason};
-
-/// How long the first of a request's body may take to be shown when the external service is to get it.
-const BODY_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The filter.
 pub struct Authz(Rc<Worker>);
@@ -62,7 +56,7 @@ impl Filter for Authz {
         }
         let wants_body = self.0.gate.external.as_ref().and_then(|external| external.body.as_ref());
         if let Some(body) = wants_body.filter(|_| !request.is_complete()) {
-            state.body = Some(Rc::new(Collected::new(body.max_bytes.0)));
+            state.body = Some(Rc::new(Collected::new(body)));
         }
         let (worker, body) = (self.0.clone(), state.body.clone());
         request.wait(async move |exchange| worker.finish(decision, facts, body, exchange).await)
@@ -200,7 +194,7 @@ impl Worker {
     ) -> Next {
         let body = match body {
             None => Vec::new(),
-            Some(collected) => match self.wait_for_body(external, &collected, exchange).await {
+            Some(body) => match body.whole(exchange).await {
                 Ok(body) => body,
                 Err(reason) => return self.deny(&reason.into(), facts, exchange).unwrap_or(Next::Continue),
             },
@@ -249,84 +243,5 @@ impl Worker {
                     .unwrap_or(Next::Continue)
             }
         }
-    }
-
-    async fn wait_for_body(
-        &self,
-        external: &ExternalConfig,
-        collected: &Collected,
-        exchange: &Exchange,
-    ) -> Result<Vec<u8>, Reason> {
-        let mut patience = std::pin::pin!(exchange.sleep(BODY_PATIENCE));
-        let came = poll_fn(|cx| match collected.poll(cx.waker()) {
-            true => Poll::Ready(true),
-            // Once it has begun, how slow it may be is the host's to say.
-            false if collected.began.get() => Poll::Pending,
-            false => patience.as_mut().poll(cx).map(|()| false),
-        });
-        if !came.await {
-            warn!(
-                "no body was shown within {BODY_PATIENCE:?}: set `allow_on_headers_stop_iteration` on this filter"
-            );
-            return Err(Reason::ExternalFailed);
-        }
-        let partial = external.body.as_ref().is_some_and(|body| body.allow_partial);
-        match collected.overflowed.get() && !partial {
-            true => Err(Reason::BodyTooLarge),
-            false => Ok(collected.bytes.take()),
-        }
-    }
-}
-
-/// The request's body as far as the external service gets it.
-struct Collected {
-    most: usize,
-    bytes: RefCell<Vec<u8>>,
-    began: Cell<bool>,
-    overflowed: Cell<bool>,
-    over: Cell<bool>,
-    waker: RefCell<Option<Waker>>,
-}
-
-impl Collected {
-    fn new(most: usize) -> Collected {
-        Collected {
-            most,
-            bytes: RefCell::default(),
-            began: Cell::new(false),
-            overflowed: Cell::new(false),
-            over: Cell::new(false),
-            waker: RefCell::default(),
-        }
-    }
-
-    /// Takes all of the body that has come.
-    fn take(&self, mut bytes: Vec<u8>, is_last: bool) {
-        self.began.set(true);
-        if bytes.len() > self.most {
-            self.overflowed.set(true);
-            bytes.truncate(self.most);
-        }
-        self.bytes.replace(bytes);
-        if is_last || self.overflowed.get() {
-            self.end();
-        }
-    }
-
-    /// No more comes, or no more is needed.
-    fn end(&self) {
-        self.began.set(true);
-        self.over.set(true);
-        self.waker.take().into_iter().for_each(Waker::wake);
-    }
-
-    fn is_over(&self) -> bool {
-        self.over.get()
-    }
-
-    /// Whether it is over; `waker` is told when it is.
-    fn poll(&self, waker: &Waker) -> bool {
-        self.waker.replace(Some(waker.clone()));
-        self.over.get()
     }
 }

@@ -4,12 +4,16 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
 use tidegate_sdk::log::{info, warn};
 use tidegate_sdk::{Answer, Background, CalloutError};
 
 use crate::jwt::{Issuer, LARGEST_KEY_SET};
 use crate::report::Report;
+
+/// Between two looks at whether it is time.
+const SHORTEST_WAIT: Duration = Duration::from_millis(100);
 
 /// What fetches keys.
 pub(crate) struct Fetcher {
@@ -41,7 +45,7 @@ impl Fetcher {
                         fetcher.fetch(&issuer, &host).await;
                     } else {
                         // One that a request began ends within its timeout.
-                        host.sleep(wait.max(std::time::Duration::from_millis(100))).await;
+                        host.sleep(wait.max(SHORTEST_WAIT)).await;
                     }
                 }
             });
@@ -55,12 +59,8 @@ impl Fetcher {
         if !issuer.schedule.borrow().is_under_way() {
             // Not by the exchange itself: others wait for it too, and its client may leave.
             issuer.schedule.borrow_mut().begin(host.now());
-            let (fetcher, theirs, host) = (self.clone(), issuer.clone(), host.clone());
-            let work = {
-                let host = host.clone();
-                async move { fetcher.ask(&theirs, &host).await }
-            };
-            host.spawn(work);
+            let (fetcher, theirs, background) = (self.clone(), issuer.clone(), host.clone());
+            host.spawn(async move { fetcher.ask(&theirs, &background).await });
         }
         poll_fn(|cx| {
             if !issuer.schedule.borrow().is_under_way() {
@@ -90,6 +90,10 @@ impl Fetcher {
         match body(answer).and_then(|body| issuer.receive(&body, host.now())) {
             Ok(true) => {
                 info!(issuer = name; "new keys");
+                let passed_over = issuer.keys(host.now()).map(|keys| keys.passed_over.clone());
+                for why in passed_over.unwrap_or_default() {
+                    info!(issuer = name, why = why.as_str(); "a key is not used");
+                }
                 self.report.fetched(name, "ok");
             }
             Ok(false) => self.report.fetched(name, "unchanged"),

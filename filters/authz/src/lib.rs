@@ -16,12 +16,13 @@
 //!
 //! The map, in reading order: `config` (what the operator writes), `gate` (the decision), `authenticate` (who a request
 //! is from: `jwt`, `api_key`, `basic`, found in a `place`), `rule` (with `pattern`, `path`, `expression`), `external`;
-//! these know no host. `filter` acts on it: it reads the request, answers, waits, `keys` fetches, `report` counts and
-//! logs.
+//! these know no host. `filter` acts on it: it reads the request, answers and waits; `body` collects, `keys` fetches,
+//! `report` counts and logs.
 
 mod api_key;
 mod authenticate;
 mod basic;
+mod body;
 mod config;
 mod expression;
 mod external;

@@ -202,7 +202,7 @@ fn checked_glob(text: String) -> Result<String, String> {
 /// A regular expression that matches the whole of a text or not at all. Its time is linear in the text's length.
 pub(crate) fn whole_regex(text: &str, ignore_case: bool) -> Result<Regex, String> {
     bounded(text)?;
-    // The end of the text, not of a line: `$` alone would let "/public\n/admin" pass with flag `m` set inside.
+    // The ends of the text, whatever flags are set inside.
     let whole = RegexBuilder::new(&format!("\\A(?:{text})\\z")).case_insensitive(ignore_case).build();
     // Compiled alone too: unbalanced parentheses could close the group that is around them.
     let alone = RegexBuilder::new(text).build();

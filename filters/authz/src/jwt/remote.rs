@@ -11,6 +11,8 @@ use serde::Deserialize;
 
 use crate::values::Span;
 
+/// Keys are not fetched more often than this, whatever is configured.
+const SHORTEST_REFRESH: Duration = Duration::from_millis(100);
 /// The first wait after a failure; doubled with each.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// The longest.
@@ -75,7 +77,7 @@ impl Schedule {
     pub(crate) fn wait(&self, fetch: &Fetch, now: Duration) -> Duration {
         let due = match (self.attempted, self.fetched) {
             (Some(attempted), _) if self.failures > 0 => attempted + self.retry(fetch),
-            (_, Some(fetched)) => fetched + fetch.refresh.duration(),
+            (_, Some(fetched)) => fetched + fetch.refresh.duration().max(SHORTEST_REFRESH),
             (_, None) => return Duration::ZERO,
         };
         due.saturating_sub(now)

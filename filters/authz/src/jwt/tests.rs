@@ -174,6 +174,17 @@ fn a_token_of_every_algorithm_with_a_public_key_holds_and_only_by_its_own() {
 }
 
 #[test]
+fn a_key_that_says_what_it_is_for_is_for_nothing_else() {
+    let mut jwks: Value = serde_json::from_str(JWKS).unwrap();
+    jwks["keys"][0]["alg"] = "RS256".into();
+    let jwt = issuer_of(jwks, json!({}));
+    assert_eq!(refusal(&jwt, fixture("RS256"), NOW), None);
+    for other in ["RS512", "PS256"] {
+        assert_eq!(refusal(&jwt, fixture(other), NOW), Some(Reason::TokenKey), "{other}");
+    }
+}
+
+#[test]
 fn a_token_of_every_algorithm_with_a_secret_holds_where_it_is_named() {
     let oct = json!({"kty": "oct", "k": SECRET});
     let token = sign_hs256(&json!({"alg": "HS256"}), &good_claims());
