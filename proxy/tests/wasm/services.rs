@@ -230,8 +230,7 @@ fn a_timeout_is_extended_by_what_guests_ask_for_together_up_to_an_hour() {
             foreign(&mut guest, "tidegate.timeout.extend", &nanoseconds.to_le_bytes(), OUT);
         }
         let (_, stream, _) = Bench::new().on_request_headers(&guest);
-        let extension = stream.borrow().timeout_extension;
-        extension
+        stream.borrow().timeout_extension
     };
     let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
     assert_eq!(extended(&[minutes(10), minutes(20)]), minutes(30));
