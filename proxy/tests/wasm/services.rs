@@ -221,6 +221,28 @@ fn foreign(guest: &mut Guest, name: &str, arguments: &[u8], out: i64) -> usize {
     guest.call(ON, "proxy_call_foreign_function", &[name.0, name.1, arguments.0, arguments.1, out, out + 4])
 }
 
+#[test]
+fn a_timeout_is_extended_by_what_guests_ask_for_together_up_to_an_hour() {
+    let extended = |asked: &[Duration]| {
+        let mut guest = Guest::new();
+        for by in asked {
+            let nanoseconds = by.as_nanos() as u64;
+            foreign(&mut guest, "tidegate.timeout.extend", &nanoseconds.to_le_bytes(), OUT);
+        }
+        let (_, stream, _) = Bench::new().on_request_headers(&guest);
+        stream.borrow().timeout_extension
+    };
+    let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+    assert_eq!(extended(&[minutes(10), minutes(20)]), minutes(30));
+    assert_eq!(extended(&[minutes(50), minutes(20)]), minutes(60));
+    assert_eq!(extended(&[Duration::from_nanos(u64::MAX), minutes(1)]), minutes(60));
+
+    let mut guest = Guest::new();
+    let slot = foreign(&mut guest, "tidegate.timeout.extend", b"short", OUT);
+    let (_, stream, dump) = Bench::new().on_request_headers(&guest);
+    assert_eq!((dump.statuses([slot]), stream.borrow().timeout_extension), ([2], Duration::ZERO));
+}
+
 /// The arguments of a bucket of two tokens, one for each 2^30 nanoseconds.
 fn bucket(cost: u32) -> Vec<u8> {
     let numbers = [cost, 2, 1].map(u32::to_le_bytes).concat();
