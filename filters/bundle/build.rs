@@ -48,7 +48,11 @@ fn build_filters() -> Result<(), String> {
         let module = build.run_with(&toolchain).map_err(|error| error.to_string())?;
         let embedded = out.join(name).with_extension("wasm");
         fs::copy(&module, &embedded).map_err(|error| format!("cannot copy {}: {error}", module.display()))?;
-        entries.push_str(&format!("({name:?}, include_bytes!({embedded:?})),"));
+        let schema = filter.join("config.schema.json");
+        rerun_if_changed(&schema);
+        entries.push_str(&format!(
+            "Shipped {{ name: {name:?}, module: include_bytes!({embedded:?}), schema: include_str!({schema:?}) }},"
+        ));
     }
     let table = out.join("modules.rs");
     fs::write(&table, format!("&[{entries}]")).map_err(|error| format!("{}: {error}", table.display()))

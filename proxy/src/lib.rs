@@ -13,6 +13,7 @@ pub mod telemetry;
 pub mod upstream;
 pub mod wasm;
 
+mod builtin;
 mod listener;
 mod snapshot;
 

@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::builtin;
 use crate::config::model::{Config, Filter, ModuleSource};
 use crate::config::{Finding, Loaded, Part, Problems};
 use crate::route::Table;
@@ -179,26 +180,4 @@ fn read_file(path: &Path) -> Result<Vec<u8>, Unusable> {
         return Err(Unusable::TooLarge { path: path.to_owned() });
     }
     std::fs::read(path).map_err(unreadable)
-}
-
-/// The shipped filters.
-#[cfg(feature = "builtin")]
-mod builtin {
-    pub(super) use tidegate_filter_bundle::module;
-
-    pub(super) fn names() -> Vec<&'static str> {
-        tidegate_filter_bundle::names().collect()
-    }
-}
-
-/// A build without shipped filters.
-#[cfg(not(feature = "builtin"))]
-mod builtin {
-    pub(super) fn module(_: &str) -> Option<&'static [u8]> {
-        None
-    }
-
-    pub(super) fn names() -> Vec<&'static str> {
-        Vec::new()
-    }
 }

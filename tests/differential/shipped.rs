@@ -111,3 +111,33 @@ fn who_may_do_what_here_may_do_it_in_envoy() {
         stage.request("GET", "/", &[("x-api-key", "let-me-out")], "");
     });
 }
+
+#[test]
+fn an_abort_is_what_it_is_in_envoy() {
+    let config = r#"{"abort": {"grpc_status": 14, "body": "try again"}, "when": "'x-chaos' in request.headers",
+        "match": {"client": ["127.0.0.0/8"], "cluster": {"exact": "up"}}}"#;
+    Case::new("abort").shipped("fault", config).run(|stage| {
+        stage.request("GET", "/", &[("x-chaos", "1")], "");
+        let grpc = [("x-chaos", "1"), ("content-type", "application/grpc")];
+        stage.request("POST", "/pkg.Service/Call", &grpc, "");
+        stage.request("GET", "/", &[], "");
+    });
+}
+
+#[test]
+fn a_delayed_request_goes_on_whole_as_in_envoy() {
+    let config = r#"{"delay": {"fixed": "50ms"}, "allow_headers": true}"#;
+    Case::new("delay").shipped("fault", config).run(|stage| {
+        stage.request("POST", "/", &[], "body");
+        stage.request("GET", "/", &[("x-envoy-fault-abort-grpc-request", "5")], "");
+    });
+}
+
+#[test]
+fn a_truncated_response_is_what_it_is_in_envoy() {
+    let config = r#"{"truncate": {"after": 8}, "rate_limit": {"limit_kbps": 1}}"#;
+    let case = Case::new("truncate").shipped("fault", config);
+    case.upstream(|_| crate::equipment::Answer::chunked(200, &[], &["hello ", "world"], &[])).run(|stage| {
+        stage.get("/");
+    });
+}

@@ -139,13 +139,18 @@ fn authz() {
 }
 
 #[test]
+fn fault() {
+    try_example("fault");
+}
+
+#[test]
 fn rate_limit() {
     try_example("rate-limit");
 }
 
 #[test]
 fn every_example_is_tried_here_or_has_a_program_of_its_own() {
-    let here = ["ab-route", "authz", "rate-limit"];
+    let here = ["ab-route", "authz", "fault", "rate-limit"];
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
     for entry in std::fs::read_dir(folder).expect("there are examples").flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();

@@ -239,6 +239,16 @@ mod tests {
     }
 
     #[test]
+    fn a_canary_that_goes_back_keeps_those_who_had_it_before() {
+        let two = ["control", "blue"];
+        let steps = [10, 30, 10].map(|blue| vec![("control", 100 - blue), ("blue", blue)]);
+        assert_eq!(shares(&two, &steps), shares(&two, &steps[..1]));
+        let three = ["control", "blue", "green"];
+        let steps = [30, 10, 30].map(|blue| vec![("control", 50), ("blue", blue), ("green", 50 - blue)]);
+        assert_eq!(shares(&three, &steps[..3]), shares(&three, &steps[..1]));
+    }
+
+    #[test]
     fn a_variant_that_is_new_moves_nobody_but_its_own_users() {
         let before = shares(&["control", "blue"], &[vec![("control", 60), ("blue", 40)]]);
         let three = ["control", "blue", "amber"];
@@ -280,6 +290,23 @@ mod tests {
                     prop_assert!(found[from] < had[from] && found[to] > had[to], "{} to {}", from, to);
                 }
             }
+        }
+
+        #[test]
+        fn without_the_way_up_to_four_quarters_leave_each_other_alone(
+            others in proptest::collection::vec(0..=25_u32, 4),
+            changing in 0..4_usize,
+            to in 0..=25_u32,
+        ) {
+            let at = |others: &[u32]| {
+                let control = 100 - others.iter().sum::<u32>();
+                shares(&NAMES, &[NAMES.into_iter().zip([&[control], others].concat()).collect()])
+            };
+            let mut after = others.clone();
+            after[changing] = to;
+            let moved = moves(&NAMES, &at(&others), &at(&after));
+            let difference = others[changing].abs_diff(to) * (PARTS / 100);
+            prop_assert_eq!(moved.values().sum::<u32>(), difference);
         }
 
         #[test]

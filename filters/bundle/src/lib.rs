@@ -1,16 +1,32 @@
 //! The shipped filters as Wasm modules. The proxy loads them as `builtin:NAME`; nothing here runs them.
 
-/// Name and module of each, written by the build script.
-const MODULES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/modules.rs"));
+/// A shipped filter.
+struct Shipped {
+    name: &'static str,
+    module: &'static [u8],
+    schema: &'static str,
+}
+
+/// All of them, written by the build script.
+const SHIPPED: &[Shipped] = include!(concat!(env!("OUT_DIR"), "/modules.rs"));
 
 /// The module of the shipped filter with this name.
 pub fn module(name: &str) -> Option<&'static [u8]> {
-    MODULES.iter().find(|(found, _)| *found == name).map(|(_, module)| *module)
+    find(name).map(|filter| filter.module)
+}
+
+/// The JSON Schema of this shipped filter's configuration.
+pub fn schema(name: &str) -> Option<&'static str> {
+    find(name).map(|filter| filter.schema)
 }
 
 /// The names of the shipped filters, for messages.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    MODULES.iter().map(|(name, _)| *name)
+    SHIPPED.iter().map(|filter| filter.name)
+}
+
+fn find(name: &str) -> Option<&'static Shipped> {
+    SHIPPED.iter().find(|filter| filter.name == name)
 }
 
 #[cfg(test)]
@@ -22,6 +38,7 @@ mod tests {
         for name in names() {
             let module = module(name).unwrap();
             assert!(module.starts_with(b"\0asm\x01\0\0\0"), "{name}");
+            assert!(schema(name).unwrap().starts_with('{'), "{name}");
         }
         assert!(module("fault").is_some());
         assert_eq!(module("no such filter"), None);

@@ -19,7 +19,8 @@ use serde::Deserialize;
 
 pub use crate::request::Facts;
 
-/// The longest expression, in bytes.
+/// The longest expression, in bytes: compiling one takes some 4,000 instructions a byte beside 8 million, of those that a filter
+/// has for its start.
 const LONGEST: usize = 4096;
 
 /// What an expression may speak of.

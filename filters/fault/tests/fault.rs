@@ -269,3 +269,14 @@ fn an_expression_costs_only_those_requests_that_get_as_far() {
     let (all, headers) = cost("ann");
     assert!(all <= 60_000, "{all} instructions with the expression, {headers} in the request's headers");
 }
+
+#[test]
+fn the_longest_expression_compiles_within_the_usual_limits() {
+    let when =
+        ["request.headers['x-user'].startsWith('ann') && source.address != '10.0.0.1'"; 51].join(" || ");
+    assert!((4000..4096).contains(&when.len()), "{} bytes", when.len());
+    let kit = filter(json!({"abort": {"status": 503}, "when": when})).start();
+    assert_eq!(kit.send(Request::get("/").header("x-user", "ann")).status(), 503);
+    let memory = kit.memory(0);
+    assert!(memory <= 4 << 20, "{memory} bytes of memory");
+}

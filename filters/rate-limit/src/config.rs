@@ -72,11 +72,13 @@ struct RuleFile {
     /// Only requests like these; all without this.
     #[serde(default, rename = "match")]
     matches: Match,
+    /// How much is allowed.
     rate: Rate,
     /// How many requests may come at one moment; as many as the rate says without this. Token buckets only.
     #[serde(default, deserialize_with = "burst")]
     #[schemars(range(min = 1, max = 2_147_483_647))]
     burst: Option<u32>,
+    /// How requests are counted.
     #[serde(default)]
     algorithm: Algorithm,
     /// Keys with limits of their own. Those without `*` come first, then in order.
@@ -96,7 +98,9 @@ struct RuleFile {
 struct OverrideFile {
     /// A value for each part of the key, or `*` for any.
     key: Vec<String>,
+    /// How much is allowed; as the rule says without this.
     rate: Option<Rate>,
+    /// How many requests may come at one moment.
     #[serde(default, deserialize_with = "burst")]
     #[schemars(range(min = 1, max = 2_147_483_647))]
     burst: Option<u32>,
@@ -137,7 +141,9 @@ struct ResponseFile {
     #[serde(deserialize_with = "status")]
     #[schemars(range(min = 400, max = 599))]
     status: u16,
+    /// Its text.
     body: String,
+    /// More header fields.
     headers: BTreeMap<String, String>,
 }
 

@@ -9,6 +9,7 @@ use super::super::model::{Filter, FilterLimits, ModuleSource, OnFault};
 use super::super::raw;
 use super::super::scalar::{Count, Text};
 use super::{Checker, entries};
+use crate::builtin;
 
 impl Checker<'_> {
     pub(super) fn filter(&mut self, name: Located<String>, raw: Field<raw::Filter>) -> Option<Filter> {
@@ -21,7 +22,8 @@ impl Checker<'_> {
         self.places.filter_configs.push(config.as_ref().map_or(module_at, |config| config.span));
         let config = config.map(|config| self.guest_config(config)).unwrap_or_default();
         let env = self.environment(raw.env);
-        let limits = self.filter_limits(raw.limits.value().unwrap_or_default());
+        let source = module.as_ref().map(|module| &module.value.0);
+        let limits = self.filter_limits(raw.limits.value().unwrap_or_default(), source);
         Some(Filter {
             name: name.value,
             module: match module?.value.0 {
@@ -56,8 +58,14 @@ impl Checker<'_> {
         variables.collect()
     }
 
-    fn filter_limits(&self, raw: raw::FilterLimits) -> FilterLimits {
-        let Count(instructions) = self.number(raw.instructions, bounds::INSTRUCTIONS);
+    fn filter_limits(&self, raw: raw::FilterLimits, module: Option<&ModuleSource>) -> FilterLimits {
+        let shipped = match module {
+            Some(ModuleSource::Builtin(name)) => builtin::instructions(name).map(Count),
+            _ => None,
+        };
+        let usual = shipped.unwrap_or(bounds::INSTRUCTIONS.default);
+        let Count(instructions) =
+            self.number_if_given(raw.instructions, bounds::INSTRUCTIONS).unwrap_or(usual);
         FilterLimits {
             instructions,
             wall_clock: self.duration(raw.wall_clock, bounds::WALL_CLOCK),
