@@ -21,12 +21,15 @@ pub(crate) struct Cookie {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct CookieFile {
+    /// Its name.
     #[serde(default = "name")]
     name: Token,
     /// How long the client keeps it; until it is closed without this.
     max_age: Option<Span<LONGEST_AGE>>,
+    /// The paths that it is sent for. `/` without this.
     #[serde(default = "path")]
     path: String,
+    /// The hosts that it is sent to; the one that set it without this.
     domain: Option<String>,
     /// Over TLS only. `true` without this.
     #[serde(default = "yes")]
@@ -34,6 +37,7 @@ struct CookieFile {
     /// Out of scripts' reach. `true` without this.
     #[serde(default = "yes")]
     http_only: bool,
+    /// Whether it goes along with requests that other sites cause.
     #[serde(default)]
     same_site: SameSite,
 }

@@ -33,6 +33,7 @@ const OWN_HEADERS: [&str; 2] = ["content-length", MARK];
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ShadowConfig {
+    /// Where the copies go.
     cluster: HeaderText,
     /// The share of the requests that are copied, each by chance.
     #[serde(default)]
