@@ -1,5 +1,6 @@
 //! API keys: known by their hash only, so that who reads the configuration cannot use them.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -110,9 +111,15 @@ fn read_hash(text: &str) -> Option<[u8; 32]> {
     Some(hash)
 }
 
+/// How many keys that were recognised are kept as they came.
+const MOST_RECOGNISED: usize = 1024;
+
 /// What recognises keys.
 #[derive(Debug)]
 pub(crate) struct ApiKeys {
+    /// Keys that were recognised: to hash one is most of what it costs. They are in the requests anyway; what is written
+    /// down stays hashed.
+    recognised: RefCell<HashMap<Box<str>, Rc<str>>>,
     /// By the first bytes of their hash, which tell nothing about the key.
     by_prefix: HashMap<[u8; 4], Vec<Known>>,
 }
@@ -126,7 +133,7 @@ impl ApiKeys {
         for ApiKey { name, sha256 } in config.keys.0.iter() {
             by_prefix.entry(prefix(&sha256.0)).or_default().push((sha256.0, name.0.clone()));
         }
-        ApiKeys { by_prefix }
+        ApiKeys { recognised: RefCell::default(), by_prefix }
     }
 
     /// The name of a key, if it is one.
@@ -134,9 +141,19 @@ impl ApiKeys {
         if key.is_empty() || key.len() > LONGEST {
             return None;
         }
+        // Found by a hash of the whole key: how long that takes tells nothing of how much of a guess is right.
+        if let Some(name) = self.recognised.borrow().get(key) {
+            return Some(name.clone());
+        }
         let hash: [u8; 32] = Sha256::digest(key).into();
         let near = self.by_prefix.get(&prefix(&hash))?;
-        near.iter().find(|(known, _)| bool::from(known.ct_eq(&hash))).map(|(_, name)| name.clone())
+        let (_, name) = near.iter().find(|(known, _)| bool::from(known.ct_eq(&hash)))?;
+        let mut recognised = self.recognised.borrow_mut();
+        if recognised.len() >= MOST_RECOGNISED {
+            recognised.clear();
+        }
+        recognised.insert(key.into(), name.clone());
+        Some(name.clone())
     }
 }
 
@@ -170,12 +187,27 @@ mod tests {
         );
         let keys = ApiKeys::new(&config(&json).unwrap());
         assert_eq!(keys.name_of("let-me-in").as_deref(), Some("ci"));
+        assert_eq!(keys.name_of("let-me-in").as_deref(), Some("ci"), "known from before");
         assert_eq!(keys.name_of("me-too").as_deref(), Some("ann"));
         for wrong in
             ["", "let-me-i", "let-me-in ", "LET-ME-IN", &hash_of("let-me-in"), &"x".repeat(LONGEST + 1)]
         {
             assert_eq!(keys.name_of(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn what_is_kept_of_recognised_keys_has_a_limit() {
+        let names: Vec<String> = (0..MOST_RECOGNISED + 10).map(|number| format!("key-{number}")).collect();
+        let entry = |name: &String| format!(r#"{{"name": "{name}", "sha256": "{}"}}"#, hash_of(name));
+        let entries: Vec<String> = names.iter().map(entry).collect();
+        let keys = ApiKeys::new(&config(&format!(r#"{{"keys": [{}]}}"#, entries.join(","))).unwrap());
+        for name in names.iter().chain(&names) {
+            assert_eq!(keys.name_of(name).as_deref(), Some(name.as_str()));
+            assert!(keys.recognised.borrow().len() <= MOST_RECOGNISED);
+        }
+        assert_eq!(keys.name_of("key-x"), None);
+        assert!(!keys.recognised.borrow().contains_key("key-x"), "only what is right is kept");
     }
 
     #[test]

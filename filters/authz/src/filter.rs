@@ -83,9 +83,7 @@ impl Filter for Authz {
 impl Worker {
     /// What is looked at of a request.
     fn facts(&self, request: &Request<'_>) -> Facts {
-        let mut headers = Headers::new();
-        request.headers().for_each(|name, value| headers.push(name, value));
-        let mut facts = Facts::new(headers);
+        let mut facts = Facts::new(Headers::of(&request.headers().block()));
         if self.gate.needs.source {
             facts.source = request.source_address().map(|address| address.ip());
         }

@@ -65,10 +65,10 @@ impl Gate {
             Known::Denied(denial) => return Decision::Denied(denial),
             Known::NeedsKeys(issuer) => return Decision::NeedsKeys(issuer),
         };
-        if let Some(rule) = self.deny.denying("deny", facts, &identity) {
+        if let Some(rule) = self.deny.denying(facts, &identity) {
             return Decision::Denied(Denial::new(Reason::Rule, Some(rule)));
         }
-        if !self.allow.is_empty() && self.allow.allowing("allow", facts, &identity).is_none() {
+        if !self.allow.is_empty() && !self.allow.allow(facts, &identity) {
             let could_say_more = identity.is_anonymous() && self.authenticator.is_configured();
             let reason = if could_say_more { Reason::NoCredentials } else { Reason::NoRule };
             return Decision::Denied(reason.into());

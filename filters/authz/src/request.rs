@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::ops::Range;
 
+use tidegate_sdk::Block;
+
 use crate::path::Path;
 
 /// The most headers that a request may have.
@@ -41,9 +43,22 @@ impl Needs {
 }
 
 impl Headers {
-    /// Room for a request as browsers send it.
-    pub(crate) fn new() -> Headers {
-        Headers { text: String::with_capacity(2048), spans: Vec::with_capacity(24) }
+    /// Those of a block. What is not UTF-8 is replaced.
+    pub(crate) fn of(block: &Block) -> Headers {
+        let Ok(text) = std::str::from_utf8(block.content()) else {
+            let mut headers = Headers::default();
+            block.iter().for_each(|(name, value)| headers.push(name, value));
+            return headers;
+        };
+        let mut spans = Vec::with_capacity(block.len());
+        let mut start = 0;
+        for (name, value) in block.iter() {
+            let name = start..start + name.len();
+            let value = name.end + 1..name.end + 1 + value.len();
+            start = value.end + 1;
+            spans.push((name, value));
+        }
+        Headers { text: text.to_owned(), spans }
     }
 
     /// Adds one; its name is in lower case. What is not UTF-8 is replaced.
@@ -89,12 +104,16 @@ impl Facts {
 
     /// Every value of a header.
     pub(crate) fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.headers().filter(move |(found, _)| *found == name).map(|(_, value)| value)
+        let Headers { text, spans } = &self.headers;
+        let has_name = move |(found, _): &&(Range<usize>, Range<usize>)| {
+            text.as_bytes()[found.clone()] == *name.as_bytes()
+        };
+        spans.iter().filter(has_name).map(|(_, value)| &text[value.clone()])
     }
 
     /// The first value of a header.
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers().find(|(found, _)| *found == name).map(|(_, value)| value)
+    pub(crate) fn header<'a>(&'a self, name: &'a str) -> Option<&'a str> {
+        self.values(name).next()
     }
 
     /// Makes this the only value of a header, or removes it.
@@ -111,7 +130,7 @@ impl Facts {
 impl Facts {
     /// Of headers as a test writes them.
     pub(crate) fn of(headers: &[(&str, &str)]) -> Facts {
-        let mut all = Headers::new();
+        let mut all = Headers::default();
         headers.iter().for_each(|(name, value)| all.push(name.as_bytes(), value.as_bytes()));
         Facts::new(all)
     }

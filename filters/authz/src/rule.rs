@@ -147,18 +147,14 @@ impl Rules {
     }
 
     /// The name of the first that applies, where these rules deny.
-    pub(crate) fn denying(&self, kind: &str, facts: &Facts, identity: &Identity) -> Option<Rc<str>> {
-        self.first(kind, facts, identity, Doubt::Applies)
+    pub(crate) fn denying(&self, facts: &Facts, identity: &Identity) -> Option<Rc<str>> {
+        let at = self.0.iter().position(|rule| rule.applies(facts, identity, Doubt::Applies))?;
+        Some(self.0[at].name.clone().unwrap_or_else(|| format!("deny[{at}]")).into())
     }
 
-    /// The same where they allow.
-    pub(crate) fn allowing(&self, kind: &str, facts: &Facts, identity: &Identity) -> Option<Rc<str>> {
-        self.first(kind, facts, identity, Doubt::AppliesNot)
-    }
-
-    fn first(&self, kind: &str, facts: &Facts, identity: &Identity, doubt: Doubt) -> Option<Rc<str>> {
-        let at = self.0.iter().position(|rule| rule.applies(facts, identity, doubt))?;
-        Some(self.0[at].name.clone().unwrap_or_else(|| format!("{kind}[{at}]")).into())
+    /// Whether one applies, where these rules allow.
+    pub(crate) fn allow(&self, facts: &Facts, identity: &Identity) -> bool {
+        self.0.iter().any(|rule| rule.applies(facts, identity, Doubt::AppliesNot))
     }
 
     /// What they look at.

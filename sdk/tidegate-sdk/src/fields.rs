@@ -25,9 +25,9 @@ impl Fields {
         host::headers(self.0)
     }
 
-    /// Shows every field, in order, name and value, without a copy of each.
-    pub fn for_each(&self, see: impl FnMut(&[u8], &[u8])) {
-        host::each_header(self.0, see);
+    /// Every field in one piece of memory, as the host gives it: for a filter that looks at many.
+    pub fn block(&self) -> Block {
+        Block(host::header_block(self.0))
     }
 
     /// Makes this the only value of the field.
@@ -43,6 +43,32 @@ impl Fields {
     /// Removes every value of the field.
     pub fn remove(&self, name: &str) {
         report_field("remove", name, host::remove_header(self.0, name));
+    }
+}
+
+/// All fields of a message, as the host gave them (ABI 0.2.1, "Serialization").
+#[derive(Debug, Clone, Default)]
+pub struct Block(Vec<u8>);
+
+impl Block {
+    /// How many fields there are.
+    pub fn len(&self) -> usize {
+        host::pair_count(&self.0)
+    }
+
+    /// There are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Each name, in lower case, and value, in order. A block that is cut off ends before the field that is.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        host::pairs(&self.0)
+    }
+
+    /// Names and values in order, each with a NUL behind it.
+    pub fn content(&self) -> &[u8] {
+        host::pair_content(&self.0)
     }
 }
 

@@ -153,10 +153,9 @@ pub(crate) fn headers(map: MapType) -> Vec<(String, Vec<u8>)> {
     decode_pairs(&encoded.unwrap_or_default())
 }
 
-/// Shows every pair where it lies.
-pub(crate) fn each_header(map: MapType, mut see: impl FnMut(&[u8], &[u8])) {
-    let encoded = bytes(|value, len| unsafe { proxy_get_header_map_pairs(map as u32, value, len) });
-    pairs(&encoded.unwrap_or_default()).for_each(|(name, value)| see(name, value));
+/// The same, not taken apart.
+pub(crate) fn header_block(map: MapType) -> Vec<u8> {
+    bytes(|value, len| unsafe { proxy_get_header_map_pairs(map as u32, value, len) }).unwrap_or_default()
 }
 
 pub(crate) fn add_header(map: MapType, name: &str, value: &[u8]) -> Result<(), Refused> {
@@ -314,25 +313,30 @@ fn decode_pairs(encoded: &[u8]) -> Vec<(String, Vec<u8>)> {
     pairs(encoded).map(|(name, value)| (into_text(name.to_vec()), value.to_vec())).collect()
 }
 
-/// The same, where they lie.
-fn pairs(encoded: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    fn number(encoded: &[u8], index: usize) -> Option<usize> {
-        let field = encoded.get(index * 4..)?.first_chunk::<4>()?;
-        Some(u32::from_le_bytes(*field) as usize)
-    }
-    fn field<'a>(rest: &mut &'a [u8], len: usize) -> Option<&'a [u8]> {
-        let (field, after) = rest.split_at_checked(len)?;
+/// How many pairs a block says that it has, as far as there is room for their lengths.
+pub(crate) fn pair_count(block: &[u8]) -> usize {
+    let count = block.first_chunk::<4>().map_or(0, |count| u32::from_le_bytes(*count) as usize);
+    count.min(block.len() / 8)
+}
+
+/// What follows the lengths.
+pub(crate) fn pair_content(block: &[u8]) -> &[u8] {
+    block.get(4 + pair_count(block) * 8..).unwrap_or_default()
+}
+
+/// The pairs where they lie.
+pub(crate) fn pairs(block: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    fn field<'a>(rest: &mut &'a [u8], len: &[u8; 4]) -> Option<&'a [u8]> {
+        let (field, after) = rest.split_at_checked(u32::from_le_bytes(*len) as usize)?;
         *rest = after.get(1..)?;
         Some(field)
     }
-    let count = number(encoded, 0).unwrap_or(0);
-    let mut rest = encoded.get(4 + count.saturating_mul(8)..).unwrap_or_default();
-    let pair = move |index: usize| {
-        let name = field(&mut rest, number(encoded, 1 + index * 2)?)?;
-        let value = field(&mut rest, number(encoded, 2 + index * 2)?)?;
-        Some((name, value))
-    };
-    (0..count).map_while(pair)
+    let lengths = block.get(4..4 + pair_count(block) * 8).unwrap_or_default();
+    let mut rest = pair_content(block);
+    lengths.as_chunks::<4>().0.as_chunks::<2>().0.iter().map_while(move |[name, value]| {
+        let name = field(&mut rest, name)?;
+        Some((name, field(&mut rest, value)?))
+    })
 }
 
 #[cfg(test)]
