@@ -1,7 +1,6 @@
 //! Requests that a filter makes itself, and their answers.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -12,10 +11,16 @@ use proxy_wasm::types::{BufferType, MapType, Status};
 
 use crate::fields::into_text;
 use crate::host;
-use crate::scope::Services;
+use crate::numbered::Numbered;
+use crate::scope::{Scope, Services, acting_on};
+
+/// Hosts count in whole milliseconds, and take none for no limit.
+const SHORTEST: Duration = Duration::from_millis(1);
+/// The most that hosts take: 24 days.
+const LONGEST: Duration = Duration::from_millis(i32::MAX as u64);
 
 /// The callouts in flight, by the host's token.
-pub(crate) type Callouts = BTreeMap<u32, Rc<RefCell<Flight>>>;
+pub(crate) type Callouts = Numbered<Rc<RefCell<Flight>>>;
 
 /// A callout in flight.
 #[derive(Default)]
@@ -27,16 +32,16 @@ pub(crate) struct Flight {
 /// A request of the filter's own: made by [`Exchange::call`](crate::Exchange::call).
 #[must_use = "a callout goes out with `send`"]
 pub struct Callout<'a> {
-    services: Rc<Services>,
+    scope: Scope,
     cluster: &'a str,
     headers: Vec<(&'a str, &'a str)>,
     body: Option<&'a [u8]>,
 }
 
 impl<'a> Callout<'a> {
-    pub(crate) fn new(services: Rc<Services>, cluster: &'a str) -> Callout<'a> {
+    pub(crate) fn new(scope: Scope, cluster: &'a str) -> Callout<'a> {
         let headers = vec![(":method", "GET"), (":path", "/"), (":authority", cluster)];
-        Callout { services, cluster, headers, body: None }
+        Callout { scope, cluster, headers, body: None }
     }
 
     /// `GET` without this.
@@ -75,14 +80,18 @@ impl<'a> Callout<'a> {
     /// [`CalloutError::NoAnswer`] if none came within `timeout`, or the connection failed; some hosts report these as
     /// an answer of 503 or 504.
     pub fn send(self, timeout: Duration) -> PendingAnswer {
-        let sent = dispatch_http_call(self.cluster, self.headers, self.body, vec![], timeout);
+        let Scope { context, services } = self.scope;
+        let timeout = timeout.clamp(SHORTEST, LONGEST);
+        let sent =
+            acting_on(context, || dispatch_http_call(self.cluster, self.headers, self.body, vec![], timeout));
         let mut flight = Flight::default();
+        let sent = sent.unwrap_or(Err(Status::BadArgument)); // the exchange is over
         let token = sent.inspect_err(|status| flight.result = Some(Err(CalloutError::Refused(*status)))).ok();
         let flight = Rc::new(RefCell::new(flight));
         if let Some(token) = token {
-            self.services.callouts.borrow_mut().insert(token, flight.clone());
+            services.callouts.borrow_mut().insert(token, flight.clone());
         }
-        PendingAnswer { services: self.services, token, flight }
+        PendingAnswer { services, token, flight }
     }
 
     fn replace(mut self, name: &str, value: &'a str) -> Callout<'a> {

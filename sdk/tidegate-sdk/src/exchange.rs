@@ -11,11 +11,11 @@ use std::time::Duration;
 use proxy_wasm::types::{MapType, StreamType};
 
 use crate::callout::Callout;
-use crate::fields::{Fields, find_cookie, find_query};
+use crate::fields::{Fields, find_cookie, find_query, into_text};
 use crate::filter::Next;
-use crate::host::{self, report};
+use crate::host::{self, Refused, report};
 use crate::reply::Reply;
-use crate::scope::Scope;
+use crate::scope::{Direction, Scope, acting_on};
 use crate::timer::Sleep;
 
 /// One exchange. Clones are handles to the same one, for futures to act on: [`Request::wait`], [`Exchange::spawn`].
@@ -25,22 +25,22 @@ pub struct Exchange(pub(crate) Scope);
 impl Exchange {
     /// Answers the request here, without the upstream; `status` is 200–599. End it with [`Reply::send`].
     pub fn reply(&self, status: u16) -> Reply {
-        Reply::new(status)
+        Reply::new(self.0.context, status)
     }
 
     /// Lets a paused request go on.
     pub fn resume_request(&self) {
-        report("resume the request", host::resume(StreamType::HttpRequest));
+        self.act("resume the request", || host::resume(StreamType::HttpRequest));
     }
 
     /// Lets a paused response go on.
     pub fn resume_response(&self) {
-        report("resume the response", host::resume(StreamType::HttpResponse));
+        self.act("resume the response", || host::resume(StreamType::HttpResponse));
     }
 
     /// Breaks the exchange off without an answer: over HTTP/1 the client's connection is closed.
     pub fn reset(&self) -> Next {
-        report("reset the exchange", host::close(StreamType::HttpRequest));
+        self.act("reset the exchange", || host::close(StreamType::HttpRequest));
         Next::Pause
     }
 
@@ -64,23 +64,23 @@ impl Exchange {
     /// A property of the exchange, such as `["source", "address"]`, in the host's encoding. Many have a method of their
     /// own, such as [`source_address`](Exchange::source_address).
     pub fn property(&self, path: &[&str]) -> Option<Vec<u8>> {
-        host::property(path)
+        acting_on(self.0.context, || host::property(path)).ok()?
     }
 
     /// Leaves a value for filters further on, which read it as a property of the same path, and for the access log. In
     /// Envoy it is there as `["wasm.NAME"]`.
     pub fn set_property(&self, path: &[&str], value: &[u8]) {
-        report("set a property", host::set_property(path, value));
+        self.act("set a property", || host::set_property(path, value));
     }
 
     /// The request's headers, as far as the host lets a filter read them at this time.
     pub fn request_headers(&self) -> Fields {
-        Fields(MapType::HttpRequestHeaders)
+        self.fields(MapType::HttpRequestHeaders)
     }
 
     /// The response's headers, as far as the host lets a filter read them at this time.
     pub fn response_headers(&self) -> Fields {
-        Fields(MapType::HttpResponseHeaders)
+        self.fields(MapType::HttpResponseHeaders)
     }
 
     /// Time since 1970 by the host's clock.
@@ -91,22 +91,29 @@ impl Exchange {
     /// Has the host choose the route again for what the request is now. Hosts do so by themselves only when some headers
     /// change: call this after changing what routes match on. Before the request's headers have gone on.
     pub fn clear_route_cache(&self) {
-        report("choose the route again", host::call_function("clear_route_cache", &[]).map(drop));
+        self.act("choose the route again", || host::call_function("clear_route_cache", &[]).map(drop));
+    }
+
+    fn act(&self, what: &str, act: impl FnOnce() -> Result<(), Refused>) {
+        report(what, acting_on(self.0.context, act).flatten());
+    }
+
+    fn fields(&self, map: MapType) -> Fields {
+        Fields { map, context: self.0.context }
     }
 
     /// Pauses one direction until `work` is done, or lets it go on at once when `work` did not have to wait.
     fn wait<W: AsyncFnOnce(Exchange) -> Next + 'static>(&self, stream: StreamType, work: W) -> Next {
-        let direction = (self.0.context, stream as u32);
+        let direction = Direction { context: self.0.context, stream };
         let turn = Rc::new(Cell::new(Turn::InCallback));
         let (theirs, exchange) = (turn.clone(), self.clone());
         self.0.services.begin_wait(direction);
         self.0.spawn(async move {
             let services = exchange.0.services.clone();
             let next = work(exchange).await;
-            let is_last = services.end_wait(direction);
-            let resumes = matches!(theirs.replace(Turn::Over(next)), Turn::Later) && next == Next::Continue;
-            if resumes && is_last {
-                report("resume what waited", host::resume(stream));
+            let goes_on = services.end_wait(direction, next);
+            if matches!(theirs.replace(Turn::Over(next)), Turn::Later) && goes_on {
+                services.resume(direction);
             }
         });
         match turn.replace(Turn::Later) {
@@ -178,12 +185,12 @@ impl Request<'_> {
 
     /// All headers, to read and to change. Pseudo-headers such as `:path` are among them.
     pub fn headers(&self) -> Fields {
-        Fields(MapType::HttpRequestHeaders)
+        self.fields(MapType::HttpRequestHeaders)
     }
 
     /// The trailers: readable in their own callback, and can be added to at the end of the body.
     pub fn trailers(&self) -> Fields {
-        Fields(MapType::HttpRequestTrailers)
+        self.fields(MapType::HttpRequestTrailers)
     }
 
     /// See [`Fields::text`].
@@ -191,10 +198,14 @@ impl Request<'_> {
         self.headers().text(name)
     }
 
-    /// The value of one cookie.
+    /// The value of one cookie, see [`find_cookie`]. A client may send several `cookie` fields.
     pub fn cookie(&self, name: &str) -> Option<String> {
-        let cookies = self.header("cookie")?;
-        find_cookie(&cookies, name).map(str::to_owned)
+        let first = self.header("cookie")?;
+        if let Some(value) = find_cookie(&first, name) {
+            return Some(value.to_owned());
+        }
+        let all = self.headers().all().into_iter().filter(|(found, _)| found == "cookie");
+        all.skip(1).find_map(|(_, cookies)| find_cookie(&into_text(cookies), name).map(str::to_owned))
     }
 
     /// The first value of one parameter of the query, decoded (`application/x-www-form-urlencoded`).
@@ -258,12 +269,12 @@ impl Response<'_> {
 
     /// All headers, to read and to change. `:status` is among them.
     pub fn headers(&self) -> Fields {
-        Fields(MapType::HttpResponseHeaders)
+        self.fields(MapType::HttpResponseHeaders)
     }
 
     /// The trailers: readable in their own callback, and can be added to at the end of the body.
     pub fn trailers(&self) -> Fields {
-        Fields(MapType::HttpResponseTrailers)
+        self.fields(MapType::HttpResponseTrailers)
     }
 
     /// See [`Fields::text`].

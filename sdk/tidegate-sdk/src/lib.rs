@@ -29,6 +29,7 @@ mod host;
 mod logging;
 mod memory;
 mod metrics;
+mod numbered;
 mod properties;
 mod random;
 mod reply;

@@ -29,7 +29,6 @@ unsafe impl Sync for Allocator {}
 
 impl Allocator {
     /// One without free blocks. Only a module has use for it.
-    #[doc(hidden)]
     #[expect(clippy::new_without_default, reason = "a static needs a constant")]
     pub const fn new() -> Allocator {
         Allocator { free: UnsafeCell::new([ptr::null_mut(); SIZES]) }

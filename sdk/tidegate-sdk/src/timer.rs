@@ -14,7 +14,7 @@ use crate::scope::Services;
 /// One deadline among those of the same moment.
 type Key = (Duration, u64);
 
-/// Deadlines, soonest first. Times are since 1970, as the host tells them.
+/// Deadlines, soonest first. Times are those of the host's monotonic clock: one that is set does not move them.
 #[derive(Default)]
 pub(crate) struct Timers {
     waiting: BTreeMap<Key, Waker>,
@@ -41,10 +41,15 @@ impl Timers {
         Some(period(now, deadline))
     }
 
-    /// Wakes what is due, in the order of the deadlines.
-    pub(crate) fn wake_due(&mut self, now: Duration) {
+    /// The host refused to tick: the next that waits asks again.
+    pub(crate) fn disarm(&mut self) {
+        self.armed = None;
+    }
+
+    /// Takes out what is due, in the order of the deadlines. Wake it when nothing is borrowed.
+    pub(crate) fn take_due(&mut self, now: Duration) -> BTreeMap<Key, Waker> {
         let not_due = self.waiting.split_off(&(now, u64::MAX));
-        std::mem::replace(&mut self.waiting, not_due).into_values().for_each(Waker::wake);
+        std::mem::replace(&mut self.waiting, not_due)
     }
 
     /// The tick period to set after a tick; zero when nothing waits.
@@ -70,12 +75,13 @@ pub struct Sleep {
 
 impl Sleep {
     pub(crate) fn new(services: Rc<Services>, duration: Duration) -> Sleep {
-        Sleep { services, deadline: host::now().saturating_add(duration), key: None }
+        Sleep { services, deadline: host::monotonic().saturating_add(duration), key: None }
     }
 
     fn forget(&mut self) {
         if let Some(key) = self.key.take() {
-            self.services.timers.borrow_mut().waiting.remove(&key);
+            let waker = self.services.timers.borrow_mut().waiting.remove(&key);
+            drop(waker); // nothing is borrowed: a waker of another crate may do anything here
         }
     }
 }
@@ -85,7 +91,7 @@ impl Future for Sleep {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         self.forget();
-        let now = host::now();
+        let now = host::monotonic();
         if now >= self.deadline {
             return Poll::Ready(());
         }
@@ -133,7 +139,7 @@ mod tests {
         assert_eq!(timers.add(now + MS, now + 11 * MS, waker(9)).1, Some(10 * MS));
 
         let later = now + 50 * MS;
-        timers.wake_due(later);
+        timers.take_due(later).into_values().for_each(Waker::wake);
         assert_eq!(*woken.lock().unwrap(), [9, 7]);
         assert_eq!(timers.rearm(later), 30 * MS);
         timers.waiting.remove(&eight);
