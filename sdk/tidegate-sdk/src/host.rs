@@ -36,6 +36,7 @@ impl Refused {
     pub(crate) const BAD_ARGUMENT: Refused = Refused(2);
     pub(crate) const CAS_MISMATCH: Refused = Refused(8);
     pub(crate) const INTERNAL_FAILURE: Refused = Refused(10);
+    pub(crate) const UNIMPLEMENTED: Refused = Refused(12);
 }
 
 /// Logs that the host did not do what it was asked for.

@@ -1,5 +1,7 @@
 //! The SDK as filters use it: guests that were built with it, on the real host.
 
+mod cells;
+mod cost;
 mod handles;
 mod tasks;
 
