@@ -5,7 +5,8 @@
 //! * `lock`: waits for a lock, which it keeps for a minute.
 //! * `sleep`: waits 100 ms; `both`, `trailers`: waits 5 ms in these callbacks of both directions.
 //! * `two`: waits twice, of which the first is to stay paused, and `two-then-none` also replies at once.
-//! * `keep`: pauses and leaves its handle; `release` lets those go on, `ask-for` spawns work for them.
+//! * `keep`: pauses and leaves its handle; `release` lets those go on, `release-and-reply` too, `ask-for` spawns work for them.
+//! * `background`: has the background ask `up` and ring; waits until then.
 //! * `restless`: wakes itself for ever, beside the exchange.
 //! * `race`: asks `up` and waits 10 ms, whichever is first; `at-once`, `for-ever`: asks with such a timeout.
 //! * `reply-then-wait`: replies, and waits at the reply's headers; `reply-late`: replies and goes on to do things.
@@ -19,7 +20,9 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use tidegate_sdk::{Body, CounterFamily, Exchange, Filter, Next, NoConfig, Request, Response, filter, log};
+use tidegate_sdk::{
+    Background, Body, CounterFamily, Exchange, Filter, Next, NoConfig, Request, Response, filter, log,
+};
 
 filter!(Tasks);
 
@@ -29,6 +32,7 @@ struct Tasks {
     bell: Rc<Bell>,
     lock: Rc<Lock>,
     kept: RefCell<Vec<Exchange>>,
+    background: RefCell<Option<Background>>,
     labels: CounterFamily<1>,
 }
 
@@ -106,8 +110,13 @@ impl Filter for Tasks {
             bell: Rc::default(),
             lock: Rc::default(),
             kept: RefCell::default(),
+            background: RefCell::default(),
             labels: CounterFamily::new("labels", ["label"]),
         })
+    }
+
+    fn on_start(&self, background: &Background) {
+        self.background.replace(Some(background.clone()));
     }
 
     fn on_request_headers(&self, state: &mut State, request: &Request<'_>) -> Next {
@@ -138,15 +147,32 @@ impl Filter for Tasks {
                 return if state.task == "two" { first } else { request.reply(403).send() };
             }
             "keep" => {
+                log::info!("[tasks] {} waits", request.path());
                 self.kept.borrow_mut().push((**request).clone());
                 return Next::Pause;
             }
-            "release" => {
+            "release" | "release-and-reply" => {
                 for exchange in self.kept.take() {
                     exchange.request_headers().set("x-released", "yes");
                     exchange.resume_request();
                 }
+                if state.task == "release-and-reply" {
+                    return request.reply(200).body("they are released").send();
+                }
                 request.set_header("x-released", "no");
+            }
+            "background" => {
+                if let Some(background) = &*self.background.borrow() {
+                    let host = background.clone();
+                    background.spawn(async move {
+                        let asked = host.call("up").path("/asked").send(Duration::from_secs(1)).await;
+                        let said = asked.map_or(0, |answer| answer.body().len());
+                        host.sleep(5 * MS).await;
+                        log::info!("[tasks] the background got {said} bytes");
+                        bell.ring();
+                    });
+                }
+                return self.wait_for_bell(request);
             }
             "ask-for" => {
                 for exchange in self.kept.take() {
@@ -262,6 +288,7 @@ impl Filter for Tasks {
 
 impl Tasks {
     fn wait_for_bell(&self, request: &Request<'_>) -> Next {
+        log::info!("[tasks] {} waits", request.path());
         let bell = self.bell.clone();
         request.wait(async move |exchange| {
             bell.wait().await;

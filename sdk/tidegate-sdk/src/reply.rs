@@ -9,6 +9,9 @@ use crate::filter::Next;
 use crate::host::{self, Refused, report};
 use crate::scope::acting_on;
 
+/// What no field may have in it (RFC 9110, section 5.5).
+const BREAKS: [char; 3] = ['\r', '\n', '\0'];
+
 /// An answer of the filter's own.
 #[must_use = "a reply goes out with `send`"]
 pub struct Reply {
@@ -62,7 +65,15 @@ impl Reply {
 
     fn send_or_fail(&self) -> Result<(), Refused> {
         let grpc_status = self.grpc_status.map_or(-1, i32::from);
-        let reply = |status, body, headers| host::reply(status, &self.details, body, headers, grpc_status);
+        let reply = |status, body, headers: &[(String, String)]| {
+            // Not every host looks for what would be another field, or another answer.
+            let breaks =
+                |(name, value): &(String, String)| [name, value].iter().any(|text| text.contains(BREAKS));
+            if headers.iter().any(breaks) {
+                return Err(Refused::BAD_ARGUMENT);
+            }
+            host::reply(status, &self.details, body, headers, grpc_status)
+        };
         let Err(refused) = reply(self.status.into(), &self.body, &self.headers) else { return Ok(()) };
         warn!("the host refused to reply with status {}: {refused}; the reply is a bare 500", self.status);
         reply(500, b"", &[]).or_else(|_| host::close(StreamType::HttpRequest))
