@@ -29,7 +29,17 @@ pub(crate) struct Flight {
     waker: Option<Waker>,
 }
 
-/// A request of the filter's own: made by [`Exchange::call`](crate::Exchange::call).
+/// A request of the filter's own: made by [`Exchange::call`](crate::Exchange::call) and
+/// [`Background::call`](crate::Background::call).
+///
+/// ```no_run
+/// # use std::time::Duration;
+/// # use tidegate_sdk::{Answer, CalloutError, Exchange};
+/// async fn decide(exchange: &Exchange, question: &[u8]) -> Result<Answer, CalloutError> {
+///     let call = exchange.call("policy").method("POST").path("/decide").authority("policy.internal");
+///     call.header("content-type", "application/json").body(question).send(Duration::from_millis(200)).await
+/// }
+/// ```
 #[must_use = "a callout goes out with `send`"]
 pub struct Callout<'a> {
     scope: Scope,
@@ -59,20 +69,23 @@ impl<'a> Callout<'a> {
         self.replace(":authority", authority)
     }
 
-    /// Adds a header.
+    /// Adds a header. `content-length` comes by itself.
     pub fn header(mut self, name: &'a str, value: &'a str) -> Callout<'a> {
         self.headers.push((name, value));
         self
     }
 
-    /// The body.
+    /// The body, whole. None without this.
     pub fn body(mut self, body: &'a [u8]) -> Callout<'a> {
         self.body = Some(body);
         self
     }
 
     /// Sends it, now. Await what this gives for the answer, which has come when it has come whole; dropping it, or the
-    /// end of the exchange, gives up the answer and not the request.
+    /// end of the exchange, gives up the answer and not the request. Await it in a future of the same exchange: with the
+    /// exchange the answer is forgotten, and who else waits for it waits for ever.
+    ///
+    /// `timeout` is from a millisecond to 24 days: shorter and longer ones count as these.
     ///
     /// # Errors
     ///
@@ -102,7 +115,17 @@ impl<'a> Callout<'a> {
     }
 }
 
-/// The answer to a callout that was sent: a future, see [`Callout::send`].
+/// The answer to a callout that was sent: a future, see [`Callout::send`]. Several may be under way at once:
+///
+/// ```no_run
+/// # use std::time::Duration;
+/// # use tidegate_sdk::{CalloutError, Exchange};
+/// async fn both(exchange: &Exchange) -> Result<bool, CalloutError> {
+///     let second = Duration::from_secs(1);
+///     let (users, rules) = (exchange.call("users").send(second), exchange.call("rules").send(second));
+///     Ok(users.await?.status() == 200 && rules.await?.status() == 200)
+/// }
+/// ```
 #[must_use = "await it for the answer, or drop it to give the answer up"]
 pub struct PendingAnswer {
     services: Rc<Services>,
@@ -150,7 +173,7 @@ pub(crate) fn receive(services: &Services, token: u32, headers: usize) {
     waker.into_iter().for_each(Waker::wake);
 }
 
-/// Why a callout has no answer.
+/// Why a callout has no answer. An answer with a status of 500 or above is one: look at [`Answer::status`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CalloutError {
@@ -171,7 +194,15 @@ impl std::fmt::Display for CalloutError {
 
 impl std::error::Error for CalloutError {}
 
-/// What came back, whole.
+/// What came back, whole. How large it may be is the host's limit: in tidegate 1 MiB, beyond which there is no answer.
+///
+/// ```no_run
+/// # use tidegate_sdk::Answer;
+/// fn user(answer: Answer) -> Option<String> {
+///     let is_text = answer.header("content-type").is_some_and(|kind| kind.starts_with("text/"));
+///     (answer.status() == 200 && is_text).then(|| answer.into_text())
+/// }
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Answer {
     headers: Vec<(String, Vec<u8>)>,

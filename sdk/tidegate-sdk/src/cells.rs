@@ -34,7 +34,7 @@ pub struct Cells {
     mode: Cell<Mode>,
 }
 
-/// Where cells are.
+/// Where cells are. See [`Cells::mode`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// The host's own: exact.
@@ -54,7 +54,14 @@ pub struct TokenBucket {
     pub interval: Duration,
 }
 
-/// What became of a request for tokens.
+/// What became of a request for tokens: what a refusal tells its client.
+///
+/// ```
+/// # use tidegate_sdk::Taken;
+/// fn retry_after_seconds(taken: &Taken) -> Option<u64> {
+///     taken.retry_after.map(|wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0))
+/// }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Taken {
     /// `None`: the tokens were taken. Else none were, and there will be enough after this time; never, if it is
@@ -114,7 +121,7 @@ impl From<Refused> for CellError {
 }
 
 impl Cells {
-    /// The cells under this name.
+    /// The cells under this name, which is to be without NUL: one ends it in the host's keys.
     pub fn new(name: &str) -> Cells {
         Cells { prefix: format!("{name}\0"), mode: Cell::new(Mode::Host) }
     }
@@ -137,7 +144,8 @@ impl Cells {
         self.move_tokens(key, bucket, i32::try_from(cost).map_err(|_| CellError::BadArgument)?)
     }
 
-    /// Gives tokens back, as far as the bucket has room: for what was taken in vain.
+    /// Gives tokens back, as far as the bucket has room: for what was taken in vain. Errors as with
+    /// [`take`](Cells::take).
     pub fn give_back(
         &self,
         key: impl AsRef<[u8]>,

@@ -12,7 +12,22 @@ use crate::filter::{Filter, Next};
 use crate::scope::{Background, Direction, Scope, Services, enter};
 use crate::{callout, config, hold, host, logging};
 
-/// Registers a filter with the host; what [`filter!`](crate::filter) calls at the module's start.
+/// Registers a filter with the host; what [`filter!`](crate::filter) calls at the module's start. A module with a start of
+/// its own, or with several roots, calls it there:
+///
+/// ```no_run
+/// # use tidegate_sdk::{Filter, NoConfig};
+/// # struct Mine;
+/// # impl Filter for Mine {
+/// #     type Config = NoConfig;
+/// #     type State = ();
+/// #     fn new(_: NoConfig) -> Result<Mine, String> { Ok(Mine) }
+/// # }
+/// tidegate_sdk::proxy_wasm::main! {{
+///     tidegate_sdk::start::<Mine>();
+/// }}
+/// # fn main() {}
+/// ```
 pub fn start<F: Filter>() {
     logging::start();
     proxy_wasm::set_root_context(|context| {

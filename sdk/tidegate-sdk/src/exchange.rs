@@ -18,22 +18,38 @@ use crate::reply::Reply;
 use crate::scope::{Direction, Scope, acting_on};
 use crate::timer::Sleep;
 
-/// One exchange. Clones are handles to the same one, for futures to act on: [`Request::wait`], [`Exchange::spawn`].
+/// One exchange. Clones are handles to the same one, for futures to act on ([`Request::wait`], [`Exchange::spawn`]) and for
+/// other exchanges: wherever a handle is used, it acts on its own exchange. What it does when that is over is logged and
+/// nothing else.
+///
+/// ```no_run
+/// # use std::{cell::RefCell, time::Duration};
+/// # use tidegate_sdk::{Exchange, Next, Request};
+/// fn hold(held: &RefCell<Vec<Exchange>>, request: &Request<'_>) -> Next {
+///     held.borrow_mut().push((**request).clone());
+///     Next::Pause
+/// }
+///
+/// fn release(held: &RefCell<Vec<Exchange>>) {
+///     held.take().iter().for_each(Exchange::resume_request);
+/// }
+/// ```
 #[derive(Clone)]
 pub struct Exchange(pub(crate) Scope);
 
 impl Exchange {
-    /// Answers the request here, without the upstream; `status` is 200–599. End it with [`Reply::send`].
+    /// Answers the request here, without the upstream; `status` is 200–599. End it with [`Reply::send`]. Once the
+    /// response's headers have gone to the client it is too late: tidegate then cuts the exchange off.
     pub fn reply(&self, status: u16) -> Reply {
         Reply::new(self.0.context, status)
     }
 
-    /// Lets a paused request go on.
+    /// Lets a request go on that a callback paused. Not needed after [`Request::wait`].
     pub fn resume_request(&self) {
         self.act("resume the request", || host::resume(StreamType::HttpRequest));
     }
 
-    /// Lets a paused response go on.
+    /// Lets a response go on that a callback paused. Not needed after [`Response::wait`].
     pub fn resume_response(&self) {
         self.act("resume the response", || host::resume(StreamType::HttpResponse));
     }
@@ -45,13 +61,28 @@ impl Exchange {
     }
 
     /// Does `work` beside the exchange, which goes on meanwhile; what is not done when the exchange ends is dropped.
-    /// It begins at once, before this returns.
+    /// It begins at once, before this returns; in a callback of another exchange a millisecond later.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # use tidegate_sdk::{Request, log};
+    /// fn report(request: &Request<'_>) {
+    ///     let path = request.path();
+    ///     request.spawn(async move |exchange| {
+    ///         let sent = exchange.call("audit").method("POST").body(path.as_bytes()).send(Duration::from_secs(1));
+    ///         if let Err(error) = sent.await {
+    ///             log::warn!("not audited: {error}");
+    ///         }
+    ///     });
+    /// }
+    /// ```
     pub fn spawn<W: AsyncFnOnce(Exchange) + 'static>(&self, work: W) {
         let exchange = self.clone();
         self.0.spawn(async move { work(exchange).await });
     }
 
-    /// Waits, in a future of this exchange. Hosts keep time in milliseconds.
+    /// Waits, in a future of this exchange. Hosts keep time in milliseconds: it takes as long as was asked for, and up to one
+    /// more. The wall clock has no say in it.
     pub fn sleep(&self, duration: Duration) -> Sleep {
         self.0.sleep(duration)
     }
@@ -62,12 +93,12 @@ impl Exchange {
     }
 
     /// A property of the exchange, such as `["source", "address"]`, in the host's encoding. Many have a method of their
-    /// own, such as [`source_address`](Exchange::source_address).
+    /// own, such as [`source_address`](Exchange::source_address). `None`: there is none at this time.
     pub fn property(&self, path: &[&str]) -> Option<Vec<u8>> {
         acting_on(self.0.context, || host::property(path)).ok()?
     }
 
-    /// Leaves a value for filters further on, which read it as a property of the same path, and for the access log. In
+    /// Leaves a value for filters further on, for as long as the exchange lasts, which read it as a property of the same path, and for the access log. In
     /// Envoy it is there as `["wasm.NAME"]`.
     pub fn set_property(&self, path: &[&str], value: &[u8]) {
         self.act("set a property", || host::set_property(path, value));
@@ -135,12 +166,34 @@ enum Turn {
 }
 
 /// The request of an exchange, in a callback of its side. Derefs to [`Exchange`].
+///
+/// ```no_run
+/// # use tidegate_sdk::{Next, Request};
+/// fn check(request: &Request<'_>) -> Next {
+///     if request.method() == "DELETE" && request.query("force").is_none() {
+///         return request.reply(409).body("are you sure? ?force\n").send();
+///     }
+///     request.set_header("x-checked", "yes");
+///     Next::Continue
+/// }
+/// ```
 pub struct Request<'a> {
     pub(crate) exchange: &'a Exchange,
     pub(crate) end_of_stream: bool,
 }
 
 /// The response of an exchange, in a callback of its side. Derefs to [`Exchange`].
+///
+/// ```no_run
+/// # use tidegate_sdk::{Next, Response};
+/// fn hide(response: &Response<'_>) -> Next {
+///     response.remove_header("x-powered-by");
+///     if response.status() >= 500 {
+///         response.set_header("cache-control", "no-store");
+///     }
+///     Next::Continue
+/// }
+/// ```
 pub struct Response<'a> {
     pub(crate) exchange: &'a Exchange,
     pub(crate) end_of_stream: bool,
@@ -163,12 +216,13 @@ impl Deref for Response<'_> {
 }
 
 impl Request<'_> {
-    /// `GET`.
+    /// `GET` and the like; empty outside the callbacks of the request.
     pub fn method(&self) -> String {
         self.header(":method").unwrap_or_default()
     }
 
-    /// Path and query: `/items?page=2`.
+    /// Path and query: `/items?page=2`. Of what a client sends there is no more checked than the host does: see its
+    /// normalisation of paths.
     pub fn path(&self) -> String {
         self.header(":path").unwrap_or_default()
     }
@@ -215,7 +269,10 @@ impl Request<'_> {
 
     /// Pauses the request until `work` is done, which begins at once: return what this gives. The request goes on when
     /// `work` gives [`Next::Continue`]; it does not when `work` replied or reset. While it waits, pieces of its body are
-    /// held.
+    /// held. Of several that wait all have to give [`Next::Continue`]. `work` is dropped when the exchange ends.
+    ///
+    /// Give every wait an end: a sleep beside it, or a callout's timeout. A request whose wait never ends lasts until the
+    /// client leaves or a timeout of the host's comes.
     ///
     /// ```no_run
     /// # use std::time::Duration;
@@ -252,7 +309,7 @@ impl Request<'_> {
 }
 
 impl Response<'_> {
-    /// As [`Request::wait`], for the response.
+    /// As [`Request::wait`], for the response: also for one that this filter replied with.
     pub fn wait<W: AsyncFnOnce(Exchange) -> Next + 'static>(&self, work: W) -> Next {
         self.exchange.wait(StreamType::HttpResponse, work)
     }

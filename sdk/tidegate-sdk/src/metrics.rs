@@ -13,19 +13,40 @@ use proxy_wasm::types::MetricType;
 use crate::host;
 
 /// Counts events.
+///
+/// ```no_run
+/// # use tidegate_sdk::Counter;
+/// let denied = Counter::new("denied"); // in `Filter::new`
+/// denied.increment();
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Counter(Stat);
 
-/// A value that goes up and down.
+/// A value that goes up and down, one for all workers: they add to the same.
+///
+/// ```no_run
+/// # use tidegate_sdk::Gauge;
+/// let waiting = Gauge::new("waiting");
+/// waiting.add(1);
+/// waiting.add(-1);
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Gauge(Stat);
 
-/// A distribution of values.
+/// A distribution of values, in the host's buckets. Name the unit: `wait_ms`.
+///
+/// ```no_run
+/// # use tidegate_sdk::Histogram;
+/// # let waited = std::time::Duration::ZERO;
+/// let waits = Histogram::new("wait_ms");
+/// waits.observe(waited.as_millis() as u64);
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Histogram(Stat);
 
 impl Counter {
-    /// Make it once, in [`Filter::new`](crate::Filter::new). The same name gives the same counter.
+    /// Make it once, in [`Filter::new`](crate::Filter::new). The same name gives the same counter. One that the host does
+    /// not define, as beyond its limit, counts nothing: that is logged.
     pub fn new(name: &str) -> Counter {
         Counter(Stat::define(MetricType::Counter, name))
     }
@@ -59,7 +80,7 @@ impl Gauge {
         self.0.record(value);
     }
 
-    /// Its value over all workers, where the host tells.
+    /// Its value over all workers; `None` where the host does not tell.
     pub fn value(&self) -> Option<u64> {
         host::metric(self.0.id?).ok()
     }
@@ -175,7 +196,7 @@ impl<M: Metric, const N: usize> Family<M, N> {
         Family { name: name.to_owned(), labels, most, members, overflowed }
     }
 
-    /// Lets it have so many members. The host has a limit of its own for all metrics of a filter.
+    /// Lets it have so many members, and one for the others. The host has a limit of its own for all metrics of a filter.
     pub fn at_most(mut self, members: usize) -> Family<M, N> {
         self.most = members;
         self

@@ -12,7 +12,15 @@ use crate::scope::acting_on;
 /// What no field may have in it (RFC 9110, section 5.5).
 const BREAKS: [char; 3] = ['\r', '\n', '\0'];
 
-/// An answer of the filter's own.
+/// An answer of the filter's own: made by [`Exchange::reply`](crate::Exchange::reply).
+///
+/// ```no_run
+/// # use tidegate_sdk::{Next, Request};
+/// fn refuse(request: &Request<'_>) -> Next {
+///     let reply = request.reply(429).header("retry-after", "3").body("too many\n");
+///     reply.grpc_status(8).details("over_the_limit").send()
+/// }
+/// ```
 #[must_use = "a reply goes out with `send`"]
 pub struct Reply {
     context: u32,
@@ -48,7 +56,7 @@ impl Reply {
         self
     }
 
-    /// Why, in one word, for the host's access log.
+    /// Why, in one word, for the host's access log. Clients do not see it.
     pub fn details(mut self, details: impl Into<Cow<'static, str>>) -> Reply {
         self.details = details.into();
         self

@@ -260,13 +260,14 @@ impl Scope {
     }
 }
 
-/// What a filter does beside its exchanges: given to [`Filter::on_start`](crate::Filter::on_start).
+/// What a filter does beside its exchanges: given to [`Filter::on_start`](crate::Filter::on_start). Every worker has an
+/// instance of the filter, and so a background of its own.
 #[derive(Clone)]
 pub struct Background(pub(crate) Scope);
 
 impl Background {
-    /// Does `work`, beginning at the next moment at which the host lets a filter act. It ends with the filter's
-    /// configuration.
+    /// Does `work`, beginning a millisecond later, when any host lets a filter send a callout. It is dropped with the
+    /// filter's configuration.
     ///
     /// ```no_run
     /// # use std::time::Duration;
@@ -289,12 +290,13 @@ impl Background {
         self.0.spawn_later(work);
     }
 
-    /// A request of the filter's own to a cluster of the host's configuration. End it with [`Callout::send`].
+    /// A request of the filter's own to a cluster of the host's configuration. End it with [`Callout::send`]. Not in
+    /// [`Filter::on_start`](crate::Filter::on_start) itself: not every host sends one then.
     pub fn call<'a>(&self, cluster: &'a str) -> Callout<'a> {
         self.0.call(cluster)
     }
 
-    /// Waits. Hosts keep time in milliseconds.
+    /// Waits; see [`Exchange::sleep`](crate::Exchange::sleep).
     pub fn sleep(&self, duration: Duration) -> Sleep {
         self.0.sleep(duration)
     }

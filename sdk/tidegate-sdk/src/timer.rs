@@ -65,7 +65,17 @@ fn period(now: Duration, deadline: Duration) -> Duration {
     Duration::from_millis((left.as_nanos().div_ceil(1_000_000) as u64).max(1))
 }
 
-/// Waits; see [`Exchange::sleep`](crate::Exchange::sleep).
+/// Waits; see [`Exchange::sleep`](crate::Exchange::sleep). Its time begins when it is made, not when it is awaited.
+///
+/// ```no_run
+/// # use std::time::Duration;
+/// # use tidegate_sdk::Exchange;
+/// async fn at_least(exchange: &Exchange, work: impl Future<Output = ()>) {
+///     let second = exchange.sleep(Duration::from_secs(1));
+///     work.await;
+///     second.await; // what is left of it
+/// }
+/// ```
 #[must_use = "a sleep waits when it is awaited"]
 pub struct Sleep {
     services: Rc<Services>,
