@@ -21,7 +21,7 @@ fn assert_rung(kit: &Kit, ring: impl FnOnce()) {
     kit.advance(2 * MS);
     assert_eq!(waiting.forwarded().expect("it goes on").header("x-rung"), Some("yes"));
     assert_eq!(waiting.finish().status(), 200);
-    assert_no_fault(&kit);
+    assert_no_fault(kit);
 }
 
 #[test]
