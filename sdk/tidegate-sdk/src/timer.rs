@@ -37,8 +37,10 @@ impl Timers {
         if self.armed.is_some_and(|armed| armed <= deadline) {
             return None;
         }
-        self.armed = Some(deadline);
-        Some(period(now, deadline))
+        // Others wait for an earlier one only if their tick was refused.
+        let soonest = self.waiting.keys().next().map_or(deadline, |(first, _)| deadline.min(*first));
+        self.armed = Some(soonest);
+        Some(period(now, soonest))
     }
 
     /// The host refused to tick: the next that waits asks again.
@@ -158,5 +160,14 @@ mod tests {
         assert_eq!(timers.rearm(later), Duration::ZERO);
         let (_, period) = timers.add(later, later + MS + MS / 3, waker(1));
         assert_eq!(period, Some(2 * MS), "never before the deadline");
+    }
+
+    #[test]
+    fn a_tick_that_was_refused_is_asked_for_again() {
+        let waker = || Waker::noop().clone();
+        let (mut timers, now) = (Timers::default(), Duration::from_secs(100));
+        assert_eq!(timers.add(now, now + 50 * MS, waker()).1, Some(50 * MS));
+        timers.disarm();
+        assert_eq!(timers.add(now + MS, now + 80 * MS, waker()).1, Some(49 * MS), "for those before it, too");
     }
 }
