@@ -1,11 +1,12 @@
 //! Uses futures as filters might, and as they should not: does what the request header `x-do` names.
 //!
-//! * `bell`: waits until somebody rings; `ring` does, `ring-at-end` when its exchange is over, `ring-by-drop` when what is
-//!   remembered of it is dropped, `ring-own` after it began to wait itself.
+//! * `bell`: waits until somebody rings; `ring` does, `ring-and-reply` too, `ring-at-end` when its exchange is over,
+//!   `ring-by-drop` when what is remembered of it is dropped, `ring-own` after it began to wait itself.
 //! * `lock`: waits for a lock, which it keeps for a minute.
 //! * `sleep`: waits 100 ms; `both`, `trailers`: waits 5 ms in these callbacks of both directions.
 //! * `two`: waits twice, of which the first is to stay paused, and `two-then-none` also replies at once.
-//! * `keep`: pauses and leaves its handle; `release` lets those go on, `release-and-reply` too, `ask-for` spawns work for them.
+//! * `keep`: pauses and leaves its handle; `release` lets those go on, `release-and-reply` too, `ask-for` spawns work for
+//!   them.
 //! * `background`: has the background ask `up` and ring; waits until then.
 //! * `restless`: wakes itself for ever, beside the exchange.
 //! * `race`: asks `up` and waits 10 ms, whichever is first; `at-once`, `for-ever`: asks with such a timeout.
@@ -125,6 +126,10 @@ impl Filter for Tasks {
         match state.task.as_str() {
             "bell" => return self.wait_for_bell(request),
             "ring" => self.bell.ring(),
+            "ring-and-reply" => {
+                self.bell.ring();
+                return request.reply(200).body("it was rung").send();
+            }
             "ring-own" => {
                 let next = self.wait_for_bell(request);
                 self.bell.ring();
