@@ -211,11 +211,21 @@ impl Case {
 
     /// The last filter of the chain so far is followed by a shipped one, with this configuration (JSON).
     #[cfg(feature = "builtin")]
-    pub(crate) fn shipped(mut self, name: &str, config: &str) -> Case {
+    pub(crate) fn shipped(self, name: &str, config: &str) -> Case {
         let module = tidegate_filter_bundle::module(name);
+        self.module(name, module.unwrap_or_else(|| panic!("no filter {name:?} is shipped")).to_vec(), config)
+    }
+
+    /// The last filter of the chain so far is followed by a guest of `tests/guests`, with this configuration (JSON).
+    pub(crate) fn sdk(self, name: &str, config: &str) -> Case {
+        let module = std::fs::read(guests::module(name)).expect("a module that was built can be read");
+        self.module(name, module, config)
+    }
+
+    fn module(mut self, name: &str, module: Vec<u8>, config: &str) -> Case {
         self.filters.push(Filter {
             name: name.to_owned(),
-            module: module.unwrap_or_else(|| panic!("no filter {name:?} is shipped")).to_vec(),
+            module,
             config: config.to_owned(),
             vm_config: String::new(),
             root_id: String::new(),

@@ -20,6 +20,7 @@ mod lifecycle;
 mod paths;
 mod replies;
 mod routing;
+mod sdk;
 mod services;
 #[cfg(feature = "builtin")]
 mod shipped;

@@ -84,7 +84,7 @@ impl Limiter {
             Algorithm::TokenBucket => self.cells.give_back(key, limit.bucket(), 1).map(drop),
             Algorithm::SlidingWindow => {
                 let window = Window::at(now(), limit.rate.interval);
-                self.cells.add(&window.key(key, 0), -1, Some(window.life())).map(drop)
+                self.cells.add(window.key(key, 0), -1, Some(window.life())).map(drop)
             }
         }
     }
@@ -94,7 +94,7 @@ impl Limiter {
         let own = window.key(key, 0);
         // Counted first and taken back if it is too many: two workers that ask first would both be told yes.
         let counted = self.cells.add(&own, 1, Some(window.life()))?.count;
-        let before = self.cells.add(&window.key(key, 1), 0, None)?.count;
+        let before = self.cells.add(window.key(key, 1), 0, None)?.count;
         let decision = window.decide(limit.rate.requests, before.max(0) as u64, counted.max(1) as u64);
         if decision.retry_after.is_some() {
             self.cells.add(&own, -1, Some(window.life()))?;

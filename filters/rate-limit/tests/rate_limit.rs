@@ -122,6 +122,15 @@ fn a_rule_is_only_for_requests_like_those_it_names() {
 }
 
 #[test]
+fn a_second_cookie_field_does_not_hide_a_cookie() {
+    let config =
+        json!({"key": ["cookie:id"], "match": {"cookies": {"id": {"present": true}}}, "rate": "1/h"});
+    let kit = filter(config).start();
+    let request = |_| Request::get("/").header("cookie", "a=b").header("cookie", "id=7");
+    assert_eq!(admitted(&kit, 3, request), 1);
+}
+
+#[test]
 fn what_one_rule_refuses_is_not_charged_to_the_others() {
     for algorithm in ["token_bucket", "sliding_window"] {
         let all = json!({"name": "all", "rate": "4/h", "algorithm": algorithm});

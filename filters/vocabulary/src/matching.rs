@@ -63,6 +63,11 @@ pub trait Facts {
     /// The first value of a header; `:method` and `:path` are among them.
     fn header(&self, name: &str) -> Option<String>;
 
+    /// The value of a cookie.
+    fn cookie(&self, name: &str) -> Option<String> {
+        tidegate_sdk::find_cookie(&self.header("cookie")?, name).map(str::to_owned)
+    }
+
     /// The client's address.
     fn client(&self) -> Option<IpAddr>;
 
@@ -73,6 +78,10 @@ pub trait Facts {
 impl Facts for tidegate_sdk::Request<'_> {
     fn header(&self, name: &str) -> Option<String> {
         tidegate_sdk::Request::header(self, name)
+    }
+
+    fn cookie(&self, name: &str) -> Option<String> {
+        tidegate_sdk::Request::cookie(self, name)
     }
 
     fn client(&self) -> Option<IpAddr> {
@@ -125,9 +134,8 @@ impl Match {
         if self.cookies.is_empty() {
             return true;
         }
-        let cookies = request.header("cookie").unwrap_or_default();
         let mut rules = self.cookies.iter();
-        rules.all(|(name, value)| value.accepts(tidegate_sdk::find_cookie(&cookies, name.as_str())))
+        rules.all(|(name, value)| value.accepts(request.cookie(name.as_str()).as_deref()))
     }
 
     fn accepts_client(&self, request: &impl Facts) -> bool {

@@ -4,7 +4,19 @@ use proxy_wasm::types::BufferType;
 
 use crate::host::{self, report};
 
-/// A piece of a body: what has just come, or all that is held when the filter paused on the pieces before.
+/// A piece of a body: what has just come, or all that is held when the filter paused on the pieces before. It is for the
+/// callback that it was given to; of a change that the host refuses the log says so, and the piece stays as it was.
+///
+/// ```no_run
+/// # use tidegate_sdk::{Body, Next};
+/// fn whole(body: &Body) -> Next {
+///     if !body.is_last() {
+///         return Next::Pause; // the next piece shows this one as well
+///     }
+///     body.replace(format!("{} bytes\n", body.len()));
+///     Next::Continue
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Body {
     pub(crate) buffer: BufferType,
@@ -28,23 +40,23 @@ impl Body {
         self.end_of_stream
     }
 
-    /// A copy of the bytes.
+    /// A copy of the bytes: `len` of them, or none where the host does not show them.
     pub fn bytes(&self) -> Vec<u8> {
         host::buffer(self.buffer)
     }
 
-    /// Puts other bytes in their place. Remove `content-length` in the headers callback when the length changes:
+    /// Puts other bytes in their place: none take the piece away. Remove `content-length` in the headers callback when the length changes:
     /// not every host does it by itself.
     pub fn replace(&self, bytes: impl AsRef<[u8]>) {
         report("replace the body", host::set_buffer(self.buffer, 0, self.len, bytes.as_ref()));
     }
 
-    /// Adds bytes in front.
+    /// Adds bytes in front of the piece; see [`replace`](Body::replace) about `content-length`.
     pub fn prepend(&self, bytes: impl AsRef<[u8]>) {
         report("prepend to the body", host::set_buffer(self.buffer, 0, 0, bytes.as_ref()));
     }
 
-    /// Adds bytes at the end.
+    /// Adds bytes at the end of the piece; see [`replace`](Body::replace) about `content-length`.
     pub fn append(&self, bytes: impl AsRef<[u8]>) {
         report("append to the body", host::set_buffer(self.buffer, self.len, 0, bytes.as_ref()));
     }

@@ -1,7 +1,6 @@
 //! Requests that a filter makes itself, and their answers.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -12,10 +11,16 @@ use proxy_wasm::types::{BufferType, MapType, Status};
 
 use crate::fields::into_text;
 use crate::host;
-use crate::scope::Services;
+use crate::numbered::Numbered;
+use crate::scope::{Scope, Services, acting_on};
+
+/// Hosts count in whole milliseconds, and take none for no limit.
+const SHORTEST: Duration = Duration::from_millis(1);
+/// The most that hosts take: 24 days.
+const LONGEST: Duration = Duration::from_millis(i32::MAX as u64);
 
 /// The callouts in flight, by the host's token.
-pub(crate) type Callouts = BTreeMap<u32, Rc<RefCell<Flight>>>;
+pub(crate) type Callouts = Numbered<Rc<RefCell<Flight>>>;
 
 /// A callout in flight.
 #[derive(Default)]
@@ -24,19 +29,29 @@ pub(crate) struct Flight {
     waker: Option<Waker>,
 }
 
-/// A request of the filter's own: made by [`Exchange::call`](crate::Exchange::call).
+/// A request of the filter's own: made by [`Exchange::call`](crate::Exchange::call) and
+/// [`Background::call`](crate::Background::call).
+///
+/// ```no_run
+/// # use std::time::Duration;
+/// # use tidegate_sdk::{Answer, CalloutError, Exchange};
+/// async fn decide(exchange: &Exchange, question: &[u8]) -> Result<Answer, CalloutError> {
+///     let call = exchange.call("policy").method("POST").path("/decide").authority("policy.internal");
+///     call.header("content-type", "application/json").body(question).send(Duration::from_millis(200)).await
+/// }
+/// ```
 #[must_use = "a callout goes out with `send`"]
 pub struct Callout<'a> {
-    services: Rc<Services>,
+    scope: Scope,
     cluster: &'a str,
     headers: Vec<(&'a str, &'a str)>,
     body: Option<&'a [u8]>,
 }
 
 impl<'a> Callout<'a> {
-    pub(crate) fn new(services: Rc<Services>, cluster: &'a str) -> Callout<'a> {
+    pub(crate) fn new(scope: Scope, cluster: &'a str) -> Callout<'a> {
         let headers = vec![(":method", "GET"), (":path", "/"), (":authority", cluster)];
-        Callout { services, cluster, headers, body: None }
+        Callout { scope, cluster, headers, body: None }
     }
 
     /// `GET` without this.
@@ -54,20 +69,23 @@ impl<'a> Callout<'a> {
         self.replace(":authority", authority)
     }
 
-    /// Adds a header.
+    /// Adds a header. `content-length` comes by itself.
     pub fn header(mut self, name: &'a str, value: &'a str) -> Callout<'a> {
         self.headers.push((name, value));
         self
     }
 
-    /// The body.
+    /// The body, whole. None without this.
     pub fn body(mut self, body: &'a [u8]) -> Callout<'a> {
         self.body = Some(body);
         self
     }
 
     /// Sends it, now. Await what this gives for the answer, which has come when it has come whole; dropping it, or the
-    /// end of the exchange, gives up the answer and not the request.
+    /// end of the exchange, gives up the answer and not the request. Await it in a future of the same exchange: with the
+    /// exchange the answer is forgotten, and who else waits for it waits for ever.
+    ///
+    /// `timeout` is from a millisecond to 24 days: shorter and longer ones count as these.
     ///
     /// # Errors
     ///
@@ -75,14 +93,18 @@ impl<'a> Callout<'a> {
     /// [`CalloutError::NoAnswer`] if none came within `timeout`, or the connection failed; some hosts report these as
     /// an answer of 503 or 504.
     pub fn send(self, timeout: Duration) -> PendingAnswer {
-        let sent = dispatch_http_call(self.cluster, self.headers, self.body, vec![], timeout);
+        let Scope { context, services } = self.scope;
+        let timeout = timeout.clamp(SHORTEST, LONGEST);
+        let sent =
+            acting_on(context, || dispatch_http_call(self.cluster, self.headers, self.body, vec![], timeout));
         let mut flight = Flight::default();
+        let sent = sent.unwrap_or(Err(Status::BadArgument)); // the exchange is over
         let token = sent.inspect_err(|status| flight.result = Some(Err(CalloutError::Refused(*status)))).ok();
         let flight = Rc::new(RefCell::new(flight));
         if let Some(token) = token {
-            self.services.callouts.borrow_mut().insert(token, flight.clone());
+            services.callouts.borrow_mut().insert(token, flight.clone());
         }
-        PendingAnswer { services: self.services, token, flight }
+        PendingAnswer { services, token, flight }
     }
 
     fn replace(mut self, name: &str, value: &'a str) -> Callout<'a> {
@@ -93,7 +115,17 @@ impl<'a> Callout<'a> {
     }
 }
 
-/// The answer to a callout that was sent: a future, see [`Callout::send`].
+/// The answer to a callout that was sent: a future, see [`Callout::send`]. Several may be under way at once:
+///
+/// ```no_run
+/// # use std::time::Duration;
+/// # use tidegate_sdk::{CalloutError, Exchange};
+/// async fn both(exchange: &Exchange) -> Result<bool, CalloutError> {
+///     let second = Duration::from_secs(1);
+///     let (users, rules) = (exchange.call("users").send(second), exchange.call("rules").send(second));
+///     Ok(users.await?.status() == 200 && rules.await?.status() == 200)
+/// }
+/// ```
 #[must_use = "await it for the answer, or drop it to give the answer up"]
 pub struct PendingAnswer {
     services: Rc<Services>,
@@ -141,7 +173,7 @@ pub(crate) fn receive(services: &Services, token: u32, headers: usize) {
     waker.into_iter().for_each(Waker::wake);
 }
 
-/// Why a callout has no answer.
+/// Why a callout has no answer. An answer with a status of 500 or above is one: look at [`Answer::status`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CalloutError {
@@ -162,7 +194,15 @@ impl std::fmt::Display for CalloutError {
 
 impl std::error::Error for CalloutError {}
 
-/// What came back, whole.
+/// What came back, whole. How large it may be is the host's limit: in tidegate 1 MiB, beyond which there is no answer.
+///
+/// ```no_run
+/// # use tidegate_sdk::Answer;
+/// fn user(answer: Answer) -> Option<String> {
+///     let is_text = answer.header("content-type").is_some_and(|kind| kind.starts_with("text/"));
+///     (answer.status() == 200 && is_text).then(|| answer.into_text())
+/// }
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Answer {
     headers: Vec<(String, Vec<u8>)>,

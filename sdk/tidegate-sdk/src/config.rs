@@ -3,7 +3,8 @@
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-/// For a filter that takes no configuration: nothing and `{}` are accepted, anything else is refused.
+/// For a filter that takes no configuration: nothing and `{}` are accepted, anything else is refused. See the README's
+/// filter for one.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NoConfig {}

@@ -4,45 +4,80 @@ use log::warn;
 use proxy_wasm::types::MapType;
 
 use crate::host::{self, Refused};
+use crate::scope::acting_on;
 
 /// A set of header or trailer fields, kept by the host: each call is a hostcall. Names are in lower case.
+///
+/// ```no_run
+/// # use tidegate_sdk::Request;
+/// fn strip(request: &Request<'_>) {
+///     let headers = request.headers();
+///     for (name, _) in headers.all() {
+///         if name.starts_with("x-internal-") {
+///             headers.remove(&name);
+///         }
+///     }
+///     headers.set("x-stripped", "1");
+/// }
+/// ```
 #[derive(Debug, Clone, Copy)]
-pub struct Fields(pub(crate) MapType);
+pub struct Fields {
+    pub(crate) map: MapType,
+    /// The exchange's.
+    pub(crate) context: u32,
+}
 
 impl Fields {
     /// The first value of a field. What is not UTF-8 is replaced: use [`Fields::bytes`] where that matters.
+    ///
+    /// `None`: there is no such field, or the host does not show these fields at this time.
     pub fn text(&self, name: &str) -> Option<String> {
         self.bytes(name).map(into_text)
     }
 
-    /// The first value of a field.
+    /// The first value of a field, as it came. `None` as with [`Fields::text`].
     pub fn bytes(&self, name: &str) -> Option<Vec<u8>> {
-        host::header(self.0, name)
+        acting_on(self.context, || host::header(self.map, name)).ok()?
     }
 
-    /// Every field, in order.
+    /// Every field with its value, in order; a field with several values is there several times. Nothing where the host
+    /// does not show these fields at this time.
     pub fn all(&self) -> Vec<(String, Vec<u8>)> {
-        host::headers(self.0)
+        acting_on(self.context, || host::headers(self.map)).unwrap_or_default()
     }
 
     /// Every field in one piece of memory, as the host gives it: for a filter that looks at many.
+    ///
+    /// ```no_run
+    /// # use tidegate_sdk::Request;
+    /// fn longest(request: &Request<'_>) -> usize {
+    ///     request.headers().block().iter().map(|(_, value)| value.len()).max().unwrap_or(0)
+    /// }
+    /// ```
     pub fn block(&self) -> Block {
-        Block(host::header_block(self.0))
+        Block(acting_on(self.context, || host::header_block(self.map)).unwrap_or_default())
     }
 
-    /// Makes this the only value of the field.
+    /// Makes this the only value of the field. A host that refuses, as for a value with a line break in it, leaves the
+    /// field as it was: that is logged.
     pub fn set(&self, name: &str, value: impl AsRef<[u8]>) {
-        report_field("set", name, host::set_header(self.0, name, value.as_ref()));
+        self.change("set", name, || host::set_header(self.map, name, value.as_ref()));
     }
 
-    /// Adds a value to those that are there.
+    /// Adds a value to those that are there; refusals as with [`Fields::set`].
     pub fn add(&self, name: &str, value: impl AsRef<[u8]>) {
-        report_field("add", name, host::add_header(self.0, name, value.as_ref()));
+        self.change("add", name, || host::add_header(self.map, name, value.as_ref()));
     }
 
     /// Removes every value of the field.
     pub fn remove(&self, name: &str) {
-        report_field("remove", name, host::remove_header(self.0, name));
+        self.change("remove", name, || host::remove_header(self.map, name));
+    }
+
+    fn change(&self, verb: &str, name: &str, change: impl FnOnce() -> Result<(), Refused>) {
+        if let Err(refused) = acting_on(self.context, change).flatten() {
+            warn!("the host refused to {verb} {name}: {refused}");
+        }
     }
 }
 
@@ -76,24 +111,29 @@ pub(crate) fn into_text(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
-fn report_field(verb: &str, name: &str, result: Result<(), Refused>) {
-    if let Err(refused) = result {
-        warn!("the host refused to {verb} {name}: {refused}");
-    }
-}
-
-/// The value of one cookie in a `cookie` header (RFC 6265, section 4.2.1: `name=value` pairs between semicolons).
+/// The value of one cookie in a `cookie` header (RFC 6265, section 4.2.1: `name=value` pairs between semicolons): of the
+/// first of this name, without the quotes around it.
+///
+/// ```
+/// assert_eq!(tidegate_sdk::find_cookie("theme=dark; user=\"ann\"", "user"), Some("ann"));
+/// ```
 pub fn find_cookie<'a>(cookies: &'a str, name: &str) -> Option<&'a str> {
     cookies.split(';').find_map(|pair| {
         let value = pair.trim_ascii_start().strip_prefix(name)?.strip_prefix('=')?;
-        Some(value.trim_ascii_end().trim_matches('"'))
+        let value = value.trim_ascii_end();
+        Some(value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value))
     })
 }
 
-/// The first value of one parameter in the query of a path, decoded (`application/x-www-form-urlencoded`, WHATWG URL).
+/// The first value of one parameter in the query of a path, decoded (`application/x-www-form-urlencoded`, WHATWG URL). What
+/// is not UTF-8 when it is decoded is replaced.
+///
+/// ```
+/// assert_eq!(tidegate_sdk::find_query("/items?page=2&user=ann%20b", "user").as_deref(), Some("ann b"));
+/// ```
 pub fn find_query(path: &str, name: &str) -> Option<String> {
+    let (path, _) = path.split_once('#').unwrap_or((path, ""));
     let (_, query) = path.split_once('?')?;
-    let query = query.split('#').next().unwrap_or_default();
     let mut pairs = form_urlencoded::parse(query.as_bytes());
     pairs.find(|(found, _)| found == name).map(|(_, value)| value.into_owned())
 }
@@ -109,6 +149,12 @@ mod tests {
         assert_eq!(find_cookie(cookies, "other"), Some("a=b"));
         assert_eq!(find_cookie(cookies, "ser"), None);
         assert_eq!(find_cookie(cookies, "flag"), None);
+        for (hostile, value) in
+            [("user=\"", "\""), ("user=\"\"a\"\"", "\"a\""), ("user=;user=b", ""), (";;=;user=", "")]
+        {
+            assert_eq!(find_cookie(hostile, "user"), Some(value), "{hostile}");
+        }
+        assert_eq!(find_cookie("\u{e9}user=1", "user"), None);
     }
 
     #[test]
@@ -117,5 +163,7 @@ mod tests {
         assert_eq!(find_query("/a?user", "user").as_deref(), Some(""));
         assert_eq!(find_query("/a?users=1", "user"), None);
         assert_eq!(find_query("/user=1", "user"), None);
+        assert_eq!(find_query("/a#?user=1", "user"), None, "a fragment has no query");
+        assert_eq!(find_query("/?%75ser=%zz%ff", "user").as_deref(), Some("%zz\u{fffd}"));
     }
 }

@@ -49,7 +49,7 @@ pub trait Filter: Sized + 'static {
     /// operator to read: name the field. The host then keeps to the configuration that it had.
     fn new(config: Self::Config) -> Result<Self, String>;
 
-    /// The filter has been made: begin here what it does beside its exchanges, such as keeping a list fresh.
+    /// The filter has been made, on this worker: begin here what it does beside its exchanges, such as keeping a list fresh.
     fn on_start(&self, background: &Background) {}
 
     /// The request's headers have come.
@@ -82,11 +82,19 @@ pub trait Filter: Sized + 'static {
         Next::Continue
     }
 
-    /// The exchange is over, whichever way. Called once, also for an exchange of which the filter saw nothing else.
+    /// The exchange is over, whichever way. Called once, also for an exchange of which the filter saw nothing else. Its
+    /// futures are dropped after this.
     fn on_end(&self, state: &mut Self::State, exchange: &Exchange) {}
 }
 
 /// What becomes of the exchange after a callback.
+///
+/// ```
+/// # use tidegate_sdk::{Body, Next};
+/// fn until_whole(body: &Body) -> Next {
+///     if body.is_last() { Next::Continue } else { Next::Pause }
+/// }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
     /// It goes on.

@@ -38,6 +38,7 @@ impl Refused {
     pub(crate) const BAD_ARGUMENT: Refused = Refused(2);
     pub(crate) const CAS_MISMATCH: Refused = Refused(8);
     pub(crate) const INTERNAL_FAILURE: Refused = Refused(10);
+    pub(crate) const UNIMPLEMENTED: Refused = Refused(12);
 }
 
 /// Logs that the host did not do what it was asked for.
@@ -123,6 +124,7 @@ unsafe extern "C" {
 #[link(wasm_import_module = "wasi_snapshot_preview1")]
 unsafe extern "C" {
     fn random_get(buffer: *mut u8, len: usize) -> u32;
+    fn clock_time_get(clock: u32, precision: u64, time: *mut u64) -> u32;
 }
 
 fn check(status: u32) -> Result<(), Refused> {
@@ -239,6 +241,14 @@ pub(crate) fn now() -> Duration {
     let mut time_ns = 0;
     let status = unsafe { proxy_get_current_time_nanoseconds(&mut time_ns) };
     check(status).map_or(Duration::ZERO, |()| Duration::from_nanos(time_ns))
+}
+
+/// Time since some moment, which never goes back; the wall clock's where the host has no other.
+pub(crate) fn monotonic() -> Duration {
+    const MONOTONIC: u32 = 1;
+    let mut time_ns = 0;
+    let status = unsafe { clock_time_get(MONOTONIC, 1, &mut time_ns) };
+    if status == 0 { Duration::from_nanos(time_ns) } else { now() }
 }
 
 pub(crate) fn define_metric(kind: MetricType, name: &str) -> Result<u32, Refused> {

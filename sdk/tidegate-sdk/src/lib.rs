@@ -3,14 +3,31 @@
 //! A filter is a type that implements [`Filter`]; [`filter!`] makes the module of it. See there for one in fifteen
 //! lines. Its `Cargo.toml` needs `crate-type = ["cdylib"]` under `[lib]`, and this crate and `serde` as dependencies.
 //!
-//! * Configuration is a type of yours; what does not fit is refused with the field's name and what was expected.
-//! * [`Request`], [`Response`], [`Body`]: read and change what passes; [`Exchange::reply`] answers in the upstream's
-//!   place.
-//! * [`Request::wait`] pauses until a future is done, in which [`Exchange::call`] asks another service and
-//!   [`Exchange::sleep`] waits; [`Filter::on_start`] does the same beside the exchanges.
-//! * [`Cells`] are token buckets, counters and values that the workers share.
-//! * [`Counter`], [`Gauge`], [`Histogram`], families of them with labels, and the macros of [`log`] show what the filter
-//!   does. Key-values of a log line (`warn!(rule = name; "denied")`) follow its message as `key=value`.
+//! # The map
+//!
+//! | for | look at |
+//! |---|---|
+//! | what to implement, and when it is called | [`Filter`], [`Next`] |
+//! | configuration: a type of yours; what does not fit is refused with the field's name | [`Filter::Config`], [`NoConfig`] |
+//! | what passes: headers, bodies, trailers | [`Request`], [`Response`], [`Body`], [`Fields`] |
+//! | answering in the upstream's place | [`Exchange::reply`], [`Reply`] |
+//! | waiting: for another service, for a time, for one another | [`Request::wait`], [`Exchange::call`], [`Callout`], [`Answer`], [`Exchange::sleep`] |
+//! | work beside an exchange, or beside all of them | [`Exchange::spawn`], [`Filter::on_start`], [`Background`] |
+//! | what is known of client, route and connection | [`Exchange::source_address`] and the methods after it |
+//! | what workers share: token buckets, counters, values | [`Cells`] |
+//! | metrics, with labels or without | [`Counter`], [`Gauge`], [`Histogram`], [`Family`] |
+//! | logs: `warn!(rule = name; "denied")` is `denied rule=admin` | [`log`] |
+//! | chance | [`random`] |
+//!
+//! # What holds everywhere
+//!
+//! Each worker has an instance of the filter, on one thread: share with `Rc` and `RefCell`, not with locks, and hold no
+//! borrow across an `.await`. Nothing here panics for what a host answers: what is not there is `None`, and what it refuses
+//! is logged. A panic of the filter's own is logged with its place, and costs the instance with every exchange in it.
+//!
+//! Futures make progress in callbacks: an exchange's own at once, those that another exchange woke at the next tick, a
+//! millisecond later. In one callback tasks run 128 times at most, so that many that wake together, or one that wakes
+//! itself, do not use up the callback's budget; the rest follows at the next tick.
 //!
 //! It stands on the [`proxy_wasm`] crate (ABI 0.2.1) and uses nothing beyond the standard ABI but where it has another
 //! way: a module built with it also runs in Envoy. Where that crate panics because a host answered with a status that it did not expect, which
@@ -29,6 +46,7 @@ mod host;
 mod logging;
 mod memory;
 mod metrics;
+mod numbered;
 mod properties;
 mod random;
 mod reply;
@@ -54,8 +72,9 @@ pub use reply::Reply;
 pub use scope::Background;
 pub use timer::Sleep;
 
-/// Makes a module of a [`Filter`]. Use it once, at the top of the crate. In a native build it makes nothing, so that the
-/// filter's logic can be tested there.
+/// Makes a module of a [`Filter`], with an allocator that makes small values cheap. Use it once, at the top of the crate:
+/// `filter!(MyFilter);`, as in [`Filter`]'s example. In a native build it makes nothing, so that the filter's logic can be
+/// tested there.
 #[macro_export]
 macro_rules! filter {
     ($filter:ty) => {

@@ -23,13 +23,13 @@ pub struct Allocator {
     free: UnsafeCell<[*mut u8; SIZES]>,
 }
 
-// SAFETY: WebAssembly without shared memory has one thread. Natively nobody shares one: see `new`.
-#[cfg(target_arch = "wasm32")]
+// SAFETY: WebAssembly without shared memory has one thread. With it, and natively, nobody can share one: a static of this
+// type does not compile.
+#[cfg(all(target_arch = "wasm32", not(target_feature = "atomics")))]
 unsafe impl Sync for Allocator {}
 
 impl Allocator {
     /// One without free blocks. Only a module has use for it.
-    #[doc(hidden)]
     #[expect(clippy::new_without_default, reason = "a static needs a constant")]
     pub const fn new() -> Allocator {
         Allocator { free: UnsafeCell::new([ptr::null_mut(); SIZES]) }
@@ -66,6 +66,19 @@ unsafe impl GlobalAlloc for Allocator {
             }
             (*self.free.get())[index] = first.cast::<*mut u8>().read();
             first
+        }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        if size_index(layout).is_none() {
+            return unsafe { System.alloc_zeroed(layout) }; // memory that is new is zero already
+        }
+        unsafe {
+            let new = self.alloc(layout);
+            if !new.is_null() {
+                new.write_bytes(0, layout.size());
+            }
+            new
         }
     }
 
@@ -151,7 +164,11 @@ mod tests {
         for (at, had, _) in held {
             unsafe { allocator.dealloc(at, had) };
         }
-        // What is on the lists was the standard library's, and is given back to it.
+        free_lists(&allocator);
+    }
+
+    /// What is on the lists was the standard library's, and is given back to it.
+    fn free_lists(allocator: &Allocator) {
         for index in 0..SIZES {
             loop {
                 let first = unsafe { (*allocator.free.get())[index] };
@@ -164,6 +181,42 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_block_that_is_used_again_is_zero_where_that_is_asked_for() {
+        let allocator = Allocator::new();
+        for size in [0, 1, 16, 100, LARGEST, LARGEST + 1] {
+            let used = unsafe { allocator.alloc(layout(size)) };
+            unsafe { used.write_bytes(7, size) };
+            unsafe { allocator.dealloc(used, layout(size)) };
+            let zeroed = unsafe { allocator.alloc_zeroed(layout(size)) };
+            assert!((0..size).all(|offset| unsafe { zeroed.add(offset).read() } == 0), "{size}");
+            match size_index(layout(size)) {
+                Some(index) => unsafe { System.dealloc(zeroed, block(index)) },
+                None => unsafe { System.dealloc(zeroed, layout(size)) },
+            }
+        }
+    }
+
+    /// A block that grows, shrinks and moves between the sizes and the standard library's, at every alignment.
+    #[test]
+    fn a_block_changes_its_size_across_all_sizes() {
+        let allocator = Allocator::new();
+        for align in [1, 8, 16, 32, 4096] {
+            let layout = |size| Layout::from_size_align(size, align).expect("a layout");
+            let (mut at, mut had) = (unsafe { allocator.alloc(layout(1)) }, 1);
+            unsafe { at.write(9) };
+            for size in [16, 17, LARGEST, LARGEST + 1, 3 * LARGEST, LARGEST, 1, LARGEST + 1, 16] {
+                at = unsafe { allocator.realloc(at, layout(had), size) };
+                had = size;
+                assert!(at.align_offset(align) == 0 && unsafe { at.read() } == 9, "{align}: {size}");
+                unsafe { at.add(size - 1).write(9) };
+                unsafe { at.write(9) };
+            }
+            unsafe { allocator.dealloc(at, layout(had)) };
+        }
+        free_lists(&allocator);
     }
 
     #[test]

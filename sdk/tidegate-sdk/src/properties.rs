@@ -13,6 +13,13 @@ const CLAIMS: &[&str] = &["jwt_claims"];
 
 impl Exchange {
     /// The client's address and port (`source.address`): of the connection, or as a trusted proxy in front told.
+    ///
+    /// ```no_run
+    /// # use tidegate_sdk::Request;
+    /// fn is_local(request: &Request<'_>) -> bool {
+    ///     request.source_address().is_some_and(|address| address.ip().is_loopback())
+    /// }
+    /// ```
     pub fn source_address(&self) -> Option<SocketAddr> {
         self.text_property(&["source", "address"])?.parse().ok()
     }
@@ -61,7 +68,8 @@ impl Exchange {
         self.number_property(&["response", "code"])?.try_into().ok()
     }
 
-    /// The claims of a token that a filter before this one verified and left here.
+    /// The claims of a token that a filter before this one verified and left here. They are to be trusted as far as the
+    /// filters of the chain are: any of them may leave some, and no client.
     pub fn verified_claims(&self) -> Option<serde_json::Map<String, serde_json::Value>> {
         serde_json::from_slice(&self.property(CLAIMS)?).ok()
     }
@@ -79,7 +87,7 @@ impl Exchange {
         self.property(path).map(into_text)
     }
 
-    /// A property that is a number, a time or a duration.
+    /// A property that is a number, a time or a duration, in nanoseconds. `None` also for one of another size.
     pub fn number_property(&self, path: &[&str]) -> Option<u64> {
         Some(u64::from_le_bytes(self.property(path)?.try_into().ok()?))
     }

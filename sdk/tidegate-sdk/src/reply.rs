@@ -2,12 +2,28 @@
 
 use std::borrow::Cow;
 
-use crate::filter::Next;
-use crate::host::{self, report};
+use log::warn;
+use proxy_wasm::types::StreamType;
 
-/// An answer of the filter's own.
+use crate::filter::Next;
+use crate::host::{self, Refused, report};
+use crate::scope::acting_on;
+
+/// What no field may have in it (RFC 9110, section 5.5).
+const BREAKS: [char; 3] = ['\r', '\n', '\0'];
+
+/// An answer of the filter's own: made by [`Exchange::reply`](crate::Exchange::reply).
+///
+/// ```no_run
+/// # use tidegate_sdk::{Next, Request};
+/// fn refuse(request: &Request<'_>) -> Next {
+///     let reply = request.reply(429).header("retry-after", "3").body("too many\n");
+///     reply.grpc_status(8).details("over_the_limit").send()
+/// }
+/// ```
 #[must_use = "a reply goes out with `send`"]
 pub struct Reply {
+    context: u32,
     status: u16,
     details: Cow<'static, str>,
     headers: Vec<(String, String)>,
@@ -16,8 +32,9 @@ pub struct Reply {
 }
 
 impl Reply {
-    pub(crate) fn new(status: u16) -> Reply {
-        Reply { status, details: "".into(), headers: Vec::new(), body: Vec::new(), grpc_status: None }
+    pub(crate) fn new(context: u32, status: u16) -> Reply {
+        let (headers, body) = (Vec::new(), Vec::new());
+        Reply { context, status, details: "".into(), headers, body, grpc_status: None }
     }
 
     /// Adds a header. `content-length` comes by itself, and `content-type: text/plain` unless one is given.
@@ -39,17 +56,34 @@ impl Reply {
         self
     }
 
-    /// Why, in one word, for the host's access log.
+    /// Why, in one word, for the host's access log. Clients do not see it.
     pub fn details(mut self, details: impl Into<Cow<'static, str>>) -> Reply {
         self.details = details.into();
         self
     }
 
     /// Sends it; return what this gives from the callback.
+    ///
+    /// A reply that the host refuses, because of its status or a header with a line break in it, is logged, and the client
+    /// gets a bare 500 with the same details: a request that was to be answered does not go on.
     pub fn send(self) -> Next {
-        let grpc_status = self.grpc_status.map_or(-1, i32::from);
-        let status = u32::from(self.status);
-        report("reply", host::reply(status, &self.details, &self.body, &self.headers, grpc_status));
+        report("reply", acting_on(self.context, || self.send_or_fail()).flatten());
         Next::Pause
+    }
+
+    fn send_or_fail(&self) -> Result<(), Refused> {
+        let grpc_status = self.grpc_status.map_or(-1, i32::from);
+        let reply = |status, body, headers: &[(String, String)]| {
+            // Not every host looks for what would be another field, or another answer.
+            let breaks =
+                |(name, value): &(String, String)| [name, value].iter().any(|text| text.contains(BREAKS));
+            if headers.iter().any(breaks) {
+                return Err(Refused::BAD_ARGUMENT);
+            }
+            host::reply(status, &self.details, body, headers, grpc_status)
+        };
+        let Err(refused) = reply(self.status.into(), &self.body, &self.headers) else { return Ok(()) };
+        warn!("the host refused to reply with status {}: {refused}; the reply is a bare 500", self.status);
+        reply(500, b"", &[]).or_else(|_| host::close(StreamType::HttpRequest))
     }
 }

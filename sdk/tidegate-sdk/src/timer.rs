@@ -14,7 +14,7 @@ use crate::scope::Services;
 /// One deadline among those of the same moment.
 type Key = (Duration, u64);
 
-/// Deadlines, soonest first. Times are since 1970, as the host tells them.
+/// Deadlines, soonest first. Times are those of the host's monotonic clock: one that is set does not move them.
 #[derive(Default)]
 pub(crate) struct Timers {
     waiting: BTreeMap<Key, Waker>,
@@ -37,14 +37,21 @@ impl Timers {
         if self.armed.is_some_and(|armed| armed <= deadline) {
             return None;
         }
-        self.armed = Some(deadline);
-        Some(period(now, deadline))
+        // Others wait for an earlier one only if their tick was refused.
+        let soonest = self.waiting.keys().next().map_or(deadline, |(first, _)| deadline.min(*first));
+        self.armed = Some(soonest);
+        Some(period(now, soonest))
     }
 
-    /// Wakes what is due, in the order of the deadlines.
-    pub(crate) fn wake_due(&mut self, now: Duration) {
+    /// The host refused to tick: the next that waits asks again.
+    pub(crate) fn disarm(&mut self) {
+        self.armed = None;
+    }
+
+    /// Takes out what is due, in the order of the deadlines. Wake it when nothing is borrowed.
+    pub(crate) fn take_due(&mut self, now: Duration) -> BTreeMap<Key, Waker> {
         let not_due = self.waiting.split_off(&(now, u64::MAX));
-        std::mem::replace(&mut self.waiting, not_due).into_values().for_each(Waker::wake);
+        std::mem::replace(&mut self.waiting, not_due)
     }
 
     /// The tick period to set after a tick; zero when nothing waits.
@@ -60,7 +67,17 @@ fn period(now: Duration, deadline: Duration) -> Duration {
     Duration::from_millis((left.as_nanos().div_ceil(1_000_000) as u64).max(1))
 }
 
-/// Waits; see [`Exchange::sleep`](crate::Exchange::sleep).
+/// Waits; see [`Exchange::sleep`](crate::Exchange::sleep). Its time begins when it is made, not when it is awaited.
+///
+/// ```no_run
+/// # use std::time::Duration;
+/// # use tidegate_sdk::Exchange;
+/// async fn at_least(exchange: &Exchange, work: impl Future<Output = ()>) {
+///     let second = exchange.sleep(Duration::from_secs(1));
+///     work.await;
+///     second.await; // what is left of it
+/// }
+/// ```
 #[must_use = "a sleep waits when it is awaited"]
 pub struct Sleep {
     services: Rc<Services>,
@@ -70,12 +87,13 @@ pub struct Sleep {
 
 impl Sleep {
     pub(crate) fn new(services: Rc<Services>, duration: Duration) -> Sleep {
-        Sleep { services, deadline: host::now().saturating_add(duration), key: None }
+        Sleep { services, deadline: host::monotonic().saturating_add(duration), key: None }
     }
 
     fn forget(&mut self) {
         if let Some(key) = self.key.take() {
-            self.services.timers.borrow_mut().waiting.remove(&key);
+            let waker = self.services.timers.borrow_mut().waiting.remove(&key);
+            drop(waker); // nothing is borrowed: a waker of another crate may do anything here
         }
     }
 }
@@ -85,7 +103,7 @@ impl Future for Sleep {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         self.forget();
-        let now = host::now();
+        let now = host::monotonic();
         if now >= self.deadline {
             return Poll::Ready(());
         }
@@ -133,7 +151,7 @@ mod tests {
         assert_eq!(timers.add(now + MS, now + 11 * MS, waker(9)).1, Some(10 * MS));
 
         let later = now + 50 * MS;
-        timers.wake_due(later);
+        timers.take_due(later).into_values().for_each(Waker::wake);
         assert_eq!(*woken.lock().unwrap(), [9, 7]);
         assert_eq!(timers.rearm(later), 30 * MS);
         timers.waiting.remove(&eight);
@@ -142,5 +160,14 @@ mod tests {
         assert_eq!(timers.rearm(later), Duration::ZERO);
         let (_, period) = timers.add(later, later + MS + MS / 3, waker(1));
         assert_eq!(period, Some(2 * MS), "never before the deadline");
+    }
+
+    #[test]
+    fn a_tick_that_was_refused_is_asked_for_again() {
+        let waker = || Waker::noop().clone();
+        let (mut timers, now) = (Timers::default(), Duration::from_secs(100));
+        assert_eq!(timers.add(now, now + 50 * MS, waker()).1, Some(50 * MS));
+        timers.disarm();
+        assert_eq!(timers.add(now + MS, now + 80 * MS, waker()).1, Some(49 * MS), "for those before it, too");
     }
 }

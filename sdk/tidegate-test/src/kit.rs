@@ -176,6 +176,20 @@ impl Kit {
         self.clock.elapsed()
     }
 
+    /// Sets the wall clock, as an operator or NTP does. Timers go on as they were: they do not depend on it.
+    ///
+    /// ```
+    /// # use tidegate_test::Kit;
+    /// # let kit = Kit::of(&tidegate_test::Module::bytes("tagger", &wat::parse_file("tests/guests/tagger.wat").unwrap())).start();
+    /// let an_hour_ago = kit.now() - std::time::Duration::from_secs(3600);
+    /// kit.set_clock(an_hour_ago);
+    /// assert_eq!(kit.now(), an_hour_ago);
+    /// ```
+    pub fn set_clock(&self, wall: SystemTime) {
+        let _time = self.runtime.enter();
+        self.clock.set(wall);
+    }
+
     /// What the wall clock says.
     pub fn now(&self) -> SystemTime {
         let _time = self.runtime.enter();

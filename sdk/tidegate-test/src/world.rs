@@ -9,23 +9,29 @@ use tidegate::wasm::{Clock, Fault, GuestLog, LogLevel, NoRandomness, Randomness}
 /// The time: tokio's, which is paused and jumps to the next timer when there is nothing else to do.
 pub(crate) struct VirtualClock {
     beginning: tokio::time::Instant,
-    wall: SystemTime,
+    /// What the wall clock said then, if it was not set since.
+    wall: Mutex<SystemTime>,
 }
 
 impl VirtualClock {
     /// A clock that begins now, on the thread of the kit's runtime.
     pub(crate) fn begin(wall: SystemTime) -> VirtualClock {
-        VirtualClock { beginning: tokio::time::Instant::now(), wall }
+        VirtualClock { beginning: tokio::time::Instant::now(), wall: Mutex::new(wall) }
     }
 
     pub(crate) fn elapsed(&self) -> Duration {
         self.beginning.elapsed()
     }
+
+    /// Sets the wall clock.
+    pub(crate) fn set(&self, wall: SystemTime) {
+        *lock(&self.wall) = wall - self.elapsed();
+    }
 }
 
 impl Clock for VirtualClock {
     fn wall(&self) -> SystemTime {
-        self.wall + self.elapsed()
+        *lock(&self.wall) + self.elapsed()
     }
 
     fn monotonic(&self) -> Instant {
