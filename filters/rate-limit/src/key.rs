@@ -18,7 +18,7 @@ mod tests {
     #[test]
     fn different_values_never_give_the_same_key() {
         let key = |values: &[&str]| join("r", &values.iter().map(|v| (*v).to_owned()).collect::<Vec<_>>());
-        let lists: [&[&str]; 6] = [&["a", "b"], &["ab"], &["a\01:b"], &["a", ""], &["", "a"], &[]];
+        let lists: [&[&str]; 6] = [&["a", "b"], &["ab"], &["a\x001:b"], &["a", ""], &["", "a"], &[]];
         for (index, one) in lists.iter().enumerate() {
             for other in &lists[index + 1..] {
                 assert_ne!(key(one), key(other), "{one:?} {other:?}");
