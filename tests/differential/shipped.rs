@@ -71,7 +71,9 @@ fn two_workers_of_envoy_count_together_nearly_exactly() {
     let envoy = Envoy::start_with(folder, &bootstrap, 2);
     assert_admitted(envoy.address("in"), 0.05);
     let said = |(_, line): &(String, String)| line.contains("has no tidegate.bucket.take");
-    assert_eq!(envoy.guest_log().iter().filter(|line| said(line)).count(), 2, "each worker says so once");
+    // Which worker takes a connection is the kernel's choice: one may have had none.
+    let count = envoy.guest_log().iter().filter(|line| said(line)).count();
+    assert!((1..=2).contains(&count), "each worker says so once: {count}");
 }
 
 #[test]

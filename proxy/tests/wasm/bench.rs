@@ -6,7 +6,7 @@ use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{Arc, LazyLock, Mutex, Once};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
@@ -171,6 +171,13 @@ fn info() -> StreamInfo {
 
 /// Runs something and returns what was logged meanwhile on this thread: a line for each event.
 pub(crate) fn logged(run: impl FnOnce()) -> Vec<String> {
+    // What no subscriber wanted at first is asked about again only now and then: this one, of no thread in particular,
+    // wants everything.
+    static EVERYTHING: Once = Once::new();
+    EVERYTHING.call_once(|| {
+        let all = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(std::io::sink);
+        tracing::subscriber::set_global_default(all.finish()).expect("nobody else sets one");
+    });
     let lines = Lines::default();
     let writer = lines.clone();
     let subscriber = tracing_subscriber::fmt()
