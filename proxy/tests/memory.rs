@@ -4,8 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use tidegate::config::model::{Filter, FilterLimits, ModuleSource, OnFault};
+use tidegate::config::model::{Filter, FilterLimits, ModuleSource};
 use tidegate::wasm::{Engine, Plugin, Services};
 
 const MIB: usize = 1 << 20;
@@ -46,19 +45,7 @@ fn filter() -> Filter {
         cells: LIMIT,
         ..FilterLimits::default()
     };
-    Filter {
-        name: "many".to_owned(),
-        module: ModuleSource::File(PathBuf::from("many.wasm")),
-        config: Bytes::new(),
-        config_shown: None,
-        vm_id: String::new(),
-        vm_config: Bytes::new(),
-        root_id: String::new(),
-        env: Vec::new(),
-        limits,
-        on_fault: OnFault::Closed,
-        allow_on_headers_stop_iteration: false,
-    }
+    Filter { limits, ..Filter::new("many", ModuleSource::File(PathBuf::from("many.wasm"))) }
 }
 
 /// What of this process is in memory, in bytes.

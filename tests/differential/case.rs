@@ -69,6 +69,25 @@ pub(crate) struct Filter {
     pub(crate) instructions: &'static str,
 }
 
+impl Filter {
+    /// A module and nothing more.
+    fn new(name: &str, module: Vec<u8>) -> Filter {
+        Filter {
+            name: name.to_owned(),
+            module,
+            config: String::new(),
+            vm_config: String::new(),
+            root_id: String::new(),
+            vm_id: String::new(),
+            env: Vec::new(),
+            allow_on_headers_stop_iteration: false,
+            fail_open: false,
+            sees_ends: false,
+            instructions: "2M",
+        }
+    }
+}
+
 /// A filter whose pauses in headers let body callbacks go on.
 pub(crate) fn with_held_headers(mut filter: Filter) -> Filter {
     filter.allow_on_headers_stop_iteration = true;
@@ -193,19 +212,8 @@ impl Case {
         guest: &Guest,
         more: impl FnOnce(Filter) -> Filter,
     ) -> Case {
-        self.filters.push(more(Filter {
-            name: name.to_owned(),
-            module: guest.clone().named(name).build(),
-            config: String::new(),
-            vm_config: String::new(),
-            root_id: String::new(),
-            vm_id: String::new(),
-            env: Vec::new(),
-            allow_on_headers_stop_iteration: false,
-            fail_open: false,
-            sees_ends: guest.sees_ends(),
-            instructions: "2M",
-        }));
+        let filter = Filter::new(name, guest.clone().named(name).build());
+        self.filters.push(more(Filter { sees_ends: guest.sees_ends(), ..filter }));
         self
     }
 
@@ -223,20 +231,9 @@ impl Case {
     }
 
     fn module(mut self, name: &str, module: Vec<u8>, config: &str) -> Case {
-        self.filters.push(Filter {
-            name: name.to_owned(),
-            module,
-            config: config.to_owned(),
-            vm_config: String::new(),
-            root_id: String::new(),
-            vm_id: String::new(),
-            env: Vec::new(),
-            allow_on_headers_stop_iteration: false,
-            fail_open: false,
-            sees_ends: false,
-            // A signature takes many.
-            instructions: "200M",
-        });
+        // A signature takes many instructions.
+        let filter = Filter { config: config.to_owned(), instructions: "200M", ..Filter::new(name, module) };
+        self.filters.push(filter);
         self
     }
 

@@ -145,7 +145,7 @@ impl Worker {
             }
         }
         if let Some(token) = &identity.token {
-            exchange.set_property(&["jwt_claims"], token.claims.json());
+            exchange.set_verified_claims(token.claims.json());
         }
         let about = self.gate.authenticator.headers_of(&identity);
         if !about.is_empty() {

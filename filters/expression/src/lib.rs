@@ -7,90 +7,45 @@
 //! An expression is compiled and tried when the configuration is read: what names something unknown, or is not a yes or
 //! no, is refused there. At a request only the variables that it uses are made.
 
+mod compiled;
 mod functions;
 mod request;
 
-use std::fmt;
-use std::rc::Rc;
-
-use cel::{Context, ExecutionError, Program, Value};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-pub use crate::request::Facts;
-
-/// The longest expression, in bytes: compiling one takes some 4,000 instructions a byte beside 8 million, of those that a filter
-/// has for its start.
-const LONGEST: usize = 4096;
+pub use crate::compiled::Compiled;
+pub use crate::request::{Facts, map, request, source};
+pub use cel::Value;
 
 /// What an expression may speak of.
-const VARIABLES: [&str; 2] = ["request", "source"];
+const VARIABLES: &[&str] = &["request", "source"];
 
 /// A compiled expression.
-#[derive(Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(try_from = "String")]
 #[schemars(with = "String")]
-pub struct Expression {
-    program: Rc<Program>,
-    /// The variables that it uses, of [`VARIABLES`].
-    uses: [bool; VARIABLES.len()],
-}
-
-impl fmt::Debug for Expression {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Expression").finish_non_exhaustive()
-    }
-}
+pub struct Expression(Compiled);
 
 impl TryFrom<String> for Expression {
     type Error = String;
 
     fn try_from(source: String) -> Result<Expression, String> {
-        if source.len() > LONGEST {
-            return Err(format!("an expression of {} bytes; expected at most {LONGEST}", source.len()));
-        }
-        let program = Program::compile(&source).map_err(|error| format!("`{source}` is not CEL: {error}"))?;
-        let references = program.references();
-        let uses = VARIABLES.map(|name| references.has_variable(name));
-        drop(references);
-        let expression = Expression { program: Rc::new(program), uses };
-        expression.try_out(&source)?;
-        Ok(expression)
+        Compiled::new(&source, VARIABLES, |name| variable(name, &request::Nothing)).map(Expression)
     }
 }
 
 impl Expression {
     /// What it says of a request; `None` when it fails, for instance on a header that is not there.
     pub fn evaluate(&self, request: &impl Facts) -> Option<bool> {
-        match self.run(request) {
-            Ok(Value::Bool(truth)) => Some(truth),
-            _ => None,
-        }
+        self.0.evaluate(|name| variable(name, request))
     }
+}
 
-    /// Finds out, on an empty request, what only shows when it runs. That something is missing there is no mistake.
-    fn try_out(&self, source: &str) -> Result<(), String> {
-        match self.run(&request::Nothing) {
-            Err(ExecutionError::UndeclaredReference(name)) => {
-                let variables = VARIABLES.join("`, `");
-                Err(format!("`{source}` speaks of `{name}`; expected `{variables}` and the functions of CEL"))
-            }
-            Err(error @ ExecutionError::NoSuchOverload(_)) => Err(format!("`{source}`: {error}")),
-            Ok(Value::Bool(_)) | Err(_) => Ok(()),
-            Ok(other) => Err(format!("`{source}` is a {}; expected a yes or no", other.type_of())),
-        }
-    }
-
-    fn run(&self, request: &impl Facts) -> Result<Value, ExecutionError> {
-        let mut context = Context::with_env(functions::environment());
-        let [uses_request, uses_source] = self.uses;
-        if uses_request {
-            context.add_variable_from_value("request", request::request(request));
-        }
-        if uses_source {
-            context.add_variable_from_value("source", request::source(request));
-        }
-        self.program.execute(&context)
+fn variable(name: &str, facts: &impl Facts) -> Value {
+    match name {
+        "request" => request::of(facts),
+        _ => source(facts.address(), facts.principal()),
     }
 }
 
@@ -150,7 +105,7 @@ mod tests {
             let error = compile(source).unwrap_err();
             assert!(error.contains(message), "{source} gave: {error}");
         }
-        assert!(compile(&format!("{}true", " ".repeat(LONGEST))).unwrap_err().contains("at most 4096"));
+        assert!(compile(&format!("{}true", " ".repeat(4096))).unwrap_err().contains("at most 4096"));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The variables that a request gives.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use cel::Value;
@@ -47,36 +48,52 @@ impl Facts for Nothing {
     }
 }
 
-pub(crate) fn request(facts: &impl Facts) -> Value {
-    let mut headers: HashMap<String, String> = HashMap::new();
-    for (name, value) in facts.headers() {
-        let value = String::from_utf8_lossy(&value);
-        match headers.get_mut(&name) {
+/// `request` of what is known of one.
+pub(crate) fn of(facts: &impl Facts) -> Value {
+    let headers = facts.headers();
+    let headers = || headers.iter().map(|(name, value)| (name.as_str(), String::from_utf8_lossy(value)));
+    let pseudo = |wanted: &str| {
+        headers().find(|(name, _)| *name == wanted).map(|(_, value)| value).unwrap_or_default()
+    };
+    let target = pseudo(":path");
+    let (path, query) = target.split_once('?').unwrap_or((&target, ""));
+    request(&pseudo(":method"), path, query, &pseudo(":authority"), headers())
+}
+
+/// The variable `request`. Pseudo-headers are left out of its headers.
+pub fn request<'a>(
+    method: &str,
+    path: &str,
+    query: &str,
+    host: &str,
+    headers: impl Iterator<Item = (&'a str, Cow<'a, str>)>,
+) -> Value {
+    let mut fields: HashMap<String, String> = HashMap::new();
+    for (name, value) in headers.filter(|(name, _)| !name.starts_with(':')) {
+        match fields.get_mut(name) {
             // As RFC 9110, section 5.3, lets a recipient combine them.
             Some(values) => *values = format!("{values}, {value}"),
-            None => drop(headers.insert(name, value.into_owned())),
+            None => drop(fields.insert(name.to_owned(), value.into_owned())),
         }
     }
-    let mut pseudo = |name: &str| headers.remove(name).unwrap_or_default();
-    let (method, target, host) = (pseudo(":method"), pseudo(":path"), pseudo(":authority"));
-    headers.retain(|name, _| !name.starts_with(':'));
-    let (path, query) = target.split_once('?').unwrap_or((&target, ""));
     map([
         ("method", method.into()),
         ("path", path.into()),
         ("query", query.into()),
         ("host", host.into()),
-        ("headers", headers.into()),
+        ("headers", fields.into()),
     ])
 }
 
-pub(crate) fn source(facts: &impl Facts) -> Value {
+/// The variable `source`.
+pub fn source(address: Option<String>, principal: Option<String>) -> Value {
     map([
-        ("address", facts.address().unwrap_or_default().into()),
-        ("principal", facts.principal().unwrap_or_default().into()),
+        ("address", address.unwrap_or_default().into()),
+        ("principal", principal.unwrap_or_default().into()),
     ])
 }
 
-fn map<const N: usize>(members: [(&str, Value); N]) -> Value {
+/// A map of these members.
+pub fn map<const N: usize>(members: [(&str, Value); N]) -> Value {
     members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<HashMap<_, _>>().into()
 }

@@ -323,6 +323,25 @@ pub struct Filter {
     pub allow_on_headers_stop_iteration: bool,
 }
 
+impl Filter {
+    /// A module under a name and nothing else said: no configuration, limits and policies as they are without a word.
+    pub fn new(name: impl Into<String>, module: ModuleSource) -> Filter {
+        Filter {
+            name: name.into(),
+            module,
+            config: Bytes::new(),
+            config_shown: None,
+            vm_id: String::new(),
+            vm_config: Bytes::new(),
+            root_id: String::new(),
+            env: Vec::new(),
+            limits: FilterLimits::default(),
+            on_fault: OnFault::Closed,
+            allow_on_headers_stop_iteration: false,
+        }
+    }
+}
+
 /// Where a module's code is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ModuleSource {

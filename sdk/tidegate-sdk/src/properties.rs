@@ -74,12 +74,10 @@ impl Exchange {
         serde_json::from_slice(&self.property(CLAIMS)?).ok()
     }
 
-    /// Leaves the claims of a token for filters further on: as a JSON object, in the property `jwt_claims`. Only after the
-    /// token was verified.
-    pub fn set_verified_claims(&self, claims: &serde_json::Map<String, serde_json::Value>) {
-        if let Ok(json) = serde_json::to_vec(claims) {
-            self.set_property(CLAIMS, &json);
-        }
+    /// Leaves the claims of a token, which are the text of a JSON object, for filters further on: in the property
+    /// `jwt_claims`. Only after the token was verified.
+    pub fn set_verified_claims(&self, claims: &[u8]) {
+        self.set_property(CLAIMS, claims);
     }
 
     /// A property that is text. What is not UTF-8 is replaced.

@@ -58,19 +58,7 @@ const FIRST_SECOND: u64 = 1_767_225_600;
 impl Setup {
     pub(crate) fn of(module: &Module) -> Setup {
         Setup {
-            filter: Filter {
-                name: module.name().to_owned(),
-                module: ModuleSource::File(module.name().into()),
-                config: Bytes::new(),
-                config_shown: None,
-                vm_id: String::new(),
-                vm_config: Bytes::new(),
-                root_id: String::new(),
-                env: Vec::new(),
-                limits: FilterLimits::default(),
-                on_fault: OnFault::Closed,
-                allow_on_headers_stop_iteration: false,
-            },
+            filter: Filter::new(module.name(), ModuleSource::File(module.name().into())),
             module: module.clone(),
             buffer_limit: BUFFER_LIMIT,
             workers: 1,
