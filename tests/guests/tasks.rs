@@ -12,6 +12,9 @@
 //! * `race`: asks `up` and waits 10 ms, whichever is first; `at-once`, `for-ever`: asks with such a timeout.
 //! * `reply-then-wait`: replies, and waits at the reply's headers; `reply-late`: replies and goes on to do things.
 //! * `bad-status`, `bad-header`: replies as no host can; `reset-late`, `panic-late`: does so after 5 ms.
+//! * `leave`, `leave-at-body`, `leave-at-response`: leaves there, when it is asked to; what it remembers rings when it is
+//!   dropped, and work beside the exchange would log. `leave-waiting`: leaves with a wait of 5 ms begun, `leave-later`: the
+//!   wait says so.
 //! * `nest`: futures in futures in futures; `label`: counts under a label of 100 kB; `cookie`: shows one.
 
 use std::cell::{Cell, RefCell};
@@ -41,6 +44,15 @@ struct Tasks {
 struct State {
     task: String,
     ringer: Option<Ringer>,
+}
+
+impl State {
+    /// Logs what the filter is shown, where the task is to leave.
+    fn note(&self, what: &str) {
+        if self.task.starts_with("leave") {
+            log::info!("[tasks] sees {what}");
+        }
+    }
 }
 
 /// Rings for those who wait at that time.
@@ -237,6 +249,21 @@ impl Filter for Tasks {
                     later(&exchange, 2, Next::Continue).await
                 });
             }
+            "leave" | "leave-at-body" | "leave-at-response" => {
+                state.ringer = Some(Ringer(bell));
+                request.spawn(async |exchange| {
+                    exchange.sleep(MS).await;
+                    log::warn!("[tasks] the filter is still there");
+                });
+                if state.task == "leave" {
+                    return Next::Leave;
+                }
+            }
+            "leave-waiting" | "leave-later" => {
+                let next = if state.task == "leave-later" { Next::Leave } else { Next::Continue };
+                let waits = request.wait(async move |exchange| later(&exchange, 5, next).await);
+                return if state.task == "leave-waiting" { Next::Leave } else { waits };
+            }
             "label" => self.labels.with([&"\u{e4}".repeat(50_000)]).increment(),
             "cookie" => request.set_header("x-cookie", request.cookie("user").unwrap_or_default()),
             _ => {}
@@ -245,6 +272,10 @@ impl Filter for Tasks {
     }
 
     fn on_request_body(&self, state: &mut State, request: &Request<'_>, body: &Body) -> Next {
+        state.note("the request's body");
+        if state.task == "leave-at-body" {
+            return Next::Leave;
+        }
         if state.task == "both" && body.is_last() {
             return request.wait(async |exchange| later(&exchange, 5, Next::Continue).await);
         }
@@ -260,6 +291,10 @@ impl Filter for Tasks {
     }
 
     fn on_response_headers(&self, state: &mut State, response: &Response<'_>) -> Next {
+        state.note("the response");
+        if state.task == "leave-at-response" {
+            return Next::Leave;
+        }
         if matches!(state.task.as_str(), "both" | "reply-then-wait") {
             return response.wait(async |exchange| {
                 exchange.sleep(5 * MS).await;
@@ -285,6 +320,7 @@ impl Filter for Tasks {
     }
 
     fn on_end(&self, state: &mut State, _: &Exchange) {
+        state.note("the end");
         if state.task == "ring-at-end" {
             self.bell.ring();
         }

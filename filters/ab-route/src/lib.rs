@@ -103,7 +103,8 @@ impl Filter for AbRoute {
         if request.is_complete() {
             self.shadows.send(&mut state.copying);
         }
-        Next::Continue
+        let is_done = state.announced.is_empty() && state.new_number.is_none() && state.copying.is_none();
+        if is_done { Next::Leave } else { Next::Continue }
     }
 
     fn on_request_body(&self, state: &mut State, _: &Request<'_>, body: &Body) -> Next {
@@ -128,7 +129,7 @@ impl Filter for AbRoute {
         if let (Some(number), Some(cookie)) = (state.new_number.take(), &self.config.cookie) {
             response.add_header("set-cookie", cookie.set(&number));
         }
-        Next::Continue
+        if state.copying.is_none() { Next::Leave } else { Next::Continue }
     }
 }
 

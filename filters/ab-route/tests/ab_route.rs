@@ -356,11 +356,11 @@ fn a_sticky_variant_costs_a_few_thousand_instructions() {
     ]}));
     let request = || Request::get("/").header("cookie", "theme=dark; session=0123456789abcdef; lang=en");
     let (all, headers) = cost(by_cookie, request);
-    assert!(all <= 4_250, "{all} instructions for an exchange, {headers} of them in its request's headers");
+    assert!(all <= 3_050, "{all} instructions for an exchange, {headers} of them in its request's headers");
 }
 
 #[test]
 fn who_takes_no_part_costs_next_to_nothing() {
     let (all, headers) = cost(halves(json!({})), || Request::get("/"));
-    assert!(all <= 2_200, "{all} instructions for an exchange, {headers} of them in its request's headers");
+    assert!(all <= 1_100, "{all} instructions for an exchange, {headers} of them in its request's headers");
 }

@@ -43,8 +43,8 @@ impl Authenticator {
         }
     }
 
-    /// Who a request is from, at this time since 1970. `may_wait`: keys may still be fetched for it.
-    pub(crate) fn identify(&self, facts: &Facts, now: Duration, may_wait: bool) -> Known {
+    /// Who a request is from, `now` since 1970. `may_wait`: keys may still be fetched for it.
+    pub(crate) fn identify(&self, facts: &Facts, now: impl FnOnce() -> Duration, may_wait: bool) -> Known {
         let mut identity = Identity::default();
         // Cheap ones first.
         if let Some((config, keys)) = &self.api_keys {
@@ -61,7 +61,7 @@ impl Authenticator {
             match find(&jwt.from, facts, bearer) {
                 Found::Nothing => {}
                 Found::Several => return Known::Denied(Reason::AmbiguousCredentials.into()),
-                Found::One(token) => match jwt.verify(&token, now, may_wait) {
+                Found::One(token) => match jwt.verify(&token, now(), may_wait) {
                     Outcome::Verified(verified) => identity.token = Some(verified),
                     Outcome::Refused(denial) => return Known::Denied(denial),
                     Outcome::NeedsKeys(issuer) => return Known::NeedsKeys(issuer),

@@ -40,7 +40,7 @@ impl Expression {
     /// What has to be asked of the host for it.
     pub(crate) fn needs(&self) -> Needs {
         let source = self.0.uses("source");
-        Needs { source, principal: source }
+        Needs { source, principal: source, authenticated: false }
     }
 }
 
@@ -53,7 +53,7 @@ fn variable(name: &str, facts: &Facts, path: &str, identity: &Identity) -> Value
             expression::request(facts.method(), path, query, host, headers)
         }
         "source" => {
-            expression::source(facts.source.map(|address| address.to_string()), facts.principal.clone())
+            expression::source(facts.source.map(|address| address.to_string()), identity.principal.clone())
         }
         "jwt" => jwt(identity),
         _ => who(identity),
@@ -111,7 +111,6 @@ mod tests {
             [(":method", "GET"), (":path", "/a?b=c"), (":authority", "h"), ("x-a", "1"), ("x-a", "2")];
         let mut facts = Facts::of(&headers);
         facts.source = Some("10.0.0.1".parse().unwrap());
-        facts.principal = Some("spiffe://prod/web".to_owned());
         facts
     }
 
@@ -123,7 +122,8 @@ mod tests {
             generation: 0,
             until: std::time::Duration::MAX,
         };
-        Identity { token: Some(token), api_key: Some("ci".into()), user: None }
+        let principal = Some("spiffe://prod/web".to_owned());
+        Identity { token: Some(token), api_key: Some("ci".into()), user: None, principal }
     }
 
     fn evaluate(source: &str) -> Option<bool> {

@@ -1,6 +1,7 @@
 //! The filter: reads a request, has the gate decide, and does what follows from it.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use tidegate_sdk::log::warn;
 use tidegate_sdk::{Background, Body, Exchange, Filter, Next, Request};
@@ -8,11 +9,11 @@ use tidegate_sdk::{Background, Body, Exchange, Filter, Next, Request};
 use crate::body::Collected;
 use crate::config::{Config, Mode};
 use crate::external::{ExternalConfig, Meaning, OnError};
-use crate::gate::{Decision, Gate};
+use crate::gate::{Asked, Decision, Gate};
 use crate::identity::Identity;
 use crate::keys::Fetcher;
 use crate::report::Report;
-use crate::request::{Facts, Headers};
+use crate::request::Facts;
 use crate::verdict::{Answer, Denial, Reason};
 
 /// The filter.
@@ -49,10 +50,10 @@ impl Filter for Authz {
 
     fn on_request_headers(&self, state: &mut State, request: &Request<'_>) -> Next {
         let facts = self.0.facts(request);
-        let decision = self.0.gate.decide(&facts, request.now(), true);
+        let decision = self.0.gate.decide(&facts, &**request, true);
         let waits = matches!(decision, Decision::NeedsKeys(_)) || self.0.gate.external.is_some();
         if !waits {
-            return self.0.settle(decision, &facts, request).unwrap_or(Next::Continue);
+            return self.0.settle(decision, &facts, request).unwrap_or(Next::Leave);
         }
         let wants_body = self.0.gate.external.as_ref().and_then(|external| external.body.as_ref());
         if let Some(body) = wants_body.filter(|_| !request.is_complete()) {
@@ -80,15 +81,22 @@ impl Filter for Authz {
     }
 }
 
+impl Asked for Exchange {
+    fn now(&self) -> Duration {
+        Exchange::now(self)
+    }
+
+    fn principal(&self) -> Option<String> {
+        self.peer_identity()
+    }
+}
+
 impl Worker {
     /// What is looked at of a request.
     fn facts(&self, request: &Request<'_>) -> Facts {
-        let mut facts = Facts::new(Headers::of(&request.headers().block()));
+        let mut facts = Facts::new(request.headers().block());
         if self.gate.needs.source {
             facts.source = request.source_address().map(|address| address.ip());
-        }
-        if self.gate.needs.principal {
-            facts.principal = request.peer_identity();
         }
         facts
     }
@@ -104,7 +112,7 @@ impl Worker {
         let decision = match decision {
             Decision::NeedsKeys(issuer) => {
                 self.fetcher.renew(&issuer).await;
-                self.gate.decide(&facts, exchange.now(), false)
+                self.gate.decide(&facts, &exchange, false)
             }
             decided => decided,
         };

@@ -35,6 +35,15 @@ pub(crate) enum Decision {
     NeedsKeys(Rc<Issuer>),
 }
 
+/// What is asked of the host only where a decision needs it: each costs a hostcall.
+pub(crate) trait Asked {
+    /// Time since 1970.
+    fn now(&self) -> Duration;
+
+    /// What the client's certificate says it is.
+    fn principal(&self) -> Option<String>;
+}
+
 impl Gate {
     pub(crate) fn new(config: Config) -> Gate {
         let authenticator = Authenticator::new(&config);
@@ -55,21 +64,24 @@ impl Gate {
         }
     }
 
-    /// Decides, at this time since 1970. `may_wait`: keys may still be fetched for this request.
-    pub(crate) fn decide(&self, facts: &Facts, now: Duration, may_wait: bool) -> Decision {
+    /// Decides. `may_wait`: keys may still be fetched for this request.
+    pub(crate) fn decide(&self, facts: &Facts, asked: &impl Asked, may_wait: bool) -> Decision {
         if facts.header_count() > MOST_HEADERS {
             return Decision::Denied(Reason::TooManyHeaders.into());
         }
-        let identity = match self.authenticator.identify(facts, now, may_wait) {
+        let mut identity = match self.authenticator.identify(facts, || asked.now(), may_wait) {
             Known::As(identity) => identity,
             Known::Denied(denial) => return Decision::Denied(denial),
             Known::NeedsKeys(issuer) => return Decision::NeedsKeys(issuer),
         };
+        if self.needs.principal || (self.needs.authenticated && identity.has_no_credentials()) {
+            identity.principal = asked.principal();
+        }
         if let Some(rule) = self.deny.denying(facts, &identity) {
             return Decision::Denied(Denial::new(Reason::Rule, Some(rule)));
         }
         if !self.allow.is_empty() && !self.allow.allow(facts, &identity) {
-            let could_say_more = identity.is_anonymous() && self.authenticator.is_configured();
+            let could_say_more = identity.has_no_credentials() && self.authenticator.is_configured();
             let reason = if could_say_more { Reason::NoCredentials } else { Reason::NoRule };
             return Decision::Denied(reason.into());
         }
@@ -80,7 +92,8 @@ impl Gate {
     /// which many a service takes for the same.
     pub(crate) fn forged<'a>(&'a self, facts: &'a Facts) -> impl Iterator<Item = &'a str> {
         let is_own = |name: &&str| self.own_headers.iter().any(|own| is_same(own, name));
-        facts.headers().map(|(name, _)| name).filter(is_own)
+        let sent = (!self.own_headers.is_empty()).then(|| facts.headers().map(|(name, _)| name));
+        sent.into_iter().flatten().filter(is_own)
     }
 }
 

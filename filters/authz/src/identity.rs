@@ -12,11 +12,18 @@ pub(crate) struct Identity {
     pub(crate) api_key: Option<Rc<str>>,
     /// The user of its password.
     pub(crate) user: Option<Rc<str>>,
+    /// What the client's certificate says it is, where that matters and the host knows it.
+    pub(crate) principal: Option<String>,
 }
 
 impl Identity {
-    /// Nothing was shown, or nothing that held.
-    pub(crate) fn is_anonymous(&self) -> bool {
+    /// The request has no credentials that held.
+    pub(crate) fn has_no_credentials(&self) -> bool {
         self.token.is_none() && self.api_key.is_none() && self.user.is_none()
+    }
+
+    /// Nobody, by whatever means.
+    pub(crate) fn is_anonymous(&self) -> bool {
+        self.has_no_credentials() && self.principal.is_none()
     }
 }

@@ -186,10 +186,8 @@ impl Conditions {
                 Some(address) => ranges.iter().any(|range| range.contains(address)),
                 None => doubt.unknown(),
             })
-            && given(&self.principals, |globs| any_glob(globs, facts.principal.as_deref()))
-            && given(&self.authenticated, |wanted| {
-                *wanted != (identity.is_anonymous() && facts.principal.is_none())
-            })
+            && given(&self.principals, |globs| any_glob(globs, identity.principal.as_deref()))
+            && given(&self.authenticated, |wanted| *wanted != identity.is_anonymous())
             && self.headers.iter().all(|(name, rule)| rule.holds(facts, name.as_str(), doubt))
             && self.claims.iter().all(|(name, rule)| {
                 rule.accepts(identity.token.as_ref().and_then(|token| token.claims.get(name)))
@@ -201,9 +199,11 @@ impl Conditions {
     }
 
     fn needs(&self) -> Needs {
-        let authenticated = self.authenticated.is_some();
-        let own =
-            Needs { source: self.client.is_some(), principal: self.principals.is_some() || authenticated };
+        let own = Needs {
+            source: self.client.is_some(),
+            principal: self.principals.is_some(),
+            authenticated: self.authenticated.is_some(),
+        };
         own.and(self.expression.as_ref().map(Expression::needs).unwrap_or_default())
     }
 }

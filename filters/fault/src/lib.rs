@@ -109,10 +109,10 @@ impl Filter for Fault {
 
     fn on_request_headers(&self, state: &mut State, request: &Request<'_>) -> Next {
         let throw = || random(0..Percent::PARTS.into()) as u32;
-        let Some(plan) = self.config.plan(request, throw) else { return Next::Continue };
+        let Some(plan) = self.config.plan(request, throw) else { return Next::Leave };
         if self.overflows() {
             self.metrics.overflows.increment();
-            return Next::Continue;
+            return Next::Leave;
         }
         self.inject(plan, state, request)
     }

@@ -248,7 +248,7 @@ fn a_request_without_a_fault_costs_next_to_nothing() {
     kit.send(Request::get("/")); // whatever the first one sets up
     let seen = kit.send(Request::get("/").header("x-user", "ann"));
     let (all, headers) = (seen.instructions(), seen.instructions_in(Callback::RequestHeaders));
-    assert!(all <= 2_250, "{all} instructions for an exchange, {headers} of them in its request's headers");
+    assert!(all <= 750, "{all} instructions for an exchange, {headers} of them in its request's headers");
 }
 
 #[test]

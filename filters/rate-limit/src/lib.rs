@@ -134,14 +134,14 @@ impl Filter for RateLimit {
             }
         }
         state.fields = self.headers.render(&standings);
-        Next::Continue
+        if state.fields.is_empty() { Next::Leave } else { Next::Continue }
     }
 
     fn on_response_headers(&self, state: &mut State, response: &Response<'_>) -> Next {
         for (name, value) in state.fields.drain(..) {
             response.set_header(name, value);
         }
-        Next::Continue
+        Next::Leave
     }
 }
 

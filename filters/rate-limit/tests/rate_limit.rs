@@ -233,7 +233,7 @@ fn a_decision_by_a_header_costs_a_few_thousand_instructions() {
     kit.send(by("ann")); // whatever the first one sets up
     let seen = kit.send(by("ann"));
     let (all, headers) = (seen.instructions(), seen.instructions_in(Callback::RequestHeaders));
-    assert!(all <= 3_600, "{all} instructions for an exchange, {headers} of them in its request's headers");
+    assert!(all <= 2_400, "{all} instructions for an exchange, {headers} of them in its request's headers");
 }
 
 #[test]

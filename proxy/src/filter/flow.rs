@@ -219,6 +219,10 @@ impl Flow {
         let state = match status {
             _ if self.run.is_answered() => State::HeadStopped { end, buffering: false },
             None | Some(HeadersStatus::Continue) => return self.head_at(at + 1, end),
+            Some(HeadersStatus::Leave) => {
+                self.run.leave(stage);
+                return self.head_at(at + 1, end);
+            }
             Some(HeadersStatus::StopIteration) => State::HeadHeld { end },
             Some(HeadersStatus::StopAllIterationAndBuffer) => State::HeadStopped { end, buffering: true },
             Some(HeadersStatus::StopAllIterationAndWatermark) => State::HeadStopped { end, buffering: false },

@@ -233,6 +233,11 @@ impl Run {
         self.buffer_limit
     }
 
+    /// A guest has ended its part in the exchange.
+    pub(super) fn leave(&self, stage: usize) {
+        self.seats[stage].bypassed.set(true);
+    }
+
     pub(super) fn is_bypassed(&self, stage: usize) -> bool {
         self.seats[stage].bypassed.get()
     }

@@ -254,9 +254,23 @@ pub enum HeadersStatus {
     StopAllIterationAndBuffer,
     /// They and all that follows are held; beyond the buffer limit nothing more is read.
     StopAllIterationAndWatermark,
+    /// They go on, and the guest has ended its context: tidegate's own, of the callbacks that do the work of several.
+    Leave,
 }
 
 impl HeadersStatus {
+    /// The bit that says so.
+    const LEFT: u32 = 0x100;
+
+    /// Reads a guest's answer to one of tidegate's own callbacks.
+    pub(crate) fn from_merged(answer: u32, lone_stop: bool) -> HeadersStatus {
+        if answer & HeadersStatus::LEFT != 0 {
+            HeadersStatus::Leave
+        } else {
+            HeadersStatus::from_guest(answer, lone_stop)
+        }
+    }
+
     /// Reads a guest's answer. `lone_stop`: whether 1, the SDKs' `Pause`, stops the headers alone
     /// (`allow_on_headers_stop_iteration`) or everything, which is what the SDKs mean by it. An unknown number stops
     /// everything.

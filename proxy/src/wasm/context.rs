@@ -20,6 +20,8 @@ pub(crate) struct StreamContext {
     pub(crate) stream: StreamRef,
     /// The filter's place in the exchange's chain.
     pub(crate) stage: usize,
+    /// The guest knows it.
+    pub(crate) announced: bool,
     /// Since when it waits for `proxy_done`, if it said in `proxy_on_done` that it was not done.
     pub(crate) parked: Option<Instant>,
 }
@@ -50,7 +52,7 @@ impl Contexts {
             self.last_id = self.last_id.wrapping_add(1).max(ROOT + 1);
             let place = self.place(self.last_id);
             if self.places[place].is_none() {
-                let context = StreamContext { stream: stream.clone(), stage, parked: None };
+                let context = StreamContext { stream: stream.clone(), stage, announced: false, parked: None };
                 self.places[place] = Some((self.last_id, context));
                 self.len += 1;
                 return self.last_id;
@@ -78,6 +80,11 @@ impl Contexts {
     fn stream_mut(&mut self, id: u32) -> Option<&mut StreamContext> {
         let place = self.place(id);
         self.places[place].as_mut().filter(|(found, _)| *found == id).map(|(_, context)| context)
+    }
+
+    /// Notes that the guest knows a context. Whether it did not.
+    pub(crate) fn announce(&mut self, id: u32) -> bool {
+        self.stream_mut(id).is_some_and(|context| !std::mem::replace(&mut context.announced, true))
     }
 
     /// Removes a context, if there is one of that id.

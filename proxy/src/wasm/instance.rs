@@ -15,6 +15,7 @@ use super::stopwatch::Stopwatch;
 pub(crate) type Func2 = TypedFunc<(u32, u32), u32>;
 pub(crate) type CalloutFunc = TypedFunc<(u32, u32, u32, u32, u32), ()>;
 pub(crate) type Func3 = TypedFunc<(u32, u32, u32), u32>;
+pub(crate) type Func4 = TypedFunc<(u32, u32, u32, u32), u32>;
 
 /// A headers callback: 0.1.0 knows no end-of-stream.
 pub(crate) enum HeadersFunc {
@@ -40,6 +41,16 @@ pub(crate) struct Exports {
     pub(crate) log: Option<TypedFunc<u32, ()>>,
     pub(crate) done: Option<TypedFunc<u32, u32>>,
     pub(crate) delete: Option<TypedFunc<u32, ()>>,
+    pub(crate) merged: Merged,
+}
+
+/// The callbacks of tidegate's own, each of which does the work of several of the ABI's. A module may have any of them.
+pub(crate) struct Merged {
+    /// (context, root, count, end of stream)
+    pub(crate) request_headers: Option<Func4>,
+    /// (context, count, end of stream)
+    pub(crate) response_headers: Option<Func3>,
+    pub(crate) end: Option<TypedFunc<u32, ()>>,
 }
 
 impl Exports {
@@ -61,6 +72,11 @@ impl Exports {
             log: typed(i, s, Callback::Log.name()),
             done: typed(i, s, Callback::Done.name()),
             delete: typed(i, s, Callback::Delete.name()),
+            merged: Merged {
+                request_headers: typed(i, s, "tidegate_on_request_headers"),
+                response_headers: typed(i, s, "tidegate_on_response_headers"),
+                end: typed(i, s, "tidegate_on_end"),
+            },
         }
     }
 }

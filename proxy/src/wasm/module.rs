@@ -190,6 +190,9 @@ fn export_signature(name: &str) -> Option<Signature> {
         | "proxy_on_grpc_close"
         | "proxy_on_foreign_function" => (&[3], false),
         "proxy_on_queue_ready" => (&[2], false),
+        "tidegate_on_request_headers" => (&[4], true),
+        "tidegate_on_response_headers" => (&[3], true),
+        "tidegate_on_end" => (&[1], false),
         _ => return None,
     };
     Some(Signature { params, result })

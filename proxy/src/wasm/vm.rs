@@ -43,15 +43,25 @@ impl Vm {
     }
 
     /// Makes a context for an exchange, in which the filter is the `stage`th of the chain
-    /// (`proxy_on_context_create`).
+    /// (`proxy_on_context_create`; a guest that takes it together with the request's headers hears of it then).
     pub fn open(&mut self, stream: &StreamRef, stage: usize) -> Result<ContextId, Fault> {
         self.delete_late()?;
         let context = self.host_mut().contexts.open(stream, stage);
-        if let Some(create) = &self.exports.context_create {
+        if self.exports.merged.request_headers.is_none() {
+            self.announce(context)?;
+        }
+        Ok(context)
+    }
+
+    /// Tells the guest of a context, unless it knows it.
+    fn announce(&mut self, context: ContextId) -> Result<(), Fault> {
+        if self.host_mut().contexts.announce(context)
+            && let Some(create) = &self.exports.context_create
+        {
             self.guest.enter(Callback::ContextCreate, context, false, create, (context, ROOT))?;
             self.settle()?;
         }
-        Ok(context)
+        Ok(())
     }
 
     /// Shows the headers of a direction (`proxy_on_request_headers`, `proxy_on_response_headers`). `end_of_stream`:
@@ -62,14 +72,38 @@ impl Vm {
         direction: Direction,
         end_of_stream: bool,
     ) -> Result<HeadersStatus, Fault> {
+        let answer = match self.enter_merged_headers(context, direction, end_of_stream)? {
+            Some(answer) => HeadersStatus::from_merged(answer, self.lone_stop),
+            None => match self.enter_headers(context, direction, end_of_stream)? {
+                Some(answer) => HeadersStatus::from_guest(answer, self.lone_stop),
+                None => return Ok(HeadersStatus::Continue),
+            },
+        };
+        let replied = self.settle()?;
+        match answer {
+            HeadersStatus::Leave => self.host_mut().contexts.close(context),
+            _ if replied => return Ok(HeadersStatus::StopAllIterationAndWatermark),
+            _ => {}
+        }
+        Ok(answer)
+    }
+
+    /// Calls the guest with the headers of a direction; no answer from one that has no callback for them.
+    fn enter_headers(
+        &mut self,
+        context: ContextId,
+        direction: Direction,
+        end_of_stream: bool,
+    ) -> Result<Option<u32>, Fault> {
+        self.announce(context)?;
         let (export, map) = match direction {
             Direction::Request => (&self.exports.request_headers, MapType::RequestHeaders),
             Direction::Response => (&self.exports.response_headers, MapType::ResponseHeaders),
         };
-        let Some(export) = export else { return Ok(HeadersStatus::Continue) };
+        let Some(export) = export else { return Ok(None) };
         let callback = Callback::headers(direction);
         let count = self.count(context, map);
-        let answer = match export {
+        match export {
             HeadersFunc::Two(export) => {
                 self.guest.enter(callback, context, end_of_stream, export, (context, count))
             }
@@ -77,11 +111,35 @@ impl Vm {
                 let params = (context, count, u32::from(end_of_stream));
                 self.guest.enter(callback, context, end_of_stream, export, params)
             }
-        }?;
-        if self.settle()? {
-            return Ok(HeadersStatus::StopAllIterationAndWatermark);
         }
-        Ok(HeadersStatus::from_guest(answer, self.lone_stop))
+        .map(Some)
+    }
+
+    /// The same by tidegate's own callback, if the guest has it.
+    fn enter_merged_headers(
+        &mut self,
+        context: ContextId,
+        direction: Direction,
+        end_of_stream: bool,
+    ) -> Result<Option<u32>, Fault> {
+        let callback = Callback::headers(direction);
+        let end = u32::from(end_of_stream);
+        match direction {
+            Direction::Request => {
+                let Some(export) = &self.exports.merged.request_headers else { return Ok(None) };
+                if !self.guest.host_mut().contexts.announce(context) {
+                    return Ok(None);
+                }
+                let params = (context, ROOT, self.count(context, MapType::RequestHeaders), end);
+                self.guest.enter(callback, context, end_of_stream, export, params).map(Some)
+            }
+            Direction::Response => {
+                self.announce(context)?;
+                let Some(export) = &self.exports.merged.response_headers else { return Ok(None) };
+                let params = (context, self.count(context, MapType::ResponseHeaders), end);
+                self.guest.enter(callback, context, end_of_stream, export, params).map(Some)
+            }
+        }
     }
 
     /// Shows a piece of a direction's body, which is in the stream's stage (`proxy_on_request_body`,
@@ -92,6 +150,7 @@ impl Vm {
         direction: Direction,
         end_of_stream: bool,
     ) -> Result<DataStatus, Fault> {
+        self.announce(context)?;
         let export = match direction {
             Direction::Request => &self.exports.request_body,
             Direction::Response => &self.exports.response_body,
@@ -107,6 +166,7 @@ impl Vm {
 
     /// Shows the trailers of a direction (`proxy_on_request_trailers`, `proxy_on_response_trailers`).
     pub fn on_trailers(&mut self, context: ContextId, direction: Direction) -> Result<TrailersStatus, Fault> {
+        self.announce(context)?;
         let (export, map) = match direction {
             Direction::Request => (&self.exports.request_trailers, MapType::RequestTrailers),
             Direction::Response => (&self.exports.response_trailers, MapType::ResponseTrailers),
@@ -128,14 +188,22 @@ impl Vm {
     }
 
     /// The first part of [`close`](Vm::close), where other filters of the chain come between: `proxy_on_log`.
+    /// A guest that takes both parts as one has them here.
     pub fn log(&mut self, context: ContextId) -> Result<(), Fault> {
-        match &self.exports.log {
-            Some(log) if is_live(self.guest.host(), context) => {
-                self.guest.enter(Callback::Log, context, true, log, context)?;
-                self.settle().map(drop)
-            }
-            _ => Ok(()),
+        if !is_live(self.guest.host(), context) {
+            return Ok(());
         }
+        self.announce(context)?;
+        if let Some(end) = &self.exports.merged.end {
+            self.guest.enter(Callback::Log, context, true, end, context)?;
+            self.host_mut().contexts.close(context);
+            return self.settle().map(drop);
+        }
+        if let Some(log) = &self.exports.log {
+            self.guest.enter(Callback::Log, context, true, log, context)?;
+            self.settle()?;
+        }
+        Ok(())
     }
 
     /// The second part: `proxy_on_done`, `proxy_on_delete`. A guest that says it is not done keeps the context until
@@ -263,6 +331,7 @@ impl Vm {
     }
 
     fn ask_done(&mut self, context: ContextId) -> Result<bool, Fault> {
+        self.announce(context)?;
         let Some(done) = &self.exports.done else { return Ok(true) };
         let answer = self.guest.enter(Callback::Done, context, true, done, context)?;
         self.settle()?;

@@ -227,6 +227,9 @@ fn signature(callback: &str) -> (usize, bool) {
         "proxy_on_http_call_response" => (5, false),
         "proxy_on_tick" | "proxy_on_log" | "proxy_on_delete" => (1, false),
         "proxy_on_done" => (1, true),
+        "tidegate_on_request_headers" => (4, true),
+        "tidegate_on_response_headers" => (3, true),
+        "tidegate_on_end" => (1, false),
         other => panic!("no callback {other}"),
     }
 }

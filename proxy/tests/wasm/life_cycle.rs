@@ -81,6 +81,106 @@ fn streams_are_numbered_from_2_and_end_with_log_done_delete() {
     assert_eq!(lines, expected);
 }
 
+/// The callbacks of a guest that has tidegate's own, and the ABI's in case they are called.
+const MERGED: [&str; 8] = [
+    "tidegate_on_request_headers",
+    "tidegate_on_response_headers",
+    "tidegate_on_end",
+    "proxy_on_context_create",
+    "proxy_on_request_headers",
+    "proxy_on_response_headers",
+    "proxy_on_log",
+    "proxy_on_delete",
+];
+
+/// As [`journal_of`], with tidegate's own callbacks in full.
+fn merged_journal_of(run: impl FnOnce()) -> Vec<String> {
+    let lines = logged(run);
+    let own = |line: &str| {
+        let start =
+            line.find("tidegate_on_").or_else(|| line.find("proxy_on_").map(|at| at + "proxy_on_".len()))?;
+        Some(line[start..].split(" filter").next()?.to_owned())
+    };
+    lines.iter().filter_map(|line| own(line)).collect()
+}
+
+#[test]
+fn a_callback_that_does_the_work_of_several_is_called_in_their_place() {
+    let mut guest = journal(&MERGED);
+    guest.code("tidegate_on_request_headers", "(i32.store (i32.const 0x800) (local.get 1))");
+    let lines = merged_journal_of(|| {
+        let bench = Bench::new();
+        let mut vm = bench.start(&guest);
+        let stream = get("/");
+        let context = vm.open(&stream, 0).expect("nothing fails");
+        vm.on_headers(context, Direction::Request, true).expect("nothing fails");
+        assert_eq!(Dump::of(&stream).word(OUT), 1, "its parent is the root");
+        vm.on_headers(context, Direction::Response, true).expect("nothing fails");
+        vm.close(context).expect("nothing fails");
+        vm.release(context).expect("it is over");
+        assert_eq!(vm.streams().count(), 0);
+        let counted = [Callback::ContextCreate, Callback::RequestHeaders, Callback::Log, Callback::Delete];
+        assert_eq!(counted.map(|callback| bench.services.usage.calls(callback)), [1, 1, 1, 0]);
+    });
+    let expected = [
+        "context_create 1",
+        "tidegate_on_request_headers 2",
+        "tidegate_on_response_headers 2",
+        "tidegate_on_end 2",
+    ];
+    assert_eq!(lines, expected);
+}
+
+#[test]
+fn a_context_that_the_request_headers_do_not_begin_is_created_first() {
+    let lines = merged_journal_of(|| {
+        let mut vm = Bench::new().start(&journal(&MERGED));
+        let streams = [get("/"), get("/")];
+        let [unseen, late] = [0, 1].map(|which| vm.open(&streams[which], 0).expect("nothing fails"));
+        vm.close(unseen).expect("nothing fails");
+        vm.on_headers(late, Direction::Response, true).expect("nothing fails");
+        vm.on_headers(late, Direction::Request, true).expect("nothing fails");
+    });
+    let expected = [
+        "context_create 1",
+        "context_create 2",
+        "tidegate_on_end 2",
+        "context_create 3",
+        "tidegate_on_response_headers 3",
+        "request_headers 3",
+    ];
+    assert_eq!(lines, expected);
+}
+
+#[test]
+fn a_guest_that_says_it_left_an_exchange_hears_no_more_of_it() {
+    for callback in ["tidegate_on_request_headers", "tidegate_on_response_headers"] {
+        let mut guest = journal(&MERGED);
+        guest.answer(callback, 0x100);
+        let mut last = None;
+        let lines = merged_journal_of(|| {
+            let mut vm = Bench::new().start(&guest);
+            let stream = get("/");
+            let context = vm.open(&stream, 0).expect("nothing fails");
+            for direction in [Direction::Request, Direction::Response] {
+                if last != Some(HeadersStatus::Leave) {
+                    last = Some(vm.on_headers(context, direction, true).expect("nothing fails"));
+                }
+            }
+            assert_eq!(vm.streams().count(), 0);
+            vm.close(context).expect("it is over");
+        });
+        assert_eq!(last, Some(HeadersStatus::Leave));
+        assert_eq!(lines.last().map(String::as_str), Some(&*format!("{callback} 2")));
+    }
+    let mut guest = journal(&["proxy_on_request_headers"]);
+    guest.answer("proxy_on_request_headers", 0x100);
+    let mut vm = Bench::new().start(&guest);
+    let context = vm.open(&get("/"), 0).expect("nothing fails");
+    let status = vm.on_headers(context, Direction::Request, true).expect("nothing fails");
+    assert_eq!(status, HeadersStatus::StopAllIterationAndWatermark, "the ABI's callback has no such answer");
+}
+
 #[test]
 fn many_streams_are_open_at_once_and_none_is_taken_for_another() {
     let mut guest = Guest::new();

@@ -64,6 +64,9 @@ fn a_function_of_another_form_is_named_with_both() {
     let expected = "the module exports `proxy_on_request_headers` as (i32) -> i32, but the ABI has it as \
         (i32, i32) -> i32 or (i32, i32, i32) -> i32";
     assert_eq!(message, expected);
+    let export = r#"(func (export "tidegate_on_end") (param i32 i32))"#;
+    let message = refusal(&[MEMORY, MARKER, ALLOCATOR, export].concat()).to_string();
+    assert!(message.starts_with("the module exports `tidegate_on_end` as (i32, i32)"), "{message}");
 }
 
 #[test]

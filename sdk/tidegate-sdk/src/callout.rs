@@ -10,9 +10,9 @@ use proxy_wasm::hostcalls::dispatch_http_call;
 use proxy_wasm::types::{BufferType, MapType, Status};
 
 use crate::fields::into_text;
-use crate::host;
 use crate::numbered::Numbered;
 use crate::scope::{Scope, Services, acting_on};
+use crate::{entry, host};
 
 /// Hosts count in whole milliseconds, and take none for no limit.
 const SHORTEST: Duration = Duration::from_millis(1);
@@ -95,8 +95,10 @@ impl<'a> Callout<'a> {
     pub fn send(self, timeout: Duration) -> PendingAnswer {
         let Scope { context, services } = self.scope;
         let timeout = timeout.clamp(SHORTEST, LONGEST);
-        let sent =
-            acting_on(context, || dispatch_http_call(self.cluster, self.headers, self.body, vec![], timeout));
+        let sent = acting_on(context, || {
+            entry::call_out();
+            dispatch_http_call(self.cluster, self.headers, self.body, vec![], timeout)
+        });
         let mut flight = Flight::default();
         let sent = sent.unwrap_or(Err(Status::BadArgument)); // the exchange is over
         let token = sent.inspect_err(|status| flight.result = Some(Err(CalloutError::Refused(*status)))).ok();

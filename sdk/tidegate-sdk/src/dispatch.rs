@@ -1,5 +1,6 @@
 //! Between the proxy-wasm crate's callbacks and a [`Filter`]: one root context for a plugin, one context an exchange.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use log::error;
@@ -10,7 +11,7 @@ use crate::body::Body;
 use crate::exchange::{Exchange, Request, Response};
 use crate::filter::{Filter, Next};
 use crate::scope::{Background, Direction, Scope, Services, enter};
-use crate::{callout, config, hold, host, logging};
+use crate::{callout, config, entry, hold, host, logging};
 
 /// Registers a filter with the host; what [`filter!`](crate::filter) calls at the module's start. A module with a start of
 /// its own, or with several roots, calls it there:
@@ -32,18 +33,49 @@ pub fn start<F: Filter>() {
     logging::start();
     proxy_wasm::set_root_context(|context| {
         let services = Rc::new(Services::of(context));
-        Box::new(Root::<F> { filter: None, scope: Scope { context, services } })
+        let plugin = Rc::new(Plugin::<F> { filter: RefCell::default(), scope: Scope { context, services } });
+        entry::register(context, plugin.clone());
+        Box::new(Root(plugin))
     });
 }
 
-struct Root<F> {
-    filter: Option<Rc<F>>,
+/// A filter with its configuration, once it has one that it accepts.
+struct Plugin<F> {
+    filter: RefCell<Option<Rc<F>>>,
     scope: Scope,
 }
 
+impl<F: Filter> Plugin<F> {
+    /// A new exchange.
+    fn stream(&self, context: u32) -> Option<Stream<F>> {
+        let filter = self.filter.borrow().clone()?;
+        let exchange = Exchange(Scope { context, services: self.scope.services.clone() });
+        let exchange = Ending { exchange, is_over: false };
+        Some(Stream { part: Some((filter, F::State::default())), exchange })
+    }
+}
+
+impl<F: Filter> entry::Begin for Plugin<F> {
+    fn begin(
+        &self,
+        context: u32,
+        headers: usize,
+        end_of_stream: bool,
+    ) -> (Action, Option<Box<dyn HttpContext>>) {
+        let Some(mut stream) = self.stream(context) else { return (Action::Continue, None) };
+        let action = stream.on_http_request_headers(headers, end_of_stream);
+        match stream.part {
+            Some(_) => (action, Some(Box::new(stream))),
+            None => (action, None),
+        }
+    }
+}
+
+struct Root<F: Filter>(Rc<Plugin<F>>);
+
 impl<F: Filter> RootContext for Root<F> {
     fn on_configure(&mut self, _size: usize) -> bool {
-        let Scope { context, services } = &self.scope;
+        let Scope { context, services } = &self.0.scope;
         enter(*context);
         let made = config::parse(&host::buffer(BufferType::PluginConfiguration)).and_then(F::new);
         let filter = match made {
@@ -54,14 +86,14 @@ impl<F: Filter> RootContext for Root<F> {
             }
         };
         services.cancel(*context); // what the filter did in the background with the configuration before
-        filter.on_start(&Background(self.scope.clone()));
-        self.filter = Some(Rc::new(filter));
+        filter.on_start(&Background(self.0.scope.clone()));
+        self.0.filter.replace(Some(Rc::new(filter)));
         services.tick_for_woken();
         true
     }
 
     fn on_tick(&mut self) {
-        let Scope { context, services } = &self.scope;
+        let Scope { context, services } = &self.0.scope;
         enter(*context);
         services.tick(*context);
     }
@@ -71,16 +103,14 @@ impl<F: Filter> RootContext for Root<F> {
     }
 
     fn create_http_context(&self, context: u32) -> Option<Box<dyn HttpContext>> {
-        let (filter, services) = (self.filter.clone()?, self.scope.services.clone());
-        let exchange = Ending(Exchange(Scope { context, services }));
-        Some(Box::new(Stream { filter, state: F::State::default(), exchange }))
+        entry::take_begun().or_else(|| Some(Box::new(self.0.stream(context)?)))
     }
 }
 
-impl<F> Context for Root<F> {
-    /// An answer to a callout that was made outside the callbacks of exchanges.
+impl<F: Filter> Context for Root<F> {
+    /// An answer to a callout that was made outside the callbacks of exchanges, or while one began.
     fn on_http_call_response(&mut self, token: u32, headers: usize, _body: usize, _trailers: usize) {
-        let Scope { context, services } = &self.scope;
+        let Scope { context, services } = &self.0.scope;
         enter(*context);
         callout::receive(services, token, headers);
         services.run_woken(*context, None);
@@ -89,27 +119,44 @@ impl<F> Context for Root<F> {
 }
 
 /// A host may end one of several roots of a module.
-impl<F> Drop for Root<F> {
+impl<F: Filter> Drop for Root<F> {
     fn drop(&mut self) {
-        let Scope { context, services } = &self.scope;
+        let Scope { context, services } = &self.0.scope;
         enter(*context);
+        entry::forget(*context);
         services.cancel(*context);
     }
 }
 
 struct Stream<F: Filter> {
-    filter: Rc<F>,
-    state: F::State,
+    /// The filter and what it remembers of the exchange, until it leaves.
+    part: Option<(Rc<F>, F::State)>,
     /// The last to be dropped.
     exchange: Ending,
 }
 
 impl<F: Filter> Stream<F> {
-    /// What becomes of the exchange after a callback of one direction.
-    fn settle(&self, stream: StreamType, next: Next) -> Action {
-        let Scope { context, services } = &self.exchange.0.0;
+    /// Has the filter see something of one direction.
+    fn show(
+        &mut self,
+        stream: StreamType,
+        callback: impl FnOnce(&F, &mut F::State, &Exchange) -> Next,
+    ) -> Action {
+        let exchange = self.exchange.enter();
+        let Some((filter, state)) = &mut self.part else {
+            entry::leave(); // where it was left the host could not be told
+            return Action::Continue;
+        };
+        let next = callback(filter, state, exchange);
+        let Scope { context, services } = &exchange.0;
         match services.settle(Direction { context: *context, stream }, next) {
             Next::Continue => Action::Continue,
+            Next::Leave => {
+                entry::leave();
+                self.part = None;
+                self.exchange.end();
+                Action::Continue
+            }
             Next::Pause => Action::Pause,
             Next::Hold => {
                 hold::set();
@@ -121,22 +168,31 @@ impl<F: Filter> Stream<F> {
 
 /// An exchange whose tasks end with it. What is dropped with them, or with the state of the exchange, may wake others: a
 /// lock is released, a channel closes.
-struct Ending(Exchange);
+struct Ending {
+    exchange: Exchange,
+    is_over: bool,
+}
 
 impl Ending {
     /// The host has called it.
     fn enter(&self) -> &Exchange {
-        enter(self.0.0.context);
-        &self.0
+        enter(self.exchange.0.context);
+        &self.exchange
+    }
+
+    /// It is over for the filter.
+    fn end(&mut self) {
+        if !std::mem::replace(&mut self.is_over, true) {
+            let Scope { context, services } = &self.enter().0;
+            services.cancel(*context);
+            services.tick_for_woken();
+        }
     }
 }
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        let Scope { context, services } = &self.0.0;
-        enter(*context);
-        services.cancel(*context);
-        services.tick_for_woken();
+        self.end();
     }
 }
 
@@ -150,44 +206,47 @@ impl<F: Filter> Context for Stream<F> {
 
 impl<F: Filter> HttpContext for Stream<F> {
     fn on_http_request_headers(&mut self, _headers: usize, end_of_stream: bool) -> Action {
-        let request = Request { exchange: self.exchange.enter(), end_of_stream };
-        let next = self.filter.on_request_headers(&mut self.state, &request);
-        self.settle(StreamType::HttpRequest, next)
+        self.show(StreamType::HttpRequest, |filter, state, exchange| {
+            filter.on_request_headers(state, &Request { exchange, end_of_stream })
+        })
     }
 
     fn on_http_request_body(&mut self, len: usize, end_of_stream: bool) -> Action {
-        let request = Request { exchange: self.exchange.enter(), end_of_stream };
         let body = Body { buffer: BufferType::HttpRequestBody, len, end_of_stream };
-        let next = self.filter.on_request_body(&mut self.state, &request, &body);
-        self.settle(StreamType::HttpRequest, next)
+        self.show(StreamType::HttpRequest, |filter, state, exchange| {
+            filter.on_request_body(state, &Request { exchange, end_of_stream }, &body)
+        })
     }
 
     fn on_http_request_trailers(&mut self, _trailers: usize) -> Action {
-        let request = Request { exchange: self.exchange.enter(), end_of_stream: true };
-        let next = self.filter.on_request_trailers(&mut self.state, &request);
-        self.settle(StreamType::HttpRequest, next)
+        self.show(StreamType::HttpRequest, |filter, state, exchange| {
+            filter.on_request_trailers(state, &Request { exchange, end_of_stream: true })
+        })
     }
 
     fn on_http_response_headers(&mut self, _headers: usize, end_of_stream: bool) -> Action {
-        let response = Response { exchange: self.exchange.enter(), end_of_stream };
-        let next = self.filter.on_response_headers(&mut self.state, &response);
-        self.settle(StreamType::HttpResponse, next)
+        self.show(StreamType::HttpResponse, |filter, state, exchange| {
+            filter.on_response_headers(state, &Response { exchange, end_of_stream })
+        })
     }
 
     fn on_http_response_body(&mut self, len: usize, end_of_stream: bool) -> Action {
-        let response = Response { exchange: self.exchange.enter(), end_of_stream };
         let body = Body { buffer: BufferType::HttpResponseBody, len, end_of_stream };
-        let next = self.filter.on_response_body(&mut self.state, &response, &body);
-        self.settle(StreamType::HttpResponse, next)
+        self.show(StreamType::HttpResponse, |filter, state, exchange| {
+            filter.on_response_body(state, &Response { exchange, end_of_stream }, &body)
+        })
     }
 
     fn on_http_response_trailers(&mut self, _trailers: usize) -> Action {
-        let response = Response { exchange: self.exchange.enter(), end_of_stream: true };
-        let next = self.filter.on_response_trailers(&mut self.state, &response);
-        self.settle(StreamType::HttpResponse, next)
+        self.show(StreamType::HttpResponse, |filter, state, exchange| {
+            filter.on_response_trailers(state, &Response { exchange, end_of_stream: true })
+        })
     }
 
     fn on_log(&mut self) {
-        self.filter.on_end(&mut self.state, self.exchange.enter());
+        let exchange = self.exchange.enter();
+        if let Some((filter, state)) = &mut self.part {
+            filter.on_end(state, exchange);
+        }
     }
 }

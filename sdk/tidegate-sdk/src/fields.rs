@@ -101,9 +101,22 @@ impl Block {
         host::pairs(&self.0)
     }
 
+    /// Every value of a field, in order. Cheaper than to look for the name in [`Block::iter`].
+    pub fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        host::pair_values(&self.0, name.as_bytes())
+    }
+
     /// Names and values in order, each with a NUL behind it.
     pub fn content(&self) -> &[u8] {
         host::pair_content(&self.0)
+    }
+}
+
+/// As a host would give them.
+impl<'a> FromIterator<(&'a [u8], &'a [u8])> for Block {
+    fn from_iter<I: IntoIterator<Item = (&'a [u8], &'a [u8])>>(fields: I) -> Block {
+        let fields: Vec<_> = fields.into_iter().collect();
+        Block(host::encode_pairs(&fields))
     }
 }
 

@@ -302,17 +302,16 @@ pub(crate) fn random_seed() -> Option<u64> {
 }
 
 /// ABI 0.2.1, "Serialization": a count, the lengths, then names and values, each ended by a NUL.
-fn encode_pairs(pairs: &[(String, String)]) -> Vec<u8> {
-    let mut encoded =
-        Vec::with_capacity(4 + pairs.iter().map(|(k, v)| 10 + k.len() + v.len()).sum::<usize>());
+pub(crate) fn encode_pairs<T: AsRef<[u8]>>(pairs: &[(T, T)]) -> Vec<u8> {
+    let texts = || pairs.iter().flat_map(|(name, value)| [name.as_ref(), value.as_ref()]);
+    let mut encoded = Vec::with_capacity(4 + texts().map(|text| 5 + text.len()).sum::<usize>());
     let number = |encoded: &mut Vec<u8>, n: usize| encoded.extend((n as u32).to_le_bytes());
     number(&mut encoded, pairs.len());
-    for (name, value) in pairs {
-        number(&mut encoded, name.len());
-        number(&mut encoded, value.len());
+    for text in texts() {
+        number(&mut encoded, text.len());
     }
-    for text in pairs.iter().flat_map(|(name, value)| [name, value]) {
-        encoded.extend(text.as_bytes());
+    for text in texts() {
+        encoded.extend(text);
         encoded.push(0);
     }
     encoded
@@ -349,9 +348,39 @@ pub(crate) fn pairs(block: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     })
 }
 
+/// The values that have this name. Of the other names only the length is looked at, nearly always.
+pub(crate) fn pair_values<'a>(block: &'a [u8], wanted: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+    let lengths = block.get(4..4 + pair_count(block) * 8).unwrap_or_default();
+    let content = pair_content(block);
+    let mut next = 0_usize;
+    lengths.as_chunks::<4>().0.as_chunks::<2>().0.iter().filter_map(move |lengths| {
+        let [name_len, value_len] = lengths.map(|length| u32::from_le_bytes(length) as usize);
+        let name = next;
+        let value = name.wrapping_add(name_len).wrapping_add(1);
+        next = value.wrapping_add(value_len).wrapping_add(1);
+        if name_len != wanted.len() || content.get(name..)?.get(..name_len)? != wanted {
+            return None;
+        }
+        content.get(value..)?.get(..value_len)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values_are_found_by_their_name() {
+        let block = encode_pairs(&[("a", "1"), ("b", "2"), ("a", "3"), ("ab", "4"), ("", "5")]);
+        let values = |name: &'static str| pair_values(&block, name.as_bytes()).collect::<Vec<_>>();
+        assert_eq!(values("a"), [b"1", b"3"]);
+        assert_eq!((values("ab"), values(""), values("c")), (vec![&b"4"[..]], vec![&b"5"[..]], vec![]));
+        for end in 0..block.len() {
+            assert!(pair_values(&block[..end], b"a").count() <= 2, "at {end}");
+        }
+        let endless = [&2_u32.to_le_bytes()[..], &[0xff; 16]].concat();
+        assert_eq!(pair_values(&endless, b"a").count(), 0);
+    }
 
     #[test]
     fn pairs_survive_the_wire() {

@@ -38,6 +38,7 @@ mod callout;
 mod cells;
 mod config;
 mod dispatch;
+mod entry;
 mod exchange;
 mod fields;
 mod filter;

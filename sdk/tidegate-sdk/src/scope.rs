@@ -176,7 +176,11 @@ impl Services {
         if task::is_any_woken() && self.run_settling(direction) && next == Next::Hold {
             return Next::Continue;
         }
-        if next == Next::Continue && self.is_waiting(direction) { Next::Hold } else { next }
+        match next {
+            Next::Continue | Next::Leave if self.is_waiting(direction) => Next::Hold,
+            Next::Leave if self.waits.borrow().contains_key(&direction.context) => Next::Continue,
+            next => next,
+        }
     }
 
     /// Runs the exchange's own tasks, and says whether the last wait of this direction ended with leave to go on.
@@ -202,7 +206,7 @@ impl Services {
         let Some(waits) = all.get_mut(&direction.context) else { return false };
         let own = &mut waits[direction.index()];
         own.count -= 1;
-        own.stays |= next != Next::Continue;
+        own.stays |= !matches!(next, Next::Continue | Next::Leave);
         if own.count > 0 {
             return false;
         }

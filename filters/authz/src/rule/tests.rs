@@ -21,10 +21,8 @@ fn get(path: &str) -> Facts {
     facts(&[(":method", "GET"), (":path", path)])
 }
 
-fn by_certificate(principal: &str) -> Facts {
-    let mut facts = get("/");
-    facts.principal = Some(principal.to_owned());
-    facts
+fn by_certificate(principal: &str) -> Identity {
+    Identity { principal: Some(principal.to_owned()), ..Identity::default() }
 }
 
 fn with_claims(json: Value) -> Identity {
@@ -102,7 +100,7 @@ fn a_header_sent_twice_is_denied_if_one_value_is_and_allowed_if_all_are() {
 #[test]
 fn identities_are_matched_by_globs() {
     let principals = rules(json!([{"match": {"principals": ["spiffe://prod/ns/*/sa/web"]}}]));
-    let by = |principal: &str| principals.allow(&by_certificate(principal), &Identity::default());
+    let by = |principal: &str| principals.allow(&get("/"), &by_certificate(principal));
     assert!(by("spiffe://prod/ns/shop/sa/web"));
     assert!(!by("spiffe://prod/ns/shop/other/sa/web") && !by("spiffe://evil/ns/shop/sa/web"));
 
@@ -127,11 +125,11 @@ fn claims_are_those_of_the_verified_token() {
 #[test]
 fn whoever_shows_who_they_are_is_authenticated() {
     let rules = rules(json!([{"match": {"authenticated": true}}]));
-    let allowed = |facts: &Facts, identity: &Identity| rules.allow(facts, identity);
-    assert!(rules.needs().principal);
-    assert!(allowed(&get("/"), &with_claims(json!({}))));
-    assert!(allowed(&by_certificate("spiffe://a"), &Identity::default()));
-    assert!(!allowed(&get("/"), &Identity::default()));
+    let allowed = |identity: &Identity| rules.allow(&get("/"), identity);
+    assert!(rules.needs().authenticated && !rules.needs().principal);
+    assert!(allowed(&with_claims(json!({}))));
+    assert!(allowed(&by_certificate("spiffe://a")));
+    assert!(!allowed(&Identity::default()));
 }
 
 #[test]

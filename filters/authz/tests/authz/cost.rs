@@ -33,7 +33,7 @@ fn a_decision_by_path_and_api_key_is_cheap() {
     .start();
     let all = second(&kit, || request().header("x-api-key", KEY)).instructions();
     println!("by path and API key: {all}");
-    assert!(all <= 12_000, "{all}");
+    assert!(all <= 6_500, "{all}");
 }
 
 #[test]
@@ -43,7 +43,7 @@ fn a_token_that_was_verified_costs_a_look_up() {
     let first = kit.send(request());
     let all = second(&kit, request).instructions();
     println!("token, first: {}, again: {all}", first.instructions());
-    assert!(all <= 14_000, "{all}");
+    assert!(all <= 10_500, "{all}");
 }
 
 /// A callback has a budget, of two million without a word in the configuration.

@@ -3,6 +3,7 @@
 mod cells;
 mod cost;
 mod handles;
+mod leave;
 mod tasks;
 
 use tidegate_test::{Kit, Module, Request, Setup};

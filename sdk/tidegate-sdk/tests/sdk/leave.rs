@@ -1,0 +1,126 @@
+//! A filter that has no more to do with an exchange, in tidegate and in hosts that cannot be told.
+
+use std::time::Duration;
+
+use tidegate_test::{Callback, Kit, Module, Request, Response, Seen};
+
+use crate::{assert_no_fault, doing};
+
+const MS: Duration = Duration::from_millis(1);
+
+/// The guest in a host that knows tidegate's callbacks, and in one that does not.
+fn hosts() -> [Kit; 2] {
+    let module = std::fs::read(guests::module("tasks")).expect("it was built");
+    [module.clone(), without_merged_callbacks(module)].map(|module| {
+        let kit = Kit::of(&Module::bytes("tasks", &module)).workers(1);
+        kit.cluster("up", |_| Response::new(200).after(2 * MS))
+            .upstream(|_| Response::new(200).body("def"))
+            .start()
+    })
+}
+
+/// The module with those exports under names that nobody knows.
+fn without_merged_callbacks(mut module: Vec<u8>) -> Vec<u8> {
+    const PREFIX: &[u8] = b"tidegate_on_";
+    let found: Vec<usize> =
+        (0..module.len() - PREFIX.len()).filter(|at| module[*at..].starts_with(PREFIX)).collect();
+    assert!(found.len() >= 3, "the module has them");
+    found.into_iter().for_each(|at| module[at] = b'T');
+    module
+}
+
+fn post(task: &str) -> Request {
+    Request::post("/").header("x-do", task).chunks(["a", "b"])
+}
+
+#[track_caller]
+fn assert_shown(seen: &Seen, shown: &[&str]) {
+    let notes: Vec<_> = seen
+        .logs()
+        .iter()
+        .filter_map(|line| line.text.strip_prefix("[tasks] sees ").map(str::to_owned))
+        .collect();
+    assert_eq!(notes, shown, "{seen}");
+    assert_eq!((seen.status(), seen.forwarded().body()), (200, "ab".into()));
+    assert_eq!(seen.body(), "def");
+}
+
+#[test]
+fn a_filter_that_left_is_shown_nothing_more() {
+    for kit in hosts() {
+        assert_shown(&kit.send(post("leave")), &[]);
+        assert_shown(&kit.send(post("leave-at-body")), &["the request's body"]);
+        let all = ["the request's body", "the request's body", "the response"];
+        assert_shown(&kit.send(post("leave-at-response")), &all);
+        kit.advance(10 * MS);
+        assert!(
+            !kit.logs().iter().any(|line| line.text.contains("still there")),
+            "what it spawned is given up"
+        );
+        assert_no_fault(&kit);
+    }
+}
+
+#[test]
+fn what_it_remembered_is_dropped_at_once() {
+    for kit in hosts() {
+        for task in ["leave", "leave-at-body", "leave-at-response"] {
+            let waiting = kit.open(doing("bell"));
+            assert_eq!(kit.send(post(task)).status(), 200);
+            kit.advance(2 * MS);
+            assert!(waiting.forwarded().is_some(), "{task} rang");
+            assert_eq!(waiting.finish().status(), 200);
+        }
+        assert_no_fault(&kit);
+    }
+}
+
+#[test]
+fn a_filter_that_waits_stays_until_that_is_over() {
+    for kit in hosts() {
+        for task in ["leave-waiting", "leave-later"] {
+            let seen = kit.send(post(task));
+            assert_eq!(seen.duration(), 5 * MS, "{task}");
+            assert_shown(&seen, &["the request's body", "the request's body", "the response", "the end"]);
+        }
+        assert_no_fault(&kit);
+    }
+}
+
+#[test]
+fn tidegate_enters_it_no_more_than_it_must() {
+    let [kit, other] = hosts();
+    let entries = |seen: Seen| -> Vec<(Callback, u64)> {
+        let calls = Callback::ALL.iter().map(|callback| (*callback, seen.calls(*callback)));
+        calls.filter(|(_, calls)| *calls > 0).collect()
+    };
+    assert_eq!(entries(kit.send(post("leave"))), [(Callback::RequestHeaders, 1)]);
+    let stays = [
+        (Callback::RequestHeaders, 1),
+        (Callback::RequestBody, 2),
+        (Callback::ResponseHeaders, 1),
+        (Callback::ResponseBody, 1),
+        (Callback::Log, 1),
+    ];
+    assert_eq!(entries(kit.send(post("stay"))), stays);
+    assert_eq!(entries(kit.send(post("leave-at-response"))), [&stays[..2], &stays[2..3]].concat());
+    let all: u64 = entries(other.send(post("leave"))).iter().map(|(_, calls)| calls).sum();
+    assert_eq!(all, 9, "another host calls all of the ABI's");
+}
+
+#[test]
+fn a_callout_of_a_request_that_has_just_begun_is_answered() {
+    for kit in hosts() {
+        let exchanges = [kit.open(doing("race")), kit.open(doing("race"))];
+        kit.advance(2 * MS);
+        for exchange in exchanges {
+            assert!(exchange.forwarded().is_some(), "the answer came before the sleep was over");
+            assert_eq!(exchange.finish().status(), 200);
+        }
+        let left = kit.open(doing("for-ever"));
+        drop(left.cut());
+        kit.advance(10 * MS);
+        assert_eq!(kit.send(doing("at-once")).status(), 200);
+        assert_no_fault(&kit);
+    }
+}
