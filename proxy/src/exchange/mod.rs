@@ -103,7 +103,7 @@ where
     let mut stream = run.stream().borrow_mut();
     stream.response_progress = Progress::Body;
     match &mut stream.response {
-        Some(head) if run.is_empty() => (head.status, std::mem::take(&mut head.headers)),
+        Some(head) if flow.is_direct() => (head.status, std::mem::take(&mut head.headers)),
         Some(head) => (head.status, head.headers.clone()),
         None => Default::default(),
     }
@@ -326,7 +326,7 @@ impl Exchange {
         let (mut parts, body) = response.into_parts();
         headers::drop_hop_by_hop(&mut parts.headers);
         self.run.take_response(parts.status, parts.headers);
-        if !self.run.is_empty() {
+        if !self.run.is_idle() {
             self.run.stream().borrow_mut().info.code_details = Some("via_upstream".into());
         }
         let source = (!body.is_end_stream()).then_some(body);
@@ -340,7 +340,7 @@ impl Exchange {
         B: Body<Data = Bytes> + Unpin,
         B::Error: std::error::Error,
     {
-        if !self.run.is_empty() {
+        if !flow.is_direct() {
             let head = pin!(async { flow.head().await.map_err(Ending::from_response) });
             self.watch.over(&self.run, head).await?;
         }
@@ -394,7 +394,7 @@ impl Exchange {
         if let Some(route) = self.route {
             self.site.listener().routes[route].response_headers.apply(&mut headers);
         }
-        if !self.run.is_empty() {
+        if !flow.is_direct() {
             headers::drop_hop_by_hop(&mut headers); // a guest may have written some
         }
         // What the client has not said yet may never be read: it is told not to say anything else here.
@@ -483,7 +483,7 @@ impl Drop for Exchange {
         self.report.receive(meter.bytes(Direction::Request));
         self.report.send(meter.bytes(Direction::Response));
         // Only guests ask how long it took.
-        let duration = if self.run.is_empty() { Duration::ZERO } else { self.watch.beginning.elapsed() };
+        let duration = if self.run.is_idle() { Duration::ZERO } else { self.watch.beginning.elapsed() };
         self.run.finish_after(duration);
         self.peer.leave_exchange();
     }

@@ -36,6 +36,8 @@ pub enum FlowError<E> {
 pub struct FlowBody<B> {
     flow: Flow,
     source: Option<B>,
+    /// No filter takes part: it goes through as it comes.
+    direct: bool,
     /// The head came through and said that it is all, or the last frame was given.
     ended: bool,
     /// How long the body is that comes out, where the head says so.
@@ -53,7 +55,8 @@ where
         if source.is_none() {
             run.meter().end(direction, false);
         }
-        FlowBody { flow: Flow::new(run, direction), source, ended: false, promised: None, given: 0 }
+        let direct = run.is_idle();
+        FlowBody { flow: Flow::new(run, direction), source, direct, ended: false, promised: None, given: 0 }
     }
 
     /// Pushes the head through the chain and waits until it has come out at the far end. Returns whether the head is
@@ -64,7 +67,7 @@ where
     /// What a filter decided instead, or the source's failure while the head was held.
     pub async fn head(&mut self) -> Result<(), HeadError<B::Error>> {
         let end = self.source.is_none();
-        if self.run().is_empty() {
+        if self.direct {
             self.ended = end;
             return Ok(());
         }
@@ -111,7 +114,7 @@ where
     /// and changes the length only after the first of the body has gone on, breaks the message off: see
     /// [`FlowError::Length`].
     pub fn frame(&mut self) {
-        if self.run().is_empty() {
+        if self.direct {
             return;
         }
         let all = if self.ended { Some(0) } else { self.flow.remaining() };
@@ -131,11 +134,16 @@ where
     /// For a source that never waits.
     pub fn gather(&mut self) {
         let mut cx = Context::from_waker(std::task::Waker::noop());
-        while !self.run().is_empty() && self.source.is_some() && self.flow.wants_input() {
+        while !self.direct && self.source.is_some() && self.flow.wants_input() {
             if self.poll_source(&mut cx).is_pending() {
                 return;
             }
         }
+    }
+
+    /// Whether no filter takes part in it.
+    pub fn is_direct(&self) -> bool {
+        self.direct
     }
 
     fn run(&self) -> &Rc<Run> {
@@ -273,7 +281,7 @@ where
         if self.ended {
             return Poll::Ready(None);
         }
-        if self.run().is_empty() {
+        if self.direct {
             return self.poll_through(cx);
         }
         match std::task::ready!(self.poll_event(cx)) {
@@ -305,8 +313,8 @@ where
     fn is_end_stream(&self) -> bool {
         self.ended
             || match &self.source {
-                Some(source) => self.run().is_empty() && source.is_end_stream(),
-                None => self.run().is_empty() || self.flow.is_at_end(),
+                Some(source) => self.direct && source.is_end_stream(),
+                None => self.direct || self.flow.is_at_end(),
             }
     }
 
@@ -315,7 +323,7 @@ where
             return SizeHint::with_exact(0);
         }
         match (&self.source, self.promised) {
-            (Some(source), _) if self.run().is_empty() => source.size_hint(),
+            (Some(source), _) if self.direct => source.size_hint(),
             (_, Some(promised)) => SizeHint::with_exact(promised - self.given),
             _ => SizeHint::default(),
         }

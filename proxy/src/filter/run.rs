@@ -89,6 +89,11 @@ impl Run {
         self.seats.is_empty()
     }
 
+    /// Whether no filter takes part any more: all have left, or failed where that is allowed.
+    pub fn is_idle(&self) -> bool {
+        self.seats.iter().all(|seat| seat.bypassed.get())
+    }
+
     /// The exchange as its guests see it.
     pub fn stream(&self) -> &StreamRef {
         &self.stream
@@ -195,7 +200,7 @@ impl Run {
 
     /// Ends the exchange for its guests, which took `duration`: they are told the sums, then they end it.
     pub fn finish_after(&self, duration: Duration) {
-        if !self.is_empty() {
+        if !self.is_idle() {
             let info = &mut self.stream.borrow_mut().info;
             info.request_bytes = self.meter.bytes(Direction::Request);
             info.response_bytes = self.meter.bytes(Direction::Response);
