@@ -249,6 +249,9 @@ impl Flow {
             return self.check_limit(at, buffering);
         }
         let (stage, direction) = (self.stage_of(at), self.direction);
+        if self.places[at].state == State::Flowing && self.run.is_bypassed(stage) {
+            return self.data_at(at + 1, data, end);
+        }
         self.run.show_body(stage, direction, data);
         let status = self.run.call(stage, direction, |vm, context| vm.on_body(context, direction, end))?;
         if end {
