@@ -195,8 +195,11 @@ impl Vm {
         }
         self.announce(context)?;
         if let Some(end) = &self.exports.merged.end {
-            self.guest.enter(Callback::Log, context, true, end, context)?;
-            self.host_mut().contexts.close(context);
+            let is_done = self.guest.enter(Callback::Log, context, true, end, context)? != 0;
+            match is_done {
+                true => self.host_mut().contexts.close(context),
+                false => self.keep(context)?,
+            }
             return self.settle().map(drop);
         }
         if let Some(log) = &self.exports.log {
@@ -212,8 +215,12 @@ impl Vm {
         if !is_live(self.host(), context) {
             return Ok(());
         }
-        let is_done = self.ask_done(context)?;
-        if is_done || self.host().contexts.parked() >= MAX_PARKED_COUNT {
+        if self.ask_done(context)? { self.delete(context) } else { self.keep(context) }
+    }
+
+    /// Keeps a context that is not done until `proxy_done`, if there is room.
+    fn keep(&mut self, context: ContextId) -> Result<(), Fault> {
+        if self.host().contexts.parked() >= MAX_PARKED_COUNT {
             return self.delete(context);
         }
         let host = self.host_mut();

@@ -306,22 +306,24 @@ fn each_answer_to_headers_means_what_the_abi_says() {
 
 #[test]
 fn a_stream_that_is_not_done_lives_until_proxy_done_and_is_deleted_once() {
-    let mut guest = journal(&["proxy_on_done", "proxy_on_delete"]);
-    guest.answer("proxy_on_done", 0);
-    guest.call("proxy_on_tick", "proxy_set_effective_context", &[2]);
-    let done = guest.call("proxy_on_tick", "proxy_done", &[]);
-    let again = guest.call("proxy_on_delete", "proxy_done", &[]);
-    let stream = get("/");
-    let lines = journal_of(|| {
-        let mut vm = Bench::new().start(&guest);
-        let context = vm.open(&stream, 0).expect("nothing fails");
-        vm.close(context).expect("nothing fails");
-        assert_eq!(vm.streams().count(), 0, "the pipeline is done with it");
-        vm.on_tick().expect("nothing fails");
-        vm.on_tick().expect("the context is gone, which is no fault");
-    });
-    assert_eq!(lines, ["done 2", "delete 2"]);
-    assert_eq!(Dump::of(&stream).statuses([done, again]), [0, 1]);
+    for (callback, line) in [("proxy_on_done", "done 2"), ("tidegate_on_end", "tidegate_on_end 2")] {
+        let mut guest = journal(&[callback, "proxy_on_delete"]);
+        guest.answer(callback, 0);
+        guest.call("proxy_on_tick", "proxy_set_effective_context", &[2]);
+        let done = guest.call("proxy_on_tick", "proxy_done", &[]);
+        let again = guest.call("proxy_on_delete", "proxy_done", &[]);
+        let stream = get("/");
+        let lines = merged_journal_of(|| {
+            let mut vm = Bench::new().start(&guest);
+            let context = vm.open(&stream, 0).expect("nothing fails");
+            vm.close(context).expect("nothing fails");
+            assert_eq!(vm.streams().count(), 0, "the pipeline is done with it");
+            vm.on_tick().expect("nothing fails");
+            vm.on_tick().expect("the context is gone, which is no fault");
+        });
+        assert_eq!(lines, [line, "delete 2"]);
+        assert_eq!(Dump::of(&stream).statuses([done, again]), [0, 1]);
+    }
 }
 
 #[test]
