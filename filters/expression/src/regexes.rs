@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn what_is_no_regular_expression_or_too_large_is_an_error_each_time() {
-        for expression in ["(", "(a{1000}){1000}"] {
+        for expression in ["(", "(a{200}){100}"] {
             assert!(is_match(expression, "a").is_err());
             assert!(is_match(expression, "a").is_err());
         }

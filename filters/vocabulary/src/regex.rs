@@ -82,7 +82,7 @@ mod tests {
         for (text, message) in [
             ("(", "`(` is not a regular expression: "),
             ("a)|(?:b", "`a)|(?:b` is not a regular expression: "),
-            ("(a{1000}){1000}", "is not a regular expression: "),
+            ("(a{200}){100}", "is not a regular expression: "),
             (&"a".repeat(LONGEST + 1), "a regular expression of 4097 bytes; expected at most 4096"),
         ] {
             let error = regex(text).unwrap_err();
