@@ -402,8 +402,8 @@ mod tests {
                 "experiments[0].variants[0].shadow.percent: invalid value: floating point `101.0`, expected a percentage",
             ),
             (
-                format!(r#"{two}, "cohort": [{{"match": {{"path": {{"glob": "/"}}}}}}]"#),
-                "experiments[0].cohort[0].match.path.glob: unknown field `glob`",
+                format!(r#"{two}, "cohort": [{{"match": {{"path": {{"includes": "/"}}}}}}]"#),
+                "experiments[0].cohort[0].match.path.includes: unknown field `includes`",
             ),
             (
                 format!(r#"{two}, "weights": 1"#),

@@ -78,6 +78,15 @@ fn nobody_takes_part_who_has_no_subject_and_gets_no_cookie() {
 }
 
 #[test]
+fn a_cohort_is_written_in_the_words_of_all_filters() {
+    let cohort = json!([{"match": {"headers": {"x-country": {"glob": "{de,at}", "ignore_case": true}}}}]);
+    let kit = filter(halves(json!({"cohort": cohort}))).start();
+    let from = |country: &str| kit.send(user("ann").header("x-country", country));
+    assert!(variant(&from("DE")).is_some());
+    assert_eq!(variant(&from("fr")), None);
+}
+
+#[test]
 fn what_clients_say_about_variants_and_clusters_is_not_believed() {
     let kit = filter(halves(json!({"cohort": [{"match": {"path": {"prefix": "/shop"}}}]}))).start();
     let spoofed = |target| {

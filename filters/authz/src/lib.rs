@@ -32,7 +32,6 @@ mod identity;
 mod jwt;
 mod keys;
 mod path;
-mod pattern;
 mod place;
 mod report;
 mod request;

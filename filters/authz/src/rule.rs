@@ -8,21 +8,20 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::de::{Deserialize, Deserializer, MapAccess};
+use vocabulary::{Glob, HeaderName, Network, Pattern, Words, words};
 
 use crate::expression::Expression;
 use crate::identity::Identity;
 use crate::jwt::{ClaimName, ClaimRule};
-use crate::pattern::{Condition, Glob, Pattern, Written};
 use crate::request::{Facts, Needs};
 use crate::values::{Method, OneOrMany};
-use vocabulary::{HeaderName, Network};
 
 /// The most rules of a kind.
 const MOST_RULES: usize = 1000;
 
 /// Rules of one kind, in order.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, serde::Deserialize, JsonSchema)]
 #[serde(try_from = "Vec<Rule>")]
 #[schemars(with = "Vec<Rule>")]
 pub(crate) struct Rules(Vec<Rule>);
@@ -39,7 +38,7 @@ impl TryFrom<Vec<Rule>> for Rules {
 }
 
 /// One rule: it applies to a request that matches, unless that is excepted.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Rule {
     /// What it is called in logs and metrics; `deny[0]` and the like without it.
@@ -54,7 +53,7 @@ pub(crate) struct Rule {
 }
 
 /// What a request has to be: everything that is given here, and of a list any one.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Conditions {
     /// One method or several, such as `GET`.
@@ -90,23 +89,33 @@ pub(crate) struct Conditions {
 }
 
 /// What a header has to be.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(try_from = "Written")]
-#[schemars(with = "Written")]
+#[derive(Debug, Clone, JsonSchema)]
+#[schemars(rename_all = "snake_case")]
 enum HeaderRule {
+    /// There is one (`true`) or there is none (`false`).
     Present(bool),
-    Value(Pattern),
+    /// There is one, and it is as this says of a text.
+    #[schemars(untagged)]
+    Text(Pattern),
 }
 
-impl TryFrom<Written> for HeaderRule {
-    type Error = String;
+impl From<Pattern> for HeaderRule {
+    fn from(pattern: Pattern) -> HeaderRule {
+        HeaderRule::Text(pattern)
+    }
+}
 
-    fn try_from(written: Written) -> Result<HeaderRule, String> {
-        match written.check()? {
-            Condition::Text(pattern) => Ok(HeaderRule::Value(pattern)),
-            Condition::Present(present) => Ok(HeaderRule::Present(present)),
-            Condition::Includes(_) => Err("`includes` is for claims".to_owned()),
-        }
+impl Words for HeaderRule {
+    const MORE: &'static [&'static str] = &["present"];
+
+    fn read<'de, A: MapAccess<'de>>(_: &str, map: &mut A) -> Result<HeaderRule, A::Error> {
+        map.next_value().map(HeaderRule::Present)
+    }
+}
+
+impl<'de> Deserialize<'de> for HeaderRule {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<HeaderRule, D::Error> {
+        words(deserializer)
     }
 }
 
@@ -214,9 +223,7 @@ impl HeaderRule {
         let is_there = values.peek().is_some();
         match self {
             HeaderRule::Present(wanted) => is_there == *wanted,
-            HeaderRule::Value(pattern) => {
-                is_there && doubt.settle(values.map(|value| pattern.matches(value)))
-            }
+            HeaderRule::Text(pattern) => is_there && doubt.settle(values.map(|value| pattern.matches(value))),
         }
     }
 }

@@ -5,10 +5,8 @@ use std::sync::Arc;
 use cel::common::types::{CelBool, CelString, STRING_TYPE};
 use cel::common::value::CowVal;
 use cel::{Env, ExecutionError};
-use regex_lite::RegexBuilder;
 
-/// The largest regular expression when compiled, in bytes.
-const LARGEST_REGEX: usize = 256 << 10;
+use crate::regexes;
 
 thread_local! {
     static ENVIRONMENT: Arc<Env> = Arc::new(make());
@@ -35,7 +33,8 @@ fn matches<'b, 'v>(args: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, Executio
     let (Some(text), Some(pattern)) = (text(0), text(1)) else {
         return Err(ExecutionError::missing_argument_or_target());
     };
-    let regex = RegexBuilder::new(pattern.inner()).size_limit(LARGEST_REGEX).build();
-    let regex = regex.map_err(|error| ExecutionError::function_error("matches", error))?;
-    Ok(CowVal::owned(CelBool::from(regex.is_match(text.inner()))))
+    let is_met = regexes::is_match(pattern.inner(), text.inner());
+    is_met
+        .map(|is_met| CowVal::owned(CelBool::from(is_met)))
+        .map_err(|error| ExecutionError::function_error("matches", error))
 }

@@ -9,6 +9,7 @@
 
 mod compiled;
 mod functions;
+mod regexes;
 mod request;
 
 use schemars::JsonSchema;

@@ -358,8 +358,8 @@ mod tests {
                 "corrupt.bytes: invalid value: floating point `11.0`, expected a percentage from 0 to 10",
             ),
             (
-                r#"{"match": {"headers": {"x-a": {"glob": "a"}}}}"#,
-                "match.headers.x-a.glob: unknown field `glob`",
+                r#"{"match": {"headers": {"x-a": {"globe": "a"}}}}"#,
+                "match.headers.x-a.globe: unknown field `globe`, expected one of `exact`",
             ),
             (r#"{"when": "requst.path"}"#, "when: `requst.path` speaks of `requst`; expected `request`"),
             (

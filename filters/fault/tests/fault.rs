@@ -138,10 +138,11 @@ fn an_expression_decides_which_requests() {
 
 #[test]
 fn requests_are_matched_by_what_the_proxy_knows_of_them_too() {
-    let matches = json!({"cluster": {"exact": "api"}, "client": ["10.0.0.0/8"], "path": {"prefix": "/shop"}});
+    let matches = json!({"cluster": {"exact": "api"}, "client": ["10.0.0.0/8"], "path": {"glob": "/shop/*", "ignore_case": true}});
     let kit = filter(json!({"abort": {"status": 503}, "match": matches})).start();
     let request = |cluster, target| Request::get(target).client("10.1.2.3:1").cluster(cluster);
     assert_eq!(kit.send(request("api", "/shop/1")).status(), 503);
+    assert_eq!(kit.send(request("api", "/Shop/1")).status(), 503);
     assert_eq!(kit.send(request("web", "/shop/1")).status(), 200);
     assert_eq!(kit.send(request("api", "/")).status(), 200);
 }

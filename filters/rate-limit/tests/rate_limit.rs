@@ -113,11 +113,14 @@ fn a_request_that_lacks_a_part_of_the_key_is_not_limited_unless_the_operator_wan
 
 #[test]
 fn a_rule_is_only_for_requests_like_those_it_names() {
-    let matches = json!({"method": "POST", "path": {"exact": "/login"}});
+    let bots = json!({"x-user": {"glob": "bot-*", "ignore_case": true}});
+    let matches = json!({"method": "POST", "path": "/login", "headers": bots});
     let kit = filter(json!({"rate": "1/h", "match": matches})).start();
-    assert_eq!(admitted(&kit, 3, |_| Request::post("/login?next=/")), 1);
-    assert_eq!(admitted(&kit, 3, |_| Request::get("/login")), 3);
-    assert_eq!(admitted(&kit, 3, |_| Request::post("/logout")), 3);
+    let by = |user, request: Request| admitted(&kit, 3, |_| request.clone().header("x-user", user));
+    assert_eq!(by("Bot-7", Request::post("/login?next=/")), 1);
+    assert_eq!(by("ann", Request::post("/login")), 3);
+    assert_eq!(by("bot-7", Request::get("/login")), 3);
+    assert_eq!(by("bot-7", Request::post("/logout")), 3);
     assert!(kit.send(Request::get("/")).header("ratelimit").is_none(), "no rule applies");
 }
 

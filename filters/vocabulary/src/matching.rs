@@ -191,7 +191,8 @@ mod tests {
         let holding = [
             r#"{"method": "GET"}"#,
             r#"{"method": ["PUT", "GET"]}"#,
-            r#"{"path": {"exact": "/items"}}"#,
+            r#"{"path": "/items"}"#,
+            r#"{"path": {"glob": "/i*"}}"#,
             r#"{"headers": {"X-User": {"exact": "ann"}, "x-not": {"present": false}}}"#,
             r#"{"cookies": {"beta": {"exact": "1"}}}"#,
             r#"{"query": {"page": {"exact": "2"}, "q": {"exact": "a b"}}}"#,
@@ -225,7 +226,8 @@ mod tests {
     #[test]
     fn an_error_has_the_place_the_value_and_what_was_expected() {
         let wrong = [
-            (r#"{"headers": {"x-a": {"glob": "a"}}}"#, "headers.x-a.glob: unknown field `glob`"),
+            (r#"{"headers": {"x-a": {"globe": "a"}}}"#, "headers.x-a.globe: unknown field `globe`"),
+            (r#"{"cookies": {"a": {"glob": "["}}}"#, "cookies.a.glob: `[` is not a glob"),
             (r#"{"headers": {"x a": {"present": true}}}"#, "expected the name of a header"),
             (r#"{"method": 1}"#, "method: a method, such as \"GET\", or a list of them"),
             (r#"{"client": ["here"]}"#, "client[0]: invalid value: string \"here\", expected an address"),

@@ -1,80 +1,51 @@
-//! What a header, a path or any other text has to be. The same words as in the proxy's own routes.
+//! What a value has to be that may be missing: a header, a cookie, a parameter of the query.
 
-use regex_lite::{Regex, RegexBuilder};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::de::{Deserialize, Deserializer, Error, MapAccess};
 
-/// The longest regular expression, in bytes.
-const LONGEST_REGEX: usize = 4096;
-
-/// The largest compiled one, in bytes: together they have to fit into a filter's memory.
-const LARGEST_REGEX: usize = 256 << 10;
+use crate::pattern::Pattern;
+use crate::words::{Words, words};
 
 /// How deep `not` may be nested, which has no use beyond one.
 const DEEPEST: u32 = 8;
 
-/// What a value has to be: exactly one of these.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(try_from = "Raw", rename_all = "snake_case")]
-#[schemars(!try_from)]
+/// What a value has to be.
+#[derive(Debug, Clone, JsonSchema)]
+#[schemars(rename_all = "snake_case")]
 pub enum Value {
-    /// It is this.
-    Exact(String),
-    /// It begins with this.
-    Prefix(String),
-    /// It ends with this.
-    Suffix(String),
-    /// It has this in it.
-    Contains(String),
-    /// This regular expression matches all of it.
-    Regex(Pattern),
     /// It is there (`true`) or it is not (`false`).
     Present(bool),
     /// It is not what this says; a missing one counts as not.
     Not(Box<Value>),
+    /// It is there, and as this says of a text.
+    #[schemars(untagged)]
+    Text(Pattern),
 }
 
-/// A regular expression that matches the whole of a text or not at all, in a time that is linear in its length.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(try_from = "String")]
-#[schemars(!try_from)]
-pub struct Pattern(#[schemars(with = "String")] Regex);
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Raw {
-    exact: Option<String>,
-    prefix: Option<String>,
-    suffix: Option<String>,
-    contains: Option<String>,
-    regex: Option<Pattern>,
-    present: Option<bool>,
-    not: Option<Box<Value>>,
+impl From<Pattern> for Value {
+    fn from(pattern: Pattern) -> Value {
+        Value::Text(pattern)
+    }
 }
 
-impl TryFrom<Raw> for Value {
-    type Error = String;
+impl Words for Value {
+    const MORE: &'static [&'static str] = &["present", "not"];
 
-    fn try_from(raw: Raw) -> Result<Value, String> {
-        let Raw { exact, prefix, suffix, contains, regex, present, not } = raw;
-        let given = [
-            exact.map(Value::Exact),
-            prefix.map(Value::Prefix),
-            suffix.map(Value::Suffix),
-            contains.map(Value::Contains),
-            regex.map(Value::Regex),
-            present.map(Value::Present),
-            not.map(Value::Not),
-        ];
-        let mut given = given.into_iter().flatten();
-        match (given.next(), given.next()) {
-            (Some(value), None) if value.depth() <= DEEPEST => Ok(value),
-            (Some(_), None) => Err(format!("`not` is nested; expected at most {DEEPEST}")),
-            _ => Err(
-                "expected exactly one of `exact`, `prefix`, `suffix`, `contains`, `regex`, `present`, `not`"
-                    .to_owned(),
-            ),
+    fn read<'de, A: MapAccess<'de>>(word: &str, map: &mut A) -> Result<Value, A::Error> {
+        if word == "present" {
+            return map.next_value().map(Value::Present);
         }
+        let value = Value::Not(map.next_value()?);
+        if value.depth() > DEEPEST {
+            return Err(A::Error::custom(format_args!("`not` is nested; expected at most {DEEPEST}")));
+        }
+        Ok(value)
+    }
+}
+
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
+        words(deserializer)
     }
 }
 
@@ -82,11 +53,7 @@ impl Value {
     /// Whether a value is as it has to be; `None` is one that is not there.
     pub fn accepts(&self, value: Option<&str>) -> bool {
         match self {
-            Value::Exact(wanted) => value == Some(wanted.as_str()),
-            Value::Prefix(wanted) => value.is_some_and(|value| value.starts_with(wanted.as_str())),
-            Value::Suffix(wanted) => value.is_some_and(|value| value.ends_with(wanted.as_str())),
-            Value::Contains(wanted) => value.is_some_and(|value| value.contains(wanted.as_str())),
-            Value::Regex(Pattern(regex)) => value.is_some_and(|value| regex.is_match(value)),
+            Value::Text(pattern) => value.is_some_and(|value| pattern.matches(value)),
             Value::Present(wanted) => value.is_some() == *wanted,
             Value::Not(unwanted) => !unwanted.accepts(value),
         }
@@ -100,26 +67,6 @@ impl Value {
     }
 }
 
-impl TryFrom<String> for Pattern {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Pattern, String> {
-        if text.len() > LONGEST_REGEX {
-            return Err(format!(
-                "a regular expression of {} bytes; expected at most {LONGEST_REGEX}",
-                text.len()
-            ));
-        }
-        // Compiled alone too: unbalanced brackets could close the group that is around them. The line break ends a
-        // comment, which in `(?x)` mode could swallow the closing bracket.
-        let compile = |text: &str| RegexBuilder::new(text).size_limit(LARGEST_REGEX).build();
-        let whole =
-            || compile(&format!(r"\A(?:{text})\z")).or_else(|_| compile(&format!("\\A(?:{text}\n)\\z")));
-        let regex = compile(&text).and_then(|_| whole());
-        regex.map(Pattern).map_err(|error| format!("`{text}` is not a regular expression: {error}"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,14 +77,14 @@ mod tests {
     }
 
     #[test]
-    fn each_word_means_what_it_says() {
+    fn a_value_is_what_its_text_has_to_be_or_not() {
         let cases = [
-            (r#"{"exact": "ann"}"#, "ann", "anna"),
-            (r#"{"prefix": "an"}"#, "ann", "na"),
-            (r#"{"suffix": ".de"}"#, "a.de", "a.dev"),
-            (r#"{"contains": "ll"}"#, "hello", "helo"),
-            (r#"{"regex": "a|b+"}"#, "bb", "ab"),
-            (r#"{"not": {"exact": "ann"}}"#, "bob", "ann"),
+            (r#""ann""#, "ann", "anna"),
+            (r#"{"glob": "an*"}"#, "ann", "a"),
+            (r#"{"prefix": "an", "ignore_case": true}"#, "ANN", "NA"),
+            (r#"{"not": "ann"}"#, "bob", "ann"),
+            (r#"{"not": {"exact": "ann", "ignore_case": true}}"#, "bob", "Ann"),
+            (r#"{"not": {"not": {"suffix": "n"}}}"#, "ann", "bob"),
         ];
         for (json, yes, no) in cases {
             assert!(accepts(json, Some(yes)), "{json} {yes}");
@@ -155,27 +102,21 @@ mod tests {
     }
 
     #[test]
-    fn a_regular_expression_is_held_to_the_whole_text_whatever_is_in_it() {
-        assert!(!accepts(r#"{"regex": "(?m)a$"}"#, Some("a\nb")));
-        assert!(accepts(r#"{"regex": "(?x)a # the letter"}"#, Some("a")));
-    }
-
-    #[test]
     fn what_is_no_rule_is_refused_with_what_was_expected() {
         let wrong = [
-            (r#"{"exact": "a", "prefix": "b"}"#, "expected exactly one of `exact`, `prefix`"),
-            ("{}", "expected exactly one of"),
-            (r#"{"regex": "("}"#, "regex: `(` is not a regular expression"),
-            (r#"{"regex": "a)|(?:b"}"#, "is not a regular expression"),
-            (r#"{"glob": "a"}"#, "unknown field `glob`, expected one of `exact`"),
+            (r#"{"exact": "a", "present": true}"#, "`regex`, `present`, `not`"),
+            (r#"{"includes": "a"}"#, "includes: unknown field `includes`, expected one of `exact`"),
             (r#"{"present": "yes"}"#, "present: invalid type: string \"yes\", expected a boolean"),
+            (r#"{"present": true, "ignore_case": true}"#, "`ignore_case` is for texts; expected beside it"),
+            (r#"{"not": {"regex": "("}}"#, "not.regex: `(` is not a regular expression"),
+            ("null", "expected a text, or a mapping with one of `exact`"),
         ];
         for (json, message) in wrong {
             let error = read::<Value>(json).unwrap_err();
             assert!(error.contains(message), "{json} gave: {error}");
         }
-        let long = format!(r#"{{"regex": "{}"}}"#, "a".repeat(LONGEST_REGEX + 1));
-        assert!(read::<Value>(&long).unwrap_err().contains("expected at most 4096"));
-        assert!(read::<Value>(r#"{"regex": "(a{1000}){1000}"}"#).is_err(), "too large");
+        let nested = |depth| format!("{}\"a\"{}", r#"{"not": "#.repeat(depth), "}".repeat(depth));
+        assert!(read::<Value>(&nested(8)).is_ok());
+        assert!(read::<Value>(&nested(9)).unwrap_err().contains("`not` is nested; expected at most 8"));
     }
 }

@@ -4,12 +4,11 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::JsonSchema;
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
-
-use crate::pattern::{Condition, Pattern, Written};
+use vocabulary::{Pattern, Words, words};
 
 /// The claims of one token.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -142,15 +141,39 @@ impl TryFrom<String> for ClaimName {
 }
 
 /// What a claim has to be. A list is met by any of its elements; numbers and truth values by their text.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, JsonSchema)]
+#[schemars(rename_all = "snake_case")]
 pub(crate) enum ClaimRule {
-    /// It is there, or not.
+    /// It is there (`true`) or it is not (`false`).
     Present(bool),
-    /// A word of a text whose words are separated by spaces, as in `scope`, or an element of a list.
+    /// An element of a list, or a word of a text whose words are separated by spaces, as in `scope`.
     Includes(String),
+    /// It is this truth value.
+    #[schemars(untagged)]
     Bool(bool),
+    /// It is this number.
+    #[schemars(untagged)]
     Number(f64),
+    /// It is as this says of a text.
+    #[schemars(untagged)]
     Text(Pattern),
+}
+
+impl From<Pattern> for ClaimRule {
+    fn from(pattern: Pattern) -> ClaimRule {
+        ClaimRule::Text(pattern)
+    }
+}
+
+impl Words for ClaimRule {
+    const MORE: &'static [&'static str] = &["present", "includes"];
+
+    fn read<'de, A: MapAccess<'de>>(word: &str, map: &mut A) -> Result<ClaimRule, A::Error> {
+        match word {
+            "present" => map.next_value().map(ClaimRule::Present),
+            _ => map.next_value().map(ClaimRule::Includes),
+        }
+    }
 }
 
 impl<'de> Deserialize<'de> for ClaimRule {
@@ -180,40 +203,16 @@ impl<'de> Deserialize<'de> for ClaimRule {
                 Ok(ClaimRule::Number(number))
             }
 
-            fn visit_str<E: Error>(self, text: &str) -> Result<ClaimRule, E> {
-                ClaimRule::try_from(Written::Exact(text.to_owned())).map_err(E::custom)
+            fn visit_str<E>(self, text: &str) -> Result<ClaimRule, E> {
+                Ok(Pattern::exact(text).into())
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<ClaimRule, A::Error> {
-                let written = Written::deserialize(MapAccessDeserializer::new(map))?;
-                ClaimRule::try_from(written).map_err(A::Error::custom)
+                words(MapAccessDeserializer::new(map))
             }
         }
 
         deserializer.deserialize_any(Any)
-    }
-}
-
-impl TryFrom<Written> for ClaimRule {
-    type Error = String;
-
-    fn try_from(written: Written) -> Result<ClaimRule, String> {
-        Ok(match written.check()? {
-            Condition::Text(pattern) => ClaimRule::Text(pattern),
-            Condition::Present(present) => ClaimRule::Present(present),
-            Condition::Includes(includes) => ClaimRule::Includes(includes),
-        })
-    }
-}
-
-impl JsonSchema for ClaimRule {
-    fn schema_name() -> Cow<'static, str> {
-        "ClaimRule".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let pattern = generator.subschema_for::<Written>();
-        json_schema!({"anyOf": [{"type": ["boolean", "number"]}, pattern]})
     }
 }
 
@@ -359,7 +358,8 @@ mod tests {
             assert!(accepts(rule, yes), "{rule} accepts {yes}");
             assert!(!accepts(rule, no), "{rule} does not accept {no}");
         }
-        assert!(serde_json::from_str::<ClaimRule>(r#"{"includs": "x"}"#).is_err());
+        let error = serde_json::from_str::<ClaimRule>(r#"{"includs": "x"}"#).unwrap_err().to_string();
+        assert!(error.contains("expected one of `exact`") && error.contains("`includes`"), "{error}");
     }
 
     #[test]

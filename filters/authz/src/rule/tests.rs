@@ -186,7 +186,10 @@ fn what_is_wrong_is_refused_with_what_was_expected() {
         (json!([{"match": {"paths": ["/"]}}]), "unknown field `paths`"),
         (json!([{"match": {"path": [{"regex": "("}]}}]), "`(` is not a regular expression"),
         (json!([{"match": {"path": {"glob": "["}}}]), "`[` is not a glob"),
-        (json!([{"match": {"headers": {"a": {"includes": "c"}}}}]), "`includes` is for claims"),
+        (
+            json!([{"match": {"headers": {"a": {"includes": "c"}}}}]),
+            "unknown field `includes`, expected one of `exact`",
+        ),
         (json!([{"match": {"claims": {"a": {"regex": "("}}}}]), "`(` is not a regular expression"),
         (json!([{"match": {"headers": {"a b": "c"}}}]), "the name of a header"),
         (json!(vec![json!({}); MOST_RULES + 1]), "1001 rules; expected at most 1000"),

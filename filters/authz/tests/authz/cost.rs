@@ -65,6 +65,19 @@ fn a_signature_costs_what_the_documentation_says() {
 }
 
 #[test]
+fn a_regular_expression_is_compiled_for_the_first_request_only() {
+    let expression = |with: &str| {
+        let rule = json!({"match": {"expression": format!("request.headers['user-agent']{with}")}});
+        filter(json!({"allow": [rule]})).start()
+    };
+    let compared = second(&expression(".startsWith('Mozilla/')"), request).instructions();
+    let matched = second(&expression(".matches('^Mozilla/[0-9.]+ [(](X11|Macintosh|Windows)')"), request);
+    let more = matched.instructions().saturating_sub(compared);
+    println!("matches: {more} instructions more than startsWith");
+    assert!(more <= 20_000, "{more}");
+}
+
+#[test]
 fn an_expression_costs_what_the_documentation_says() {
     let rule =
         json!({"match": {"expression": "request.method == 'GET' && request.path.startsWith('/items')"}});

@@ -42,6 +42,15 @@ fn deny_rules_come_before_allow_rules_and_what_is_not_allowed_is_denied() {
 }
 
 #[test]
+fn a_glob_ignores_case_where_that_is_said() {
+    let rule = json!({"match": {"path": {"glob": "/Admin/**", "ignore_case": true}}});
+    let kit = filter(json!({"deny": [rule, {"match": {"path": {"glob": "/Users/*"}}}]})).start();
+    let status = |path| kit.send(Request::get(path)).status();
+    assert_eq!((status("/aDMIN/users/ann"), status("/administrator")), (403, 200));
+    assert_eq!((status("/Users/ann"), status("/users/ann")), (403, 200));
+}
+
+#[test]
 fn client_addresses_are_those_of_the_connection() {
     let kit = filter(json!({"allow": [{"match": {"client": ["10.0.0.0/8", "2001:db8::/32"]}}]})).start();
     let status = |address| kit.send(Request::get("/").client(address)).status();
@@ -96,7 +105,7 @@ fn a_configuration_that_is_wrong_is_refused_with_field_value_and_what_was_expect
         ),
         (
             json!({"allow": [{"match": {"path": [{"regex": "("}]}}]}),
-            "allow[0].match.path[0]: `(` is not a regular expression",
+            "allow[0].match.path[0].regex: `(` is not a regular expression",
         ),
         (json!({"realm": "a\"b"}), "realm: `a\\\"b` cannot be named in a challenge"),
         (
