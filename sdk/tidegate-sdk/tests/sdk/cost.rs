@@ -12,9 +12,9 @@ fn an_exchange_of_a_filter_that_does_nothing_costs_this() {
     let seen = kit.send(Request::post("/").body("abc"));
     for (callback, bound) in [
         (Callback::RequestHeaders, 790),
-        (Callback::RequestBody, 210),
+        (Callback::RequestBody, 220),
         (Callback::ResponseHeaders, 190),
-        (Callback::ResponseBody, 210),
+        (Callback::ResponseBody, 220),
         (Callback::Log, 600),
     ] {
         let cost = seen.instructions_in(callback);
