@@ -50,7 +50,8 @@ pub(crate) struct Merged {
     pub(crate) request_headers: Option<Func4>,
     /// (context, count, end of stream)
     pub(crate) response_headers: Option<Func3>,
-    pub(crate) end: Option<TypedFunc<u32, ()>>,
+    /// (context), whether it is done
+    pub(crate) end: Option<TypedFunc<u32, u32>>,
 }
 
 impl Exports {

@@ -192,7 +192,7 @@ fn export_signature(name: &str) -> Option<Signature> {
         "proxy_on_queue_ready" => (&[2], false),
         "tidegate_on_request_headers" => (&[4], true),
         "tidegate_on_response_headers" => (&[3], true),
-        "tidegate_on_end" => (&[1], false),
+        "tidegate_on_end" => (&[1], true),
         _ => return None,
     };
     Some(Signature { params, result })

@@ -195,9 +195,13 @@ impl Vm {
         }
         self.announce(context)?;
         if let Some(end) = &self.exports.merged.end {
-            self.guest.enter(Callback::Log, context, true, end, context)?;
+            let is_done = self.guest.enter(Callback::Log, context, true, end, context)? != 0;
+            self.settle()?;
+            if !is_done {
+                return self.park(context);
+            }
             self.host_mut().contexts.close(context);
-            return self.settle().map(drop);
+            return Ok(());
         }
         if let Some(log) = &self.exports.log {
             self.guest.enter(Callback::Log, context, true, log, context)?;
@@ -212,8 +216,12 @@ impl Vm {
         if !is_live(self.host(), context) {
             return Ok(());
         }
-        let is_done = self.ask_done(context)?;
-        if is_done || self.host().contexts.parked() >= MAX_PARKED_COUNT {
+        if self.ask_done(context)? { self.delete(context) } else { self.park(context) }
+    }
+
+    /// Has a context wait for `proxy_done`, unless too many wait.
+    fn park(&mut self, context: ContextId) -> Result<(), Fault> {
+        if self.host().contexts.parked() >= MAX_PARKED_COUNT {
             return self.delete(context);
         }
         let host = self.host_mut();

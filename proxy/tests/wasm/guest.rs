@@ -108,7 +108,10 @@ impl Guest {
     }
 
     fn steps(&mut self, callback: &'static str) -> &mut Vec<Step> {
-        let succeeds = matches!(callback, "proxy_on_vm_start" | "proxy_on_configure" | "proxy_on_done");
+        let succeeds = matches!(
+            callback,
+            "proxy_on_vm_start" | "proxy_on_configure" | "proxy_on_done" | "tidegate_on_end"
+        );
         &mut self.callbacks.entry(callback).or_insert((Vec::new(), u32::from(succeeds))).0
     }
 
@@ -229,7 +232,7 @@ fn signature(callback: &str) -> (usize, bool) {
         "proxy_on_done" => (1, true),
         "tidegate_on_request_headers" => (4, true),
         "tidegate_on_response_headers" => (3, true),
-        "tidegate_on_end" => (1, false),
+        "tidegate_on_end" => (1, true),
         other => panic!("no callback {other}"),
     }
 }

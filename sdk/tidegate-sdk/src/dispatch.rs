@@ -50,7 +50,10 @@ impl<F: Filter> Plugin<F> {
     fn stream(&self, context: u32) -> Option<Stream<F>> {
         let filter = self.filter.borrow().clone()?;
         let exchange = Exchange(Scope { context, services: self.scope.services.clone() });
-        Some(Stream { part: Some((filter, F::State::default())), exchange: Ending { exchange, has_left: false } })
+        Some(Stream {
+            part: Some((filter, F::State::default())),
+            exchange: Ending { exchange, has_left: false },
+        })
     }
 }
 
