@@ -34,7 +34,7 @@ pub enum Part {
     Identity,
     /// The name of its route.
     Route,
-    /// The host that it asks for.
+    /// The host that it asks for, in lower case and without its port, as routes compare it.
     Host,
     /// The method.
     Method,
@@ -83,7 +83,7 @@ impl Part {
             Part::ClientAddress => request.source_address().map(|address| client(address.ip()).to_string()),
             Part::Identity => request.peer_identity(),
             Part::Route => request.route_name(),
-            Part::Host => Some(request.authority()),
+            Part::Host => Some(host(request.authority())),
             Part::Method => Some(request.method()),
             Part::Path => {
                 let mut path = request.path();
@@ -101,6 +101,17 @@ fn claim_text(claim: &serde_json::Value) -> Option<String> {
         serde_json::Value::Number(_) | serde_json::Value::Bool(_) => Some(claim.to_string()),
         _ => None,
     }
+}
+
+/// The host of an authority: a client may write it and its port as it likes.
+fn host(mut authority: String) -> String {
+    let end = match authority.find(']') {
+        Some(bracket) if authority.starts_with('[') => bracket + 1,
+        _ => authority.rfind(':').unwrap_or(authority.len()),
+    };
+    authority.truncate(end);
+    authority.make_ascii_lowercase();
+    authority
 }
 
 /// What one client cannot change of its address.
@@ -191,6 +202,20 @@ mod tests {
         assert_eq!(client("10.1.2.3"), "10.1.2.3");
         assert_eq!(client("::ffff:10.1.2.3"), "10.1.2.3");
         assert_eq!(client("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
+    }
+
+    #[test]
+    fn a_host_is_without_port_and_case() {
+        for (authority, expected) in [
+            ("A.Test", "a.test"),
+            ("a:80", "a"),
+            ("[::A]:80", "[::a]"),
+            ("[::a]", "[::a]"),
+            ("", ""),
+            ("[", "["),
+        ] {
+            assert_eq!(host(authority.to_owned()), expected);
+        }
     }
 
     #[test]
