@@ -9,6 +9,8 @@ use serde::de::{Deserializer, Unexpected, Visitor};
 use serde::{Deserialize, de};
 use tidegate_sdk::Request;
 
+use crate::name::is_token;
+
 const EXPECTED: &str = "`header:NAME`, `cookie:NAME`, `query:NAME`, `jwt:CLAIM`, `property:PATH`, `client_address`, \
                         `identity`, `route`, `host`, `method` or `path`";
 
@@ -60,8 +62,10 @@ impl Part {
             return None;
         }
         Some(match kind {
-            "header" => Part::Header(name.to_ascii_lowercase()),
-            "cookie" => Part::Cookie(name.to_owned()),
+            "header" if is_token(name.strip_prefix(':').unwrap_or(name)) => {
+                Part::Header(name.to_ascii_lowercase())
+            }
+            "cookie" if is_token(name) => Part::Cookie(name.to_owned()),
             "query" => Part::Query(name.to_owned()),
             "jwt" => Part::Jwt(name.to_owned()),
             "property" => Part::Property(name.split('.').map(str::to_owned).collect()),
@@ -191,7 +195,9 @@ mod tests {
         for text in ["header:x-user", "jwt:sub", "property:a.b", "client_address", "route", "path"] {
             assert_eq!(Part::parse(text).map(|part| part.to_string()).as_deref(), Some(text));
         }
-        for text in ["", "header", "header:", "user:x", "client_address:24"] {
+        assert_eq!(Part::parse("header::path"), Some(Part::Header(":path".to_owned())));
+        let unnamed = ["header:x user", "header:::path", "header:x-user;", "cookie:a=b", "cookie:\u{e4}"];
+        for text in unnamed.into_iter().chain(["", "header", "header:", "user:x", "client_address:24"]) {
             assert_eq!(Part::parse(text), None, "{text}");
         }
     }
