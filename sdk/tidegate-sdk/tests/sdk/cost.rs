@@ -15,12 +15,12 @@ fn an_exchange_of_a_filter_that_does_nothing_costs_this() {
         (Callback::RequestBody, 220),
         (Callback::ResponseHeaders, 220),
         (Callback::ResponseBody, 220),
-        (Callback::Log, 600),
+        (Callback::Log, 650),
     ] {
         let cost = seen.instructions_in(callback);
         assert!(seen.calls(callback) == 1 && cost <= bound, "{callback:?} costs {cost}, more than {bound}");
     }
-    assert!(seen.instructions() <= 1_950, "{}", seen.instructions());
+    assert!(seen.instructions() <= 2_070, "{}", seen.instructions());
 }
 
 #[test]
