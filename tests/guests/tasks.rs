@@ -6,7 +6,7 @@
 //! * `sleep`: waits 100 ms; `both`, `trailers`: waits 5 ms in these callbacks of both directions.
 //! * `two`: waits twice, of which the first is to stay paused, and `two-then-none` also replies at once.
 //! * `keep`: pauses and leaves its handle; `release` lets those go on, `release-and-reply` too, `ask-for` spawns work for
-//!   them.
+//!   them, and `settle-for` work without an end, which rings when it is dropped.
 //! * `background`: has the background ask `up` and ring; waits until then.
 //! * `restless`: wakes itself for ever, beside the exchange.
 //! * `race`: asks `up` and waits 10 ms, whichever is first; `at-once`, `for-ever`: asks with such a timeout.
@@ -14,7 +14,8 @@
 //! * `bad-status`, `bad-header`: replies as no host can; `reset-late`, `panic-late`: does so after 5 ms.
 //! * `leave`, `leave-at-body`, `leave-at-response`: leaves there, when it is asked to; what it remembers rings when it is
 //!   dropped, and work beside the exchange would log. `leave-waiting`: leaves with a wait of 5 ms begun, `leave-later`: the
-//!   wait says so.
+//!   wait says so. `leave-replied`, `leave-replied-at-response`: replies and leaves. `leave-holding`: holds the request's
+//!   body and leaves at the response. `leave-keeping`: leaves at the body and keeps its handle.
 //! * `nest`: futures in futures in futures; `label`: counts under a label of 100 kB; `cookie`: shows one.
 
 use std::cell::{Cell, RefCell};
@@ -199,6 +200,15 @@ impl Filter for Tasks {
                     });
                 }
             }
+            "settle-for" => {
+                for exchange in self.kept.take() {
+                    let ringer = Ringer(bell.clone());
+                    exchange.spawn(async move |_| {
+                        let _ringer = ringer;
+                        std::future::pending().await
+                    });
+                }
+            }
             "restless" => request.spawn(async |_| {
                 poll_fn(|cx| {
                     cx.waker().wake_by_ref();
@@ -259,6 +269,10 @@ impl Filter for Tasks {
                     return Next::Leave;
                 }
             }
+            "leave-replied" => {
+                request.reply(403).send();
+                return Next::Leave;
+            }
             "leave-waiting" | "leave-later" => {
                 let next = if state.task == "leave-later" { Next::Leave } else { Next::Continue };
                 let waits = request.wait(async move |exchange| later(&exchange, 5, next).await);
@@ -273,8 +287,14 @@ impl Filter for Tasks {
 
     fn on_request_body(&self, state: &mut State, request: &Request<'_>, body: &Body) -> Next {
         state.note("the request's body");
-        if state.task == "leave-at-body" {
-            return Next::Leave;
+        match state.task.as_str() {
+            "leave-at-body" => return Next::Leave,
+            "leave-keeping" => {
+                self.kept.borrow_mut().push((**request).clone());
+                return Next::Leave;
+            }
+            "leave-holding" => return Next::Pause,
+            _ => {}
         }
         if state.task == "both" && body.is_last() {
             return request.wait(async |exchange| later(&exchange, 5, Next::Continue).await);
@@ -292,8 +312,13 @@ impl Filter for Tasks {
 
     fn on_response_headers(&self, state: &mut State, response: &Response<'_>) -> Next {
         state.note("the response");
-        if state.task == "leave-at-response" {
-            return Next::Leave;
+        match state.task.as_str() {
+            "leave-at-response" | "leave-holding" => return Next::Leave,
+            "leave-replied-at-response" if response.status() == 200 => {
+                response.reply(403).send();
+                return Next::Leave;
+            }
+            _ => {}
         }
         if matches!(state.task.as_str(), "both" | "reply-then-wait") {
             return response.wait(async |exchange| {

@@ -1,6 +1,6 @@
 //! What filters written with the SDK may count on: a guest that does what a request asks for.
 
-use crate::equipment::{Answer, Gate, Proxy, Upstream, eventually, forwarding, in_listener, message};
+use crate::equipment::{Answer, Gate, Guest, Proxy, Upstream, eventually, forwarding, in_listener, message};
 
 fn with_sdk(upstream: &Upstream) -> Proxy {
     with_configured_sdk(upstream, "{}")
@@ -206,4 +206,35 @@ fn a_panic_is_logged_with_its_place_and_costs_no_other_exchange() {
         let message = message(event);
         message.starts_with("panicked at") && message.contains("sdk.rs:") && message.ends_with(" as asked")
     });
+}
+
+#[test]
+fn what_a_filter_answers_and_leaves_is_not_shown_to_the_filters_behind_it() {
+    let upstream = Upstream::ok("hello");
+    let fields = ["filters: [before, tasks, behind]"];
+    let text = in_listener(&forwarding(&[upstream.address()], ""), &fields) + "filters:\n";
+    let text = ["before", "tasks", "behind"]
+        .iter()
+        .fold(text, |text, name| text + &format!("  {name}: {{module: ./{name}.wasm}}\n"));
+    let tasks = std::fs::read(guests::module("tasks")).expect("a module that was built can be read");
+    let logger = || Guest::logger().build();
+    let start = Proxy::with(&text).file("tasks.wasm", tasks);
+    let proxy = start.file("before.wasm", logger()).file("behind.wasm", logger()).start();
+    let shown = |filter: &str, callback: &str| {
+        let log = proxy.guest_log();
+        log.iter().filter(|(name, line)| name == filter && line.starts_with(callback)).count()
+    };
+
+    assert_eq!(proxy.client().request("GET", "/", &[("x-do", "leave-replied")], "").status(), 403);
+    assert_eq!((shown("before", "request_headers"), shown("behind", "request_headers")), (1, 0));
+    assert!(upstream.requests().is_empty());
+
+    let replied = [("x-do", "leave-replied-at-response")];
+    assert_eq!(proxy.client().request("GET", "/", &replied, "").status(), 403);
+    assert_eq!(shown("behind", "response_headers"), 1, "the service's");
+    assert_eq!(
+        shown("before", "response_headers"),
+        1,
+        "the first reply: one to a response goes out directly"
+    );
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, Unexpected};
-use vocabulary::{Match, Part};
+use vocabulary::{HeaderName, Match, Part};
 
 use crate::fields::Headers;
 use crate::key;
@@ -144,7 +144,7 @@ struct ResponseFile {
     /// Its text.
     body: String,
     /// More header fields.
-    headers: BTreeMap<String, String>,
+    headers: BTreeMap<HeaderName, String>,
 }
 
 impl Default for ResponseFile {
@@ -169,7 +169,7 @@ pub struct Config {
 pub(crate) struct Refusal {
     pub(crate) status: u16,
     pub(crate) body: String,
-    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) headers: Vec<(HeaderName, String)>,
 }
 
 /// One rule, ready to use.
@@ -260,6 +260,11 @@ impl TryFrom<File> for Config {
             ready.push(rule);
         }
         let ResponseFile { status, body, headers } = file.response;
+        for (name, value) in &headers {
+            if value.contains(['\r', '\n', '\0']) {
+                return Err(format!("response.headers.{name}: expected a value without line breaks and NUL"));
+            }
+        }
         let refusal = Refusal { status, body, headers: headers.into_iter().collect() };
         Ok(Config { rules: ready, headers: file.headers, on_error: file.on_error, refusal })
     }
@@ -337,7 +342,8 @@ impl Overrides {
 fn burst<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
     let Some(burst) = Option::<i64>::deserialize(deserializer)? else { return Ok(None) };
     let in_range = u32::try_from(burst).ok().filter(|burst| (1..=MOST).contains(burst));
-    let expected = || D::Error::invalid_value(Unexpected::Signed(burst), &"a number of requests, at least 1");
+    let expected =
+        || D::Error::invalid_value(Unexpected::Signed(burst), &"a number of requests from 1 to 2147483647");
     in_range.map(Some).ok_or_else(expected)
 }
 
@@ -433,6 +439,18 @@ mod tests {
             (
                 r#"{"rate": "1/s", "algorithm": "leaky"}"#,
                 "algorithm: unknown variant `leaky`, expected `token_bucket`",
+            ),
+            (
+                r#"{"rate": "1/s", "burst": 3000000000}"#,
+                "burst: invalid value: integer `3000000000`, expected a number of requests from 1 to 2147483647",
+            ),
+            (
+                r#"{"rate": "1/s", "response": {"headers": {"x why": "a"}}}"#,
+                "invalid value: string \"x why\", expected the name of a header",
+            ),
+            (
+                r#"{"rate": "1/s", "response": {"headers": {"x-why": "a\nb"}}}"#,
+                "response.headers.x-why: expected a value without line breaks and NUL",
             ),
             (r#"{"rates": "1/s"}"#, "rates: unknown field `rates`, expected one of"),
         ];

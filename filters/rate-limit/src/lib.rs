@@ -27,7 +27,9 @@ mod key;
 mod limiter;
 mod rate;
 
+use std::cell::LazyCell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use tidegate_sdk::log::warn;
 use tidegate_sdk::{Counter, CounterFamily, Filter, Next, Request, Response, filter};
@@ -43,6 +45,8 @@ pub fn schema() -> schemars::Schema {
     schemars::schema_for!(config::File)
 }
 
+/// gRPC's `UNAVAILABLE`.
+const GRPC_UNAVAILABLE: u8 = 14;
 /// gRPC's `RESOURCE_EXHAUSTED`.
 const GRPC_RESOURCE_EXHAUSTED: u8 = 8;
 
@@ -106,9 +110,10 @@ impl Filter for RateLimit {
 
     fn on_request_headers(&self, state: &mut State, request: &Request<'_>) -> Next {
         let (mut charged, mut standings) = (Vec::new(), Vec::new());
+        let now = LazyCell::new(|| request.now());
         for (rule, outcomes) in &self.rules {
             let shown = |limit, decision| Standing { policy: outcomes.policy.clone(), limit, decision };
-            match self.ask(rule, request) {
+            match self.ask(rule, request, || *now) {
                 Verdict::DoesNotApply => {}
                 Verdict::Allowed(charge, decision) => {
                     outcomes.allowed.increment();
@@ -120,15 +125,20 @@ impl Filter for RateLimit {
                 Verdict::Refused(_) if rule.dry_run => outcomes.would_limit.increment(),
                 Verdict::Refused(decided) => {
                     outcomes.limited.increment();
-                    self.take_back(&charged, request);
+                    self.take_back(&charged, || *now);
+                    standings.iter_mut().for_each(|others| others.decision.remaining += 1);
                     standings.extend(decided.map(|(limit, decision)| shown(limit, decision)));
                     return self.refuse(&rule.name, request, &standings);
                 }
                 Verdict::Error => {
                     outcomes.error.increment();
                     if self.on_error == OnError::Closed && !rule.dry_run {
-                        self.take_back(&charged, request);
-                        return request.reply(503).details("rate_limit_error").send();
+                        self.take_back(&charged, || *now);
+                        return request
+                            .reply(503)
+                            .details("rate_limit_error")
+                            .grpc_status(GRPC_UNAVAILABLE)
+                            .send();
                     }
                 }
             }
@@ -146,7 +156,12 @@ impl Filter for RateLimit {
 }
 
 impl RateLimit {
-    fn ask<'a>(&'a self, rule: &'a Rule, request: &Request<'_>) -> Verdict<'a> {
+    fn ask<'a>(
+        &'a self,
+        rule: &'a Rule,
+        request: &Request<'_>,
+        now: impl FnOnce() -> Duration,
+    ) -> Verdict<'a> {
         if rule.matches.as_ref().is_some_and(|matches| !matches.accepts(request)) {
             return Verdict::DoesNotApply;
         }
@@ -160,8 +175,8 @@ impl RateLimit {
             }
         }
         let Some(limit) = rule.limit_of(&values) else { return Verdict::DoesNotApply };
-        let key = key::join(&rule.name, &values);
-        match self.limiter.decide(&key, &limit, || request.now()) {
+        let key = key::of(&rule.name, &values);
+        match self.limiter.decide(&key, &limit, now) {
             Ok(decision) if decision.retry_after.is_none() => {
                 Verdict::Allowed(Charged { rule, limit, key }, decision)
             }
@@ -173,10 +188,10 @@ impl RateLimit {
         }
     }
 
-    /// A request that does not go on is charged to no rule; what a dry run counted stays, as if it had gone on.
-    fn take_back(&self, charged: &[Charged<'_>], request: &Request<'_>) {
-        for Charged { rule, limit, key } in charged.iter().filter(|charge| !charge.rule.dry_run) {
-            if let Err(error) = self.limiter.take_back(key, limit, || request.now()) {
+    /// A request that does not go on is charged to no rule.
+    fn take_back(&self, charged: &[Charged<'_>], now: impl Fn() -> Duration) {
+        for Charged { rule, limit, key } in charged {
+            if let Err(error) = self.limiter.take_back(key, limit, &now) {
                 warn!(rule = rule.name.as_str(); "a request was not taken back: {error}");
             }
         }
@@ -194,7 +209,7 @@ impl RateLimit {
             reply = reply.header(name, &value);
         }
         for (name, value) in headers {
-            reply = reply.header(name, value);
+            reply = reply.header(name.as_str(), value);
         }
         reply.send()
     }

@@ -53,7 +53,8 @@ impl Limiter {
         Limiter { cells: Cells::of_this_filter() }
     }
 
-    /// Counts a request of this key if it is within the limit. `now` is since 1970; not every algorithm asks for it.
+    /// Counts a request of this key if it is within the limit. `now` is since 1970; not every algorithm asks for it. Let it
+    /// be the same for all that is done for one request: what is taken back is taken out of the window that it was put in.
     pub(crate) fn decide(
         &self,
         key: &[u8],
@@ -133,34 +134,38 @@ impl Window {
         [key, &self.index.wrapping_sub(back).to_le_bytes()].concat()
     }
 
-    /// Decides by the counts of the interval before and of this one, the request included.
+    /// Decides by the counts of the interval before and of this one, the request included. In whole numbers: who comes
+    /// back at the moment that was named must not be late or early by a rounding.
     fn decide(&self, most: u32, before: u64, counted: u64) -> Decision {
-        let length = self.length.as_secs_f64();
-        let left = (length - self.passed.as_secs_f64()).max(0.0);
-        let weight = left / length;
-        let reach = before as f64 * weight + counted as f64;
-        let most = f64::from(most);
-        let allowed = reach <= most;
+        let length = self.length.as_nanos().max(1);
+        let left = length.saturating_sub(self.passed.as_nanos());
+        let (most, before, counted) = (u128::from(most), u128::from(before), u128::from(counted));
+        // Requests times the time for which they count.
+        let (room, reach) = (most * length, before * left + counted * length);
+        let allowed = reach <= room;
         // The others of this interval, which stay in it whatever happens to this request.
-        let others = (counted - 1) as f64;
+        let others = counted - 1;
         let retry_after = (!allowed).then(|| {
-            let wait = if others + 1.0 <= most {
+            if counted <= most {
                 // Within this interval, when enough of the one before is out of reach.
-                left - (most - others - 1.0) / before as f64 * length
+                left - (most - counted) * length / before.max(1)
             } else {
                 // In the next, when enough of this one is.
-                left + (1.0 - (most - 1.0) / others) * length
-            };
-            Duration::from_secs_f64(wait.clamp(0.0, 2.0 * length))
+                left + length - (most - 1) * length / others.max(1)
+            }
         });
-        let used = if allowed { reach } else { reach - 1.0 };
-        let reset = if allowed || others > 0.0 { left + length } else { left };
+        let used = if allowed { reach } else { reach - length };
+        let reset = if allowed || others > 0 { left + length } else { left };
         Decision {
-            retry_after,
-            remaining: (most - used).max(0.0) as u32,
-            reset: Duration::from_secs_f64(reset),
+            retry_after: retry_after.map(from_nanos),
+            remaining: u32::try_from(room.saturating_sub(used) / length).unwrap_or(u32::MAX),
+            reset: from_nanos(reset),
         }
     }
+}
+
+fn from_nanos(nanoseconds: u128) -> Duration {
+    Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]
@@ -191,20 +196,45 @@ mod tests {
 
     #[test]
     fn a_request_that_comes_back_in_time_is_let_through() {
-        for (passed, most, before, counted) in
-            [(15, 60, 40, 31), (0, 10, 10, 1), (30, 10, 3, 11), (59, 1, 0, 2)]
-        {
-            let refused = window(passed).decide(most, before, counted);
-            let wait = refused.retry_after.expect("it is too many");
-            let later = Duration::from_secs(6000 + passed) + wait + Duration::from_micros(1);
-            let later_window = Window::at(later, MINUTE);
-            let others = counted - 1;
-            let again = match later_window.index {
-                100 => later_window.decide(most, before, others + 1),
-                101 => later_window.decide(most, others, 1),
-                _ => later_window.decide(most, 0, 1),
-            };
-            assert_eq!(again.retry_after, None, "{passed} {most} {before} {counted}: after {wait:?}");
+        let lengths =
+            [Duration::from_millis(7), Duration::from_secs(7), MINUTE, Duration::from_secs(366 * 86_400)];
+        for length in lengths {
+            for tenths in 0..10 {
+                for most in 1..12 {
+                    for (before, counted) in
+                        (0..40).flat_map(|before| (1..14).map(move |counted| (before, counted)))
+                    {
+                        assert_let_through(
+                            length * 100 + length / 10 * tenths,
+                            length,
+                            most,
+                            before,
+                            counted,
+                        );
+                    }
+                }
+            }
         }
+    }
+
+    /// Who is refused is refused until the moment that was named, and let through then.
+    fn assert_let_through(now: Duration, length: Duration, most: u32, before: u64, counted: u64) {
+        let Some(wait) = Window::at(now, length).decide(most, before, counted).retry_after else { return };
+        let others = counted - 1;
+        let decide = |at| {
+            let window = Window::at(at, length);
+            match window.index {
+                100 => window.decide(most, before, others + 1),
+                101 => window.decide(most, others, 1),
+                _ => window.decide(most, 0, 1),
+            }
+        };
+        let said =
+            format!("{most} in {length:?} at {now:?}, {before} before, {counted} counted: after {wait:?}");
+        assert_eq!(decide(now + wait).retry_after, None, "{said}");
+        assert!(
+            decide(now + wait - Duration::from_nanos(1)).retry_after.is_some(),
+            "{said}, and not earlier"
+        );
     }
 }

@@ -125,6 +125,22 @@ fn a_rule_is_only_for_requests_like_those_it_names() {
 }
 
 #[test]
+fn a_host_is_the_same_however_it_is_written() {
+    let kit = filter(json!({"key": ["host"], "rate": "1/h"})).start();
+    let hosts = ["a.test", "A.Test", "a.test:80", "a.TEST:8080"];
+    assert_eq!(admitted(&kit, hosts.len(), |index| Request::get("/").header("host", hosts[index])), 1);
+    let hosts = ["[::A]", "[::a]:80"];
+    assert_eq!(admitted(&kit, hosts.len(), |index| Request::get("/").header("host", hosts[index])), 1);
+}
+
+#[test]
+fn long_values_tell_requests_apart_to_their_last_byte() {
+    let kit = filter(json!({"key": ["header:x-user"], "rate": "1/h"})).start();
+    let users = ["", "a", "b"].map(|end| "x".repeat(10_000) + end);
+    assert_eq!(admitted(&kit, 9, |index| by(&users[index % 3])), 3);
+}
+
+#[test]
 fn a_second_cookie_field_does_not_hide_a_cookie() {
     let config =
         json!({"key": ["cookie:id"], "match": {"cookies": {"id": {"present": true}}}, "rate": "1/h"});
@@ -141,6 +157,9 @@ fn what_one_rule_refuses_is_not_charged_to_the_others() {
         let kit = filter(json!({"rules": [all, user]})).start();
         assert_eq!(admitted(&kit, 10, |_| by("ann")), 1);
         assert_eq!(admitted(&kit, 10, |_| by("bob")), 1);
+        let refused = kit.send(by("ann"));
+        let told = refused.header("ratelimit").expect("it says where it stands");
+        assert!(told.starts_with("\"all\";r=2;") && told.contains(", \"user\";r=0;"), "{told}");
         let left = kit.send(by("eve"));
         assert_eq!(left.status(), 200);
         assert!(left.header("ratelimit").is_some_and(|field| field.starts_with("\"all\";r=1;")), "{left:?}");
@@ -153,6 +172,26 @@ fn a_dry_run_refuses_nothing_and_shows_what_it_would_have() {
     let seen: Vec<Seen> = (0..5).map(|_| kit.send(Request::get("/"))).collect();
     assert!(seen.iter().all(|seen| seen.status() == 200 && seen.header("ratelimit").is_none()));
     assert_eq!(outcomes(&kit, "all"), [2, 0, 3, 0]);
+}
+
+#[test]
+fn a_dry_run_is_not_charged_for_what_another_rule_refused() {
+    let all = json!({"name": "all", "rate": "3/h", "dry_run": true});
+    let user = json!({"name": "user", "key": ["header:x-user"], "rate": "1/h"});
+    let kit = filter(json!({"rules": [all, user]})).start();
+    assert_eq!(admitted(&kit, 9, |_| by("ann")), 1);
+    assert_eq!(admitted(&kit, 2, |index| by(&index.to_string())), 2);
+    assert_eq!(outcomes(&kit, "all"), [11, 0, 0, 0]);
+}
+
+#[test]
+fn a_refused_client_is_told_of_the_rule_that_refused_it() {
+    let day = json!({"name": "day", "rate": "1/d", "key": ["header:x-other"]});
+    let hour = json!({"name": "hour", "rate": "1/h"});
+    let kit = filter(json!({"rules": [day, hour], "headers": "x_ratelimit"})).start();
+    kit.send(Request::get("/"));
+    let refused = kit.send(Request::get("/").header("x-other", "1"));
+    assert_eq!((refused.status(), refused.header("x-ratelimit-reset")), (429, Some("3600")));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer, Error, Unexpected};
 
@@ -12,6 +12,17 @@ use serde::de::{Deserialize, Deserializer, Error, Unexpected};
 pub struct Network(IpNet);
 
 impl Network {
+    /// A range of IPv4 addresses is that, however it is written.
+    fn of(network: IpNet) -> Network {
+        const MAPPED_BITS: u8 = 96;
+        let mapped = match network {
+            IpNet::V6(v6) if v6.prefix_len() >= MAPPED_BITS => v6.addr().to_ipv4_mapped(),
+            _ => None,
+        };
+        let v4 = mapped.and_then(|v4| Ipv4Net::new(v4, network.prefix_len() - MAPPED_BITS).ok());
+        Network(v4.map_or(network, IpNet::V4))
+    }
+
     /// Whether an address is in it. An IPv4 address is the same when it is written as an IPv6 one.
     pub fn contains(&self, address: IpAddr) -> bool {
         self.0.contains(&address.to_canonical())
@@ -22,7 +33,7 @@ impl<'de> Deserialize<'de> for Network {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Network, D::Error> {
         let text = Cow::<'_, str>::deserialize(deserializer)?;
         let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-        network.map(Network).map_err(|_| {
+        network.map(Network::of).map_err(|_| {
             let expected = "an address or a range of addresses, such as \"10.0.0.0/8\"";
             D::Error::invalid_value(Unexpected::Str(&text), &expected)
         })
@@ -50,6 +61,12 @@ mod tests {
         assert!(network.contains("10.1.2.3".parse().unwrap()));
         assert!(network.contains("::ffff:10.1.2.3".parse().unwrap()));
         assert!(!network.contains("10.2.0.0".parse().unwrap()));
+        for mapped in ["::ffff:10.1.2.3", "::ffff:10.1.0.0/112", "::ffff:0:0/96"] {
+            let network = read::<Network>(&format!("\"{mapped}\"")).unwrap();
+            assert!(network.contains("10.1.2.3".parse().unwrap()), "{mapped}");
+            assert!(!network.contains("::1".parse().unwrap()), "{mapped}");
+        }
+        assert!(!read::<Network>("\"::/0\"").unwrap().contains("10.1.2.3".parse().unwrap()));
         assert!(read::<Network>("\"::1\"").unwrap().contains("::1".parse().unwrap()));
     }
 

@@ -9,6 +9,8 @@ use serde::de::{Deserializer, Unexpected, Visitor};
 use serde::{Deserialize, de};
 use tidegate_sdk::Request;
 
+use crate::name::is_token;
+
 const EXPECTED: &str = "`header:NAME`, `cookie:NAME`, `query:NAME`, `jwt:CLAIM`, `property:PATH`, `client_address`, \
                         `identity`, `route`, `host`, `method` or `path`";
 
@@ -34,7 +36,7 @@ pub enum Part {
     Identity,
     /// The name of its route.
     Route,
-    /// The host that it asks for.
+    /// The host that it asks for, in lower case and without its port, as routes compare it.
     Host,
     /// The method.
     Method,
@@ -60,8 +62,10 @@ impl Part {
             return None;
         }
         Some(match kind {
-            "header" => Part::Header(name.to_ascii_lowercase()),
-            "cookie" => Part::Cookie(name.to_owned()),
+            "header" if is_token(name.strip_prefix(':').unwrap_or(name)) => {
+                Part::Header(name.to_ascii_lowercase())
+            }
+            "cookie" if is_token(name) => Part::Cookie(name.to_owned()),
             "query" => Part::Query(name.to_owned()),
             "jwt" => Part::Jwt(name.to_owned()),
             "property" => Part::Property(name.split('.').map(str::to_owned).collect()),
@@ -83,7 +87,7 @@ impl Part {
             Part::ClientAddress => request.source_address().map(|address| client(address.ip()).to_string()),
             Part::Identity => request.peer_identity(),
             Part::Route => request.route_name(),
-            Part::Host => Some(request.authority()),
+            Part::Host => Some(host(request.authority())),
             Part::Method => Some(request.method()),
             Part::Path => {
                 let mut path = request.path();
@@ -101,6 +105,17 @@ fn claim_text(claim: &serde_json::Value) -> Option<String> {
         serde_json::Value::Number(_) | serde_json::Value::Bool(_) => Some(claim.to_string()),
         _ => None,
     }
+}
+
+/// The host of an authority: a client may write it and its port as it likes.
+fn host(mut authority: String) -> String {
+    let end = match authority.find(']') {
+        Some(bracket) if authority.starts_with('[') => bracket + 1,
+        _ => authority.rfind(':').unwrap_or(authority.len()),
+    };
+    authority.truncate(end);
+    authority.make_ascii_lowercase();
+    authority
 }
 
 /// What one client cannot change of its address.
@@ -180,7 +195,9 @@ mod tests {
         for text in ["header:x-user", "jwt:sub", "property:a.b", "client_address", "route", "path"] {
             assert_eq!(Part::parse(text).map(|part| part.to_string()).as_deref(), Some(text));
         }
-        for text in ["", "header", "header:", "user:x", "client_address:24"] {
+        assert_eq!(Part::parse("header::path"), Some(Part::Header(":path".to_owned())));
+        let unnamed = ["header:x user", "header:::path", "header:x-user;", "cookie:a=b", "cookie:\u{e4}"];
+        for text in unnamed.into_iter().chain(["", "header", "header:", "user:x", "client_address:24"]) {
             assert_eq!(Part::parse(text), None, "{text}");
         }
     }
@@ -191,6 +208,20 @@ mod tests {
         assert_eq!(client("10.1.2.3"), "10.1.2.3");
         assert_eq!(client("::ffff:10.1.2.3"), "10.1.2.3");
         assert_eq!(client("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
+    }
+
+    #[test]
+    fn a_host_is_without_port_and_case() {
+        for (authority, expected) in [
+            ("A.Test", "a.test"),
+            ("a:80", "a"),
+            ("[::A]:80", "[::a]"),
+            ("[::a]", "[::a]"),
+            ("", ""),
+            ("[", "["),
+        ] {
+            assert_eq!(host(authority.to_owned()), expected);
+        }
     }
 
     #[test]

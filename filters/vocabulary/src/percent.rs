@@ -1,9 +1,10 @@
 //! Shares of the requests.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{Deserialize, Deserializer, Error, Unexpected};
+use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
 
 /// A share of the requests: a number from 0 to 100, kept in ten-thousandths of a per cent. All of them by default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,9 +62,29 @@ impl Default for Percent {
 
 impl<'de> Deserialize<'de> for Percent {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Percent, D::Error> {
-        let percent = f64::deserialize(deserializer)?;
-        let expected = &"a percentage from 0 to 100";
-        Percent::of(percent).ok_or_else(|| D::Error::invalid_value(Unexpected::Float(percent), expected))
+        deserializer.deserialize_f64(Number)
+    }
+}
+
+struct Number;
+
+impl Visitor<'_> for Number {
+    type Value = Percent;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a percentage from 0 to 100")
+    }
+
+    fn visit_f64<E: Error>(self, percent: f64) -> Result<Percent, E> {
+        Percent::of(percent).ok_or_else(|| E::invalid_value(Unexpected::Float(percent), &self))
+    }
+
+    fn visit_u64<E: Error>(self, percent: u64) -> Result<Percent, E> {
+        self.visit_f64(percent as f64)
+    }
+
+    fn visit_i64<E: Error>(self, percent: i64) -> Result<Percent, E> {
+        self.visit_f64(percent as f64)
     }
 }
 
@@ -101,7 +122,7 @@ mod tests {
 
     #[test]
     fn what_is_no_share_is_refused() {
-        for json in ["-1", "100.1", "1e9"] {
+        for json in ["-1", "100.1", "1e9", "\"5%\"", "null"] {
             let error = read::<Percent>(json).unwrap_err();
             assert!(error.contains("expected a percentage from 0 to 100"), "{json} gave: {error}");
         }

@@ -182,10 +182,13 @@ impl Flow {
         self.run.stream().borrow().trailers(self.direction).cloned()
     }
 
-    /// Performs what guests asked of this direction since they were last called, and lets what a lost filter held go
-    /// on where its policy says so.
+    /// Performs what guests asked of this direction since they were last called, and lets go on what a filter held that
+    /// left, or was lost and its policy says so.
     pub(super) fn settle(&mut self) -> Result<(), Interrupt> {
         self.run.take_losses()?;
+        if self.run.is_interrupted() {
+            return Ok(()); // a filter that replied may be gone, and what it stopped still does not go on
+        }
         while let Some(stage) = self.run.take_resume(self.direction) {
             self.resume(self.place_of(stage))?;
         }
@@ -216,13 +219,12 @@ impl Flow {
         }
         let (stage, direction) = (self.stage_of(at), self.direction);
         let status = self.run.call(stage, direction, |vm, context| vm.on_headers(context, direction, end))?;
+        if status == Some(HeadersStatus::Leave) {
+            self.run.leave(stage, direction);
+        }
         let state = match status {
             _ if self.run.is_answered() => State::HeadStopped { end, buffering: false },
-            None | Some(HeadersStatus::Continue) => return self.head_at(at + 1, end),
-            Some(HeadersStatus::Leave) => {
-                self.run.leave(stage);
-                return self.head_at(at + 1, end);
-            }
+            None | Some(HeadersStatus::Continue | HeadersStatus::Leave) => return self.head_at(at + 1, end),
             Some(HeadersStatus::StopIteration) => State::HeadHeld { end },
             Some(HeadersStatus::StopAllIterationAndBuffer) => State::HeadStopped { end, buffering: true },
             Some(HeadersStatus::StopAllIterationAndWatermark) => State::HeadStopped { end, buffering: false },

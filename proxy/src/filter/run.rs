@@ -238,9 +238,13 @@ impl Run {
         self.buffer_limit
     }
 
-    /// A guest has ended its part in the exchange.
-    pub(super) fn leave(&self, stage: usize) {
+    /// A guest has ended its part in the exchange, when it saw the head of this direction: what it holds of the request
+    /// goes on.
+    pub(super) fn leave(&self, stage: usize, direction: Direction) {
         self.seats[stage].bypassed.set(true);
+        if direction == Direction::Response {
+            self.stream.borrow_mut().wake_for(Direction::Request);
+        }
     }
 
     pub(super) fn is_bypassed(&self, stage: usize) -> bool {

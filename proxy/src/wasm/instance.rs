@@ -50,6 +50,7 @@ pub(crate) struct Merged {
     pub(crate) request_headers: Option<Func4>,
     /// (context, count, end of stream)
     pub(crate) response_headers: Option<Func3>,
+    /// (context), whether it is done
     pub(crate) end: Option<TypedFunc<u32, u32>>,
 }
 

@@ -283,6 +283,13 @@ impl Stream {
         }
     }
 
+    /// Wakes whoever waits for something new for a direction.
+    pub fn wake_for(&mut self, direction: Direction) {
+        if let Some(waker) = self.wakers[direction as usize].take() {
+            waker.wake();
+        }
+    }
+
     /// Wakes whoever waits.
     pub fn wake(&mut self) {
         for waker in self.wakers.iter_mut().filter_map(Option::take) {

@@ -196,11 +196,12 @@ impl Vm {
         self.announce(context)?;
         if let Some(end) = &self.exports.merged.end {
             let is_done = self.guest.enter(Callback::Log, context, true, end, context)? != 0;
-            match is_done {
-                true => self.host_mut().contexts.close(context),
-                false => self.keep(context)?,
+            self.settle()?;
+            if !is_done {
+                return self.park(context);
             }
-            return self.settle().map(drop);
+            self.host_mut().contexts.close(context);
+            return Ok(());
         }
         if let Some(log) = &self.exports.log {
             self.guest.enter(Callback::Log, context, true, log, context)?;
@@ -215,11 +216,11 @@ impl Vm {
         if !is_live(self.host(), context) {
             return Ok(());
         }
-        if self.ask_done(context)? { self.delete(context) } else { self.keep(context) }
+        if self.ask_done(context)? { self.delete(context) } else { self.park(context) }
     }
 
-    /// Keeps a context that is not done until `proxy_done`, if there is room.
-    fn keep(&mut self, context: ContextId) -> Result<(), Fault> {
+    /// Has a context wait for `proxy_done`, unless too many wait.
+    fn park(&mut self, context: ContextId) -> Result<(), Fault> {
         if self.host().contexts.parked() >= MAX_PARKED_COUNT {
             return self.delete(context);
         }

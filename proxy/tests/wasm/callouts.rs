@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
-use tidegate::wasm::{CalloutResponse, CalloutResult, Effect, HttpCall, Vm};
+use tidegate::wasm::stream::Direction;
+use tidegate::wasm::{CalloutResponse, CalloutResult, Effect, HeadersStatus, HttpCall, Vm};
 
 use crate::bench::{Bench, get};
 use crate::guest::{Dump, Guest, OUT, write_pairs};
@@ -44,6 +45,33 @@ fn response() -> CalloutResult {
         body,
         trailers: Some(trailers),
     })
+}
+
+#[test]
+fn a_callout_of_an_exchange_that_was_left_is_answered_and_can_do_nothing_to_it() {
+    const LEAVES: &str = "tidegate_on_request_headers";
+    let mut guest = Guest::new();
+    let (cluster, head) = (guest.text("api"), guest.text(write_pairs(&HEAD)));
+    let call = [cluster.0, cluster.1, head.0, head.1, 0, 0, 0, 0, 250, OUT];
+    guest.call(LEAVES, "proxy_http_call", &call);
+    guest.answer(LEAVES, 0x100);
+    let chosen = guest.call(HEARS, "proxy_set_effective_context", &[2]);
+    guest.call(HEARS, "proxy_continue_stream", &[0]);
+    guest.call(HEARS, "proxy_close_stream", &[0]);
+    let chosen_by_other = guest.call("proxy_on_tick", "proxy_set_effective_context", &[3]);
+    let [left, other] = [get("/"), get("/")];
+    let mut vm = Bench::new().start(&guest);
+    let context = vm.open(&left, 0).expect("nothing fails");
+    let status = vm.on_headers(context, Direction::Request, true).expect("nothing fails");
+    assert_eq!(status, HeadersStatus::Leave);
+    let [call] = calls(&mut vm).try_into().expect("one call");
+    vm.on_http_call_response(call.token, response()).expect("nothing fails");
+    assert!(left.borrow().actions.is_empty());
+
+    vm.open(&other, 0).expect("nothing fails");
+    vm.on_tick().expect("nothing fails");
+    let dump = Dump::of(&other);
+    assert_eq!((dump.status(chosen), dump.status(chosen_by_other)), (2, 0));
 }
 
 #[test]

@@ -182,6 +182,26 @@ fn a_guest_that_says_it_left_an_exchange_hears_no_more_of_it() {
 }
 
 #[test]
+fn a_stream_that_is_not_done_at_its_one_end_lives_until_proxy_done() {
+    let mut guest = journal(&MERGED);
+    guest.answer("tidegate_on_end", 0);
+    guest.call("proxy_on_tick", "proxy_set_effective_context", &[2]);
+    guest.call("proxy_on_tick", "proxy_done", &[]);
+    let lines = merged_journal_of(|| {
+        let mut vm = Bench::new().start(&guest);
+        let context = vm.open(&get("/"), 0).expect("nothing fails");
+        vm.on_headers(context, Direction::Request, true).expect("nothing fails");
+        vm.log(context).expect("nothing fails");
+        vm.release(context).expect("it was asked already");
+        assert_eq!(vm.streams().count(), 0, "the pipeline is done with it");
+        vm.on_tick().expect("nothing fails");
+        vm.on_tick().expect("the context is gone, which is no fault");
+    });
+    let expected = ["context_create 1", "tidegate_on_request_headers 2", "tidegate_on_end 2", "delete 2"];
+    assert_eq!(lines, expected);
+}
+
+#[test]
 fn many_streams_are_open_at_once_and_none_is_taken_for_another() {
     let mut guest = Guest::new();
     guest.code("proxy_on_request_headers", "(i32.store (i32.const 0x800) (local.get 0))");

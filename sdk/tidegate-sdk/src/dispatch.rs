@@ -50,8 +50,10 @@ impl<F: Filter> Plugin<F> {
     fn stream(&self, context: u32) -> Option<Stream<F>> {
         let filter = self.filter.borrow().clone()?;
         let exchange = Exchange(Scope { context, services: self.scope.services.clone() });
-        let exchange = Ending { exchange, is_over: false };
-        Some(Stream { part: Some((filter, F::State::default())), exchange })
+        Some(Stream {
+            part: Some((filter, F::State::default())),
+            exchange: Ending { exchange, has_left: false },
+        })
     }
 }
 
@@ -154,7 +156,7 @@ impl<F: Filter> Stream<F> {
             Next::Leave => {
                 entry::leave();
                 self.part = None;
-                self.exchange.end();
+                self.exchange.leave();
                 Action::Continue
             }
             Next::Pause => Action::Pause,
@@ -170,7 +172,8 @@ impl<F: Filter> Stream<F> {
 /// lock is released, a channel closes.
 struct Ending {
     exchange: Exchange,
-    is_over: bool,
+    /// What there was of it was given up when the filter left. Handles may have begun more since.
+    has_left: bool,
 }
 
 impl Ending {
@@ -180,19 +183,24 @@ impl Ending {
         &self.exchange
     }
 
-    /// It is over for the filter.
-    fn end(&mut self) {
-        if !std::mem::replace(&mut self.is_over, true) {
-            let Scope { context, services } = &self.enter().0;
-            services.cancel(*context);
-            services.tick_for_woken();
-        }
+    /// The filter leaves.
+    fn leave(&mut self) {
+        self.has_left = true;
+        self.cancel();
+    }
+
+    fn cancel(&self) {
+        let Scope { context, services } = &self.enter().0;
+        services.cancel(*context);
+        services.tick_for_woken();
     }
 }
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        self.end();
+        if !self.has_left || self.exchange.0.services.tasks.borrow().wait() {
+            self.cancel();
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 //! |---|---|---|
 //! | `tidegate_on_request_headers(context, root, headers, end_of_stream)` | `proxy_on_context_create`, `proxy_on_request_headers` | as of headers; `0x100`: it goes on, and the context is deleted |
 //! | `tidegate_on_response_headers(context, headers, end_of_stream)` | `proxy_on_response_headers` | the same |
-//! | `tidegate_on_end(context)` | `proxy_on_log`, `proxy_on_done`, `proxy_on_delete` | as of `proxy_on_done`; 0: the context is not deleted yet |
+//! | `tidegate_on_end(context)` | `proxy_on_log`, `proxy_on_done`, `proxy_on_delete` | 1; or 0, not done and not deleted |
 //!
 //! An exchange that the filter leaves in its request's headers never becomes a context of the proxy-wasm crate. One that it
 //! stays with is handed to the crate after that callback, and is one like any other from then on. Other hosts do not know these exports and call the ABI's.
@@ -125,7 +125,7 @@ mod exports {
     extern "C" fn on_end(context: u32) -> bool {
         unsafe {
             proxy_on_log(context);
-            let is_done = proxy_on_done(context);
+            let is_done = proxy_on_done(context); // as is every exchange of a filter of the SDK's
             if is_done {
                 proxy_on_delete(context);
             }

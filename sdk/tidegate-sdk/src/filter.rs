@@ -102,7 +102,11 @@ pub enum Next {
     /// It goes on, and the filter has no more to do with it: none of its callbacks are called for this exchange again, not
     /// even [`Filter::on_end`], its [`State`](Filter::State) is dropped and what it spawned is given up. A filter that leaves
     /// as soon as it can costs a fraction of one that stays. While something of it still [waits](crate::Request::wait), and
-    /// as what such a wait gives later, it is `Continue`.
+    /// as what such a wait gives later, it is `Continue`. After a [reply](crate::Reply::send) it leaves the reply to the
+    /// others.
+    ///
+    /// What it paused in the other direction goes on: in a host that cannot be told only when more comes, so resume it
+    /// before.
     Leave,
     /// It waits here until the filter resumes it. Of a body the host keeps what comes in the meantime, up to its buffer
     /// limit; beyond that the exchange fails.

@@ -77,6 +77,11 @@ impl Tasks {
         })
     }
 
+    /// Whether any of them wait.
+    pub(crate) fn wait(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     fn take(&mut self, (context, number): TaskId) -> Option<Task> {
         let own = self.waiting.get_mut(&context)?;
         let found = own.iter().position(|task| task.alarm.task.1 == number)?;

@@ -12,15 +12,15 @@ fn an_exchange_of_a_filter_that_does_nothing_costs_this() {
     let seen = kit.send(Request::post("/").body("abc"));
     for (callback, bound) in [
         (Callback::RequestHeaders, 790),
-        (Callback::RequestBody, 210),
-        (Callback::ResponseHeaders, 190),
-        (Callback::ResponseBody, 210),
-        (Callback::Log, 600),
+        (Callback::RequestBody, 220),
+        (Callback::ResponseHeaders, 220),
+        (Callback::ResponseBody, 220),
+        (Callback::Log, 650),
     ] {
         let cost = seen.instructions_in(callback);
         assert!(seen.calls(callback) == 1 && cost <= bound, "{callback:?} costs {cost}, more than {bound}");
     }
-    assert!(seen.instructions() <= 1_950, "{}", seen.instructions());
+    assert!(seen.instructions() <= 2_070, "{}", seen.instructions());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidegate_test::{Callback, Kit, Module, Request, Response, Seen};
+use tidegate_test::{Callback, Kit, Module, Outcome, Request, Response, Seen};
 
 use crate::{assert_no_fault, doing};
 
@@ -121,6 +121,46 @@ fn a_callout_of_a_request_that_has_just_begun_is_answered() {
         drop(left.cut());
         kit.advance(10 * MS);
         assert_eq!(kit.send(doing("at-once")).status(), 200);
+        assert_no_fault(&kit);
+    }
+}
+
+#[test]
+fn a_filter_may_reply_and_leave() {
+    for kit in hosts() {
+        for task in ["leave-replied", "leave-replied-at-response"] {
+            let seen = kit.send(post(task));
+            assert_eq!((seen.outcome(), seen.status()), (Outcome::Replied, 403), "{seen}");
+        }
+        assert_no_fault(&kit);
+    }
+}
+
+#[test]
+fn what_a_filter_held_goes_on_when_it_leaves() {
+    let [kit, _] = hosts();
+    let mut exchange = kit.open(post("leave-holding").open_ended());
+    assert_eq!(exchange.forwarded().expect("its head went on").body(), "");
+    exchange.respond(Response::new(200).open_ended());
+    assert_eq!(exchange.forwarded().expect("its head went on").body(), "ab");
+    exchange.request_body("c");
+    assert_eq!(exchange.forwarded().expect("its head went on").body(), "abc");
+    assert_eq!(exchange.finish().status(), 200);
+    assert_no_fault(&kit);
+}
+
+#[test]
+fn what_is_begun_for_an_exchange_after_the_filter_left_ends_with_it() {
+    for kit in hosts() {
+        let left = kit.open(post("leave-keeping"));
+        let waiting = kit.open(doing("bell"));
+        assert_eq!(kit.send(doing("settle-for")).status(), 200);
+        kit.advance(2 * MS);
+        assert!(waiting.forwarded().is_none(), "the exchange is not over");
+        assert_eq!(left.finish().status(), 200);
+        kit.advance(2 * MS);
+        assert!(waiting.forwarded().is_some(), "the work was given up");
+        assert_eq!(waiting.finish().status(), 200);
         assert_no_fault(&kit);
     }
 }
