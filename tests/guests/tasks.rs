@@ -15,7 +15,7 @@
 //! * `leave`, `leave-at-body`, `leave-at-response`: leaves there, when it is asked to; what it remembers rings when it is
 //!   dropped, and work beside the exchange would log. `leave-waiting`: leaves with a wait of 5 ms begun, `leave-later`: the
 //!   wait says so. `leave-replied`, `leave-replied-at-response`: replies and leaves. `leave-holding`: holds the request's
-//!   body and leaves at the response. `leave-keeping`: leaves at the body and keeps its handle.
+//!   body and leaves at the response; `leave-holding-on`: the same while it waits 5 ms at the body. `leave-keeping`: leaves at the body and keeps its handle.
 //! * `nest`: futures in futures in futures; `label`: counts under a label of 100 kB; `cookie`: shows one.
 
 use std::cell::{Cell, RefCell};
@@ -294,6 +294,9 @@ impl Filter for Tasks {
                 return Next::Leave;
             }
             "leave-holding" => return Next::Pause,
+            "leave-holding-on" => {
+                return request.wait(async |exchange| later(&exchange, 5, Next::Continue).await);
+            }
             _ => {}
         }
         if state.task == "both" && body.is_last() {
@@ -313,7 +316,7 @@ impl Filter for Tasks {
     fn on_response_headers(&self, state: &mut State, response: &Response<'_>) -> Next {
         state.note("the response");
         match state.task.as_str() {
-            "leave-at-response" | "leave-holding" => return Next::Leave,
+            "leave-at-response" | "leave-holding" | "leave-holding-on" => return Next::Leave,
             "leave-replied-at-response" if response.status() == 200 => {
                 response.reply(403).send();
                 return Next::Leave;

@@ -106,3 +106,53 @@ fn is_same(folded: &str, name: &str) -> bool {
     let same = |(own, sent): (u8, u8)| own == if sent == b'_' { b'-' } else { sent };
     folded.len() == name.len() && folded.bytes().zip(name.bytes()).all(same)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use serde_json::json;
+
+    use super::*;
+
+    /// A client with a certificate, and how often that was asked for.
+    #[derive(Default)]
+    struct Client {
+        asked: Cell<u32>,
+    }
+
+    impl Asked for Client {
+        fn now(&self) -> Duration {
+            Duration::ZERO
+        }
+
+        fn principal(&self) -> Option<String> {
+            self.asked.set(self.asked.get() + 1);
+            Some("spiffe://prod/web".to_owned())
+        }
+    }
+
+    /// Whether a request with these headers is allowed, and how often its certificate was asked for.
+    fn decide(config: serde_json::Value, headers: &[(&str, &str)]) -> (bool, u32) {
+        let gate = Gate::new(serde_json::from_value(config).unwrap());
+        let client = Client::default();
+        let decision = gate.decide(&Facts::of(headers), &client, false);
+        (matches!(decision, Decision::Allowed(_)), client.asked.get())
+    }
+
+    #[test]
+    fn a_certificate_is_asked_for_where_the_decision_may_hang_on_it() {
+        // Of `let-me-in`.
+        let sha256 = "a3ee786b5707c27d42570785081ec17f5c7db9262a01366af362a1aa61a420b9";
+        let keys = json!({"keys": [{"name": "ci", "sha256": sha256}]});
+        let authenticated = json!([{"match": {"authenticated": true}}]);
+        let principals = json!([{"match": {"principals": ["spiffe://prod/*"]}}]);
+        let path = [(":path", "/")];
+        assert_eq!(decide(json!({"allow": authenticated}), &path), (true, 1));
+        assert_eq!(decide(json!({"allow": authenticated, "api_keys": keys}), &path), (true, 1));
+        let with_key = [(":path", "/"), ("x-api-key", "let-me-in")];
+        assert_eq!(decide(json!({"allow": authenticated, "api_keys": keys}), &with_key), (true, 0));
+        assert_eq!(decide(json!({"allow": principals, "api_keys": keys}), &with_key), (true, 1));
+        assert_eq!(decide(json!({"allow": [{"match": {"path": "/"}}]}), &path), (true, 0));
+    }
+}

@@ -14,7 +14,7 @@ fn hosts() -> [Kit; 2] {
     [module.clone(), without_merged_callbacks(module)].map(|module| {
         let kit = Kit::of(&Module::bytes("tasks", &module)).workers(1);
         kit.cluster("up", |_| Response::new(200).after(2 * MS))
-            .upstream(|_| Response::new(200).body("def"))
+            .upstream(|_| Response::new(200).body("def").after(10 * MS))
             .start()
     })
 }
@@ -50,13 +50,11 @@ fn a_filter_that_left_is_shown_nothing_more() {
     for kit in hosts() {
         assert_shown(&kit.send(post("leave")), &[]);
         assert_shown(&kit.send(post("leave-at-body")), &["the request's body"]);
+        let is_there = || kit.logs().iter().any(|line| line.text.contains("still there"));
+        assert!(!is_there(), "what it spawned is given up");
         let all = ["the request's body", "the request's body", "the response"];
         assert_shown(&kit.send(post("leave-at-response")), &all);
-        kit.advance(10 * MS);
-        assert!(
-            !kit.logs().iter().any(|line| line.text.contains("still there")),
-            "what it spawned is given up"
-        );
+        assert!(is_there(), "it was until the response came");
         assert_no_fault(&kit);
     }
 }
@@ -80,7 +78,7 @@ fn a_filter_that_waits_stays_until_that_is_over() {
     for kit in hosts() {
         for task in ["leave-waiting", "leave-later"] {
             let seen = kit.send(post(task));
-            assert_eq!(seen.duration(), 5 * MS, "{task}");
+            assert_eq!(seen.duration(), (5 + 10) * MS, "{task}");
             assert_shown(&seen, &["the request's body", "the request's body", "the response", "the end"]);
         }
         assert_no_fault(&kit);
@@ -92,7 +90,7 @@ fn tidegate_enters_it_no_more_than_it_must() {
     let [kit, other] = hosts();
     let entries = |seen: Seen| -> Vec<(Callback, u64)> {
         let calls = Callback::ALL.iter().map(|callback| (*callback, seen.calls(*callback)));
-        calls.filter(|(_, calls)| *calls > 0).collect()
+        calls.filter(|(callback, calls)| *calls > 0 && *callback != Callback::Tick).collect()
     };
     assert_eq!(entries(kit.send(post("leave"))), [(Callback::RequestHeaders, 1)]);
     let stays = [
@@ -147,6 +145,32 @@ fn what_a_filter_held_goes_on_when_it_leaves() {
     assert_eq!(exchange.forwarded().expect("its head went on").body(), "abc");
     assert_eq!(exchange.finish().status(), 200);
     assert_no_fault(&kit);
+}
+
+#[test]
+fn a_wait_of_the_request_is_not_cut_short_by_leaving_at_the_response() {
+    for kit in hosts() {
+        let mut exchange = kit.open(post("leave-holding-on").open_ended());
+        exchange.respond(Response::new(200).open_ended());
+        assert_eq!(exchange.forwarded().expect("its head went on").body(), "");
+        kit.advance(6 * MS);
+        assert_eq!(exchange.forwarded().expect("its head went on").body(), "ab");
+        assert_eq!(exchange.finish().status(), 200);
+        assert_no_fault(&kit);
+    }
+}
+
+#[test]
+fn a_request_that_waits_has_not_gone_on() {
+    for kit in hosts() {
+        for task in ["leave-waiting", "leave-later"] {
+            let exchange = kit.open(doing(task));
+            assert!(exchange.is_waiting() && exchange.forwarded().is_none(), "{task}");
+            kit.advance(5 * MS);
+            assert!(exchange.forwarded().is_some(), "{task}");
+            assert_eq!(exchange.finish().status(), 200);
+        }
+    }
 }
 
 #[test]
