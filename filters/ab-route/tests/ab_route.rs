@@ -246,6 +246,19 @@ fn a_copy_of_a_request_without_a_body_goes_out_at_once_and_one_with_trailers_in_
 }
 
 #[test]
+fn a_copy_is_whole_where_the_response_came_before_the_end_of_the_request() {
+    let kit = filter(shadowed(json!({}))).cluster("next", |_| Response::new(200)).start();
+    let mut exchange = kit.open(Request::post("/").header("x-user", "ann").chunks(["two "]).open_ended());
+    exchange.respond(Response::new(200).open_ended());
+    exchange.request_body("apples");
+    exchange.end_request();
+    assert_eq!(exchange.finish().status(), 200);
+    kit.advance(Duration::from_millis(10));
+    let copies: Vec<_> = kit.callouts().into_iter().map(|copy| copy.body).collect();
+    assert_eq!(copies, ["two apples"]);
+}
+
+#[test]
 fn the_client_does_not_wait_for_a_shadow_nor_see_that_it_fails() {
     for answer in
         [|_: &tidegate_test::Call| Answer::never(), |_: &tidegate_test::Call| Answer::unavailable("down")]
