@@ -1,11 +1,14 @@
 //! A case in words that belong to neither proxy: filters, routes, clusters, and what the upstreams answer.
 
-use crate::equipment::{Answer, Gate, Guest, Head};
+use crate::equipment::{Answer, Gate, GrpcAct, Guest, Head};
 
 use std::sync::Arc;
 
 /// How an upstream answers.
 pub(crate) type Script = Arc<dyn Fn(&Head) -> Answer + Send + Sync>;
+
+/// How a gRPC service answers a method.
+pub(crate) type GrpcScript = Arc<dyn Fn(&str) -> Vec<GrpcAct> + Send + Sync>;
 
 /// One description of a proxy and what stands behind it.
 #[derive(Clone)]
@@ -47,8 +50,17 @@ impl Default for Paths {
 pub(crate) enum Cluster {
     /// An upstream that answers by this script.
     Scripted(Script),
-    /// Nothing: connections are refused.
-    Refusing,
+    /// A gRPC service that answers by this script.
+    Grpc(GrpcScript),
+    /// Nothing: connections are refused. Whether HTTP/2 is what would be spoken.
+    Refusing { grpc: bool },
+}
+
+impl Cluster {
+    /// Whether HTTP/2 is spoken to it. Envoy wants to be told.
+    pub(crate) fn is_grpc(&self) -> bool {
+        matches!(self, Cluster::Grpc(_) | Cluster::Refusing { grpc: true })
+    }
 }
 
 /// A filter of the chain.
@@ -244,19 +256,35 @@ impl Case {
 
     /// A cluster with one upstream that answers by this script.
     pub(crate) fn cluster(
-        mut self,
+        self,
         name: &str,
         script: impl Fn(&Head) -> Answer + Send + Sync + 'static,
     ) -> Case {
-        self.clusters.retain(|(had, _)| had != name);
-        self.clusters.push((name.to_owned(), Cluster::Scripted(Arc::new(script))));
-        self
+        self.with_cluster(name, Cluster::Scripted(Arc::new(script)))
+    }
+
+    /// A cluster with one gRPC service, which answers by this script of its methods' names.
+    pub(crate) fn grpc(
+        self,
+        name: &str,
+        script: impl Fn(&str) -> Vec<GrpcAct> + Send + Sync + 'static,
+    ) -> Case {
+        self.with_cluster(name, Cluster::Grpc(Arc::new(script)))
     }
 
     /// A cluster whose endpoint refuses connections.
-    pub(crate) fn refusing(mut self, name: &str) -> Case {
+    pub(crate) fn refusing(self, name: &str) -> Case {
+        self.with_cluster(name, Cluster::Refusing { grpc: false })
+    }
+
+    /// The same of a gRPC service.
+    pub(crate) fn refusing_grpc(self, name: &str) -> Case {
+        self.with_cluster(name, Cluster::Refusing { grpc: true })
+    }
+
+    fn with_cluster(mut self, name: &str, cluster: Cluster) -> Case {
         self.clusters.retain(|(had, _)| had != name);
-        self.clusters.push((name.to_owned(), Cluster::Refusing));
+        self.clusters.push((name.to_owned(), cluster));
         self
     }
 

@@ -15,6 +15,7 @@ mod stage;
 
 mod bodies;
 mod callouts;
+mod grpc;
 mod headers;
 mod lifecycle;
 mod paths;

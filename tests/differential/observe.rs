@@ -1,7 +1,7 @@
 //! What was seen on one side, as lines that can be compared: what only Envoy adds and what differs from run to run is
 //! left out, and orders that mean nothing are made equal.
 
-use crate::equipment::{Body, End, Framing, Received, Response};
+use crate::equipment::{Body, End, Framing, Received, Response, Rpc};
 
 /// Who saw something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,6 +106,18 @@ pub(crate) fn upstream(name: &str, requests: &[Received]) -> Vec<String> {
     requests.iter().flat_map(request).collect()
 }
 
+/// What a gRPC service saw.
+pub(crate) fn service(name: &str, rpcs: &[Rpc]) -> Vec<String> {
+    let rpc = |rpc: &Rpc| {
+        let mut lines = vec![format!("-> {name}: gRPC {}", rpc.path)];
+        lines.extend(fields(&rpc.fields));
+        lines.extend(rpc.messages.iter().map(|message| format!("   message: {message:?}")));
+        lines.extend(rpc.end.iter().map(|end| format!("   end: {end:?}")));
+        lines
+    };
+    rpcs.iter().flat_map(rpc).collect()
+}
+
 /// What guests logged: at their start (the last time for each filter: a throw-away instance may come before), and
 /// from the first stream on, all filters together in order.
 pub(crate) fn guests(filters: &[&str], log: Vec<(String, String)>) -> (Vec<String>, Vec<String>) {
@@ -143,6 +155,8 @@ fn check_counts(log: &[(String, String)]) {
         let Some(count) = line.split(' ').find_map(|word| word.strip_prefix("fields=")) else { continue };
         let dump = match line.split(' ').next() {
             Some("request_headers") => "  pairs request-headers -> 0",
+            Some("grpc_receive_initial_metadata") => "  pairs grpc-initial -> 0",
+            Some("grpc_receive_trailing_metadata") => "  pairs grpc-trailing -> 0",
             Some("response_headers") => "  pairs response-headers -> 0",
             _ => "  pairs callout-headers -> 0",
         };

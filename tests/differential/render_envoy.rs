@@ -8,7 +8,9 @@ use super::case::{Action, Case, Edits, EscapedSlashes, Filter, Path, Route, Valu
 
 /// The bootstrap, with each cluster at its address and filter N's module in the file `N.wasm` of `folder`.
 pub(crate) fn bootstrap(case: &Case, addresses: &[(String, SocketAddr)], folder: &std::path::Path) -> Json {
-    let clusters: Vec<Json> = addresses.iter().map(|(name, address)| cluster(name, *address)).collect();
+    let is_grpc = |name: &str| case.clusters.iter().any(|(had, cluster)| had == name && cluster.is_grpc());
+    let clusters: Vec<Json> =
+        addresses.iter().map(|(name, address)| cluster(name, *address, is_grpc(name))).collect();
     let mut listener = json!({
         "name": "in",
         "address": socket(SocketAddr::from(([127, 0, 0, 1], 0))),
@@ -32,7 +34,11 @@ fn socket(address: SocketAddr) -> Json {
     json!({"socket_address": {"address": address.ip().to_string(), "port_value": address.port()}})
 }
 
-fn cluster(name: &str, address: SocketAddr) -> Json {
+fn cluster(name: &str, address: SocketAddr, is_grpc: bool) -> Json {
+    let protocol = match is_grpc {
+        true => json!({"http2_protocol_options": {}}),
+        false => json!({"http_protocol_options": {"enable_trailers": true}}),
+    };
     json!({
         "name": name,
         "type": "STATIC",
@@ -42,7 +48,7 @@ fn cluster(name: &str, address: SocketAddr) -> Json {
         }]}]},
         "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
             "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-            "explicit_http_config": {"http_protocol_options": {"enable_trailers": true}},
+            "explicit_http_config": protocol,
         }},
     })
 }

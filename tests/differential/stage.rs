@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::equipment::{
-    Client, Envoy, Gate, Guest, Proxy, Response, Upstream, eventually, message, refusing_address, text,
+    Client, Envoy, Gate, GrpcService, Guest, Proxy, Response, Upstream, eventually, message,
+    refusing_address, text,
 };
 
 use super::case::{Case, Cluster};
@@ -16,6 +17,7 @@ use super::{compare, render_envoy, render_tidegate};
 pub(crate) struct Stage {
     proxy: Side,
     upstreams: HashMap<String, Upstream>,
+    services: HashMap<String, GrpcService>,
     clients: RefCell<Vec<String>>,
     _refusing: Vec<socket2::Socket>,
 }
@@ -50,6 +52,7 @@ impl Stage {
     fn set(case: &Case, envoy: bool) -> Stage {
         case.gates.iter().for_each(Gate::shut);
         let mut upstreams = HashMap::new();
+        let mut services = HashMap::new();
         let mut refusing = Vec::new();
         let mut addresses: Vec<(String, SocketAddr)> = Vec::new();
         for (name, cluster) in &case.clusters {
@@ -61,7 +64,14 @@ impl Stage {
                     upstreams.insert(name.clone(), upstream);
                     address
                 }
-                Cluster::Refusing => {
+                Cluster::Grpc(script) => {
+                    let script = script.clone();
+                    let service = GrpcService::start(move |method| script(method));
+                    let address = service.address();
+                    services.insert(name.clone(), service);
+                    address
+                }
+                Cluster::Refusing { .. } => {
                     let (address, socket) = refusing_address();
                     refusing.push(socket);
                     address
@@ -70,7 +80,7 @@ impl Stage {
             addresses.push((name.clone(), address));
         }
         let proxy = if envoy { Side::envoy(case, &addresses) } else { Side::tidegate(case, &addresses) };
-        Stage { proxy, upstreams, clients: RefCell::default(), _refusing: refusing }
+        Stage { proxy, upstreams, services, clients: RefCell::default(), _refusing: refusing }
     }
 
     /// Where the listener listens.
@@ -91,6 +101,11 @@ impl Stage {
     /// The upstream behind a cluster.
     pub(crate) fn upstream(&self, cluster: &str) -> &Upstream {
         self.upstreams.get(cluster).unwrap_or_else(|| panic!("no upstream for cluster {cluster:?}"))
+    }
+
+    /// The gRPC service behind a cluster.
+    pub(crate) fn service(&self, cluster: &str) -> &GrpcService {
+        self.services.get(cluster).unwrap_or_else(|| panic!("no gRPC service for cluster {cluster:?}"))
     }
 
     /// One GET on a connection of its own, recorded.
@@ -144,6 +159,7 @@ impl Stage {
             Side::Tidegate(proxy) => proxy.settle(),
             Side::Envoy(envoy) => envoy.settle(),
         }
+        self.services.values().for_each(GrpcService::settle);
         for filter in case.filters.iter().filter(|filter| filter.sees_ends) {
             eventually(&format!("the end of every context of {}", filter.name), || {
                 let log = self.proxy.guest_log();
@@ -159,8 +175,12 @@ impl Stage {
     fn observation(&self, case: &Case) -> Observation {
         let mut upstreams: Vec<String> = Vec::new();
         for (name, cluster) in &case.clusters {
-            if matches!(cluster, Cluster::Scripted(_)) {
-                upstreams.extend(observe::upstream(name, &self.upstream(name).requests()));
+            match cluster {
+                Cluster::Scripted(_) => {
+                    upstreams.extend(observe::upstream(name, &self.upstream(name).requests()));
+                }
+                Cluster::Grpc(_) => upstreams.extend(observe::service(name, &self.service(name).rpcs())),
+                Cluster::Refusing { .. } => {}
             }
         }
         let names: Vec<&str> = case.filters.iter().map(|filter| filter.name.as_str()).collect();

@@ -24,18 +24,23 @@ pub(crate) enum On {
     ResponseBody,
     ResponseTrailers,
     CalloutResponse,
+    GrpcInitial,
+    GrpcReceive,
+    GrpcTrailing,
+    GrpcClose,
     Log,
     Done,
     Delete,
 }
 
 use On::{
-    CalloutResponse, Configure, Create, Delete, Done, Log, RequestBody, RequestHeaders, RequestTrailers,
-    ResponseBody, ResponseHeaders, ResponseTrailers, Tick, VmStart,
+    CalloutResponse, Configure, Create, Delete, Done, GrpcClose, GrpcInitial, GrpcReceive, GrpcTrailing, Log,
+    RequestBody, RequestHeaders, RequestTrailers, ResponseBody, ResponseHeaders, ResponseTrailers, Tick,
+    VmStart,
 };
 
 impl On {
-    pub(crate) const ALL: [On; 14] = [
+    pub(crate) const ALL: [On; 18] = [
         Create,
         VmStart,
         Configure,
@@ -47,6 +52,10 @@ impl On {
         ResponseBody,
         ResponseTrailers,
         CalloutResponse,
+        GrpcInitial,
+        GrpcReceive,
+        GrpcTrailing,
+        GrpcClose,
         Log,
         Done,
         Delete,
@@ -66,6 +75,10 @@ impl On {
             RequestTrailers => ("request_trailers", &["count"], Some(0)),
             ResponseTrailers => ("response_trailers", &["count"], Some(0)),
             CalloutResponse => ("http_call_response", &["token", "fields", "size", "trailers"], None),
+            GrpcInitial => ("grpc_receive_initial_metadata", &["token", "fields"], None),
+            GrpcReceive => ("grpc_receive", &["token", "size"], None),
+            GrpcTrailing => ("grpc_receive_trailing_metadata", &["token", "fields"], None),
+            GrpcClose => ("grpc_close", &["token", "status"], None),
             Log => ("log", &[], None),
             Done => ("done", &[], Some(1)),
             Delete => ("delete", &[], None),

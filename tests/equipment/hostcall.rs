@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::http1::from_latin1;
-use super::step::{Buffer, Map, Step};
+use super::step::{Buffer, GrpcRequest, Map, Step, Token};
 use super::wat::Text;
 
 /// A call: the host's function, what it is given, and what the log says of it.
@@ -34,7 +34,7 @@ pub(crate) enum Shown {
 
 /// Calls the host and logs what it said.
 pub(crate) fn emit(text: &mut Text, body: &mut String, step: &Step) {
-    let call = exchange_call(step).or_else(|| service_call(step));
+    let call = exchange_call(step).or_else(|| grpc_call(step)).or_else(|| service_call(step));
     let Call { function, operands, label, shown } =
         call.unwrap_or_else(|| unreachable!("{step:?} is no hostcall"));
     let kinds: Vec<&str> = operands.iter().map(Operand::kinds).collect();
@@ -116,6 +116,28 @@ fn exchange_call(step: &Step) -> Option<Call> {
             Call::new("proxy_continue_stream", format!("resume {flow:?}")).int(*flow as u32)
         }
         Step::Close(flow) => Call::new("proxy_close_stream", format!("close {flow:?}")).int(*flow as u32),
+        _ => return None,
+    };
+    Some(call)
+}
+
+/// Calls about gRPC callouts.
+fn grpc_call(step: &Step) -> Option<Call> {
+    let call = match step {
+        Step::GrpcCall { call: request, message, timeout_ms, slot } => {
+            let call = Call::new("proxy_grpc_call", format!("grpc-call {}", request.method)).grpc(request);
+            call.text(message).int(*timeout_ms).int(Text::slot(*slot))
+        }
+        Step::GrpcStream(request, slot) => {
+            let call = Call::new("proxy_grpc_stream", format!("grpc-stream {}", request.method));
+            call.grpc(request).int(Text::slot(*slot))
+        }
+        Step::GrpcSend(token, message, end) => {
+            let call = Call::new("proxy_grpc_send", format!("grpc-send {message}"));
+            call.token(*token).text(message).int(u32::from(*end))
+        }
+        Step::GrpcClose(token) => Call::new("proxy_grpc_close", "grpc-close".to_owned()).token(*token),
+        Step::GrpcCancel(token) => Call::new("proxy_grpc_cancel", "grpc-cancel".to_owned()).token(*token),
         _ => return None,
     };
     Some(call)
@@ -224,6 +246,19 @@ impl Call {
         self.bytes(from_latin1(text))
     }
 
+    fn grpc(self, request: &GrpcRequest) -> Call {
+        let call = self.text(&request.upstream).text(&request.service).text(&request.method);
+        call.bytes(pairs(&request.metadata))
+    }
+
+    fn token(self, token: Token) -> Call {
+        match token {
+            Token::Slot(slot) => self.expression(&load(Text::slot(slot))),
+            Token::Own => self.expression("(local.get $a0)"),
+            Token::Number(number) => self.int(number),
+        }
+    }
+
     fn expression(self, text: &str) -> Call {
         self.operand(Operand::Expression(text.to_owned()))
     }
@@ -264,6 +299,8 @@ impl Map {
             Map::RequestTrailers => "request-trailers",
             Map::ResponseHeaders => "response-headers",
             Map::ResponseTrailers => "response-trailers",
+            Map::GrpcInitial => "grpc-initial",
+            Map::GrpcTrailing => "grpc-trailing",
             Map::CalloutHeaders => "callout-headers",
             Map::CalloutTrailers => "callout-trailers",
         }

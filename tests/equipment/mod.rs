@@ -1,6 +1,6 @@
 //! The equipment of the end-to-end tests: three nouns over loopback, and what must always hold between them.
 //!
-//! [`Upstream`] is a real HTTP/1.1 server that does exactly what a test's script says; [`Proxy`] is the built
+//! [`Upstream`] is a real HTTP/1.1 server that does exactly what a test's script says, and [`GrpcService`] a gRPC one; [`Proxy`] is the built
 //! `tidegate` binary; [`Client`] says and reads exact bytes. [`Envoy`] is the arbiter, behind the same face as the
 //! proxy. [`Guest`] makes small Proxy-Wasm modules. Plain threads and blocking sockets: what is tested is the only
 //! asynchronous thing here. Everything binds port 0, owns what it starts, and waits for conditions, never for time.
@@ -8,6 +8,7 @@
 mod checks;
 mod client;
 mod envoy;
+mod grpc;
 mod guest;
 mod hostcall;
 mod http1;
@@ -22,11 +23,12 @@ mod wat;
 
 pub(crate) use client::{Client, Response, is_whole, request_text};
 pub(crate) use envoy::Envoy;
+pub(crate) use grpc::{GrpcAct, GrpcEnd, GrpcService, Rpc};
 pub(crate) use guest::{Guest, On};
 pub(crate) use hostcall::pairs;
 pub(crate) use http1::{Body, End, Framing, Head};
 pub(crate) use proxy::{Exit, Proxy, Start, forwarding, in_listener, message, text};
 pub(crate) use script::{Act, Answer, Gate};
-pub(crate) use step::{Buffer, Flow, Map, Step, When};
+pub(crate) use step::{Buffer, Flow, GrpcRequest, Map, Step, Token, When};
 pub(crate) use upstream::{Received, Upstream, refusing_address, silent_address};
 pub(crate) use wait::{BOUND, eventually};

@@ -9,6 +9,8 @@ pub(crate) enum Map {
     RequestTrailers = 1,
     ResponseHeaders = 2,
     ResponseTrailers = 3,
+    GrpcInitial = 4,
+    GrpcTrailing = 5,
     CalloutHeaders = 6,
     CalloutTrailers = 7,
 }
@@ -19,6 +21,7 @@ pub(crate) enum Buffer {
     RequestBody = 0,
     ResponseBody = 1,
     CalloutBody = 4,
+    GrpcMessage = 5,
     VmConfig = 6,
     PluginConfig = 7,
 }
@@ -28,6 +31,17 @@ pub(crate) enum Buffer {
 pub(crate) enum Flow {
     Request = 0,
     Response = 1,
+}
+
+/// What a callback or a slot knows of a gRPC callout, for `proxy_grpc_send` and its like.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Token {
+    /// The token in this slot.
+    Slot(u32),
+    /// The token that the callback at hand is about.
+    Own,
+    /// This number.
+    Number(u32),
 }
 
 /// When steps are done.
@@ -83,6 +97,18 @@ pub(crate) enum Step {
         body: String,
         timeout_ms: u32,
     },
+    /// Keeps the token in a slot.
+    GrpcCall {
+        call: GrpcRequest,
+        message: String,
+        timeout_ms: u32,
+        slot: u32,
+    },
+    /// Keeps the token in a slot.
+    GrpcStream(GrpcRequest, u32),
+    GrpcSend(Token, String, bool),
+    GrpcClose(Token),
+    GrpcCancel(Token),
     CalloutStatus,
     TickPeriod(u32),
     SharedGet(String),
@@ -114,8 +140,47 @@ pub(crate) enum Step {
     Recurse,
 }
 
+/// Whom a gRPC callout is for.
+#[derive(Debug, Clone)]
+pub(crate) struct GrpcRequest {
+    /// A cluster's name, or a serialised `GrpcService` (each character is a byte).
+    pub(crate) upstream: String,
+    pub(crate) service: String,
+    pub(crate) method: String,
+    pub(crate) metadata: Vec<(String, String)>,
+}
+
+impl GrpcRequest {
+    /// For a method of the service `test.Service`, without metadata.
+    pub(crate) fn new(upstream: &str, method: &str) -> GrpcRequest {
+        let (upstream, method) = (upstream.to_owned(), method.to_owned());
+        GrpcRequest { upstream, service: "test.Service".to_owned(), method, metadata: Vec::new() }
+    }
+
+    pub(crate) fn with(mut self, metadata: &[(&str, &str)]) -> GrpcRequest {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        self.metadata.extend(metadata.iter().map(owned));
+        self
+    }
+}
+
 /// Steps in fewer words.
 impl Step {
+    /// A gRPC call of a method of `test.Service`; its token is kept in slot 0.
+    pub(crate) fn grpc_call(upstream: &str, method: &str, message: &str, timeout_ms: u32) -> Step {
+        let call = GrpcRequest::new(upstream, method);
+        Step::GrpcCall { call, message: message.to_owned(), timeout_ms, slot: 0 }
+    }
+
+    /// A gRPC stream of a method of `test.Service`; its token is kept in slot 0.
+    pub(crate) fn grpc_stream(upstream: &str, method: &str) -> Step {
+        Step::GrpcStream(GrpcRequest::new(upstream, method), 0)
+    }
+
+    pub(crate) fn grpc_send(token: Token, message: &str, end: bool) -> Step {
+        Step::GrpcSend(token, message.to_owned(), end)
+    }
+
     pub(crate) fn say(text: &str) -> Step {
         Step::Say(2, text.to_owned())
     }

@@ -8,11 +8,11 @@ use http::header::HOST;
 use http::{HeaderMap, Request, Response};
 use http_body_util::BodyExt;
 
-use super::headers;
+use super::{grpc, headers};
 use crate::filter::{Instance, Performer};
 use crate::tasks::Tasks;
 use crate::upstream::{Attempt, RequestBody, ResponseBody, UpstreamError, Upstreams};
-use crate::wasm::{CalloutResponse, CalloutResult, HttpCall};
+use crate::wasm::{CalloutResponse, CalloutResult, GrpcCallout, GrpcKind, HttpCall};
 
 /// A response's body is held for the guest up to this, in bytes; more is a reset.
 pub const CALLOUT_RESPONSE_LIMIT: usize = 1024 * 1024;
@@ -24,11 +24,18 @@ pub const LONGEST_CALLOUT: Duration = Duration::from_secs(300);
 pub(crate) struct Callouts {
     upstreams: Rc<Upstreams>,
     tasks: Rc<Tasks>,
+    /// gRPC streams, which end with their guests at the latest.
+    streams: Rc<Tasks>,
 }
 
 impl Callouts {
     pub(crate) fn new(upstreams: Rc<Upstreams>, tasks: Rc<Tasks>) -> Rc<Callouts> {
-        Rc::new(Callouts { upstreams, tasks })
+        Rc::new(Callouts { upstreams, tasks, streams: Rc::default() })
+    }
+
+    /// Waits until no gRPC stream is open: to be called when the guests are gone.
+    pub(crate) async fn ended(&self) {
+        self.streams.ended().await;
     }
 }
 
@@ -45,6 +52,15 @@ impl Performer for Callouts {
                 instance.deliver(generation, token, result.unwrap_or(CalloutResult::TimedOut));
             }
         });
+    }
+
+    fn grpc(&self, from: &Rc<Instance>, generation: u64, callout: Box<GrpcCallout>) {
+        let tasks = match callout.kind {
+            GrpcKind::Call => &self.tasks,
+            GrpcKind::Stream => &self.streams,
+        };
+        let recipient = grpc::Recipient::new(from, generation, callout.token);
+        tasks.spawn(grpc::perform(self.upstreams.clone(), recipient, *callout));
     }
 }
 

@@ -19,6 +19,7 @@
 mod answer;
 mod body;
 mod callout;
+mod grpc;
 mod headers;
 mod peer;
 mod site;

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use crate::config::model::OnFault;
 use crate::wasm::stream::StreamAction;
-use crate::wasm::{CalloutResult, Effect, Fault, FaultKind, HttpCall, Plugin, Services, Vm};
+use crate::wasm::{
+    CalloutResult, Effect, Fault, FaultKind, GrpcCallout, GrpcEvent, HttpCall, Plugin, Services, Vm,
+};
 
 /// Between two guests of one filter on one worker, at least; jittered by up to a half on top.
 const REBUILD_BACKOFF: Duration = Duration::from_secs(1);
@@ -22,6 +24,10 @@ pub(super) type Generation = u64;
 pub trait Performer {
     /// Sends a request for a guest. Its result goes to [`Instance::deliver`], once.
     fn http_call(&self, from: &Rc<Instance>, generation: u64, call: Box<HttpCall>);
+
+    /// Begins a gRPC callout for a guest. What comes of it goes to [`Instance::deliver_grpc`], until that says that the
+    /// guest wants no more of it.
+    fn grpc(&self, from: &Rc<Instance>, generation: u64, callout: Box<GrpcCallout>);
 }
 
 /// A listener's filters on one worker.
@@ -156,6 +162,12 @@ impl Instance {
         let _ = self.enter(Some(generation), |vm, _| vm.on_http_call_response(token, result));
     }
 
+    /// Gives a guest what came of a gRPC callout. Whether it wants more of it: not if that was the end, if it cancelled
+    /// it, or if it is gone.
+    pub fn deliver_grpc(self: &Rc<Self>, generation: u64, token: u32, event: GrpcEvent) -> bool {
+        self.enter(Some(generation), |vm, _| vm.on_grpc(token, event)).unwrap_or(false)
+    }
+
     /// Ends the guest: `on_done` and `on_delete` of its root, and no more ticks.
     pub fn stop(&self) {
         self.stop_ticking();
@@ -176,6 +188,7 @@ impl Instance {
         for effect in effects {
             match effect {
                 Effect::HttpCall(call) => self.performer.http_call(self, generation, call),
+                Effect::Grpc(callout) => self.performer.grpc(self, generation, callout),
                 Effect::SetTick(period) => self.tick_every(generation, period),
             }
         }

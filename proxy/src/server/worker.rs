@@ -218,6 +218,7 @@ struct Worker {
     instances: Vec<Rc<Instance>>,
     upstreams: Rc<Upstreams>,
     tasks: Rc<Tasks>,
+    callouts: Rc<Callouts>,
     drain: Rc<Drain>,
     _observations: Vec<FilterObservation>,
 }
@@ -229,8 +230,13 @@ impl Worker {
         let tasks = Rc::new(Tasks::default());
         let drain = Rc::new(Drain::default());
         let callouts = Callouts::new(upstreams.clone(), tasks.clone());
-        let mut guests =
-            Guests { index, shared, callouts, running: HashMap::new(), observations: Vec::new() };
+        let mut guests = Guests {
+            index,
+            shared,
+            callouts: callouts.clone(),
+            running: HashMap::new(),
+            observations: Vec::new(),
+        };
         let mut sites = Vec::new();
         for (at, config) in snapshot.config().listeners.iter().enumerate() {
             let chain =
@@ -250,7 +256,7 @@ impl Worker {
         }
         let Guests { running, observations, .. } = guests;
         let instances = running.into_values().collect();
-        Ok(Worker { sites, instances, upstreams, tasks, drain, _observations: observations })
+        Ok(Worker { sites, instances, upstreams, tasks, callouts, drain, _observations: observations })
     }
 
     fn site(&self, listener: usize) -> Rc<Site> {
@@ -264,6 +270,7 @@ impl Worker {
         let drained = async {
             self.tasks.ended().await;
             self.instances.iter().for_each(|instance| instance.stop());
+            self.callouts.ended().await;
             self.upstreams.drain().await;
         };
         if tokio::time::timeout(limit, drained).await.is_err() {

@@ -15,12 +15,14 @@ mod body;
 mod cluster;
 mod connection;
 mod error;
+mod http2;
 mod pool;
 mod send;
 
 pub use body::{BoxError, RequestBody, ResponseBody};
 pub use cluster::{Cluster, Endpoint};
 pub use error::UpstreamError;
+pub use http2::Http2Body;
 pub use send::{Attempt, Upstreams};
 
 #[cfg(test)]

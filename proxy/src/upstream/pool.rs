@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 
 use super::cluster::{Cluster, Endpoint};
 use super::connection::Connection;
+use super::http2::Http2;
 use crate::telemetry::metrics::ClusterCell;
 
 /// One worker's unused connections to one endpoint: the last one in is the first one out, so that in a quiet time
@@ -22,6 +23,8 @@ pub(super) struct Pool {
     cell: Arc<ClusterCell>,
     /// Oldest first.
     idle: RefCell<VecDeque<Idle>>,
+    /// The one HTTP/2 connection, which callouts share.
+    http2: Http2,
 }
 
 #[derive(Debug)]
@@ -38,7 +41,15 @@ impl Pool {
         upkeep: Rc<Upkeep>,
         cell: Arc<ClusterCell>,
     ) -> Pool {
-        Pool { cluster, endpoint, upkeep, cell, idle: RefCell::default() }
+        Pool { cluster, endpoint, upkeep, cell, idle: RefCell::default(), http2: Http2::default() }
+    }
+
+    pub(super) fn http2(&self) -> &Http2 {
+        &self.http2
+    }
+
+    pub(super) fn upkeep(&self) -> &Upkeep {
+        &self.upkeep
     }
 
     /// Where this worker counts what it does with the cluster.
@@ -92,11 +103,13 @@ impl Pool {
         self.retain(|idle| {
             !idle.connection.is_closed() && now.saturating_duration_since(idle.since) < timeout
         });
+        self.http2.sweep(&self.upkeep, now, timeout);
     }
 
     /// Drops all of them.
     pub(super) fn clear(&self) {
         self.retain(|_| false);
+        self.http2.clear(&self.upkeep);
     }
 
     fn retain(&self, keep: impl FnMut(&Idle) -> bool) {
@@ -119,7 +132,7 @@ pub(super) struct Upkeep {
     /// Asks for sweeps to begin.
     pub(super) wanted: Notify,
     /// Unused connections in all pools.
-    idle: Cell<usize>,
+    pub(super) idle: Cell<usize>,
     /// No connection is kept any more.
     pub(super) draining: Cell<bool>,
 }
@@ -137,7 +150,7 @@ impl Upkeep {
     }
 
     /// A time that is not before now, and at most a period after it. Sees to it that sweeps go on.
-    fn at_latest(&self) -> Instant {
+    pub(super) fn at_latest(&self) -> Instant {
         if !self.sweeping.replace(true) {
             self.now.set(Instant::now());
             self.wanted.notify_one();

@@ -13,6 +13,7 @@ use tokio::time::sleep;
 use super::balance::Balancer;
 use super::cluster::Cluster;
 use super::connection::{Connection, Failure};
+use super::http2::{self, Http2Body};
 use super::pool::{Lease, Pool, Upkeep};
 use super::{RequestBody, ResponseBody, UpstreamError};
 use crate::tasks::Tasks;
@@ -132,6 +133,23 @@ impl Upstreams {
             Ok(response) => Ok(respond(response, lease)),
             Err(Failure::NotTaken(_, error) | Failure::Failed(error)) => Err(error),
         }
+    }
+
+    /// Sends `request` over HTTP/2 to an endpoint of the cluster at index `cluster`, and waits for the response's head.
+    /// There is one such connection to an endpoint, for any number of requests at once; it has to be known that the
+    /// endpoint speaks HTTP/2 ([RFC 9113 section 3.3]).
+    ///
+    /// A request's URI without an authority gets the endpoint's address as one. To give up, drop the future or the
+    /// response's body, and let the request's body end with an error: the stream is reset. A request of which nothing
+    /// was sent, because the connection was about to close, goes out once more on a new one.
+    ///
+    /// [RFC 9113 section 3.3]: https://www.rfc-editor.org/rfc/rfc9113#section-3.3
+    pub async fn send_http2(
+        &self,
+        cluster: usize,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Http2Body>, UpstreamError> {
+        http2::send(self.pick(cluster)?, &self.tasks, request).await
     }
 
     fn pick(&self, cluster: usize) -> Result<Lease, UpstreamError> {

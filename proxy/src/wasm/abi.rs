@@ -206,6 +206,14 @@ callbacks! {
     ResponseTrailers = "proxy_on_response_trailers",
     /// `proxy_on_http_call_response`
     HttpCallResponse = "proxy_on_http_call_response",
+    /// `proxy_on_grpc_receive_initial_metadata`
+    GrpcReceiveInitialMetadata = "proxy_on_grpc_receive_initial_metadata",
+    /// `proxy_on_grpc_receive`
+    GrpcReceive = "proxy_on_grpc_receive",
+    /// `proxy_on_grpc_receive_trailing_metadata`
+    GrpcReceiveTrailingMetadata = "proxy_on_grpc_receive_trailing_metadata",
+    /// `proxy_on_grpc_close`
+    GrpcClose = "proxy_on_grpc_close",
     /// `proxy_on_log`
     Log = "proxy_on_log",
     /// `proxy_on_done`

@@ -5,11 +5,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 
+use super::grpc::GrpcCallout;
+
 /// What an instance asks for; taken by [`Vm::take_effects`](super::Vm::take_effects) after each call into it.
 #[derive(Debug)]
 pub enum Effect {
     /// `proxy_http_call`: perform it and call [`Vm::on_http_call_response`](super::Vm::on_http_call_response) once.
     HttpCall(Box<HttpCall>),
+    /// `proxy_grpc_call`, `proxy_grpc_stream`: perform it and call [`Vm::on_grpc`](super::Vm::on_grpc) with what comes of
+    /// it, until that says that nothing more is wanted.
+    Grpc(Box<GrpcCallout>),
     /// `proxy_set_tick_period_milliseconds`: call [`Vm::on_tick`](super::Vm::on_tick) this long after each last call
     /// of it has returned, or never (`None`). At most one in a batch: the last that was asked for.
     SetTick(Option<Duration>),
@@ -88,7 +93,7 @@ impl CalloutResult {
 /// What `proxy_get_status` says of the last callout.
 #[derive(Debug, Default)]
 pub(crate) struct CalloutStatus {
-    /// 0, or 11 (`BrokenConnection`).
+    /// 0, or 11 (`BrokenConnection`); of a gRPC callout its gRPC status.
     pub(crate) code: u32,
     /// Why.
     pub(crate) message: String,

@@ -12,6 +12,7 @@ use super::context::{Contexts, ROOT};
 use super::effect::{CalloutResponse, CalloutStatus, Effect};
 use super::fault::Stop;
 use super::fields::Fields;
+use super::grpc::{Grpc, TokenKind};
 use super::hostcalls::log::LogBudget;
 use super::hostcalls::metrics::MetricIds;
 use super::services::Services;
@@ -56,6 +57,8 @@ pub(crate) struct Host {
     pub(crate) callouts: Callouts,
     /// The response that `proxy_on_http_call_response` is shown.
     pub(crate) callout_response: Option<CalloutResponse>,
+    /// What is sent on gRPC callouts, which are among those in flight, and shown of them.
+    pub(crate) grpc: Grpc,
     /// What `proxy_get_status` says.
     pub(crate) callout_status: CalloutStatus,
     /// What the guest asked for and the pipeline has not taken yet.
@@ -105,9 +108,10 @@ pub(crate) enum Restriction {
     Allocation,
 }
 
-/// Callouts in flight from one instance.
+/// Callouts of every kind in flight from one instance.
 #[derive(Debug, Default)]
 pub(crate) struct Callouts {
+    /// Without its kind.
     last_token: u32,
     in_flight: Vec<u32>,
 }
@@ -117,16 +121,18 @@ impl Callouts {
         self.in_flight.len()
     }
 
-    /// A new token. Its low two bits are 0, which says HTTP; 0 itself is never one.
-    pub(crate) fn begin(&mut self) -> u32 {
+    /// A new token. Its low two bits say of which kind; the rest is never 0, nor that of another in flight.
+    pub(crate) fn begin(&mut self, kind: TokenKind) -> u32 {
+        let is_taken = |number| self.in_flight.iter().any(|token| token & !TokenKind::MASK == number);
         loop {
-            self.last_token = self.last_token.wrapping_add(4);
-            if self.last_token != 0 && !self.in_flight.contains(&self.last_token) {
+            self.last_token = self.last_token.wrapping_add(TokenKind::MASK + 1);
+            if self.last_token != 0 && !is_taken(self.last_token) {
                 break;
             }
         }
-        self.in_flight.push(self.last_token);
-        self.last_token
+        let token = self.last_token | kind as u32;
+        self.in_flight.push(token);
+        token
     }
 
     /// Whether the token was in flight; it no longer is.
@@ -155,6 +161,7 @@ impl Host {
             finished: Vec::new(),
             callouts: Callouts::default(),
             callout_response: None,
+            grpc: Grpc::default(),
             callout_status: CalloutStatus::default(),
             effects: Vec::new(),
             metric_ids: MetricIds::default(),
@@ -195,6 +202,12 @@ impl Host {
     /// The callback that the active context is in; none while the guest acts on another context than its own.
     pub(crate) fn active_callback(&self) -> Option<Callback> {
         (self.active.context == self.current.context).then_some(self.current.callback)
+    }
+
+    /// Ends a gRPC callout: its token is none any more.
+    pub(crate) fn end_grpc(&mut self, token: u32) {
+        self.callouts.end(token);
+        self.grpc.remove(token);
     }
 
     /// Whether a hostcall is allowed now. It is told by name if it is not.

@@ -15,6 +15,7 @@ use super::stopwatch::Stopwatch;
 pub(crate) type Func2 = TypedFunc<(u32, u32), u32>;
 pub(crate) type CalloutFunc = TypedFunc<(u32, u32, u32, u32, u32), ()>;
 pub(crate) type Func3 = TypedFunc<(u32, u32, u32), u32>;
+pub(crate) type GrpcFunc = TypedFunc<(u32, u32, u32), ()>;
 pub(crate) type Func4 = TypedFunc<(u32, u32, u32, u32), u32>;
 
 /// A headers callback: 0.1.0 knows no end-of-stream.
@@ -38,10 +39,23 @@ pub(crate) struct Exports {
     pub(crate) response_body: Option<Func3>,
     pub(crate) response_trailers: Option<Func2>,
     pub(crate) http_call_response: Option<CalloutFunc>,
+    pub(crate) grpc: GrpcFuncs,
     pub(crate) log: Option<TypedFunc<u32, ()>>,
     pub(crate) done: Option<TypedFunc<u32, u32>>,
     pub(crate) delete: Option<TypedFunc<u32, ()>>,
     pub(crate) merged: Merged,
+}
+
+/// The callbacks of gRPC callouts.
+pub(crate) struct GrpcFuncs {
+    /// (context, token, count)
+    pub(crate) initial_metadata: Option<GrpcFunc>,
+    /// (context, token, size)
+    pub(crate) receive: Option<GrpcFunc>,
+    /// (context, token, count)
+    pub(crate) trailing_metadata: Option<GrpcFunc>,
+    /// (context, token, status)
+    pub(crate) close: Option<GrpcFunc>,
 }
 
 /// The callbacks of tidegate's own, each of which does the work of several of the ABI's. A module may have any of them.
@@ -70,6 +84,12 @@ impl Exports {
             response_body: typed(i, s, Callback::ResponseBody.name()),
             response_trailers: typed(i, s, Callback::ResponseTrailers.name()),
             http_call_response: typed(i, s, Callback::HttpCallResponse.name()),
+            grpc: GrpcFuncs {
+                initial_metadata: typed(i, s, Callback::GrpcReceiveInitialMetadata.name()),
+                receive: typed(i, s, Callback::GrpcReceive.name()),
+                trailing_metadata: typed(i, s, Callback::GrpcReceiveTrailingMetadata.name()),
+                close: typed(i, s, Callback::GrpcClose.name()),
+            },
             log: typed(i, s, Callback::Log.name()),
             done: typed(i, s, Callback::Done.name()),
             delete: typed(i, s, Callback::Delete.name()),

@@ -6,6 +6,7 @@
 //! - [`vm`] is one running instance of a plugin: the callbacks that the pipeline calls. `instance` is how it starts.
 //! - `host` is what an instance knows: its contexts, the one that it acts on, its budgets, what it asked for.
 //! - [`hostcalls`] is what a guest may call: one table, one file for each family.
+//! - [`grpc`] is what an instance has open of gRPC callouts; an [`effect`] is what else it asks for that takes time.
 //! - `memory` and `pairs` are how values go in and out of a guest, `header_map` how it sees headers.
 //! - [`stream`] is the exchange as guests see it, shared with the pipeline; [`body`] a piece of its body.
 //! - [`shared_data`] (and `cells`, beside it), [`metrics`] and [`usage`] outlive instances; [`services`] hands them to one.
@@ -19,6 +20,7 @@ pub mod body;
 pub mod effect;
 pub mod engine;
 pub mod fault;
+pub mod grpc;
 pub mod metrics;
 pub mod module;
 pub mod plugin;
@@ -31,6 +33,7 @@ pub mod vm;
 mod cells;
 mod context;
 mod fields;
+mod grpc_service;
 mod header_map;
 mod host;
 pub mod hostcalls;
@@ -44,6 +47,7 @@ pub use cells::CellsUsage;
 pub use effect::{CalloutResponse, CalloutResult, Effect, HttpCall};
 pub use engine::{EPOCH_PERIOD, Engine};
 pub use fault::{Fault, FaultKind};
+pub use grpc::{GrpcCallout, GrpcEvent, GrpcKind};
 pub use metrics::GuestMetrics;
 pub use module::{LoadError, Module};
 pub use plugin::Plugin;

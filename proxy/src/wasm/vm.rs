@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use super::abi::{AbiVersion, Callback, DataStatus, HeadersStatus, MapType, TrailersStatus};
 use super::context::ROOT;
-use super::effect::{CalloutResult, Effect};
+use super::effect::{CalloutResult, CalloutStatus, Effect};
 use super::fault::Fault;
+use super::grpc::{GrpcEvent, Shown, TokenKind};
 use super::header_map;
 use super::host::Host;
 use super::instance::{Exports, Guest, HeadersFunc};
@@ -259,6 +260,56 @@ impl Vm {
         self.host_mut().callout_response = None;
         outcome?;
         self.settle().map(drop)
+    }
+
+    /// Hands the root what came of a gRPC callout (`proxy_on_grpc_receive` and the three beside it). Whether it is still
+    /// in flight: the guest hears of one that has ended, or that it has cancelled, no more.
+    pub fn on_grpc(&mut self, token: u32, event: GrpcEvent) -> Result<bool, Fault> {
+        let host = self.guest.host_mut();
+        if host.grpc.get(token).is_none() {
+            return Ok(false);
+        }
+        let is_call = TokenKind::of(token) == Some(TokenKind::GrpcCall);
+        match event {
+            GrpcEvent::Close { .. } => host.end_grpc(token),
+            GrpcEvent::Message(_) if is_call => {
+                host.end_grpc(token);
+                host.callout_status = CalloutStatus::default();
+            }
+            // Of a call its guest is told the end alone.
+            _ if is_call => return Ok(true),
+            _ => {}
+        }
+        let exports = &self.exports.grpc;
+        let (callback, export, number) = match event {
+            GrpcEvent::InitialMetadata(status, metadata) => {
+                let count = metadata.len() + usize::from(status.is_some());
+                host.grpc.shown = Some(Shown::Initial(status, metadata));
+                (Callback::GrpcReceiveInitialMetadata, &exports.initial_metadata, count as u32)
+            }
+            GrpcEvent::Message(message) => {
+                let len = u32::try_from(message.len()).unwrap_or(u32::MAX);
+                host.grpc.shown = Some(Shown::Message(message));
+                (Callback::GrpcReceive, &exports.receive, len)
+            }
+            GrpcEvent::TrailingMetadata(metadata) => {
+                let count = metadata.len();
+                host.grpc.shown = Some(Shown::Trailing(metadata));
+                (Callback::GrpcReceiveTrailingMetadata, &exports.trailing_metadata, count as u32)
+            }
+            GrpcEvent::Close { status, message } => {
+                host.callout_status = CalloutStatus { code: status, message };
+                (Callback::GrpcClose, &exports.close, status)
+            }
+        };
+        let outcome = match export {
+            Some(export) => self.guest.enter(callback, ROOT, true, export, (ROOT, token, number)),
+            None => Ok(()),
+        };
+        self.host_mut().grpc.shown = None;
+        outcome?;
+        self.settle()?;
+        Ok(self.host().grpc.get(token).is_some())
     }
 
     /// Tells the root that the plugin goes (`proxy_on_done`, `proxy_on_delete`). A root that says it is not done is

@@ -10,7 +10,7 @@ use http::header::HOST;
 use http::{HeaderMap, Method};
 use tidegate::exchange::{CALLOUT_RESPONSE_LIMIT, LONGEST_CALLOUT, drop_hop_by_hop};
 use tidegate::filter::{Instance, Performer};
-use tidegate::wasm::{CalloutResponse, CalloutResult, HttpCall};
+use tidegate::wasm::{CalloutResponse, CalloutResult, GrpcCallout, GrpcEvent, HttpCall};
 
 use crate::message::{PayloadEnd, Response};
 use crate::panics::Panics;
@@ -195,6 +195,18 @@ impl Performer for Callouts {
             let result = if wanted < limit { answer.into_result() } else { CalloutResult::TimedOut };
             if let Some(instance) = from.upgrade() {
                 instance.deliver(generation, token, result);
+            }
+        });
+    }
+
+    /// Scripts answer HTTP: a gRPC callout finds nobody.
+    fn grpc(&self, from: &Rc<Instance>, generation: u64, callout: Box<GrpcCallout>) {
+        const UNAVAILABLE: u32 = 14;
+        let (from, token) = (Rc::downgrade(from), callout.token);
+        tokio::task::spawn_local(async move {
+            if let Some(instance) = from.upgrade() {
+                let message = "the test kit has no gRPC services".to_owned();
+                instance.deliver_grpc(generation, token, GrpcEvent::Close { status: UNAVAILABLE, message });
             }
         });
     }

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::{Call, Halt, Outcome};
 use crate::wasm::abi::{BufferType, Callback, Status};
 use crate::wasm::body::MAX_EDITED_LEN;
+use crate::wasm::grpc::Shown;
 use crate::wasm::host::Host;
 use crate::wasm::memory::{Out, check, give, give_with, slice, store_u32, view};
 use crate::wasm::stream::{Direction, Progress};
@@ -113,12 +114,17 @@ fn find(host: &Host, buffer: BufferType) -> Result<Source, Halt> {
             let response = host.callout_response.as_ref().ok_or(Status::NotFound)?;
             return Ok(Source::Fixed(response.body.clone()));
         }
+        BufferType::GrpcMessage => {
+            let Some(Shown::Message(message)) = &host.grpc.shown else {
+                return Err(Status::NotFound.into());
+            };
+            return Ok(Source::Fixed(message.clone()));
+        }
         BufferType::VmConfiguration => return Ok(Source::Fixed(host.filter.vm_config.clone())),
         BufferType::PluginConfiguration => return Ok(Source::Fixed(host.filter.config.clone())),
-        BufferType::DownstreamData
-        | BufferType::UpstreamData
-        | BufferType::GrpcMessage
-        | BufferType::CallData => return Err(Status::NotFound.into()),
+        BufferType::DownstreamData | BufferType::UpstreamData | BufferType::CallData => {
+            return Err(Status::NotFound.into());
+        }
     };
     let is_own_callback = host.active_callback() == Some(Callback::body(direction));
     if is_own_callback || body_len(host, direction) > 0 {

@@ -12,6 +12,7 @@ use http::{Method, Uri};
 use super::{Call, Outcome};
 use crate::wasm::abi::Status;
 use crate::wasm::effect::{Effect, HttpCall};
+use crate::wasm::grpc::TokenKind;
 use crate::wasm::header_map::{append_plain, field_value, parse_method, parse_path, parse_scheme};
 use crate::wasm::host::Host;
 use crate::wasm::memory::{Out, check, give, slice, store_u32, view};
@@ -48,7 +49,7 @@ pub(crate) fn http_call(
     if host.callouts.in_flight() >= host.filter.limits.callouts {
         return Err(Status::InternalFailure.into());
     }
-    let new = host.callouts.begin();
+    let new = host.callouts.begin(TokenKind::Http);
     host.effects.push(Effect::HttpCall(Box::new(HttpCall {
         token: new,
         cluster,
@@ -65,7 +66,7 @@ pub(crate) fn http_call(
     Ok(())
 }
 
-/// `proxy_get_status`: of the callout whose response came last.
+/// `proxy_get_status`: of the callout that ended last; of a gRPC one its gRPC status and what the service says of it.
 pub(crate) fn status(call: &mut Call<'_>, code: u32, message: u32, message_len: u32) -> Outcome {
     let out = Out { pointer: message, len: message_len };
     let (memory, host) = view(call)?;
@@ -76,7 +77,7 @@ pub(crate) fn status(call: &mut Call<'_>, code: u32, message: u32, message_len: 
     give(call, out, text.as_bytes())
 }
 
-fn known_cluster(host: &Host, name: &[u8]) -> Result<String, Status> {
+pub(super) fn known_cluster(host: &Host, name: &[u8]) -> Result<String, Status> {
     let name = std::str::from_utf8(name).map_err(|_| Status::BadArgument)?;
     let known = host.services.clusters.get(name);
     known.cloned().ok_or(Status::BadArgument)
@@ -135,7 +136,7 @@ fn read_head(pairs: &[Pair<'_>]) -> Result<Head, Status> {
 }
 
 /// Removes what RFC 9110, section 7.6.1, says is for one connection only, and the length.
-fn drop_connection_fields(fields: &mut HeaderMap) {
+pub(super) fn drop_connection_fields(fields: &mut HeaderMap) {
     let named: Vec<HeaderName> = fields
         .get_all(CONNECTION)
         .iter()

@@ -4,6 +4,7 @@
 use super::{Call, Outcome};
 use crate::wasm::abi::{AbiVersion, Callback, MapType, Status};
 use crate::wasm::fields::Fields;
+use crate::wasm::grpc::Shown;
 use crate::wasm::header_map::{Target, View, view_of};
 use crate::wasm::host::Host;
 use crate::wasm::memory::{self, Out, check, give, give_checked, give_with, slice, store_u32, view};
@@ -119,6 +120,9 @@ fn read<T>(host: &Host, map: MapType, read: impl FnOnce(View<'_>) -> T) -> Optio
             let response = host.callout_response.as_ref()?;
             response.trailers.as_ref().map(|trailers| read(View::Plain(trailers)))
         }
+        MapType::GrpcInitialMetadata | MapType::GrpcTrailingMetadata => {
+            host.grpc.shown.as_ref().and_then(|shown| metadata(shown, map)).map(read)
+        }
         _ => {
             let (stream, _) = host.active.stream.as_ref()?;
             let stream = stream.borrow();
@@ -145,6 +149,12 @@ fn with_view(
             call.data_mut().callout_response = response;
             outcome
         }
+        MapType::GrpcInitialMetadata | MapType::GrpcTrailingMetadata => {
+            let shown = call.data_mut().grpc.shown.take();
+            let outcome = read(call, shown.as_ref().and_then(|shown| metadata(shown, map)));
+            call.data_mut().grpc.shown = shown;
+            outcome
+        }
         _ => match active_stream(call.data()) {
             Some(stream) => {
                 let stream = stream.borrow();
@@ -152,6 +162,18 @@ fn with_view(
             }
             None => read(call, None),
         },
+    }
+}
+
+/// The metadata that a callback of a gRPC callout is about, under its own number alone.
+fn metadata(shown: &Shown, map: MapType) -> Option<View<'_>> {
+    match (shown, map) {
+        (Shown::Initial(Some(status), metadata), MapType::GrpcInitialMetadata) => {
+            Some(View::Response(status, metadata))
+        }
+        (Shown::Initial(None, metadata), MapType::GrpcInitialMetadata)
+        | (Shown::Trailing(metadata), MapType::GrpcTrailingMetadata) => Some(View::Plain(metadata)),
+        _ => None,
     }
 }
 
