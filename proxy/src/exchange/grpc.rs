@@ -18,11 +18,8 @@ use http_body_util::BodyExt;
 use super::callout::LONGEST_CALLOUT;
 use crate::filter::Instance;
 use crate::upstream::{BoxError, Http2Body, RequestBody, UpstreamError, Upstreams};
-use crate::wasm::grpc::{Outgoing, Sent};
+use crate::wasm::grpc::{GRPC_MESSAGE_LIMIT, Outgoing, Sent};
 use crate::wasm::{GrpcCallout, GrpcEvent, GrpcKind};
-
-/// A received message may have this many bytes; a larger one ends its callout. gRPC's libraries have the same default.
-const MESSAGE_LIMIT: usize = 4 * 1024 * 1024;
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
@@ -206,10 +203,10 @@ impl Frames {
         if compressed != 0 && len > 0 {
             return Err(End::with(Code::Internal, "a message that is compressed, or no gRPC"));
         }
-        if len > MESSAGE_LIMIT {
+        if len > GRPC_MESSAGE_LIMIT {
             return Err(End::with(
                 Code::ResourceExhausted,
-                format!("a message is larger than {MESSAGE_LIMIT} bytes"),
+                format!("a message is larger than {GRPC_MESSAGE_LIMIT} bytes"),
             ));
         }
         if self.0.len() < PREFIX + len {

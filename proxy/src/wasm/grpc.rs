@@ -15,9 +15,10 @@ use bytes::Bytes;
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, StatusCode};
 
-/// What messages a stream may have queued, in bytes, beside the one that is being sent. Each counts a little more than
-/// it has, so that empty ones are not free.
-pub(crate) const MAX_QUEUED: usize = 4 << 20;
+/// How large a message may be, in bytes, each way; what gRPC's own libraries receive by default. It is also how much a
+/// stream may have queued that is not sent yet. There each message counts a little more than it has, so that empty ones
+/// are not free.
+pub const GRPC_MESSAGE_LIMIT: usize = 4 << 20;
 const MESSAGE_OVERHEAD: usize = 64;
 
 /// A gRPC callout, checked: its cluster is one that the filter may call, its path and metadata can be sent.
@@ -166,16 +167,17 @@ impl Queue {
 #[derive(Debug)]
 pub(crate) struct Outbox(Rc<Queue>);
 
-/// A message that cannot be taken: the last one has been sent, or too much waits.
+/// A message that cannot be taken: the last one has been sent, it is too large, or too much waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Refused;
 
 impl Outbox {
-    /// Queues a message. One that waits alone may be of any size, which the guest's memory bounds.
+    /// Queues a message.
     pub(crate) fn send(&self, message: &[u8]) -> Result<(), Refused> {
         let len = message.len() + MESSAGE_OVERHEAD;
         let queued = self.0.bytes.get();
-        if self.0.ended.get() || (queued > 0 && queued + len > MAX_QUEUED) {
+        let is_too_much = queued > 0 && queued + len > GRPC_MESSAGE_LIMIT;
+        if self.0.ended.get() || is_too_much || message.len() > GRPC_MESSAGE_LIMIT {
             return Err(Refused);
         }
         self.0.bytes.set(queued + len);
@@ -194,6 +196,10 @@ impl Outbox {
 impl Drop for Outbox {
     fn drop(&mut self) {
         self.0.cancelled.set(true);
+        if !self.0.messages.take().is_empty() {
+            // They are not sent any more, which must not look like the end of what was said.
+            self.0.ended.set(false);
+        }
         self.0.wake(FOR_MESSAGE);
         self.0.wake(FOR_CANCELLATION);
     }
@@ -273,18 +279,24 @@ mod tests {
     #[test]
     fn what_waits_is_bounded_and_room_comes_back() {
         let (outbox, outgoing) = queue();
-        let large = vec![0; MAX_QUEUED + 1];
-        assert_eq!(outbox.send(&large), Ok(()), "one alone may be larger");
+        let large = vec![0; GRPC_MESSAGE_LIMIT + 1];
+        assert_eq!(outbox.send(&large), Err(Refused));
+        assert_eq!(outbox.send(&large[1..]), Ok(()));
         assert_eq!(outbox.send(b"x"), Err(Refused));
         assert!(next(&outgoing).is_ready());
         let sent = (0..).take_while(|_| outbox.send(b"").is_ok()).count();
-        assert_eq!(sent, MAX_QUEUED / MESSAGE_OVERHEAD, "empty ones count too");
+        assert_eq!(sent, GRPC_MESSAGE_LIMIT / MESSAGE_OVERHEAD, "empty ones count too");
     }
 
     #[test]
     fn dropping_the_guests_end_cancels_unless_all_was_said() {
         let (outbox, outgoing) = queue();
         assert_eq!(outbox.send(b"unsent"), Ok(()));
+        drop(outbox);
+        assert_eq!(next(&outgoing), Poll::Ready(Sent::Cancelled));
+        let (outbox, outgoing) = queue();
+        assert_eq!(outbox.send(b"unsent"), Ok(()));
+        outbox.end();
         drop(outbox);
         assert_eq!(next(&outgoing), Poll::Ready(Sent::Cancelled));
         let (outbox, outgoing) = queue();

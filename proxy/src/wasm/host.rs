@@ -204,10 +204,11 @@ impl Host {
         (self.active.context == self.current.context).then_some(self.current.callback)
     }
 
-    /// Ends a gRPC callout: its token is none any more.
+    /// Ends a gRPC callout: its token is none any more, and if nobody has heard of it yet, nobody will.
     pub(crate) fn end_grpc(&mut self, token: u32) {
         self.callouts.end(token);
         self.grpc.remove(token);
+        self.effects.retain(|effect| !matches!(effect, Effect::Grpc(callout) if callout.token == token));
     }
 
     /// Whether a hostcall is allowed now. It is told by name if it is not.

@@ -1,10 +1,11 @@
 //! Whatever a guest passes to whatever hostcall, the host neither panics nor leaves its own bounds.
 
 use bytes::Bytes;
+use http::HeaderMap;
 use proptest::prelude::*;
 use tidegate::wasm::hostcalls::{HOSTCALLS, Hostcall, ResultForm, Value};
 use tidegate::wasm::stream::Direction;
-use tidegate::wasm::{CalloutResult, Module, Vm};
+use tidegate::wasm::{CalloutResult, GrpcEvent, Module, Vm};
 
 use crate::bench::{Bench, ENGINE, get, respond};
 use crate::guest::import;
@@ -40,6 +41,9 @@ fn module(calls: &[(usize, Vec<i64>)]) -> Vec<u8> {
         (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32) call $body (i32.const 0))
         (func (export "proxy_on_response_body") (param i32 i32 i32) (result i32) call $body (i32.const 0))
         (func (export "proxy_on_http_call_response") (param i32 i32 i32 i32 i32) call $body)
+        (func (export "proxy_on_grpc_receive_initial_metadata") (param i32 i32 i32) call $body)
+        (func (export "proxy_on_grpc_receive") (param i32 i32 i32) call $body)
+        (func (export "proxy_on_grpc_close") (param i32 i32 i32) call $body)
         (func (export "proxy_on_tick") (param i32) call $body)
         (func (export "proxy_on_log") (param i32) call $body))"#
     );
@@ -69,9 +73,15 @@ fn exercise(vm: &mut Vm) {
     stream.borrow_mut().stages[0].response_body.push(Bytes::from_static(b"some body"));
     let _ = vm.on_body(context, Direction::Response, true);
     let _ = vm.on_http_call_response(4, CalloutResult::TimedOut);
+    for token in [5, 6, 9, 10] {
+        let _ = vm.on_grpc(token, GrpcEvent::InitialMetadata(None, HeaderMap::new()));
+        let _ = vm.on_grpc(token, GrpcEvent::Message(Bytes::from_static(b"message")));
+        let _ = vm.on_grpc(token, GrpcEvent::Close { status: 1, message: String::new() });
+    }
     let _ = vm.on_tick();
     let _ = vm.close(context);
-    assert!(vm.take_effects().len() <= 5, "four callouts and a tick");
+    // Of those that ended meanwhile the pipeline would have heard.
+    assert!(vm.take_effects().len() <= 9, "four callouts, as many anew, and a tick");
     assert!(stream.borrow().actions.len() <= 4, "two resumptions, a close, a reply");
 }
 

@@ -7,6 +7,7 @@ mod arguments;
 mod bodies;
 mod callouts;
 mod faults;
+mod grpc;
 mod headers;
 mod life_cycle;
 mod loading;

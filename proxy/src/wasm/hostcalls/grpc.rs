@@ -10,7 +10,7 @@ use super::callout::{drop_connection_fields, known_cluster};
 use super::{Call, Halt, Outcome};
 use crate::wasm::abi::Status;
 use crate::wasm::effect::Effect;
-use crate::wasm::grpc::{GrpcCallout, GrpcKind, Outbox, TokenKind, queue};
+use crate::wasm::grpc::{GrpcCallout, GrpcKind, Outbox, Refused, TokenKind, queue};
 use crate::wasm::grpc_service::GrpcService;
 use crate::wasm::header_map::append_plain;
 use crate::wasm::host::Host;
@@ -21,7 +21,7 @@ use crate::wasm::pairs::{self, Pair};
 ///
 /// `ParseFailure`: an upstream that is neither a cluster that the filter may call nor a `GrpcService` of Envoy's API that
 /// names one in `envoy_grpc`; a service and method that are no path. `BadArgument`: metadata that cannot be sent.
-/// `InternalFailure`: too many callouts in flight. The token is written only if there is a callout.
+/// `InternalFailure`: too many callouts in flight, or a message of more than 4 MiB. The token is written only if there is a callout.
 #[expect(clippy::too_many_arguments, reason = "the ABI has them")]
 pub(crate) fn call(
     call: &mut Call<'_>,
@@ -49,9 +49,9 @@ pub(crate) fn call(
     let message = slice(memory, message, message_len)?;
     let timeout = (timeout_ms != 0).then(|| Duration::from_millis(u64::from(timeout_ms)));
     let new = open(host, GrpcKind::Call, &request, timeout, |outbox| {
-        // An empty queue takes any message.
-        let _ = outbox.send(message);
+        outbox.send(message)?;
         outbox.end();
+        Ok(())
     })?;
     store_u32(memory, token, new)?;
     Ok(())
@@ -80,15 +80,15 @@ pub(crate) fn stream(
         method: slice(memory, method, method_len)?,
         metadata: slice(memory, metadata, metadata_len)?,
     };
-    let new = open(host, GrpcKind::Stream, &request, None, |_| {})?;
+    let new = open(host, GrpcKind::Stream, &request, None, |_| Ok(()))?;
     store_u32(memory, token, new)?;
     Ok(())
 }
 
 /// `proxy_grpc_send`: one more message, which may be empty, and the last one if `end_of_stream` is not 0.
 ///
-/// `BadArgument`: not a stream's token, a stream on which the last message was sent, or one on which 4 MiB wait to be
-/// sent. `NotFound`: a stream that has ended or that never was.
+/// `BadArgument`: not a stream's token, a stream on which the last message was sent, a message of more than 4 MiB, or
+/// more of them than 4 MiB that wait to be sent. `NotFound`: a stream that has ended or that never was.
 pub(crate) fn send(
     call: &mut Call<'_>,
     token: u32,
@@ -142,7 +142,7 @@ fn open(
     kind: GrpcKind,
     request: &Request<'_>,
     timeout: Option<Duration>,
-    begin: impl FnOnce(&Outbox),
+    begin: impl FnOnce(&Outbox) -> Result<(), Refused>,
 ) -> Result<u32, Halt> {
     let Target { cluster, mut authority, mut metadata } = find_upstream(host, request.upstream)?;
     let path = read_path(request.service, request.method)?;
@@ -152,9 +152,9 @@ fn open(
     if host.callouts.in_flight() >= host.filter.limits.callouts {
         return Err(Status::InternalFailure.into());
     }
-    let token = host.callouts.begin(kind.token_kind());
     let (outbox, outgoing) = queue();
-    begin(&outbox);
+    begin(&outbox).map_err(|_refused| Status::InternalFailure)?;
+    let token = host.callouts.begin(kind.token_kind());
     host.grpc.open(token, outbox);
     let callout = GrpcCallout { token, kind, cluster, authority, path, metadata, timeout, outgoing };
     host.effects.push(Effect::Grpc(Box::new(callout)));
