@@ -22,6 +22,7 @@ mod replies;
 mod routing;
 mod sdk;
 mod services;
+mod sharing;
 #[cfg(feature = "builtin")]
 mod shipped;
 
