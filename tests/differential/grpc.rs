@@ -10,7 +10,9 @@ const OK: &[(&str, &str)] = &[("grpc-status", "0")];
 
 /// What most methods of the service do.
 fn service(method: &str) -> Vec<GrpcAct> {
-    use GrpcAct::{Echo, Finish, Head, Message, Raw, ReadToEnd, Reset, Status, Trailers, TrailersOnly};
+    use GrpcAct::{
+        AwaitReset, Echo, Finish, Head, Message, Raw, ReadToEnd, Reset, Status, Trailers, TrailersOnly,
+    };
     let text = |text: &str| Message(text.to_owned());
     let ok = || Trailers(OK.to_vec());
     match method {
@@ -39,7 +41,7 @@ fn service(method: &str) -> Vec<GrpcAct> {
         "Cut" => vec![ReadToEnd, Raw(b"\0\0\0\0\x09half".to_vec()), ok()],
         "ResetFirst" => vec![ReadToEnd, Reset(8)],
         "ResetLater" => vec![ReadToEnd, text("first"), Reset(8)],
-        "Never" => vec![ReadToEnd],
+        "Never" => vec![AwaitReset],
         "Count" => vec![ReadToEnd, Head(vec![("x-first", "1")]), text("1"), text("2"), text("3"), ok()],
         "Echo" => vec![Head(vec![("x-first", "1")]), Echo, ok()],
         other => panic!("no method {other}"),
@@ -55,7 +57,6 @@ fn asking(steps: impl IntoIterator<Item = Step>) -> Guest {
         .on(On::GrpcInitial, [Step::Pairs(GrpcInitial), Step::Pairs(GrpcTrailing)])
         .on(On::GrpcReceive, [Step::buffer(GrpcMessage)])
         .on(On::GrpcTrailing, [Step::Pairs(GrpcTrailing)])
-        .on(On::GrpcClose, [Step::CalloutStatus])
 }
 
 fn go_on() -> [Step; 2] {
@@ -68,7 +69,7 @@ fn one_get(stage: &Stage) {
 
 /// A call of this method, whose request goes on at its end.
 fn calling(name: &'static str, method: &str) {
-    let guest = asking([Step::grpc_call("svc", method, "a question", 0)]);
+    let guest = asking([Step::grpc_call("svc", method, "a question", 5000)]);
     let guest = guest.on(On::GrpcReceive, go_on()).on(On::GrpcClose, go_on());
     Case::new(name).grpc("svc", service).filter("grpc", &guest).run(one_get);
 }
@@ -83,6 +84,19 @@ fn streaming(name: &'static str, method: &str) {
 #[test]
 fn a_call_is_answered() {
     calling("gRPC call", "Say");
+}
+
+#[test]
+fn a_call_without_a_time_limit_tells_the_service_of_none() {
+    let guest = asking([Step::grpc_call("svc", "Say", "a question", 0)]).on(On::GrpcReceive, go_on());
+    Case::new("gRPC call without a limit").grpc("svc", service).filter("grpc", &guest).run(one_get);
+}
+
+#[test]
+fn what_the_service_says_of_a_failure_can_be_asked_for() {
+    let guest = asking([Step::grpc_call("svc", "Fail", "a question", 5000)]);
+    let guest = guest.on(On::GrpcClose, [Step::CalloutStatus]).on(On::GrpcClose, go_on());
+    Case::new("gRPC get_status").grpc("svc", service).filter("grpc", &guest).run(one_get);
 }
 
 #[test]
@@ -138,7 +152,7 @@ fn a_call_that_the_service_resets_fails() {
 
 #[test]
 fn a_call_that_is_refused_is_unavailable() {
-    let guest = asking([Step::grpc_call("down", "Say", "a question", 0)]).on(On::GrpcClose, go_on());
+    let guest = asking([Step::grpc_call("down", "Say", "a question", 5000)]).on(On::GrpcClose, go_on());
     Case::new("gRPC call unavailable").refusing_grpc("down").filter("grpc", &guest).run(one_get);
 }
 
@@ -159,7 +173,7 @@ fn a_call_carries_its_metadata() {
 #[test]
 fn a_grpc_service_of_envoys_api_names_a_cluster() {
     let upstream = "\x0a\x05\x0a\x03svc";
-    let guest = asking([Step::grpc_call(upstream, "Say", "a question", 0)]).on(On::GrpcReceive, go_on());
+    let guest = asking([Step::grpc_call(upstream, "Say", "a question", 5000)]).on(On::GrpcReceive, go_on());
     Case::new("gRPC GrpcService").grpc("svc", service).filter("grpc", &guest).run(one_get);
 }
 
@@ -167,20 +181,27 @@ fn a_grpc_service_of_envoys_api_names_a_cluster() {
 fn a_grpc_service_can_say_more() {
     // envoy_grpc {cluster_name: "svc" authority: "a.test"} initial_metadata {key: "k" value: "v"}
     let upstream = "\x0a\x0d\x0a\x03svc\x12\x06a.test\x2a\x06\x0a\x01k\x12\x01v";
-    let guest = asking([Step::grpc_call(upstream, "Say", "a question", 0)]).on(On::GrpcReceive, go_on());
+    let guest = asking([Step::grpc_call(upstream, "Say", "a question", 5000)]).on(On::GrpcReceive, go_on());
     Case::new("gRPC GrpcService in full").grpc("svc", service).filter("grpc", &guest).run(one_get);
 }
 
 #[test]
 fn callouts_that_cannot_be_made_say_so_at_once() {
-    let steps = [
-        Step::grpc_call("nowhere", "Say", "", 0),
-        Step::grpc_stream("nowhere", "Echo"),
-        // google_grpc {target_uri: "a"}
-        Step::grpc_call("\x12\x03\x0a\x01a", "Say", "", 0),
-    ];
+    let steps = [Step::grpc_call("nowhere", "Say", "", 0), Step::grpc_stream("nowhere", "Echo")];
     let guest = Guest::logger().on(On::RequestHeaders, steps);
     Case::new("impossible gRPC callouts").filter("grpc", &guest).run(one_get);
+}
+
+#[test]
+fn a_grpc_service_that_cannot_be_reached_that_way_is_refused() {
+    let steps = [
+        // google_grpc {target_uri: "a"}
+        Step::grpc_call("\x12\x03\x0a\x01a", "Say", "", 5000),
+        // envoy_grpc {cluster_name: "none"}
+        Step::grpc_call("\x0a\x06\x0a\x04none", "Say", "", 5000),
+    ];
+    let guest = Guest::logger().on(On::RequestHeaders, steps);
+    Case::new("unusable GrpcService").filter("grpc", &guest).run(one_get);
 }
 
 #[test]
@@ -281,7 +302,7 @@ fn tokens_that_are_none_are_not_found() {
 #[test]
 fn tokens_of_the_other_kinds_are_refused() {
     let guest = asking([
-        Step::grpc_call("svc", "Say", "a question", 0),
+        Step::grpc_call("svc", "Say", "a question", 5000),
         Step::grpc_send(Token::Slot(0), "x", false),
         Step::callout("up", "/", 1000),
         Step::grpc_send(Token::Number(4), "x", false),

@@ -3,7 +3,6 @@
 //! It speaks HTTP/2 by the `h2` crate, because a script may break what gRPC's own libraries would not. A thread for each
 //! connection, each with a runtime of its own.
 
-use std::cell::RefCell;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::rc::Rc;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -40,6 +39,8 @@ pub(crate) enum GrpcAct {
     ReadToEnd,
     /// Sends every message back, until the last one.
     Echo,
+    /// Waits until the peer resets the stream, whatever it has sent by then.
+    AwaitReset,
     /// Waits until the test opens the gate.
     Await(Gate),
     /// Tells the test that this point was reached.
@@ -206,8 +207,9 @@ impl Shared {
                         at,
                         receive: request.into_body(),
                         received: BytesMut::new(),
-                        respond: RefCell::new(respond),
+                        respond,
                         send: None,
+                        awaits_reset: false,
                     };
                     tokio::task::spawn_local(peer.serve(acts, go_away.clone(), close.clone()));
                 }
@@ -235,8 +237,10 @@ struct Peer {
     at: usize,
     receive: RecvStream,
     received: BytesMut,
-    respond: RefCell<SendResponse<Bytes>>,
+    respond: SendResponse<Bytes>,
     send: Option<SendStream<Bytes>>,
+    /// The end is not what the peer has said, but that it wants no more.
+    awaits_reset: bool,
 }
 
 impl Peer {
@@ -286,6 +290,16 @@ impl Peer {
                 }
                 (self.end() == Some(GrpcEnd::HalfClosed)).then_some(())
             }
+            GrpcAct::AwaitReset => {
+                self.awaits_reset = true;
+                while self.message().await.is_some() {}
+                let reason = match &mut self.send {
+                    Some(send) => std::future::poll_fn(|cx| send.poll_reset(cx)).await,
+                    None => std::future::poll_fn(|cx| self.respond.poll_reset(cx)).await,
+                };
+                self.ended(GrpcEnd::Reset(reason.ok().map(u32::from)));
+                None
+            }
             GrpcAct::Await(gate) => tokio::task::spawn_blocking(move || gate.pass())
                 .await
                 .is_ok_and(|passed| passed)
@@ -295,7 +309,7 @@ impl Peer {
                 Some(())
             }
             GrpcAct::Reset(code) => {
-                self.respond.borrow_mut().send_reset(Reason::from(code));
+                self.respond.send_reset(Reason::from(code));
                 Some(())
             }
             GrpcAct::GoAway | GrpcAct::Close => unreachable!("the loop does these"),
@@ -309,7 +323,7 @@ impl Peer {
         if status == 200 {
             response.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
         }
-        self.send = Some(self.respond.borrow_mut().send_response(response, end).ok()?);
+        self.send = Some(self.respond.send_response(response, end).ok()?);
         Some(())
     }
 
@@ -358,7 +372,9 @@ impl Peer {
                     return None;
                 }
                 None => {
-                    self.ended(GrpcEnd::HalfClosed);
+                    if !self.awaits_reset {
+                        self.ended(GrpcEnd::HalfClosed);
+                    }
                     return None;
                 }
             }

@@ -3,6 +3,7 @@
 //! A response is read only as fast as its guest takes it: the next piece is asked for when the guest has seen the last
 //! one, and HTTP/2's flow control holds the service back.
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
@@ -38,22 +39,57 @@ enum Code {
     Unauthenticated = 16,
 }
 
-/// The guest that a callout is for.
+/// The guest that a callout is for, and how much of it the guest has heard of.
 pub(super) struct Recipient {
     instance: Weak<Instance>,
     generation: u64,
     token: u32,
+    heard: Cell<Heard>,
+}
+
+/// A stream's guest hears of each of these, in this order, before the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Heard {
+    Nothing,
+    InitialMetadata,
+    TrailingMetadata,
 }
 
 impl Recipient {
     pub(super) fn new(instance: &Rc<Instance>, generation: u64, token: u32) -> Recipient {
-        Recipient { instance: Rc::downgrade(instance), generation, token }
+        Recipient { instance: Rc::downgrade(instance), generation, token, heard: Cell::new(Heard::Nothing) }
     }
 
     /// Gives the guest what came. Nothing more is wanted if that says so, or if the guest is gone.
     fn deliver(&self, event: GrpcEvent) -> Result<(), End> {
+        match event {
+            GrpcEvent::InitialMetadata(..) => self.heard.set(Heard::InitialMetadata),
+            GrpcEvent::TrailingMetadata(..) => self.heard.set(Heard::TrailingMetadata),
+            GrpcEvent::Message(_) | GrpcEvent::Close { .. } => {}
+        }
         let instance = self.instance.upgrade().ok_or(End::Unwanted)?;
         if instance.deliver_grpc(self.generation, self.token, event) { Ok(()) } else { Err(End::Unwanted) }
+    }
+}
+
+impl Recipient {
+    /// Tells the guest of the end, and before it of what has to come before: where there is no metadata, of none. What
+    /// ended before there was a response looks as if the response had been nothing but trailers, as in Envoy.
+    fn close(&self, kind: GrpcKind, status: u32, message: String) -> Result<(), End> {
+        if kind == GrpcKind::Stream && self.heard.get() < Heard::TrailingMetadata {
+            let (mut head, mut trailers) = (None, HeaderMap::new());
+            if self.heard.get() == Heard::Nothing {
+                head = Some(StatusCode::OK);
+                trailers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+                trailers.insert(GRPC_STATUS, HeaderValue::from(status));
+                if let Ok(message) = HeaderValue::from_str(&message) {
+                    trailers.insert(GRPC_MESSAGE, message);
+                }
+                self.deliver(GrpcEvent::InitialMetadata(None, HeaderMap::new()))?;
+            }
+            self.deliver(GrpcEvent::TrailingMetadata(head, trailers))?;
+        }
+        self.deliver(GrpcEvent::Close { status, message })
     }
 }
 
@@ -73,8 +109,8 @@ impl End {
 
 /// Performs a callout: to its end, its cancellation or its time limit.
 pub(super) async fn perform(upstreams: Rc<Upstreams>, recipient: Recipient, callout: GrpcCallout) {
-    let outgoing = callout.outgoing.clone();
-    let limit = match callout.kind {
+    let (kind, outgoing) = (callout.kind, callout.outgoing.clone());
+    let limit = match kind {
         GrpcKind::Call => Some(callout.timeout.unwrap_or(LONGEST_CALLOUT)),
         GrpcKind::Stream => None,
     };
@@ -86,7 +122,7 @@ pub(super) async fn perform(upstreams: Rc<Upstreams>, recipient: Recipient, call
     };
     if let End::Status(status, message) = end {
         // It is the end, whether anybody wants it or not.
-        let _ = recipient.deliver(GrpcEvent::Close { status, message });
+        let _ = recipient.close(kind, status, message);
     }
 }
 
@@ -296,13 +332,17 @@ async fn stream(
     headers: HeaderMap,
     body: Http2Body,
 ) -> Result<Infallible, End> {
-    if let Some(end) = end_of_head(status, &headers, body.is_end_stream()) {
-        let (initial, trailing) = match body.is_end_stream() {
-            true => ((None, HeaderMap::new()), headers),
-            false => ((Some(status), headers), HeaderMap::new()),
+    let is_all = body.is_end_stream();
+    if let Some(end) = end_of_head(status, &headers, is_all) {
+        let has_trailers = is_all && (status == StatusCode::OK || headers.contains_key(GRPC_STATUS));
+        let nothing = (None, HeaderMap::new());
+        let (initial, trailing) = match (is_all, has_trailers) {
+            (false, _) => ((Some(status), headers), nothing),
+            (true, true) => (nothing, (Some(status), headers)),
+            (true, false) => (nothing.clone(), nothing),
         };
         recipient.deliver(GrpcEvent::InitialMetadata(initial.0, initial.1))?;
-        recipient.deliver(GrpcEvent::TrailingMetadata(trailing))?;
+        recipient.deliver(GrpcEvent::TrailingMetadata(trailing.0, trailing.1))?;
         return Err(end);
     }
     recipient.deliver(GrpcEvent::InitialMetadata(Some(status), headers))?;
@@ -314,7 +354,7 @@ async fn stream(
             Piece::Message(message) => recipient.deliver(GrpcEvent::Message(message))?,
             Piece::Trailers(trailers) => {
                 let end = read_status(&trailers);
-                recipient.deliver(GrpcEvent::TrailingMetadata(trailers))?;
+                recipient.deliver(GrpcEvent::TrailingMetadata(None, trailers))?;
                 return Err(end);
             }
             Piece::End => return Err(no_status()),

@@ -54,12 +54,12 @@ pub enum GrpcKind {
 /// What comes of a gRPC callout.
 #[derive(Debug)]
 pub enum GrpcEvent {
-    /// The response's headers. Without a status they are those of a response that has nothing but trailers.
+    /// The response's status and headers; nothing at all if it has none, or nothing but trailers.
     InitialMetadata(Option<StatusCode>, HeaderMap),
     /// A message, without its frame. The only one of a call, which ends with it.
     Message(Bytes),
-    /// The response's trailers, or, without a message, its headers.
-    TrailingMetadata(HeaderMap),
+    /// The response's trailers; of one that has nothing but trailers there is a status.
+    TrailingMetadata(Option<StatusCode>, HeaderMap),
     /// It has ended; a call that ended well says so by its message alone.
     Close {
         /// Its gRPC status.
@@ -103,9 +103,17 @@ impl GrpcKind {
 /// The gRPC callouts that an instance has open.
 #[derive(Debug, Default)]
 pub(crate) struct Grpc {
-    open: Vec<(u32, Outbox)>,
+    open: Vec<Open>,
     /// What the callback at hand is about.
     pub(crate) shown: Option<Shown>,
+}
+
+/// A gRPC callout that is open.
+#[derive(Debug)]
+struct Open {
+    token: u32,
+    root: u32,
+    outbox: Outbox,
 }
 
 /// What a guest is shown in a callback of a gRPC callout, and only there.
@@ -113,21 +121,33 @@ pub(crate) struct Grpc {
 pub(crate) enum Shown {
     Initial(Option<StatusCode>, HeaderMap),
     Message(Bytes),
-    Trailing(HeaderMap),
+    Trailing(Option<StatusCode>, HeaderMap),
 }
 
 impl Grpc {
-    pub(crate) fn open(&mut self, token: u32, outbox: Outbox) {
-        self.open.push((token, outbox));
+    pub(crate) fn open(&mut self, token: u32, root: u32, outbox: Outbox) {
+        self.open.push(Open { token, root, outbox });
     }
 
-    pub(crate) fn get(&self, token: u32) -> Option<&Outbox> {
-        self.open.iter().find(|(open, _)| *open == token).map(|(_, outbox)| outbox)
+    /// What a root of the guest sends on a callout of its own.
+    pub(crate) fn outbox(&self, token: u32, root: u32) -> Option<&Outbox> {
+        let open = self.open.iter().find(|open| open.token == token && open.root == root);
+        open.map(|open| &open.outbox)
+    }
+
+    /// The root that a callout is for.
+    pub(crate) fn root(&self, token: u32) -> Option<u32> {
+        self.open.iter().find(|open| open.token == token).map(|open| open.root)
     }
 
     /// Removes a callout, which cancels it if it has not ended.
     pub(crate) fn remove(&mut self, token: u32) {
-        self.open.retain(|(open, _)| *open != token);
+        self.open.retain(|open| open.token != token);
+    }
+
+    /// Cancels all of a root's: their events have nobody to go to.
+    pub(crate) fn forget(&mut self, root: u32) {
+        self.open.retain(|open| open.root != root);
     }
 }
 

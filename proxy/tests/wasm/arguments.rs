@@ -7,7 +7,7 @@ use tidegate::wasm::hostcalls::{HOSTCALLS, Hostcall, ResultForm, Value};
 use tidegate::wasm::stream::Direction;
 use tidegate::wasm::{CalloutResult, GrpcEvent, Module, Vm};
 
-use crate::bench::{Bench, ENGINE, get, respond};
+use crate::bench::{Bench, ENGINE, ROOT, get, respond};
 use crate::guest::import;
 
 /// Numbers that are likely to be at an edge of something.
@@ -67,7 +67,7 @@ fn call(hostcall: &Hostcall, args: &[i64]) -> String {
 /// Goes through an exchange; faults are the guest's own business.
 fn exercise(vm: &mut Vm) {
     let stream = get("/");
-    let Ok(context) = vm.open(&stream, 0) else { return };
+    let Ok(context) = vm.open(ROOT, &stream, 0) else { return };
     let _ = vm.on_headers(context, Direction::Request, false);
     respond(&stream, 200, &[("a", "b")]);
     stream.borrow_mut().stages[0].response_body.push(Bytes::from_static(b"some body"));
@@ -78,7 +78,7 @@ fn exercise(vm: &mut Vm) {
         let _ = vm.on_grpc(token, GrpcEvent::Message(Bytes::from_static(b"message")));
         let _ = vm.on_grpc(token, GrpcEvent::Close { status: 1, message: String::new() });
     }
-    let _ = vm.on_tick();
+    let _ = vm.on_tick(ROOT);
     let _ = vm.close(context);
     // Of those that ended meanwhile the pipeline would have heard.
     assert!(vm.take_effects().len() <= 9, "four callouts, as many anew, and a tick");

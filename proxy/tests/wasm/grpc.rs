@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use tidegate::wasm::grpc::{GRPC_MESSAGE_LIMIT, Outgoing, Sent};
 use tidegate::wasm::{Effect, GrpcCallout, GrpcEvent, GrpcKind, Vm};
 
-use crate::bench::Bench;
+use crate::bench::{Bench, ROOT};
 use crate::guest::{Dump, Guest, OUT, write_pairs};
 
 const ASKS: &str = "proxy_on_request_headers";
@@ -55,7 +55,7 @@ fn send(guest: &mut Guest, callback: &'static str, token: i64, message: &str, en
 }
 
 fn callouts(vm: &mut Vm) -> Vec<GrpcCallout> {
-    let callout = |effect| match effect {
+    let callout = |(_, effect)| match effect {
         Effect::Grpc(callout) => Some(*callout),
         Effect::HttpCall(_) | Effect::SetTick(_) => None,
     };
@@ -113,8 +113,7 @@ fn a_token_says_its_kind_and_is_nobody_elses() {
     stream(&mut guest, OUT + 8);
     let (_, _, dump) = Bench::new().on_request_headers(&guest);
     let tokens = [0, 4, 8].map(|at| dump.word(OUT + at));
-    assert_eq!(tokens.map(|token| token & 3), [0, 1, 2]);
-    assert_eq!(tokens.map(|token| token & !3), [4, 8, 12], "none shares its number");
+    assert_eq!(tokens, [4, 5, 6], "as in Envoy: the low two bits say which kind");
 }
 
 #[test]
@@ -188,12 +187,12 @@ fn opening_and_cancelling_for_ever_keeps_nothing() {
         ),
     );
     let (mut vm, _, dump) = Bench::new().on_request_headers(&guest);
-    assert_eq!(dump.word(OUT), 4001);
+    assert_eq!(dump.word(OUT), 4001, "the thousandth call");
     assert!(vm.take_effects().is_empty());
 }
 
 /// What the guest hears of: the callback's numbers, the maps, the buffer, the status. Two callouts are open: 5 is a
-/// call, 10 a stream.
+/// call, 6 a stream.
 fn listening(callback: &'static str) -> (Vm, impl Fn() -> Dump) {
     let mut guest = Guest::new();
     call(&mut guest, "api", OUT);
@@ -226,9 +225,9 @@ fn pair(name: &str, value: &str) -> (String, String) {
 fn a_streams_events_are_shown_to_the_root_each_in_its_own_callback() {
     let (mut vm, dump) = listening(INITIAL);
     let initial = GrpcEvent::InitialMetadata(Some(StatusCode::OK), metadata("x-first"));
-    assert!(vm.on_grpc(10, initial).expect("nothing fails"));
+    assert!(vm.on_grpc(6, initial).expect("nothing fails"));
     let seen = dump();
-    assert_eq!(numbers(&seen), [1, 10, 2]);
+    assert_eq!(numbers(&seen), [1, 6, 2]);
     assert_eq!(seen.pairs(OUT + 8), [pair(":status", "200"), pair("x-first", "v")]);
     assert_eq!(
         (seen.value(OUT + 16), seen.statuses([4, 6, 7])),
@@ -237,21 +236,21 @@ fn a_streams_events_are_shown_to_the_root_each_in_its_own_callback() {
     );
 
     let (mut vm, dump) = listening(RECEIVES);
-    assert!(vm.on_grpc(10, message("a message")).expect("nothing fails"));
+    assert!(vm.on_grpc(6, message("a message")).expect("nothing fails"));
     let seen = dump();
-    assert_eq!((numbers(&seen), seen.value(OUT + 24)), ([1, 10, 9], &b"a message"[..]));
+    assert_eq!((numbers(&seen), seen.value(OUT + 24)), ([1, 6, 9], &b"a message"[..]));
     assert_eq!((seen.value(OUT + 8), seen.value(OUT + 16)), (&b""[..], &b""[..]));
 
     let (mut vm, dump) = listening(TRAILING);
-    assert!(vm.on_grpc(10, GrpcEvent::TrailingMetadata(metadata("x-last"))).expect("nothing fails"));
+    assert!(vm.on_grpc(6, GrpcEvent::TrailingMetadata(None, metadata("x-last"))).expect("nothing fails"));
     let seen = dump();
-    assert_eq!((numbers(&seen), seen.pairs(OUT + 16)), ([1, 10, 1], vec![pair("x-last", "v")]));
+    assert_eq!((numbers(&seen), seen.pairs(OUT + 16)), ([1, 6, 1], vec![pair("x-last", "v")]));
 
     let (mut vm, dump) = listening(CLOSES);
-    assert!(!vm.on_grpc(10, close(7, "because")).expect("nothing fails"));
+    assert!(!vm.on_grpc(6, close(7, "because")).expect("nothing fails"));
     let seen = dump();
-    assert_eq!((numbers(&seen), seen.word(OUT + 32), seen.value(OUT + 36)), ([1, 10, 7], 7, &b"because"[..]));
-    assert!(!vm.on_grpc(10, message("late")).expect("nothing fails"), "it is no more");
+    assert_eq!((numbers(&seen), seen.word(OUT + 32), seen.value(OUT + 36)), ([1, 6, 7], 7, &b"because"[..]));
+    assert!(!vm.on_grpc(6, message("late")).expect("nothing fails"), "it is no more");
 }
 
 #[test]
@@ -264,7 +263,7 @@ fn of_a_call_the_guest_hears_once() {
     guest.code(RECEIVES, "(if (i32.ne (local.get 1) (i32.const 5)) (then unreachable))");
     let (mut vm, stream, _) = Bench::new().on_request_headers(&guest);
     assert!(vm.on_grpc(5, GrpcEvent::InitialMetadata(None, metadata("x"))).expect("it is not told"));
-    assert!(vm.on_grpc(5, GrpcEvent::TrailingMetadata(metadata("x"))).expect("it is not told"));
+    assert!(vm.on_grpc(5, GrpcEvent::TrailingMetadata(None, metadata("x"))).expect("it is not told"));
     assert!(!vm.on_grpc(5, message("a")).expect("nothing fails"));
     assert!(!vm.on_grpc(5, message("b")).expect("it is not told"));
     assert!(!vm.on_grpc(5, close(0, "")).expect("it is not told"));
@@ -280,7 +279,7 @@ fn an_end_is_heard_of_by_a_guest_that_exports_nothing_for_it_as_well() {
     guest.call(TICK, "proxy_set_effective_context", &[2]);
     let (mut vm, stream, _) = Bench::new().on_request_headers(&guest);
     assert!(!vm.on_grpc(5, close(14, "gone")).expect("nothing fails"));
-    vm.on_tick().expect("nothing fails");
+    vm.on_tick(ROOT).expect("nothing fails");
     let dump = Dump::of(&stream);
     assert_eq!((dump.status(status), dump.word(OUT + 32), dump.value(OUT + 36)), (0, 14, &b"gone"[..]));
 }
@@ -325,13 +324,13 @@ fn tokens_of_the_wrong_kind_and_stale_ones_are_told_from_good_ones() {
     let mut guest = Guest::new();
     let (api, head) = (guest.text("api"), guest.text(write_pairs(&[(":method", "GET"), (":path", "/")])));
     guest.call(ASKS, "proxy_http_call", &[api.0, api.1, head.0, head.1, 0, 0, 0, 0, 0, OUT]);
-    call(&mut guest, "api", OUT); // 9
-    stream(&mut guest, OUT); // 14
-    let sends = [4, 9, 13, 18, 7].map(|token| send(&mut guest, ASKS, token, "x", false));
-    let closes = [4, 13, 18, 7].map(|token| guest.call(ASKS, "proxy_grpc_close", &[token]));
-    let cancels = [4, 13, 18, 7].map(|token| guest.call(ASKS, "proxy_grpc_cancel", &[token]));
-    let ends = [14, 14, 9, 9].map(|token| guest.call(ASKS, "proxy_grpc_close", &[token]));
-    let gone = [14, 14].map(|token| guest.call(ASKS, "proxy_grpc_cancel", &[token]));
+    call(&mut guest, "api", OUT); // 5
+    stream(&mut guest, OUT); // 6
+    let sends = [4, 5, 9, 10, 7].map(|token| send(&mut guest, ASKS, token, "x", false));
+    let closes = [4, 9, 10, 7].map(|token| guest.call(ASKS, "proxy_grpc_close", &[token]));
+    let cancels = [4, 9, 10, 7].map(|token| guest.call(ASKS, "proxy_grpc_cancel", &[token]));
+    let ends = [6, 6, 5, 5].map(|token| guest.call(ASKS, "proxy_grpc_close", &[token]));
+    let gone = [6, 6].map(|token| guest.call(ASKS, "proxy_grpc_cancel", &[token]));
     let (_, _, dump) = Bench::new().on_request_headers(&guest);
     assert_eq!(dump.statuses(sends), [2, 2, 2, 1, 2]);
     assert_eq!(dump.statuses(closes), [1; 4]);

@@ -14,4 +14,5 @@ mod loading;
 mod properties;
 mod replies;
 mod services;
+mod sharing;
 mod wasi;

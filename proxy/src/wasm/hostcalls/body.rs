@@ -120,8 +120,8 @@ fn find(host: &Host, buffer: BufferType) -> Result<Source, Halt> {
             };
             return Ok(Source::Fixed(message.clone()));
         }
-        BufferType::VmConfiguration => return Ok(Source::Fixed(host.filter.vm_config.clone())),
-        BufferType::PluginConfiguration => return Ok(Source::Fixed(host.filter.config.clone())),
+        BufferType::VmConfiguration => return Ok(Source::Fixed(host.root().filter.vm_config.clone())),
+        BufferType::PluginConfiguration => return Ok(Source::Fixed(host.root().filter.config.clone())),
         BufferType::DownstreamData | BufferType::UpstreamData | BufferType::CallData => {
             return Err(Status::NotFound.into());
         }

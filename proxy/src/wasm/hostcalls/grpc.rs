@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use http::HeaderName;
 use http::header::{CONTENT_TYPE, HOST, HeaderMap};
 use http::uri::{Authority, PathAndQuery};
@@ -101,7 +103,7 @@ pub(crate) fn send(
     if TokenKind::of(token) != Some(TokenKind::GrpcStream) {
         return Err(Status::BadArgument.into());
     }
-    let outbox = host.grpc.get(token).ok_or(Status::NotFound)?;
+    let outbox = host.grpc.outbox(token, host.root().id).ok_or(Status::NotFound)?;
     outbox.send(message).map_err(|_refused| Status::BadArgument)?;
     if end_of_stream != 0 {
         outbox.end();
@@ -112,7 +114,7 @@ pub(crate) fn send(
 /// `proxy_grpc_close`: of a stream, nothing more is sent; a call is cancelled. `NotFound`: neither, or ended.
 pub(crate) fn close(call: &mut Call<'_>, token: u32) -> Outcome {
     let host = call.data_mut();
-    let outbox = host.grpc.get(token).ok_or(Status::NotFound)?;
+    let outbox = host.grpc.outbox(token, host.root().id).ok_or(Status::NotFound)?;
     match TokenKind::of(token) {
         Some(TokenKind::GrpcStream) => outbox.end(),
         _ => host.end_grpc(token),
@@ -123,7 +125,7 @@ pub(crate) fn close(call: &mut Call<'_>, token: u32) -> Outcome {
 /// `proxy_grpc_cancel`: the guest hears of it no more. `NotFound`: neither a call nor a stream, or ended.
 pub(crate) fn cancel(call: &mut Call<'_>, token: u32) -> Outcome {
     let host = call.data_mut();
-    host.grpc.get(token).ok_or(Status::NotFound)?;
+    host.grpc.outbox(token, host.root().id).ok_or(Status::NotFound)?;
     host.end_grpc(token);
     Ok(())
 }
@@ -149,15 +151,17 @@ fn open(
     if let Some(own) = read_metadata(&pairs::parse(request.metadata)?, &mut metadata)? {
         authority = Some(own);
     }
-    if host.callouts.in_flight() >= host.filter.limits.callouts {
+    let root = host.root();
+    if host.callouts.in_flight(root.id) >= root.filter.limits.callouts {
         return Err(Status::InternalFailure.into());
     }
+    let root = root.id;
     let (outbox, outgoing) = queue();
     begin(&outbox).map_err(|_refused| Status::InternalFailure)?;
-    let token = host.callouts.begin(kind.token_kind());
-    host.grpc.open(token, outbox);
+    let token = host.callouts.begin(kind.token_kind(), root);
+    host.grpc.open(token, root, outbox);
     let callout = GrpcCallout { token, kind, cluster, authority, path, metadata, timeout, outgoing };
-    host.effects.push(Effect::Grpc(Box::new(callout)));
+    host.effects.push((root, Effect::Grpc(Box::new(callout))));
     Ok(token)
 }
 
@@ -194,6 +198,10 @@ fn read_path(service: &[u8], method: &[u8]) -> Result<PathAndQuery, Status> {
     if parsed.path().len() == path.len() { Ok(parsed) } else { Err(Status::ParseFailure) }
 }
 
+/// What the name of metadata with binary values ends with; these are sent as base64 (gRPC over HTTP/2,
+/// "Custom-Metadata"), as Envoy does it for a guest.
+const BINARY: &[u8] = b"-bin";
+
 /// Adds what a guest sends with a callout to `metadata`, without what gRPC and HTTP/2 put there themselves. What it gives
 /// as `:authority` or `host`, if anything.
 fn read_metadata(pairs: &[Pair<'_>], metadata: &mut HeaderMap) -> Result<Option<Authority>, Status> {
@@ -203,7 +211,8 @@ fn read_metadata(pairs: &[Pair<'_>], metadata: &mut HeaderMap) -> Result<Option<
     for (name, value) in pairs {
         match *name {
             b":authority" => authority = Some(*value),
-            _ => append_plain(metadata, name, value)?,
+            name if name.ends_with(BINARY) => append_plain(metadata, name, BASE64.encode(value).as_bytes())?,
+            name => append_plain(metadata, name, value)?,
         }
     }
     let host = metadata.remove(HOST);
@@ -222,8 +231,9 @@ mod tests {
     #[test]
     fn metadata_is_without_what_grpc_puts_there_itself() {
         let mut metadata = HeaderMap::new();
-        let pairs: [Pair<'_>; 6] = [
+        let pairs: [Pair<'_>; 7] = [
             (b"X-Key", b"k"),
+            (b"trace-bin", b"\x00\xff"),
             (b"content-type", b"text/plain"),
             (b"te", b"gzip"),
             (b"grpc-accept-encoding", b"gzip"),
@@ -233,7 +243,8 @@ mod tests {
         let authority = read_metadata(&pairs, &mut metadata).expect("it can be sent");
         assert_eq!(authority.as_ref().map(Authority::as_str), Some("a.test"));
         let names: Vec<_> = metadata.keys().map(HeaderName::as_str).collect();
-        assert_eq!(names, ["x-key"]);
+        assert_eq!(names, ["x-key", "trace-bin"]);
+        assert_eq!(metadata["trace-bin"], "AP8=");
     }
 
     #[test]

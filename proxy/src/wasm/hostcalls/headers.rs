@@ -167,14 +167,12 @@ fn with_view(
 
 /// The metadata that a callback of a gRPC callout is about, under its own number alone.
 fn metadata(shown: &Shown, map: MapType) -> Option<View<'_>> {
-    match (shown, map) {
-        (Shown::Initial(Some(status), metadata), MapType::GrpcInitialMetadata) => {
-            Some(View::Response(status, metadata))
-        }
-        (Shown::Initial(None, metadata), MapType::GrpcInitialMetadata)
-        | (Shown::Trailing(metadata), MapType::GrpcTrailingMetadata) => Some(View::Plain(metadata)),
-        _ => None,
-    }
+    let (status, metadata) = match (shown, map) {
+        (Shown::Initial(status, metadata), MapType::GrpcInitialMetadata)
+        | (Shown::Trailing(status, metadata), MapType::GrpcTrailingMetadata) => (status, metadata),
+        _ => return None,
+    };
+    Some(status.as_ref().map_or(View::Plain(metadata), |status| View::Response(status, metadata)))
 }
 
 fn active_stream(host: &Host) -> Option<StreamRef> {

@@ -1,0 +1,213 @@
+//! gRPC callouts beyond what Envoy can be compared in: connections, limits, and the ends of things.
+
+use crate::equipment::Buffer::GrpcMessage;
+use crate::equipment::{
+    Act, Answer, Flow, Gate, GrpcAct, GrpcEnd, GrpcService, Guest, On, Proxy, Step, Token, Upstream,
+    forwarding, in_listener,
+};
+
+/// A proxy with one filter, beside whose upstream there is the cluster `svc`.
+fn proxy(upstream: &Upstream, service: &GrpcService, guest: &Guest, more: &str) -> Proxy {
+    let config = in_listener(&forwarding(&[upstream.address()], ""), &["filters: [grpc]"]);
+    let clusters = format!("clusters:\n  svc: {{endpoints: [\"{}\"]{more}}}\n", service.address());
+    let config = config.replacen("clusters:\n", &clusters, 1) + "filters:\n  grpc: {module: ./grpc.wasm}\n";
+    Proxy::with(&config).log_guests_fully().file("grpc.wasm", guest.build()).start()
+}
+
+fn go_on() -> [Step; 2] {
+    [Step::EffectiveStream, Step::Resume(Flow::Request)]
+}
+
+/// Holds each request for a call.
+fn calling() -> Guest {
+    let call = Step::grpc_call("svc", "Do", "a question", 0);
+    let guest = Guest::logger().on(On::RequestHeaders, [call, Step::Return(1)]);
+    guest.on(On::GrpcReceive, go_on()).on(On::GrpcClose, [Step::CalloutStatus]).on(On::GrpcClose, go_on())
+}
+
+fn answer() -> Vec<GrpcAct> {
+    vec![
+        GrpcAct::ReadToEnd,
+        GrpcAct::Message("an answer".to_owned()),
+        GrpcAct::Trailers(vec![("grpc-status", "0")]),
+    ]
+}
+
+fn has_logged(proxy: &Proxy, text: &str) -> bool {
+    proxy.guest_log().iter().any(|(_, line)| line.contains(text))
+}
+
+#[test]
+fn callouts_share_a_connection_one_after_the_other_and_at_once() {
+    let (upstream, gate) = (Upstream::ok("hello"), Gate::new());
+    let held = gate.clone();
+    let service = GrpcService::start(move |_| [vec![GrpcAct::Await(held.clone())], answer()].concat());
+    let proxy = proxy(&upstream, &service, &calling(), "");
+    std::thread::scope(|scope| {
+        let requests: Vec<_> = (0..8).map(|_| scope.spawn(|| proxy.client().get("/").status())).collect();
+        service.wait_until("eight calls at once", |rpcs| rpcs.len() == 8);
+        gate.open();
+        assert!(requests.into_iter().all(|request| request.join().is_ok_and(|status| status == 200)));
+    });
+    assert_eq!(proxy.client().get("/").text(), "hello");
+    assert_eq!((service.rpcs().len(), service.connections()), (9, 1));
+    service.settle();
+}
+
+#[test]
+fn a_connection_that_nobody_uses_is_closed_and_made_anew() {
+    let upstream = Upstream::ok("hello");
+    let service = GrpcService::start(|_| answer());
+    let proxy = proxy(&upstream, &service, &calling(), ", idle_timeout: 50ms");
+    for _ in 0..2 {
+        assert_eq!(proxy.client().get("/").status(), 200);
+        service.wait_for_no_connection();
+    }
+    assert_eq!(service.connections(), 2);
+}
+
+#[test]
+fn after_a_goaway_calls_go_to_a_new_connection() {
+    let upstream = Upstream::ok("hello");
+    let service = GrpcService::start(|_| [answer(), vec![GrpcAct::GoAway]].concat());
+    let proxy = proxy(&upstream, &service, &calling(), "");
+    for _ in 0..3 {
+        assert_eq!(proxy.client().get("/").status(), 200);
+        service.wait_for_no_connection();
+    }
+    assert!(!has_logged(&proxy, "grpc_close"), "{:?}", proxy.guest_log());
+    assert_eq!(service.connections(), 3);
+}
+
+#[test]
+fn a_connection_that_breaks_ends_its_calls_and_is_replaced() {
+    let upstream = Upstream::ok("hello");
+    let broken = std::sync::atomic::AtomicBool::new(false);
+    let service = GrpcService::start(move |_| match broken.swap(true, std::sync::atomic::Ordering::SeqCst) {
+        false => vec![GrpcAct::ReadToEnd, GrpcAct::Close],
+        true => answer(),
+    });
+    let proxy = proxy(&upstream, &service, &calling(), "");
+    assert_eq!(proxy.client().get("/").status(), 200);
+    assert!(has_logged(&proxy, "grpc_close ctx=1 token=5 status=14"), "{:?}", proxy.guest_log());
+    assert_eq!(proxy.client().get("/").status(), 200);
+    assert!(has_logged(&proxy, "grpc_receive ctx=1 token=9 size=9"), "{:?}", proxy.guest_log());
+}
+
+#[test]
+fn what_is_no_http_2_is_unavailable() {
+    let upstream = Upstream::ok("hello");
+    let plain = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    let address = plain.local_addr().expect("a bound socket has an address");
+    let answering = std::thread::spawn(move || {
+        let (mut peer, _) = plain.accept().expect("the proxy connects");
+        let _ = std::io::Write::write_all(&mut peer, b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        let _ = std::io::Read::read_to_end(&mut peer, &mut Vec::new());
+    });
+    let config = in_listener(&forwarding(&[upstream.address()], ""), &["filters: [grpc]"]);
+    let config =
+        config.replacen("clusters:\n", &format!("clusters:\n  svc: {{endpoints: [\"{address}\"]}}\n"), 1);
+    let config = config + "filters:\n  grpc: {module: ./grpc.wasm}\n";
+    let proxy = Proxy::with(&config).log_guests_fully().file("grpc.wasm", calling().build()).start();
+    assert_eq!(proxy.client().get("/").status(), 200);
+    assert!(has_logged(&proxy, "grpc_close ctx=1 token=5 status=14"), "{:?}", proxy.guest_log());
+    answering.join().expect("it only answers");
+}
+
+#[test]
+fn a_message_beyond_the_limit_ends_its_callout() {
+    let upstream = Upstream::ok("hello");
+    let service = GrpcService::start(|_| {
+        // One byte more than 4 MiB is announced.
+        vec![GrpcAct::ReadToEnd, GrpcAct::Raw(b"\0\x00\x40\x00\x01".to_vec()), GrpcAct::AwaitReset]
+    });
+    let proxy = proxy(&upstream, &service, &calling(), "");
+    assert_eq!(proxy.client().get("/").status(), 200);
+    assert!(has_logged(&proxy, "grpc_close ctx=1 token=5 status=8"), "{:?}", proxy.guest_log());
+}
+
+#[test]
+fn a_large_message_comes_whole_both_ways() {
+    let upstream = Upstream::ok("hello");
+    let text = "0123456789".repeat(3_000); // a guest's constants have no room for more
+    let answers = "x".repeat(3 << 20);
+    let service = GrpcService::start(move |_| {
+        vec![
+            GrpcAct::ReadToEnd,
+            GrpcAct::Message(answers.clone()),
+            GrpcAct::Trailers(vec![("grpc-status", "0")]),
+        ]
+    });
+    let call = Step::grpc_call("svc", "Do", &text, 0);
+    let guest = Guest::logger().on(On::RequestHeaders, [call, Step::Return(1)]).on(On::GrpcReceive, go_on());
+    let proxy = proxy(&upstream, &service, &guest, "");
+    assert_eq!(proxy.client().get("/").status(), 200);
+    assert_eq!(service.rpcs()[0].messages, [text]);
+    let size = 3 << 20;
+    assert!(
+        has_logged(&proxy, &format!("grpc_receive ctx=1 token=5 size={size}")),
+        "{:?}",
+        proxy.guest_log()
+    );
+}
+
+/// Opens a stream for each request and lets the request go.
+fn streaming() -> Guest {
+    let open = [Step::grpc_stream("svc", "Do"), Step::grpc_send(Token::Slot(0), "one", false)];
+    Guest::logger().on(On::RequestHeaders, open).on(On::GrpcReceive, [Step::buffer(GrpcMessage)])
+}
+
+fn echo(_: &str) -> Vec<GrpcAct> {
+    vec![GrpcAct::Echo]
+}
+
+#[test]
+fn a_stream_outlives_its_exchange_and_ends_with_the_proxy() {
+    let upstream = Upstream::ok("hello");
+    let service = GrpcService::start(echo);
+    let mut proxy = proxy(&upstream, &service, &streaming(), "");
+    assert_eq!(proxy.client().get("/").text(), "hello");
+    let rpcs = service.wait_until("the message", |rpcs| rpcs.iter().any(|rpc| rpc.messages == ["one"]));
+    assert_eq!(rpcs[0].end, None);
+    proxy.terminate();
+    assert_eq!(proxy.wait().code, Some(0));
+    let rpcs = service.wait_until("the end", |rpcs| rpcs[0].end.is_some());
+    assert_eq!(rpcs[0].end, Some(GrpcEnd::Reset(Some(8))), "it is cancelled, and not cut");
+    service.wait_for_no_connection();
+}
+
+#[test]
+fn a_fault_cancels_what_its_instance_had_open() {
+    let upstream = Upstream::ok("hello");
+    let service = GrpcService::start(echo);
+    let guest = streaming().on(On::GrpcReceive, [Step::Trap]);
+    let proxy = proxy(&upstream, &service, &guest, "");
+    let _ = proxy.client().get("/");
+    let rpcs = service.wait_until("the end", |rpcs| rpcs.iter().any(|rpc| rpc.end.is_some()));
+    assert_eq!(rpcs[0].end, Some(GrpcEnd::Reset(Some(8))));
+}
+
+#[test]
+fn a_half_closed_stream_can_be_cancelled() {
+    let gate = Gate::new();
+    let (waiting, reached) = (gate.clone(), gate);
+    let upstream = Upstream::start(move |_| {
+        let mut answer = Answer::ok("hello");
+        answer.acts.insert(0, Act::Await(waiting.clone()));
+        answer
+    });
+    let service = GrpcService::start(move |_| {
+        vec![GrpcAct::Read(1), GrpcAct::Reached(reached.clone()), GrpcAct::AwaitReset]
+    });
+    let steps = [
+        Step::grpc_stream("svc", "Do"),
+        Step::grpc_send(Token::Slot(0), "one", false),
+        Step::GrpcClose(Token::Slot(0)),
+    ];
+    let guest = Guest::logger().on(On::RequestHeaders, steps).on(On::Log, [Step::GrpcCancel(Token::Slot(0))]);
+    let proxy = proxy(&upstream, &service, &guest, "");
+    assert_eq!(proxy.client().get("/").status(), 200);
+    service.settle();
+    assert_eq!(service.rpcs()[0].end, Some(GrpcEnd::Reset(Some(8))));
+    assert!(!has_logged(&proxy, "grpc_close ctx"), "cancelling is silent: {:?}", proxy.guest_log());
+}
