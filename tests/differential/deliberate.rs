@@ -589,4 +589,122 @@ pub(crate) const DELIBERATE: &[Deliberate] = &[
             ),
         ],
     },
+    Deliberate {
+        case: "gRPC call without a limit",
+        reason: "A timeout of 0 is none. Envoy tells the service of a deadline that has passed, which gRPC's libraries take at its word.",
+        places: &[place(Upstreams, &["   grpc-timeout: 0m"], &[])],
+    },
+    Deliberate {
+        case: "gRPC call timeout",
+        reason: "The service is told that the call was cancelled, not that the caller broke: gRPC's servers report the one as CANCELLED, the other as an internal error.",
+        places: &[place(Upstreams, &["   end: Reset(Some(2))"], &["   end: Reset(Some(8))"])],
+    },
+    Deliberate {
+        case: "gRPC cancel",
+        reason: "The service is told that the stream was cancelled, not that the caller broke.",
+        places: &[place(Upstreams, &["   end: Reset(Some(2))"], &["   end: Reset(Some(8))"])],
+    },
+    Deliberate {
+        case: "gRPC get_status",
+        reason: "proxy_get_status says what the service said, decoded, and nothing else. Envoy shows the escapes and adds its own word for where a response came from.",
+        places: &[place(
+            Guests,
+            &["[grpc]   callout-status -> 0 not%20now{via_upstream}"],
+            &["[grpc]   callout-status -> 0 not now"],
+        )],
+    },
+    Deliberate {
+        case: "gRPC strange status",
+        reason: "A status that is no number is UNKNOWN, as gRPC has it. Envoy's number for it is none of gRPC's, and few filters expect it.",
+        places: &[place(
+            Guests,
+            &["[grpc] grpc_close ctx=1 token=5 status=4294967295"],
+            &["[grpc] grpc_close ctx=1 token=5 status=2"],
+        )],
+    },
+    Deliberate {
+        case: "gRPC stream HTTP 403",
+        reason: "What answered is no gRPC service: its HTTP status and headers are shown, so that a filter can say what it met.",
+        places: &[place(Guests, &[], &["[grpc]   | :status: 403"])],
+    },
+    Deliberate {
+        case: "gRPC stream unavailable",
+        reason: "The text of a failure that no service sent is ours.",
+        places: &[place(
+            Guests,
+            &[
+                "[grpc]   | grpc-message: upstream connect error or disconnect/reset before headers. reset reason: remote connection failure",
+            ],
+            &["[grpc]   | grpc-message: the upstream refused the connection"],
+        )],
+    },
+    Deliberate {
+        case: "gRPC stream reset at first",
+        reason: "The text of a failure that no service sent is ours.",
+        places: &[place(
+            Guests,
+            &[
+                "[grpc]   | grpc-message: upstream connect error or disconnect/reset before headers. reset reason: remote reset",
+            ],
+            &["[grpc]   | grpc-message: the upstream closed the connection before it answered"],
+        )],
+    },
+    Deliberate {
+        case: "gRPC maps",
+        reason: "There is no message outside its own callback: NotFound, as the written ABI has it. A message that was received is the guest's to read: a change to it, which Envoy takes, would be seen by nobody.",
+        places: &[
+            place(
+                Guests,
+                &["[grpc]   buffer GrpcMessage 0 4294967295 -> 0 "],
+                &["[grpc]   buffer GrpcMessage 0 4294967295 -> 1"],
+            ),
+            place(
+                Guests,
+                &["[grpc]   set-buffer GrpcMessage 0 0 -> 0"],
+                &["[grpc]   set-buffer GrpcMessage 0 0 -> 2"],
+            ),
+        ],
+    },
+    Deliberate {
+        case: "gRPC token of a call",
+        reason: "A call has ended when its answer is shown, so that the guest may make the next one there even at its limit of callouts; the Rust and the Go SDK take NotFound.",
+        places: &[place(Guests, &["[grpc]   grpc-cancel -> 0"], &["[grpc]   grpc-cancel -> 1"])],
+    },
+    Deliberate {
+        case: "stale gRPC tokens",
+        reason: "Closing or cancelling what is no gRPC callout is NotFound: at BadArgument the Rust SDK panics, and takes every stream of its VM with it.",
+        places: &[
+            place(
+                Guests,
+                &["[grpc]   grpc-close -> 2", "[grpc]   grpc-cancel -> 2"],
+                &["[grpc]   grpc-close -> 1", "[grpc]   grpc-cancel -> 1"],
+            ),
+            place(
+                Guests,
+                &["[grpc]   grpc-close -> 2", "[grpc]   grpc-cancel -> 2"],
+                &["[grpc]   grpc-close -> 1", "[grpc]   grpc-cancel -> 1"],
+            ),
+            place(
+                Guests,
+                &["[grpc]   grpc-close -> 2", "[grpc]   grpc-cancel -> 2"],
+                &["[grpc]   grpc-close -> 1", "[grpc]   grpc-cancel -> 1"],
+            ),
+        ],
+    },
+    Deliberate {
+        case: "unusable GrpcService",
+        reason: "A service that cannot be called is refused at once, with the status for it. Envoy gives a token and fails later, or fails and tells of a token that it never gave.",
+        places: &[
+            place(
+                Guests,
+                &[
+                    "[grpc]   grpc-call Say -> 0",
+                    "[grpc]   grpc-call Say -> 10",
+                    "[grpc] grpc_close ctx=1 token=9 status=14",
+                ],
+                &["[grpc]   grpc-call Say -> 4", "[grpc]   grpc-call Say -> 4"],
+            ),
+            place(Guests, &["[grpc] grpc_close ctx=1 token=5 status=13"], &[]),
+        ],
+    },
 ];

@@ -300,35 +300,34 @@ fn tokens_that_are_none_are_not_found() {
 }
 
 #[test]
-fn tokens_of_the_other_kinds_are_refused() {
+fn a_call_takes_no_more_messages_and_ends_with_its_answer() {
     let guest = asking([
         Step::grpc_call("svc", "Say", "a question", 5000),
         Step::grpc_send(Token::Slot(0), "x", false),
-        Step::callout("up", "/", 1000),
-        Step::grpc_send(Token::Number(4), "x", false),
     ]);
     let guest = guest.on(On::GrpcReceive, [Step::GrpcCancel(Token::Own)]).on(On::GrpcReceive, go_on());
-    Case::new("gRPC tokens of other kinds").grpc("svc", service).filter("grpc", &guest).run(|stage| {
-        stage.get("/");
-        stage.wait_for_guest("http_call_response");
-    });
+    Case::new("gRPC token of a call").grpc("svc", service).filter("grpc", &guest).run(one_get);
 }
 
 #[test]
 fn maps_and_the_message_are_there_in_their_own_callbacks_only() {
-    let show = || [Step::Pairs(GrpcInitial), Step::Pairs(GrpcTrailing), Step::buffer(GrpcMessage)];
+    let show = || [Step::Pairs(GrpcInitial), Step::Pairs(GrpcTrailing)];
     let guest = Guest::logger()
         .on(On::RequestHeaders, show())
+        .on(On::RequestHeaders, [Step::buffer(GrpcMessage)])
         .on(
             On::RequestHeaders,
             [Step::grpc_stream("svc", "Count"), Step::GrpcClose(Token::Slot(0)), Step::Return(1)],
         )
+        .on(On::GrpcInitial, [Step::get(GrpcInitial, "x-first"), Step::add(GrpcInitial, "a", "b")])
         .on(
-            On::GrpcInitial,
-            [Step::buffer(GrpcMessage), Step::get(GrpcInitial, "x-first"), Step::add(GrpcInitial, "a", "b")],
+            On::GrpcReceive,
+            [
+                Step::GetBuffer(GrpcMessage, 0, 1),
+                Step::If(When::Call(3), vec![Step::set_buffer(GrpcMessage, 0, 0, "x")]),
+            ],
         )
-        .on(On::GrpcReceive, [Step::GetBuffer(GrpcMessage, 0, 1), Step::set_buffer(GrpcMessage, 0, 0, "x")])
-        .on(On::GrpcTrailing, [Step::get(GrpcTrailing, "grpc-status"), Step::buffer(GrpcMessage)])
+        .on(On::GrpcTrailing, [Step::get(GrpcTrailing, "grpc-status")])
         .on(On::GrpcClose, show())
         .on(On::GrpcClose, go_on());
     Case::new("gRPC maps").grpc("svc", service).filter("grpc", &guest).run(one_get);

@@ -193,13 +193,14 @@ impl Shared {
         let stream = tokio::net::TcpStream::from_std(stream).expect("the runtime is there");
         let Ok(mut connection) = h2::server::handshake(stream).await else { return };
         let (go_away, close) = (Rc::new(Notify::new()), Rc::new(Notify::new()));
+        let mut peers = tokio::task::JoinSet::new();
         loop {
             tokio::select! {
                 biased;
                 () = close.notified() => return,
                 () = go_away.notified() => connection.graceful_shutdown(),
                 accepted = connection.accept() => {
-                    let Some(Ok((request, respond))) = accepted else { return };
+                    let Some(Ok((request, respond))) = accepted else { break };
                     let at = self.begin(&request);
                     let acts = (self.script)(request.uri().path().rsplit('/').next().unwrap_or_default());
                     let peer = Peer {
@@ -211,10 +212,12 @@ impl Shared {
                         send: None,
                         awaits_reset: false,
                     };
-                    tokio::task::spawn_local(peer.serve(acts, go_away.clone(), close.clone()));
+                    peers.spawn_local(peer.serve(acts, go_away.clone(), close.clone()));
                 }
             }
         }
+        // Each sees how it ended, which may have come together with the connection's end.
+        while peers.join_next().await.is_some() {}
     }
 
     fn begin(&self, request: &Request<RecvStream>) -> usize {

@@ -42,16 +42,17 @@ fn callouts_share_a_connection_one_after_the_other_and_at_once() {
     let (upstream, gate) = (Upstream::ok("hello"), Gate::new());
     let held = gate.clone();
     let service = GrpcService::start(move |_| [vec![GrpcAct::Await(held.clone())], answer()].concat());
-    let proxy = proxy(&upstream, &service, &calling(), "");
-    std::thread::scope(|scope| {
-        let requests: Vec<_> = (0..8).map(|_| scope.spawn(|| proxy.client().get("/").status())).collect();
-        service.wait_until("eight calls at once", |rpcs| rpcs.len() == 8);
-        gate.open();
-        assert!(requests.into_iter().all(|request| request.join().is_ok_and(|status| status == 200)));
-    });
-    assert_eq!(proxy.client().get("/").text(), "hello");
-    assert_eq!((service.rpcs().len(), service.connections()), (9, 1));
+    let guest = Guest::logger().on(On::RequestHeaders, [Step::grpc_call("svc", "Do", "a question", 0)]);
+    let proxy = proxy(&upstream, &service, &guest, "");
+    (0..8).for_each(|_| assert_eq!(proxy.client().get("/").status(), 200));
+    service.wait_until("eight calls at once", |rpcs| rpcs.len() == 8);
+    gate.open();
     service.settle();
+    assert_eq!(proxy.client().get("/").text(), "hello");
+    service.wait_until("one more call", |rpcs| rpcs.len() == 9);
+    let answers = || proxy.guest_log().iter().filter(|(_, line)| line.contains("grpc_receive ctx=1")).count();
+    eventually("nine answers", || (answers() == 9).then_some(()));
+    assert_eq!(service.connections(), 1);
 }
 
 #[test]

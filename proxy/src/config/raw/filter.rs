@@ -65,7 +65,7 @@ pub(crate) struct FilterLimits {
     #[serde(default)]
     #[schemars(transform = bounds::MEMORY.describe())]
     pub(crate) memory: Field<Text<Size>>,
-    /// HTTP callouts in flight from one instance.
+    /// HTTP and gRPC callouts in flight from one instance.
     #[serde(default)]
     #[schemars(transform = bounds::CALLOUTS.describe())]
     pub(crate) callouts: Field<Text<Count>>,
