@@ -623,6 +623,15 @@ pub(crate) const DELIBERATE: &[Deliberate] = &[
         )],
     },
     Deliberate {
+        case: "gRPC status beyond",
+        reason: "A status that gRPC does not have is UNKNOWN, as gRPC has it. Envoy's number for it is none of gRPC's either.",
+        places: &[place(
+            Guests,
+            &["[grpc] grpc_close ctx=1 token=5 status=4294967295"],
+            &["[grpc] grpc_close ctx=1 token=5 status=2"],
+        )],
+    },
+    Deliberate {
         case: "gRPC stream HTTP 403",
         reason: "What answered is no gRPC service: its HTTP status and headers are shown, so that a filter can say what it met.",
         places: &[place(Guests, &[], &["[grpc]   | :status: 403"])],
@@ -693,18 +702,11 @@ pub(crate) const DELIBERATE: &[Deliberate] = &[
     },
     Deliberate {
         case: "unusable GrpcService",
-        reason: "A service that cannot be called is refused at once, with the status for it. Envoy gives a token and fails later, or fails and tells of a token that it never gave.",
-        places: &[
-            place(
-                Guests,
-                &[
-                    "[grpc]   grpc-call Say -> 0",
-                    "[grpc]   grpc-call Say -> 10",
-                    "[grpc] grpc_close ctx=1 token=9 status=14",
-                ],
-                &["[grpc]   grpc-call Say -> 4", "[grpc]   grpc-call Say -> 4"],
-            ),
-            place(Guests, &["[grpc] grpc_close ctx=1 token=5 status=13"], &[]),
-        ],
+        reason: "It is refused like the name of a cluster that there is not, and that is all: Envoy refuses it and then tells the guest of the end of a token that it never gave, at which the Rust SDK panics.",
+        places: &[place(
+            Guests,
+            &["[grpc]   grpc-call Say -> 10", "[grpc] grpc_close ctx=1 token=5 status=14"],
+            &["[grpc]   grpc-call Say -> 4"],
+        )],
     },
 ];

@@ -11,7 +11,7 @@ const OK: &[(&str, &str)] = &[("grpc-status", "0")];
 /// What most methods of the service do.
 fn service(method: &str) -> Vec<GrpcAct> {
     use GrpcAct::{
-        AwaitReset, Echo, Finish, Head, Message, Raw, ReadToEnd, Reset, Status, Trailers, TrailersOnly,
+        AwaitReset, Echo, Finish, Head, Message, Raw, Read, ReadToEnd, Reset, Status, Trailers, TrailersOnly,
     };
     let text = |text: &str| Message(text.to_owned());
     let ok = || Trailers(OK.to_vec());
@@ -40,7 +40,7 @@ fn service(method: &str) -> Vec<GrpcAct> {
         "Compressed" => vec![ReadToEnd, Raw(b"\x01\0\0\0\x01x".to_vec()), ok()],
         "Cut" => vec![ReadToEnd, Raw(b"\0\0\0\0\x09half".to_vec()), ok()],
         "ResetFirst" => vec![ReadToEnd, Reset(8)],
-        "ResetLater" => vec![ReadToEnd, text("first"), Reset(8)],
+        "ResetLater" => vec![text("first"), Read(1), Reset(8)],
         "Never" => vec![AwaitReset],
         "Count" => vec![ReadToEnd, Head(vec![("x-first", "1")]), text("1"), text("2"), text("3"), ok()],
         "Echo" => vec![Head(vec![("x-first", "1")]), Echo, ok()],
@@ -147,7 +147,6 @@ fn a_message_that_cannot_be_read_fails_its_call() {
 #[test]
 fn a_call_that_the_service_resets_fails() {
     calling("gRPC reset at first", "ResetFirst");
-    calling("gRPC reset later", "ResetLater");
 }
 
 #[test]
@@ -193,13 +192,9 @@ fn callouts_that_cannot_be_made_say_so_at_once() {
 }
 
 #[test]
-fn a_grpc_service_that_cannot_be_reached_that_way_is_refused() {
-    let steps = [
-        // google_grpc {target_uri: "a"}
-        Step::grpc_call("\x12\x03\x0a\x01a", "Say", "", 5000),
-        // envoy_grpc {cluster_name: "none"}
-        Step::grpc_call("\x0a\x06\x0a\x04none", "Say", "", 5000),
-    ];
+fn a_grpc_service_of_a_cluster_that_there_is_not_is_refused() {
+    // envoy_grpc {cluster_name: "none"}
+    let steps = [Step::grpc_call("\x0a\x06\x0a\x04none", "Say", "", 5000)];
     let guest = Guest::logger().on(On::RequestHeaders, steps);
     Case::new("unusable GrpcService").filter("grpc", &guest).run(one_get);
 }
@@ -235,7 +230,14 @@ fn a_message_that_cannot_be_read_ends_its_stream() {
 #[test]
 fn a_stream_that_the_service_resets_ends() {
     streaming("gRPC stream reset at first", "ResetFirst");
-    streaming("gRPC stream reset later", "ResetLater");
+}
+
+#[test]
+fn a_stream_that_the_service_resets_later_ends_as_well() {
+    let guest = asking([Step::grpc_stream("svc", "ResetLater")]);
+    let guest = guest.on(On::GrpcReceive, [Step::grpc_send(Token::Own, "go", false)]);
+    let guest = guest.on(On::GrpcClose, go_on());
+    Case::new("gRPC stream reset later").grpc("svc", service).filter("grpc", &guest).run(one_get);
 }
 
 #[test]

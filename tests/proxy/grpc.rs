@@ -3,7 +3,7 @@
 use crate::equipment::Buffer::GrpcMessage;
 use crate::equipment::{
     Act, Answer, Flow, Gate, GrpcAct, GrpcEnd, GrpcService, Guest, On, Proxy, Step, Token, Upstream,
-    forwarding, in_listener,
+    eventually, forwarding, in_listener,
 };
 
 /// A proxy with one filter, beside whose upstream there is the cluster `svc`.

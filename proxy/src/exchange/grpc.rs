@@ -377,16 +377,13 @@ fn no_status() -> End {
     End::with(Code::Unknown, "the response has no gRPC status")
 }
 
-/// What trailers say of how it ended. A status that is no number is unknown.
+/// What trailers say of how it ended. A status that is none of gRPC's is unknown.
 fn read_status(trailers: &HeaderMap) -> End {
-    let status =
-        trailers.get(GRPC_STATUS).map(|value| value.to_str().ok().and_then(|text| text.parse().ok()));
+    const LAST: u32 = Code::Unauthenticated as u32;
+    let Some(status) = trailers.get(GRPC_STATUS) else { return no_status() };
+    let status = status.to_str().ok().and_then(|text| text.parse().ok()).filter(|status| *status <= LAST);
     let message = trailers.get(GRPC_MESSAGE).map(|message| decode_message(message.as_bytes()));
-    match status {
-        Some(Some(status)) => End::Status(status, message.unwrap_or_default()),
-        Some(None) => End::with(Code::Unknown, message.unwrap_or_default()),
-        None => no_status(),
-    }
+    End::Status(status.unwrap_or(Code::Unknown as u32), message.unwrap_or_default())
 }
 
 /// A `grpc-message` is percent-encoded (gRPC over HTTP/2, "Status-Message"); what is not is taken as it is.
