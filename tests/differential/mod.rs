@@ -18,6 +18,7 @@ mod callouts;
 mod headers;
 mod lifecycle;
 mod paths;
+mod pauses;
 mod replies;
 mod routing;
 mod sdk;
@@ -25,6 +26,7 @@ mod services;
 mod sharing;
 #[cfg(feature = "builtin")]
 mod shipped;
+mod traps;
 
 pub(crate) use case::{
     Action, Case, Edits, EscapedSlashes, Filter, Path, Paths, Route, Value, value, with_held_headers,
