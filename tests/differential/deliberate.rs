@@ -786,26 +786,6 @@ pub(crate) const DELIBERATE: &[Deliberate] = &[
         )],
     },
     Deliberate {
-        case: "callout of a root",
-        reason: "Envoy adds a field of its own to the answers to callouts (x-envoy-upstream-service-time).",
-        places: &[
-            place(Upstreams, &["-> side: GET /from-root HTTP/1.1", "   host: callout.test"], &[]),
-            place(
-                Start,
-                &[
-                    "[root] tick ctx=1",
-                    "[root]   tick-period 0 -> 0",
-                    "[root]   callout side -> 0",
-                    "[root] http_call_response ctx=1 token=4 fields=3 size=4 trailers=0",
-                    "[root]   get callout-headers :status -> 0 200",
-                    "[root] answered",
-                    "[root] http_call_response ctx=1 token=4 fields=3 size=4 trailers=0",
-                ],
-                &["[root] http_call_response ctx=1 token=4 fields=2 size=4 trailers=0"],
-            ),
-        ],
-    },
-    Deliberate {
         case: "reply of a root",
         reason: "What is not there is NotFound, as the written ABI has it, and not BadArgument: on the latter the Rust SDK panics.",
         places: &[place(

@@ -97,17 +97,16 @@ fn a_tick_changes_its_own_period() {
 }
 
 #[test]
-fn a_callout_that_was_asked_for_at_configuration_is_answered_to_the_root() {
+fn a_callout_of_a_root_is_answered_when_no_exchange_is_left() {
     let guest = Guest::logger()
-        .on(On::Configure, [Step::TickPeriod(20)])
+        .on(On::Log, [Step::TickPeriod(20)])
         .on(On::Tick, [Step::TickPeriod(0), Step::callout("side", "/from-root", 5000)])
         .on(On::CalloutResponse, [Step::get(CalloutHeaders, ":status"), Step::say("answered")]);
-    Case::new("callout of a root").cluster("side", |_| Answer::ok("side")).filter("root", &guest).run(
-        |stage| {
-            stage.wait_for_guest("answered");
-            stage.get("/");
-        },
-    );
+    let case = Case::new("callout of a root").cluster("side", |_| Answer::ok("side"));
+    case.filter("root", &guest).run(|stage| {
+        stage.get("/");
+        stage.wait_for_guest("answered");
+    });
 }
 
 #[test]
