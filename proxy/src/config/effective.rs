@@ -212,7 +212,7 @@ fn text(value: &HeaderValue) -> Value {
 }
 
 fn filter(filter: &Filter) -> Value {
-    let FilterLimits { instructions, wall_clock, memory, callouts, log_bytes, shared_data, cells, metrics } =
+    let FilterLimits { instructions, wall_clock, memory, callouts, log_bytes, shared_data, queue, cells, metrics } =
         filter.limits;
     let environment = filter.env.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str())));
     json!({
@@ -232,6 +232,7 @@ fn filter(filter: &Filter) -> Value {
             "callouts": callouts,
             "log_bytes": size(log_bytes),
             "shared_data": size(shared_data),
+            "queue": size(queue),
             "cells": size(cells),
             "metrics": metrics,
         },

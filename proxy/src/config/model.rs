@@ -366,6 +366,8 @@ pub struct FilterLimits {
     pub log_bytes: usize,
     /// Bytes of shared data under one `vm_id`.
     pub shared_data: usize,
+    /// Bytes that one shared queue holds, and 64 for each item.
+    pub queue: usize,
     /// Bytes of cells (buckets, counters, values that expire) under one `vm_id`.
     pub cells: usize,
     /// Metrics that the filter may define.
@@ -384,6 +386,7 @@ impl Default for FilterLimits {
             callouts: count(bounds::CALLOUTS.default),
             log_bytes: bytes(bounds::LOG_BYTES.default),
             shared_data: bytes(bounds::SHARED_DATA.default),
+            queue: bytes(bounds::QUEUE.default),
             cells: bytes(bounds::CELLS.default),
             metrics: count(bounds::METRICS.default),
         }

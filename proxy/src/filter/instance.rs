@@ -4,13 +4,14 @@
 //! backoff ago: a request that kills its guest must not turn into an amplifier.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::config::model::OnFault;
 use crate::wasm::stream::StreamAction;
-use crate::wasm::{CalloutResult, Effect, Fault, FaultKind, HttpCall, Plugin, Services, Vm};
+use crate::wasm::{CalloutResult, Effect, Fault, FaultKind, HttpCall, Inbox, Plugin, Services, Vm};
 
 /// Between two guests of one filter on one worker, at least; jittered by up to a half on top.
 const REBUILD_BACKOFF: Duration = Duration::from_secs(1);
@@ -69,6 +70,7 @@ pub struct Instance {
     performer: Rc<dyn Performer>,
     slot: RefCell<Slot>,
     ticker: RefCell<Option<tokio::task::JoinHandle<()>>>,
+    queue_watch: RefCell<Option<tokio::task::JoinHandle<()>>>,
 }
 
 /// The guest of the moment.
@@ -112,6 +114,7 @@ impl Instance {
             services,
             performer,
             ticker: RefCell::new(None),
+            queue_watch: RefCell::new(None),
         });
         instance.perform_pending();
         Ok(instance)
@@ -156,9 +159,9 @@ impl Instance {
         let _ = self.enter(Some(generation), |vm, _| vm.on_http_call_response(token, result));
     }
 
-    /// Ends the guest: `on_done` and `on_delete` of its root, and no more ticks.
+    /// Ends the guest: `on_done` and `on_delete` of its root, and no more ticks nor items of queues.
     pub fn stop(&self) {
-        self.stop_ticking();
+        self.stop_calling();
         if let Some(mut vm) = self.slot.borrow_mut().vm.take() {
             vm.shutdown();
         }
@@ -177,6 +180,7 @@ impl Instance {
             match effect {
                 Effect::HttpCall(call) => self.performer.http_call(self, generation, call),
                 Effect::SetTick(period) => self.tick_every(generation, period),
+                Effect::WatchQueues(inbox) => self.watch_queues(generation, inbox),
             }
         }
     }
@@ -215,7 +219,7 @@ impl Instance {
     /// Drops a guest that failed, and tells every exchange that it had.
     fn lose(&self, slot: &mut Slot, fault: Fault) -> FaultKind {
         self.report(&fault);
-        self.stop_ticking();
+        self.stop_calling();
         slot.last_fault = fault.kind;
         if let Some(vm) = slot.vm.take() {
             for (stream, stage) in vm.streams() {
@@ -247,6 +251,34 @@ impl Instance {
             }
         });
         *self.ticker.borrow_mut() = Some(task);
+    }
+
+    /// Calls `on_queue_ready` once for each item that the guest is to be told of, whichever thread put it in. Other tasks
+    /// of the worker have their turn between two calls.
+    fn watch_queues(self: &Rc<Self>, generation: Generation, inbox: Arc<Inbox>) {
+        let instance = Rc::downgrade(self);
+        let task = tokio::task::spawn_local(async move {
+            loop {
+                poll_fn(|context| inbox.poll_ready(context)).await;
+                let Some(instance) = Weak::upgrade(&instance) else { return };
+                if instance.enter(Some(generation), |vm, _| vm.on_queue_ready()).is_err() {
+                    return;
+                }
+                drop(instance);
+                tokio::task::yield_now().await;
+            }
+        });
+        if let Some(former) = self.queue_watch.borrow_mut().replace(task) {
+            former.abort();
+        }
+    }
+
+    /// Calls the guest no more of its own accord.
+    fn stop_calling(&self) {
+        self.stop_ticking();
+        if let Some(task) = self.queue_watch.borrow_mut().take() {
+            task.abort();
+        }
     }
 
     fn stop_ticking(&self) {

@@ -1,6 +1,5 @@
 //! What one instance knows while its guest runs: the store's data, on which every hostcall acts.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +13,8 @@ use super::fault::Stop;
 use super::fields::Fields;
 use super::hostcalls::log::LogBudget;
 use super::hostcalls::metrics::MetricIds;
+use super::properties::{Declarations, Properties};
+use super::queues::Inbox;
 use super::services::Services;
 use super::shared_data::Space;
 use super::stream::StreamRef;
@@ -62,6 +63,10 @@ pub(crate) struct Host {
     pub(crate) effects: Vec<Effect>,
     /// The shared data of its `vm_id`.
     pub(crate) shared: Arc<Space>,
+    /// What it is to be told of the queues that it registered, if it registered any.
+    inbox: Option<Arc<Inbox>>,
+    /// The arguments that `proxy_on_foreign_function` is shown.
+    pub(crate) call_data: Option<Bytes>,
     /// The metrics that it defined.
     pub(crate) metric_ids: MetricIds,
     /// What its headers are made with.
@@ -71,7 +76,9 @@ pub(crate) struct Host {
     /// What it may still log.
     pub(crate) log_budget: LogBudget,
     /// What `set_property` stored without a stream.
-    pub(crate) root_properties: HashMap<Vec<u8>, Bytes>,
+    pub(crate) root_properties: Properties,
+    /// What `declare_property` said of names.
+    pub(crate) declarations: Declarations,
 }
 
 /// A callback in progress.
@@ -157,11 +164,14 @@ impl Host {
             callout_response: None,
             callout_status: CalloutStatus::default(),
             effects: Vec::new(),
+            inbox: None,
+            call_data: None,
             metric_ids: MetricIds::default(),
             fields: Fields::default(),
             complaint: None,
             log_budget: LogBudget::new(filter.limits.log_bytes),
-            root_properties: HashMap::new(),
+            root_properties: Properties::default(),
+            declarations: Declarations::default(),
             filter,
             services,
         }
@@ -195,6 +205,21 @@ impl Host {
     /// The callback that the active context is in; none while the guest acts on another context than its own.
     pub(crate) fn active_callback(&self) -> Option<Callback> {
         (self.active.context == self.current.context).then_some(self.current.callback)
+    }
+
+    /// Where it is told of its queues. The first time somebody is asked to look into it.
+    pub(crate) fn inbox(&mut self) -> &Arc<Inbox> {
+        let effects = &mut self.effects;
+        self.inbox.get_or_insert_with(|| {
+            let inbox = Arc::<Inbox>::default();
+            effects.push(Effect::WatchQueues(inbox.clone()));
+            inbox
+        })
+    }
+
+    /// The next notification of a queue: the root that is to be told, and the queue.
+    pub(crate) fn take_notification(&self) -> Option<(u32, u32)> {
+        self.inbox.as_ref()?.take()
     }
 
     /// Whether a hostcall is allowed now. It is told by name if it is not.

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::abi::{AbiVersion, Callback, DataStatus, HeadersStatus, MapType, TrailersStatus};
 use super::context::ROOT;
 use super::effect::{CalloutResult, Effect};
@@ -235,6 +237,37 @@ impl Vm {
         self.delete_late()?;
         let Some(tick) = &self.exports.tick else { return Ok(()) };
         self.guest.enter(Callback::Tick, ROOT, false, tick, ROOT)?;
+        self.settle().map(drop)
+    }
+
+    /// Tells a root of an item in a queue that it registered (`proxy_on_queue_ready`): of one, and says whether there was
+    /// one to be told of. It may be gone already.
+    pub fn on_queue_ready(&mut self) -> Result<bool, Fault> {
+        self.delete_late()?;
+        let Some((root, queue)) = self.host().take_notification() else { return Ok(false) };
+        if let Some(export) = &self.exports.queue_ready {
+            self.guest.enter(Callback::QueueReady, root, false, export, (root, queue))?;
+            self.settle()?;
+        }
+        Ok(true)
+    }
+
+    /// Calls the guest by a number that embedder and guest agree on (`proxy_on_foreign_function`). `arguments` are in
+    /// the buffer `CallData` (8) during the call, and not afterwards. Nothing in the proxy calls it, as in Envoy; it is
+    /// there for who embeds the host. An id that is no context's has no effect.
+    pub fn on_foreign_function(
+        &mut self,
+        context: ContextId,
+        function: u32,
+        arguments: Bytes,
+    ) -> Result<(), Fault> {
+        let is_known = context == ROOT || is_live(self.host(), context);
+        let Some(export) = self.exports.foreign_function.as_ref().filter(|_| is_known) else { return Ok(()) };
+        let params = (context, function, u32::try_from(arguments.len()).unwrap_or(u32::MAX));
+        self.guest.host_mut().call_data = Some(arguments);
+        let outcome = self.guest.enter(Callback::ForeignFunction, context, false, export, params);
+        self.host_mut().call_data = None;
+        outcome?;
         self.settle().map(drop)
     }
 

@@ -115,6 +115,7 @@ pub(crate) fn filter() -> Filter {
             callouts: 4,
             log_bytes: 1 << 20,
             shared_data: 1 << 20,
+            queue: 1 << 20,
             cells: 1 << 20,
             metrics: 8,
         },

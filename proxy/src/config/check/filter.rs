@@ -73,6 +73,7 @@ impl Checker<'_> {
             callouts: self.count(raw.callouts, bounds::CALLOUTS),
             log_bytes: self.bytes(raw.log_bytes, bounds::LOG_BYTES),
             shared_data: self.bytes(raw.shared_data, bounds::SHARED_DATA),
+            queue: self.bytes(raw.queue, bounds::QUEUE),
             cells: self.bytes(raw.cells, bounds::CELLS),
             metrics: self.count(raw.metrics, bounds::METRICS),
         }

@@ -76,6 +76,10 @@ pub(crate) struct FilterLimits {
     #[serde(default)]
     #[schemars(transform = bounds::SHARED_DATA.describe())]
     pub(crate) shared_data: Field<Text<Size>>,
+    /// What waits in one shared queue that the filter registers: the items' bytes, and 64 for each. More is refused.
+    #[serde(default)]
+    #[schemars(transform = bounds::QUEUE.describe())]
+    pub(crate) queue: Field<Text<Size>>,
     /// Cells under one `vm_id`: token buckets, counters, values that expire. Beyond it unused ones are forgotten.
     #[serde(default)]
     #[schemars(transform = bounds::CELLS.describe())]
