@@ -15,9 +15,11 @@ mod stage;
 
 mod bodies;
 mod callouts;
+mod foreign;
 mod headers;
 mod lifecycle;
 mod paths;
+mod queues;
 mod replies;
 mod routing;
 mod sdk;

@@ -315,6 +315,8 @@ pub struct Filter {
     pub root_id: String,
     /// The environment that WASI shows the guest.
     pub env: Vec<(String, String)>,
+    /// Those of them whose values are the proxy's own variables', which may be secret: its names for them.
+    pub env_sources: Vec<(String, String)>,
     /// What the guest may use.
     pub limits: FilterLimits,
     /// What becomes of a request when the filter fails.
@@ -335,6 +337,7 @@ impl Filter {
             vm_config: Bytes::new(),
             root_id: String::new(),
             env: Vec::new(),
+            env_sources: Vec::new(),
             limits: FilterLimits::default(),
             on_fault: OnFault::Closed,
             allow_on_headers_stop_iteration: false,

@@ -73,6 +73,7 @@ impl Properties {
         if entries > MAX_STORED || bytes > MAX_STORED_BYTES {
             return Err(Refusal::Full);
         }
+        let read_only = read_only && old.is_none();
         self.put(path.to_vec(), Property { value: Bytes::copy_from_slice(value), read_only });
         Ok(())
     }

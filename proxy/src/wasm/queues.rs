@@ -257,8 +257,7 @@ mod tests {
     fn queues_their_names_and_what_they_hold_have_limits() {
         let (queues, names) = (Queues::default(), QueueNames::default());
         let inbox = Arc::new(Inbox::default());
-        let register =
-            |name: &[u8]| queues.register(&names, name, 2 * ITEM_OVERHEAD + 3, registrant(&inbox));
+        let register = |name: &[u8]| queues.register(&names, name, 2 * ITEM_OVERHEAD + 3, registrant(&inbox));
         assert_eq!(register(&[b'n'; MAX_NAME + 1]), Err(Refusal::Full));
         let id = register(&[b'n'; MAX_NAME]).expect("there is room");
         assert_eq!(queues.enqueue(id, b"abc"), Ok(()));

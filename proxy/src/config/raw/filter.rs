@@ -9,7 +9,7 @@ use super::super::bounds;
 use super::super::decode::{Field, Map};
 use super::super::model::{ModuleSource, OnFault};
 use super::super::scalar::{Count, Size, Text};
-use super::GuestConfig;
+use super::{GuestConfig, Variable};
 
 /// A filter: a WebAssembly module and what it is given.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -30,9 +30,10 @@ pub(crate) struct Filter {
     /// Which root context of the module this is, where it has several. Default: empty.
     #[serde(default)]
     pub(crate) root_id: Field<String>,
-    /// Environment variables that the module sees. It sees none of the proxy's.
+    /// Environment variables that the module sees, each a text, or `{from_env: NAME}`: that of the proxy's own
+    /// environment, of which it sees no more than this.
     #[serde(default)]
-    pub(crate) env: Field<Map<String, String>>,
+    pub(crate) env: Field<Map<String, Variable>>,
     /// What the filter may use.
     #[serde(default)]
     pub(crate) limits: Field<FilterLimits>,

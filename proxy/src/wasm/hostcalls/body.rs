@@ -118,9 +118,9 @@ fn find(host: &Host, buffer: BufferType) -> Result<Source, Halt> {
         }
         BufferType::VmConfiguration => return Ok(Source::Fixed(host.filter.vm_config.clone())),
         BufferType::PluginConfiguration => return Ok(Source::Fixed(host.filter.config.clone())),
-        BufferType::DownstreamData
-        | BufferType::UpstreamData
-        | BufferType::GrpcMessage => return Err(Status::NotFound.into()),
+        BufferType::DownstreamData | BufferType::UpstreamData | BufferType::GrpcMessage => {
+            return Err(Status::NotFound.into());
+        }
     };
     let is_own_callback = host.active_callback() == Some(Callback::body(direction));
     if is_own_callback || body_len(host, direction) > 0 {

@@ -53,7 +53,9 @@ pub(crate) fn set_property(
     let (path, value) = (slice(memory, path, path_len)?, slice(memory, value, value_len)?);
     let declaration = host.declarations.of(path);
     match &host.active.stream {
-        Some((stream, _)) => stream.borrow_mut().set_property(path, value, declaration).map_err(Status::from)?,
+        Some((stream, _)) => {
+            stream.borrow_mut().set_property(path, value, declaration).map_err(Status::from)?
+        }
         None => host.root_properties.set(path, value, declaration.read_only).map_err(Status::from)?,
     }
     Ok(())
