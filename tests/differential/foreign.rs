@@ -117,7 +117,7 @@ fn filter_state_has_envoys_own_names() {
                 read("envoy.string"),
                 set(&[(1, Text("envoy.string")), (2, Text("one"))]),
                 read("envoy.string"),
-                set(&[(1, Text("envoy.string")), (2, Text("two")), (3, Number(1))]),
+                set(&[(1, Text("envoy.string")), (2, Text("two")), (3, Number(0))]),
                 set(&[(1, Text("no.such.name")), (2, Text("one"))]),
                 Step::foreign("set_envoy_filter_state", b"\x0a\x7f"),
             ],
@@ -129,7 +129,7 @@ fn filter_state_has_envoys_own_names() {
 }
 
 #[test]
-fn a_property_may_be_declared_by_a_stream() {
+fn what_a_stream_declares_holds_for_nobody() {
     let declare = Step::foreign("declare_property", &message(&[(1, Text("fixed")), (2, Number(1))]));
     let steps = [declare, set("fixed", "one"), set("fixed", "two"), Step::property("fixed")];
     let guest = Guest::logger().on(On::RequestHeaders, steps);

@@ -169,11 +169,6 @@ impl Declarations {
         self.names.insert(name.to_vec(), declaration);
         Ok(())
     }
-
-    /// Whether a name was declared.
-    pub(crate) fn has(&self, name: &[u8]) -> bool {
-        self.names.contains_key(name)
-    }
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! Shared queues: items that guests hand to each other, across VMs and workers (`proxy_enqueue_shared_queue`, ABI 0.2.1).
 //!
 //! Process-wide. A queue belongs to a `vm_id` and goes with the last instance of it. Its id is the process's: whoever knows
-//! it may put items in and take them out. The instance that registered a queue last is told of each item once, through
-//! its [`Inbox`]; nothing here calls a guest, and no lock is held while another is waited for.
+//! it may put items in and take them out. The root that registered a queue last is told of each item once, through
+//! its [`Inbox`]; nothing here calls a guest.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -42,15 +42,10 @@ struct Queue {
 struct State {
     items: VecDeque<Bytes>,
     bytes: usize,
+    /// How much it may hold, in bytes: its registrant says so.
     capacity: usize,
-    registrant: Registrant,
-}
-
-/// Who is told of a queue's items, and how much that one lets it hold, in bytes.
-#[derive(Debug, Clone)]
-pub(crate) struct Registrant {
-    pub(crate) inbox: Weak<Inbox>,
-    pub(crate) root: u32,
+    /// Who is told of its items.
+    registrant: Weak<Inbox>,
 }
 
 /// Why nothing was put in or taken out.
@@ -71,7 +66,7 @@ impl Queues {
         names: &QueueNames,
         name: &[u8],
         capacity: usize,
-        registrant: Registrant,
+        registrant: Weak<Inbox>,
     ) -> Result<u32, Refusal> {
         let mut names = lock(&names.0);
         if let Some(queue) = names.get(name) {
@@ -117,8 +112,8 @@ impl Queues {
             state.items.push_back(Bytes::copy_from_slice(item));
             state.registrant.clone()
         };
-        if let Some(inbox) = registrant.inbox.upgrade() {
-            inbox.post(registrant.root, id);
+        if let Some(inbox) = registrant.upgrade() {
+            inbox.post(id);
         }
         Ok(())
     }
@@ -153,8 +148,8 @@ impl QueueNames {
     }
 }
 
-/// What one instance has not been told yet of the queues that it registered. It is written by whoever puts an item in, on
-/// any thread, and emptied on the instance's own, by [`Vm::on_queue_ready`](super::Vm::on_queue_ready).
+/// What one root has not been told yet of the queues that it registered. It is written by whoever puts an item in, on
+/// any thread, and emptied on the guest's own, by [`Vm::on_queue_ready`](super::Vm::on_queue_ready).
 ///
 /// What it holds is counted rather than listed: it stays small however many items wait.
 #[derive(Debug, Default)]
@@ -169,13 +164,12 @@ struct Notifications {
 /// Notifications of one queue, one after the other.
 #[derive(Debug, PartialEq, Eq)]
 struct Run {
-    root: u32,
     queue: u32,
     count: u64,
 }
 
 impl Inbox {
-    /// Ready once the instance is to be told of an item.
+    /// Ready once the root is to be told of an item.
     pub fn poll_ready(&self, context: &mut Context<'_>) -> Poll<()> {
         let mut notifications = lock(&self.0);
         if !notifications.runs.is_empty() {
@@ -185,10 +179,10 @@ impl Inbox {
         Poll::Pending
     }
 
-    fn post(&self, root: u32, queue: u32) {
+    fn post(&self, queue: u32) {
         let mut notifications = lock(&self.0);
         let runs = &mut notifications.runs;
-        let is_same = |run: &Run| run.root == root && run.queue == queue;
+        let is_same = |run: &Run| run.queue == queue;
         let last = if runs.len() < MAX_RUNS {
             runs.back_mut().filter(|run| is_same(run))
         } else {
@@ -197,7 +191,7 @@ impl Inbox {
         match last {
             Some(run) => run.count += 1,
             // Beyond the limit there is one more for each queue that has none yet, and those have a limit.
-            None => runs.push_back(Run { root, queue, count: 1 }),
+            None => runs.push_back(Run { queue, count: 1 }),
         }
         let waker = notifications.waker.take();
         drop(notifications);
@@ -206,11 +200,11 @@ impl Inbox {
         }
     }
 
-    /// The next notification: whom it concerns, and which queue.
-    pub(crate) fn take(&self) -> Option<(u32, u32)> {
+    /// The queue that the next notification is of.
+    pub(crate) fn take(&self) -> Option<u32> {
         let mut notifications = lock(&self.0);
         let run = notifications.runs.front_mut()?;
-        let next = (run.root, run.queue);
+        let next = run.queue;
         run.count -= 1;
         if run.count == 0 {
             notifications.runs.pop_front();
@@ -232,32 +226,29 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
-    fn registrant(inbox: &Arc<Inbox>) -> Registrant {
-        Registrant { inbox: Arc::downgrade(inbox), root: 1 }
-    }
-
     #[test]
     fn a_queue_that_is_registered_again_keeps_its_items_and_tells_the_newest() {
         let (queues, names) = (Queues::default(), QueueNames::default());
         let (first, second) = (Arc::new(Inbox::default()), Arc::new(Inbox::default()));
-        let id = queues.register(&names, b"jobs", 1000, registrant(&first)).expect("there is room");
+        let id = queues.register(&names, b"jobs", 1000, Arc::downgrade(&first)).expect("there is room");
         queues.enqueue(id, b"one").expect("there is room");
-        assert_eq!(queues.register(&names, b"jobs", 1000, registrant(&second)), Ok(id));
+        assert_eq!(queues.register(&names, b"jobs", 1000, Arc::downgrade(&second)), Ok(id));
         queues.enqueue(id, b"two").expect("there is room");
-        assert_eq!([first.take(), first.take()], [Some((1, id)), None]);
-        assert_eq!([second.take(), second.take()], [Some((1, id)), None]);
+        assert_eq!([first.take(), first.take()], [Some(id), None]);
+        assert_eq!([second.take(), second.take()], [Some(id), None]);
         assert_eq!(queues.dequeue(id).expect("it was kept"), "one");
         drop(second);
         queues.enqueue(id, b"three").expect("a queue needs nobody who listens");
         assert_eq!(names.resolve(b"jobs"), Some(id));
-        assert_eq!(queues.register(&names, b"other", 0, registrant(&first)), Ok(id + 1));
+        assert_eq!(queues.register(&names, b"other", 0, Arc::downgrade(&first)), Ok(id + 1));
     }
 
     #[test]
     fn queues_their_names_and_what_they_hold_have_limits() {
         let (queues, names) = (Queues::default(), QueueNames::default());
         let inbox = Arc::new(Inbox::default());
-        let register = |name: &[u8]| queues.register(&names, name, 2 * ITEM_OVERHEAD + 3, registrant(&inbox));
+        let register =
+            |name: &[u8]| queues.register(&names, name, 2 * ITEM_OVERHEAD + 3, Arc::downgrade(&inbox));
         assert_eq!(register(&[b'n'; MAX_NAME + 1]), Err(Refusal::Full));
         let id = register(&[b'n'; MAX_NAME]).expect("there is room");
         assert_eq!(queues.enqueue(id, b"abc"), Ok(()));
@@ -277,12 +268,12 @@ mod tests {
         let inbox = Inbox::default();
         let posts = MAX_RUNS as u32 * 3;
         for number in 0..posts {
-            inbox.post(1, number % 2);
+            inbox.post(number % 2);
         }
         assert_eq!(lock(&inbox.0).runs.len(), MAX_RUNS);
         let told: Vec<_> = std::iter::from_fn(|| inbox.take()).collect();
         assert_eq!(told.len(), posts as usize);
-        assert_eq!(told.iter().filter(|(_, queue)| *queue == 0).count(), posts as usize / 2);
-        assert_eq!(told[..3], [(1, 0), (1, 1), (1, 0)]);
+        assert_eq!(told.iter().filter(|queue| **queue == 0).count(), posts as usize / 2);
+        assert_eq!(told[..3], [0, 1, 0]);
     }
 }

@@ -6,7 +6,7 @@ use tidegate::wasm::hostcalls::{HOSTCALLS, Hostcall, ResultForm, Value};
 use tidegate::wasm::stream::Direction;
 use tidegate::wasm::{CalloutResult, Module, Vm};
 
-use crate::bench::{Bench, ENGINE, get, respond};
+use crate::bench::{Bench, ENGINE, ROOT, get, respond};
 use crate::guest::import;
 
 /// Numbers that are likely to be at an edge of something.
@@ -65,15 +65,15 @@ fn call(hostcall: &Hostcall, args: &[i64]) -> String {
 /// Goes through an exchange; faults are the guest's own business.
 fn exercise(vm: &mut Vm) {
     let stream = get("/");
-    let Ok(context) = vm.open(&stream, 0) else { return };
+    let Ok(context) = vm.open(ROOT, &stream, 0) else { return };
     let _ = vm.on_headers(context, Direction::Request, false);
     respond(&stream, 200, &[("a", "b")]);
     stream.borrow_mut().stages[0].response_body.push(Bytes::from_static(b"some body"));
     let _ = vm.on_body(context, Direction::Response, true);
     let _ = vm.on_http_call_response(4, CalloutResult::TimedOut);
-    let _ = vm.on_tick();
-    let _ = vm.on_queue_ready();
-    let _ = vm.on_foreign_function(1, 7, Bytes::from_static(b"arguments"));
+    let _ = vm.on_tick(ROOT);
+    let _ = vm.on_queue_ready(ROOT);
+    let _ = vm.on_foreign_function(ROOT, 7, Bytes::from_static(b"arguments"));
     let _ = vm.close(context);
     assert!(vm.take_effects().len() <= 6, "four callouts, a tick, a watch over queues");
     assert!(stream.borrow().actions.len() <= 4, "two resumptions, a close, a reply");

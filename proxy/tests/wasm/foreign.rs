@@ -7,7 +7,7 @@ use tidegate::wasm::hostcalls::FOREIGN_FUNCTIONS;
 use tidegate::wasm::properties::ConnectionProperties;
 use tidegate::wasm::stream::Direction;
 
-use crate::bench::{Bench, get, logged};
+use crate::bench::{Bench, ROOT, get, logged};
 use crate::guest::{Allocator, Dump, Guest, OUT};
 
 const ON: &str = "proxy_on_request_headers";
@@ -82,7 +82,7 @@ fn what_is_declared_of_a_name_holds_from_then_on() {
         guest.call(ON, "proxy_set_property", &[name.0, name.1, value.0, value.1])
     };
     let slots = [set("one"), set("two")];
-    let again = foreign(&mut guest, ON, "declare_property", &fixed, 0);
+    let by_a_stream = foreign(&mut guest, ON, "declare_property", &fixed, 0);
     let not_text = foreign(&mut guest, ON, "declare_property", b"\x0a\x01\xff", 0);
     let cut_off = foreign(&mut guest, ON, "declare_property", b"\x0a\x05ab", 0);
     let mut long = [text(1, "many"), vec![0x22, 0x80, 0x80, 0x01]].concat();
@@ -91,7 +91,7 @@ fn what_is_declared_of_a_name_holds_from_then_on() {
     let (_, stream, dump) = Bench::new().on_request_headers(&guest);
     assert_eq!(dump.statuses(slots), [0, 2]);
     assert_eq!(stream.borrow().properties[&b"fixed"[..]], "one");
-    assert_eq!(dump.statuses([again, not_text, cut_off, schema]), [0, 2, 2, 0]);
+    assert_eq!(dump.statuses([by_a_stream, not_text, cut_off, schema]), [0, 2, 2, 0]);
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn a_property_of_a_connection_is_seen_by_its_next_exchange_and_by_no_others() {
     let mut exchange = |connection: Option<&Arc<ConnectionProperties>>| {
         let stream = get("/");
         stream.borrow_mut().connection = connection.cloned();
-        let context = vm.open(&stream, 0).expect("nothing fails");
+        let context = vm.open(ROOT, &stream, 0).expect("nothing fails");
         vm.on_headers(context, Direction::Request, true).expect("nothing fails");
         Dump::of(&stream).statuses([read, set])
     };
@@ -160,7 +160,7 @@ fn an_embedder_calls_a_guest_by_number_and_its_arguments_are_there_for_the_call(
     });
     assert_eq!(lines, [""; 0]);
     let stream = get("/");
-    let context = vm.open(&stream, 0).expect("nothing fails");
+    let context = vm.open(ROOT, &stream, 0).expect("nothing fails");
     vm.on_headers(context, Direction::Request, true).expect("nothing fails");
     assert_eq!(Dump::of(&stream).status(before), 1, "and gone afterwards");
 }

@@ -15,4 +15,5 @@ mod properties;
 mod queues;
 mod replies;
 mod services;
+mod sharing;
 mod wasi;

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Wake};
 use tidegate::wasm::stream::Direction;
 use tidegate::wasm::{Effect, Inbox, Vm};
 
-use crate::bench::{Bench, get, logged};
+use crate::bench::{Bench, ROOT, get, logged};
 use crate::guest::{Allocator, Dump, Guest, OUT};
 
 const ON: &str = "proxy_on_request_headers";
@@ -39,21 +39,23 @@ fn producer() -> Guest {
 /// Sends a request through a guest, and says what its calls answered.
 fn request(vm: &mut Vm) -> Dump {
     let stream = get("/");
-    let context = vm.open(&stream, 0).expect("nothing fails");
+    let context = vm.open(ROOT, &stream, 0).expect("nothing fails");
     vm.on_headers(context, Direction::Request, true).expect("nothing fails");
     Dump::of(&stream)
 }
 
 fn inbox(vm: &mut Vm) -> Arc<Inbox> {
     match vm.take_effects().as_slice() {
-        [Effect::WatchQueues(inbox)] => inbox.clone(),
+        [(ROOT, Effect::WatchQueues(inbox))] => inbox.clone(),
         other => panic!("a watch over its queues is asked for once: {other:?}"),
     }
 }
 
 /// How often a guest is told of an item until there is nothing more.
 fn tell(vm: &mut Vm) -> usize {
-    std::iter::repeat_with(|| vm.on_queue_ready().expect("nothing fails")).take_while(|told| *told).count()
+    std::iter::repeat_with(|| vm.on_queue_ready(ROOT).expect("nothing fails"))
+        .take_while(|told| *told)
+        .count()
 }
 
 #[test]

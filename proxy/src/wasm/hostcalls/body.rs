@@ -116,8 +116,8 @@ fn find(host: &Host, buffer: BufferType) -> Result<Source, Halt> {
         BufferType::CallData => {
             return Ok(Source::Fixed(host.call_data.clone().ok_or(Status::NotFound)?));
         }
-        BufferType::VmConfiguration => return Ok(Source::Fixed(host.filter.vm_config.clone())),
-        BufferType::PluginConfiguration => return Ok(Source::Fixed(host.filter.config.clone())),
+        BufferType::VmConfiguration => return Ok(Source::Fixed(host.root().filter.vm_config.clone())),
+        BufferType::PluginConfiguration => return Ok(Source::Fixed(host.root().filter.config.clone())),
         BufferType::DownstreamData | BufferType::UpstreamData | BufferType::GrpcMessage => {
             return Err(Status::NotFound.into());
         }

@@ -4,23 +4,34 @@ use std::sync::Arc;
 
 use super::{Call, Halt, Outcome, log};
 use crate::wasm::abi::{LogLevel, Status};
-use crate::wasm::context::ROOT;
+use crate::wasm::effect::Effect;
 use crate::wasm::host::Host;
 use crate::wasm::memory::{Out, check, give, slice, store_u32, view};
-use crate::wasm::queues::{Refusal, Registrant};
+use crate::wasm::queues::{Inbox, Refusal};
 
 /// `proxy_register_shared_queue`: makes a queue in the guest's own `vm_id`, or takes over the one that there is, with what
-/// is in it. From now on this instance's root is told of its items (`proxy_on_queue_ready`). `InternalFailure`: the name
+/// is in it. From now on this root is told of its items (`proxy_on_queue_ready`). `InternalFailure`: the name
 /// is longer than 1 KiB, or the `vm_id` has 128 queues.
 pub(crate) fn register(call: &mut Call<'_>, name: u32, name_len: u32, id: u32) -> Outcome {
     let (memory, host) = view(call)?;
     let name = slice(memory, name, name_len)?;
     check(memory, id, 4)?;
-    let registrant = Registrant { inbox: Arc::downgrade(host.inbox()), root: ROOT };
+    let registrant = Arc::downgrade(inbox(host));
     let queues = host.services.shared_data.queues();
-    let queue = queues.register(host.shared.queue_names(), name, host.filter.limits.queue, registrant)?;
+    let capacity = host.root().filter.limits.queue;
+    let queue = queues.register(host.shared.queue_names(), name, capacity, registrant)?;
     store_u32(memory, id, queue)?;
     Ok(())
+}
+
+/// Where the root is told of its queues. The first time somebody is asked to look into it.
+fn inbox(host: &mut Host) -> &Arc<Inbox> {
+    let (root, effects) = (&mut host.roots[host.active.root], &mut host.effects);
+    root.inbox.get_or_insert_with(|| {
+        let inbox = Arc::<Inbox>::default();
+        effects.push((root.id, Effect::WatchQueues(inbox.clone())));
+        inbox
+    })
 }
 
 /// `proxy_resolve_shared_queue`: the id of a queue that someone registered; an empty `vm` is the guest's own.

@@ -65,7 +65,7 @@ pub(super) fn delete(host: &mut Host, key: &[u8]) -> Answer {
 /// The cells that this guest shares with those of its `vm_id`, and the time. A filter that may have none finds no such
 /// function.
 fn cells(host: &Host) -> Result<(&Cells, Instant), Status> {
-    match host.filter.limits.cells {
+    match host.root().filter.limits.cells {
         0 => Err(Status::NotFound),
         capacity => {
             let now = host.services.clock.monotonic();

@@ -13,7 +13,7 @@ use crate::wasm::protobuf::{Malformed, Value, fields};
 /// `envoy.tcp_proxy.cluster`: to accept those here would be to promise it.
 const PLAIN_NAMES: &[&[u8]] = &[b"envoy.string"];
 
-/// `declare_property`: from now on, a value stored under `name` by this root's streams is read-only once it is there, or
+/// `declare_property`, in a root's callback: from now on, a value stored under `name` by this root's streams is read-only once it is there, or
 /// lives as long as the connection, if the guest says so. `BadArgument`: the root declared the name before.
 /// `InternalFailure`: the names that a root may declare are used up (128, 16 KiB).
 ///
@@ -31,10 +31,9 @@ pub(super) fn declare_property(host: &mut Host, arguments: &[u8]) -> Answer {
             _ => {}
         }
     }
-    // Every stream of a filter that declares in a stream's callback says the same.
-    let by_stream = host.contexts.stream(host.current.context).is_some();
-    if !(by_stream && host.declarations.has(name)) {
-        host.declarations.add(name, declaration)?;
+    // What a stream says in its own callback holds for nobody, as in Envoy: a filter's streams would contradict each other.
+    if host.contexts.stream(host.current.context).is_none() {
+        host.roots[host.current.root].declarations.add(name, declaration)?;
     }
     Ok(Vec::new())
 }
