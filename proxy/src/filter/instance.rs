@@ -6,6 +6,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::slot::{Generation, Slot};
@@ -179,6 +180,15 @@ impl Instance {
     /// Gives a guest the result of a call that it made. A guest that is gone does not get it.
     pub fn deliver(&self, generation: u64, token: u32, result: CalloutResult) {
         let _ = self.enter(Some(generation), |vm, _| vm.on_http_call_response(token, result));
+    }
+
+    /// Calls the filter's root by a number that both agree on: see [`Vm::on_foreign_function`]. The proxy never does.
+    ///
+    /// # Errors
+    ///
+    /// The kind of the fault, when the guest fails now, failed before, or cannot be made anew yet.
+    pub fn call_foreign_function(&self, function: u32, arguments: Bytes) -> Result<(), FaultKind> {
+        self.enter(None, |vm, _| vm.on_foreign_function(self.root(), function, arguments))
     }
 
     /// Ends the filter's part in its guest: `on_done` and `on_delete` of its root, and no more ticks nor items of queues. What says in

@@ -71,6 +71,16 @@ impl SharedData {
         let _ = self.space(vm_id).set(key, value, 0, usize::MAX);
     }
 
+    /// Puts an item into a queue as a guest would. Whether there is such a queue, with room for it.
+    pub fn enqueue(&self, vm_id: &str, queue: &[u8], item: &[u8]) -> bool {
+        self.resolve_queue(vm_id, queue).is_some_and(|id| self.queues.enqueue(id, item).is_ok())
+    }
+
+    /// Takes the first item out of a queue, if there is one, as a guest would.
+    pub fn dequeue(&self, vm_id: &str, queue: &[u8]) -> Option<Bytes> {
+        self.queues.dequeue(self.resolve_queue(vm_id, queue)?).ok()
+    }
+
     /// What the cells of each `vm_id` take, by its name; those that never had any are left out.
     pub fn cells(&self) -> Vec<(String, CellsUsage)> {
         let spaces = lock(&self.spaces);

@@ -526,6 +526,8 @@ fn filters() {
           |
         7 |     env: {"A=B": x, C: 5}
           |                        ^
+          |
+          = help: put it in quotes: "5"
 
         error: expected `closed` or `open`, found `opne`
          --> tidegate.yaml:8:15
