@@ -32,6 +32,15 @@ const fn place(at: At, envoy: &'static [&'static str], ours: &'static [&'static 
 /// All of them.
 pub(crate) const DELIBERATE: &[Deliberate] = &[
     Deliberate {
+        case: "queue",
+        reason: "A queue is there once an instance that serves has registered it. In Envoy the throw-away instance that proves the configuration registers it first, and leaves it.",
+        places: &[place(
+            Start,
+            &["[queue]   resolve-queue \"\" jobs -> 0"],
+            &["[queue]   resolve-queue \"\" jobs -> 1"],
+        )],
+    },
+    Deliberate {
         case: "sized body",
         reason: "The last bytes of a body of known length are shown as the last. Envoy shows an empty piece after them for HTTP/1.1, and for HTTP/2 does as tidegate does, so filters know both; it saves a call.",
         places: &[

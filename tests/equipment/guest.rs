@@ -24,18 +24,19 @@ pub(crate) enum On {
     ResponseBody,
     ResponseTrailers,
     CalloutResponse,
+    QueueReady,
     Log,
     Done,
     Delete,
 }
 
 use On::{
-    CalloutResponse, Configure, Create, Delete, Done, Log, RequestBody, RequestHeaders, RequestTrailers,
-    ResponseBody, ResponseHeaders, ResponseTrailers, Tick, VmStart,
+    CalloutResponse, Configure, Create, Delete, Done, Log, QueueReady, RequestBody, RequestHeaders,
+    RequestTrailers, ResponseBody, ResponseHeaders, ResponseTrailers, Tick, VmStart,
 };
 
 impl On {
-    pub(crate) const ALL: [On; 14] = [
+    pub(crate) const ALL: [On; 15] = [
         Create,
         VmStart,
         Configure,
@@ -47,6 +48,7 @@ impl On {
         ResponseBody,
         ResponseTrailers,
         CalloutResponse,
+        QueueReady,
         Log,
         Done,
         Delete,
@@ -66,6 +68,7 @@ impl On {
             RequestTrailers => ("request_trailers", &["count"], Some(0)),
             ResponseTrailers => ("response_trailers", &["count"], Some(0)),
             CalloutResponse => ("http_call_response", &["token", "fields", "size", "trailers"], None),
+            QueueReady => ("queue_ready", &["queue"], None),
             Log => ("log", &[], None),
             Done => ("done", &[], Some(1)),
             Delete => ("delete", &[], None),
