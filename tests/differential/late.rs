@@ -110,6 +110,33 @@ fn a_callout_of_a_root_is_answered_when_no_exchange_is_left() {
 }
 
 #[test]
+fn a_module_of_version_0_1_0_finds_what_is_missing_empty() {
+    let guest = Guest::logger()
+        .abi("0_1_0")
+        .on(On::VmStart, [Step::Configuration])
+        .on(On::Configure, [Step::Configuration])
+        .on(
+            On::RequestHeaders,
+            [
+                Step::get(RequestHeaders, "missing"),
+                Step::get(RequestHeaders, ":path"),
+                Step::Configuration,
+                Step::TickPeriod(20),
+                Step::Return(1),
+            ],
+        )
+        .on(On::Tick, [Step::TickPeriod(0), Step::EffectiveStream, Step::Continue(Flow::Request)]);
+    let configured = |mut filter: super::Filter| {
+        filter.config = "of the plugin".to_owned();
+        filter.vm_config = "of the VM".to_owned();
+        filter
+    };
+    Case::new("0.1.0").filter_with("old", &guest, configured).run(|stage| {
+        stage.get("/path");
+    });
+}
+
+#[test]
 fn a_module_of_version_0_2_0_is_what_it_was() {
     let guest = Guest::logger()
         .abi("0_2_0")

@@ -141,19 +141,34 @@ impl Guest {
         wat::parse_str(&text).unwrap_or_else(|error| panic!("the guest's text is wrong: {error}\n{text}"))
     }
 
+    /// Version 0.1.0 tells nobody at the headers whether the stream ends.
+    fn parameters(&self, callback: On) -> &'static [&'static str] {
+        let (_, all, _) = callback.shape();
+        match callback {
+            RequestHeaders | ResponseHeaders if self.abi == "0_1_0" => &all[..1],
+            _ => all,
+        }
+    }
+
     fn text(&self) -> String {
         let mut text = Text::new(&self.name, self.quiet);
         let mut functions = String::new();
         for (index, (callback, steps)) in self.callbacks.iter().enumerate() {
-            functions += &function(&mut text, index, *callback, steps);
+            functions += &function(&mut text, index, *callback, self.parameters(*callback), steps);
         }
         let marker = format!("(func (export \"proxy_abi_version_{}\"))\n", self.abi);
         text.module(&(marker + &functions))
     }
 }
 
-fn function(text: &mut Text, index: usize, callback: On, steps: &[Step]) -> String {
-    let (name, arguments, result) = callback.shape();
+fn function(
+    text: &mut Text,
+    index: usize,
+    callback: On,
+    arguments: &[&'static str],
+    steps: &[Step],
+) -> String {
+    let (name, _, result) = callback.shape();
     let mut body = String::new();
     let _ = writeln!(body, "(global.set $heap (i32.const {}))", Text::HEAP);
     let _ = writeln!(body, "(global.set $calls{index} (i32.add (global.get $calls{index}) (i32.const 1)))");

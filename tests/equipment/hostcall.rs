@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::http1::from_latin1;
-use super::step::{Buffer, Map, Step};
+use super::step::{Buffer, Flow, Map, Step};
 use super::wat::Text;
 
 /// A call: the host's function, what it is given, and what the log says of it.
@@ -201,6 +201,13 @@ fn service_call(step: &Step) -> Option<Call> {
             let call = call.text(name).expression(&load(Text::OUT_POINTER)).expression(&load(Text::OUT_SIZE));
             call.out().shows(Shown::Text)
         }
+        Step::Configuration => {
+            Call::new("proxy_get_configuration", "configuration".to_owned()).out().shows(Shown::Text)
+        }
+        Step::Continue(Flow::Response) => {
+            Call::new("proxy_continue_response", "continue response".to_owned())
+        }
+        Step::Continue(_) => Call::new("proxy_continue_request", "continue request".to_owned()),
         Step::ProxyDone => Call::new("proxy_done", "proxy-done".to_owned()),
         Step::LogLevel => {
             Call::new("proxy_get_log_level", "log-level".to_owned()).int(Text::OUT_SIZE).shows(Shown::Size)

@@ -109,6 +109,10 @@ pub(crate) enum Step {
     ForeignOnAnswer(String),
     ProxyDone,
     LogLevel,
+    /// The configuration as 0.1.0 reads it.
+    Configuration,
+    /// Resumes a direction as 0.1.0 does.
+    Continue(Flow),
     If(When, Vec<Step>),
     /// Ends the callback with this result.
     Return(i32),
