@@ -15,12 +15,14 @@ mod stage;
 
 mod bodies;
 mod callouts;
+mod foreign;
 mod grpc;
 mod headers;
 mod late;
 mod lifecycle;
 mod paths;
 mod pauses;
+mod queues;
 mod replies;
 mod routing;
 mod sdk;

@@ -214,6 +214,10 @@ callbacks! {
     GrpcReceiveTrailingMetadata = "proxy_on_grpc_receive_trailing_metadata",
     /// `proxy_on_grpc_close`
     GrpcClose = "proxy_on_grpc_close",
+    /// `proxy_on_queue_ready`
+    QueueReady = "proxy_on_queue_ready",
+    /// `proxy_on_foreign_function`
+    ForeignFunction = "proxy_on_foreign_function",
     /// `proxy_on_log`
     Log = "proxy_on_log",
     /// `proxy_on_done`

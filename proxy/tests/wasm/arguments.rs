@@ -45,6 +45,8 @@ fn module(calls: &[(usize, Vec<i64>)]) -> Vec<u8> {
         (func (export "proxy_on_grpc_receive") (param i32 i32 i32) call $body)
         (func (export "proxy_on_grpc_close") (param i32 i32 i32) call $body)
         (func (export "proxy_on_tick") (param i32) call $body)
+        (func (export "proxy_on_queue_ready") (param i32 i32) call $body)
+        (func (export "proxy_on_foreign_function") (param i32 i32 i32) call $body)
         (func (export "proxy_on_log") (param i32) call $body))"#
     );
     wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"))
@@ -79,9 +81,11 @@ fn exercise(vm: &mut Vm) {
         let _ = vm.on_grpc(token, GrpcEvent::Close { status: 1, message: String::new() });
     }
     let _ = vm.on_tick(ROOT);
+    let _ = vm.on_queue_ready(ROOT);
+    let _ = vm.on_foreign_function(ROOT, 7, Bytes::from_static(b"arguments"));
     let _ = vm.close(context);
     // Of those that ended meanwhile the pipeline would have heard.
-    assert!(vm.take_effects().len() <= 9, "four callouts, as many anew, and a tick");
+    assert!(vm.take_effects().len() <= 10, "four callouts, as many anew, a tick, a watch over queues");
     assert!(stream.borrow().actions.len() <= 4, "two resumptions, a close, a reply");
 }
 

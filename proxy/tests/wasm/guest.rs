@@ -232,6 +232,8 @@ fn signature(callback: &str) -> (usize, bool) {
         | "proxy_on_grpc_receive"
         | "proxy_on_grpc_receive_trailing_metadata"
         | "proxy_on_grpc_close" => (3, false),
+        "proxy_on_queue_ready" => (2, false),
+        "proxy_on_foreign_function" => (3, false),
         "proxy_on_tick" | "proxy_on_log" | "proxy_on_delete" => (1, false),
         "proxy_on_done" => (1, true),
         "tidegate_on_request_headers" => (4, true),

@@ -120,9 +120,12 @@ fn find(host: &Host, buffer: BufferType) -> Result<Source, Halt> {
             };
             return Ok(Source::Fixed(message.clone()));
         }
+        BufferType::CallData => {
+            return Ok(Source::Fixed(host.call_data.clone().ok_or(Status::NotFound)?));
+        }
         BufferType::VmConfiguration => return Ok(Source::Fixed(host.root().filter.vm_config.clone())),
         BufferType::PluginConfiguration => return Ok(Source::Fixed(host.root().filter.config.clone())),
-        BufferType::DownstreamData | BufferType::UpstreamData | BufferType::CallData => {
+        BufferType::DownstreamData | BufferType::UpstreamData => {
             return Err(Status::NotFound.into());
         }
     };
