@@ -16,6 +16,7 @@ mod stage;
 mod bodies;
 mod callouts;
 mod headers;
+mod languages;
 mod lifecycle;
 mod paths;
 mod replies;
