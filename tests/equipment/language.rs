@@ -82,7 +82,8 @@ impl Language {
     /// What the module depends on.
     fn content(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        let mut files: Vec<PathBuf> = self.folders.iter().flat_map(|folder| files(&sources(folder))).collect();
+        let mut files: Vec<PathBuf> =
+            self.folders.iter().flat_map(|folder| files(&sources(folder))).collect();
         files.push(Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/setup/requirements-languages.txt"));
         files.sort();
         for file in files {
@@ -99,7 +100,8 @@ impl Language {
             let copy = folder.join(name);
             fs::create_dir(&copy).expect("a folder can be made");
             for file in files(&sources(name)) {
-                fs::copy(&file, copy.join(file.file_name().unwrap_or_default())).expect("a source can be copied");
+                fs::copy(&file, copy.join(file.file_name().unwrap_or_default()))
+                    .expect("a source can be copied");
             }
         }
         let (here, build) = (folder.join(self.folders[0]), build_folder());

@@ -3,7 +3,6 @@
 export * from "@solo-io/proxy-runtime/proxy";
 
 import {
-  BaseContext,
   BufferTypeValues,
   Context,
   Counter,
@@ -19,6 +18,7 @@ import {
   continue_request,
   get_buffer_bytes,
   log,
+  proxy_set_effective_context,
   registerRootContext,
   send_local_response,
   set_tick_period_milliseconds,
@@ -72,6 +72,8 @@ class Root extends RootContext {
   configuration: string = "";
   requests!: Counter;
   ticks!: Gauge;
+  // Which exchange waits for a tick; 0 for none.
+  later: u32 = 0;
 
   createContext(context: u32): Context {
     return new Exchange(context, this);
@@ -92,14 +94,15 @@ class Root extends RootContext {
     say("configured with " + this.configuration);
     this.requests = new Counter("tour_requests");
     this.ticks = new Gauge("tour_ticks");
-    set_tick_period_milliseconds(1);
     return true;
   }
 
   onTick(): void {
-    this.ticks.record(this.ticks.metric_id, 1);
+    this.ticks.increment(1);
     set_tick_period_milliseconds(0);
-    say("ticked " + valueOf(this.ticks.metric_id).toString());
+    if (proxy_set_effective_context(this.later) != WasmResultValues.Ok) return; // the client has left
+    stream_context.headers.request.replace("x-ticks", valueOf(this.ticks.metric_id).toString());
+    continue_request();
   }
 }
 
@@ -121,7 +124,7 @@ class Exchange extends Context {
       send_local_response(403, "tour_denied", body, [pair("x-tour", "denied")], GrpcStatusValues.InvalidCode);
       return FilterHeadersStatusValues.StopIteration;
     }
-    headers.replace("x-out", this.root.configuration + " saw " + headers.get("x-in"));
+    headers.replace("x-out", this.root.configuration + "(" + headers.get("x-in") + ")");
     headers.add("x-many", "c");
     const pairs = headers.get_headers();
     const many: string[] = [];
@@ -131,7 +134,14 @@ class Exchange extends Context {
     headers.replace("x-pairs", many.join("|"));
     headers.remove("x-remove");
     headers.remove("content-length");
-    return path == "/asked" ? this.ask() : FilterHeadersStatusValues.Continue;
+    if (path == "/asked") return this.ask();
+    return path == "/later" ? this.wait() : FilterHeadersStatusValues.Continue;
+  }
+
+  wait(): FilterHeadersStatusValues {
+    this.root.later = this.context_id;
+    set_tick_period_milliseconds(1);
+    return FilterHeadersStatusValues.StopIteration;
   }
 
   ask(): FilterHeadersStatusValues {

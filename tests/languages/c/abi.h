@@ -31,7 +31,6 @@ HOST(proxy_set_effective_context)(uint32_t context);
 HOST(proxy_continue_stream)(uint32_t stream);
 HOST(proxy_define_metric)(uint32_t type, const char *name, size_t size, uint32_t *metric);
 HOST(proxy_increment_metric)(uint32_t metric, int64_t by);
-HOST(proxy_record_metric)(uint32_t metric, uint64_t value);
 HOST(proxy_get_metric)(uint32_t metric, uint64_t *value);
 HOST(proxy_get_buffer_bytes)(uint32_t buffer, size_t start, size_t length, char **bytes, size_t *size);
 HOST(proxy_set_buffer_bytes)(uint32_t buffer, size_t start, size_t length, const char *bytes, size_t size);

@@ -31,6 +31,9 @@ typedef struct waiting {
 } waiting;
 static waiting *all_waiting;
 
+// Which exchange waits for a tick; 0 for none.
+static uint32_t later;
+
 CALLBACK(proxy_abi_version_0_2_1) void proxy_abi_version_0_2_1(void) {}
 
 CALLBACK(proxy_on_memory_allocate) void *proxy_on_memory_allocate(size_t size) { return malloc(size); }
@@ -128,16 +131,19 @@ CALLBACK(proxy_on_configure) int32_t proxy_on_configure(uint32_t root, size_t si
   say("configured with %.*s", (int)configuration.size, configuration.bytes);
   proxy_define_metric(COUNTER, "tour_requests", strlen("tour_requests"), &requests);
   proxy_define_metric(GAUGE, "tour_ticks", strlen("tour_ticks"), &ticks);
-  proxy_set_tick_period_milliseconds(1);
   return true;
 }
 
 CALLBACK(proxy_on_tick) void proxy_on_tick(uint32_t root) {
+  char line[LONGEST];
   uint64_t count = 0;
-  proxy_record_metric(ticks, 1);
+  proxy_increment_metric(ticks, 1);
   proxy_get_metric(ticks, &count);
+  snprintf(line, sizeof line, "%" PRIu64, count);
   proxy_set_tick_period_milliseconds(0);
-  say("ticked %" PRIu64, count);
+  if (proxy_set_effective_context(later) != OK) return; // the client has left
+  set_header(REQUEST_HEADERS, "x-ticks", line);
+  proxy_continue_stream(REQUEST);
 }
 
 static int32_t deny(void) {
@@ -148,6 +154,12 @@ static int32_t deny(void) {
   proxy_send_local_response(403, "tour_denied", strlen("tour_denied"), body, strlen(body), pairs.bytes, pairs.size,
                             NO_GRPC_STATUS);
   free(pairs.bytes);
+  return PAUSE;
+}
+
+static int32_t wait(uint32_t context) {
+  later = context;
+  proxy_set_tick_period_milliseconds(1);
   return PAUSE;
 }
 
@@ -175,12 +187,12 @@ CALLBACK(proxy_on_request_headers) int32_t proxy_on_request_headers(uint32_t con
   text path = header(REQUEST_HEADERS, ":path");
   say("request_headers %.*s", (int)path.size, path.bytes);
   proxy_increment_metric(requests, 1);
-  const bool denied = is(path, "/denied"), asked = is(path, "/asked");
+  const bool denied = is(path, "/denied"), asked = is(path, "/asked"), waits = is(path, "/later");
   free(path.bytes);
   if (denied) return deny();
 
   text in = header(REQUEST_HEADERS, "x-in");
-  snprintf(line, sizeof line, "%.*s saw %.*s", (int)configuration.size, configuration.bytes, (int)in.size, in.bytes);
+  snprintf(line, sizeof line, "%.*s(%.*s)", (int)configuration.size, configuration.bytes, (int)in.size, in.bytes);
   free(in.bytes);
   set_header(REQUEST_HEADERS, "x-out", line);
   proxy_add_header_map_value(REQUEST_HEADERS, "x-many", strlen("x-many"), "c", 1);
@@ -188,7 +200,7 @@ CALLBACK(proxy_on_request_headers) int32_t proxy_on_request_headers(uint32_t con
   set_header(REQUEST_HEADERS, "x-pairs", line);
   remove_header(REQUEST_HEADERS, "x-remove");
   remove_header(REQUEST_HEADERS, "content-length");
-  return asked ? ask(context) : CONTINUE;
+  return asked ? ask(context) : waits ? wait(context) : CONTINUE;
 }
 
 CALLBACK(proxy_on_http_call_response)

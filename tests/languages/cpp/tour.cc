@@ -103,6 +103,7 @@ class Root {
   bool Configure();
   void Tick();
   int32_t Ask(uint32_t context);
+  int32_t Wait(uint32_t context);
   void Answered(uint32_t token);
 
   std::string configuration;
@@ -112,6 +113,8 @@ class Root {
   uint32_t ticks_ = 0;
   // Which exchange waits for which answer: an answer comes to the root.
   std::unordered_map<uint32_t, uint32_t> waiting_;
+  // Which exchange waits for a tick; 0 for none.
+  uint32_t later_ = 0;
 };
 
 // Made by a constructor that runs before any callback: `_initialize` calls it.
@@ -127,16 +130,23 @@ bool Root::Configure() {
   constexpr std::string_view requests_name = "tour_requests", ticks_name = "tour_ticks";
   proxy_define_metric(COUNTER, requests_name.data(), requests_name.size(), &requests);
   proxy_define_metric(GAUGE, ticks_name.data(), ticks_name.size(), &ticks_);
-  proxy_set_tick_period_milliseconds(1);
   return true;
 }
 
 void Root::Tick() {
   uint64_t count = 0;
-  proxy_record_metric(ticks_, 1);
+  proxy_increment_metric(ticks_, 1);
   proxy_get_metric(ticks_, &count);
   proxy_set_tick_period_milliseconds(0);
-  Say("ticked " + std::to_string(count));
+  if (proxy_set_effective_context(later_) != OK) return;  // the client has left
+  SetHeader(REQUEST_HEADERS, "x-ticks", std::to_string(count));
+  proxy_continue_stream(REQUEST);
+}
+
+int32_t Root::Wait(uint32_t context) {
+  later_ = context;
+  proxy_set_tick_period_milliseconds(1);
+  return PAUSE;
 }
 
 int32_t Root::Ask(uint32_t context) {
@@ -196,7 +206,7 @@ CALLBACK(proxy_on_request_headers) int32_t proxy_on_request_headers(uint32_t con
   proxy_increment_metric(root.requests, 1);
   if (path == "/denied") return Deny();
 
-  SetHeader(REQUEST_HEADERS, "x-out", root.configuration + " saw " + Header(REQUEST_HEADERS, "x-in"));
+  SetHeader(REQUEST_HEADERS, "x-out", root.configuration + "(" + Header(REQUEST_HEADERS, "x-in") + ")");
   proxy_add_header_map_value(REQUEST_HEADERS, "x-many", strlen("x-many"), "c", 1);
   std::string many;
   for (const auto& [name, value] : Pairs(REQUEST_HEADERS)) {
@@ -205,7 +215,8 @@ CALLBACK(proxy_on_request_headers) int32_t proxy_on_request_headers(uint32_t con
   SetHeader(REQUEST_HEADERS, "x-pairs", many);
   RemoveHeader(REQUEST_HEADERS, "x-remove");
   RemoveHeader(REQUEST_HEADERS, "content-length");
-  return path == "/asked" ? root.Ask(context) : CONTINUE;
+  if (path == "/asked") return root.Ask(context);
+  return path == "/later" ? root.Wait(context) : CONTINUE;
 }
 
 CALLBACK(proxy_on_http_call_response)

@@ -45,9 +45,6 @@ func proxyDefineMetric(kind uint32, name string, metric *uint32) uint32
 //go:wasmimport env proxy_increment_metric
 func proxyIncrementMetric(metric uint32, by int64) uint32
 
-//go:wasmimport env proxy_record_metric
-func proxyRecordMetric(metric uint32, value uint64) uint32
-
 //go:wasmimport env proxy_get_metric
 func proxyGetMetric(metric uint32, value *uint64) uint32
 

@@ -13,6 +13,8 @@ var (
 	requests, ticks uint32
 	// Which exchange waits for which answer: an answer comes to the root.
 	waiting = map[uint32]uint32{}
+	// Which exchange waits for a tick; 0 for none.
+	later uint32
 )
 
 // Never called: the module is a library.
@@ -41,17 +43,20 @@ func onConfigure(root, size uint32) uint32 {
 	say("configured with %s", configuration)
 	proxyDefineMetric(counter, "tour_requests", &requests)
 	proxyDefineMetric(gauge, "tour_ticks", &ticks)
-	proxySetTickPeriod(1)
 	return 1
 }
 
 //go:wasmexport proxy_on_tick
 func onTick(root uint32) {
 	var count uint64
-	proxyRecordMetric(ticks, 1)
+	proxyIncrementMetric(ticks, 1)
 	proxyGetMetric(ticks, &count)
 	proxySetTickPeriod(0)
-	say("ticked %d", count)
+	if proxySetEffectiveContext(later) != ok {
+		return // the client has left
+	}
+	proxyReplaceHeaderMapValue(requestHeaders, "x-ticks", fmt.Sprint(count))
+	proxyContinueStream(request)
 }
 
 //go:wasmexport proxy_on_request_headers
@@ -64,14 +69,19 @@ func onRequestHeaders(context, count, end uint32) uint32 {
 		proxySendLocalResponse(403, "tour_denied", fmt.Sprintf("denied by %s\n", configuration), fields, -1)
 		return pause
 	}
-	proxyReplaceHeaderMapValue(requestHeaders, "x-out", configuration+" saw "+header(requestHeaders, "x-in"))
+	proxyReplaceHeaderMapValue(requestHeaders, "x-out", configuration+"("+header(requestHeaders, "x-in")+")")
 	proxyAddHeaderMapValue(requestHeaders, "x-many", "c")
 	many := strings.Join(valuesOf(requestHeaders, "x-many"), "|")
 	proxyReplaceHeaderMapValue(requestHeaders, "x-pairs", many)
 	proxyRemoveHeaderMapValue(requestHeaders, "x-remove")
 	proxyRemoveHeaderMapValue(requestHeaders, "content-length")
-	if path == "/asked" {
+	switch path {
+	case "/asked":
 		return ask(context)
+	case "/later":
+		later = context
+		proxySetTickPeriod(1)
+		return pause
 	}
 	return proceed
 }

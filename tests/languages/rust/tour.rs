@@ -1,11 +1,13 @@
 //! The tour in Rust, with the plain `proxy-wasm` crate: see ../README.md.
 #![allow(missing_docs, unsafe_code)] // what the crate's macro makes
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use proxy_wasm::hostcalls;
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
-use proxy_wasm::types::{Action, Bytes, ContextType, LogLevel, MetricType, Status};
+use proxy_wasm::types::{Action, Bytes, ContextType, LogLevel, MapType, MetricType, Status};
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -25,6 +27,8 @@ struct Root {
     configuration: String,
     requests: u32,
     ticks: u32,
+    /// Which exchange waits for a tick; 0 for none.
+    later: Rc<Cell<u32>>,
 }
 
 impl Root {
@@ -32,6 +36,14 @@ impl Root {
         self.requests = hostcalls::define_metric(MetricType::Counter, "tour_requests")?;
         self.ticks = hostcalls::define_metric(MetricType::Gauge, "tour_ticks")?;
         Ok(())
+    }
+
+    fn let_go(&self) -> Result<(), Status> {
+        hostcalls::increment_metric(self.ticks, 1)?;
+        let count = hostcalls::get_metric(self.ticks)?;
+        hostcalls::set_effective_context(self.later.get())?;
+        hostcalls::set_map_value(MapType::HttpRequestHeaders, "x-ticks", Some(&count.to_string()))?;
+        hostcalls::resume_http_request()
     }
 }
 
@@ -54,32 +66,38 @@ impl RootContext for Root {
             return false;
         }
         say(&format!("configured with {}", self.configuration));
-        self.set_tick_period(Duration::from_millis(1));
         self.define_metrics().is_ok()
     }
 
     fn on_tick(&mut self) {
-        let _ = hostcalls::record_metric(self.ticks, 1);
         self.set_tick_period(Duration::ZERO);
-        say(&format!("ticked {}", hostcalls::get_metric(self.ticks).unwrap_or_default()));
+        let _ = self.let_go(); // unless the client has left
     }
 
     fn get_type(&self) -> Option<ContextType> {
         Some(ContextType::HttpContext)
     }
 
-    fn create_http_context(&self, _: u32) -> Option<Box<dyn HttpContext>> {
-        let (configuration, requests) = (self.configuration.clone(), self.requests);
-        Some(Box::new(Exchange { configuration, requests }))
+    fn create_http_context(&self, context: u32) -> Option<Box<dyn HttpContext>> {
+        let (configuration, requests, later) = (self.configuration.clone(), self.requests, self.later.clone());
+        Some(Box::new(Exchange { context, configuration, requests, later }))
     }
 }
 
 struct Exchange {
+    context: u32,
     configuration: String,
     requests: u32,
+    later: Rc<Cell<u32>>,
 }
 
 impl Exchange {
+    fn wait(&self) -> Action {
+        self.later.set(self.context);
+        let _ = hostcalls::set_tick_period(Duration::from_millis(1));
+        Action::Pause
+    }
+
     fn ask(&self) -> Action {
         let headers =
             vec![(":method", "POST"), (":path", "/question"), (":authority", "asked.test"), ("x-tour", "asks")];
@@ -115,7 +133,7 @@ impl HttpContext for Exchange {
             return Action::Pause;
         }
         let value = self.get_http_request_header("x-in").unwrap_or_default();
-        self.set_http_request_header("x-out", Some(&format!("{} saw {value}", self.configuration)));
+        self.set_http_request_header("x-out", Some(&format!("{}({value})", self.configuration)));
         self.add_http_request_header("x-many", "c");
         let headers = self.get_http_request_headers();
         let many: Vec<&str> =
@@ -123,7 +141,11 @@ impl HttpContext for Exchange {
         self.set_http_request_header("x-pairs", Some(&many.join("|")));
         self.set_http_request_header("x-remove", None);
         self.set_http_request_header("content-length", None);
-        if path == "/asked" { self.ask() } else { Action::Continue }
+        match path.as_str() {
+            "/asked" => self.ask(),
+            "/later" => self.wait(),
+            _ => Action::Continue,
+        }
     }
 
     fn on_http_request_body(&mut self, size: usize, end: bool) -> Action {

@@ -19,7 +19,6 @@ pub extern "env" fn proxy_set_effective_context(context: u32) Status;
 pub extern "env" fn proxy_continue_stream(stream: Stream) Status;
 pub extern "env" fn proxy_define_metric(kind: Metric, name: [*]const u8, size: usize, metric: *u32) Status;
 pub extern "env" fn proxy_increment_metric(metric: u32, by: i64) Status;
-pub extern "env" fn proxy_record_metric(metric: u32, value: u64) Status;
 pub extern "env" fn proxy_get_metric(metric: u32, value: *u64) Status;
 pub extern "env" fn proxy_get_buffer_bytes(buffer: Buffer, start: usize, length: usize, bytes: *?[*]u8, size: *usize) Status;
 pub extern "env" fn proxy_set_buffer_bytes(buffer: Buffer, start: usize, length: usize, bytes: [*]const u8, size: usize) Status;

@@ -12,6 +12,9 @@ var configuration: []const u8 = "";
 var requests: u32 = 0;
 var ticks: u32 = 0;
 
+/// Which exchange waits for a tick; 0 for none.
+var later: u32 = 0;
+
 /// Which exchange waits for which answer: an answer comes to the root.
 var waiting: std.AutoHashMapUnmanaged(u32, u32) = .empty;
 
@@ -127,7 +130,6 @@ export fn proxy_on_configure(_: u32, _: usize) bool {
     const names = .{ "tour_requests", "tour_ticks" };
     _ = abi.proxy_define_metric(.counter, names[0], names[0].len, &requests);
     _ = abi.proxy_define_metric(.gauge, names[1], names[1].len, &ticks);
-    _ = abi.proxy_set_tick_period_milliseconds(1);
     return true;
 }
 
@@ -135,10 +137,12 @@ export fn proxy_on_tick(_: u32) void {
     var scratch: Scratch = .{};
     defer scratch.arena.deinit();
     var count: u64 = 0;
-    _ = abi.proxy_record_metric(ticks, 1);
+    _ = abi.proxy_increment_metric(ticks, 1);
     _ = abi.proxy_get_metric(ticks, &count);
     _ = abi.proxy_set_tick_period_milliseconds(0);
-    scratch.say("ticked {d}", .{count});
+    if (abi.proxy_set_effective_context(later) != .ok) return; // the client has left
+    setHeader(.request_headers, "x-ticks", scratch.text("{d}", .{count}));
+    _ = abi.proxy_continue_stream(.request);
 }
 
 export fn proxy_on_request_headers(context: u32, _: u32, _: u32) abi.Action {
@@ -155,12 +159,19 @@ export fn proxy_on_request_headers(context: u32, _: u32, _: u32) abi.Action {
         return .pause;
     }
     const in = scratch.header(.request_headers, "x-in");
-    setHeader(.request_headers, "x-out", scratch.text("{s} saw {s}", .{ configuration, in }));
+    setHeader(.request_headers, "x-out", scratch.text("{s}({s})", .{ configuration, in }));
     _ = abi.proxy_add_header_map_value(.request_headers, "x-many", "x-many".len, "c", 1);
     setHeader(.request_headers, "x-pairs", scratch.valuesOf(.request_headers, "x-many"));
     removeHeader(.request_headers, "x-remove");
     removeHeader(.request_headers, "content-length");
-    return if (std.mem.eql(u8, path, "/asked")) ask(&scratch, context) else .proceed;
+    if (std.mem.eql(u8, path, "/asked")) return ask(&scratch, context);
+    return if (std.mem.eql(u8, path, "/later")) wait(context) else .proceed;
+}
+
+fn wait(context: u32) abi.Action {
+    later = context;
+    _ = abi.proxy_set_tick_period_milliseconds(1);
+    return .pause;
 }
 
 fn ask(scratch: *Scratch, context: u32) abi.Action {
