@@ -39,6 +39,9 @@ pub(crate) static RUST: Language =
 pub(crate) static RUST_WASI: Language =
     Language::rust("Rust for WASI", "build-wasi.sh", "target/wasm32-wasip1/release/tour.wasm");
 
+pub(crate) static ALL: [&Language; 8] =
+    [&C, &CPP, &ZIG, &GO, &ASSEMBLYSCRIPT, &ASSEMBLYSCRIPT_0_2_0, &RUST, &RUST_WASI];
+
 impl Language {
     const fn new(name: &'static str, folders: &'static [&'static str], compiler: &'static str) -> Language {
         let (script, module) = ("build.sh", "tour.wasm");
