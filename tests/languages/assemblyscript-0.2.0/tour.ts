@@ -88,7 +88,7 @@ class Root extends RootContext {
   onConfigure(size: u32): bool {
     this.configuration = read(BufferTypeValues.PluginConfiguration);
     if (this.configuration == "") {
-      say("there is no configuration");
+      log(LogLevelValues.error, "[tour] there is no configuration");
       return false;
     }
     say("configured with " + this.configuration);

@@ -9,6 +9,7 @@ import {
   FilterDataStatusValues,
   FilterHeadersStatusValues,
   Gauge,
+  LogLevelValues,
   RootContext,
   WasmResultValues,
   continue_request,
@@ -23,14 +24,13 @@ import {
 } from "@gcoredev/proxy-wasm-sdk-as/assembly";
 import { proxy_get_metric, proxy_log } from "@gcoredev/proxy-wasm-sdk-as/assembly/imports";
 
-const INFO = 2;
 const TIMEOUT_MS = 5000;
 const EVERYTHING = u32.MAX_VALUE;
 
 // The SDK's own `log` writes to standard output, with the level in front.
-function say(text: string): void {
+function say(text: string, level: LogLevelValues = LogLevelValues.info): void {
   const line = String.UTF8.encode("[tour] " + text);
-  proxy_log(INFO, changetype<usize>(line), line.byteLength);
+  proxy_log(level, changetype<usize>(line), line.byteLength);
 }
 
 function read(buffer: BufferTypeValues): string {
@@ -63,7 +63,7 @@ class Root extends RootContext {
   onConfigure(size: u32): bool {
     this.configuration = read(BufferTypeValues.PluginConfiguration);
     if (this.configuration == "") {
-      say("there is no configuration");
+      say("there is no configuration", LogLevelValues.error);
       return false;
     }
     say("configured with " + this.configuration);

@@ -17,7 +17,7 @@
 #define CALLBACK(name) EXTERN_C __attribute__((export_name(#name)))
 
 enum { OK = 0 };
-enum { LOG_INFO = 2 };
+enum { LOG_INFO = 2, LOG_ERROR = 4 };
 enum { CONTINUE = 0, PAUSE = 1 };
 enum { REQUEST = 0 };
 enum { COUNTER = 0, GAUGE = 1 };

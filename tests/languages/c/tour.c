@@ -125,7 +125,8 @@ CALLBACK(proxy_on_vm_start) int32_t proxy_on_vm_start(uint32_t root, size_t size
 CALLBACK(proxy_on_configure) int32_t proxy_on_configure(uint32_t root, size_t size) {
   configuration = buffer(CONFIGURATION);
   if (configuration.size == 0) {
-    say("there is no configuration");
+    const char *const why = "[tour] there is no configuration";
+    proxy_log(LOG_ERROR, why, strlen(why));
     return false;
   }
   say("configured with %.*s", (int)configuration.size, configuration.bytes);

@@ -123,7 +123,8 @@ Root root;
 bool Root::Configure() {
   configuration = Buffer(CONFIGURATION);
   if (configuration.empty()) {
-    Say("there is no configuration");
+    constexpr std::string_view why = "[tour] there is no configuration";
+    proxy_log(LOG_ERROR, why.data(), why.size());
     return false;
   }
   Say("configured with " + configuration);

@@ -12,7 +12,7 @@ import (
 const (
 	ok = 0
 
-	logInfo = 2
+	logInfo, logError = 2, 4
 
 	proceed, pause = 0, 1
 

@@ -37,7 +37,7 @@ func onVMStart(root, size uint32) uint32 {
 func onConfigure(root, size uint32) uint32 {
 	configuration = buffer(configurationText)
 	if configuration == "" {
-		say("there is no configuration")
+		proxyLog(logError, "[tour] there is no configuration")
 		return 0
 	}
 	say("configured with %s", configuration)

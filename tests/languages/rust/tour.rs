@@ -62,7 +62,7 @@ impl RootContext for Root {
         let bytes = self.get_plugin_configuration().unwrap_or_default();
         self.configuration = String::from_utf8_lossy(&bytes).into_owned();
         if self.configuration.is_empty() {
-            say("there is no configuration");
+            let _ = hostcalls::log(LogLevel::Error, "[tour] there is no configuration");
             return false;
         }
         say(&format!("configured with {}", self.configuration));

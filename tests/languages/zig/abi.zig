@@ -4,7 +4,7 @@ const std = @import("std");
 
 pub const Status = enum(u32) { ok = 0, _ };
 pub const Action = enum(u32) { proceed = 0, pause = 1 };
-pub const Level = enum(u32) { info = 2 };
+pub const Level = enum(u32) { info = 2, err = 4 };
 pub const Stream = enum(u32) { request = 0 };
 pub const Metric = enum(u32) { counter = 0, gauge = 1 };
 pub const Map = enum(u32) { request_headers = 0, response_headers = 2, callout_headers = 6 };

@@ -123,7 +123,8 @@ export fn proxy_on_configure(_: u32, _: usize) bool {
     var scratch: Scratch = .{}; // kept: the configuration lies there
     configuration = scratch.buffer(.configuration);
     if (configuration.len == 0) {
-        scratch.say("there is no configuration", .{});
+        const why = "[tour] there is no configuration";
+        _ = abi.proxy_log(.err, why, why.len);
         return false;
     }
     scratch.say("configured with {s}", .{configuration});
