@@ -15,12 +15,14 @@ mod stage;
 
 mod bodies;
 mod callouts;
+mod foreign;
 mod headers;
 mod languages;
 mod late;
 mod lifecycle;
 mod paths;
 mod pauses;
+mod queues;
 mod replies;
 mod routing;
 mod sdk;
