@@ -18,6 +18,7 @@ mod callouts;
 mod foreign;
 mod grpc;
 mod headers;
+mod languages;
 mod late;
 mod lifecycle;
 mod paths;
