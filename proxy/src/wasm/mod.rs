@@ -2,7 +2,9 @@
 //!
 //! In the order in which one would read it:
 //!
-//! - [`engine`] compiles; [`module`] checks what was compiled and links it; [`plugin`] is a module and its configuration.
+//! - [`outline`] reads what a module says of itself, and finds what keeps it from being a filter; [`exports`] is the table
+//!   of what it may offer.
+//! - [`engine`] compiles; [`module`] is what was compiled, and linked; [`plugin`] is a module and its configuration.
 //! - [`vm`] is one running instance of a plugin: the callbacks that the pipeline calls. `instance` is how it starts.
 //! - `host` is what an instance knows: its contexts, the one that it acts on, its budgets, what it asked for.
 //! - [`hostcalls`] is what a guest may call: one table, one file for each family.
@@ -18,9 +20,11 @@ pub mod abi;
 pub mod body;
 pub mod effect;
 pub mod engine;
+pub mod exports;
 pub mod fault;
 pub mod metrics;
 pub mod module;
+pub mod outline;
 pub mod plugin;
 pub mod services;
 pub mod shared_data;
@@ -46,6 +50,7 @@ pub use engine::{EPOCH_PERIOD, Engine};
 pub use fault::{Fault, FaultKind};
 pub use metrics::GuestMetrics;
 pub use module::{LoadError, Module};
+pub use outline::Outline;
 pub use plugin::Plugin;
 pub use services::{
     Clock, GuestLog, NoRandomness, ProcessLog, Randomness, Services, SystemClock, SystemRandomness,

@@ -8,6 +8,7 @@ mod bodies;
 mod callouts;
 mod faults;
 mod headers;
+mod inspect;
 mod life_cycle;
 mod loading;
 mod properties;
