@@ -50,14 +50,14 @@ fn a_filter_that_loads_is_shown_as_a_whole() {
         expect![[r#"
             filter.wasm will load
 
-              size              534 bytes, of which code 29 bytes in 9 functions, data 47 bytes
+              size              551 bytes, of which code 34 bytes in 8 functions, data 47 bytes
               ABI               0.2.0
               made with         Rust, rustc 1.95.0, proxy-wasm 0.2.5 (SDK), tidegate-sdk (SDK)
               memory            128.0 KiB at first, 256.0 KiB at most
               allocator         proxy_on_memory_allocate
               tables            3 entries
               traps show        names of functions, no source lines
-              custom sections   name (13 bytes), producers (49 bytes)
+              custom sections   producers (44 bytes), name (8 bytes)
 
             Exports, which the host calls
               life cycle        proxy_on_context_create
@@ -91,8 +91,8 @@ fn a_module_that_does_not_load_is_told_every_reason() {
               - the module is not a Proxy-Wasm filter: it exports no ABI version (`proxy_abi_version_0_2_1` or
                 another); with the Rust SDK this needs crate-type "cdylib" and `proxy_wasm::main!`
               - the module exports no 32-bit memory of its own named `memory`; have the linker export it
-              - the module imports `env::proxy_log` as (i64), but it is (i32, i32, i32) -> i32; was it built
-                for this ABI?
+              - the module imports `env::proxy_log` as (i64), but it is (i32, i32, i32) -> i32; was it built for
+                this ABI?
               - the module imports `env::proxy_frobnicate`, which is neither a Proxy-Wasm nor a WASI preview 1
                 function
               - the module imports `env::table`, which is neither a Proxy-Wasm nor a WASI preview 1 function
@@ -101,7 +101,7 @@ fn a_module_that_does_not_load_is_told_every_reason() {
                 one
               - the module has 200000 entries in a table, and a filter may have 100000
 
-              size              188 bytes, of which code 10 bytes in 2 functions, data 0 bytes
+              size              146 bytes, of which code 8 bytes in 2 functions, data 0 bytes
               ABI               no version named
               made with         nothing that is recognised
               memory            none
@@ -176,7 +176,7 @@ fn what_tools_read_is_all_of_it() {
               "message": "it has no names of functions: a trap is shown with their numbers alone"
             }
           ],
-          "size": 216,
+          "size": 177,
           "module": {
             "abi_version": "0.1.0",
             "abi_markers": [
