@@ -4,9 +4,9 @@ use serde::Serialize;
 
 use super::text::size;
 use crate::config::bounds;
+use crate::wasm::AbiVersion;
 use crate::wasm::exports::{self, EXPORTS, Group};
 use crate::wasm::outline::{Outline, PAGE};
-use crate::wasm::AbiVersion;
 
 /// How many names are listed in a note.
 const MAX_NAMES: usize = 8;
@@ -89,7 +89,10 @@ impl Notes {
     fn on_versions(&mut self, outline: &Outline) {
         let markers: Vec<AbiVersion> = outline.markers().collect();
         if let [first, _, ..] = markers[..] {
-            let message = format!("it names several versions of the ABI; the first counts, which is {}", first.number());
+            let message = format!(
+                "it names several versions of the ABI; the first counts, which is {}",
+                first.number()
+            );
             self.add("several_versions", message);
         }
         let takes_end = |direction| {
@@ -146,7 +149,8 @@ impl Notes {
             .filter(|import| import.module.starts_with("wasi_"))
             .map(|import| &*import.name)
             .collect();
-        let starts = outline.has_start || ["_initialize", "_start"].iter().any(|name| outline.exports_function(name));
+        let starts =
+            outline.has_start || ["_initialize", "_start"].iter().any(|name| outline.exports_function(name));
         if !of_wasi.is_empty() && !starts {
             self.add(
                 "no_initialize",
@@ -172,7 +176,8 @@ impl Notes {
 
     fn on_memory(&mut self, outline: &Outline) {
         let most = bounds::MEMORY.default.0;
-        let initial = outline.memories.iter().map(|memory| memory.initial.saturating_mul(PAGE)).max().unwrap_or(0);
+        let initial =
+            outline.memories.iter().map(|memory| memory.initial.saturating_mul(PAGE)).max().unwrap_or(0);
         if initial > most {
             let message = format!(
                 "its memory begins with {}, more than the {} that a filter has unless its `limits.memory` says so",

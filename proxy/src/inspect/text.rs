@@ -105,7 +105,8 @@ fn exported(export: &Export) -> String {
 }
 
 fn memory(memory: &Memory) -> String {
-    let most = memory.maximum.map_or("no limit of its own".to_owned(), |most| format!("{} at most", size(most)));
+    let most =
+        memory.maximum.map_or("no limit of its own".to_owned(), |most| format!("{} at most", size(most)));
     format!("{} at first, {most}", size(memory.initial))
 }
 

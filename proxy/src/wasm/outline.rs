@@ -8,8 +8,8 @@ use std::collections::HashSet;
 use std::ops::Range;
 
 use wasmparser::{
-    CompositeInnerType, ExternalKind, FromReader, FuncType, KnownCustom, MemoryType, Parser, Payload, SectionLimited,
-    TableType, TypeRef,
+    CompositeInnerType, ExternalKind, FromReader, FuncType, KnownCustom, MemoryType, Parser, Payload,
+    SectionLimited, TableType, TypeRef,
 };
 
 use super::abi::AbiVersion;
@@ -128,7 +128,8 @@ impl Outline {
     /// It is no module at all. A broken one is read as far as it goes; [`problems`](Outline::problems) says how it ends.
     pub fn read(bytes: &[u8]) -> Result<Outline, LoadError> {
         check_magic(bytes)?;
-        let mut reader = Reader { outline: Outline { size: bytes.len(), ..Outline::default() }, ..Reader::default() };
+        let mut reader =
+            Reader { outline: Outline { size: bytes.len(), ..Outline::default() }, ..Reader::default() };
         for payload in Parser::new(0).parse_all(bytes) {
             if let Err(error) = payload.map_err(Broken::from).and_then(|payload| reader.read(payload)) {
                 reader.outline.invalid = Some(error.0);
@@ -239,9 +240,8 @@ fn check_magic(bytes: &[u8]) -> Result<(), LoadError> {
 
 /// A function's type as people write it: `(i32, i64) -> i32`.
 pub fn describe(ty: &FuncType) -> String {
-    let list = |types: &[wasmparser::ValType]| {
-        types.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-    };
+    let list =
+        |types: &[wasmparser::ValType]| types.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     match ty.results() {
         [] => format!("({})", list(ty.params())),
         results => format!("({}) -> {}", list(ty.params()), list(results)),
@@ -268,7 +268,10 @@ impl From<wasmparser::Error> for Broken {
 /// The entries of a section, if they are not too many.
 fn entries<'a, T: FromReader<'a>>(section: SectionLimited<'a, T>) -> Result<SectionLimited<'a, T>, Broken> {
     if section.count() as usize > MAX_ITEMS {
-        return Err(Broken(format!("a section has {} entries, and {MAX_ITEMS} are too many", section.count())));
+        return Err(Broken(format!(
+            "a section has {} entries, and {MAX_ITEMS} are too many",
+            section.count()
+        )));
     }
     Ok(section)
 }

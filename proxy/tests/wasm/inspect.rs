@@ -25,7 +25,12 @@ fn check_text(fields: &str, expected: Expect) {
 
 /// The reasons of a module's notes.
 fn notes(fields: &str) -> Vec<&'static str> {
-    report(&[fields, LEAST].concat()).notes.iter().map(|note| note.reason).filter(|r| *r != "no_names").collect()
+    report(&[fields, LEAST].concat())
+        .notes
+        .iter()
+        .map(|note| note.reason)
+        .filter(|r| *r != "no_names")
+        .collect()
 }
 
 #[test]
@@ -250,7 +255,8 @@ fn what_tools_read_is_all_of_it() {
 #[test]
 fn what_an_author_may_not_have_meant_is_noted() {
     let tick = r#"(func (export "proxy_on_tick") (param i32))"#;
-    let call = |name: &str, params: &str| format!(r#"(import "env" "{name}" (func (param {params}) (result i32)))"#);
+    let call =
+        |name: &str, params: &str| format!(r#"(import "env" "{name}" (func (param {params}) (result i32)))"#);
     let wasi = |name: &str, params: &str| {
         format!(r#"(import "wasi_snapshot_preview1" "{name}" (func (param {params}) (result i32)))"#)
     };
@@ -265,7 +271,9 @@ fn what_an_author_may_not_have_meant_is_noted() {
         (wasi("fd_read", "i32 i32 i32 i32") + tick + r#"(func (export "_start"))"#, &["no_files"]),
         (wasi("fd_write", "i32 i32 i32 i32") + tick + "(func $f) (start $f)", &[]),
         (
-            format!(r#"(func (export "proxy_on_memory_allocate") (param i32) (result i32) (i32.const 0)) {tick}"#),
+            format!(
+                r#"(func (export "proxy_on_memory_allocate") (param i32) (result i32) (i32.const 0)) {tick}"#
+            ),
             &["several_allocators"],
         ),
         (format!(r#"(@custom ".debug_info" "{}") {tick}"#, "x".repeat(1000)), &["debug_info"]),
