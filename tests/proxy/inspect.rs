@@ -37,6 +37,35 @@ fn a_filter_of_the_rust_sdk_is_recognised() {
     check(
         &guest("headers"),
         expect![[r#"
+            filter.wasm will load
+
+              size              #, of which code # in #, data #
+              ABI               0.2.1
+              made with         Rust, #, proxy-wasm 0.2.5 (SDK)
+              memory            # at first, no limit of its own
+              allocator         malloc
+              tables            #
+              traps show        names of functions, no source lines
+              custom sections   name (#), producers (#), target_features (#)
+
+            Exports, which the host calls
+              life cycle        proxy_on_configure, proxy_on_context_create, proxy_on_delete, proxy_on_done,
+                                proxy_on_log, proxy_on_vm_start
+              HTTP              proxy_on_request_body, proxy_on_request_headers, proxy_on_request_trailers,
+                                proxy_on_response_body, proxy_on_response_headers, proxy_on_response_trailers
+              L4                proxy_on_downstream_connection_close (not called here),
+                                proxy_on_downstream_data (not called here),
+                                proxy_on_new_connection (not called here),
+                                proxy_on_upstream_connection_close (not called here),
+                                proxy_on_upstream_data (not called here)
+              callouts          proxy_on_grpc_close (not called here), proxy_on_grpc_receive (not called here),
+                                proxy_on_grpc_receive_initial_metadata (not called here),
+                                proxy_on_grpc_receive_trailing_metadata (not called here),
+                                proxy_on_http_call_response
+              services          proxy_on_foreign_function (not called here),
+                                proxy_on_queue_ready (not called here), proxy_on_tick
+              allocator         malloc
+              other             memory, _initialize, proxy_abi_version_0_2_1, __data_end, __heap_base
         "#]],
     );
 }
@@ -48,6 +77,37 @@ fn a_shipped_filter_is_recognised() {
     check(
         module,
         expect![[r#"
+            filter.wasm will load
+
+              size              #, of which code # in #, data #
+              ABI               0.2.1
+              made with         Rust, #, proxy-wasm 0.2.5 (SDK),
+                                tidegate-sdk (SDK)
+              memory            # at first, no limit of its own
+              allocator         malloc
+              tables            #
+              traps show        names of functions, no source lines
+              custom sections   name (#), producers (#), target_features (#)
+
+            Exports, which the host calls
+              life cycle        proxy_on_configure, proxy_on_context_create, proxy_on_delete, proxy_on_done,
+                                proxy_on_log, proxy_on_vm_start
+              HTTP              proxy_on_request_headers, proxy_on_request_trailers, proxy_on_response_headers,
+                                proxy_on_response_trailers, proxy_on_request_body, proxy_on_response_body
+              L4                proxy_on_downstream_connection_close (not called here),
+                                proxy_on_downstream_data (not called here),
+                                proxy_on_new_connection (not called here),
+                                proxy_on_upstream_connection_close (not called here),
+                                proxy_on_upstream_data (not called here)
+              callouts          proxy_on_grpc_close (not called here), proxy_on_grpc_receive (not called here),
+                                proxy_on_grpc_receive_initial_metadata (not called here),
+                                proxy_on_grpc_receive_trailing_metadata (not called here),
+                                proxy_on_http_call_response
+              services          proxy_on_foreign_function (not called here),
+                                proxy_on_queue_ready (not called here), proxy_on_tick
+              tidegate's own    tidegate_on_end, tidegate_on_request_headers, tidegate_on_response_headers
+              allocator         malloc
+              other             memory, _initialize, proxy_abi_version_0_2_1, __data_end, __heap_base
         "#]],
     );
 }
