@@ -140,7 +140,7 @@ fn hostcalls(criterion: &mut Criterion) {
     let engine = Engine::new(None).expect("this machine can compile");
     for hostcall in &HOSTCALLS {
         let mut vm = start(&engine, &caller(hostcall));
-        let context = vm.open(&request(), 0).expect("it has room");
+        let context = vm.open(vm.first_root(), &request(), 0).expect("it has room");
         criterion.bench_function(hostcall.shown, |bencher| {
             bencher.iter_custom(|count| {
                 let entries = count.div_ceil(CALLS);
@@ -157,16 +157,16 @@ fn callbacks(criterion: &mut Criterion) {
     let empty =
         r#"(func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32) (i32.const 0))"#;
     let mut vm = start(&engine, &format!("{LEAST} {empty}"));
-    let context = vm.open(&request(), 0).expect("it has room");
+    let context = vm.open(vm.first_root(), &request(), 0).expect("it has room");
     criterion.bench_function("an empty callback", |bencher| bencher.iter(|| enter(&mut vm, context)));
 
     let life = r#"(func (export "proxy_on_context_create") (param i32 i32))
         (func (export "proxy_on_delete") (param i32))"#;
     let mut vm = start(&engine, &format!("{LEAST} {life}"));
-    let stream = request();
+    let (root, stream) = (vm.first_root(), request());
     criterion.bench_function("a context created and deleted", |bencher| {
         bencher.iter(|| {
-            let context = vm.open(&stream, 0).expect("it has room");
+            let context = vm.open(root, &stream, 0).expect("it has room");
             vm.close(context).expect("nothing in it fails");
         });
     });

@@ -16,14 +16,18 @@ mod stage;
 mod bodies;
 mod callouts;
 mod headers;
+mod late;
 mod lifecycle;
 mod paths;
+mod pauses;
 mod replies;
 mod routing;
 mod sdk;
 mod services;
+mod sharing;
 #[cfg(feature = "builtin")]
 mod shipped;
+mod traps;
 
 pub(crate) use case::{
     Action, Case, Edits, EscapedSlashes, Filter, Path, Paths, Route, Value, value, with_held_headers,

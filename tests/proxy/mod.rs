@@ -23,6 +23,7 @@ mod paths;
 pub(crate) mod rate_limit;
 mod scale;
 mod sdk;
+mod sharing;
 mod smuggling;
 mod upgrades;
 mod upstream_failures;
