@@ -12,9 +12,9 @@ use tidegate::telemetry::access_log::{Ending, Entry};
 use tidegate::telemetry::metrics::{
     CellsSample, ConnectFailure, FilterSample, Format, Registry, write_cells,
 };
-use tidegate::wasm::exports::{EXPORTS, Group};
+use tidegate::wasm::FaultKind;
+use tidegate::wasm::exports::EXPORTS;
 use tidegate::wasm::hostcalls::{Family, HOSTCALLS, ResultForm};
-use tidegate::wasm::{Callback, FaultKind};
 
 use crate::hostcalls::{self, ERRNOS, STATUSES};
 
@@ -187,24 +187,27 @@ fn the_page_of_hostcalls_has_every_hostcall() {
         The numbers: "
         .to_owned();
     let numbers: Vec<String> = STATUSES.iter().map(|(name, number)| format!("`{name}` {number}")).collect();
-    let _ = writeln!(text, "{}; of WASI", numbers.join(", "));
+    let _ = write!(text, "{}; of WASI ", numbers.join(", "));
     let numbers: Vec<String> = ERRNOS.iter().map(|(name, number)| format!("`{name}` {number}")).collect();
     let _ = writeln!(text, "{}.", numbers.join(", "));
     let mut family = None;
     for call in HOSTCALLS {
         if family.replace(call.family) != Some(call.family) {
             let _ = writeln!(text, "\n## {}", call.family.title());
+            if call.family == Family::Wasi {
+                text.push_str("\nOf `wasi_snapshot_preview1`, and of `wasi_unstable` by the same names.\n");
+            }
         }
         let params =
             call.param_names.iter().zip(call.params).map(|(name, ty)| format!("{name}: {}", ty.name()));
         let result = match call.result {
             ResultForm::I32 => " -> i32",
             ResultForm::None => "",
-            ResultForm::Either => ", with a result or without",
+            ResultForm::Either => " [-> i32]",
         };
         let params = params.collect::<Vec<_>>().join(", ");
         let doc = hostcalls::documentation(call.function);
-        let _ = write!(text, "\n### {}\n\n`({params})`{result}. {}", call.name, doc.text);
+        let _ = write!(text, "\n### {}\n\n`({params}){result}`. {}", call.name, doc.text);
         text.push('\n');
         for (position, (status, when)) in doc.statuses.iter().enumerate() {
             let gap = if position == 0 { "\n" } else { "" };
@@ -222,9 +225,7 @@ fn the_page_of_hostcalls_has_every_hostcall() {
             params = params.replace(", end_of_stream", "[, end_of_stream]");
         }
         let answers = if export.result { " -> answer" } else { "" };
-        let is_called = matches!(export.group, Group::Merged | Group::Allocator)
-            || Callback::ALL.iter().any(|callback| callback.name() == export.name);
-        let note = if is_called { "" } else { "never called here" };
+        let note = if export.is_called() { "" } else { "never called here" };
         let _ =
             writeln!(text, "| {} | `{}({params}){answers}` | {note} |", export.group.title(), export.name);
     }

@@ -16,16 +16,16 @@ fn inspect(content: &[u8], more: &[&str]) -> Exit {
     exit
 }
 
-/// What differs from one compiler to the next is `#`.
+/// What is said of the whole of a module, on lines that are not broken. What differs from one compiler to the next is `#`.
 fn check(content: &[u8], expected: Expect) {
     let Exit { code, stdout, stderr } = inspect(content, &[]);
     assert_eq!((code, &*stderr), (Some(0), ""), "{stdout}");
-    let varies = Regex::new(r"[\d.]+ (KiB|MiB|bytes)|\d+ (functions|entries)|rustc [\d.]+ \([^)]*\)")
-        .expect("it is one");
-    let shown = varies.replace_all(&stdout, "#");
-    let imports = shown.find("\nImports").expect("it has some");
-    // The linker puts them into an order of its own, and they are the SDK's.
-    expected.assert_eq(&shown[..imports]);
+    let (whole, _) = stdout.split_once("\nExports").expect("it has some");
+    let whole = Regex::new(r",\n +").expect("it is one").replace_all(whole, ", ");
+    let varies =
+        r"[\d.]+ (KiB|MiB|bytes)|\d+ (functions|entries)|rustc [\d.]+ \([^)]*\)|\b\d+\.\d+\.\d+ \(SDK\)";
+    expected.assert_eq(&Regex::new(varies).expect("it is one").replace_all(&whole, "#"));
+    assert!(!stdout.contains("\nNotes"), "there is nothing to be said against it:\n{stdout}");
 }
 
 fn guest(name: &str) -> Vec<u8> {
@@ -41,31 +41,12 @@ fn a_filter_of_the_rust_sdk_is_recognised() {
 
               size              #, of which code # in #, data #
               ABI               0.2.1
-              made with         Rust, #, proxy-wasm 0.2.5 (SDK)
+              made with         Rust, #, proxy-wasm #
               memory            # at first, no limit of its own
               allocator         malloc
               tables            #
               traps show        names of functions, no source lines
               custom sections   name (#), producers (#), target_features (#)
-
-            Exports, which the host calls
-              life cycle        proxy_on_configure, proxy_on_context_create, proxy_on_delete, proxy_on_done,
-                                proxy_on_log, proxy_on_vm_start
-              HTTP              proxy_on_request_body, proxy_on_request_headers, proxy_on_request_trailers,
-                                proxy_on_response_body, proxy_on_response_headers, proxy_on_response_trailers
-              L4                proxy_on_downstream_connection_close (not called here),
-                                proxy_on_downstream_data (not called here),
-                                proxy_on_new_connection (not called here),
-                                proxy_on_upstream_connection_close (not called here),
-                                proxy_on_upstream_data (not called here)
-              callouts          proxy_on_grpc_close (not called here), proxy_on_grpc_receive (not called here),
-                                proxy_on_grpc_receive_initial_metadata (not called here),
-                                proxy_on_grpc_receive_trailing_metadata (not called here),
-                                proxy_on_http_call_response
-              services          proxy_on_foreign_function (not called here),
-                                proxy_on_queue_ready (not called here), proxy_on_tick
-              allocator         malloc
-              other             memory, _initialize, proxy_abi_version_0_2_1, __data_end, __heap_base
         "#]],
     );
 }
@@ -81,33 +62,12 @@ fn a_shipped_filter_is_recognised() {
 
               size              #, of which code # in #, data #
               ABI               0.2.1
-              made with         Rust, #, proxy-wasm 0.2.5 (SDK),
-                                tidegate-sdk (SDK)
+              made with         Rust, #, proxy-wasm #, tidegate-sdk (SDK)
               memory            # at first, no limit of its own
               allocator         malloc
               tables            #
               traps show        names of functions, no source lines
               custom sections   name (#), producers (#), target_features (#)
-
-            Exports, which the host calls
-              life cycle        proxy_on_configure, proxy_on_context_create, proxy_on_delete, proxy_on_done,
-                                proxy_on_log, proxy_on_vm_start
-              HTTP              proxy_on_request_headers, proxy_on_request_trailers, proxy_on_response_headers,
-                                proxy_on_response_trailers, proxy_on_request_body, proxy_on_response_body
-              L4                proxy_on_downstream_connection_close (not called here),
-                                proxy_on_downstream_data (not called here),
-                                proxy_on_new_connection (not called here),
-                                proxy_on_upstream_connection_close (not called here),
-                                proxy_on_upstream_data (not called here)
-              callouts          proxy_on_grpc_close (not called here), proxy_on_grpc_receive (not called here),
-                                proxy_on_grpc_receive_initial_metadata (not called here),
-                                proxy_on_grpc_receive_trailing_metadata (not called here),
-                                proxy_on_http_call_response
-              services          proxy_on_foreign_function (not called here),
-                                proxy_on_queue_ready (not called here), proxy_on_tick
-              tidegate's own    tidegate_on_end, tidegate_on_request_headers, tidegate_on_response_headers
-              allocator         malloc
-              other             memory, _initialize, proxy_abi_version_0_2_1, __data_end, __heap_base
         "#]],
     );
 }
@@ -144,7 +104,7 @@ fn a_file_that_cannot_be_read_and_one_that_has_no_end_are_an_error() {
     let run = |path: &str| Proxy::with_text("").run_in(&["filter", "inspect", path]);
     let exit = run("no/such.wasm");
     assert_eq!((exit.code, &*exit.stdout), (Some(1), ""));
-    assert_eq!(exit.stderr, "error: cannot read no/such.wasm: No such file or directory (os error 2)\n");
+    assert_eq!(exit.stderr, "error: cannot read no/such.wasm: No such file or directory (os error 2)");
     let exit = run("/dev/zero");
-    assert_eq!((exit.code, &*exit.stderr), (Some(1), "error: /dev/zero is larger than 64 MiB\n"));
+    assert_eq!((exit.code, &*exit.stderr), (Some(1), "error: /dev/zero is larger than 64 MiB"));
 }

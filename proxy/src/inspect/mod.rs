@@ -13,10 +13,10 @@ use serde::Serialize;
 pub use notes::Note;
 pub use toolchain::Tool;
 
-use crate::wasm::exports::{self, Group};
+use crate::wasm::exports;
 use crate::wasm::hostcalls;
 use crate::wasm::outline::{self, Item, Outline, PAGE};
-use crate::wasm::{AbiVersion, Callback, Engine, LoadError};
+use crate::wasm::{AbiVersion, Engine, LoadError};
 
 /// All that is said of a module. Fields may be added in later versions; those that are here stay.
 #[derive(Debug, Serialize)]
@@ -221,15 +221,9 @@ impl Export {
             kind,
             signature,
             group: known.map(|known| known.group.title()),
-            called: known.map(is_called),
+            called: known.map(exports::Export::is_called),
         }
     }
-}
-
-/// Whether this host calls an export: some that the ABI knows no host does.
-fn is_called(export: &exports::Export) -> bool {
-    matches!(export.group, Group::Merged | Group::Allocator)
-        || Callback::ALL.iter().any(|callback| callback.name() == export.name)
 }
 
 impl Import {

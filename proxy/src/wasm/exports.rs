@@ -3,6 +3,8 @@
 
 use wasmparser::{FuncType, ValType};
 
+use super::abi::Callback;
+
 /// What an export is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Group {
@@ -124,6 +126,12 @@ pub(crate) fn find(name: &str) -> Option<&'static Export> {
 }
 
 impl Export {
+    /// Whether this host ever calls it: some that the ABI has are called by no host.
+    pub fn is_called(&self) -> bool {
+        matches!(self.group, Group::Merged | Group::Allocator)
+            || Callback::ALL.iter().any(|callback| callback.name() == self.name)
+    }
+
     /// Whether a module may export it with this type.
     pub(crate) fn accepts(&self, found: &FuncType) -> bool {
         let is_i32 = |ty: &ValType| *ty == ValType::I32;

@@ -157,7 +157,8 @@ fn check_answers(answers: &Answers) {
         let names = if hostcall.family == Family::Wasi { ERRNOS } else { STATUSES };
         let name = names.iter().find(|(_, number)| number == status).map(|(name, _)| *name);
         let documented = documentation(hostcall.function).statuses;
-        if documented.is_empty() && matches!(hostcall.family, Family::Foreign | Family::Grpc | Family::Queue) {
+        if documented.is_empty() && matches!(hostcall.family, Family::Foreign | Family::Grpc | Family::Queue)
+        {
             continue; // these list none yet
         }
         assert!(
