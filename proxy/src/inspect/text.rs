@@ -160,7 +160,7 @@ fn paragraphs<'a>(text: &mut String, heading: &str, sentences: impl Iterator<Ite
 }
 
 /// The values, or what is said where there are none.
-fn or<'a>(values: impl Iterator<Item = String>, none: &'a str) -> Vec<String> {
+fn or(values: impl Iterator<Item = String>, none: &str) -> Vec<String> {
     let values: Vec<String> = values.collect();
     if values.is_empty() { vec![none.to_owned()] } else { values }
 }

@@ -132,7 +132,7 @@ impl Hostcall {
     pub(crate) fn accepts(&self, found: &FuncType) -> bool {
         let result = match self.result {
             ResultForm::I32 => found.results().len() == 1,
-            ResultForm::None => found.results().len() == 0,
+            ResultForm::None => found.results().is_empty(),
             ResultForm::Either => found.results().len() <= 1,
         };
         result
