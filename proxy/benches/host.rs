@@ -101,6 +101,7 @@ fn filter() -> Filter {
         vm_config: Bytes::new(),
         root_id: String::new(),
         env: Vec::new(),
+        env_sources: Vec::new(),
         limits: FilterLimits {
             instructions: 100_000_000,
             wall_clock: Duration::from_secs(60),
@@ -110,6 +111,7 @@ fn filter() -> Filter {
             shared_data: 1 << 20,
             cells: 0,
             metrics: 1,
+            queue: 0,
         },
         on_fault: OnFault::Closed,
         allow_on_headers_stop_iteration: false,

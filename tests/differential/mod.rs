@@ -15,11 +15,13 @@ mod stage;
 
 mod bodies;
 mod callouts;
+mod foreign;
 mod headers;
 mod late;
 mod lifecycle;
 mod paths;
 mod pauses;
+mod queues;
 mod replies;
 mod routing;
 mod sdk;

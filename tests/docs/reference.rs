@@ -14,7 +14,7 @@ use tidegate::telemetry::metrics::{
 };
 use tidegate::wasm::FaultKind;
 use tidegate::wasm::exports::EXPORTS;
-use tidegate::wasm::hostcalls::{Family, HOSTCALLS, ResultForm};
+use tidegate::wasm::hostcalls::{FOREIGN_FUNCTIONS, Family, ForeignFunction, HOSTCALLS, ResultForm};
 
 use crate::hostcalls::{self, ERRNOS, STATUSES};
 
@@ -213,6 +213,14 @@ fn the_page_of_hostcalls_has_every_hostcall() {
             let gap = if position == 0 { "\n" } else { "" };
             let _ = writeln!(text, "{gap}- `{status}`: {when}");
         }
+    }
+    text.push_str(
+        "\n## Functions by name\n\nWhat `proxy_call_foreign_function` knows; any other name is `NotFound`. Numbers are \
+        little-endian, one after the other; messages are Envoy's, in `source/extensions/common/wasm/ext`. What is not \
+        wanted of an answer costs nothing: its place may be null.\n\n| function | arguments | answer | |\n|---|---|---|---|\n",
+    );
+    for ForeignFunction { name, arguments, answer, about, .. } in FOREIGN_FUNCTIONS {
+        let _ = writeln!(text, "| `{name}` | {arguments} | {answer} | {about} |");
     }
     text.push_str(
         "\n## Callbacks\n\nWhat a module may export, all of it 32-bit integers; what it does not export is never entered. \
