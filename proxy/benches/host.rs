@@ -16,12 +16,11 @@ use std::cell::RefCell;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
-use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use tidegate::config::model::{Filter, FilterLimits, ModuleSource, OnFault};
+use tidegate::config::model::{Filter, ModuleSource};
 use tidegate::wasm::stream::{Direction, RequestHead, Stream, StreamInfo, StreamRef};
 use tidegate::wasm::{Engine, Plugin, Services, Vm};
 
@@ -88,34 +87,8 @@ fn caller(hostcall: &Hostcall) -> String {
 fn start(engine: &Engine, fields: &str) -> Vm {
     let bytes = wat::parse_str(format!("(module {fields})")).expect("it is a module");
     let module = engine.compile(&bytes).expect("it is a filter");
-    Plugin::new(Arc::new(filter()), module).start(Services::new()).expect("it starts")
-}
-
-fn filter() -> Filter {
-    Filter {
-        name: "measured".to_owned(),
-        module: ModuleSource::File(PathBuf::new()),
-        config: Bytes::new(),
-        config_shown: None,
-        vm_id: String::new(),
-        vm_config: Bytes::new(),
-        root_id: String::new(),
-        env: Vec::new(),
-        env_sources: Vec::new(),
-        limits: FilterLimits {
-            instructions: 100_000_000,
-            wall_clock: Duration::from_secs(60),
-            memory: 16 << 20,
-            callouts: 1,
-            log_bytes: 1 << 20,
-            shared_data: 1 << 20,
-            cells: 0,
-            metrics: 1,
-            queue: 0,
-        },
-        on_fault: OnFault::Closed,
-        allow_on_headers_stop_iteration: false,
-    }
+    let filter = Filter::new("measured", ModuleSource::File(PathBuf::new()));
+    Plugin::new(Arc::new(filter), module).start(Services::new()).expect("it starts")
 }
 
 /// A request with 20 headers, its pseudo-headers among them.
