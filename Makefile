@@ -4,7 +4,11 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 # A target that is not a file, all of them.
+<<<<<<< HEAD
+.PHONY: help demo test soak release bench bench-host lint docs ci prepare filters-toolchain bench-parts docs-parts clean
+=======
 .PHONY: help demo test soak fuzz release bench lint docs ci prepare filters-toolchain bench-parts docs-parts clean
+>>>>>>> main
 
 help: ## Show this
 	@echo "tidegate: a programmable proxy for service-to-service traffic, extended with WebAssembly"
@@ -37,6 +41,9 @@ release: prepare bench-parts ## Build the binary to ship, guided by a profile: b
 
 bench: $(if $(QUICK),prepare bench-parts,release) ## Compare with Envoy, nginx and HAProxy on this machine (QUICK=1: in short)
 	cargo bench --package tidegate --bench compare -- $(if $(QUICK),--quick,--tidegate $(CURDIR)/build/release/tidegate)
+
+bench-host: prepare ## Measure single hostcalls and callbacks (FILTER=name: only those)
+	cargo bench --package tidegate --bench host -- $(FILTER)
 
 lint: prepare ## Check format and style, warnings denied
 	cargo fmt --all --check

@@ -6,6 +6,7 @@ pub mod config;
 pub mod error;
 pub mod exchange;
 pub mod filter;
+pub mod inspect;
 pub mod path;
 pub mod route;
 pub mod tasks;

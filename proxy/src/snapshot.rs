@@ -3,6 +3,8 @@
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -28,13 +30,13 @@ pub(crate) struct Snapshot {
 
 /// Why a filter cannot be served.
 #[derive(Debug, thiserror::Error)]
-enum Unusable {
+pub(crate) enum Unusable {
     /// `builtin:NAME` is not shipped.
     #[error("there is no built-in filter `{name}`")]
     NoBuiltin { name: String },
     /// Its file cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
-    Unreadable { path: PathBuf, source: std::io::Error },
+    #[error("cannot read {}: {error}", path.display())]
+    Unreadable { path: PathBuf, error: std::io::Error },
     /// Its file is larger than any filter.
     #[error("{} is larger than {} MiB", path.display(), MODULE_LIMIT >> 20)]
     TooLarge { path: PathBuf },
@@ -62,7 +64,8 @@ impl Unusable {
 
     fn hint(&self) -> Option<&'static str> {
         Some(match self {
-            Unusable::NoBuiltin { .. } | Unusable::Load { .. } => return None, // the message says it
+            Unusable::NoBuiltin { .. } => return None, // `found` lists those that there are
+            Unusable::Load { .. } => "`tidegate filter inspect FILE` says all that is wrong with a module",
             Unusable::Unreadable { .. } => "a relative path is relative to the configuration file's folder",
             Unusable::TooLarge { .. } => "strip its debug information, or build it with `opt-level`",
             Unusable::Start { fault, .. } => match fault.kind {
@@ -170,14 +173,18 @@ fn read(source: &ModuleSource) -> Result<(String, Cow<'static, [u8]>), Unusable>
             let bytes = builtin::module(name).ok_or_else(|| Unusable::NoBuiltin { name: name.clone() })?;
             Ok((format!("builtin:{name}"), bytes.into()))
         }
-        ModuleSource::File(path) => Ok((path.display().to_string(), read_file(path)?.into())),
+        ModuleSource::File(path) => Ok((path.display().to_string(), read_module(path)?.into())),
     }
 }
 
-fn read_file(path: &Path) -> Result<Vec<u8>, Unusable> {
-    let unreadable = |source| Unusable::Unreadable { path: path.to_owned(), source };
-    if std::fs::metadata(path).map_err(unreadable)?.len() > MODULE_LIMIT {
+/// Reads a module's file, which may be any: no more than a module may have is ever read.
+pub(crate) fn read_module(path: &Path) -> Result<Vec<u8>, Unusable> {
+    let unreadable = |error| Unusable::Unreadable { path: path.to_owned(), error };
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(unreadable)?;
+    file.take(MODULE_LIMIT + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > MODULE_LIMIT {
         return Err(Unusable::TooLarge { path: path.to_owned() });
     }
-    std::fs::read(path).map_err(unreadable)
+    Ok(bytes)
 }

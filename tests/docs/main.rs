@@ -1,10 +1,11 @@
 //! What the documentation says is true: links lead somewhere, configurations are accepted, and the reference pages are
 //! what the code says.
 //!
-//! `links` and `samples` check what people wrote; `reference` writes the pages in `docs/src/reference`, which are
+//! `links` and `samples` check what people wrote; `hostcalls` reads what the code says of each hostcall; `reference` writes the pages in `docs/src/reference`, which are
 //! checked in. `UPDATE_EXPECT=1 cargo test --test docs` writes them anew. The Rust in the book is compiled by the
 //! documentation tests of the SDK.
 
+mod hostcalls;
 mod links;
 mod reference;
 mod samples;

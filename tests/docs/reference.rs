@@ -12,8 +12,11 @@ use tidegate::telemetry::access_log::{Ending, Entry};
 use tidegate::telemetry::metrics::{
     CellsSample, ConnectFailure, FilterSample, Format, Registry, write_cells,
 };
-use tidegate::wasm::hostcalls::{FOREIGN_FUNCTIONS, Family, ForeignFunction, HOSTCALLS, Since};
-use tidegate::wasm::{Callback, FaultKind};
+use tidegate::wasm::FaultKind;
+use tidegate::wasm::exports::EXPORTS;
+use tidegate::wasm::hostcalls::{FOREIGN_FUNCTIONS, Family, ForeignFunction, HOSTCALLS, ResultForm};
+
+use crate::hostcalls::{self, ERRNOS, STATUSES};
 
 const NOTE: &str = "<!-- Written by a test from the code: UPDATE_EXPECT=1 cargo test --test docs -->\n";
 
@@ -177,28 +180,42 @@ fn labels(page: &str, name: &str) -> String {
 
 #[test]
 fn the_page_of_hostcalls_has_every_hostcall() {
-    let mut text =
-        "Every function that a module may import. Modules of every version of the ABI may import every one. \
-        *Since* is the version that introduced it.\n\n| function | family | since | |\n|---|---|---|---|\n"
-            .to_owned();
+    let mut text = "Every function that a module may import, and what it answers beside 0, `Ok`. Modules of every version \
+        of the ABI may import every one, whichever version introduced it. `tidegate filter inspect` shows which of them a \
+        module imports. Before the root context is created, and while the guest's allocator runs, only those that log, \
+        those of tool chains and those of WASI may be called; any other stops the guest.\n\n\
+        The numbers: "
+        .to_owned();
+    let numbers: Vec<String> = STATUSES.iter().map(|(name, number)| format!("`{name}` {number}")).collect();
+    let _ = write!(text, "{}; of WASI ", numbers.join(", "));
+    let numbers: Vec<String> = ERRNOS.iter().map(|(name, number)| format!("`{name}` {number}")).collect();
+    let _ = writeln!(text, "{}.", numbers.join(", "));
+    let mut family = None;
     for call in HOSTCALLS {
-        let since = match call.since {
-            Since::OnlyV0_1_0 => "0.1.0 only",
-            Since::V0_1_0 => "0.1.0",
-            Since::V0_2_0 => "0.2.0",
-            Since::V0_2_1 => "0.2.1",
-            Since::Toolchain => "–",
+        if family.replace(call.family) != Some(call.family) {
+            let _ = writeln!(text, "\n## {}", call.family.title());
+            if call.family == Family::Wasi {
+                text.push_str("\nOf `wasi_snapshot_preview1`, and of `wasi_unstable` by the same names.\n");
+            }
+        }
+        let params =
+            call.param_names.iter().zip(call.params).map(|(name, ty)| format!("{name}: {}", ty.name()));
+        let result = match call.result {
+            ResultForm::I32 => " -> i32",
+            ResultForm::None => "",
+            ResultForm::Either => " [-> i32]",
         };
-        let note = match call.family {
-            Family::Grpc => "not offered yet: `InternalFailure` or `NotFound`",
-            Family::Foreign => "[by name](#foreign-functions)",
-            Family::Wasi => "WASI preview 1",
-            _ => "",
-        };
-        let _ = writeln!(text, "| `{}` | {:?} | {since} | {note} |", call.name, call.family);
+        let params = params.collect::<Vec<_>>().join(", ");
+        let doc = hostcalls::documentation(call.function);
+        let _ = write!(text, "\n### {}\n\n`({params}){result}`. {}", call.name, doc.text);
+        text.push('\n');
+        for (position, (status, when)) in doc.statuses.iter().enumerate() {
+            let gap = if position == 0 { "\n" } else { "" };
+            let _ = writeln!(text, "{gap}- `{status}`: {when}");
+        }
     }
     text.push_str(
-        "\n## Foreign functions\n\nWhat `proxy_call_foreign_function` knows; any other name is `NotFound`. Numbers are \
+        "\n## Functions by name\n\nWhat `proxy_call_foreign_function` knows; any other name is `NotFound`. Numbers are \
         little-endian, one after the other; messages are Envoy's, in `source/extensions/common/wasm/ext`. What is not \
         wanted of an answer costs nothing: its place may be null.\n\n| function | arguments | answer | |\n|---|---|---|---|\n",
     );
@@ -206,19 +223,42 @@ fn the_page_of_hostcalls_has_every_hostcall() {
         let _ = writeln!(text, "| `{name}` | {arguments} | {answer} | {about} |");
     }
     text.push_str(
-        "\n## Callbacks\n\nWhat a module may export; what it does not export is never entered.\n\n",
+        "\n## Callbacks\n\nWhat a module may export, all of it 32-bit integers; what it does not export is never entered. \
+        Beside these there are the [markers of versions](../writing-filters.md#in-any-language), `memory`, and \
+        `_initialize`, `main`, `__main_void` or `_start`, of which it is told first.\n\n| about | export | |\n|---|---|---|\n",
     );
-    for callback in Callback::ALL {
-        let _ = writeln!(text, "- `{}`", callback.name());
+    for export in EXPORTS {
+        let mut params = export.params.join(", ");
+        if export.last_is_optional {
+            params = params.replace(", end_of_stream", "[, end_of_stream]");
+        }
+        let answers = if export.result { " -> answer" } else { "" };
+        let note = if export.is_called() { "" } else { "never called here" };
+        let _ =
+            writeln!(text, "| {} | `{}({params}){answers}` | {note} |", export.group.title(), export.name);
     }
     check(&expect_file!["../../docs/src/reference/abi.md"], "The ABI", &text);
 }
 
 #[test]
+fn every_hostcall_says_what_it_does_and_names_statuses_that_there_are() {
+    for call in HOSTCALLS {
+        let doc = hostcalls::documentation(call.function);
+        assert!(!doc.text.is_empty(), "{} ({}) has no documentation", call.name, call.function);
+        let known = if call.family == Family::Wasi { ERRNOS } else { STATUSES };
+        for (status, _) in &doc.statuses {
+            assert!(known.iter().any(|(name, _)| name == status), "{} does not know {status}", call.name);
+        }
+    }
+}
+
+#[test]
 fn the_page_of_the_command_line_is_the_help_text() {
     let mut text = String::new();
-    for arguments in [&["--help"][..], &["run", "--help"], &["check", "--help"], &["schema", "--help"]] {
-        let output = Command::new(env!("CARGO_BIN_EXE_tidegate")).args(arguments).output();
+    let commands = [&[][..], &["run"], &["check"], &["schema"], &["filter"], &["filter", "inspect"]]
+        .map(|command| [command, &["--help"]].concat());
+    for arguments in commands {
+        let output = Command::new(env!("CARGO_BIN_EXE_tidegate")).args(&arguments).output();
         let help = String::from_utf8(output.expect("the binary runs").stdout).expect("the help is text");
         let lines: Vec<&str> = help.lines().map(str::trim_end).collect();
         let _ = write!(text, "## tidegate {}\n\n```text\n{}\n```\n\n", arguments.join(" "), lines.join("\n"));

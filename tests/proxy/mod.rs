@@ -15,6 +15,7 @@ mod framing;
 mod grpc;
 mod holding;
 mod injection;
+mod inspect;
 mod languages;
 mod leaving;
 mod limits;

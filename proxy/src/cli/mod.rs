@@ -1,8 +1,9 @@
 //! The command line: what can be asked of the binary, and how it ends.
 //!
 //! Thin: it reads arguments, sets up logging, calls the library and shows an error once. Exit codes are 0 for done,
-//! 1 for a configuration or a start that failed, 2 for a command line that makes no sense.
+//! 1 for a configuration, a module or a start that failed, 2 for a command line that makes no sense.
 
+mod filter;
 mod log;
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, Loaded, Problems};
 use crate::server;
+use filter::FilterCommand;
 use log::{Level, LogArgs};
 
 /// Most worker threads that may be asked for.
@@ -35,6 +37,7 @@ Examples:
   tidegate check tidegate.yaml              is it valid, and do its filters start?
   tidegate run tidegate.yaml                serve until SIGTERM, then drain
   tidegate schema > tidegate.schema.json    for editors
+  tidegate filter inspect filter.wasm       what is in it, and will it load?
   TIDEGATE_LOG=info,tidegate::wasm=debug tidegate run tidegate.yaml";
 
 #[derive(Debug, Subcommand)]
@@ -57,6 +60,9 @@ enum Command {
     /// Print the JSON Schema of the configuration
     #[command(after_help = "Example:\n  tidegate schema > tidegate.schema.json")]
     Schema,
+    /// What the authors of filters ask
+    #[command(subcommand)]
+    Filter(FilterCommand),
 }
 
 #[derive(Debug, Args)]
@@ -72,7 +78,7 @@ struct RunArgs {
 pub fn main() -> ExitCode {
     let CommandLine { command, log } = CommandLine::parse();
     match perform(command, &log) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             // With nobody to read stderr the exit code still tells.
             let _ = writeln!(io::stderr(), "{}", describe(&error, log::colours_wanted()));
@@ -81,21 +87,26 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn perform(command: Command, log: &LogArgs) -> anyhow::Result<()> {
+fn perform(command: Command, log: &LogArgs) -> anyhow::Result<ExitCode> {
     match command {
         Command::Run(RunArgs { file, workers }) => {
             log.set_up(Level::Info)?;
             let options = server::Options { workers: workers.map(|workers| workers as usize) };
-            server::run(load(&file)?, options)
+            server::run(load(&file)?, options)?;
         }
         Command::Check { file } => {
             log.set_up(Level::Warn)?;
             let loaded = load(&file)?;
             server::prepare(&loaded)?;
-            print(&summary(&loaded))
+            print(&summary(&loaded))?;
         }
-        Command::Schema => print(&format!("{:#}", config::schema())),
+        Command::Schema => print(&format!("{:#}", config::schema()))?,
+        Command::Filter(command) => {
+            log.set_up(Level::Warn)?;
+            return filter::perform(command);
+        }
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Reads and checks a file. What is allowed but likely not meant is shown at once.

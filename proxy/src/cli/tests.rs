@@ -27,48 +27,50 @@ fn the_help_says_what_can_be_done() {
     check_help(
         None,
         expect![[r#"
-        A programmable proxy for service-to-service traffic: every request passes through a chain of
-        WebAssembly filters
+            A programmable proxy for service-to-service traffic: every request passes through a chain of
+            WebAssembly filters
 
-        Usage: tidegate [OPTIONS] <COMMAND>
+            Usage: tidegate [OPTIONS] <COMMAND>
 
-        Commands:
-          run     Serve traffic until SIGTERM or SIGINT, then drain
-          check   Check a configuration as `run` would, and serve nothing
-          schema  Print the JSON Schema of the configuration
-          help    Print this message or the help of the given subcommand(s)
+            Commands:
+              run     Serve traffic until SIGTERM or SIGINT, then drain
+              check   Check a configuration as `run` would, and serve nothing
+              schema  Print the JSON Schema of the configuration
+              filter  What the authors of filters ask
+              help    Print this message or the help of the given subcommand(s)
 
-        Options:
-          -h, --help
-                  Print help (see a summary with '-h')
+            Options:
+              -h, --help
+                      Print help (see a summary with '-h')
 
-          -V, --version
-                  Print version
+              -V, --version
+                      Print version
 
-        Logging:
-              --log-level <LEVEL>
-                  Least level that is logged
+            Logging:
+                  --log-level <LEVEL>
+                      Least level that is logged
 
-                  In its place, the environment variable TIDEGATE_LOG takes levels by module, such as
-                  `warn,tidegate::wasm=debug`. The default is info for `run` and warn for `check`.
+                      In its place, the environment variable TIDEGATE_LOG takes levels by module, such as
+                      `warn,tidegate::wasm=debug`. The default is info for `run` and warn for `check`.
 
-                  [possible values: off, error, warn, info, debug, trace]
+                      [possible values: off, error, warn, info, debug, trace]
 
-              --log-format <FORMAT>
-                  How each line is written to stderr
+                  --log-format <FORMAT>
+                      How each line is written to stderr
 
-                  Possible values:
-                  - text: For people
-                  - json: One JSON object a line
+                      Possible values:
+                      - text: For people
+                      - json: One JSON object a line
 
-                  [default: text]
+                      [default: text]
 
-        Examples:
-          tidegate check tidegate.yaml              is it valid, and do its filters start?
-          tidegate run tidegate.yaml                serve until SIGTERM, then drain
-          tidegate schema > tidegate.schema.json    for editors
-          TIDEGATE_LOG=info,tidegate::wasm=debug tidegate run tidegate.yaml
-    "#]],
+            Examples:
+              tidegate check tidegate.yaml              is it valid, and do its filters start?
+              tidegate run tidegate.yaml                serve until SIGTERM, then drain
+              tidegate schema > tidegate.schema.json    for editors
+              tidegate filter inspect filter.wasm       what is in it, and will it load?
+              TIDEGATE_LOG=info,tidegate::wasm=debug tidegate run tidegate.yaml
+        "#]],
     );
 }
 

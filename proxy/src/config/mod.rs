@@ -9,7 +9,7 @@
 //! its configuration is found out by those who use the [`Config`], and shown at the right place of the
 //! file with [`Loaded::blame`]. Of other files, it reads those that a filter's `config` takes text from.
 
-mod bounds;
+pub(crate) mod bounds;
 mod check;
 mod collector;
 mod decode;

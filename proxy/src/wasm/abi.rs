@@ -28,6 +28,16 @@ impl AbiVersion {
             _ => return None,
         })
     }
+
+    /// The version as people write it.
+    pub fn number(self) -> &'static str {
+        match self {
+            AbiVersion::V0_1_0 => "0.1.0",
+            AbiVersion::V0_2_0 => "0.2.0",
+            AbiVersion::V0_2_1 => "0.2.1",
+            AbiVersion::V0_2_100 => "0.2.100",
+        }
+    }
 }
 
 /// What a hostcall answers. The Rust SDK panics on any that it does not expect from the call at hand; it cannot name

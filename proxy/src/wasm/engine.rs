@@ -6,6 +6,7 @@ use std::time::Duration;
 use wasmtime::{Cache, CacheConfig, Config, OptLevel, WasmBacktraceDetails};
 
 use super::module::{LoadError, Module};
+use super::outline::Outline;
 
 /// How often [`Engine::advance_epoch`] is to be called: the grain of the wall-clock backstop.
 pub const EPOCH_PERIOD: Duration = Duration::from_millis(10);
@@ -48,6 +49,12 @@ impl Engine {
     /// Compiles and links a module. It takes as long as a compiler does: not for a worker's thread.
     pub fn compile(&self, bytes: &[u8]) -> Result<Module, LoadError> {
         Module::load(&self.inner, bytes)
+    }
+
+    /// Everything that keeps a module from being a filter, where [`compile`](Engine::compile) says the first of it;
+    /// nothing for one that it takes. `outline` is that of the same bytes. It takes as long as a compiler does.
+    pub fn problems(&self, bytes: &[u8], outline: &Outline) -> Vec<LoadError> {
+        Module::problems(&self.inner, bytes, outline)
     }
 
     /// Moves the clock that guests' wall-clock budgets are measured by; called every [`EPOCH_PERIOD`].

@@ -265,8 +265,10 @@ pub(crate) struct Limiter {
     usage: Arc<FilterUsage>,
 }
 
-/// How many entries a guest's tables of functions may have.
-const MAX_TABLE_ELEMENTS: usize = 100_000;
+/// How many entries a guest's tables of functions may have, how many tables and memories there may be.
+pub(crate) const MAX_TABLE_ELEMENTS: usize = 100_000;
+pub(crate) const MAX_TABLES: usize = 8;
+pub(crate) const MAX_MEMORIES: usize = 1;
 
 impl Limiter {
     /// Whether memory was refused during the present callback.
@@ -309,11 +311,11 @@ impl ResourceLimiter for Limiter {
     }
 
     fn tables(&self) -> usize {
-        8
+        MAX_TABLES
     }
 
     fn memories(&self) -> usize {
-        1
+        MAX_MEMORIES
     }
 }
 

@@ -2,7 +2,9 @@
 //!
 //! In the order in which one would read it:
 //!
-//! - [`engine`] compiles; [`module`] checks what was compiled and links it; [`plugin`] is a module and its configuration.
+//! - [`outline`] reads what a module says of itself, and finds what keeps it from being a filter; [`exports`] is the table
+//!   of what it may offer.
+//! - [`engine`] compiles; [`module`] is what was compiled, and linked; [`plugin`] is a module and its configuration.
 //! - [`vm`] is one running instance of a plugin: the callbacks that the pipeline calls. `instance` is how it starts.
 //! - `host` is what an instance knows: its contexts, the one that it acts on, what it asked for; `root` what each of the
 //!   filters that share it has of its own.
@@ -20,10 +22,12 @@ pub mod abi;
 pub mod body;
 pub mod effect;
 pub mod engine;
+pub mod exports;
 pub mod fault;
 pub mod grpc;
 pub mod metrics;
 pub mod module;
+pub mod outline;
 pub mod plugin;
 pub mod properties;
 pub mod queues;
@@ -55,6 +59,7 @@ pub use fault::{Fault, FaultKind};
 pub use grpc::{GrpcCallout, GrpcEvent, GrpcKind};
 pub use metrics::GuestMetrics;
 pub use module::{LoadError, Module};
+pub use outline::Outline;
 pub use plugin::Plugin;
 pub use queues::Inbox;
 pub use services::{

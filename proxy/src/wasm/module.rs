@@ -1,14 +1,16 @@
 //! A compiled module: checked to be a Proxy-Wasm filter, and linked to the table of hostcalls.
 //!
-//! Everything that can be known of a filter without running it is known here, and said in one message each.
+//! What keeps a module from being a filter is found in `outline`, before it is compiled, and said in one message each.
 
 use std::sync::Arc;
 
-use wasmtime::{ExternType, FuncType, InstancePre, Linker, ValType};
+use wasmtime::{InstancePre, Linker};
 
 use super::abi::{AbiVersion, Callback};
+use super::exports;
 use super::host::Host;
 use super::hostcalls;
+use super::outline::Outline;
 
 /// A module that is ready to run. Cheap to clone, shared by all threads.
 #[derive(Clone)]
@@ -24,7 +26,7 @@ struct Shared {
 }
 
 /// Why a module cannot be a filter. The message says what to do about it; who asked for it adds which file it was.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LoadError {
     /// There are no bytes.
     #[error("the module is empty: was it built?")]
@@ -89,21 +91,68 @@ pub enum LoadError {
         /// What the ABI says.
         expected: String,
     },
+    /// It could never be instantiated.
+    #[error("the module has {found} {what}, and a filter may have {most}")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// How many it has.
+        found: u64,
+        /// How many it may have.
+        most: usize,
+    },
+}
+
+impl LoadError {
+    /// A fixed word for it.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            LoadError::Empty => "empty",
+            LoadError::NotWasm(_) => "not_wasm",
+            LoadError::Component => "component",
+            LoadError::Invalid(_) => "invalid",
+            LoadError::NoAbiVersion => "no_abi_version",
+            LoadError::NoMemory => "no_memory",
+            LoadError::NoAllocator => "no_allocator",
+            LoadError::UnknownImport { .. } => "unknown_import",
+            LoadError::ImportSignature { .. } => "import_signature",
+            LoadError::ExportSignature { .. } => "export_signature",
+            LoadError::TooMany { .. } => "too_many",
+        }
+    }
 }
 
 impl Module {
+    /// Loads a module, or says the first thing that is wrong with it.
     pub(super) fn load(engine: &wasmtime::Engine, bytes: &[u8]) -> Result<Module, LoadError> {
-        check_magic(bytes)?;
-        let module =
-            wasmtime::Module::new(engine, bytes).map_err(|error| LoadError::Invalid(format!("{error:#}")))?;
-        let abi = module
-            .exports()
-            .find_map(|export| AbiVersion::from_marker(export.name()))
-            .ok_or(LoadError::NoAbiVersion)?;
-        check_memory(&module)?;
+        let outline = Outline::read(bytes)?;
+        if let Some(problem) = outline.problems().into_iter().next() {
+            return Err(problem);
+        }
+        Module::compile(engine, bytes, &outline)
+    }
+
+    /// Everything that is wrong with a module whose outline this is; nothing if it can be loaded.
+    pub(super) fn problems(engine: &wasmtime::Engine, bytes: &[u8], outline: &Outline) -> Vec<LoadError> {
+        let mut problems = outline.problems();
+        if problems.is_empty() {
+            problems.extend(Module::compile(engine, bytes, outline).err());
+        } else if !problems.iter().any(|problem| matches!(problem, LoadError::Invalid(_))) {
+            problems.extend(wasmtime::Module::validate(engine, bytes).err().map(invalid));
+        }
+        problems
+    }
+
+    fn compile(engine: &wasmtime::Engine, bytes: &[u8], outline: &Outline) -> Result<Module, LoadError> {
+        let module = wasmtime::Module::new(engine, bytes).map_err(invalid)?;
         let linked = link(engine, &module)?;
-        let exported = check_exports(&module)?;
-        let edits_bodies = module.imports().any(|import| import.name() == "proxy_set_buffer_bytes");
+        let abi = outline.markers().next().ok_or(LoadError::NoAbiVersion)?;
+        let edits_bodies = outline.imports_function("proxy_set_buffer_bytes");
+        let mut exported = [false; Callback::COUNT];
+        for callback in Callback::ALL {
+            let name = callback.name();
+            exported[*callback as usize] = exports::find(name).is_some() && outline.exports_function(name);
+        }
         Ok(Module { shared: Arc::new(Shared { linked, abi, edits_bodies, exported }) })
     }
 
@@ -139,148 +188,21 @@ impl std::fmt::Debug for Module {
     }
 }
 
-/// Tells what is not a core module by its first bytes, so that the message can say what it is.
-fn check_magic(bytes: &[u8]) -> Result<(), LoadError> {
-    const COMPONENT_LAYER: &[u8] = &[1, 0];
-    match bytes {
-        [] => Err(LoadError::Empty),
-        [0, b'a', b's', b'm', _, _, layer @ ..] if layer.starts_with(COMPONENT_LAYER) => {
-            Err(LoadError::Component)
-        }
-        [0, b'a', b's', b'm', ..] => Ok(()),
-        [0x7f, b'E', b'L', b'F', ..] => Err(LoadError::NotWasm("a native program (ELF)")),
-        [0x1f, 0x8b, ..] => Err(LoadError::NotWasm("a gzip archive")),
-        [b'P', b'K', 3, 4, ..] => Err(LoadError::NotWasm("a zip archive")),
-        _ if bytes.trim_ascii_start().starts_with(b"(module") => {
-            Err(LoadError::NotWasm("WebAssembly text (compile it with wat2wasm)"))
-        }
-        _ if bytes.is_ascii() => Err(LoadError::NotWasm("text")),
-        _ => Err(LoadError::NotWasm("something else")),
-    }
-}
-
-fn check_memory(module: &wasmtime::Module) -> Result<(), LoadError> {
-    match module.get_export("memory") {
-        Some(ExternType::Memory(memory)) if !memory.is_64() && !memory.is_shared() => Ok(()),
-        _ => Err(LoadError::NoMemory),
-    }
-}
-
-/// What the ABI says of an export: how many `i32` parameters (one of these), and whether there is an `i32` result.
-struct Signature {
-    params: &'static [usize],
-    result: bool,
-}
-
-/// Every function that a guest may export for the host to call, beside `_initialize`, `_start`, `main` and
-/// `__main_void`, which differ from one tool chain to the next.
-fn export_signature(name: &str) -> Option<Signature> {
-    let (params, result): (&[usize], bool) = match name {
-        "malloc" | "proxy_on_memory_allocate" => (&[1], true),
-        "proxy_on_context_create" => (&[2], false),
-        "proxy_on_vm_start" | "proxy_on_configure" | "proxy_validate_configuration" => (&[2], true),
-        "proxy_on_tick" | "proxy_on_log" | "proxy_on_delete" => (&[1], false),
-        "proxy_on_done" | "proxy_on_new_connection" => (&[1], true),
-        "proxy_on_downstream_data" | "proxy_on_upstream_data" => (&[3], true),
-        "proxy_on_downstream_connection_close" | "proxy_on_upstream_connection_close" => (&[2], false),
-        // Version 0.1.0 has no end-of-stream, but modules of that version exist that take it.
-        "proxy_on_request_headers" | "proxy_on_response_headers" => (&[2, 3], true),
-        "proxy_on_request_body" | "proxy_on_response_body" => (&[3], true),
-        "proxy_on_request_trailers" | "proxy_on_response_trailers" => (&[2], true),
-        "proxy_on_request_metadata" | "proxy_on_response_metadata" => (&[2], true),
-        "proxy_on_http_call_response" => (&[5], false),
-        "proxy_on_grpc_receive_initial_metadata"
-        | "proxy_on_grpc_receive"
-        | "proxy_on_grpc_receive_trailing_metadata"
-        | "proxy_on_grpc_close"
-        | "proxy_on_foreign_function" => (&[3], false),
-        "proxy_on_queue_ready" => (&[2], false),
-        "tidegate_on_request_headers" => (&[4], true),
-        "tidegate_on_response_headers" => (&[3], true),
-        "tidegate_on_end" => (&[1], true),
-        _ => return None,
-    };
-    Some(Signature { params, result })
-}
-
-/// Checks each export of the ABI and notes which callbacks there are.
-fn check_exports(module: &wasmtime::Module) -> Result<[bool; Callback::COUNT], LoadError> {
-    let mut has_allocator = false;
-    let mut exported = [false; Callback::COUNT];
-    for export in module.exports() {
-        let Some(signature) = export_signature(export.name()) else { continue };
-        let ExternType::Func(found) = export.ty() else { continue };
-        if !signature.accepts(&found) {
-            return Err(LoadError::ExportSignature {
-                name: export.name().to_owned(),
-                found: describe(&found),
-                expected: signature.describe(),
-            });
-        }
-        has_allocator |= matches!(export.name(), "malloc" | "proxy_on_memory_allocate");
-        if let Some(callback) = Callback::ALL.iter().find(|callback| callback.name() == export.name()) {
-            exported[*callback as usize] = true;
-        }
-    }
-    if has_allocator { Ok(exported) } else { Err(LoadError::NoAllocator) }
-}
-
-impl Signature {
-    fn accepts(&self, found: &FuncType) -> bool {
-        let is_i32 = |ty: ValType| matches!(ty, ValType::I32);
-        self.params.contains(&found.params().len())
-            && found.results().len() == usize::from(self.result)
-            && found.params().all(is_i32)
-            && found.results().all(is_i32)
-    }
-
-    fn describe(&self) -> String {
-        let forms: Vec<String> = self
-            .params
-            .iter()
-            .map(|count| {
-                format!("({}){}", vec!["i32"; *count].join(", "), if self.result { " -> i32" } else { "" })
-            })
-            .collect();
-        forms.join(" or ")
-    }
-}
-
-/// Defines what the module imports, each in the form in which it imports it.
+/// Defines what the module imports, each in the form in which it imports it, which is known to be one that there is.
 fn link(engine: &wasmtime::Engine, module: &wasmtime::Module) -> Result<InstancePre<Host>, LoadError> {
     let mut linker = Linker::new(engine);
     // Some tool chains import a function twice.
     linker.allow_shadowing(true);
     for import in module.imports() {
         let (from, name) = (import.module(), import.name());
-        let ExternType::Func(found) = import.ty() else {
-            return Err(LoadError::UnknownImport { module: from.to_owned(), name: name.to_owned() });
-        };
-        let Some(hostcall) = hostcalls::find(from, name) else {
-            return Err(LoadError::UnknownImport { module: from.to_owned(), name: name.to_owned() });
-        };
-        if !hostcall.accepts(&found) {
-            return Err(LoadError::ImportSignature {
-                module: from.to_owned(),
-                name: name.to_owned(),
-                found: describe(&found),
-                expected: hostcall.describe(),
-            });
-        }
-        let has_result = found.results().len() > 0;
-        hostcall
-            .define(&mut linker, from, has_result)
-            .map_err(|error| LoadError::Invalid(format!("{error:#}")))?;
+        let unknown = || LoadError::UnknownImport { module: from.to_owned(), name: name.to_owned() };
+        let hostcall = hostcalls::find(from, name).ok_or_else(unknown)?;
+        let has_result = import.ty().func().is_some_and(|ty| ty.results().len() > 0);
+        hostcall.define(&mut linker, from, has_result).map_err(invalid)?;
     }
-    linker.instantiate_pre(module).map_err(|error| LoadError::Invalid(format!("{error:#}")))
+    linker.instantiate_pre(module).map_err(invalid)
 }
 
-/// A function's type as people write it: `(i32, i64) -> i32`.
-pub(super) fn describe(ty: &FuncType) -> String {
-    let list = |types: Vec<String>| types.join(", ");
-    let params = list(ty.params().map(|ty| ty.to_string()).collect());
-    match ty.results().len() {
-        0 => format!("({params})"),
-        _ => format!("({params}) -> {}", list(ty.results().map(|ty| ty.to_string()).collect())),
-    }
+fn invalid(error: wasmtime::Error) -> LoadError {
+    LoadError::Invalid(format!("{error:#}"))
 }

@@ -1,13 +1,18 @@
-//! Whatever a guest passes to whatever hostcall, the host neither panics nor leaves its own bounds.
+//! Whatever a guest passes to whatever hostcall, the host neither panics nor leaves its own bounds, and answers what the
+//! hostcall's documentation says.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use http::HeaderMap;
 use proptest::prelude::*;
-use tidegate::wasm::hostcalls::{HOSTCALLS, Hostcall, ResultForm, Value};
+use tidegate::wasm::hostcalls::{Family, HOSTCALLS, Hostcall, ResultForm, Value};
 use tidegate::wasm::stream::Direction;
-use tidegate::wasm::{CalloutResult, GrpcEvent, Module, Vm};
+use tidegate::wasm::{CalloutResult, Fault, GrpcEvent, GuestLog, LogLevel, Module, Vm};
 
 use crate::bench::{Bench, ENGINE, ROOT, get, respond};
+use crate::documented::{ERRNOS, STATUSES, documentation};
 use crate::guest::import;
 
 /// Numbers that are likely to be at an edge of something.
@@ -37,6 +42,11 @@ fn module(calls: &[(usize, Vec<i64>)]) -> Vec<u8> {
         (func (export "proxy_abi_version_0_2_1"))
         (func (export "malloc") (param i32) (result i32)
           (global.get $heap) (global.set $heap (i32.add (global.get $heap) (local.get 0))))
+        (func $note (param i32 i32)
+          (i32.store8 (i32.const 0x1f0) (i32.const 0x3d))
+          (i32.store8 (i32.const 0x1f1) (i32.add (local.get 0) (i32.const {FIRST_CHARACTER})))
+          (i32.store8 (i32.const 0x1f2) (i32.add (local.get 1) (i32.const {FIRST_CHARACTER})))
+          (drop (call $proxy_log (i32.const 2) (i32.const 0x1f0) (i32.const 3))))
         (func $body {body})
         (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32) call $body (i32.const 0))
         (func (export "proxy_on_response_body") (param i32 i32 i32) (result i32) call $body (i32.const 0))
@@ -63,7 +73,36 @@ fn call(hostcall: &Hostcall, args: &[i64]) -> String {
         })
         .collect();
     let call = format!("(call ${} {})", hostcall.name, args.join(" "));
-    if hostcall.result == ResultForm::None { call } else { format!("(drop {call})") }
+    if hostcall.result == ResultForm::None {
+        return call;
+    }
+    let index = HOSTCALLS.iter().position(|known| known.name == hostcall.name).expect("it is in the table");
+    format!("(call $note (i32.const {index}) {call})")
+}
+
+/// Keeps what `$note` logs: which hostcall answered what.
+#[derive(Default)]
+struct Answers(Mutex<BTreeSet<(usize, u32)>>);
+
+/// Where numbers begin that are written as a character.
+const FIRST_CHARACTER: u32 = 0x21;
+
+impl GuestLog for Answers {
+    fn level(&self) -> LogLevel {
+        LogLevel::Trace
+    }
+
+    fn line(&self, _: &str, _: LogLevel, line: &str) {
+        // The hostcalls at hand log too.
+        let [b'=', index, status] = line.as_bytes() else { return };
+        let number = |character: &u8| u32::from(*character).saturating_sub(FIRST_CHARACTER);
+        let answer = (number(index) as usize, number(status));
+        self.0.lock().expect("no test panics here").insert(answer);
+    }
+
+    fn dropped(&self, _: &str, _: u64) {}
+
+    fn fault(&self, _: &str, _: &Fault) {}
 }
 
 /// Goes through an exchange; faults are the guest's own business.
@@ -89,8 +128,10 @@ fn exercise(vm: &mut Vm) {
     assert!(stream.borrow().actions.len() <= 4, "two resumptions, a close, a reply");
 }
 
-fn start(bytes: &[u8]) -> Vm {
-    let bench = Bench::new();
+fn start(bytes: &[u8], answers: &Arc<Answers>) -> Vm {
+    let mut bench = Bench::new();
+    bench.filter.limits.log_bytes = usize::MAX;
+    bench.services.log = answers.clone();
     let module: Module = ENGINE.compile(bytes).expect("it is a filter");
     tidegate::wasm::Plugin::new(bench.filter.into(), module)
         .start(bench.services)
@@ -112,6 +153,28 @@ proptest! {
             .map(|(i, args)| (i % HOSTCALLS.len(), args))
             .filter(|(index, _)| !stops(HOSTCALLS[*index].name))
             .collect();
-        exercise(&mut start(&module(&calls)));
+        let answers = Arc::default();
+        exercise(&mut start(&module(&calls), &answers));
+        check_answers(&answers);
+    }
+}
+
+/// A hostcall answers with what its documentation lists, and with nothing else.
+fn check_answers(answers: &Answers) {
+    let answers = answers.0.lock().expect("no test panics here");
+    assert!(!answers.is_empty(), "the guest notes what it is answered");
+    for (index, status) in answers.iter().filter(|(_, status)| *status != 0) {
+        let hostcall = &HOSTCALLS[*index];
+        if matches!(hostcall.name, "pthread_equal") {
+            continue; // its result is no status
+        }
+        let names = if hostcall.family == Family::Wasi { ERRNOS } else { STATUSES };
+        let name = names.iter().find(|(_, number)| number == status).map(|(name, _)| *name);
+        let documented = documentation(hostcall.function).statuses;
+        assert!(
+            documented.iter().any(|(documented, _)| Some(documented.as_str()) == name),
+            "{} answered {status} ({name:?}), which its documentation does not list",
+            hostcall.name
+        );
     }
 }

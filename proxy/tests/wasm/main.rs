@@ -1,6 +1,8 @@
 //! The Wasm host without the proxy: guests made of text, on a bench with a clock of its own.
 
 mod bench;
+#[path = "../../../tests/docs/hostcalls.rs"]
+mod documented;
 mod guest;
 
 mod arguments;
@@ -10,6 +12,7 @@ mod faults;
 mod foreign;
 mod grpc;
 mod headers;
+mod inspect;
 mod life_cycle;
 mod loading;
 mod properties;

@@ -18,7 +18,13 @@ enum Source {
     Fixed(Bytes),
 }
 
-/// `proxy_get_buffer_bytes`: at most `max` bytes from `start` on; nothing, and no error, beyond the end.
+/// `proxy_get_buffer_bytes` (0.1.0): gives the guest at most `max` bytes of a buffer from `start` on; beyond the end
+/// there is nothing, which is no error.
+///
+/// - `BadArgument`: the number names no buffer.
+/// - `NotFound`: there is no such buffer now: a body is there in its own callback, and outside it while some of it is
+///   held; a callout's in the callout's callback.
+/// - `InvalidMemoryAccess`: a pointer is not of the guest's memory, or the allocator gave no block in it.
 pub(crate) fn bytes(
     call: &mut Call<'_>,
     buffer: u32,
@@ -48,7 +54,12 @@ pub(crate) fn bytes(
     }
 }
 
-/// `proxy_get_buffer_status`: its length in bytes, and flags, which no host sets.
+/// `proxy_get_buffer_status` (0.1.0): writes a buffer's length, in bytes, to `len`, and 0 to `flags`, of which no host
+/// sets any.
+///
+/// - `BadArgument`: the number names no buffer.
+/// - `NotFound`: there is no such buffer now.
+/// - `InvalidMemoryAccess`: `len` or `flags` is not of the guest's memory.
 pub(crate) fn status(call: &mut Call<'_>, buffer: u32, len: u32, flags: u32) -> Outcome {
     let buffer = BufferType::try_from(buffer)?;
     let (memory, host) = view(call)?;
@@ -63,7 +74,14 @@ pub(crate) fn status(call: &mut Call<'_>, buffer: u32, len: u32, flags: u32) -> 
     Ok(())
 }
 
-/// `proxy_set_buffer_bytes`: replaces `len` bytes from `start` on, both clamped to what is there.
+/// `proxy_set_buffer_bytes` (0.1.0): replaces `len` bytes of a body from `start` on, both clamped to what is there: 0
+/// and 0 puts something in front, a `start` of the whole length behind, any other replaces that part. What is held is
+/// bounded by the listener's `buffer_limit` when the callback has returned.
+///
+/// - `BadArgument`: the number names no buffer, or one that does not change, as configurations and the bodies of
+///   callouts; the body has gone on, or the exchange is over; or it would become longer than 64 MiB.
+/// - `NotFound`: there is no such buffer now.
+/// - `InvalidMemoryAccess`: a pointer or a length is not of the guest's memory.
 pub(crate) fn set_bytes(
     call: &mut Call<'_>,
     buffer: u32,

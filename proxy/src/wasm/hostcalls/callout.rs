@@ -18,9 +18,16 @@ use crate::wasm::host::Host;
 use crate::wasm::memory::{Out, check, give, slice, store_u32, view};
 use crate::wasm::pairs::{self, Pair};
 
-/// `proxy_http_call`. `BadArgument`: a cluster that the filter may not call, or a head that is no request, or has no
-/// `:authority` where the cluster's name cannot be one.
-/// `InternalFailure`: too many callouts in flight.
+/// `proxy_http_call` (0.1.0): asks a cluster and writes the token of the callout to `token`;
+/// `proxy_on_http_call_response` of the root context hears of its end once, with the same token. `timeout_ms` is for
+/// the whole of it, 0 for none. A `host` among the headers is `:authority`, which without one is the cluster's name;
+/// those that belong to a connection, and `content-length`, are dropped.
+///
+/// - `BadArgument`: there is no such cluster, or the filter may not call it; there is no `:method` or no `:path`, or
+///   one that is none; there is no `:authority` and the cluster's name cannot be one; headers or trailers are
+///   malformed; the time is negative.
+/// - `InternalFailure`: the filter has `limits.callouts` in flight.
+/// - `InvalidMemoryAccess`: a pointer or a length is not of the guest's memory.
 #[expect(clippy::too_many_arguments, reason = "the ABI has them")]
 pub(crate) fn http_call(
     call: &mut Call<'_>,
@@ -69,7 +76,10 @@ pub(crate) fn http_call(
     Ok(())
 }
 
-/// `proxy_get_status`: of the callout that ended last; of a gRPC one its gRPC status and what the service says of it.
+/// `proxy_get_status` (0.1.0): writes how the callout ended that ended last to `code`, and gives the guest the reason: of an
+/// HTTP callout 0 for a response and 11 for none, of a gRPC one its gRPC status and what the service says of it.
+///
+/// - `InvalidMemoryAccess`: a pointer is not of the guest's memory, or the allocator gave no block in it.
 pub(crate) fn status(call: &mut Call<'_>, code: u32, message: u32, message_len: u32) -> Outcome {
     let out = Out { pointer: message, len: message_len };
     let (memory, host) = view(call)?;

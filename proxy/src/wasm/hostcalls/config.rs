@@ -4,7 +4,10 @@ use super::{Call, Outcome};
 use crate::wasm::abi::Callback;
 use crate::wasm::memory::{Out, give};
 
-/// `proxy_get_configuration` (0.1.0): the plugin's while it is being configured, the VM's otherwise.
+/// `proxy_get_configuration` (0.1.0 only): gives the guest a configuration: the plugin's while a context is created and
+/// in `proxy_on_configure`, the VM's otherwise. Later versions read both as buffers.
+///
+/// - `InvalidMemoryAccess`: a pointer is not of the guest's memory, or the allocator gave no block in it.
 pub(crate) fn configuration(call: &mut Call<'_>, value: u32, value_len: u32) -> Outcome {
     let host = call.data();
     let bytes = match host.current.callback {

@@ -4,13 +4,18 @@ use super::{Call, Outcome};
 use crate::wasm::abi::Status;
 use crate::wasm::root::RootEnd;
 
-/// `proxy_set_effective_context`: until the present callback returns.
+/// `proxy_set_effective_context` (0.1.0): has hostcalls act on another context of this instance until the present
+/// callback returns.
+///
+/// - `BadArgument`: there is no such context.
 pub(crate) fn set_effective_context(call: &mut Call<'_>, context: u32) -> Outcome {
     if call.data_mut().activate(context) { Ok(()) } else { Err(Status::BadArgument.into()) }
 }
 
-/// `proxy_done`: `NotFound` unless the context said in `proxy_on_done` that it was not done yet. Its end follows when
-/// the present callback has returned.
+/// `proxy_done` (0.1.0): ends a context that said in `proxy_on_done` that it was not done yet: `proxy_on_delete`
+/// follows when the present callback has returned.
+///
+/// - `NotFound`: the context does not wait for this.
 pub(crate) fn done(call: &mut Call<'_>) -> Outcome {
     let host = call.data_mut();
     let context = host.active.context;

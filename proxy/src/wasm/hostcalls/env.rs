@@ -9,7 +9,7 @@ use crate::wasm::memory::{load_u32, slice, view};
 /// The longest text of AssemblyScript that is read, in bytes.
 const MAX_TEXT_LEN: u32 = 4096;
 
-/// `abort(message, file, line, column)` of AssemblyScript: logs and stops the guest.
+/// `abort` (AssemblyScript): logs message, file, line and column as critical, and stops the guest: a fault.
 pub(crate) fn abort(call: &mut Call<'_>, message: u32, file: u32, line: u32, column: u32) -> Outcome {
     let text = match view(call) {
         Ok((memory, host)) => {
@@ -32,12 +32,12 @@ fn script_text(memory: &[u8], pointer: u32) -> Option<String> {
     Some(char::decode_utf16(units).map(|unit| unit.unwrap_or(char::REPLACEMENT_CHARACTER)).collect())
 }
 
-/// `pthread_equal`: whether two threads are the same.
+/// `pthread_equal` (Emscripten): answers 1 if two threads are the same, else 0.
 pub(crate) fn pthread_equal(_: &mut Call<'_>, one: u32, other: u32) -> wasmtime::Result<u32> {
     Ok(u32::from(one == other))
 }
 
-/// `emscripten_notify_memory_growth`: nothing here keeps pointers into a guest's memory.
+/// `emscripten_notify_memory_growth` (Emscripten): does nothing: nothing here keeps pointers into a guest's memory.
 pub(crate) fn notify_memory_growth(_: &mut Call<'_>, _memory: u32) -> Outcome {
     Ok(())
 }

@@ -19,11 +19,16 @@ use crate::wasm::host::Host;
 use crate::wasm::memory::{check, slice, store_u32, view};
 use crate::wasm::pairs::{self, Pair};
 
-/// `proxy_grpc_call`: one message to `/service/method`, and one back. `timeout_ms` 0 is for ever.
+/// `proxy_grpc_call` (0.1.0): sends one message to `/service/method` and waits for one; what comes of it is told to the root,
+/// once (`proxy_on_grpc_receive`, or `proxy_on_grpc_close` if it failed). `timeout_ms` is in milliseconds, 0 for the longest
+/// that there is, five minutes. The token is written to `token` only if there is a callout.
 ///
-/// `ParseFailure`: an upstream that is neither a cluster that the filter may call nor a `GrpcService` of Envoy's API that
-/// names one in `envoy_grpc`; a service and method that are no path. `BadArgument`: metadata that cannot be sent.
-/// `InternalFailure`: too many callouts in flight, or a message of more than 4 MiB. The token is written only if there is a callout.
+/// - `ParseFailure`: the upstream is neither a cluster that the filter may call nor a `GrpcService` of Envoy's API that
+///   names one in `envoy_grpc`, or service and method make no path.
+/// - `BadArgument`: the metadata are malformed, or one of them cannot be sent.
+/// - `InternalFailure`: as many callouts are in flight as the filter's `limits.callouts` says, or the message is longer than
+///   4 MiB.
+/// - `InvalidMemoryAccess`: a pointer or a length is not of the guest's memory.
 #[expect(clippy::too_many_arguments, reason = "the ABI has them")]
 pub(crate) fn call(
     call: &mut Call<'_>,
@@ -59,8 +64,15 @@ pub(crate) fn call(
     Ok(())
 }
 
-/// `proxy_grpc_stream`: any number of messages, each way, until either side ends. The statuses are those of
-/// [`call`].
+/// `proxy_grpc_stream` (0.1.0): opens a stream to `/service/method`, with any number of messages each way until either side
+/// ends; everything that comes is told to the root. It has no limit of time. The token is written to `token` only if there is
+/// a stream.
+///
+/// - `ParseFailure`: the upstream is neither a cluster that the filter may call nor a `GrpcService` of Envoy's API that
+///   names one in `envoy_grpc`, or service and method make no path.
+/// - `BadArgument`: the metadata are malformed, or one of them cannot be sent.
+/// - `InternalFailure`: as many callouts are in flight as the filter's `limits.callouts` says.
+/// - `InvalidMemoryAccess`: a pointer or a length is not of the guest's memory.
 #[expect(clippy::too_many_arguments, reason = "the ABI has them")]
 pub(crate) fn stream(
     call: &mut Call<'_>,
@@ -87,10 +99,13 @@ pub(crate) fn stream(
     Ok(())
 }
 
-/// `proxy_grpc_send`: one more message, which may be empty, and the last one if `end_of_stream` is not 0.
+/// `proxy_grpc_send` (0.1.0): sends one more message on a stream, which may be empty, and the last one if `end_of_stream` is
+/// not 0.
 ///
-/// `BadArgument`: not a stream's token, a stream on which the last message was sent, a message of more than 4 MiB, or
-/// more of them than 4 MiB that wait to be sent. `NotFound`: a stream that has ended or that never was.
+/// - `BadArgument`: the token is not a stream's; the last message was sent before; this one is longer than 4 MiB, or would
+///   have more than 4 MiB wait to be sent.
+/// - `NotFound`: the stream has ended, never was, or is another root's.
+/// - `InvalidMemoryAccess`: a pointer or a length is not of the guest's memory.
 pub(crate) fn send(
     call: &mut Call<'_>,
     token: u32,
@@ -111,7 +126,9 @@ pub(crate) fn send(
     Ok(())
 }
 
-/// `proxy_grpc_close`: of a stream, nothing more is sent; a call is cancelled. `NotFound`: neither, or ended.
+/// `proxy_grpc_close` (0.1.0): says that nothing more is sent on a stream; cancels a call.
+///
+/// - `NotFound`: the callout has ended, never was, or is another root's.
 pub(crate) fn close(call: &mut Call<'_>, token: u32) -> Outcome {
     let host = call.data_mut();
     let outbox = host.grpc.outbox(token, host.root().id).ok_or(Status::NotFound)?;
@@ -122,7 +139,9 @@ pub(crate) fn close(call: &mut Call<'_>, token: u32) -> Outcome {
     Ok(())
 }
 
-/// `proxy_grpc_cancel`: the guest hears of it no more. `NotFound`: neither a call nor a stream, or ended.
+/// `proxy_grpc_cancel` (0.1.0): gives a call or a stream up; the guest hears of it no more.
+///
+/// - `NotFound`: the callout has ended, never was, or is another root's.
 pub(crate) fn cancel(call: &mut Call<'_>, token: u32) -> Outcome {
     let host = call.data_mut();
     host.grpc.outbox(token, host.root().id).ok_or(Status::NotFound)?;

@@ -11,7 +11,11 @@ use crate::wasm::memory::{self, Out, check, give, give_checked, give_with, slice
 use crate::wasm::pairs;
 use crate::wasm::stream::{Direction, Progress, Stream, StreamRef};
 
-/// `proxy_get_header_map_size`: the length of all names and values, in bytes, as in Envoy; 0 if there is no such map.
+/// `proxy_get_header_map_size` (0.1.0): writes the length of all names and values of a map to `size`, in bytes, as
+/// Envoy does; 0 if there is no such map now.
+///
+/// - `BadArgument`: the number names no map.
+/// - `InvalidMemoryAccess`: `size` is not of the guest's memory.
 pub(crate) fn size(call: &mut Call<'_>, map: u32, size: u32) -> Outcome {
     let map = MapType::try_from(map)?;
     let (memory, host) = view(call)?;
@@ -22,7 +26,11 @@ pub(crate) fn size(call: &mut Call<'_>, map: u32, size: u32) -> Outcome {
     Ok(())
 }
 
-/// `proxy_get_header_map_pairs`: nothing at all if there is no such map.
+/// `proxy_get_header_map_pairs` (0.1.0): gives the guest a whole map, serialised: names in lower case, pseudo-headers
+/// first, a pair for each value. If there is no such map now, or it is empty, the guest gets 0 and 0.
+///
+/// - `BadArgument`: the number names no map.
+/// - `InvalidMemoryAccess`: a pointer is not of the guest's memory, or the allocator gave no block in it.
 pub(crate) fn pairs(call: &mut Call<'_>, map: u32, pairs: u32, pairs_len: u32) -> Outcome {
     let map = MapType::try_from(map)?;
     let out = Out { pointer: pairs, len: pairs_len };
@@ -35,7 +43,13 @@ pub(crate) fn pairs(call: &mut Call<'_>, map: u32, pairs: u32, pairs_len: u32) -
     })
 }
 
-/// `proxy_get_header_map_value`: the first value of that name.
+/// `proxy_get_header_map_value` (0.1.0): gives the guest the first value of a name, whatever the case of its letters.
+/// Pseudo-headers are names like others; `:authority` and `host` are one.
+///
+/// - `BadArgument`: the number names no map.
+/// - `NotFound`: the map has no such name, or there is no such map now; a guest of version 0.1.0 gets an empty value
+///   instead.
+/// - `InvalidMemoryAccess`: a pointer is not of the guest's memory, or the allocator gave no block in it.
 pub(crate) fn value(
     call: &mut Call<'_>,
     map: u32,
@@ -59,7 +73,12 @@ pub(crate) fn value(
     })
 }
 
-/// `proxy_set_header_map_pairs`: replaces the map. Pseudo-headers (and `host`) that are not among the pairs stay.
+/// `proxy_set_header_map_pairs` (0.1.0): replaces a whole map, or changes nothing. Pseudo-headers (and `host`) that are
+/// not among the pairs stay. Of the request's headers this lets the route be found anew.
+///
+/// - `BadArgument`: the number names no map; the pairs are malformed, more than 1024 or longer than 1 MiB; one of them
+///   cannot be a header; or the map can no longer be changed, or never could, as those of callouts.
+/// - `InvalidMemoryAccess`: a pointer or a length is not of the guest's memory.
 pub(crate) fn set_pairs(call: &mut Call<'_>, map: u32, pairs: u32, pairs_len: u32) -> Outcome {
     let map = MapType::try_from(map)?;
     let (memory, host) = view(call)?;
@@ -68,7 +87,13 @@ pub(crate) fn set_pairs(call: &mut Call<'_>, map: u32, pairs: u32, pairs_len: u3
     Ok(())
 }
 
-/// `proxy_add_header_map_value`: adds a value beside those of the same name.
+/// `proxy_add_header_map_value` (0.1.0): adds a value beside those of the same name; a pseudo-header, of which there is
+/// one, is set. A response header that is added before there is a response is kept for it. Of the request's headers
+/// this lets the route be found anew.
+///
+/// - `BadArgument`: the number names no map; name or value cannot be a header's; the map would have more than 1024
+///   values or 1 MiB; or it can no longer be changed, or never could.
+/// - `InvalidMemoryAccess`: a pointer or a length is not of the guest's memory.
 pub(crate) fn add(
     call: &mut Call<'_>,
     map: u32,
@@ -84,7 +109,12 @@ pub(crate) fn add(
     Ok(())
 }
 
-/// `proxy_replace_header_map_value`: the name has this value alone afterwards.
+/// `proxy_replace_header_map_value` (0.1.0): gives a name this value alone, whether it had any before or not. Otherwise
+/// as `proxy_add_header_map_value`.
+///
+/// - `BadArgument`: the number names no map; name or value cannot be a header's; the map would have more than 1024
+///   values or 1 MiB; or it can no longer be changed, or never could.
+/// - `InvalidMemoryAccess`: a pointer or a length is not of the guest's memory.
 pub(crate) fn replace(
     call: &mut Call<'_>,
     map: u32,
@@ -100,7 +130,11 @@ pub(crate) fn replace(
     Ok(())
 }
 
-/// `proxy_remove_header_map_value`: a name that is not there is no error.
+/// `proxy_remove_header_map_value` (0.1.0): removes all values of a name; one that is not there is no error.
+///
+/// - `BadArgument`: the number names no map; the name is a pseudo-header other than `:authority`, which a message cannot
+///   be without; or the map can no longer be changed, or never could.
+/// - `InvalidMemoryAccess`: a pointer or a length is not of the guest's memory.
 pub(crate) fn remove(call: &mut Call<'_>, map: u32, key: u32, key_len: u32) -> Outcome {
     let map = MapType::try_from(map)?;
     let (memory, host) = view(call)?;

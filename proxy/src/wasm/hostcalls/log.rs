@@ -11,7 +11,13 @@ use crate::wasm::memory::{check, slice, store_u32, view};
 /// The most that is kept of a line that says why a configuration is refused, in bytes.
 const MAX_COMPLAINT: usize = 4 << 10;
 
-/// `proxy_log`
+/// `proxy_log` (0.1.0): writes a line to the process's log, whole, with the filter's name. Levels are 0 trace, 1 debug,
+/// 2 info, 3 warn, 4 error, 5 critical, which the log has as an error. A line below the log's level is dropped, and so
+/// is one beyond the filter's `limits.log_bytes` in this second, which is counted; bytes that are not UTF-8 become
+/// U+FFFD.
+///
+/// - `BadArgument`: the level is none.
+/// - `InvalidMemoryAccess`: a pointer or a length is not of the guest's memory.
 pub(crate) fn log(call: &mut Call<'_>, level: u32, message: u32, message_len: u32) -> Outcome {
     let level = LogLevel::try_from(level)?;
     let (memory, host) = view(call)?;
@@ -19,7 +25,10 @@ pub(crate) fn log(call: &mut Call<'_>, level: u32, message: u32, message_len: u3
     Ok(())
 }
 
-/// `proxy_get_log_level`
+/// `proxy_get_log_level` (0.2.1): writes the lowest level at which a guest's line is kept to `level`, as a 32-bit
+/// number.
+///
+/// - `InvalidMemoryAccess`: `level` is not of the guest's memory.
 pub(crate) fn log_level(call: &mut Call<'_>, level: u32) -> Outcome {
     let (memory, host) = view(call)?;
     check(memory, level, 4)?;

@@ -35,7 +35,13 @@ impl MetricIds {
     }
 }
 
-/// `proxy_define_metric`. A quota that is used up is an `InternalFailure`.
+/// `proxy_define_metric` (0.1.0): makes a metric, 0 a counter, 1 a gauge, 2 a histogram, and writes its id to `id`; for
+/// one that this instance has defined before that is the same id, unlike in Envoy. Every worker's instance adds to the
+/// same metric.
+///
+/// - `BadArgument`: the kind is none, or the name is not 1 to 1024 bytes of UTF-8.
+/// - `InternalFailure`: the filter has as many metrics as its `limits.metrics` says.
+/// - `InvalidMemoryAccess`: a pointer or a length is not of the guest's memory.
 pub(crate) fn define(call: &mut Call<'_>, kind: u32, name: u32, name_len: u32, id: u32) -> Outcome {
     let kind = MetricType::try_from(kind)?;
     let (memory, host) = view(call)?;
@@ -51,7 +57,10 @@ pub(crate) fn define(call: &mut Call<'_>, kind: u32, name: u32, name_len: u32, i
     Ok(())
 }
 
-/// `proxy_increment_metric`: a counter only goes up, a gauge not below 0, a histogram neither.
+/// `proxy_increment_metric` (0.1.0): adds to a counter or a gauge; a gauge may go down, but not below 0.
+///
+/// - `NotFound`: no metric has this id.
+/// - `BadArgument`: it is a histogram, or a counter that would not go up.
 pub(crate) fn increment(call: &mut Call<'_>, id: u32, offset: u64) -> Outcome {
     let host = call.data();
     let stat = host.metric_ids.find(id).ok_or(Status::NotFound)?;
@@ -66,7 +75,9 @@ pub(crate) fn increment(call: &mut Call<'_>, id: u32, offset: u64) -> Outcome {
     Ok(())
 }
 
-/// `proxy_record_metric`: adds to a counter, sets a gauge, observes in a histogram.
+/// `proxy_record_metric` (0.1.0): adds to a counter, sets a gauge, observes a value in a histogram.
+///
+/// - `NotFound`: no metric has this id.
 pub(crate) fn record(call: &mut Call<'_>, id: u32, value: u64) -> Outcome {
     let host = call.data();
     let stat = host.metric_ids.find(id).ok_or(Status::NotFound)?;
@@ -74,7 +85,12 @@ pub(crate) fn record(call: &mut Call<'_>, id: u32, value: u64) -> Outcome {
     Ok(())
 }
 
-/// `proxy_get_metric`: what all workers' instances made of it.
+/// `proxy_get_metric` (0.1.0): writes the value of a counter or a gauge to `value`, 8 bytes: what the instances of all
+/// workers have made of it.
+///
+/// - `NotFound`: no metric has this id.
+/// - `BadArgument`: it is a histogram.
+/// - `InvalidMemoryAccess`: `value` is not of the guest's memory.
 pub(crate) fn value(call: &mut Call<'_>, id: u32, value: u32) -> Outcome {
     let (memory, host) = view(call)?;
     check(memory, value, 8)?;

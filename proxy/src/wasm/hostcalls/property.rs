@@ -19,7 +19,12 @@ use crate::wasm::memory::{Out, give, slice, view};
 use crate::wasm::pairs;
 use crate::wasm::stream::{Stream, StreamInfo};
 
-/// `proxy_get_property`
+/// `proxy_get_property` (0.1.0): gives the guest a property, in Envoy's encoding: texts and bytes as they are, numbers
+/// as 8 bytes, times and durations as nanoseconds in 8 bytes, a truth value as one byte, a map as pairs. The path is
+/// its parts with a NUL between them.
+///
+/// - `NotFound`: there is no such property, or it is not known yet.
+/// - `InvalidMemoryAccess`: a pointer is not of the guest's memory, or the allocator gave no block in it.
 pub(crate) fn property(call: &mut Call<'_>, path: u32, path_len: u32, value: u32, value_len: u32) -> Outcome {
     let out = Out { pointer: value, len: value_len };
     let (memory, host) = view(call)?;
@@ -40,8 +45,13 @@ pub(crate) fn property(call: &mut Call<'_>, path: u32, path_len: u32, value: u32
     give(call, out, &found.ok_or(Status::NotFound)?)
 }
 
-/// `proxy_set_property`: kept on the exchange, or on the root where there is none; or on the connection, if that was
-/// declared. `BadArgument`: there is a value, and it was declared read-only.
+/// `proxy_set_property` (0.1.0): keeps bytes under a path for the filters behind this one and for the access log, as
+/// long as the exchange lasts, or the connection, if that was declared (`declare_property`); without a stream on the
+/// root, as long as that lasts.
+///
+/// - `BadArgument`: there is a value, and it was declared read-only.
+/// - `InternalFailure`: the exchange, or the root, has 128 of them already, or 256 KiB.
+/// - `InvalidMemoryAccess`: a pointer or a length is not of the guest's memory.
 pub(crate) fn set_property(
     call: &mut Call<'_>,
     path: u32,

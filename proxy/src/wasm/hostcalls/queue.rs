@@ -9,9 +9,11 @@ use crate::wasm::host::Host;
 use crate::wasm::memory::{Out, check, give, slice, store_u32, view};
 use crate::wasm::queues::{Inbox, Refusal};
 
-/// `proxy_register_shared_queue`: makes a queue in the guest's own `vm_id`, or takes over the one that there is, with what
-/// is in it. From now on this root is told of its items (`proxy_on_queue_ready`). `InternalFailure`: the name
-/// is longer than 1 KiB, or the `vm_id` has 128 queues.
+/// `proxy_register_shared_queue` (0.1.0): makes a queue in the guest's own `vm_id`, or takes over the one that there is,
+/// with what is in it, and writes its id to `id`. From now on this root is told of its items (`proxy_on_queue_ready`).
+///
+/// - `InternalFailure`: the name is longer than 1 KiB, or the `vm_id` has 128 queues.
+/// - `InvalidMemoryAccess`: a pointer or a length is not of the guest's memory.
 pub(crate) fn register(call: &mut Call<'_>, name: u32, name_len: u32, id: u32) -> Outcome {
     let (memory, host) = view(call)?;
     let name = slice(memory, name, name_len)?;
@@ -34,7 +36,11 @@ fn inbox(host: &mut Host) -> &Arc<Inbox> {
     })
 }
 
-/// `proxy_resolve_shared_queue`: the id of a queue that someone registered; an empty `vm` is the guest's own.
+/// `proxy_resolve_shared_queue` (0.1.0): writes the id of a queue that someone registered to `id`; an empty `vm` is the
+/// guest's own `vm_id`.
+///
+/// - `NotFound`: there is no such queue.
+/// - `InvalidMemoryAccess`: a pointer or a length is not of the guest's memory.
 pub(crate) fn resolve(
     call: &mut Call<'_>,
     vm: u32,
@@ -55,8 +61,11 @@ pub(crate) fn resolve(
     Ok(())
 }
 
-/// `proxy_enqueue_shared_queue`. A queue that holds as much as its registrant lets it (`limits.queue`) is an
-/// `InternalFailure`, and the log says which.
+/// `proxy_enqueue_shared_queue` (0.1.0): puts an item into a queue, whoever's it is.
+///
+/// - `NotFound`: no queue has this id.
+/// - `InternalFailure`: it holds as much as its registrant lets it (`limits.queue`); the log says which it is.
+/// - `InvalidMemoryAccess`: a pointer or a length is not of the guest's memory.
 pub(crate) fn enqueue(call: &mut Call<'_>, id: u32, item: u32, item_len: u32) -> Outcome {
     let (memory, host) = view(call)?;
     let item = slice(memory, item, item_len)?;
@@ -73,7 +82,12 @@ fn report_full(host: &mut Host, id: u32) {
     log::write_line(host, LogLevel::Warn, line.as_bytes());
 }
 
-/// `proxy_dequeue_shared_queue`. An item that the guest's memory has no room for stays where it is.
+/// `proxy_dequeue_shared_queue` (0.1.0): gives the guest the first item of a queue. One that its memory has no room for
+/// stays where it is.
+///
+/// - `NotFound`: no queue has this id.
+/// - `Empty`: it has no item.
+/// - `InvalidMemoryAccess`: a pointer is not of the guest's memory, or the allocator gave no block in it.
 pub(crate) fn dequeue(call: &mut Call<'_>, id: u32, item: u32, item_len: u32) -> Outcome {
     let out = Out { pointer: item, len: item_len };
     let (memory, host) = view(call)?;

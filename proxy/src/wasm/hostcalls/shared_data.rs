@@ -5,7 +5,11 @@ use crate::wasm::abi::Status;
 use crate::wasm::memory::{Out, check, give, slice, store_u32, view};
 use crate::wasm::shared_data::Refusal;
 
-/// `proxy_get_shared_data`
+/// `proxy_get_shared_data` (0.1.0): gives the guest the value of a key, and writes the number of its last change to
+/// `cas`. All filters with the same `vm_id` share them, on all workers.
+///
+/// - `NotFound`: the key has no value.
+/// - `InvalidMemoryAccess`: a pointer is not of the guest's memory, or the allocator gave no block in it.
 pub(crate) fn value(
     call: &mut Call<'_>,
     key: u32,
@@ -26,7 +30,12 @@ pub(crate) fn value(
     Ok(())
 }
 
-/// `proxy_set_shared_data`. A quota that is used up is an `InternalFailure`.
+/// `proxy_set_shared_data` (0.1.0): sets the value of a key. A `cas` other than 0 has to be the number of its last
+/// change, unless it has no value yet.
+///
+/// - `CasMismatch`: it was changed since.
+/// - `InternalFailure`: it does not fit into the filter's `limits.shared_data`.
+/// - `InvalidMemoryAccess`: a pointer or a length is not of the guest's memory.
 pub(crate) fn set_value(
     call: &mut Call<'_>,
     key: u32,

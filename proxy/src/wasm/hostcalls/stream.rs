@@ -15,7 +15,10 @@ use crate::wasm::stream::{Direction, LocalReply, StreamAction};
 /// gRPC's "no status", which is how a guest says that it gives none.
 const NO_GRPC_STATUS: u32 = u32::MAX;
 
-/// `proxy_continue_stream`. The two kinds of TCP stream are accepted, as the ABI says, where there is nothing to do.
+/// `proxy_continue_stream` (0.2.0): lets a stream go on where this filter paused it, when the callback has returned.
+/// Resuming what is not paused has no effect, nor has resuming without a stream.
+///
+/// - `BadArgument`: the number names no stream.
 pub(crate) fn resume(call: &mut Call<'_>, stream: u32) -> Outcome {
     match StreamType::try_from(stream)? {
         StreamType::Request => resume_request(call),
@@ -24,19 +27,22 @@ pub(crate) fn resume(call: &mut Call<'_>, stream: u32) -> Outcome {
     }
 }
 
-/// `proxy_continue_request` (0.1.0)
+/// `proxy_continue_request` (0.1.0 only): `proxy_continue_stream` of the request.
 pub(crate) fn resume_request(call: &mut Call<'_>) -> Outcome {
     push(call.data(), StreamAction::Resume(Direction::Request));
     Ok(())
 }
 
-/// `proxy_continue_response` (0.1.0)
+/// `proxy_continue_response` (0.1.0 only): `proxy_continue_stream` of the response.
 pub(crate) fn resume_response(call: &mut Call<'_>) -> Outcome {
     push(call.data(), StreamAction::Resume(Direction::Response));
     Ok(())
 }
 
-/// `proxy_close_stream`
+/// `proxy_close_stream` (0.2.0): breaks the exchange off when the callback has returned: the client's connection is
+/// cut, without an answer if none has begun. Without a stream it has no effect.
+///
+/// - `BadArgument`: the number names no stream.
 pub(crate) fn close(call: &mut Call<'_>, stream: u32) -> Outcome {
     match StreamType::try_from(stream)? {
         StreamType::Request | StreamType::Response => push(call.data(), StreamAction::Close),
@@ -45,7 +51,8 @@ pub(crate) fn close(call: &mut Call<'_>, stream: u32) -> Outcome {
     Ok(())
 }
 
-/// `proxy_clear_route_cache` (0.1.0)
+/// `proxy_clear_route_cache` (0.1.0 only): lets the route be found anew before the request goes on. A change of the
+/// request's headers does so by itself.
 pub(crate) fn clear_route_cache(call: &mut Call<'_>) -> Outcome {
     if let Some((stream, _)) = &call.data().active.stream {
         stream.borrow_mut().route_stale = true;
@@ -53,7 +60,12 @@ pub(crate) fn clear_route_cache(call: &mut Call<'_>) -> Outcome {
     Ok(())
 }
 
-/// `proxy_send_local_response`. From `proxy_on_log` it has no effect: the exchange is over.
+/// `proxy_send_local_response` (0.1.0): answers the exchange when the callback has returned, whose own answer no longer
+/// counts. Of two replies the first is sent. `details` goes to the access log, as one word; `grpc_status` is 0 to 16,
+/// any other number is none. It has no effect without a stream, and when the exchange is over, as in `proxy_on_log`.
+///
+/// - `BadArgument`: the status is not 200 to 599; the headers are malformed, or one of them cannot be a header.
+/// - `InvalidMemoryAccess`: a pointer or a length is not of the guest's memory.
 #[expect(clippy::too_many_arguments, reason = "the ABI has them")]
 pub(crate) fn reply(
     call: &mut Call<'_>,

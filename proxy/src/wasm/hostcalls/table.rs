@@ -1,7 +1,8 @@
 //! The table of hostcalls: every function that a guest may import, its family, the version that introduced it and its
 //! signature. The same lines register it; a test holds them against real modules.
 
-use wasmtime::{FuncType, Linker, ValType};
+use wasmparser::{FuncType, ValType};
+use wasmtime::Linker;
 
 use super::wasi::Errno;
 use super::{
@@ -33,6 +34,30 @@ pub enum Family {
     Wasi,
 }
 
+impl Family {
+    /// The words for it.
+    pub fn title(self) -> &'static str {
+        match self {
+            Family::Log => "log",
+            Family::Config => "configuration",
+            Family::Headers => "headers",
+            Family::Body => "buffers",
+            Family::Stream => "streams",
+            Family::Property => "properties",
+            Family::SharedData => "shared data",
+            Family::Metrics => "metrics",
+            Family::Callout => "HTTP callouts",
+            Family::Timer => "time",
+            Family::Context => "contexts",
+            Family::Foreign => "foreign functions",
+            Family::Grpc => "gRPC callouts",
+            Family::Queue => "shared queues",
+            Family::Env => "tool chain",
+            Family::Wasi => "WASI",
+        }
+    }
+}
+
 /// The version of the ABI that introduced a hostcall. Every module may import every one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Since {
@@ -46,6 +71,19 @@ pub enum Since {
     V0_2_1,
     /// Not of the ABI, but of a tool chain.
     Toolchain,
+}
+
+impl Since {
+    /// It as people write it; none for what is of no version.
+    pub fn title(self) -> Option<&'static str> {
+        match self {
+            Since::OnlyV0_1_0 => Some("0.1.0 only"),
+            Since::V0_1_0 => Some("0.1.0"),
+            Since::V0_2_0 => Some("0.2.0"),
+            Since::V0_2_1 => Some("0.2.1"),
+            Since::Toolchain => None,
+        }
+    }
 }
 
 /// The type of a parameter or a result.
@@ -67,10 +105,14 @@ pub struct Hostcall {
     pub family: Family,
     /// Since when it is part of the ABI.
     pub since: Since,
-    /// Its parameters.
+    /// The types of its parameters.
     pub params: &'static [Value],
+    /// Their names, one for each.
+    pub param_names: &'static [&'static str],
     /// Its result.
     pub result: ResultForm,
+    /// The function that does it, as `FILE::NAME` below this module: its documentation says what it does and answers.
+    pub function: &'static str,
     define: fn(&mut Linker<Host>, &str, bool) -> wasmtime::Result<()>,
 }
 
@@ -90,13 +132,13 @@ impl Hostcall {
     pub(crate) fn accepts(&self, found: &FuncType) -> bool {
         let result = match self.result {
             ResultForm::I32 => found.results().len() == 1,
-            ResultForm::None => found.results().len() == 0,
+            ResultForm::None => found.results().is_empty(),
             ResultForm::Either => found.results().len() <= 1,
         };
         result
-            && found.results().all(|ty| matches!(ty, ValType::I32))
+            && found.results().iter().all(|ty| *ty == ValType::I32)
             && found.params().len() == self.params.len()
-            && found.params().zip(self.params).all(|(found, expected)| expected.is(&found))
+            && found.params().iter().zip(self.params).all(|(found, expected)| expected.is(*found))
     }
 
     /// Makes it known to a module that imports it, in the form in which it imports it.
@@ -122,11 +164,12 @@ impl Hostcall {
 }
 
 impl Value {
-    fn is(self, ty: &ValType) -> bool {
+    fn is(self, ty: ValType) -> bool {
         matches!((self, ty), (Value::I32, ValType::I32) | (Value::I64, ValType::I64))
     }
 
-    fn name(self) -> &'static str {
+    /// Its name in WebAssembly's text.
+    pub fn name(self) -> &'static str {
         match self {
             Value::I32 => "i32",
             Value::I64 => "i64",
@@ -185,7 +228,9 @@ macro_rules! table {
                 family: Family::$family,
                 since: Since::$since,
                 params: &[$(value!($ty)),*],
+                param_names: &[$(stringify!($arg)),*],
                 result: ResultForm::$result,
+                function: stringify!($function),
                 define: |linker, module, has_result| {
                     table!(@define $result linker module has_result $name $access $function, ($($arg: $ty),*))
                 },

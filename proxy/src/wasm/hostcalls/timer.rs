@@ -7,7 +7,8 @@ use crate::wasm::effect::Effect;
 use crate::wasm::host::{Host, tick_period};
 use crate::wasm::memory::{check, store_u64, view};
 
-/// `proxy_set_tick_period_milliseconds`: of the root, whichever context asks; 0 stops.
+/// `proxy_set_tick_period_milliseconds` (0.1.0): has `proxy_on_tick` of the root called again and again, this long
+/// after each call has returned, whichever context asks; 0 ends it. The last call counts.
 pub(crate) fn set_tick_period(call: &mut Call<'_>, milliseconds: u32) -> Outcome {
     let host = call.data_mut();
     let root = host.root().id;
@@ -17,7 +18,9 @@ pub(crate) fn set_tick_period(call: &mut Call<'_>, milliseconds: u32) -> Outcome
     Ok(())
 }
 
-/// `proxy_get_current_time_nanoseconds`: the wall clock.
+/// `proxy_get_current_time_nanoseconds` (0.1.0): writes the nanoseconds since 1970 to `time`, 8 bytes: the wall clock.
+///
+/// - `InvalidMemoryAccess`: `time` is not of the guest's memory.
 pub(crate) fn current_time(call: &mut Call<'_>, time: u32) -> Outcome {
     let (memory, host) = view(call)?;
     check(memory, time, 8)?;

@@ -49,8 +49,9 @@ const MAX_RANDOM: u32 = 64 << 10;
 
 /// Functions whose answer is always the same.
 macro_rules! fixed {
-    ($($name:ident($($param:ty),*) = $answer:expr;)*) => {
+    ($($(#[$meta:meta])* $name:ident($($param:ty),*) = $answer:expr;)*) => {
         $(
+            $(#[$meta])*
             #[allow(clippy::too_many_arguments, reason = "WASI has them")]
             pub(crate) fn $name(_: &mut Call<'_>, $(_: $param),*) -> Wasi {
                 $answer
@@ -61,8 +62,9 @@ macro_rules! fixed {
 
 /// Functions that an output takes without effect, and that need a file descriptor to be one.
 macro_rules! outputs_only {
-    ($($name:ident($($param:ty),*);)*) => {
+    ($($(#[$meta:meta])* $name:ident($($param:ty),*);)*) => {
         $(
+            $(#[$meta])*
             pub(crate) fn $name(_: &mut Call<'_>, fd: u32, $(_: $param),*) -> Wasi {
                 an_output(fd)
             }
@@ -71,42 +73,122 @@ macro_rules! outputs_only {
 }
 
 fixed! {
+    /// `args_get` (WASI): gives no arguments.
     args_get(u32, u32) = Ok(());
+    /// `fd_advise` (WASI): takes the advice.
     fd_advise(u32, u64, u64, u32) = Ok(());
+    /// `fd_close` (WASI): does nothing.
     fd_close(u32) = Ok(());
+    /// `fd_seek` (WASI): does nothing.
     fd_seek(u32, u64, u32, u32) = Ok(());
+    /// `fd_tell` (WASI): does nothing.
     fd_tell(u32, u32) = Ok(());
+    /// `sched_yield` (WASI): does nothing.
     sched_yield() = Ok(());
+    /// `fd_fdstat_set_flags` (WASI): there are no flags.
+    ///
+    /// - `Nosys`: always.
     fd_fdstat_set_flags(u32, u32) = Err(Errno::Nosys);
+    /// `fd_pread` (WASI): there are no files, and nothing to read.
+    ///
+    /// - `Nosys`: always.
     fd_pread(u32, u32, u32, u64, u32) = Err(Errno::Nosys);
+    /// `fd_prestat_dir_name` (WASI): there are no folders.
+    ///
+    /// - `Nosys`: always.
     fd_prestat_dir_name(u32, u32, u32) = Err(Errno::Nosys);
+    /// `fd_read` (WASI): there are no files, and nothing to read.
+    ///
+    /// - `Nosys`: always.
     fd_read(u32, u32, u32, u32) = Err(Errno::Nosys);
+    /// `fd_filestat_get` (WASI): there are no files.
+    ///
+    /// - `Badf`: always.
     fd_filestat_get(u32, u32) = Err(Errno::Badf);
+    /// `fd_prestat_get` (WASI): there are no folders: run-time libraries stop looking for them here.
+    ///
+    /// - `Badf`: always.
     fd_prestat_get(u32, u32) = Err(Errno::Badf);
+    /// `path_create_directory` (WASI): there are no files.
+    ///
+    /// - `Notsup`: always.
     path_create_directory(u32, u32, u32) = Err(Errno::Notsup);
+    /// `path_filestat_get` (WASI): there are no files.
+    ///
+    /// - `Notsup`: always.
     path_filestat_get(u32, u32, u32, u32, u32) = Err(Errno::Notsup);
+    /// `path_filestat_set_times` (WASI): there are no files.
+    ///
+    /// - `Notsup`: always.
     path_filestat_set_times(u32, u32, u32, u32, u64, u64, u32) = Err(Errno::Notsup);
+    /// `path_link` (WASI): there are no files.
+    ///
+    /// - `Notsup`: always.
     path_link(u32, u32, u32, u32, u32, u32, u32) = Err(Errno::Notsup);
+    /// `path_remove_directory` (WASI): there are no files.
+    ///
+    /// - `Notsup`: always.
     path_remove_directory(u32, u32, u32) = Err(Errno::Notsup);
+    /// `path_rename` (WASI): there are no files.
+    ///
+    /// - `Notsup`: always.
     path_rename(u32, u32, u32, u32, u32, u32) = Err(Errno::Notsup);
+    /// `path_symlink` (WASI): there are no files.
+    ///
+    /// - `Notsup`: always.
     path_symlink(u32, u32, u32, u32, u32) = Err(Errno::Notsup);
+    /// `path_unlink_file` (WASI): there are no files.
+    ///
+    /// - `Notsup`: always.
     path_unlink_file(u32, u32, u32) = Err(Errno::Notsup);
+    /// `sock_accept` (WASI): there are no sockets.
+    ///
+    /// - `Notsup`: always.
     sock_accept(u32, u32, u32) = Err(Errno::Notsup);
+    /// `sock_recv` (WASI): there are no sockets.
+    ///
+    /// - `Notsup`: always.
     sock_recv(u32, u32, u32, u32, u32, u32) = Err(Errno::Notsup);
+    /// `sock_send` (WASI): there are no sockets.
+    ///
+    /// - `Notsup`: always.
     sock_send(u32, u32, u32, u32, u32) = Err(Errno::Notsup);
+    /// `sock_shutdown` (WASI): there are no sockets.
+    ///
+    /// - `Notsup`: always.
     sock_shutdown(u32, u32) = Err(Errno::Notsup);
+    /// `path_open` (WASI): there are no files.
+    ///
+    /// - `Noent`: always.
     path_open(u32, u32, u32, u32, u32, u64, u64, u32, u32) = Err(Errno::Noent);
 }
 
 outputs_only! {
+    /// `fd_allocate` (WASI): does nothing.
+    ///
+    /// - `Badf`: the descriptor is not 1 or 2.
     fd_allocate(u64, u64);
+    /// `fd_sync` and `fd_datasync` (WASI): nothing is held back.
+    ///
+    /// - `Badf`: the descriptor is not 1 or 2.
     fd_sync();
+    /// `fd_fdstat_set_rights` (WASI): does nothing.
+    ///
+    /// - `Badf`: the descriptor is not 1 or 2.
     fd_fdstat_set_rights(u64, u64);
+    /// `fd_filestat_set_size` (WASI): does nothing.
+    ///
+    /// - `Badf`: the descriptor is not 1 or 2.
     fd_filestat_set_size(u64);
+    /// `fd_filestat_set_times` (WASI): does nothing.
+    ///
+    /// - `Badf`: the descriptor is not 1 or 2.
     fd_filestat_set_times(u64, u64, u32);
 }
 
-/// 0 and 0.
+/// `args_sizes_get` (WASI): writes 0 and 0: there are no arguments.
+///
+/// - `Fault`: a pointer or a length is not of the guest's memory.
 pub(crate) fn args_sizes_get(call: &mut Call<'_>, count: u32, size: u32) -> Wasi {
     let (memory, _) = view(call)?;
     check(memory, size, 4)?;
@@ -115,7 +197,9 @@ pub(crate) fn args_sizes_get(call: &mut Call<'_>, count: u32, size: u32) -> Wasi
     Ok(())
 }
 
-/// `KEY=VALUE`, each with a NUL behind it, and a pointer to each.
+/// `environ_get` (WASI): writes the filter's `env`: `KEY=VALUE`, each with a NUL behind it, and a pointer to each.
+///
+/// - `Fault`: a pointer or a length is not of the guest's memory.
 pub(crate) fn environ_get(call: &mut Call<'_>, environ: u32, buffer: u32) -> Wasi {
     let (memory, host) = view(call)?;
     let (mut pointer, mut place) = (u64::from(buffer), u64::from(environ));
@@ -131,7 +215,9 @@ pub(crate) fn environ_get(call: &mut Call<'_>, environ: u32, buffer: u32) -> Was
     Ok(())
 }
 
-/// How many variables there are, and how many bytes they take.
+/// `environ_sizes_get` (WASI): writes how many variables there are, and how many bytes they take.
+///
+/// - `Fault`: a pointer or a length is not of the guest's memory.
 pub(crate) fn environ_sizes_get(call: &mut Call<'_>, count: u32, size: u32) -> Wasi {
     let (memory, host) = view(call)?;
     let env = &host.root().filter.env;
@@ -142,7 +228,10 @@ pub(crate) fn environ_sizes_get(call: &mut Call<'_>, count: u32, size: u32) -> W
     Ok(())
 }
 
-/// 1 ns for both clocks.
+/// `clock_res_get` (WASI): writes 1 ns for the wall clock (0) and the monotonic one (1).
+///
+/// - `Notsup`: the clock is another.
+/// - `Fault`: a pointer or a length is not of the guest's memory.
 pub(crate) fn clock_res_get(call: &mut Call<'_>, clock: u32, resolution: u32) -> Wasi {
     const REALTIME: u32 = 0;
     const MONOTONIC: u32 = 1;
@@ -154,7 +243,11 @@ pub(crate) fn clock_res_get(call: &mut Call<'_>, clock: u32, resolution: u32) ->
     Ok(())
 }
 
-/// The wall clock (0) and the monotonic one (1), in nanoseconds.
+/// `clock_time_get` (WASI): writes the time of the wall clock (0), or of the monotonic one (1), which begins with the
+/// instance, in nanoseconds.
+///
+/// - `Notsup`: the clock is another.
+/// - `Fault`: a pointer or a length is not of the guest's memory.
 pub(crate) fn clock_time_get(call: &mut Call<'_>, clock: u32, _precision: u64, time: u32) -> Wasi {
     let (memory, host) = view(call)?;
     let now = match clock {
@@ -173,7 +266,10 @@ fn monotonic_nanoseconds(host: &Host) -> u64 {
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// The outputs can be written and nothing else.
+/// `fd_fdstat_get` (WASI): writes that the outputs 1 and 2 can be written, and nothing else.
+///
+/// - `Badf`: the descriptor is not 1 or 2.
+/// - `Fault`: a pointer or a length is not of the guest's memory.
 pub(crate) fn fd_fdstat_get(call: &mut Call<'_>, fd: u32, stat: u32) -> Wasi {
     const SIZE: u32 = 24;
     const RIGHTS_BASE: usize = 8;
@@ -186,7 +282,11 @@ pub(crate) fn fd_fdstat_get(call: &mut Call<'_>, fd: u32, stat: u32) -> Wasi {
     Ok(())
 }
 
-/// The same as [`fd_write`]: an output has no positions.
+/// `fd_pwrite` (WASI): the same as `fd_write`: an output has no positions.
+///
+/// - `Badf`: the descriptor is not 1 or 2.
+/// - `Fault`: a pointer or a length is not of the guest's memory.
+/// - `Inval`: the pieces are longer than 4 GiB.
 pub(crate) fn fd_pwrite(
     call: &mut Call<'_>,
     fd: u32,
@@ -198,7 +298,10 @@ pub(crate) fn fd_pwrite(
     fd_write(call, fd, vectors, count, written)
 }
 
-/// No folder, so no entries.
+/// `fd_readdir` (WASI): writes 0: there are no folders.
+///
+/// - `Exist`: always, as in Envoy.
+/// - `Fault`: a pointer or a length is not of the guest's memory.
 pub(crate) fn fd_readdir(
     call: &mut Call<'_>,
     _fd: u32,
@@ -212,14 +315,22 @@ pub(crate) fn fd_readdir(
     Err(Errno::Exist)
 }
 
-/// Not offered.
+/// `fd_renumber` (WASI): there is nothing to renumber.
+///
+/// - `Notsup`: both are 1 or 2.
+/// - `Badf`: one is not.
 pub(crate) fn fd_renumber(_: &mut Call<'_>, from: u32, to: u32) -> Wasi {
     an_output(from)?;
     an_output(to)?;
     Err(Errno::Notsup)
 }
 
-/// One line of the log for each call, without the newline at its end: output as `info`, errors as `error`.
+/// `fd_write` (WASI): writes a line to the log, without the newline at its end and up to 64 KiB of it: output (1) as
+/// `info`, errors (2) as `error`.
+///
+/// - `Badf`: the descriptor is not 1 or 2.
+/// - `Fault`: a pointer or a length is not of the guest's memory.
+/// - `Inval`: the pieces are longer than 4 GiB.
 pub(crate) fn fd_write(call: &mut Call<'_>, fd: u32, vectors: u32, count: u32, written: u32) -> Wasi {
     let level = match fd {
         STDOUT => LogLevel::Info,
@@ -250,7 +361,10 @@ fn gather(memory: &[u8], vectors: u32, count: u32) -> Result<(Vec<u8>, u32), Err
     Ok((line, u32::try_from(len).map_err(|_| Errno::Inval)?))
 }
 
-/// Not offered.
+/// `path_readlink` (WASI): writes 0: there are no files.
+///
+/// - `Notsup`: always.
+/// - `Fault`: a pointer or a length is not of the guest's memory.
 pub(crate) fn path_readlink(
     call: &mut Call<'_>,
     _fd: u32,
@@ -265,7 +379,10 @@ pub(crate) fn path_readlink(
     Err(Errno::Notsup)
 }
 
-/// Nothing ever happens, and that is a success: Go's run-time calls this to yield.
+/// `poll_oneoff` (WASI): writes 0: nothing ever happens, and that is a success, as Go's run-time, which calls this to
+/// yield, wants it.
+///
+/// - `Fault`: a pointer or a length is not of the guest's memory.
 pub(crate) fn poll_oneoff(
     call: &mut Call<'_>,
     _subscriptions: u32,
@@ -278,12 +395,17 @@ pub(crate) fn poll_oneoff(
     Ok(())
 }
 
-/// Stops the guest. (In Envoy it returns, and the guest's library then runs into `unreachable`.)
+/// `proc_exit` (WASI): stops the guest: a fault. (In Envoy it returns, and the guest's library then runs into
+/// `unreachable`.)
 pub(crate) fn proc_exit(_: &mut Call<'_>, code: u32) -> Outcome {
     Err(Stop::Exit(code).into())
 }
 
-/// Randomness, at most 64 KiB of it.
+/// `random_get` (WASI): fills a buffer with randomness, at most 64 KiB of it.
+///
+/// - `Inval`: it is longer.
+/// - `Nosys`: the system has none.
+/// - `Fault`: a pointer or a length is not of the guest's memory.
 pub(crate) fn random_get(call: &mut Call<'_>, buffer: u32, len: u32) -> Wasi {
     if len > MAX_RANDOM {
         return Err(Errno::Inval);
