@@ -18,6 +18,7 @@ demo: prepare ## Start the quickstart and show what its filters do (ONCE=1: show
 test: prepare ## Run every test, with what they need (Envoy included)
 	tests/setup/envoy.sh
 	tests/setup/promtool.sh
+	tests/setup/languages.sh
 	TIDEGATE_REQUIRE_TOOLS=1 cargo test --workspace --exclude guests
 
 soak: prepare ## Run the tests of large numbers in full, with the release build

@@ -230,6 +230,13 @@ impl Case {
         self.module(name, module, config)
     }
 
+    /// The last filter of the chain so far is followed by the tour that is in `tests/languages`, in some language.
+    pub(crate) fn tour(mut self, module: Vec<u8>, config: &str) -> Case {
+        let filter = Filter { config: config.to_owned(), ..Filter::new("tour", module) };
+        self.filters.push(Filter { root_id: "tour".to_owned(), ..filter });
+        self
+    }
+
     fn module(mut self, name: &str, module: Vec<u8>, config: &str) -> Case {
         // A signature takes many instructions.
         let filter = Filter { config: config.to_owned(), instructions: "200M", ..Filter::new(name, module) };

@@ -17,6 +17,7 @@ mod bodies;
 mod callouts;
 mod foreign;
 mod headers;
+mod languages;
 mod late;
 mod lifecycle;
 mod paths;

@@ -28,14 +28,20 @@ enum Side {
 impl Case {
     /// Runs the script on both sides and fails the test where they differ.
     pub(crate) fn run(self, script: impl Fn(&Stage)) {
+        self.run_and_show(script);
+    }
+
+    /// The same; shows what was seen here. `None` where nothing was compared with Envoy.
+    pub(crate) fn run_and_show(self, script: impl Fn(&Stage)) -> Option<String> {
         if !Envoy::is_installed() {
-            return;
+            return None;
         }
         let arbiter = self.observe(true, &script);
         let against_itself = std::env::var("TIDEGATE_DIFFERENTIAL").is_ok_and(|mode| mode == "envoy");
         let ours = self.observe(against_itself, &script);
         println!("---- what Envoy did with {:?} ----\n{}", self.name, arbiter.lines().join("\n"));
         compare::compare(self.name, &arbiter, &ours, against_itself);
+        (!against_itself).then(|| ours.lines().join("\n") + "\n")
     }
 
     fn observe(&self, envoy: bool, script: &impl Fn(&Stage)) -> Observation {

@@ -14,6 +14,7 @@ mod forwarding;
 mod framing;
 mod holding;
 mod injection;
+mod languages;
 mod leaving;
 mod limits;
 mod lingering;

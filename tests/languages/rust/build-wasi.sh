@@ -1,0 +1,1 @@
+cargo build --release --target wasm32-wasip1
