@@ -1,4 +1,5 @@
-//! Configurations: every one in an example or in a page is accepted, by the code that `tidegate check` runs.
+//! Configurations: every one in an example or in a page is accepted, by the code that `tidegate check` runs. Commands that
+//! build filters are those that tests run.
 //!
 //! A block marked `yaml` is a whole file. One marked `yaml,part` is some of its sections, or a listener's `routes`: what
 //! is missing around it is added here. What is no configuration of tidegate is marked `text`.
@@ -37,6 +38,25 @@ fn every_example_has_a_page_and_a_configuration_that_is_accepted() {
             Err(problems) => panic!("{}", problems.render(false)),
         }
     }
+}
+
+#[test]
+fn every_command_that_builds_the_filter_of_a_language_is_in_the_page_and_no_other() {
+    let page = fs::read_to_string(root().join("docs/src/writing-filters.md")).expect("a page is text");
+    let (_, section) = page.split_once("### Other languages").expect("it has this section");
+    let (section, _) = section.split_once("\n## ").expect("another follows");
+    let shown =
+        section.split("```sh\n").skip(1).filter_map(|rest| Some(rest.split_once("```")?.0.to_owned()));
+    let mut shown: Vec<String> = shown.collect();
+    let languages = folders(&root().join("tests/languages"));
+    let files = languages.iter().flat_map(|language| fs::read_dir(language).expect("a folder can be read"));
+    let scripts = files.map(|file| file.expect("a folder can be read").path());
+    let scripts = scripts.filter(|file| file.extension().is_some_and(|extension| extension == "sh"));
+    let mut run: Vec<String> =
+        scripts.map(|file| fs::read_to_string(file).expect("a script is text")).collect();
+    shown.sort();
+    run.sort();
+    assert_eq!(shown, run);
 }
 
 fn folders(folder: &Path) -> Vec<PathBuf> {
