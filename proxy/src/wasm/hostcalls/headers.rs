@@ -8,7 +8,7 @@ use crate::wasm::header_map::{Target, View, view_of};
 use crate::wasm::host::Host;
 use crate::wasm::memory::{self, Out, check, give, give_checked, give_with, slice, store_u32, view};
 use crate::wasm::pairs;
-use crate::wasm::stream::{Direction, Progress, Stream, StreamRef};
+use crate::wasm::stream::{Direction, Progress, Stream, StreamRef, Subject};
 
 /// `proxy_get_header_map_size`: the length of all names and values, in bytes, as in Envoy; 0 if there is no such map.
 pub(crate) fn size(call: &mut Call<'_>, map: u32, size: u32) -> Outcome {
@@ -174,6 +174,7 @@ fn change(
     }
     let stream = &mut *stream.borrow_mut();
     match map {
+        _ if stream.subject == Subject::Connection => Err(Status::BadArgument),
         MapType::RequestHeaders if stream.request_progress == Progress::Head => {
             change(&mut Target::Request(&mut stream.request), fields)?;
             stream.route_stale = true;

@@ -10,39 +10,46 @@ use crate::wasm::header_map::append_plain;
 use crate::wasm::host::Host;
 use crate::wasm::memory::{slice, view};
 use crate::wasm::pairs;
-use crate::wasm::stream::{Direction, LocalReply, StreamAction};
+use crate::wasm::stream::{Direction, LocalReply, StreamAction, StreamRef, Subject};
 
 /// gRPC's "no status", which is how a guest says that it gives none.
 const NO_GRPC_STATUS: u32 = u32::MAX;
 
-/// `proxy_continue_stream`. The two kinds of TCP stream are accepted, as the ABI says, where there is nothing to do.
+/// `proxy_continue_stream`. A kind of stream that is not the context's is no error and has no effect.
 pub(crate) fn resume(call: &mut Call<'_>, stream: u32) -> Outcome {
-    match StreamType::try_from(stream)? {
-        StreamType::Request => resume_request(call),
-        StreamType::Response => resume_response(call),
-        StreamType::Downstream | StreamType::Upstream => Ok(()),
-    }
+    let (subject, direction) = side(StreamType::try_from(stream)?);
+    push(call.data(), subject, StreamAction::Resume(direction));
+    Ok(())
 }
 
 /// `proxy_continue_request` (0.1.0)
 pub(crate) fn resume_request(call: &mut Call<'_>) -> Outcome {
-    push(call.data(), StreamAction::Resume(Direction::Request));
+    push(call.data(), Subject::Exchange, StreamAction::Resume(Direction::Request));
     Ok(())
 }
 
 /// `proxy_continue_response` (0.1.0)
 pub(crate) fn resume_response(call: &mut Call<'_>) -> Outcome {
-    push(call.data(), StreamAction::Resume(Direction::Response));
+    push(call.data(), Subject::Exchange, StreamAction::Resume(Direction::Response));
     Ok(())
 }
 
-/// `proxy_close_stream`
+/// `proxy_close_stream`: the whole of it, whichever side is named, as in Envoy. A kind of stream that is not the
+/// context's is no error and has no effect.
 pub(crate) fn close(call: &mut Call<'_>, stream: u32) -> Outcome {
-    match StreamType::try_from(stream)? {
-        StreamType::Request | StreamType::Response => push(call.data(), StreamAction::Close),
-        StreamType::Downstream | StreamType::Upstream => {}
-    }
+    let (subject, _) = side(StreamType::try_from(stream)?);
+    push(call.data(), subject, StreamAction::Close);
     Ok(())
+}
+
+/// What a kind of stream is a direction of.
+fn side(stream: StreamType) -> (Subject, Direction) {
+    match stream {
+        StreamType::Request => (Subject::Exchange, Direction::Request),
+        StreamType::Response => (Subject::Exchange, Direction::Response),
+        StreamType::Downstream => (Subject::Connection, Direction::Request),
+        StreamType::Upstream => (Subject::Connection, Direction::Response),
+    }
 }
 
 /// `proxy_clear_route_cache` (0.1.0)
@@ -53,7 +60,8 @@ pub(crate) fn clear_route_cache(call: &mut Call<'_>) -> Outcome {
     Ok(())
 }
 
-/// `proxy_send_local_response`. From `proxy_on_log` it has no effect: the exchange is over.
+/// `proxy_send_local_response`. From `proxy_on_log` it has no effect: the exchange is over. Nor has it on a TCP
+/// connection, where there is nothing to answer, as in Envoy.
 #[expect(clippy::too_many_arguments, reason = "the ABI has them")]
 pub(crate) fn reply(
     call: &mut Call<'_>,
@@ -76,7 +84,8 @@ pub(crate) fn reply(
         append_plain(&mut headers, name, value)?;
     }
     let is_over = matches!(host.active_callback(), Some(Callback::Log | Callback::Done | Callback::Delete));
-    if host.active.stream.is_none() || is_over {
+    let answerable = host.active.stream.as_ref().is_some_and(|(stream, _)| is(stream, Subject::Exchange));
+    if !answerable || is_over {
         return Ok(());
     }
     let reply = LocalReply {
@@ -86,7 +95,7 @@ pub(crate) fn reply(
         headers,
         grpc_status: reply_grpc_status(grpc_status),
     };
-    push(host, StreamAction::Reply(Box::new(reply)));
+    push(host, Subject::Exchange, StreamAction::Reply(Box::new(reply)));
     host.replied |= host.active.context == host.current.context;
     Ok(())
 }
@@ -110,10 +119,17 @@ fn reply_grpc_status(status: u32) -> Option<u8> {
     if status == NO_GRPC_STATUS || status > LAST { None } else { u8::try_from(status).ok() }
 }
 
-fn push(host: &Host, action: StreamAction) {
-    if let Some((stream, stage)) = &host.active.stream {
+/// Queues an action on the active stream, if it is what the action is for.
+fn push(host: &Host, subject: Subject, action: StreamAction) {
+    if let Some((stream, stage)) = &host.active.stream
+        && is(stream, subject)
+    {
         stream.borrow_mut().push_action(*stage, action);
     }
+}
+
+fn is(stream: &StreamRef, subject: Subject) -> bool {
+    stream.borrow().subject == subject
 }
 
 #[cfg(test)]
