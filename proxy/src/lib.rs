@@ -16,5 +16,6 @@ pub mod wasm;
 mod builtin;
 mod listener;
 mod snapshot;
+mod tcp;
 
 pub mod server;

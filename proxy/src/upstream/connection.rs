@@ -50,20 +50,7 @@ impl Connection {
     /// Connects to a pool's endpoint and spawns the connection's task.
     pub(super) async fn open(pool: &Pool, tasks: &Rc<Tasks>) -> Result<Connection, UpstreamError> {
         let (address, config) = (pool.endpoint().address(), pool.cluster().config());
-        let stream = match timeout(config.connect_timeout, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => {
-                let error = UpstreamError::from_connect(error);
-                count_failure(pool.cell(), &error);
-                return Err(error);
-            }
-            Err(_) => {
-                pool.cell().count_connect_failure(ConnectFailure::Timeout);
-                return Err(UpstreamError::ConnectTimeout);
-            }
-        };
-        let counted = Counted::begin(pool.cell());
-        stream.set_nodelay(true).map_err(UpstreamError::Connect)?;
+        let (stream, counted) = connect(pool).await?;
         let local = stream.local_addr().ok();
         let heard = Arc::new(AtomicBool::new(false));
         let io = TokioIo::new(Heard { stream, heard: heard.clone() });
@@ -130,8 +117,29 @@ impl Drop for Connection {
     }
 }
 
+/// Connects to a pool's endpoint within the cluster's time, and counts what comes of it.
+pub(super) async fn connect(pool: &Pool) -> Result<(TcpStream, Counted), UpstreamError> {
+    let address = pool.endpoint().address();
+    let stream = match timeout(pool.cluster().config().connect_timeout, TcpStream::connect(address)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            let error = UpstreamError::from_connect(error);
+            count_failure(pool.cell(), &error);
+            return Err(error);
+        }
+        Err(_) => {
+            pool.cell().count_connect_failure(ConnectFailure::Timeout);
+            return Err(UpstreamError::ConnectTimeout);
+        }
+    };
+    let counted = Counted::begin(pool.cell());
+    stream.set_nodelay(true).map_err(UpstreamError::Connect)?;
+    Ok((stream, counted))
+}
+
 /// Counts a connection for as long as it is open.
-struct Counted(Arc<ClusterCell>);
+#[derive(Debug)]
+pub(super) struct Counted(Arc<ClusterCell>);
 
 impl Counted {
     fn begin(cell: &Arc<ClusterCell>) -> Counted {

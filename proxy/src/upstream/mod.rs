@@ -17,11 +17,13 @@ mod connection;
 mod error;
 mod pool;
 mod send;
+mod tunnel;
 
 pub use body::{BoxError, RequestBody, ResponseBody};
 pub use cluster::{Cluster, Endpoint};
 pub use error::UpstreamError;
 pub use send::{Attempt, Upstreams};
+pub use tunnel::Tunnel;
 
 #[cfg(test)]
 mod tests;
