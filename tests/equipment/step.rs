@@ -18,6 +18,8 @@ pub(crate) enum Map {
 pub(crate) enum Buffer {
     RequestBody = 0,
     ResponseBody = 1,
+    DownstreamData = 2,
+    UpstreamData = 3,
     CalloutBody = 4,
     VmConfig = 6,
     PluginConfig = 7,
@@ -28,6 +30,8 @@ pub(crate) enum Buffer {
 pub(crate) enum Flow {
     Request = 0,
     Response = 1,
+    Downstream = 2,
+    Upstream = 3,
 }
 
 /// When steps are done.
@@ -41,7 +45,7 @@ pub(crate) enum When {
     Call(u32),
     /// A header's value is this.
     Header(Map, &'static str, &'static str),
-    /// A callback of a body has content.
+    /// A callback of a body, or of a connection's data, has content.
     Content,
 }
 
@@ -93,7 +97,7 @@ pub(crate) enum Step {
     IncrementMetric(u32, i64),
     RecordMetric(u32, i64),
     GetMetric(u32),
-    /// Makes the last stream that had a headers callback the effective context.
+    /// Makes the last stream that had a headers callback, or the last new connection, the effective context.
     EffectiveStream,
     EffectiveContext(u32),
     Foreign(String, String),

@@ -23,5 +23,6 @@ pub(crate) mod rate_limit;
 mod scale;
 mod sdk;
 mod smuggling;
+mod tcp;
 mod upgrades;
 mod upstream_failures;
