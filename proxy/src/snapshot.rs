@@ -136,7 +136,11 @@ fn warn_of_filters_that_see_nothing(config: &Config, plugins: &[Plugin]) {
     {
         if !Callback::OF_CONNECTIONS.iter().any(|callback| plugin.module().handles(*callback)) {
             let (filter, listener) = (&plugin.filter().name, &listener.name);
-            tracing::warn!(filter, listener, "the filter has no callback for TCP connections: it sees nothing here");
+            tracing::warn!(
+                filter,
+                listener,
+                "the filter has no callback for TCP connections: it sees nothing here"
+            );
         }
     }
 }

@@ -47,7 +47,8 @@ pub(crate) fn tcp_config(filters: &[Filter], up: SocketAddr) -> String {
     let listener = json!({
         "name": "in", "address": "127.0.0.1:0", "protocol": "tcp", "filters": names, "cluster": "up",
     });
-    let filters = filters.iter().enumerate().map(|(at, filter)| (filter.name.clone(), self::filter(at, filter)));
+    let filters =
+        filters.iter().enumerate().map(|(at, filter)| (filter.name.clone(), self::filter(at, filter)));
     json!({
         "admin": {"address": "127.0.0.1:0"},
         "listeners": [listener],

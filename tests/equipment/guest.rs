@@ -230,7 +230,7 @@ fn condition(text: &mut Text, body: &mut String, place: Place, when: &When) -> S
     let end_of_stream = || match place.callback {
         RequestHeaders | ResponseHeaders | RequestBody | ResponseBody | DownstreamData | UpstreamData => {
             "(local.get $a1)"
-        },
+        }
         other => panic!("{other:?} is not told whether it is the end of the stream"),
     };
     match when {

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 
 use crate::equipment::{
-    BOUND, Backend, Buffer, Client, Flow, Guest, Map, On, Proxy, Start, Step, When, eventually,
+    BOUND, Backend, Buffer, Client, Flow, Guest, Map, On, Proxy, Start, Step, When, eventually, message,
     refusing_address, silent_address,
 };
 
@@ -157,9 +157,8 @@ fn data_is_changed_in_both_directions() {
 #[test]
 fn what_is_held_is_shown_again_until_it_goes_on() {
     let held = |buffer| [Step::buffer(buffer), Step::If(When::Call(1), vec![Step::Return(1)])];
-    let guest = Guest::new()
-        .on(On::DownstreamData, held(DownstreamData))
-        .on(On::UpstreamData, held(UpstreamData));
+    let guest =
+        Guest::new().on(On::DownstreamData, held(DownstreamData)).on(On::UpstreamData, held(UpstreamData));
     let backend = Backend::start();
     let proxy = serving(&backend, &[("hold", &guest, "")]);
     let (mut client, mut upstream) = pair(&proxy, &backend);
@@ -201,7 +200,8 @@ fn both_directions_can_be_resumed() {
 
 #[test]
 fn a_filter_that_pauses_stops_reading_at_the_buffer_limit() {
-    let guest = Guest::new().on(On::DownstreamData, [Step::Return(1)]).on(On::UpstreamData, [Step::Return(1)]);
+    let guest =
+        Guest::new().on(On::DownstreamData, [Step::Return(1)]).on(On::UpstreamData, [Step::Return(1)]);
     let backend = Backend::start();
     let proxy = prepared(backend.address(), &["buffer_limit: 50000"], &[("hold", &guest, "")]).start();
     let (mut client, mut upstream) = pair(&proxy, &backend);
@@ -420,9 +420,8 @@ fn a_drain_waits_for_connections() {
     let backend = Backend::start();
     let mut proxy = serving(&backend, &[]);
     let (mut client, mut upstream) = pair(&proxy, &backend);
-    let address = proxy.address("in");
     proxy.terminate();
-    eventually("new connections to be refused", || TcpStream::connect(address).is_err().then_some(()));
+    proxy.wait_for_log("the drain", |event| message(event) == "draining");
     client.send("still here");
     assert_eq!(upstream.exactly(10), "still here");
     client.half_close();
@@ -455,16 +454,10 @@ fn what_is_left_after_the_drain_is_cut_and_reported() {
 #[test]
 fn a_filter_asks_a_service_before_a_connection_goes_on() {
     let service = crate::equipment::Upstream::ok("yes");
-    let guest = Guest::new()
-        .on(On::NewConnection, [Step::callout("auth", "/", 5000), Step::Return(1)])
-        .on(
-            On::CalloutResponse,
-            [
-                Step::get(Map::CalloutHeaders, ":status"),
-                Step::EffectiveStream,
-                Step::Resume(Flow::Downstream),
-            ],
-        );
+    let guest = Guest::new().on(On::NewConnection, [Step::callout("auth", "/", 5000), Step::Return(1)]).on(
+        On::CalloutResponse,
+        [Step::get(Map::CalloutHeaders, ":status"), Step::EffectiveStream, Step::Resume(Flow::Downstream)],
+    );
     let backend = Backend::start();
     let config = format!(
         "listeners: [{{name: in, address: 127.0.0.1:0, protocol: tcp, cluster: up, filters: [ask]}}]\n\

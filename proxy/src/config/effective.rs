@@ -9,8 +9,8 @@ use serde_json::{Map, Value, json};
 use super::check::without_anchors;
 use super::model::{
     Action, Cluster, Clusters, Config, Filter, FilterLimits, Forward, HeaderEdits, HostMatch, Listener,
-    ListenerLimits, Match, ModuleSource, PathMatch, PathRewrite, Protocol, Redirect, RedirectPath, Respond, Route,
-    ValueMatch,
+    ListenerLimits, Match, ModuleSource, PathMatch, PathRewrite, Protocol, Redirect, RedirectPath, Respond,
+    Route, ValueMatch,
 };
 use super::scalar::{Count, Quantity, Size, name_of};
 use crate::path::PathNormalization;

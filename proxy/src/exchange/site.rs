@@ -91,7 +91,18 @@ impl Site {
                 .collect(),
         };
         let cluster_names = clusters.iter().map(|cluster| cluster.name.as_str().into()).collect();
-        Rc::new(Site { listener, chain, upstreams, tasks, stage, reporter, routes, tcp, cluster_names, snapshot })
+        Rc::new(Site {
+            listener,
+            chain,
+            upstreams,
+            tasks,
+            stage,
+            reporter,
+            routes,
+            tcp,
+            cluster_names,
+            snapshot,
+        })
     }
 
     pub(crate) fn listener(&self) -> &Listener {

@@ -220,7 +220,8 @@ impl Opening {
             }
             let stage = self.next;
             if !self.held {
-                let status = self.run.call(stage, Direction::Request, |vm, context| vm.on_new_connection(context));
+                let status =
+                    self.run.call(stage, Direction::Request, |vm, context| vm.on_new_connection(context));
                 self.held = status? == Some(ConnectionStatus::StopIteration);
                 if let Some(interrupt) = self.run.take_interrupt() {
                     return Err(interrupt);

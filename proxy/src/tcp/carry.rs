@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 use super::Ending;
 use crate::error::Failure;
 use crate::filter::{DataFlow, Run};
+use crate::wasm::PeerType;
 use crate::wasm::stream::Direction;
 
 /// How much is read at once, in bytes.
@@ -38,13 +39,15 @@ pub(super) struct Carrier<'a> {
     upstream: &'a TcpStream,
     request: Pump,
     response: Pump,
+    /// The direction that ended first.
+    first: Option<Direction>,
 }
 
 impl<'a> Carrier<'a> {
     pub(super) fn new(run: &Rc<Run>, client: &'a TcpStream, upstream: &'a TcpStream) -> Carrier<'a> {
         let pump = |direction| Pump::new(DataFlow::new(run.clone(), direction));
         let (request, response) = (pump(Direction::Request), pump(Direction::Response));
-        Carrier { run: run.clone(), client, upstream, request, response }
+        Carrier { run: run.clone(), client, upstream, request, response, first: None }
     }
 
     /// How often bytes moved.
@@ -52,8 +55,9 @@ impl<'a> Carrier<'a> {
         self.request.moves + self.response.moves
     }
 
-    /// Carries what there is to carry. Ready when both sides have ended and got everything, or when that cannot be.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ending>> {
+    /// Carries what there is to carry. Ready when both sides have ended and got everything, or when that cannot be. Who
+    /// ended it is, as in Envoy, the client if it ended last, and else this side, which ends it with the upstream.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<PeerType, Ending>> {
         if let Some(interrupt) = self.run.take_interrupt() {
             return Poll::Ready(Err(interrupt.into()));
         }
@@ -76,8 +80,19 @@ impl<'a> Carrier<'a> {
                 Poll::Ready(Err(Failure::UpstreamReset.into()))
             }
             (Poll::Ready(Err(Stop::Write)), Poll::Pending) => Poll::Pending,
-            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(Ok(())),
-            (Poll::Pending, _) | (_, Poll::Pending) => Poll::Pending,
+            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(Ok(match self.first {
+                Some(Direction::Response) => PeerType::Remote,
+                Some(Direction::Request) | None => PeerType::Local,
+            })),
+            (sent, received) => {
+                let ended = match (sent.is_ready(), received.is_ready()) {
+                    (true, _) => Some(Direction::Request),
+                    (_, true) => Some(Direction::Response),
+                    _ => None,
+                };
+                self.first = self.first.or(ended);
+                Poll::Pending
+            }
         }
     }
 
@@ -146,12 +161,7 @@ impl Pump {
         Pump { flow, buffer: BytesMut::new(), read_out: false, done: None, moves: 0 }
     }
 
-    fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        from: &TcpStream,
-        to: &TcpStream,
-    ) -> Poll<Result<(), Stop>> {
+    fn poll(&mut self, cx: &mut Context<'_>, from: &TcpStream, to: &TcpStream) -> Poll<Result<(), Stop>> {
         self.flow.wait(cx.waker());
         loop {
             match self.done {

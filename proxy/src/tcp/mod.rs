@@ -19,6 +19,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
 use socket2::SockRef;
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
@@ -38,7 +39,13 @@ use crate::wasm::stream::{Direction, Stream, StreamInfo};
 pub(crate) async fn serve(client: TcpStream, ends: (SocketAddr, SocketAddr), id: u64, site: Rc<Site>) {
     let Some(mut connection) = Connection::begin(site, ends, id) else { return };
     let mut upstream = None;
-    let way = connection.run(&client, &mut upstream).await;
+    let way = tokio::select! {
+        biased;
+        way = connection.run(&client, &mut upstream) => way,
+        // A client is not read from before there is an upstream, nor while a filter holds what it may: a reset is
+        // noticed all the same.
+        _ = client.ready(Interest::ERROR) => Err(Failure::ClientLeft.into()),
+    };
     if connection.end(way) == Manner::Reset {
         // A reset is passed on as one: the other side must not take what it has for the whole.
         for stream in [Some(&client), upstream.as_ref().map(Tunnel::stream)].into_iter().flatten() {
@@ -138,7 +145,7 @@ impl Connection {
     }
 
     /// The straight way. The upstream's connection stays where it is put: closed with the client's.
-    async fn run(&mut self, client: &TcpStream, upstream: &mut Option<Tunnel>) -> Result<(), Ending> {
+    async fn run(&mut self, client: &TcpStream, upstream: &mut Option<Tunnel>) -> Result<PeerType, Ending> {
         self.open().await?;
         let upstream = upstream.insert(self.connect().await?);
         let mut carrier = Carrier::new(&self.run, client, upstream.stream());
@@ -183,9 +190,9 @@ impl Connection {
     }
 
     /// Notes how the connection ended.
-    fn end(&mut self, way: Result<(), Ending>) -> Manner {
+    fn end(&mut self, way: Result<PeerType, Ending>) -> Manner {
         let (by, manner) = match &way {
-            Ok(()) => (PeerType::Remote, Manner::Orderly),
+            Ok(by) => (*by, Manner::Orderly),
             Err(Ending { failure: Failure::ClientLeft, .. }) => (PeerType::Remote, Manner::Reset),
             Err(Ending { failure: Failure::UpstreamReset, .. }) => (PeerType::Local, Manner::Reset),
             Err(_) => (PeerType::Local, Manner::Orderly),

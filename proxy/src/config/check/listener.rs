@@ -90,7 +90,8 @@ impl Checker<'_> {
                 for (field, span) in [("cluster", one.span()), ("clusters", several.span())] {
                     if let Some(span) = span {
                         let message = format!("an HTTP listener has its `{field}` in a route");
-                        let hint = format!("write `routes: [{{match: {{}}, {field}: …}}]`, or add `protocol: tcp`");
+                        let hint =
+                            format!("write `routes: [{{match: {{}}, {field}: …}}]`, or add `protocol: tcp`");
                         self.log.error_with_hint(span, message, hint);
                     }
                 }
@@ -118,7 +119,9 @@ impl Checker<'_> {
             let Some(span) = span else { continue };
             let message = format!("`{field}` is of HTTP, and this is a TCP listener");
             let hint = match field {
-                "routes" => "connections go to its `cluster`, or to its `clusters` with their weights".to_owned(),
+                "routes" => {
+                    "connections go to its `cluster`, or to its `clusters` with their weights".to_owned()
+                }
                 "limits.stream_idle_timeout" => "`limits.idle_timeout` is that of its connections".to_owned(),
                 _ => format!("remove `{field}`"),
             };

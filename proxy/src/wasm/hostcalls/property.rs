@@ -194,7 +194,11 @@ fn request_property<'a>(stream: &'a Stream, path: &[u8]) -> Option<Found<'a>> {
 /// What Envoy shows of a TCP connection under `request` and `response`: the facts that are not of HTTP.
 fn data_property<'a>(info: &'a StreamInfo, root: &[u8], path: &[u8]) -> Option<Found<'a>> {
     match (root, path) {
-        (b"request", b"time") => Some(Found::duration(info.start.duration_since(UNIX_EPOCH).unwrap_or_default())),
+        (b"request", b"time") => {
+            Some(Found::duration(info.start.duration_since(UNIX_EPOCH).unwrap_or_default()))
+        }
+        // There is no map of headers, which is an empty one.
+        (b"request", b"headers") => Some(Found::Borrowed(&[0; 4])),
         (b"request", b"duration") => info.duration.map(Found::duration),
         (b"request", b"size" | b"total_size") => Some(Found::number(info.request_bytes)),
         (b"response", b"flags") => Some(Found::number(0u8)),
