@@ -24,6 +24,7 @@ mod replies;
 mod routing;
 mod sdk;
 mod services;
+mod sharing;
 #[cfg(feature = "builtin")]
 mod shipped;
 

@@ -8,6 +8,7 @@ mod never_panics;
 mod routes;
 mod schema;
 mod syntax;
+mod tcp;
 mod values;
 
 use std::path::Path;
