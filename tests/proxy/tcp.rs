@@ -336,6 +336,22 @@ fn a_reset_is_passed_on_as_one() {
 }
 
 #[test]
+fn a_reset_is_noticed_while_a_filter_holds_the_connection() {
+    let new = Guest::new().on(On::NewConnection, [Step::Return(1)]).on(On::DownstreamClose, []);
+    let full = Guest::new().on(On::DownstreamData, [Step::Return(1)]).on(On::DownstreamClose, []);
+    for guest in [new, full] {
+        let backend = Backend::start();
+        let proxy = prepared(backend.address(), &["buffer_limit: 5"], &[("hold", &guest, "")]).start();
+        let mut client = proxy.client();
+        client.send("more than may be held");
+        wait_for_guest(&proxy, "ctx=2");
+        client.reset();
+        wait_for_guest(&proxy, "downstream_connection_close ctx=2 peer=2");
+        wait_for_outcome(&proxy, "client_left");
+    }
+}
+
+#[test]
 fn more_connections_than_allowed_are_closed_at_once() {
     let backend = Backend::start();
     let proxy = prepared(backend.address(), &["limits: {connections: 1}"], &[]).start();

@@ -6,6 +6,7 @@ mod guest;
 mod arguments;
 mod bodies;
 mod callouts;
+mod connections;
 mod faults;
 mod headers;
 mod life_cycle;
