@@ -44,11 +44,11 @@ impl Checker<'_> {
             let filters = self.chain(raw.filters);
             let path_normalization = path_normalization(raw.path_normalization.value().unwrap_or_default());
             let routes = match protocol {
-                Protocol::Http => self.required(raw.routes, "routes", span),
-                Protocol::Tcp(_) => None,
+                Some(Protocol::Http) => self.required(raw.routes, "routes", span),
+                Some(Protocol::Tcp(_)) | None => None,
             };
             let routes = routes.map(|list| self.routes(list, &path_normalization)).unwrap_or_default();
-            let (Some(name), Some(address)) = (name, address) else { continue };
+            let (Some(name), Some(address), Some(protocol)) = (name, address, protocol) else { continue };
             self.places.listener_addresses.push(address.span);
             listeners.push(Listener {
                 name: name.value,
@@ -66,11 +66,17 @@ impl Checker<'_> {
         listeners
     }
 
-    /// What comes in, and for TCP where it goes. Fields that are the other's are refused.
-    fn protocol(&self, raw: &mut raw::Listener, span: Span) -> Protocol {
+    /// What comes in, and for TCP where it goes. Fields that are the other's are refused; where it is not known which it
+    /// is, none.
+    fn protocol(&self, raw: &mut raw::Listener, span: Span) -> Option<Protocol> {
         let (one, several) = (take(&mut raw.cluster), take(&mut raw.clusters));
-        match take(&mut raw.protocol).value() {
-            Some(Text(Traffic::Tcp)) => {
+        let traffic = match take(&mut raw.protocol) {
+            Field::Given(traffic) => traffic.value.0,
+            Field::Absent => Traffic::Http,
+            Field::Invalid => return None,
+        };
+        Some(match traffic {
+            Traffic::Tcp => {
                 self.refuse_what_only_http_has(raw);
                 match (one.is_absent(), several.is_absent()) {
                     (true, true) => {
@@ -86,7 +92,7 @@ impl Checker<'_> {
                 }
                 Protocol::Tcp(self.shares(one, several))
             }
-            Some(Text(Traffic::Http)) | None => {
+            Traffic::Http => {
                 for (field, span) in [("cluster", one.span()), ("clusters", several.span())] {
                     if let Some(span) = span {
                         let message = format!("an HTTP listener has its `{field}` in a route");
@@ -97,7 +103,7 @@ impl Checker<'_> {
                 }
                 Protocol::Http
             }
-        }
+        })
     }
 
     fn refuse_what_only_http_has(&self, raw: &raw::Listener) {
