@@ -237,6 +237,24 @@ fn a_filter_closes_a_connection_after_what_it_let_through() {
 }
 
 #[test]
+fn what_a_filter_let_through_is_written_before_it_closes_the_connection() {
+    let guest = Guest::new().on(On::DownstreamData, [Step::Close(Flow::Upstream)]).on(On::UpstreamData, []);
+    let backend = Backend::start();
+    let proxy = serving(&backend, &[("close", &guest, "")]);
+    let mut client = Client::connect_narrow(proxy.address("in"));
+    let mut upstream = backend.accept();
+    upstream.send_until_stopped(64 << 20); // so that something waits to be written to the client
+    client.send("enough");
+    wait_for_guest(&proxy, "close Upstream");
+    let received = client.try_orderly_rest().expect("it is ended in order").len();
+    let log = proxy.guest_log();
+    let sizes = log.iter().filter(|(_, line)| line.starts_with("upstream_data"));
+    let sizes =
+        sizes.filter_map(|(_, line)| line.split("size=").nth(1)?.split(' ').next()?.parse::<usize>().ok());
+    assert_eq!(received, sizes.sum::<usize>());
+}
+
+#[test]
 fn a_connection_without_an_upstream_is_closed_and_says_why() {
     let (address, _taken) = refusing_address();
     let proxy = prepared(address, &[], &[]).start();
