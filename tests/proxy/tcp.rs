@@ -450,6 +450,35 @@ fn what_a_lost_filter_held_goes_on_under_the_open_policy() {
 }
 
 #[test]
+fn a_module_that_makes_no_context_for_connections_is_a_contained_fault() {
+    let module = std::fs::read(guests::module("headers")).expect("a module that was built can be read");
+    let backend = Backend::start();
+    for (policy, outcome) in [("closed", "filter_fault"), ("open", "ok")] {
+        let config = format!(
+            "listeners: [{{name: in, address: 127.0.0.1:0, protocol: tcp, cluster: up, filters: [http]}}]\n\
+             clusters: {{up: {{endpoints: [\"{}\"]}}}}\n\
+             filters: {{http: {{module: ./http.wasm, on_fault: {policy}}}}}\n",
+            backend.address()
+        );
+        let proxy = Proxy::with(&config).file("http.wasm", module.clone()).start();
+        let mut client = proxy.client();
+        match policy {
+            "closed" => client.expect_end(),
+            _ => {
+                let mut upstream = backend.accept();
+                client.send("through");
+                assert_eq!(upstream.exactly(7), "through");
+                client.half_close();
+                upstream.half_close();
+                client.expect_orderly_end();
+            }
+        }
+        wait_for_outcome(&proxy, outcome);
+        proxy.wait_for_metric("tidegate_filter_faults_total", &[("filter", "http"), ("kind", "trap")], 1.0);
+    }
+}
+
+#[test]
 fn a_drain_waits_for_connections() {
     let backend = Backend::start();
     let mut proxy = serving(&backend, &[]);
