@@ -18,8 +18,10 @@ mod bodies;
 mod callouts;
 mod connections;
 mod headers;
+mod late;
 mod lifecycle;
 mod paths;
+mod pauses;
 mod replies;
 mod routing;
 mod sdk;
@@ -27,6 +29,7 @@ mod services;
 mod sharing;
 #[cfg(feature = "builtin")]
 mod shipped;
+mod traps;
 
 pub(crate) use case::{
     Action, Case, Edits, EscapedSlashes, Filter, Path, Paths, Route, Value, value, with_held_headers,
