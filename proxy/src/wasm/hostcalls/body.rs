@@ -120,9 +120,12 @@ fn find(host: &Host, buffer: BufferType) -> Result<Source, Halt> {
             let response = host.callout_response.as_ref().ok_or(Status::NotFound)?;
             return Ok(Source::Fixed(response.body.clone()));
         }
+        BufferType::CallData => {
+            return Ok(Source::Fixed(host.call_data.clone().ok_or(Status::NotFound)?));
+        }
         BufferType::VmConfiguration => return Ok(Source::Fixed(host.root().filter.vm_config.clone())),
         BufferType::PluginConfiguration => return Ok(Source::Fixed(host.root().filter.config.clone())),
-        BufferType::GrpcMessage | BufferType::CallData => return Err(Status::NotFound.into()),
+        BufferType::GrpcMessage => return Err(Status::NotFound.into()),
     };
     let is_own_callback = host.active_callback() == Some(Callback::content(subject, direction));
     if !is_about(host, subject) {
