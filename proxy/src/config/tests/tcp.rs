@@ -62,12 +62,6 @@ fn a_tcp_listener_says_where_connections_go() {
     "#]]
     .assert_eq(&problems(&with_listener("protocol: tcp, cluster: api, clusters: {web: 1}")));
     expect![[r#"
-        error: the field `routes` is missing here
-         --> tidegate.yaml:2:5
-          |
-        2 |   - {name: l, address: 127.0.0.1:0, protocol: udp, cluster: api}
-          |     ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
-
         error: expected `http` or `tcp`, found `udp`
          --> tidegate.yaml:2:47
           |
@@ -75,14 +69,6 @@ fn a_tcp_listener_says_where_connections_go() {
           |                                               ^^^
           |
           = help: the choices are `http`, `tcp`
-
-        error: an HTTP listener has its `cluster` in a route
-         --> tidegate.yaml:2:61
-          |
-        2 |   - {name: l, address: 127.0.0.1:0, protocol: udp, cluster: api}
-          |                                                             ^^^
-          |
-          = help: write `routes: [{match: {}, cluster: …}]`, or add `protocol: tcp`
     "#]]
     .assert_eq(&problems(&with_listener("protocol: udp, cluster: api")));
 }
