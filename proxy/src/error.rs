@@ -85,8 +85,8 @@ failures! {
         /// An endpoint did not take the connection within the cluster's `connect_timeout`.
         #[error("the connection to the endpoint took too long")]
         ConnectTimeout,
-        /// The upstream closed or reset the connection before a whole response head.
-        #[error("the upstream closed the connection before its response")]
+        /// The upstream closed or reset the connection before a whole response head, or reset a TCP connection.
+        #[error("the upstream closed the connection before its response, or reset it")]
         UpstreamReset,
         /// The upstream's response head is not HTTP.
         #[error("the upstream's response is malformed")]
@@ -106,6 +106,9 @@ failures! {
         /// The upstream neither sent nor took a byte for the listener's `stream_idle_timeout`.
         #[error("the upstream moved no byte within the stream's idle timeout")]
         ResponseIdle,
+        /// A TCP connection moved no byte for the listener's `idle_timeout`, either way.
+        #[error("the connection moved no byte within its idle timeout")]
+        ConnectionIdle,
         /// A filter waits for more of the request's body than `buffer_limit` lets it hold.
         #[error("a filter needs more of the request body than may be held")]
         RequestTooLarge,
@@ -118,8 +121,8 @@ failures! {
         /// The request's body is not framed as HTTP frames it.
         #[error("the request's body is malformed")]
         RequestBodyMalformed,
-        /// The client went away before it had the whole response.
-        #[error("the client left before the response ended")]
+        /// The client went away before it had the whole response, or reset a TCP connection.
+        #[error("the client left before the response ended, or reset its connection")]
         ClientLeft,
         /// A filter failed and its policy is `on_fault: closed`. The kind of fault goes into the details.
         #[error("a filter failed")]
@@ -185,6 +188,7 @@ impl Failure {
             UpstreamTimeout      => row(Some(504), Upstream,   "upstream_timeout",        "UT",  "upstream request timeout"),
             RequestIdle          => row(Some(408), Downstream, "request_idle",            "SI",  "request idle for too long"),
             ResponseIdle         => row(Some(504), Upstream,   "response_idle",           "SI",  "upstream idle for too long"),
+            ConnectionIdle       => row(None,      Downstream, "connection_idle",         "-",   ""),
             RequestTooLarge      => row(Some(413), Downstream, "request_too_large",       "-",   "request body too large"),
             ResponseTooLarge     => row(Some(500), Upstream,   "response_too_large",      "-",   "response body too large"),
             RequestBodyCut       => row(None,      Downstream, "request_body_cut",        "DC",  ""),

@@ -17,5 +17,6 @@ pub mod wasm;
 mod builtin;
 mod listener;
 mod snapshot;
+mod tcp;
 
 pub mod server;

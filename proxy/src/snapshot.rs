@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::builtin;
-use crate::config::model::{Config, Filter, ModuleSource};
+use crate::config::model::{Config, Filter, ModuleSource, Protocol};
 use crate::config::{Finding, Loaded, Part, Problems};
 use crate::route::Table;
 use crate::upstream::Cluster;
-use crate::wasm::{Engine, Fault, FaultKind, LoadError, Module, Plugin, Services};
+use crate::wasm::{Callback, Engine, Fault, FaultKind, LoadError, Module, Plugin, Services};
 
 /// A module larger than this is not read, in bytes.
 const MODULE_LIMIT: u64 = 64 * 1024 * 1024;
@@ -102,6 +102,7 @@ impl Snapshot {
         if !findings.is_empty() {
             return Err(loaded.blame(findings));
         }
+        warn_of_filters_that_see_nothing(&config, &plugins);
         let tables = config.listeners.iter().map(|listener| Table::new(&listener.routes)).collect();
         let clusters =
             config.clusters.iter().map(|cluster| Arc::new(Cluster::new(cluster.clone()))).collect();
@@ -126,6 +127,24 @@ impl Snapshot {
 
     pub(crate) fn cluster_names(&self) -> &Arc<HashSet<String>> {
         &self.cluster_names
+    }
+}
+
+/// A module without a callback for connections does nothing on a TCP listener. It is no error, as it is none in Envoy.
+/// Most SDKs export every callback, so that this finds few of those that are meant for HTTP.
+fn warn_of_filters_that_see_nothing(config: &Config, plugins: &[Plugin]) {
+    let tcp = config.listeners.iter().filter(|listener| matches!(listener.protocol, Protocol::Tcp(_)));
+    for (listener, plugin) in
+        tcp.flat_map(|listener| listener.filters.iter().map(move |&filter| (listener, &plugins[filter])))
+    {
+        if !Callback::OF_CONNECTIONS.iter().any(|callback| plugin.module().handles(*callback)) {
+            let (filter, listener) = (&plugin.filter().name, &listener.name);
+            tracing::warn!(
+                filter,
+                listener,
+                "the filter has no callback for TCP connections: it sees nothing here"
+            );
+        }
     }
 }
 

@@ -83,7 +83,7 @@ pub(crate) struct Filter {
 
 impl Filter {
     /// A module and nothing more.
-    fn new(name: &str, module: Vec<u8>) -> Filter {
+    pub(super) fn new(name: &str, module: Vec<u8>) -> Filter {
         Filter {
             name: name.to_owned(),
             module,

@@ -12,9 +12,11 @@ mod observe;
 mod render_envoy;
 mod render_tidegate;
 mod stage;
+mod tcp_stage;
 
 mod bodies;
 mod callouts;
+mod connections;
 mod foreign;
 mod grpc;
 mod headers;
@@ -37,3 +39,4 @@ pub(crate) use case::{
     Action, Case, Edits, EscapedSlashes, Filter, Path, Paths, Route, Value, value, with_held_headers,
 };
 pub(crate) use stage::Stage;
+pub(crate) use tcp_stage::TcpCase;

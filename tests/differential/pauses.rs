@@ -5,11 +5,11 @@ use crate::equipment::{Answer, Buffer, Flow, Guest, On, Step, When, request_text
 
 use super::Case;
 
-/// A guest that answers this to the headers of a direction, and resumes when a callout that it made there is answered.
+/// A guest that answers this to the headers of a direction (the response's, if not the request's), and resumes when a callout that it made there is answered.
 fn pausing(flow: Flow, answer: i32) -> Guest {
     let (headers, body, buffer) = match flow {
         Flow::Request => (On::RequestHeaders, On::RequestBody, Buffer::RequestBody),
-        Flow::Response => (On::ResponseHeaders, On::ResponseBody, Buffer::ResponseBody),
+        _ => (On::ResponseHeaders, On::ResponseBody, Buffer::ResponseBody),
     };
     Guest::logger()
         .on(headers, [Step::callout("side", "/", 5000), Step::Return(answer)])
@@ -21,14 +21,14 @@ fn pausing(flow: Flow, answer: i32) -> Guest {
 fn run(name: &'static str, flow: Flow, answer: i32) {
     let upstream = move |_: &_| match flow {
         Flow::Request => Answer::chunked(200, &[], &["down"], &[]),
-        Flow::Response => Answer::sized(200, &[], "down"),
+        _ => Answer::sized(200, &[], "down"),
     };
     let case = Case::new(name).cluster("side", |_| Answer::ok("side")).upstream(upstream);
     case.filter("pause", &pausing(flow, answer)).run(|stage| match flow {
         Flow::Request => {
             stage.send("POST / HTTP/1.1\r\nhost: tide.test\r\ncontent-length: 4\r\n\r\nbody");
         }
-        Flow::Response => {
+        _ => {
             stage.request("POST", "/", &[], "body");
         }
     });

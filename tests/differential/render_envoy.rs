@@ -30,6 +30,35 @@ pub(crate) fn bootstrap(case: &Case, addresses: &[(String, SocketAddr)], folder:
     })
 }
 
+/// The bootstrap of a listener whose connections go through network filters to the cluster `up`.
+pub(crate) fn tcp_bootstrap(filters: &[Filter], up: SocketAddr, folder: &std::path::Path) -> Json {
+    let wasm = filters.iter().enumerate().map(|(at, filter)| {
+        let mut rendered = wasm(filter, &folder.join(format!("{at}.wasm")));
+        rendered["typed_config"]["@type"] =
+            json!("type.googleapis.com/envoy.extensions.filters.network.wasm.v3.Wasm");
+        rendered
+    });
+    let proxy = json!({
+        "name": "envoy.filters.network.tcp_proxy",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+            "stat_prefix": "in",
+            "cluster": "up",
+            "max_connect_attempts": 1,
+        },
+    });
+    let listener = json!({
+        "name": "in",
+        "address": socket(SocketAddr::from(([127, 0, 0, 1], 0))),
+        "filter_chains": [{"filters": wasm.chain([proxy]).collect::<Vec<Json>>()}],
+    });
+    json!({
+        "admin": {"address": socket(SocketAddr::from(([127, 0, 0, 1], 0)))},
+        "static_resources": {"listeners": [listener], "clusters": [cluster("up", up, false)]},
+        "layered_runtime": {"layers": [{"name": "static", "static_layer": {}}]},
+    })
+}
+
 fn socket(address: SocketAddr) -> Json {
     json!({"socket_address": {"address": address.ip().to_string(), "port_value": address.port()}})
 }

@@ -41,6 +41,23 @@ pub(crate) fn config(case: &Case, addresses: &[(String, SocketAddr)]) -> String 
     .to_string()
 }
 
+/// The configuration of a listener whose connections go through these filters to the cluster `up`.
+pub(crate) fn tcp_config(filters: &[Filter], up: SocketAddr) -> String {
+    let names: Vec<&str> = filters.iter().map(|filter| filter.name.as_str()).collect();
+    let listener = json!({
+        "name": "in", "address": "127.0.0.1:0", "protocol": "tcp", "filters": names, "cluster": "up",
+    });
+    let filters =
+        filters.iter().enumerate().map(|(at, filter)| (filter.name.clone(), self::filter(at, filter)));
+    json!({
+        "admin": {"address": "127.0.0.1:0"},
+        "listeners": [listener],
+        "filters": filters.collect::<Map<String, Json>>(),
+        "clusters": {"up": {"endpoints": [up.to_string()]}},
+    })
+    .to_string()
+}
+
 fn filter(at: usize, filter: &Filter) -> Json {
     json!({
         "module": format!("./{at}.wasm"),

@@ -216,17 +216,27 @@ impl Side {
 
     /// The name that each guest gives itself, and its line; with its level, where that is not the one of most lines.
     fn guest_log(&self) -> Vec<(String, String)> {
-        let lines = match self {
-            Side::Tidegate(proxy) => {
-                let events = proxy.guest_events();
-                events.iter().map(|event| (text(event, "level"), message(event).to_owned())).collect()
-            }
-            Side::Envoy(envoy) => envoy.guest_log(),
-        };
-        let line = |(level, line): &(String, String)| {
-            let (speaker, line) = Guest::speaker(line)?;
-            Some((speaker, if level == "INFO" { line } else { format!("{line} ({level})") }))
-        };
-        lines.iter().filter_map(line).collect()
+        match self {
+            Side::Tidegate(proxy) => tidegate_guests(proxy),
+            Side::Envoy(envoy) => spoken(&envoy.guest_log()),
+        }
     }
+}
+
+/// What guests logged in tidegate: the name that each gives itself, and its line.
+pub(super) fn tidegate_guests(proxy: &Proxy) -> Vec<(String, String)> {
+    let events = proxy.guest_events();
+    let lines: Vec<_> =
+        events.iter().map(|event| (text(event, "level"), message(event).to_owned())).collect();
+    spoken(&lines)
+}
+
+/// Takes lines with their levels apart: the name that each guest gives itself, and its line; with its level, where that
+/// is not the one of most lines.
+pub(super) fn spoken(lines: &[(String, String)]) -> Vec<(String, String)> {
+    let line = |(level, line): &(String, String)| {
+        let (speaker, line) = Guest::speaker(line)?;
+        Some((speaker, if level == "INFO" { line } else { format!("{line} ({level})") }))
+    };
+    lines.iter().filter_map(line).collect()
 }

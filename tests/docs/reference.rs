@@ -108,9 +108,9 @@ fn object(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
 
 #[test]
 fn the_page_of_failures_has_every_failure() {
-    let mut text = "Why an exchange was not what the client and the upstream meant it to be. The reason is the label \
-        `outcome` of `tidegate_requests_total` and the field `outcome` of the access log; the flag is Envoy's, in the \
-        field `flags`. Without a status, and after the response's head was sent, the connection is cut.\n\n\
+    let mut text = "Why an exchange, or a TCP connection, was not what the client and the upstream meant it to be. The \
+        reason is the label `outcome` of `tidegate_requests_total` and `tidegate_tcp_connections_total`, and the field \
+        `outcome` of the access log; the flag is Envoy's, in the field `flags`. Without a status, and after the response's head was sent, the connection is cut.\n\n\
         | reason | status | at fault | flag | what happened |\n|---|---|---|---|---|\n"
         .to_owned();
     for failure in Failure::ALL {
@@ -135,6 +135,10 @@ fn the_page_of_metrics_has_every_metric_with_its_labels() {
     exchanges.duration.observe(Duration::from_millis(1));
     exchanges.request_bytes.increment();
     exchanges.response_bytes.increment();
+    let connections = registry.tcp(0, "l", "c");
+    connections.count(Some(Failure::NoEndpoint));
+    connections.received_bytes.increment();
+    connections.sent_bytes.increment();
     registry.listener(0, "l").count_protocol_error(Failure::MalformedRequest);
     registry.cluster(0, "c").count_connect_failure(ConnectFailure::Timeout);
     let sample = || FilterSample {

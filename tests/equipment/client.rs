@@ -1,7 +1,7 @@
 //! A client that says exactly the bytes it is told and reads answers exactly as they come.
 
 use std::io;
-use std::net::{Ipv4Addr, Shutdown, SocketAddr};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use super::checks;
@@ -68,6 +68,11 @@ impl Client {
 
     fn connect_with(address: SocketAddr, window: Option<usize>) -> Client {
         Client::over(address, Wire::connect(address, None, window))
+    }
+
+    /// A connection that was accepted.
+    pub(crate) fn accepted(stream: TcpStream, address: SocketAddr) -> Client {
+        Client { wire: Wire::new(stream), address, progress: 0 }
     }
 
     fn over(address: SocketAddr, wire: io::Result<Wire>) -> Client {
@@ -229,6 +234,11 @@ impl Client {
         let rest = self.wire.orderly_rest();
         let rest = rest.unwrap_or_else(|error| panic!("{} is not ended in order: {error}", self.address));
         assert!(rest.is_empty(), "{} said more than one answer: {:?}", self.address, latin1(&rest));
+    }
+
+    /// Everything up to the peer's orderly end, as text; an error where it resets the connection.
+    pub(crate) fn try_orderly_rest(&mut self) -> io::Result<String> {
+        self.wire.orderly_rest().map(|bytes| latin1(&bytes))
     }
 
     /// Whether the connection is still open as far as can be known now.

@@ -17,6 +17,11 @@ pub(crate) enum On {
     VmStart,
     Configure,
     Tick,
+    NewConnection,
+    DownstreamData,
+    UpstreamData,
+    DownstreamClose,
+    UpstreamClose,
     RequestHeaders,
     RequestBody,
     RequestTrailers,
@@ -35,17 +40,23 @@ pub(crate) enum On {
 }
 
 use On::{
-    CalloutResponse, Configure, Create, Delete, Done, GrpcClose, GrpcInitial, GrpcReceive, GrpcTrailing, Log,
-    QueueReady, RequestBody, RequestHeaders, RequestTrailers, ResponseBody, ResponseHeaders,
-    ResponseTrailers, Tick, VmStart,
+    CalloutResponse, Configure, Create, Delete, Done, DownstreamClose, DownstreamData, GrpcClose,
+    GrpcInitial, GrpcReceive, GrpcTrailing, Log, NewConnection, QueueReady, RequestBody, RequestHeaders,
+    RequestTrailers, ResponseBody, ResponseHeaders, ResponseTrailers, Tick, UpstreamClose, UpstreamData,
+    VmStart,
 };
 
 impl On {
-    pub(crate) const ALL: [On; 19] = [
+    pub(crate) const ALL: [On; 24] = [
         Create,
         VmStart,
         Configure,
         Tick,
+        NewConnection,
+        DownstreamData,
+        UpstreamData,
+        DownstreamClose,
+        UpstreamClose,
         RequestHeaders,
         RequestBody,
         RequestTrailers,
@@ -70,6 +81,11 @@ impl On {
             VmStart => ("vm_start", &["size"], Some(1)),
             Configure => ("configure", &["size"], Some(1)),
             Tick => ("tick", &[], None),
+            NewConnection => ("new_connection", &[], Some(0)),
+            DownstreamData => ("downstream_data", &["size", "eos"], Some(0)),
+            UpstreamData => ("upstream_data", &["size", "eos"], Some(0)),
+            DownstreamClose => ("downstream_connection_close", &["peer"], None),
+            UpstreamClose => ("upstream_connection_close", &["peer"], None),
             RequestHeaders => ("request_headers", &["fields", "eos"], Some(0)),
             ResponseHeaders => ("response_headers", &["fields", "eos"], Some(0)),
             RequestBody => ("request_body", &["size", "eos"], Some(0)),
@@ -191,7 +207,7 @@ fn function(
     text.number(&mut body, "ctx", "(local.get $ctx)");
     shown.for_each(|(at, name)| text.number(&mut body, name, &format!("(local.get $a{at})")));
     text.end(&mut body, 2);
-    if matches!(callback, RequestHeaders | ResponseHeaders) {
+    if matches!(callback, RequestHeaders | ResponseHeaders | NewConnection) {
         body += "(global.set $stream (local.get $ctx))\n";
     }
     let place = Place { callback, index };
@@ -243,7 +259,9 @@ fn emit(text: &mut Text, body: &mut String, place: Place, step: &Step) {
 
 fn condition(text: &mut Text, body: &mut String, place: Place, when: &When) -> String {
     let end_of_stream = || match place.callback {
-        RequestHeaders | ResponseHeaders | RequestBody | ResponseBody => "(local.get $a1)",
+        RequestHeaders | ResponseHeaders | RequestBody | ResponseBody | DownstreamData | UpstreamData => {
+            "(local.get $a1)"
+        }
         other => panic!("{other:?} is not told whether it is the end of the stream"),
     };
     match when {
@@ -251,7 +269,8 @@ fn condition(text: &mut Text, body: &mut String, place: Place, when: &When) -> S
         When::MoreToCome => format!("(i32.eqz {})", end_of_stream()),
         When::Call(number) => format!("(i32.eq (global.get $calls{}) (i32.const {number}))", place.index),
         When::Content => {
-            assert!(matches!(place.callback, RequestBody | ResponseBody), "only bodies have content");
+            let shown = matches!(place.callback, RequestBody | ResponseBody | DownstreamData | UpstreamData);
+            assert!(shown, "only bodies and data have content");
             "(local.get $a0)".to_owned()
         }
         When::Header(map, name, value) => {

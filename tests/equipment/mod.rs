@@ -5,6 +5,7 @@
 //! proxy. [`Guest`] makes small Proxy-Wasm modules. Plain threads and blocking sockets: what is tested is the only
 //! asynchronous thing here. Everything binds port 0, owns what it starts, and waits for conditions, never for time.
 
+mod backend;
 mod checks;
 mod client;
 mod envoy;
@@ -22,6 +23,7 @@ mod upstream;
 mod wait;
 mod wat;
 
+pub(crate) use backend::Backend;
 pub(crate) use client::{Client, Response, is_whole, request_text};
 pub(crate) use envoy::Envoy;
 pub(crate) use grpc::{GrpcAct, GrpcEnd, GrpcService, Rpc};

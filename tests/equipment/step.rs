@@ -20,6 +20,8 @@ pub(crate) enum Map {
 pub(crate) enum Buffer {
     RequestBody = 0,
     ResponseBody = 1,
+    DownstreamData = 2,
+    UpstreamData = 3,
     CalloutBody = 4,
     GrpcMessage = 5,
     VmConfig = 6,
@@ -31,6 +33,8 @@ pub(crate) enum Buffer {
 pub(crate) enum Flow {
     Request = 0,
     Response = 1,
+    Downstream = 2,
+    Upstream = 3,
 }
 
 /// What a callback or a slot knows of a gRPC callout, for `proxy_grpc_send` and its like.
@@ -55,7 +59,7 @@ pub(crate) enum When {
     Call(u32),
     /// A header's value is this.
     Header(Map, &'static str, &'static str),
-    /// A callback of a body has content.
+    /// A callback of a body, or of a connection's data, has content.
     Content,
 }
 
@@ -125,7 +129,7 @@ pub(crate) enum Step {
     ResolveQueue(String, String, u32),
     Enqueue(u32, String),
     Dequeue(u32),
-    /// Makes the last stream that had a headers callback the effective context.
+    /// Makes the last stream that had a headers callback, or the last new connection, the effective context.
     EffectiveStream,
     EffectiveContext(u32),
     Foreign(String, String),

@@ -29,6 +29,15 @@ fn build(name: &str) -> Result<PathBuf, BuildError> {
     Build::new(folder).example(name).profile("filter").target_dir(target_dir(folder)).run()
 }
 
+/// The built module of the filter whose `Cargo.toml` is in `folder`, with the same care.
+///
+/// # Panics
+/// When it cannot be built, with the reason.
+pub fn build_in(folder: &Path) -> PathBuf {
+    let built = Build::new(folder).profile("filter").target_dir(target_dir(folder)).run();
+    built.unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
+}
+
 /// Where the shipped filters are built too, so that the standard library is built once: `wasm` in the target folder
 /// that this test binary is in (TARGET/PROFILE/deps/NAME).
 fn target_dir(folder: &Path) -> PathBuf {

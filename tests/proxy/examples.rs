@@ -44,7 +44,10 @@ impl Stage {
         for (_, address) in &listeners {
             text = text.replace(&address.to_string(), "127.0.0.1:0");
         }
-        let start = files(folder).into_iter().fold(Proxy::with(&text), |start, file| {
+        let start = filter_of(folder)
+            .into_iter()
+            .fold(Proxy::with(&text), |start, (name, module)| start.file(&name, module));
+        let start = files(folder).into_iter().fold(start, |start, file| {
             let content = std::fs::read(&file).expect("a file of the example can be read");
             start.file(&file.file_name().unwrap_or_default().to_string_lossy(), content)
         });
@@ -70,6 +73,15 @@ impl Stage {
         assert!(output.status.success(), "{command} ended with {}", output.status);
         String::from_utf8_lossy(&output.stdout).replace('\r', "")
     }
+}
+
+/// An example's own filter, built: the crate in its folder, if there is one, as the file that its configuration names.
+fn filter_of(folder: &Path) -> Option<(String, Vec<u8>)> {
+    let entries = std::fs::read_dir(folder).expect("the example's folder can be read").flatten();
+    let crate_folder = entries.map(|entry| entry.path()).find(|path| path.join("Cargo.toml").is_file())?;
+    let module = guests::build_in(&crate_folder);
+    let name = module.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Some((name, std::fs::read(&module).expect("a module that was built can be read")))
 }
 
 /// What lies beside an example's configuration: what it may refer to.
@@ -149,8 +161,13 @@ fn rate_limit() {
 }
 
 #[test]
+fn tcp() {
+    try_example("tcp");
+}
+
+#[test]
 fn every_example_is_tried_here_or_has_a_program_of_its_own() {
-    let here = ["ab-route", "authz", "fault", "rate-limit"];
+    let here = ["ab-route", "authz", "fault", "rate-limit", "tcp"];
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
     for entry in std::fs::read_dir(folder).expect("there are examples").flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();

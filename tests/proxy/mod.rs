@@ -28,5 +28,6 @@ mod scale;
 mod sdk;
 mod sharing;
 mod smuggling;
+mod tcp;
 mod upgrades;
 mod upstream_failures;

@@ -9,8 +9,8 @@ use serde_json::{Map, Value, json};
 use super::check::without_anchors;
 use super::model::{
     Action, Cluster, Clusters, Config, Filter, FilterLimits, Forward, HeaderEdits, HostMatch, Listener,
-    ListenerLimits, Match, ModuleSource, PathMatch, PathRewrite, Redirect, RedirectPath, Respond, Route,
-    ValueMatch,
+    ListenerLimits, Match, ModuleSource, PathMatch, PathRewrite, Protocol, Redirect, RedirectPath, Respond,
+    Route, ValueMatch,
 };
 use super::raw::FROM_ENV;
 use super::scalar::{Count, Quantity, Size, name_of};
@@ -46,9 +46,23 @@ fn listener(listener: &Listener, config: &Config) -> Value {
     } = listener.limits;
     let PathNormalization { normalize_path, merge_slashes, escaped_slashes } = listener.path_normalization;
     let chain = listener.filters.iter().filter_map(|&index| config.filters.get(index));
+    if let Protocol::Tcp(shares) = &listener.protocol {
+        let (field, value) = clusters(shares, config);
+        return json!({
+            "name": listener.name,
+            "address": listener.address,
+            "protocol": "tcp",
+            "filters": chain.map(|filter| filter.name.as_str()).collect::<Vec<_>>(),
+            "access_log": listener.access_log,
+            "buffer_limit": size(listener.buffer_limit),
+            "limits": { "connections": connections, "idle_timeout": idle_timeout.write() },
+            field: value,
+        });
+    }
     json!({
         "name": listener.name,
         "address": listener.address,
+        "protocol": "http",
         "filters": chain.map(|filter| filter.name.as_str()).collect::<Vec<_>>(),
         "access_log": listener.access_log,
         "buffer_limit": size(listener.buffer_limit),
@@ -136,15 +150,8 @@ fn value_match(value: &ValueMatch) -> Value {
 }
 
 fn forward_fields(forward: &Forward, config: &Config, fields: &mut Map<String, Value>) {
-    let name = |index: usize| config.clusters.get(index).map(|cluster| cluster.name.clone());
-    let shares = |shares: &[(usize, u32)]| {
-        shares.iter().filter_map(|&(index, weight)| Some((name(index)?, weight.into()))).collect()
-    };
     let (field, value) = match &forward.clusters {
-        Clusters::Weighted(weighted) => match weighted[..] {
-            [(index, 1)] => ("cluster", name(index).into()),
-            _ => ("clusters", Value::Object(shares(weighted))),
-        },
+        Clusters::Weighted(weighted) => clusters(weighted, config),
         Clusters::Named { header, allow } => {
             let allow: Vec<&String> = allow.keys().collect();
             ("cluster_header", json!({ "name": header.as_str(), "allow": allow }))
@@ -165,6 +172,18 @@ fn forward_fields(forward: &Forward, config: &Config, fields: &mut Map<String, V
     }
     if !rewrite.is_empty() {
         fields.insert("rewrite".into(), Value::Object(rewrite));
+    }
+}
+
+/// The field that names clusters, and what it says.
+fn clusters(shares: &[(usize, u32)], config: &Config) -> (&'static str, Value) {
+    let name = |index: usize| config.clusters.get(index).map(|cluster| cluster.name.clone());
+    match shares {
+        [(index, 1)] => ("cluster", name(*index).into()),
+        _ => {
+            let shares = shares.iter().filter_map(|&(index, weight)| Some((name(index)?, weight.into())));
+            ("clusters", Value::Object(shares.collect()))
+        }
     }
 }
 

@@ -50,11 +50,13 @@ pub struct Listener {
     pub address: SocketAddr,
     /// The chain in order, as indices into [`Config::filters`].
     pub filters: Vec<usize>,
-    /// Tried in order; the first that matches wins.
+    /// What comes in.
+    pub protocol: Protocol,
+    /// Tried in order; the first that matches wins. None on a TCP listener.
     pub routes: Vec<Route>,
     /// Whether a JSON line is written for each exchange.
     pub access_log: bool,
-    /// How much of a body may be held while a filter waits, in bytes.
+    /// How much of a body, or of a TCP connection's data each way, may be held while a filter waits, in bytes.
     pub buffer_limit: usize,
     /// How many proxies in front of this one may be believed when they say whose request it is
     /// (`x-forwarded-for`); 0 believes none: the peer's address is the client's.
@@ -63,6 +65,16 @@ pub struct Listener {
     pub path_normalization: PathNormalization,
     /// What a downstream peer may use.
     pub limits: ListenerLimits,
+}
+
+/// What comes in on a listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP: requests, which routes send on.
+    Http,
+    /// TCP connections, each of which goes to one of these clusters, indices into [`Config::clusters`] with their
+    /// weights (> 0). Never empty.
+    Tcp(Vec<(usize, u32)>),
 }
 
 /// What one downstream peer may take: sizes in bytes and waits.
@@ -78,7 +90,7 @@ pub struct ListenerLimits {
     pub header_timeout: Duration,
     /// Without any byte of a body moving, either way.
     pub stream_idle_timeout: Duration,
-    /// Between requests on a connection.
+    /// Between requests on a connection; on a TCP connection without any byte moving, either way.
     pub idle_timeout: Duration,
 }
 

@@ -17,7 +17,7 @@ use serde::Deserialize;
 
 use super::bounds;
 use super::decode::{Field, Map};
-use super::scalar::{Count, Size, Text};
+use super::scalar::{Count, Size, Text, Traffic};
 use crate::path::EscapedSlashes;
 
 pub(crate) use cluster::Cluster;
@@ -66,11 +66,18 @@ pub(crate) struct Admin {
 /// An address that traffic comes in by, the filters it passes, and the routes it takes.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("if" = {"properties": {"protocol": {"const": "tcp"}}, "required": ["protocol"]}))]
+#[schemars(extend("else" = {"required": ["routes"]}))]
 pub(crate) struct Listener {
     /// Its name in metrics and logs. No two listeners have the same.
     pub(crate) name: Field<String>,
     /// Where it listens: IP and port. Port 0 lets the system choose; the log tells which.
     pub(crate) address: Field<Text<SocketAddr>>,
+    /// What comes in: HTTP requests, for which there are `routes`, or TCP connections, for which there are `cluster` or
+    /// `clusters`. Default: `http`.
+    #[serde(default)]
+    #[schemars(extend("default" = "http"))]
+    pub(crate) protocol: Field<Text<Traffic>>,
     /// The chain of filters that requests pass, in order; responses pass it backwards. Each name at most once.
     #[serde(default)]
     pub(crate) filters: Field<Vec<Field<String>>>,
@@ -78,7 +85,7 @@ pub(crate) struct Listener {
     #[serde(default)]
     #[schemars(extend("default" = false))]
     pub(crate) access_log: Field<bool>,
-    /// How much of a body is held while a filter waits for more of it.
+    /// How much of a body, or of a TCP connection's data each way, is held while a filter waits.
     #[serde(default)]
     #[schemars(transform = bounds::BUFFER_LIMIT.describe())]
     pub(crate) buffer_limit: Field<Text<Size>>,
@@ -92,8 +99,16 @@ pub(crate) struct Listener {
     /// What a downstream peer may use.
     #[serde(default)]
     pub(crate) limits: Field<ListenerLimits>,
-    /// Where requests go: the first route that matches is taken; without one the answer is 404.
+    /// Where requests go: the first route that matches is taken; without one the answer is 404. Required on an HTTP
+    /// listener.
+    #[serde(default)]
     pub(crate) routes: Field<Vec<Field<Route>>>,
+    /// The cluster that TCP connections go to.
+    #[serde(default)]
+    pub(crate) cluster: Field<String>,
+    /// The clusters that TCP connections are shared out to, each with its weight.
+    #[serde(default)]
+    pub(crate) clusters: Field<Map<String, Text<Count>>>,
 }
 
 /// In which form routes, filters and clusters see paths.
@@ -140,7 +155,7 @@ pub(crate) struct ListenerLimits {
     #[serde(default)]
     #[schemars(transform = bounds::STREAM_IDLE_TIMEOUT.describe())]
     pub(crate) stream_idle_timeout: Field<Text<Duration>>,
-    /// How long a connection is kept between requests.
+    /// How long a connection is kept between requests; how long no byte may move on a TCP connection, either way.
     #[serde(default)]
     #[schemars(transform = bounds::DOWNSTREAM_IDLE_TIMEOUT.describe())]
     pub(crate) idle_timeout: Field<Text<Duration>>,

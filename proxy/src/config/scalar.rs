@@ -17,7 +17,7 @@ use serde::de::{Deserialize, Deserializer, Visitor};
 pub(crate) use self::http::Authority;
 pub(crate) use net::Host;
 pub(crate) use quantity::{Count, Quantity, Size};
-pub(crate) use word::{Scheme, name_of};
+pub(crate) use word::{Scheme, Traffic, name_of};
 
 /// A value that the file gives as one scalar.
 pub(crate) trait Parse: Sized {

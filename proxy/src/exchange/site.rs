@@ -5,13 +5,13 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::config::model::{Action, Listener};
+use crate::config::model::{Action, Listener, Protocol};
 use crate::filter::Chain;
 use crate::route::Table;
 use crate::snapshot::Snapshot;
 use crate::tasks::Tasks;
 use crate::telemetry::Reporter;
-use crate::telemetry::metrics::{ExchangeCell, Registry};
+use crate::telemetry::metrics::{ExchangeCell, Registry, TcpCell};
 use crate::upstream::Upstreams;
 
 /// How far a worker's life has come.
@@ -35,6 +35,8 @@ pub(crate) struct Site {
     stage: Rc<Cell<Stage>>,
     reporter: Rc<Reporter>,
     routes: Vec<RouteFacts>,
+    /// On a TCP listener, for each cluster that connections may go to: its index, and where they are counted.
+    tcp: Vec<(usize, Arc<TcpCell>)>,
     cluster_names: Vec<Arc<str>>,
 }
 
@@ -81,8 +83,26 @@ impl Site {
                 }
             })
             .collect();
+        let tcp = match &config.protocol {
+            Protocol::Http => Vec::new(),
+            Protocol::Tcp(shares) => shares
+                .iter()
+                .map(|&(index, _)| (index, metrics.tcp(worker, &config.name, &clusters[index].name)))
+                .collect(),
+        };
         let cluster_names = clusters.iter().map(|cluster| cluster.name.as_str().into()).collect();
-        Rc::new(Site { listener, chain, upstreams, tasks, stage, reporter, routes, cluster_names, snapshot })
+        Rc::new(Site {
+            listener,
+            chain,
+            upstreams,
+            tasks,
+            stage,
+            reporter,
+            routes,
+            tcp,
+            cluster_names,
+            snapshot,
+        })
     }
 
     pub(crate) fn listener(&self) -> &Listener {
@@ -97,7 +117,7 @@ impl Site {
         &self.tasks
     }
 
-    pub(super) fn chain(&self) -> &Rc<Chain> {
+    pub(crate) fn chain(&self) -> &Rc<Chain> {
         &self.chain
     }
 
@@ -105,7 +125,7 @@ impl Site {
         self.snapshot.routes(self.listener)
     }
 
-    pub(super) fn upstreams(&self) -> &Rc<Upstreams> {
+    pub(crate) fn upstreams(&self) -> &Rc<Upstreams> {
         &self.upstreams
     }
 
@@ -113,7 +133,7 @@ impl Site {
         self.routes[route].name.clone()
     }
 
-    pub(super) fn cluster_name(&self, cluster: usize) -> Arc<str> {
+    pub(crate) fn cluster_name(&self, cluster: usize) -> Arc<str> {
         self.cluster_names[cluster].clone()
     }
 
@@ -125,6 +145,11 @@ impl Site {
     /// Whether the drain's time is over, and what is dropped is cut.
     pub(super) fn is_drained(&self) -> bool {
         self.stage.get() == Stage::Over
+    }
+
+    /// Where TCP connections to a cluster are counted.
+    pub(crate) fn tcp_cell(&self, cluster: usize) -> Option<&Arc<TcpCell>> {
+        self.tcp.iter().find(|(index, _)| *index == cluster).map(|(_, cell)| cell)
     }
 
     /// Where exchanges of a route are counted: by the cluster that they took, if they took one.

@@ -287,6 +287,27 @@ impl Run {
         }
     }
 
+    /// Calls a guest that has the connection's context; one that has not, or takes no part, is left alone. A resume that
+    /// it asked for before stays.
+    pub(super) fn call_on(
+        &self,
+        stage: usize,
+        work: impl FnOnce(&mut Vm, ContextId) -> Result<(), Fault>,
+    ) -> Result<(), Interrupt> {
+        if self.is_bypassed(stage) || self.seats[stage].context.get().is_none() {
+            return Ok(());
+        }
+        self.enter(stage, work).or_else(|kind| self.apply_policy(stage, kind))
+    }
+
+    pub(super) fn is_finished(&self) -> bool {
+        self.finished.get()
+    }
+
+    pub(super) fn mark_finished(&self) {
+        self.finished.set(true);
+    }
+
     fn enter<R>(
         &self,
         stage: usize,
@@ -338,6 +359,14 @@ impl Run {
 
     pub(super) fn show_body(&self, stage: usize, direction: Direction, data: BodyBuffer) {
         self.body_mut(stage, direction, |body| body.join(data));
+    }
+
+    /// Shows a piece of a connection's data behind what is held; copied to its end below so many bytes.
+    pub(super) fn show_data(&self, stage: usize, direction: Direction, data: BodyBuffer, copy_below: usize) {
+        self.body_mut(stage, direction, |held| match held.is_empty() || data.len() >= copy_below {
+            true => held.join(data),
+            false => data.into_chunks().for_each(|chunk| held.append(&chunk)),
+        });
     }
 
     pub(super) fn take_body(&self, stage: usize, direction: Direction) -> BodyBuffer {

@@ -1,7 +1,7 @@
 //! Downstream connections: accepting them, bounding them, and handing them to the HTTP implementation.
 //!
 //! Each worker accepts on a socket of its own (`SO_REUSEPORT`). What a request becomes is not decided here: see
-//! [`exchange`](crate::exchange).
+//! [`exchange`](crate::exchange); nor what a TCP connection becomes: see [`tcp`](crate::tcp).
 
 mod connection;
 mod socket;
@@ -17,7 +17,9 @@ use tokio::net::{TcpListener, TcpStream};
 pub(crate) use connection::Drain;
 pub(crate) use socket::bind;
 
+use crate::config::model::Protocol;
 use crate::exchange::{Peer, Site};
+use crate::tcp;
 
 /// After an error that only time can mend (no file descriptor left), before the next try.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
@@ -66,12 +68,19 @@ fn take(stream: TcpStream, site: &Rc<Site>, open: &Arc<Open>, drain: &Rc<Drain>)
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot set TCP_NODELAY");
     }
-    let peer = Arc::new(Peer::new(address, local, next_connection_id()));
-    let (site, drain) = (site.clone(), drain.clone());
-    site.tasks().clone().spawn(async move {
-        connection::serve(stream, peer, site, drain).await;
-        drop(place);
-    });
+    let (id, site, drain) = (next_connection_id(), site.clone(), drain.clone());
+    let tasks = site.tasks().clone();
+    match site.listener().protocol {
+        Protocol::Http => tasks.spawn(async move {
+            let peer = Arc::new(Peer::new(address, local, id));
+            connection::serve(stream, peer, site, drain).await;
+            drop(place);
+        }),
+        Protocol::Tcp(_) => tasks.spawn(async move {
+            tcp::serve(stream, (address, local), id, site).await;
+            drop(place);
+        }),
+    };
 }
 
 /// Unique in the process, from 1.

@@ -8,7 +8,7 @@ mod rewrite;
 mod table;
 mod trie;
 
-pub use rewrite::{InvalidPath, location, pick, rewrite_path};
+pub use rewrite::{InvalidPath, location, pick, pick_share, rewrite_path};
 pub use table::Table;
 
 #[cfg(test)]

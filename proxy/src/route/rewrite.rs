@@ -24,7 +24,8 @@ pub fn pick(clusters: &Clusters, headers: &HeaderMap, random: u64) -> Option<usi
     }
 }
 
-fn pick_share(shares: &[(usize, u32)], random: u64) -> Option<usize> {
+/// The index of the cluster that a random number picks among shares; `None` without any.
+pub fn pick_share(shares: &[(usize, u32)], random: u64) -> Option<usize> {
     if let [(cluster, _)] = *shares {
         return Some(cluster);
     }

@@ -8,8 +8,10 @@
 pub mod access_log;
 pub mod metrics;
 pub mod report;
+mod tcp_report;
 
 #[cfg(test)]
 mod tests;
 
 pub use report::{ExchangeReport, Reporter};
+pub use tcp_report::TcpReport;

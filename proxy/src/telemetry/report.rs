@@ -39,6 +39,16 @@ impl Reporter {
     pub fn cell(&self) -> &ListenerCell {
         &self.cell
     }
+
+    pub(super) fn entry(&self) -> Option<Box<Entry>> {
+        self.log.as_ref().map(|_| Box::new(Entry::begin(&self.name)))
+    }
+
+    pub(super) fn append(&self, entry: Option<&Entry>, ending: &Ending) {
+        if let (Some(entry), Some(lane)) = (entry, &self.log) {
+            lane.append(entry, ending);
+        }
+    }
 }
 
 /// One exchange's report. See the module.
@@ -69,7 +79,7 @@ impl ExchangeReport {
             complete: false,
             request_bytes: 0,
             response_bytes: 0,
-            entry: reporter.log.as_ref().map(|_| Box::new(Entry::begin(&reporter.name))),
+            entry: reporter.entry(),
             reporter: Rc::clone(reporter),
         }
     }
@@ -135,15 +145,13 @@ impl Drop for ExchangeReport {
         cell.request_bytes.add(self.request_bytes);
         cell.response_bytes.add(self.response_bytes);
         self.reporter.cell.active_exchanges.decrement();
-        if let (Some(entry), Some(lane)) = (&self.entry, &self.reporter.log) {
-            let ending = Ending {
-                status: self.status,
-                outcome,
-                duration,
-                request_bytes: self.request_bytes,
-                response_bytes: self.response_bytes,
-            };
-            lane.append(entry, &ending);
-        }
+        let ending = Ending {
+            status: self.status,
+            outcome,
+            duration,
+            request_bytes: self.request_bytes,
+            response_bytes: self.response_bytes,
+        };
+        self.reporter.append(self.entry.as_deref(), &ending);
     }
 }

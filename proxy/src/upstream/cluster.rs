@@ -60,7 +60,8 @@ impl Endpoint {
         self.address
     }
 
-    /// Requests that all workers have in flight to it: from the pick to the end of the response, or of the tunnel.
+    /// Requests that all workers have in flight to it, from the pick to the end of the response or of the tunnel, and
+    /// TCP connections.
     pub fn active(&self) -> usize {
         self.active.load(Ordering::Relaxed)
     }

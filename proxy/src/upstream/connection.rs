@@ -117,10 +117,10 @@ impl Drop for Connection {
     }
 }
 
-/// Connects to a pool's endpoint. The connection is counted for as long as the second part of this lives.
+/// Connects to a pool's endpoint within the cluster's time, and counts what comes of it.
 pub(super) async fn connect(pool: &Pool) -> Result<(TcpStream, Counted), UpstreamError> {
-    let (address, config) = (pool.endpoint().address(), pool.cluster().config());
-    let stream = match timeout(config.connect_timeout, TcpStream::connect(address)).await {
+    let address = pool.endpoint().address();
+    let stream = match timeout(pool.cluster().config().connect_timeout, TcpStream::connect(address)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             let error = UpstreamError::from_connect(error);
@@ -138,6 +138,7 @@ pub(super) async fn connect(pool: &Pool) -> Result<(TcpStream, Counted), Upstrea
 }
 
 /// Counts a connection for as long as it is open.
+#[derive(Debug)]
 pub(super) struct Counted(Arc<ClusterCell>);
 
 impl Counted {

@@ -18,12 +18,14 @@ mod error;
 mod http2;
 mod pool;
 mod send;
+mod tunnel;
 
 pub use body::{BoxError, RequestBody, ResponseBody};
 pub use cluster::{Cluster, Endpoint};
 pub use error::UpstreamError;
 pub use http2::Http2Body;
 pub use send::{Attempt, Upstreams};
+pub use tunnel::Tunnel;
 
 #[cfg(test)]
 mod tests;

@@ -153,9 +153,14 @@ impl Upstreams {
     }
 
     fn pick(&self, cluster: usize) -> Result<Lease, UpstreamError> {
+        self.pool(cluster).map(Lease::begin)
+    }
+
+    /// The pool of the endpoint whose turn it is.
+    pub(super) fn pool(&self, cluster: usize) -> Result<Rc<Pool>, UpstreamError> {
         let member = self.clusters.get(cluster).ok_or(UpstreamError::NoEndpoint)?;
         let endpoint = member.balancer.pick(member.cluster.endpoints()).ok_or(UpstreamError::NoEndpoint)?;
-        Ok(Lease::begin(member.pools[endpoint].clone()))
+        Ok(member.pools[endpoint].clone())
     }
 
     /// Closes unused connections, keeps none from now on, and waits until the last one in use is closed.

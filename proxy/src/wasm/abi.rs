@@ -2,7 +2,7 @@
 //!
 //! Only values live here; nothing calls a guest.
 
-use super::stream::Direction;
+use super::stream::{Direction, Subject};
 
 /// The ABI that a module declares by the name of an exported function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -202,6 +202,16 @@ callbacks! {
     Configure = "proxy_on_configure",
     /// `proxy_on_tick`
     Tick = "proxy_on_tick",
+    /// `proxy_on_new_connection`
+    NewConnection = "proxy_on_new_connection",
+    /// `proxy_on_downstream_data`
+    DownstreamData = "proxy_on_downstream_data",
+    /// `proxy_on_upstream_data`
+    UpstreamData = "proxy_on_upstream_data",
+    /// `proxy_on_downstream_connection_close`
+    DownstreamConnectionClose = "proxy_on_downstream_connection_close",
+    /// `proxy_on_upstream_connection_close`
+    UpstreamConnectionClose = "proxy_on_upstream_connection_close",
     /// `proxy_on_request_headers`
     RequestHeaders = "proxy_on_request_headers",
     /// `proxy_on_request_body`
@@ -255,6 +265,31 @@ impl Callback {
             Direction::Response => Callback::ResponseBody,
         }
     }
+
+    /// The data callback of a connection's direction.
+    pub(crate) fn data(direction: Direction) -> Callback {
+        match direction {
+            Direction::Request => Callback::DownstreamData,
+            Direction::Response => Callback::UpstreamData,
+        }
+    }
+
+    /// The callback that is shown what moves in a direction.
+    pub(crate) fn content(subject: Subject, direction: Direction) -> Callback {
+        match subject {
+            Subject::Exchange => Callback::body(direction),
+            Subject::Connection => Callback::data(direction),
+        }
+    }
+
+    /// The callbacks of TCP connections: a module without any of them has nothing to do with one.
+    pub const OF_CONNECTIONS: &[Callback] = &[
+        Callback::NewConnection,
+        Callback::DownstreamData,
+        Callback::UpstreamData,
+        Callback::DownstreamConnectionClose,
+        Callback::UpstreamConnectionClose,
+    ];
 
     /// The trailers callback of a direction.
     pub(crate) fn trailers(direction: Direction) -> Callback {
@@ -345,4 +380,32 @@ impl TrailersStatus {
     pub(crate) fn from_guest(answer: u32) -> TrailersStatus {
         if answer == 0 { TrailersStatus::Continue } else { TrailersStatus::StopIteration }
     }
+}
+
+/// What a guest answers to a new connection, and to data of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConnectionStatus {
+    /// It goes on: all that is held and this piece.
+    Continue,
+    /// It is held; the next callback of that direction sees all that is held.
+    StopIteration,
+}
+
+impl ConnectionStatus {
+    /// Reads a guest's answer; anything but 0 stops.
+    pub(crate) fn from_guest(answer: u32) -> ConnectionStatus {
+        if answer == 0 { ConnectionStatus::Continue } else { ConnectionStatus::StopIteration }
+    }
+}
+
+/// Who ended a connection, as its guests are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum PeerType {
+    /// Not known: what Envoy says of an upstream that has ended its side.
+    Unknown = 0,
+    /// This proxy.
+    Local = 1,
+    /// The other end.
+    Remote = 2,
 }

@@ -53,6 +53,13 @@ impl BodyBuffer {
         }
     }
 
+    /// Adds a copy of `data` to the end, so that many small pieces do not cost more than they hold.
+    pub fn append(&mut self, data: &[u8]) {
+        if !data.is_empty() {
+            self.pieces().append(data);
+        }
+    }
+
     /// Takes it apart.
     pub fn into_chunks(self) -> impl Iterator<Item = Bytes> {
         self.0.map(|pieces| pieces.chunks).into_iter().flatten()

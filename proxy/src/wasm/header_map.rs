@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use super::abi::{MapType, Status};
 use super::fields::Fields;
 use super::pairs::Pair;
-use super::stream::{RequestHead, ResponseHead, Stream};
+use super::stream::{RequestHead, ResponseHead, Stream, Subject};
 
 /// The most fields and bytes that guests may make a map have.
 const MAX_FIELDS: usize = 1024;
@@ -106,6 +106,7 @@ pub(crate) fn count(stream: &Stream, map: MapType) -> u32 {
 /// A map of a stream, if there is one.
 pub(crate) fn view_of(stream: &Stream, map: MapType) -> Option<View<'_>> {
     match map {
+        MapType::RequestHeaders if stream.subject == Subject::Connection => None,
         MapType::RequestHeaders => Some(View::Request(&stream.request)),
         MapType::ResponseHeaders => match &stream.response {
             Some(head) => Some(View::Response(&head.status, &head.headers)),

@@ -51,7 +51,9 @@ mod protobuf;
 mod root;
 mod stopwatch;
 
-pub use abi::{AbiVersion, Callback, DataStatus, HeadersStatus, LogLevel, TrailersStatus};
+pub use abi::{
+    AbiVersion, Callback, ConnectionStatus, DataStatus, HeadersStatus, LogLevel, PeerType, TrailersStatus,
+};
 pub use cells::CellsUsage;
 pub use effect::{CalloutResponse, CalloutResult, Effect, HttpCall};
 pub use engine::{EPOCH_PERIOD, Engine};

@@ -31,9 +31,21 @@ pub enum Direction {
     Response,
 }
 
+/// What a stream is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    /// An HTTP request and its response.
+    Exchange,
+    /// A TCP connection: data in both directions, and nothing of what else an exchange has. Its head is an empty one,
+    /// which guests are not shown.
+    Connection,
+}
+
 /// The state of one exchange that guests can reach.
 #[derive(Debug)]
 pub struct Stream {
+    /// Whether it is one, or a TCP connection.
+    pub subject: Subject,
     /// The request's head.
     pub request: RequestHead,
     /// The response's head, once there is one.
@@ -102,9 +114,10 @@ pub struct ResponseHead {
 /// What one filter of the chain holds of an exchange.
 #[derive(Debug, Default)]
 pub struct Stage {
-    /// What `get_buffer_bytes(HttpRequestBody)` shows: the chunk at hand, or all that is held.
+    /// What `get_buffer_bytes(HttpRequestBody)` shows, or `DownstreamData` of a connection: the chunk at hand, or all
+    /// that is held.
     pub request_body: BodyBuffer,
-    /// What `get_buffer_bytes(HttpResponseBody)` shows.
+    /// What `get_buffer_bytes(HttpResponseBody)` shows, or `UpstreamData` of a connection.
     pub response_body: BodyBuffer,
 }
 
@@ -224,6 +237,7 @@ impl Stream {
     /// A stream at its beginning: nothing sent, no response yet, `stages` filters in the chain.
     pub fn new(request: RequestHead, info: StreamInfo, stages: usize) -> Stream {
         Stream {
+            subject: Subject::Exchange,
             request,
             response: None,
             staged_response_headers: None,
@@ -240,6 +254,17 @@ impl Stream {
             connection: None,
             info,
         }
+    }
+
+    /// A TCP connection at its beginning, with `stages` filters in the chain.
+    pub fn connection(info: StreamInfo, stages: usize) -> Stream {
+        let nothing = RequestHead {
+            method: Method::default(),
+            uri: Uri::default(),
+            scheme: HeaderValue::from_static(""),
+            headers: HeaderMap::new(),
+        };
+        Stream { subject: Subject::Connection, ..Stream::new(nothing, info, stages) }
     }
 
     /// How far a direction has gone.

@@ -3,6 +3,8 @@
 //! It must not be called while one of its own calls is in progress, which Rust's borrowing sees to, nor while the
 //! stream is borrowed. After a [`Fault`] it is dead and to be dropped: nothing enters the guest again.
 
+mod connection;
+
 use std::time::Duration;
 
 use bytes::Bytes;

@@ -144,6 +144,11 @@ pub(crate) fn get(path: &str) -> StreamRef {
     Rc::new(RefCell::new(Stream::new(request, info(), 1)))
 }
 
+/// A TCP connection.
+pub(crate) fn connection() -> StreamRef {
+    Rc::new(RefCell::new(Stream::connection(info(), 1)))
+}
+
 /// Gives the exchange a response.
 pub(crate) fn respond(stream: &StreamRef, status: u16, fields: &[(&'static str, &'static str)]) {
     let mut headers = HeaderMap::new();

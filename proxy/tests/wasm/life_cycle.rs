@@ -17,7 +17,7 @@ const STREAM_CALLBACKS: [&str; 5] = [
 ];
 
 /// A guest that logs a letter and its context's digit in each of these callbacks.
-fn journal(callbacks: &[&'static str]) -> Guest {
+pub(crate) fn journal(callbacks: &[&'static str]) -> Guest {
     let mut guest = Guest::new();
     for callback in callbacks {
         let line = guest.text(format!("{callback} 0"));
@@ -31,7 +31,7 @@ fn journal(callbacks: &[&'static str]) -> Guest {
     guest
 }
 
-fn journal_of(run: impl FnOnce()) -> Vec<String> {
+pub(crate) fn journal_of(run: impl FnOnce()) -> Vec<String> {
     let lines = logged(run);
     lines
         .iter()

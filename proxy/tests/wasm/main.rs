@@ -8,6 +8,7 @@ mod guest;
 mod arguments;
 mod bodies;
 mod callouts;
+mod connections;
 mod faults;
 mod foreign;
 mod grpc;

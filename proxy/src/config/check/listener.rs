@@ -1,10 +1,14 @@
-//! Checks listeners: names and addresses are unique, chains name filters that exist.
+//! Checks listeners: names and addresses are unique, chains name filters that exist, and what is of HTTP is not given for
+//! TCP.
+
+use std::mem::take;
 
 use super::super::bounds;
 use super::super::decode::{Field, Located};
-use super::super::model::{Listener, ListenerLimits};
+use super::super::model::{Listener, ListenerLimits, Protocol};
 use super::super::raw;
-use super::super::scalar::Text;
+use super::super::scalar::{Text, Traffic};
+use super::super::source::Span;
 use super::super::suggest;
 use super::{Checker, Unique, items};
 use crate::path::{EscapedSlashes, PathNormalization};
@@ -23,9 +27,9 @@ impl Checker<'_> {
         let mut addresses = Unique::new(log);
         let mut listeners = Vec::new();
         for raw in items(list.value) {
-            let Located { value: raw, span } = raw;
-            let name = self.required(raw.name, "name", span);
-            let address = self.required(raw.address, "address", span);
+            let Located { value: mut raw, span } = raw;
+            let name = self.required(take(&mut raw.name), "name", span);
+            let address = self.required(take(&mut raw.address), "address", span);
             if let Some(name) = &name {
                 self.name(name);
                 names.take(name.value.clone(), name.span, || {
@@ -36,16 +40,21 @@ impl Checker<'_> {
                 let at = address.value.0;
                 addresses.take(at, address.span, || format!("two listeners have the address {at}"));
             }
+            let protocol = self.protocol(&mut raw, span);
             let filters = self.chain(raw.filters);
             let path_normalization = path_normalization(raw.path_normalization.value().unwrap_or_default());
-            let routes = self.required(raw.routes, "routes", span);
+            let routes = match protocol {
+                Some(Protocol::Http) => self.required(raw.routes, "routes", span),
+                Some(Protocol::Tcp(_)) | None => None,
+            };
             let routes = routes.map(|list| self.routes(list, &path_normalization)).unwrap_or_default();
-            let (Some(name), Some(address)) = (name, address) else { continue };
+            let (Some(name), Some(address), Some(protocol)) = (name, address, protocol) else { continue };
             self.places.listener_addresses.push(address.span);
             listeners.push(Listener {
                 name: name.value,
                 address: address.value.0,
                 filters,
+                protocol,
                 routes,
                 access_log: raw.access_log.value().unwrap_or(false),
                 buffer_limit: self.bytes(raw.buffer_limit, bounds::BUFFER_LIMIT),
@@ -55,6 +64,75 @@ impl Checker<'_> {
             });
         }
         listeners
+    }
+
+    /// What comes in, and for TCP where it goes. Fields that are the other's are refused; where it is not known which it
+    /// is, none.
+    fn protocol(&self, raw: &mut raw::Listener, span: Span) -> Option<Protocol> {
+        let (one, several) = (take(&mut raw.cluster), take(&mut raw.clusters));
+        let traffic = match take(&mut raw.protocol) {
+            Field::Given(traffic) => traffic.value.0,
+            Field::Absent => Traffic::Http,
+            Field::Invalid => return None,
+        };
+        Some(match traffic {
+            Traffic::Tcp => {
+                self.refuse_what_only_http_has(raw);
+                match (one.is_absent(), several.is_absent()) {
+                    (true, true) => {
+                        let hint = "say where connections go: `cluster: NAME`";
+                        self.log.error_with_hint(span, "the field `cluster` is missing here", hint);
+                    }
+                    (false, false) => {
+                        let hint = "`clusters` has each with its weight";
+                        let message = "`cluster` and `clusters` cannot be given together";
+                        self.log.error_with_hint(span, message, hint);
+                    }
+                    _ => {}
+                }
+                Protocol::Tcp(self.shares(one, several))
+            }
+            Traffic::Http => {
+                for (field, span) in [("cluster", one.span()), ("clusters", several.span())] {
+                    if let Some(span) = span {
+                        let message = format!("an HTTP listener has its `{field}` in a route");
+                        let hint =
+                            format!("write `routes: [{{match: {{}}, {field}: …}}]`, or add `protocol: tcp`");
+                        self.log.error_with_hint(span, message, hint);
+                    }
+                }
+                Protocol::Http
+            }
+        })
+    }
+
+    fn refuse_what_only_http_has(&self, raw: &raw::Listener) {
+        let limits = match &raw.limits {
+            Field::Given(limits) => [
+                ("limits.header_bytes", limits.value.header_bytes.span()),
+                ("limits.headers", limits.value.headers.span()),
+                ("limits.header_timeout", limits.value.header_timeout.span()),
+                ("limits.stream_idle_timeout", limits.value.stream_idle_timeout.span()),
+            ],
+            Field::Absent | Field::Invalid => [("", None); 4],
+        };
+        let fields = [
+            ("routes", raw.routes.span()),
+            ("trusted_hops", raw.trusted_hops.span()),
+            ("path_normalization", raw.path_normalization.span()),
+        ];
+        for (field, span) in fields.into_iter().chain(limits) {
+            let Some(span) = span else { continue };
+            let message = format!("`{field}` is of HTTP, and this is a TCP listener");
+            let hint = match field {
+                "routes" => {
+                    "connections go to its `cluster`, or to its `clusters` with their weights".to_owned()
+                }
+                "limits.stream_idle_timeout" => "`limits.idle_timeout` is that of its connections".to_owned(),
+                _ => format!("remove `{field}`"),
+            };
+            self.log.error_with_hint(span, message, hint);
+        }
     }
 
     fn chain(&mut self, field: Field<Vec<Field<String>>>) -> Vec<usize> {

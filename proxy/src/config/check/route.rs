@@ -243,7 +243,11 @@ impl Checker<'_> {
     }
 
     /// The clusters by index and what each gets.
-    fn shares(&self, one: Field<String>, several: Field<Map<String, Text<Count>>>) -> Vec<(usize, u32)> {
+    pub(super) fn shares(
+        &self,
+        one: Field<String>,
+        several: Field<Map<String, Text<Count>>>,
+    ) -> Vec<(usize, u32)> {
         if let Some(one) = one.given() {
             return self.cluster_index(&one).map(|index| (index, 1)).into_iter().collect();
         }

@@ -57,7 +57,17 @@ macro_rules! words {
 words!(EscapedSlashes, "`keep`, `reject`, `unescape` or `redirect`", "keep" => EscapedSlashes::Keep, "reject" => EscapedSlashes::Reject, "unescape" => EscapedSlashes::Unescape, "redirect" => EscapedSlashes::Redirect);
 words!(LoadBalancer, "`round_robin` or `least_request`", "round_robin" => LoadBalancer::RoundRobin, "least_request" => LoadBalancer::LeastRequest);
 words!(OnFault, "`closed` or `open`", "closed" => OnFault::Closed, "open" => OnFault::Open);
+words!(Traffic, "`http` or `tcp`", "http" => Traffic::Http, "tcp" => Traffic::Tcp);
 words!(Scheme, "`http` or `https`", "http" => Scheme::Http, "https" => Scheme::Https);
+
+/// What comes in on a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Traffic {
+    /// `http`.
+    Http,
+    /// `tcp`.
+    Tcp,
+}
 
 /// A redirect's scheme.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -325,7 +325,7 @@ fn values_of_the_wrong_kind() {
         15 |   - a string
            |     ^^^^^^^^
            |
-           = help: its fields are `name`, `address`, `filters`, `access_log`, `buffer_limit`, `trusted_hops`, `path_normalization`, `limits`, `routes`
+           = help: its fields are `name`, `address`, `protocol`, `filters`, `access_log`, `buffer_limit`, `trusted_hops`, `path_normalization`, `limits`, `routes`, `cluster`, `clusters`
 
         error: expected a mapping, found a list
           --> tidegate.yaml:17:5

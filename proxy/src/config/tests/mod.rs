@@ -9,6 +9,7 @@ mod never_panics;
 mod routes;
 mod schema;
 mod syntax;
+mod tcp;
 mod values;
 
 use std::path::Path;

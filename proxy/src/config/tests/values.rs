@@ -38,6 +38,7 @@ fn defaults_are_filled_in() {
             {
               "name": "ingress",
               "address": "127.0.0.1:8080",
+              "protocol": "http",
               "filters": [],
               "access_log": false,
               "buffer_limit": "1MiB",
@@ -188,18 +189,18 @@ fn what_turns_out_wrong_later_is_shown_at_its_place() {
     .assert_eq(&blame(Part::ListenerAddress(1), "the address is in use"));
     expect![[r#"
         error: there is no such file
-          --> tidegate.yaml:50:20
+          --> tidegate.yaml:51:20
            |
-        50 |   limits: {module: ./limits.wasm, config: '{"spaced": 1}'}
+        51 |   limits: {module: ./limits.wasm, config: '{"spaced": 1}'}
            |                    ^^^^^^^^^^^^^
            |
            = help: a remedy"#]]
     .assert_eq(&blame(Part::FilterModule(1), "there is no such file"));
     expect![[r#"
         error: the filter rejects its configuration
-          --> tidegate.yaml:42:13
+          --> tidegate.yaml:43:13
            |
-        42 |     config: {z: {status: 503, percent: 10.5}, a: [1, -2, null, true, "x"]}
+        43 |     config: {z: {status: 503, percent: 10.5}, a: [1, -2, null, true, "x"]}
            |             ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
            |
            = help: a remedy"#]]

@@ -51,6 +51,41 @@ impl ExchangeCell {
     }
 }
 
+/// TCP connections of one listener to one cluster on one worker.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct TcpCell {
+    /// Bytes received from clients.
+    pub received_bytes: Counter,
+    /// Bytes sent to clients.
+    pub sent_bytes: Counter,
+    ok: Counter,
+    failed: OnceLock<Box<[Counter]>>,
+}
+
+impl TcpCell {
+    /// Counts the end of a connection. Its worker only.
+    pub fn count(&self, failure: Option<Failure>) {
+        match failure {
+            None => self.ok.increment(),
+            Some(failure) => self.failures()[failure.index()].increment(),
+        }
+    }
+
+    #[cold]
+    fn failures(&self) -> &[Counter] {
+        self.failed.get_or_init(|| Failure::ALL.iter().map(|_| Counter::default()).collect())
+    }
+
+    /// How many ended so. Anyone.
+    pub fn ended(&self, failure: Option<Failure>) -> u64 {
+        match failure {
+            None => self.ok.value(),
+            Some(failure) => self.failed.get().map_or(0, |failed| failed[failure.index()].value()),
+        }
+    }
+}
+
 /// Downstream connections of one listener on one worker.
 #[derive(Debug, Default)]
 #[repr(align(64))]

@@ -8,15 +8,16 @@ use std::fmt;
 use std::iter::Sum;
 use std::sync::Arc;
 
-use super::cells::{ConnectFailure, ExchangeCell};
+use super::cells::{ConnectFailure, ExchangeCell, TcpCell};
 use super::number::HistogramSample;
 use super::page::{Described, Page};
-use super::registry::{Cells, ExchangeLabels, Shards};
+use super::registry::{Cells, ExchangeLabels, Shards, TcpLabels};
 use crate::error::{Failure, Outcome, StatusClass};
 
 /// Writes every family of the cells.
 pub(super) fn write(page: &mut Page<'_>, cells: &Cells) -> fmt::Result {
     write_exchanges(page, cells)?;
+    write_tcp(page, cells)?;
     write_listeners(page, cells)?;
     write_clusters(page, cells)
 }
@@ -60,6 +61,41 @@ fn write_exchanges(page: &mut Page<'_>, cells: &Cells) -> fmt::Result {
     for (name, help, count) in bytes {
         let mut family = page.counter(name, help)?;
         for (labels, workers) in &cells.exchanges {
+            let bytes = sum(workers, count);
+            if bytes > 0 {
+                family.sample(&labels.pairs(), bytes)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn write_tcp(page: &mut Page<'_>, cells: &Cells) -> fmt::Result {
+    let mut connections = page.counter(
+        "tidegate_tcp_connections_total",
+        "TCP connections that have ended, by how: ok or the failure.",
+    )?;
+    for (labels, workers) in &cells.tcp {
+        for failure in std::iter::once(None).chain(Failure::ALL.iter().copied().map(Some)) {
+            let ended = workers.values().map(|cell| cell.ended(failure)).sum::<u64>();
+            if ended > 0 {
+                let [listener, cluster] = labels.pairs();
+                let outcome = failure.map_or("ok", Failure::reason);
+                connections.sample(&[listener, cluster, ("outcome", outcome)], ended)?;
+            }
+        }
+    }
+    let bytes: [Described<TcpCell, u64>; 2] = [
+        ("tidegate_tcp_received_bytes_total", "Bytes received from clients of TCP connections.", |cell| {
+            cell.received_bytes.value()
+        }),
+        ("tidegate_tcp_sent_bytes_total", "Bytes sent to clients of TCP connections.", |cell| {
+            cell.sent_bytes.value()
+        }),
+    ];
+    for (name, help, count) in bytes {
+        let mut family = page.counter(name, help)?;
+        for (labels, workers) in &cells.tcp {
             let bytes = sum(workers, count);
             if bytes > 0 {
                 family.sample(&labels.pairs(), bytes)?;
@@ -206,5 +242,11 @@ fn outcomes() -> impl Iterator<Item = Outcome> {
 impl ExchangeLabels {
     fn pairs(&self) -> [(&str, &str); 3] {
         [("listener", &self.listener), ("route", &self.route), ("cluster", &self.cluster)]
+    }
+}
+
+impl TcpLabels {
+    fn pairs(&self) -> [(&str, &str); 2] {
+        [("listener", &self.listener), ("cluster", &self.cluster)]
     }
 }

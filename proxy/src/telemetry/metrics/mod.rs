@@ -8,7 +8,7 @@
 //! | file | what |
 //! |---|---|
 //! | `number`   | counters, gauges, histograms |
-//! | `cells`    | what is counted: by listener, exchange, cluster |
+//! | `cells`    | what is counted: by listener, exchange, TCP connection, cluster |
 //! | `registry` | hands out cells, knows the other sources, renders |
 //! | `page`     | one scrape's text in either format |
 //! | `families` | the names and help texts of the cells' metrics |
@@ -28,7 +28,7 @@ mod registry;
 mod server;
 mod shared;
 
-pub use cells::{ClusterCell, ConnectFailure, ExchangeCell, ListenerCell};
+pub use cells::{ClusterCell, ConnectFailure, ExchangeCell, ListenerCell, TcpCell};
 pub use filter::{FilterObservation, FilterSample};
 pub use guest::{GuestMetric, GuestValue, write_guest_metrics};
 pub use number::{Counter, DURATION_BOUNDS, Gauge, Histogram, HistogramSample};

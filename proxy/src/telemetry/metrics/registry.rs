@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text};
 
-use super::cells::{ClusterCell, ExchangeCell, ListenerCell};
+use super::cells::{ClusterCell, ExchangeCell, ListenerCell, TcpCell};
 use super::families;
 use super::filter::{FilterObservation, FilterSample, Filters};
 use super::page::{Format, Page};
@@ -33,6 +33,7 @@ type Source = Box<dyn Fn(&mut Page<'_>) -> fmt::Result + Send + Sync>;
 pub(super) struct Cells {
     pub(super) listeners: Shards<String, ListenerCell>,
     pub(super) exchanges: Shards<ExchangeLabels, ExchangeCell>,
+    pub(super) tcp: Shards<TcpLabels, TcpCell>,
     pub(super) clusters: Shards<String, ClusterCell>,
 }
 
@@ -44,6 +45,13 @@ pub(super) type Shards<L, C> = BTreeMap<L, BTreeMap<usize, Arc<C>>>;
 pub(super) struct ExchangeLabels {
     pub(super) listener: String,
     pub(super) route: String,
+    pub(super) cluster: String,
+}
+
+/// What tells the metrics of TCP connections apart.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct TcpLabels {
+    pub(super) listener: String,
     pub(super) cluster: String,
 }
 
@@ -69,6 +77,13 @@ impl Registry {
     pub fn exchange(&self, worker: usize, listener: &str, route: &str, cluster: &str) -> Arc<ExchangeCell> {
         let [listener, route, cluster] = [listener, route, cluster].map(str::to_owned);
         cell(&mut lock(&self.cells).exchanges, ExchangeLabels { listener, route, cluster }, worker)
+    }
+
+    /// A worker's cell for TCP connections of a listener to a cluster. The same again for the same arguments; that worker
+    /// alone may write it.
+    pub fn tcp(&self, worker: usize, listener: &str, cluster: &str) -> Arc<TcpCell> {
+        let [listener, cluster] = [listener, cluster].map(str::to_owned);
+        cell(&mut lock(&self.cells).tcp, TcpLabels { listener, cluster }, worker)
     }
 
     /// A worker's cell for a cluster. The same again for the same arguments; that worker alone may write it.

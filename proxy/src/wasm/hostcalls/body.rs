@@ -1,4 +1,4 @@
-//! Buffers: bodies, which may be changed, and configurations and callouts' bodies, which may not.
+//! Buffers: bodies and the data of connections, which may be changed, and configurations and callouts' bodies, which may not.
 
 use bytes::Bytes;
 
@@ -8,7 +8,7 @@ use crate::wasm::body::MAX_EDITED_LEN;
 use crate::wasm::grpc::Shown;
 use crate::wasm::host::Host;
 use crate::wasm::memory::{Out, check, give, give_with, slice, store_u32, view};
-use crate::wasm::stream::{Direction, Progress};
+use crate::wasm::stream::{Direction, Progress, Subject};
 
 /// What a buffer's number stands for at the moment.
 enum Source {
@@ -123,11 +123,18 @@ fn body_len(host: &Host, direction: Direction) -> usize {
     stream.borrow().stages.get(*stage).map_or(0, |stage| stage.body(direction).len())
 }
 
+/// Whether the active stream is one of these.
+fn is_about(host: &Host, subject: Subject) -> bool {
+    host.active.stream.as_ref().is_some_and(|(stream, _)| stream.borrow().subject == subject)
+}
+
 /// A body is there in its own callback, and outside it while some of it is held.
 fn find(host: &Host, buffer: BufferType) -> Result<Source, Halt> {
-    let direction = match buffer {
-        BufferType::RequestBody => Direction::Request,
-        BufferType::ResponseBody => Direction::Response,
+    let (subject, direction) = match buffer {
+        BufferType::RequestBody => (Subject::Exchange, Direction::Request),
+        BufferType::ResponseBody => (Subject::Exchange, Direction::Response),
+        BufferType::DownstreamData => (Subject::Connection, Direction::Request),
+        BufferType::UpstreamData => (Subject::Connection, Direction::Response),
         BufferType::CalloutBody => {
             let response = host.callout_response.as_ref().ok_or(Status::NotFound)?;
             return Ok(Source::Fixed(response.body.clone()));
@@ -143,11 +150,11 @@ fn find(host: &Host, buffer: BufferType) -> Result<Source, Halt> {
         }
         BufferType::VmConfiguration => return Ok(Source::Fixed(host.root().filter.vm_config.clone())),
         BufferType::PluginConfiguration => return Ok(Source::Fixed(host.root().filter.config.clone())),
-        BufferType::DownstreamData | BufferType::UpstreamData => {
-            return Err(Status::NotFound.into());
-        }
     };
-    let is_own_callback = host.active_callback() == Some(Callback::body(direction));
+    let is_own_callback = host.active_callback() == Some(Callback::content(subject, direction));
+    if !is_about(host, subject) {
+        return Err(Status::NotFound.into());
+    }
     if is_own_callback || body_len(host, direction) > 0 {
         Ok(Source::Body(direction))
     } else {

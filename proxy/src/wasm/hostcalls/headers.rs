@@ -9,7 +9,7 @@ use crate::wasm::header_map::{Target, View, view_of};
 use crate::wasm::host::Host;
 use crate::wasm::memory::{self, Out, check, give, give_checked, give_with, slice, store_u32, view};
 use crate::wasm::pairs;
-use crate::wasm::stream::{Direction, Progress, Stream, StreamRef};
+use crate::wasm::stream::{Direction, Progress, Stream, StreamRef, Subject};
 
 /// `proxy_get_header_map_size` (0.1.0): writes the length of all names and values of a map to `size`, in bytes, as
 /// Envoy does; 0 if there is no such map now.
@@ -228,6 +228,7 @@ fn change(
     }
     let stream = &mut *stream.borrow_mut();
     match map {
+        _ if stream.subject == Subject::Connection => Err(Status::BadArgument),
         MapType::RequestHeaders if stream.request_progress == Progress::Head => {
             change(&mut Target::Request(&mut stream.request), fields)?;
             stream.route_stale = true;

@@ -17,7 +17,7 @@ use crate::wasm::header_map::{View, path, view_of};
 use crate::wasm::host::Host;
 use crate::wasm::memory::{Out, give, slice, view};
 use crate::wasm::pairs;
-use crate::wasm::stream::{Stream, StreamInfo};
+use crate::wasm::stream::{Stream, StreamInfo, Subject};
 
 /// `proxy_get_property` (0.1.0): gives the guest a property, in Envoy's encoding: texts and bytes as they are, numbers
 /// as 8 bytes, times and durations as nanoseconds in 8 bytes, a truth value as one byte, a map as pairs. The path is
@@ -138,6 +138,7 @@ fn stream_property<'a>(stream: &'a Stream, path: &[u8]) -> Option<Found<'a>> {
     let info = &stream.info;
     let (root, rest) = first_segment(path);
     match root {
+        b"request" | b"response" if stream.subject == Subject::Connection => data_property(info, root, rest),
         b"request" => request_property(stream, rest),
         b"response" => response_property(stream, rest),
         b"source" => endpoint_property(info.source, rest),
@@ -184,6 +185,22 @@ fn request_property<'a>(stream: &'a Stream, path: &[u8]) -> Option<Found<'a>> {
         b"duration" => info.duration.map(Found::duration),
         b"size" => Some(Found::number(content_length(&head.headers).unwrap_or(info.request_bytes))),
         b"total_size" => Some(Found::number(info.request_bytes + header_bytes(&View::Request(head)))),
+        _ => None,
+    }
+}
+
+/// What Envoy shows of a TCP connection under `request` and `response`: the facts that are not of HTTP.
+fn data_property<'a>(info: &'a StreamInfo, root: &[u8], path: &[u8]) -> Option<Found<'a>> {
+    match (root, path) {
+        (b"request", b"time") => {
+            Some(Found::duration(info.start.duration_since(UNIX_EPOCH).unwrap_or_default()))
+        }
+        // There is no map of headers, which is an empty one.
+        (b"request", b"headers") => Some(Found::Borrowed(&[0; 4])),
+        (b"request", b"duration") => info.duration.map(Found::duration),
+        (b"request", b"size" | b"total_size") => Some(Found::number(info.request_bytes)),
+        (b"response", b"flags") => Some(Found::number(0u8)),
+        (b"response", b"size" | b"total_size") => Some(Found::number(info.response_bytes)),
         _ => None,
     }
 }

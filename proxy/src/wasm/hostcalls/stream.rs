@@ -10,45 +10,53 @@ use crate::wasm::header_map::append_plain;
 use crate::wasm::host::Host;
 use crate::wasm::memory::{slice, view};
 use crate::wasm::pairs;
-use crate::wasm::stream::{Direction, LocalReply, StreamAction};
+use crate::wasm::stream::{Direction, LocalReply, StreamAction, StreamRef, Subject};
 
 /// gRPC's "no status", which is how a guest says that it gives none.
 const NO_GRPC_STATUS: u32 = u32::MAX;
 
 /// `proxy_continue_stream` (0.2.0): lets a stream go on where this filter paused it, when the callback has returned.
-/// Resuming what is not paused has no effect, nor has resuming without a stream.
+/// Resuming what is not paused has no effect, nor has resuming without a stream, or a kind of stream that is
+/// not the context's.
 ///
 /// - `BadArgument`: the number names no stream.
 pub(crate) fn resume(call: &mut Call<'_>, stream: u32) -> Outcome {
-    match StreamType::try_from(stream)? {
-        StreamType::Request => resume_request(call),
-        StreamType::Response => resume_response(call),
-        StreamType::Downstream | StreamType::Upstream => Ok(()),
-    }
+    let (subject, direction) = side(StreamType::try_from(stream)?);
+    push(call.data(), subject, StreamAction::Resume(direction));
+    Ok(())
 }
 
 /// `proxy_continue_request` (0.1.0 only): `proxy_continue_stream` of the request.
 pub(crate) fn resume_request(call: &mut Call<'_>) -> Outcome {
-    push(call.data(), StreamAction::Resume(Direction::Request));
+    push(call.data(), Subject::Exchange, StreamAction::Resume(Direction::Request));
     Ok(())
 }
 
 /// `proxy_continue_response` (0.1.0 only): `proxy_continue_stream` of the response.
 pub(crate) fn resume_response(call: &mut Call<'_>) -> Outcome {
-    push(call.data(), StreamAction::Resume(Direction::Response));
+    push(call.data(), Subject::Exchange, StreamAction::Resume(Direction::Response));
     Ok(())
 }
 
-/// `proxy_close_stream` (0.2.0): breaks the exchange off when the callback has returned: the client's connection is
-/// cut, without an answer if none has begun. Without a stream it has no effect.
+/// `proxy_close_stream` (0.2.0): breaks the exchange off when the callback has returned: the client's connection is cut,
+/// without an answer if none has begun. Of a TCP connection both sides are closed, whichever is named, as in Envoy, when what
+/// has passed the chain is written. Without a stream, or for a kind of stream that is not the context's, it has no effect.
 ///
 /// - `BadArgument`: the number names no stream.
 pub(crate) fn close(call: &mut Call<'_>, stream: u32) -> Outcome {
-    match StreamType::try_from(stream)? {
-        StreamType::Request | StreamType::Response => push(call.data(), StreamAction::Close),
-        StreamType::Downstream | StreamType::Upstream => {}
-    }
+    let (subject, _) = side(StreamType::try_from(stream)?);
+    push(call.data(), subject, StreamAction::Close);
     Ok(())
+}
+
+/// What a kind of stream is a direction of.
+fn side(stream: StreamType) -> (Subject, Direction) {
+    match stream {
+        StreamType::Request => (Subject::Exchange, Direction::Request),
+        StreamType::Response => (Subject::Exchange, Direction::Response),
+        StreamType::Downstream => (Subject::Connection, Direction::Request),
+        StreamType::Upstream => (Subject::Connection, Direction::Response),
+    }
 }
 
 /// `proxy_clear_route_cache` (0.1.0 only): lets the route be found anew before the request goes on. A change of the
@@ -62,7 +70,8 @@ pub(crate) fn clear_route_cache(call: &mut Call<'_>) -> Outcome {
 
 /// `proxy_send_local_response` (0.1.0): answers the exchange when the callback has returned, whose own answer no longer
 /// counts. Of two replies the first is sent. `details` goes to the access log, as one word; `grpc_status` is 0 to 16,
-/// any other number is none. It has no effect without a stream, and when the exchange is over, as in `proxy_on_log`.
+/// any other number is none. It has no effect without a stream, and when the exchange is over, as in `proxy_on_log`, nor on a TCP
+/// connection.
 ///
 /// - `BadArgument`: the status is not 200 to 599; the headers are malformed, or one of them cannot be a header.
 /// - `InvalidMemoryAccess`: a pointer or a length is not of the guest's memory.
@@ -88,7 +97,8 @@ pub(crate) fn reply(
         append_plain(&mut headers, name, value)?;
     }
     let is_over = matches!(host.active_callback(), Some(Callback::Log | Callback::Done | Callback::Delete));
-    if host.active.stream.is_none() || is_over {
+    let answerable = host.active.stream.as_ref().is_some_and(|(stream, _)| is(stream, Subject::Exchange));
+    if !answerable || is_over {
         return Ok(());
     }
     let reply = LocalReply {
@@ -98,7 +108,7 @@ pub(crate) fn reply(
         headers,
         grpc_status: reply_grpc_status(grpc_status),
     };
-    push(host, StreamAction::Reply(Box::new(reply)));
+    push(host, Subject::Exchange, StreamAction::Reply(Box::new(reply)));
     host.replied |= host.active.context == host.current.context;
     Ok(())
 }
@@ -122,10 +132,17 @@ fn reply_grpc_status(status: u32) -> Option<u8> {
     if status == NO_GRPC_STATUS || status > LAST { None } else { u8::try_from(status).ok() }
 }
 
-fn push(host: &Host, action: StreamAction) {
-    if let Some((stream, stage)) = &host.active.stream {
+/// Queues an action on the active stream, if it is what the action is for.
+fn push(host: &Host, subject: Subject, action: StreamAction) {
+    if let Some((stream, stage)) = &host.active.stream
+        && is(stream, subject)
+    {
         stream.borrow_mut().push_action(*stage, action);
     }
+}
+
+fn is(stream: &StreamRef, subject: Subject) -> bool {
+    stream.borrow().subject == subject
 }
 
 #[cfg(test)]

@@ -1,0 +1,62 @@
+//! A TCP connection to a cluster, for whoever carries bytes: nothing is pooled, nothing is sent again.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use tokio::net::TcpStream;
+
+use super::connection::{Counted, connect};
+use super::pool::Pool;
+use super::send::Attempt;
+use super::{UpstreamError, Upstreams};
+
+/// A connection to an endpoint, counted as one and as the endpoint's business for as long as it is kept.
+#[derive(Debug)]
+pub struct Tunnel {
+    stream: TcpStream,
+    _counted: Counted,
+    _busy: Busy,
+}
+
+impl Tunnel {
+    /// Its socket.
+    pub fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+}
+
+impl Upstreams {
+    /// Connects to an endpoint of the cluster at index `cluster`, within the cluster's `connect_timeout`. `attempt` says
+    /// which endpoint that is, also where this fails or is dropped.
+    ///
+    /// # Errors
+    ///
+    /// There is no endpoint, or it cannot be reached.
+    pub async fn connect(&self, cluster: usize, attempt: &mut Attempt) -> Result<Tunnel, UpstreamError> {
+        *attempt = Attempt::default();
+        let pool = self.pool(cluster)?;
+        let address: SocketAddr = pool.endpoint().address();
+        attempt.endpoint = Some(address);
+        let busy = Busy::begin(pool.clone());
+        let (stream, counted) = connect(&pool).await?;
+        attempt.local = stream.local_addr().ok();
+        Ok(Tunnel { stream, _counted: counted, _busy: busy })
+    }
+}
+
+/// Makes an endpoint look as busy as it is to whoever picks one.
+#[derive(Debug)]
+struct Busy(Rc<Pool>);
+
+impl Busy {
+    fn begin(pool: Rc<Pool>) -> Busy {
+        pool.endpoint().begin();
+        Busy(pool)
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.endpoint().end();
+    }
+}
