@@ -21,7 +21,7 @@ mod wait;
 mod wat;
 
 pub(crate) use client::{Client, Response, is_whole, request_text};
-pub(crate) use envoy::Envoy;
+pub(crate) use envoy::{Envoy, guest_line};
 pub(crate) use guest::{Guest, On};
 pub(crate) use hostcall::pairs;
 pub(crate) use http1::{Body, End, Framing, Head};

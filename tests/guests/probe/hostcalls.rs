@@ -136,12 +136,10 @@ hostcalls! {
         path_create_directory(a: u32, b: u32, c: u32) -> u32;
         path_filestat_get(a: u32, b: u32, c: u32, d: u32, e: u32) -> u32;
         path_filestat_set_times(a: u32, b: u32, c: u32, d: u32, e: u64, f: u64, g: u32) -> u32;
-        path_link(a: u32, b: u32, c: u32, d: u32, e: u32, f: u32, g: u32) -> u32;
         path_open(a: u32, b: u32, c: u32, d: u32, e: u32, f: u64, g: u64, h: u32, i: u32) -> u32;
         path_readlink(a: u32, b: u32, c: u32, d: u32, e: u32, f: u32) -> u32;
         path_remove_directory(a: u32, b: u32, c: u32) -> u32;
         path_rename(a: u32, b: u32, c: u32, d: u32, e: u32, f: u32) -> u32;
-        path_symlink(a: u32, b: u32, c: u32, d: u32, e: u32) -> u32;
         path_unlink_file(a: u32, b: u32, c: u32) -> u32;
         poll_oneoff(a: u32, b: u32, c: u32, d: u32) -> u32;
         proc_exit(a: u32);

@@ -1,0 +1,317 @@
+//! One side of the sweep: brings a proxy to each callback, has the probe make the call there, and reads what came of it.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::ops::Not as _;
+
+use crate::equipment::{Answer, Client, End, Head, Received, Response, eventually, guest_line, message};
+
+use super::super::observe::{is_envoys, steady};
+use super::super::stage::{Side, Stage};
+use super::super::Case;
+use super::calls::{Call, PREPARATION};
+use super::columns::{COLUMNS, Column, PLAIN_COLUMNS, Reach};
+
+/// What came of a call: what the guest was told, and what it did to the exchange.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Outcome {
+    pub(super) answer: String,
+    pub(super) effect: String,
+}
+
+/// By column (an index of [`COLUMNS`]) and call.
+pub(super) type Results = BTreeMap<(usize, String), Outcome>;
+
+/// What there is instead of an answer where the guest does not survive the call.
+pub(super) const VM_FAILS: &str = "the VM fails";
+/// The same where the process does not.
+pub(super) const PROCESS_ENDS: &str = "the process ends";
+
+/// One side.
+pub(super) struct Player {
+    case: Case,
+    envoy: bool,
+    stage: Stage,
+    /// How many lines of the log, and how many of the upstream's requests, belong to cells before.
+    log: usize,
+    requests: usize,
+    /// How often it was started again.
+    pub(super) restarts: usize,
+}
+
+impl Player {
+    /// Starts a proxy with a probe that tries these calls at its start and its end.
+    pub(super) fn start(module: &str, calls: &[&Call], envoy: bool) -> Player {
+        let case = Case::new("sweep").upstream(upstream).sdk(module, &script(calls));
+        let stage = Stage::set(&case, envoy);
+        Player { case, envoy, stage, log: 0, requests: 0, restarts: 0 }
+    }
+
+    /// Tries every call in every column.
+    pub(super) fn play(mut self, calls: &[&Call]) -> (Results, Player) {
+        let mut results = Results::new();
+        for (at, column) in COLUMNS.iter().enumerate() {
+            if let Reach::Start = column.reach {
+                let lines = self.lines();
+                collect(&mut results, at, column, calls, &lines);
+            }
+        }
+        for (at, column) in COLUMNS.iter().enumerate() {
+            let Reach::Exchange { before, after, requests } = column.reach else { continue };
+            let mut last = None;
+            for call in calls.iter().filter(|call| is_tried(call, column)) {
+                let mut outcome = self.cell(column, call, [before, after], requests);
+                if let (PROCESS_ENDS, Some(last)) = (outcome.answer.as_str(), last.take()) {
+                    // It may be the cell before that it ended of.
+                    outcome = self.cell(column, call, [before, after], requests);
+                    if outcome.answer != PROCESS_ENDS {
+                        results.insert(last, Outcome { answer: PROCESS_ENDS.to_owned(), effect: String::new() });
+                    }
+                }
+                let cell = (at, call.text.clone());
+                last = self.is_fresh().not().then(|| cell.clone());
+                results.insert(cell, outcome);
+            }
+        }
+        (results, self)
+    }
+
+    /// Ends the proxy, and reads what was tried at its end.
+    pub(super) fn finish(mut self, calls: &[&Call], results: &mut Results) {
+        self.log = self.length();
+        match &mut self.stage.proxy {
+            Side::Tidegate(proxy) => {
+                proxy.terminate();
+                proxy.wait();
+            }
+            Side::Envoy(envoy) => envoy.end(),
+        }
+        self.pardon_envoy();
+        let lines = self.lines();
+        for (at, column) in COLUMNS.iter().enumerate() {
+            if let Reach::End = column.reach {
+                collect(results, at, column, calls, &lines);
+            }
+        }
+    }
+
+    /// The proxy, if it is tidegate.
+    pub(super) fn tidegate(&self) -> Option<&crate::equipment::Proxy> {
+        match &self.stage.proxy {
+            Side::Tidegate(proxy) => Some(proxy),
+            Side::Envoy(_) => None,
+        }
+    }
+
+    fn cell(&mut self, column: &Column, call: &Call, around: [&str; 2], requests: usize) -> Outcome {
+        let answered = match call.hostcall {
+            "proxy_http_call" => "on http_call_response: say answered",
+            _ => "",
+        };
+        let tried = format!("on {} if #1: {}", column.callback, call.text);
+        let lines = [around[0], &tried, around[1], answered];
+        let lines: Vec<&str> = lines.into_iter().filter(|line| !line.is_empty()).collect();
+        let mut script = lines.join("; ");
+        if call.is_old {
+            script = script.replace("proxy_continue_stream 0", "proxy_continue_request");
+        }
+        self.log = self.length();
+        self.requests += self.stage.upstream("up").requests_from(self.requests).len();
+        let first = self.request(&script);
+        if requests > 1 {
+            self.request("");
+        }
+        let prefix = format!("{}: {} -> ", column.callback, call.text);
+        let answer = eventually(&format!("{prefix:?} in the log"), || self.answer(&prefix));
+        if std::env::var("SWEEP_TRACE").is_ok() {
+            println!("TRACE {} {prefix} {answer}", self.envoy);
+        }
+        if answer == VM_FAILS || answer == PROCESS_ENDS {
+            self.restart();
+            return Outcome { answer, effect: String::new() };
+        }
+        if !answered.is_empty() && answer.starts_with('0') {
+            eventually("the answer to a callout", || {
+                self.lines().iter().any(|line| line == "http_call_response: answered").then_some(())
+            });
+        }
+        // A process may end of what it has done a moment later.
+        let gone = eventually("the end of an exchange", || match self.lines().iter().filter(|line| *line == "delete: gone").count() >= requests {
+            true => Some(true),
+            false => (!self.runs()).then_some(false),
+        });
+        if !gone {
+            self.restart();
+            return Outcome { answer: PROCESS_ENDS.to_owned(), effect: String::new() };
+        }
+        let effect = first.map_or_else(|| "no response".to_owned(), |response| self.effect(&response));
+        Outcome { answer: steadied(&answer), effect }
+    }
+
+    /// What a call was answered, once it was, or what happened instead.
+    fn answer(&self, prefix: &str) -> Option<String> {
+        let runs = self.runs();
+        if let Some(answer) = self.lines().iter().find_map(|line| line.strip_prefix(prefix)) {
+            return Some(answer.to_owned());
+        }
+        let failed = match &self.stage.proxy {
+            Side::Tidegate(proxy) => proxy.log_from(self.log).iter().any(|event| event["fields"]["fault"].is_string() || event["fault"].is_string()),
+            Side::Envoy(envoy) => envoy.log_from(self.log).iter().any(|line| line.contains("wasm Function: ")),
+        };
+        match (runs, failed) {
+            (false, _) => Some(PROCESS_ENDS.to_owned()),
+            (true, true) => Some(VM_FAILS.to_owned()),
+            (true, false) => None,
+        }
+    }
+
+    /// Some calls make Envoy send what is no request.
+    fn pardon_envoy(&self) {
+        if self.envoy {
+            self.stage.upstream("up").pardon();
+        }
+    }
+
+    /// Whether nothing was tried since it was started.
+    fn is_fresh(&self) -> bool {
+        self.log == 0
+    }
+
+    fn runs(&self) -> bool {
+        match &self.stage.proxy {
+            Side::Tidegate(proxy) => proxy.is_running(),
+            Side::Envoy(envoy) => envoy.is_running(),
+        }
+    }
+
+    fn restart(&mut self) {
+        self.pardon_envoy();
+        self.stage = Stage::set(&self.case, self.envoy);
+        self.restarts += 1;
+        (self.log, self.requests) = (0, 0);
+    }
+
+    /// One exchange with bodies and trailers both ways, on a connection of its own.
+    fn request(&self, script: &str) -> Option<Response> {
+        let address = self.stage.address();
+        let mut client = Client::try_connect_from(Ipv4Addr::new(127, 0, 0, 2), address).ok()?;
+        let script = if script.is_empty() { String::new() } else { format!("x-probe-script: {script}\r\n") };
+        let text = format!(
+            "POST /sweep HTTP/1.1\r\nhost: tide.test\r\nte: trailers\r\ntrailer: x-up\r\n{script}\
+             transfer-encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\nx-up: 1\r\n\r\n"
+        );
+        client.try_send(text.as_bytes()).ok()?;
+        client.try_response_to("POST").ok()?
+    }
+
+    /// What the client saw and, where that was the upstream's answer, what the upstream saw of this cell's doing.
+    fn effect(&self, response: &Response) -> String {
+        let mut seen = vec![response.status().to_string()];
+        seen.extend(swept(&response.head.fields));
+        seen.push(format!("{:?}", response.text()));
+        seen.extend(swept(&response.body.trailers));
+        if response.body.end == End::Cut {
+            seen.push("cut".to_owned());
+        }
+        if response.status() == 200 {
+            let requests = self.stage.upstream("up").requests_from(self.requests);
+            let request = requests.iter().find(|request| request.head.target() != "/callout");
+            seen.push(request.map_or_else(|| "nothing upstream".to_owned(), upstream_saw));
+        }
+        seen.join(" ")
+    }
+
+    /// How many lines the log has.
+    fn length(&self) -> usize {
+        self.log
+            + match &self.stage.proxy {
+                Side::Tidegate(proxy) => proxy.log_from(self.log).len(),
+                Side::Envoy(envoy) => envoy.log_from(self.log).len(),
+            }
+    }
+
+    /// What the probe has logged since the cell began.
+    fn lines(&self) -> Vec<String> {
+        match &self.stage.proxy {
+            Side::Tidegate(proxy) => {
+                let events = proxy.log_from(self.log);
+                let own = events.iter().filter(|event| event["target"] == "tidegate::guest");
+                own.map(|event| message(event).to_owned()).collect()
+            }
+            Side::Envoy(envoy) => {
+                envoy.log_from(self.log).iter().filter_map(|line| Some(guest_line(line)?.1)).collect()
+            }
+        }
+    }
+}
+
+/// Whether a call is tried in a column.
+pub(super) fn is_tried(call: &Call, column: &Column) -> bool {
+    !call.is_plain || PLAIN_COLUMNS.contains(&column.name)
+}
+
+/// What is tried at the start and at the end, where one callback tries all.
+fn script(calls: &[&Call]) -> String {
+    let mut script = PREPARATION.to_owned();
+    for column in COLUMNS.iter().filter(|column| matches!(column.reach, Reach::Start | Reach::End)) {
+        for call in calls.iter().filter(|call| is_tried(call, column) && call.hostcall != "proc_exit") {
+            script += &format!("on {} if root: {}\n", column.callback, call.text);
+            if call.hostcall == "proxy_set_effective_context" {
+                script += &format!("on {} if root: proxy_set_effective_context $context\n", column.callback);
+            }
+        }
+    }
+    script
+}
+
+/// What was tried at the start or at the end: the last time, since a throw-away VM may come before.
+fn collect(results: &mut Results, at: usize, column: &Column, calls: &[&Call], lines: &[String]) {
+    for call in calls.iter().filter(|call| is_tried(call, column) && call.hostcall != "proc_exit") {
+        let prefix = format!("{}: {} -> ", column.callback, call.text);
+        let answer = lines.iter().rev().find_map(|line| line.strip_prefix(&prefix));
+        let answer = answer.map_or_else(|| "never tried".to_owned(), steadied);
+        results.insert((at, call.text.clone()), Outcome { answer, effect: String::new() });
+    }
+}
+
+fn upstream(head: &Head) -> Answer {
+    match head.target() {
+        "/callout" => Answer::chunked(200, &[("trailer", "x-t")], &["answer"], &[("x-t", "1")]),
+        _ => Answer::chunked(200, &[("trailer", "x-down")], &["hello"], &[("x-down", "1")]),
+    }
+}
+
+fn upstream_saw(request: &Received) -> String {
+    let mut seen = vec![format!("| {}", request.head.target())];
+    seen.extend(swept(&request.head.fields));
+    match &request.body {
+        Some(body) => {
+            seen.push(format!("{:?}", body.text()));
+            seen.extend(swept(&body.trailers));
+        }
+        None => seen.push("cut".to_owned()),
+    }
+    seen.join(" ")
+}
+
+/// Fields that the sweep sets or sends.
+fn swept(fields: &[(String, String)]) -> Vec<String> {
+    let own = ["x-sweep", "x-up", "x-down"];
+    let shown = fields.iter().filter(|(name, _)| own.contains(&name.as_str()));
+    shown.map(|(name, value)| format!("{name}={value}")).collect()
+}
+
+/// Pairs without what Envoy adds about itself and what differs from run to run, in order.
+fn steadied(answer: &str) -> String {
+    let Some((status, pairs)) = answer.split_once(" {").filter(|(_, pairs)| pairs.len() > 1) else {
+        return answer.to_owned();
+    };
+    let pairs = pairs.trim_end_matches('}').trim_matches('"').split("\", \"");
+    let pairs = pairs.filter_map(|pair| pair.split_once("\": \""));
+    let mut shown: Vec<String> = pairs
+        .filter(|(name, value)| !is_envoys(name, value) && *name != "x-probe-script")
+        .map(|(name, value)| format!("{name}: {}", steady(name, value)))
+        .collect();
+    shown.sort();
+    format!("{status} {{{}}}", shown.join(", "))
+}
