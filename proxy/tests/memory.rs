@@ -65,7 +65,7 @@ fn a_million_keys_take_no_more_than_their_limit() {
 
     let before = resident();
     for _ in 0..CALLBACKS {
-        vm.on_tick().unwrap_or_else(|fault| panic!("{fault}"));
+        vm.on_tick(vm.first_root()).unwrap_or_else(|fault| panic!("{fault}"));
     }
     let taken = resident().saturating_sub(before);
 

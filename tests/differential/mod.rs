@@ -23,6 +23,7 @@ mod replies;
 mod routing;
 mod sdk;
 mod services;
+mod sharing;
 #[cfg(feature = "builtin")]
 mod shipped;
 

@@ -22,6 +22,7 @@ mod paths;
 pub(crate) mod rate_limit;
 mod scale;
 mod sdk;
+mod sharing;
 mod smuggling;
 mod upgrades;
 mod upstream_failures;

@@ -1,22 +1,18 @@
-//! One filter on one worker: its guest, and what keeps it alive.
-//!
-//! A guest that failed is never called again. The next exchange gets a new one, unless the last was made less than a
-//! backoff ago: a request that kills its guest must not turn into an amplifier.
+//! One filter on one worker: what it has of its own of the guest that it runs in.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use tokio::sync::Notify;
+
+use super::slot::{Generation, Slot};
 use crate::config::model::OnFault;
-use crate::wasm::stream::StreamAction;
-use crate::wasm::{CalloutResult, Effect, Fault, FaultKind, HttpCall, Plugin, Services, Vm};
+use crate::wasm::{CalloutResult, ContextId, Effect, Fault, FaultKind, HttpCall, Plugin, Services, Vm};
 
-/// Between two guests of one filter on one worker, at least; jittered by up to a half on top.
-const REBUILD_BACKOFF: Duration = Duration::from_secs(1);
-
-/// Which of an instance's guests, counted from 1.
-pub(super) type Generation = u64;
+/// How long a filter that is told to go may take, where it says that it is not done.
+const LONGEST_FAREWELL: Duration = Duration::from_secs(5);
 
 /// Does for guests what takes time and needs the outside.
 pub trait Performer {
@@ -67,17 +63,13 @@ pub struct Instance {
     plugin: Plugin,
     services: Services,
     performer: Rc<dyn Performer>,
-    slot: RefCell<Slot>,
+    slot: Rc<Slot>,
+    /// Its root context in the guest of the moment.
+    root: Cell<ContextId>,
     ticker: RefCell<Option<tokio::task::JoinHandle<()>>>,
-}
-
-/// The guest of the moment.
-struct Slot {
-    vm: Option<Vm>,
-    generation: Generation,
-    made: Instant,
-    backoff: Duration,
-    last_fault: FaultKind,
+    /// Whether it was told to go, and who waits until it has.
+    going: Cell<bool>,
+    gone: Notify,
 }
 
 impl std::fmt::Debug for Instance {
@@ -87,7 +79,7 @@ impl std::fmt::Debug for Instance {
 }
 
 impl Instance {
-    /// Starts a filter's guest on this worker.
+    /// Starts a filter in a guest of its own.
     ///
     /// # Errors
     ///
@@ -97,29 +89,68 @@ impl Instance {
         services: Services,
         performer: Rc<dyn Performer>,
     ) -> Result<Rc<Instance>, Fault> {
-        let vm = plugin.start(services.clone())?;
-        let made = services.clock.monotonic();
+        let (slot, root) = Slot::start(&plugin, &services)?;
+        Ok(Instance::house(slot, root, plugin, services, performer))
+    }
+
+    /// Starts a filter in the guest of another, with which it [shares](Plugin::shares) a VM.
+    ///
+    /// # Errors
+    ///
+    /// The fault with which the guest failed or refused the configuration; then it is lost for the other as well.
+    pub fn join(
+        other: &Instance,
+        plugin: Plugin,
+        services: Services,
+        performer: Rc<dyn Performer>,
+    ) -> Result<Rc<Instance>, Fault> {
+        let root = other.slot.add(&plugin, &services)?;
+        Ok(Instance::house(other.slot.clone(), root, plugin, services, performer))
+    }
+
+    fn house(
+        slot: Rc<Slot>,
+        root: ContextId,
+        plugin: Plugin,
+        services: Services,
+        performer: Rc<dyn Performer>,
+    ) -> Rc<Instance> {
         let instance = Rc::new(Instance {
             name: plugin.filter().name.as_str().into(),
-            slot: RefCell::new(Slot {
-                vm: Some(vm),
-                generation: 1,
-                made,
-                backoff: Duration::ZERO,
-                last_fault: FaultKind::Dead,
-            }),
             plugin,
             services,
             performer,
+            slot,
+            root: Cell::new(root),
             ticker: RefCell::new(None),
+            going: Cell::new(false),
+            gone: Notify::new(),
         });
-        instance.perform_pending();
-        Ok(instance)
+        instance.slot.house(&instance);
+        instance
+    }
+
+    /// The filter's code and configuration.
+    pub fn plugin(&self) -> &Plugin {
+        &self.plugin
+    }
+
+    pub(super) fn services(&self) -> &Services {
+        &self.services
     }
 
     /// What becomes of an exchange on which this filter fails.
     pub(super) fn on_fault(&self) -> OnFault {
         self.plugin.filter().on_fault
+    }
+
+    /// Its root context in the guest of the moment.
+    pub(super) fn root(&self) -> ContextId {
+        self.root.get()
+    }
+
+    pub(super) fn set_root(&self, root: ContextId) {
+        self.root.set(root);
     }
 
     /// Runs `work` on the guest, the one of `generation` if that is given: the guest that an exchange has its context
@@ -129,105 +160,63 @@ impl Instance {
     ///
     /// The kind of the fault, when the guest fails now, failed before, or cannot be made anew yet.
     pub(super) fn enter<R>(
-        self: &Rc<Self>,
+        &self,
         generation: Option<Generation>,
         work: impl FnOnce(&mut Vm, Generation) -> Result<R, Fault>,
     ) -> Result<R, FaultKind> {
-        let mut slot = self.slot.borrow_mut();
-        let slot = &mut *slot;
-        if slot.vm.is_none() && generation.is_none() {
-            self.rebuild(slot);
+        let result = self.slot.enter(self, generation, work);
+        if self.going.get() && self.slot.has_gone(self) {
+            self.gone.notify_waiters();
         }
-        let Some(vm) = &mut slot.vm else { return Err(slot.last_fault) };
-        if generation.is_some_and(|wanted| wanted != slot.generation) {
-            return Err(FaultKind::Dead);
-        }
-        let generation = slot.generation;
-        let result = work(vm, generation);
-        if vm.has_effects() {
-            let effects = vm.take_effects();
-            self.perform(generation, effects);
-        }
-        result.map_err(|fault| self.lose(slot, fault))
+        result
     }
 
     /// Gives a guest the result of a call that it made. A guest that is gone does not get it.
-    pub fn deliver(self: &Rc<Self>, generation: u64, token: u32, result: CalloutResult) {
+    pub fn deliver(&self, generation: u64, token: u32, result: CalloutResult) {
         let _ = self.enter(Some(generation), |vm, _| vm.on_http_call_response(token, result));
     }
 
-    /// Ends the guest: `on_done` and `on_delete` of its root, and no more ticks.
+    /// Ends the filter's part in its guest: `on_done` and `on_delete` of its root, and no more ticks. What says in
+    /// `on_done` that it is not done is not waited for.
     pub fn stop(&self) {
+        if !self.going.replace(true) {
+            self.slot.shut(self);
+        }
         self.stop_ticking();
-        if let Some(mut vm) = self.slot.borrow_mut().vm.take() {
-            vm.shutdown();
-        }
+        self.slot.leave(self);
     }
 
-    fn perform_pending(self: &Rc<Self>) {
-        let mut slot = self.slot.borrow_mut();
-        let generation = slot.generation;
-        let effects = slot.vm.as_mut().map(Vm::take_effects).unwrap_or_default();
-        drop(slot);
-        self.perform(generation, effects);
-    }
-
-    fn perform(self: &Rc<Self>, generation: Generation, effects: Vec<Effect>) {
-        for effect in effects {
-            match effect {
-                Effect::HttpCall(call) => self.performer.http_call(self, generation, call),
-                Effect::SetTick(period) => self.tick_every(generation, period),
-            }
-        }
-    }
-
-    /// Makes a new guest, if the last one is old enough.
-    fn rebuild(self: &Rc<Self>, slot: &mut Slot) {
-        let now = self.services.clock.monotonic();
-        if now.saturating_duration_since(slot.made) < slot.backoff {
-            return;
-        }
-        slot.made = now;
-        slot.backoff = self.jittered_backoff();
-        match self.plugin.start(self.services.clone()) {
-            Ok(mut vm) => {
-                slot.generation += 1;
-                let effects = vm.take_effects();
-                slot.vm = Some(vm);
-                self.perform(slot.generation, effects);
-                self.services.usage.record_rebuild();
-                tracing::info!(filter = %self.name, "filter restarted after a fault");
-            }
-            Err(fault) => {
-                slot.last_fault = fault.kind;
-                self.report(&fault);
-            }
-        }
-    }
-
-    fn jittered_backoff(&self) -> Duration {
-        let mut byte = [0];
-        // Without randomness there is none in the backoff, which then is as good as another's.
-        let _ = self.services.randomness.fill(&mut byte);
-        REBUILD_BACKOFF + REBUILD_BACKOFF * u32::from(byte[0]) / 512
-    }
-
-    /// Drops a guest that failed, and tells every exchange that it had.
-    fn lose(&self, slot: &mut Slot, fault: Fault) -> FaultKind {
-        self.report(&fault);
-        self.stop_ticking();
-        slot.last_fault = fault.kind;
-        if let Some(vm) = slot.vm.take() {
-            for (stream, stage) in vm.streams() {
-                if let Ok(mut stream) = stream.try_borrow_mut() {
-                    stream.push_action(stage, StreamAction::Fault);
+    /// The same for a filter that may have something left to do: one that says in `on_done` that it is not done goes on,
+    /// ticks and callouts included, until it calls `proxy_done`, for five seconds at most.
+    pub async fn end(&self) {
+        if !self.going.replace(true) && !self.slot.shut(self) {
+            let gone = async {
+                let mut gone = std::pin::pin!(self.gone.notified());
+                gone.as_mut().enable();
+                if !self.slot.has_gone(self) {
+                    gone.await;
                 }
+            };
+            if tokio::time::timeout(LONGEST_FAREWELL, gone).await.is_err() {
+                tracing::warn!(filter = %self.name, "the filter did not call proxy_done in time: it is cut off");
             }
         }
-        fault.kind
+        self.stop();
     }
 
-    fn report(&self, fault: &Fault) {
+    pub(super) fn perform(self: &Rc<Self>, generation: Generation, effect: Effect) {
+        match effect {
+            Effect::HttpCall(call) => self.performer.http_call(self, generation, call),
+            Effect::SetTick(period) => self.tick_every(generation, period),
+        }
+    }
+
+    pub(super) fn note_rebuild(&self) {
+        self.services.usage.record_rebuild();
+        tracing::info!(filter = %self.name, "filter restarted after a fault");
+    }
+
+    pub(super) fn report(&self, fault: &Fault) {
         self.services.log.fault(&self.name, fault);
     }
 
@@ -241,7 +230,8 @@ impl Instance {
             loop {
                 tokio::time::sleep(period).await;
                 let Some(instance) = Weak::upgrade(&instance) else { return };
-                if instance.enter(Some(generation), |vm, _| vm.on_tick()).is_err() {
+                let root = instance.root();
+                if instance.enter(Some(generation), |vm, _| vm.on_tick(root)).is_err() {
                     return;
                 }
             }
@@ -249,7 +239,7 @@ impl Instance {
         *self.ticker.borrow_mut() = Some(task);
     }
 
-    fn stop_ticking(&self) {
+    pub(super) fn stop_ticking(&self) {
         if let Some(task) = self.ticker.borrow_mut().take() {
             task.abort();
         }

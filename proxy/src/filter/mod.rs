@@ -5,7 +5,8 @@
 //!   client  ◀── filter 0 ◀─ filter 1 ◀─ … ◀────────── head ─ body ─ trailers   response
 //! ```
 //!
-//! [`Chain`] is a listener's filters on one worker, [`Instance`] one of them: a guest with what keeps it alive.
+//! [`Chain`] is a listener's filters on one worker, [`Instance`] one of them; a `Slot` is the
+//! guest that it runs in, alone or with others.
 //! [`Run`] is one exchange's way through a chain, and a `Flow` one direction of it: a state machine
 //! that is pushed events and never waits. Waiting is done by [`FlowBody`], which a task polls.
 //!
@@ -16,6 +17,7 @@ mod flow;
 mod instance;
 mod meter;
 mod run;
+mod slot;
 
 pub use body::{FlowBody, FlowError, HeadError};
 pub use instance::{Chain, Instance, Performer};

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
 
-use super::instance::{Chain, Generation};
+use super::instance::Chain;
 use super::meter::Meter;
+use super::slot::Generation;
 use crate::config::model::OnFault;
 use crate::wasm::stream::{BodyBuffer, Direction, LocalReply, ResponseHead, Stream, StreamAction, StreamRef};
 use crate::wasm::{ContextId, Fault, FaultKind, Vm};
@@ -293,11 +294,12 @@ impl Run {
     ) -> Result<R, FaultKind> {
         let seat = &self.seats[stage];
         let seated = seat.context.get();
-        self.chain.instance(stage).enter(seated.map(|(generation, _)| generation), |vm, generation| {
+        let instance = self.chain.instance(stage);
+        instance.enter(seated.map(|(generation, _)| generation), |vm, generation| {
             let context = match seated {
                 Some((_, context)) => context,
                 None => {
-                    let context = vm.open(&self.stream, stage)?;
+                    let context = vm.open(instance.root(), &self.stream, stage)?;
                     seat.context.set(Some((generation, context)));
                     context
                 }

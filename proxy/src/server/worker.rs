@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::thread::JoinHandle;
 
 use anyhow::{Context as _, anyhow};
@@ -263,7 +264,7 @@ impl Worker {
         let limit = shared.snapshot.config().drain_timeout;
         let drained = async {
             self.tasks.ended().await;
-            self.instances.iter().for_each(|instance| instance.stop());
+            self.end_guests().await;
             self.upstreams.drain().await;
         };
         if tokio::time::timeout(limit, drained).await.is_err() {
@@ -274,6 +275,18 @@ impl Worker {
             self.drain.give_up();
             self.instances.iter().for_each(|instance| instance.stop());
         }
+    }
+}
+
+impl Worker {
+    /// Ends all filters side by side: none waits for another.
+    async fn end_guests(&self) {
+        let mut ending: Vec<_> = self.instances.iter().map(|instance| Box::pin(instance.end())).collect();
+        std::future::poll_fn(|cx| {
+            ending.retain_mut(|end| end.as_mut().poll(cx).is_pending());
+            if ending.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
     }
 }
 
@@ -302,8 +315,13 @@ impl Guests<'_> {
             clusters: self.shared.snapshot.cluster_names().clone(),
             ..Services::new()
         };
-        let instance = Instance::start(plugin, services, self.callouts.clone())
-            .with_context(|| format!("filter `{name}` does not start on worker {}", self.index))?;
+        let other = self.running.values().find(|running| running.plugin().shares(&plugin));
+        let instance = match other {
+            Some(other) => Instance::join(other, plugin, services, self.callouts.clone()),
+            None => Instance::start(plugin, services, self.callouts.clone()),
+        };
+        let instance =
+            instance.with_context(|| format!("filter `{name}` does not start on worker {}", self.index))?;
         self.observations.push(observe::observe_filter(&self.shared.metrics, &name, &usage));
         self.running.insert(filter, instance.clone());
         Ok(instance)

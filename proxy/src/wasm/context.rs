@@ -1,14 +1,14 @@
 //! The contexts of one instance: which exchange a guest's number stands for.
 //!
-//! 0 is the VM itself, which is never announced to the guest; 1 is its root; streams count on from 2. A number is not
-//! used again while its context lives.
+//! 0 is the VM itself, which is never announced to the guest. Roots and streams are counted alike, from 1, so the first
+//! root is 1. A number is not used again while its context lives.
 
 use std::time::Instant;
 
 use super::stream::StreamRef;
 
-/// The root context's id. (An instance runs one plugin, so it has one root.)
-pub(crate) const ROOT: u32 = 1;
+/// The VM's own id.
+pub(crate) const VM: u32 = 0;
 
 /// How many places there are at first; a power of two.
 const FIRST_PLACES: usize = 64;
@@ -20,42 +20,79 @@ pub(crate) struct StreamContext {
     pub(crate) stream: StreamRef,
     /// The filter's place in the exchange's chain.
     pub(crate) stage: usize,
+    /// The root that it belongs to, by its place among the instance's.
+    pub(crate) root: usize,
     /// The guest knows it.
     pub(crate) announced: bool,
     /// Since when it waits for `proxy_done`, if it said in `proxy_on_done` that it was not done.
     pub(crate) parked: Option<Instant>,
 }
 
-/// The stream contexts of one instance.
+/// The contexts of one instance.
 ///
-/// A context's place is its id modulo the number of places, so that finding one is a comparison. Of two ids with one
+/// A stream's place is its id modulo the number of places, so that finding one is a comparison. Of two ids with one
 /// place the later is skipped, unless half the places are taken: then there are made more.
 #[derive(Debug)]
 pub(crate) struct Contexts {
     places: Vec<Option<(u32, StreamContext)>>,
     len: usize,
+    /// The roots' numbers, in the order in which they were made.
+    roots: Vec<u32>,
     last_id: u32,
     parked: usize,
 }
 
 impl Contexts {
     pub(crate) fn new() -> Contexts {
-        Contexts { places: empty_places(FIRST_PLACES), len: 0, last_id: ROOT, parked: 0 }
+        Contexts {
+            places: empty_places(FIRST_PLACES),
+            len: 0,
+            roots: Vec::with_capacity(1),
+            last_id: VM,
+            parked: 0,
+        }
     }
 
-    /// Adds a stream and names it.
-    pub(crate) fn open(&mut self, stream: &StreamRef, stage: usize) -> u32 {
+    /// Names a new root, which is the next in order.
+    pub(crate) fn add_root(&mut self) -> u32 {
+        let id = loop {
+            let id = self.next_id();
+            if self.stream(id).is_none() {
+                break id;
+            }
+        };
+        self.roots.push(id);
+        id
+    }
+
+    /// The root of this number, by its place in order.
+    pub(crate) fn root(&self, id: u32) -> Option<usize> {
+        self.roots.iter().position(|root| *root == id)
+    }
+
+    fn next_id(&mut self) -> u32 {
+        loop {
+            self.last_id = self.last_id.wrapping_add(1);
+            if self.last_id != VM && !self.roots.contains(&self.last_id) {
+                return self.last_id;
+            }
+        }
+    }
+
+    /// Adds a stream of the root at `root`, and names it.
+    pub(crate) fn open(&mut self, root: usize, stream: &StreamRef, stage: usize) -> u32 {
         if self.len * 2 >= self.places.len() {
             self.grow();
         }
         loop {
-            self.last_id = self.last_id.wrapping_add(1).max(ROOT + 1);
-            let place = self.place(self.last_id);
+            let id = self.next_id();
+            let place = self.place(id);
             if self.places[place].is_none() {
-                let context = StreamContext { stream: stream.clone(), stage, announced: false, parked: None };
-                self.places[place] = Some((self.last_id, context));
+                let context =
+                    StreamContext { stream: stream.clone(), stage, root, announced: false, parked: None };
+                self.places[place] = Some((id, context));
                 self.len += 1;
-                return self.last_id;
+                return id;
             }
         }
     }
@@ -125,7 +162,7 @@ impl Contexts {
         self.iter().filter(|(_, context)| is_late(context)).map(|(id, _)| id).collect()
     }
 
-    /// Every context, in no order.
+    /// Every stream, in no order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &StreamContext)> {
         self.places.iter().flatten().map(|(id, context)| (*id, context))
     }

@@ -1,19 +1,17 @@
 //! What one instance knows while its guest runs: the store's data, on which every hostcall acts.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use wasmtime::{Memory, ResourceLimiter, TypedFunc};
 
 use super::abi::{AbiVersion, Callback};
-use super::context::{Contexts, ROOT};
-use super::effect::{CalloutResponse, CalloutStatus, Effect};
+use super::context::{Contexts, VM};
+use super::effect::{CalloutResponse, Effect};
 use super::fault::Stop;
 use super::fields::Fields;
-use super::hostcalls::log::LogBudget;
 use super::hostcalls::metrics::MetricIds;
+use super::root::{Root, RootEnd};
 use super::services::Services;
 use super::shared_data::Space;
 use super::stream::StreamRef;
@@ -22,11 +20,11 @@ use crate::config::model::Filter;
 
 /// The state of one instance.
 pub(crate) struct Host {
-    /// The filter's configuration.
-    pub(crate) filter: Arc<Filter>,
+    /// The filters that it runs, each with a root context: one, unless they share a `vm_id`.
+    pub(crate) roots: Vec<Root>,
     /// The ABI that the module declares.
     pub(crate) abi: AbiVersion,
-    /// What it was given when it started.
+    /// What it was given when it started, its first filter's.
     pub(crate) services: Services,
     /// When it was made, on the monotonic clock.
     pub(crate) began: Instant,
@@ -48,30 +46,20 @@ pub(crate) struct Host {
     pub(crate) active: Active,
     /// Whether the guest sent a local reply on the current stream: then its answer is overridden.
     pub(crate) replied: bool,
-    /// Whether the root waits for `proxy_done`, and contexts for which it was called.
-    pub(crate) root_parked: bool,
     /// Contexts whose `proxy_on_delete` is due when the present callback has returned.
     pub(crate) finished: Vec<u32>,
     /// Callouts in flight.
     pub(crate) callouts: Callouts,
     /// The response that `proxy_on_http_call_response` is shown.
     pub(crate) callout_response: Option<CalloutResponse>,
-    /// What `proxy_get_status` says.
-    pub(crate) callout_status: CalloutStatus,
-    /// What the guest asked for and the pipeline has not taken yet.
-    pub(crate) effects: Vec<Effect>,
+    /// What the guest asked for and the pipeline has not taken yet, with the root that it is for.
+    pub(crate) effects: Vec<(u32, Effect)>,
     /// The shared data of its `vm_id`.
     pub(crate) shared: Arc<Space>,
     /// The metrics that it defined.
     pub(crate) metric_ids: MetricIds,
     /// What its headers are made with.
     pub(crate) fields: Fields,
-    /// The last error that it logged while it was started or configured: why it refuses, if it does.
-    pub(crate) complaint: Option<String>,
-    /// What it may still log.
-    pub(crate) log_budget: LogBudget,
-    /// What `set_property` stored without a stream.
-    pub(crate) root_properties: HashMap<Vec<u8>, Bytes>,
 }
 
 /// A callback in progress.
@@ -81,6 +69,8 @@ pub(crate) struct Current {
     pub(crate) callback: Callback,
     /// Its context.
     pub(crate) context: u32,
+    /// The root that it is or belongs to, by its place among the instance's.
+    pub(crate) root: usize,
     /// Whether it was told that its stream ends here.
     pub(crate) end_of_stream: bool,
 }
@@ -90,6 +80,8 @@ pub(crate) struct Current {
 pub(crate) struct Active {
     /// Its id.
     pub(crate) context: u32,
+    /// The root that it is or belongs to, by its place among the instance's.
+    pub(crate) root: usize,
     /// Its exchange and the filter's place in the chain; none for a root.
     pub(crate) stream: Option<(StreamRef, usize)>,
 }
@@ -109,38 +101,47 @@ pub(crate) enum Restriction {
 #[derive(Debug, Default)]
 pub(crate) struct Callouts {
     last_token: u32,
-    in_flight: Vec<u32>,
+    /// Their tokens, and the roots that they are for.
+    in_flight: Vec<(u32, u32)>,
 }
 
 impl Callouts {
-    pub(crate) fn in_flight(&self) -> usize {
-        self.in_flight.len()
+    /// How many are in flight for a root.
+    pub(crate) fn in_flight(&self, root: u32) -> usize {
+        self.in_flight.iter().filter(|(_, of)| *of == root).count()
     }
 
     /// A new token. Its low two bits are 0, which says HTTP; 0 itself is never one.
-    pub(crate) fn begin(&mut self) -> u32 {
+    pub(crate) fn begin(&mut self, root: u32) -> u32 {
         loop {
             self.last_token = self.last_token.wrapping_add(4);
-            if self.last_token != 0 && !self.in_flight.contains(&self.last_token) {
+            if self.last_token != 0 && self.in_flight.iter().all(|(token, _)| *token != self.last_token) {
                 break;
             }
         }
-        self.in_flight.push(self.last_token);
+        self.in_flight.push((self.last_token, root));
         self.last_token
     }
 
-    /// Whether the token was in flight; it no longer is.
-    pub(crate) fn end(&mut self, token: u32) -> bool {
-        let place = self.in_flight.iter().position(|in_flight| *in_flight == token);
-        place.map(|place| self.in_flight.swap_remove(place)).is_some()
+    /// The root that a token in flight is for; it no longer is in flight.
+    pub(crate) fn end(&mut self, token: u32) -> Option<u32> {
+        let place = self.in_flight.iter().position(|(in_flight, _)| *in_flight == token)?;
+        Some(self.in_flight.swap_remove(place).1)
+    }
+
+    /// Forgets a root's: their results have nobody to go to.
+    pub(crate) fn forget(&mut self, root: u32) {
+        self.in_flight.retain(|(_, of)| *of != root);
     }
 }
 
 impl Host {
-    pub(crate) fn new(filter: Arc<Filter>, abi: AbiVersion, services: Services) -> Host {
-        Host {
-            limiter: Limiter { memory: filter.limits.memory, refused: false, usage: services.usage.clone() },
-            shared: services.shared_data.space(&filter.vm_id),
+    /// The state of an instance that `first` is the first filter of.
+    pub(crate) fn new(first: &Arc<Filter>, abi: AbiVersion, services: Services) -> Host {
+        let mut host = Host {
+            limiter: Limiter { memory: 0, refused: false, usage: services.usage.clone() },
+            shared: services.shared_data.space(&first.vm_id),
+            roots: Vec::with_capacity(1),
             abi,
             began: services.clock.monotonic(),
             memory: None,
@@ -148,47 +149,64 @@ impl Host {
             allocator_failed: false,
             restriction: Restriction::Start,
             contexts: Contexts::new(),
-            current: Current { callback: Callback::Start, context: 0, end_of_stream: false },
+            current: Current { callback: Callback::Start, context: VM, root: 0, end_of_stream: false },
             active: Active::default(),
             replied: false,
-            root_parked: false,
             finished: Vec::new(),
             callouts: Callouts::default(),
             callout_response: None,
-            callout_status: CalloutStatus::default(),
             effects: Vec::new(),
             metric_ids: MetricIds::default(),
             fields: Fields::default(),
-            complaint: None,
-            log_budget: LogBudget::new(filter.limits.log_bytes),
-            root_properties: HashMap::new(),
-            filter,
-            services,
-        }
+            services: services.clone(),
+        };
+        host.add(first.clone(), services.usage);
+        host
+    }
+
+    /// Adds a filter. The guest may have as much memory as the filter says that may have most.
+    pub(crate) fn add(&mut self, filter: Arc<Filter>, usage: Arc<FilterUsage>) -> usize {
+        self.limiter.memory = self.limiter.memory.max(filter.limits.memory);
+        let id = self.contexts.add_root();
+        self.roots.push(Root::new(id, filter, self.abi, usage));
+        self.roots.len() - 1
+    }
+
+    /// The root of the context that hostcalls act on.
+    pub(crate) fn root(&self) -> &Root {
+        &self.roots[self.active.root]
+    }
+
+    /// The root of the context that hostcalls act on.
+    pub(crate) fn root_mut(&mut self) -> &mut Root {
+        &mut self.roots[self.active.root]
     }
 
     /// Prepares for a callback.
     pub(crate) fn begin(&mut self, callback: Callback, context: u32, end_of_stream: bool) {
-        self.current = Current { callback, context, end_of_stream };
         self.replied = false;
         self.allocator_failed = false;
         self.limiter.refused = false;
         self.activate(context);
+        self.current = Current { callback, context, root: self.active.root, end_of_stream };
     }
 
     /// Lets go of what belonged to the callback.
     pub(crate) fn end(&mut self) {
-        self.active = Active::default();
+        self.active.stream = None;
     }
 
-    /// Makes hostcalls act on this context. False if there is none of that id.
+    /// Makes hostcalls act on this context. False if there is none of that id. The VM acts for its first root.
     pub(crate) fn activate(&mut self, context: u32) -> bool {
-        let stream = match self.contexts.stream(context) {
-            Some(found) => Some((found.stream.clone(), found.stage)),
-            None if context <= ROOT => None,
-            None => return false,
+        let (root, stream) = match self.contexts.stream(context) {
+            Some(found) => (found.root, Some((found.stream.clone(), found.stage))),
+            None if context == VM => (0, None),
+            None => match self.contexts.root(context) {
+                Some(root) if self.roots[root].end != RootEnd::Gone => (root, None),
+                _ => return false,
+            },
         };
-        self.active = Active { context, stream };
+        self.active = Active { context, root, stream };
         true
     }
 

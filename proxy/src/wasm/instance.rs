@@ -3,13 +3,14 @@
 use wasmtime::{Instance, Store, TypedFunc, WasmParams, WasmResults};
 
 use super::abi::Callback;
-use super::context::ROOT;
-use super::engine::{START_ALLOWANCE, epochs};
+use super::context::VM;
 use super::fault::{Fault, FaultKind};
 use super::host::{Host, Restriction};
 use super::plugin::Plugin;
+use super::root::{Budget, Root};
 use super::services::Services;
 use super::stopwatch::Stopwatch;
+use super::vm::ContextId;
 
 /// A callback of two numbers and an answer, and so on.
 pub(crate) type Func2 = TypedFunc<(u32, u32), u32>;
@@ -99,8 +100,6 @@ fn headers(instance: &Instance, store: &mut Store<Host>, name: &str) -> Option<H
 /// The guest and what bounds it.
 pub(crate) struct Guest {
     pub(crate) store: Store<Host>,
-    instructions: u64,
-    epochs: u64,
     stopwatch: Stopwatch,
     dead: bool,
 }
@@ -110,22 +109,25 @@ impl Guest {
     /// configurations.
     pub(crate) fn start(plugin: &Plugin, services: Services) -> Result<(Guest, Exports), Fault> {
         let (filter, module) = (plugin.filter(), plugin.module());
-        let host = Host::new(filter.clone(), module.abi(), services);
+        let host = Host::new(filter, module.abi(), services);
         let mut store = Store::new(module.linked().module().engine(), host);
         store.limiter(|host| &mut host.limiter);
-        let wall_clock = filter.limits.wall_clock.saturating_mul(START_ALLOWANCE);
-        let mut guest = Guest {
-            store,
-            instructions: filter.limits.instructions.saturating_mul(u64::from(START_ALLOWANCE)),
-            epochs: epochs(wall_clock),
-            stopwatch: Stopwatch::new(),
-            dead: false,
-        };
+        let mut guest = Guest { store, stopwatch: Stopwatch::new(), dead: false };
         let exports = guest.instantiate(plugin)?;
-        guest.introduce(plugin, &exports)?;
-        guest.instructions = filter.limits.instructions;
-        guest.epochs = epochs(filter.limits.wall_clock);
+        guest.introduce(0, &exports)?;
         Ok((guest, exports))
+    }
+
+    /// Tells a guest that runs of one more root context and its configurations.
+    pub(crate) fn add(
+        &mut self,
+        plugin: &Plugin,
+        services: &Services,
+        exports: &Exports,
+    ) -> Result<ContextId, Fault> {
+        let root = self.host_mut().add(plugin.filter().clone(), services.usage.clone());
+        self.introduce(root, exports)?;
+        Ok(self.host().roots[root].id)
     }
 
     fn instantiate(&mut self, plugin: &Plugin) -> Result<Exports, Fault> {
@@ -148,32 +150,33 @@ impl Guest {
 
     /// A reactor has `_initialize`, and perhaps a `main` for what comes after; a command has `_start`.
     fn initialise(&mut self, instance: &Instance) -> Result<(), Fault> {
-        const NO_CONTEXT: u32 = 0;
         let store = &mut self.store;
         let initialize = typed::<(), ()>(instance, store, "_initialize");
         let start = typed::<(), ()>(instance, store, "_start").filter(|_| initialize.is_none());
         let main = typed::<(u32, u32), u32>(instance, store, "main");
         let void_main = typed::<(), u32>(instance, store, "__main_void").filter(|_| main.is_none());
         if let Some(start) = start {
-            return self.enter(Callback::Start, NO_CONTEXT, false, &start, ());
+            return self.enter(Callback::Start, VM, false, &start, ());
         }
         if let Some(initialize) = initialize {
-            self.enter(Callback::Start, NO_CONTEXT, false, &initialize, ())?;
+            self.enter(Callback::Start, VM, false, &initialize, ())?;
         }
         if let Some(main) = main {
-            self.enter(Callback::Start, NO_CONTEXT, false, &main, (0, 0))?;
+            self.enter(Callback::Start, VM, false, &main, (0, 0))?;
         }
         if let Some(void_main) = void_main {
-            self.enter(Callback::Start, NO_CONTEXT, false, &void_main, ())?;
+            self.enter(Callback::Start, VM, false, &void_main, ())?;
         }
         Ok(())
     }
 
-    /// The root context, the VM configuration, the plugin configuration, in this order.
-    fn introduce(&mut self, plugin: &Plugin, exports: &Exports) -> Result<(), Fault> {
-        let filter = plugin.filter();
+    /// The root context, the VM configuration, the plugin configuration, in this order. (`proxy_on_vm_start` comes for
+    /// each root, as in Envoy, whatever its name says.)
+    fn introduce(&mut self, root: usize, exports: &Exports) -> Result<(), Fault> {
+        let Root { id, filter, .. } = &self.host().roots[root];
+        let (id, filter) = (*id, filter.clone());
         if let Some(create) = &exports.context_create {
-            self.enter(Callback::ContextCreate, ROOT, false, create, (ROOT, 0))?;
+            self.enter(Callback::ContextCreate, id, false, create, (id, VM))?;
         }
         let steps = [
             (&exports.vm_start, Callback::VmStart, &filter.vm_config, FaultKind::Start),
@@ -182,14 +185,16 @@ impl Guest {
         for (export, callback, config, refusal) in steps {
             let Some(export) = export else { continue };
             let len = u32::try_from(config.len()).unwrap_or(u32::MAX);
-            if self.enter(callback, ROOT, false, export, (ROOT, len))? == 0 {
+            if self.enter(callback, id, false, export, (id, len))? == 0 {
                 // By convention a guest logs why, as an error.
                 let silent =
                     || format!("the filter answered false to {} and logged no error", callback.name());
-                let message = self.store.data_mut().complaint.take().unwrap_or_else(silent);
+                let complaint = self.host_mut().roots[root].complaint.take();
+                let message = complaint.unwrap_or_else(silent);
                 return Err(self.fail(Fault { kind: refusal, callback: callback.name(), message }));
             }
         }
+        self.host_mut().roots[root].has_started();
         Ok(())
     }
 
@@ -207,14 +212,16 @@ impl Guest {
             let message = "the instance failed before".to_owned();
             return Err(Fault { kind: FaultKind::Dead, callback: callback.name(), message });
         }
-        self.store.data_mut().begin(callback, context, end_of_stream);
-        self.grant();
-        let lap = if context > ROOT { self.stopwatch.sample() } else { self.stopwatch.start() };
+        let host = self.store.data_mut();
+        host.begin(callback, context, end_of_stream);
+        let is_stream = host.active.stream.is_some();
+        let granted = self.grant();
+        let lap = if is_stream { self.stopwatch.sample() } else { self.stopwatch.start() };
         let result = export.call(&mut self.store, params);
         let nanoseconds = self.stopwatch.stop(lap);
-        let used = self.instructions.saturating_sub(self.store.get_fuel().unwrap_or(0));
+        let used = granted.saturating_sub(self.store.get_fuel().unwrap_or(0));
         let host = self.store.data_mut();
-        host.services.usage.record_call(callback, used, nanoseconds);
+        host.roots[host.current.root].usage.record_call(callback, used, nanoseconds);
         host.end();
         result.map_err(|error| self.fail(Fault::from_trap(&error, callback, self.store.data())))
     }
@@ -234,13 +241,18 @@ impl Guest {
     /// Counts a fault and sees to it that it is the last.
     fn fail(&mut self, fault: Fault) -> Fault {
         self.dead = true;
-        self.host().services.usage.record_fault(fault.kind);
+        let host = self.host();
+        host.roots[host.current.root].usage.record_fault(fault.kind);
         fault
     }
 
-    fn grant(&mut self) {
+    /// Gives the guest what a call may cost on behalf of the root at hand, and says how many instructions that is.
+    fn grant(&mut self) -> u64 {
+        let host = self.store.data();
+        let Budget { instructions, epochs } = host.roots[host.current.root].budget;
         // This fails only in an engine that does not count instructions.
-        let _ = self.store.set_fuel(self.instructions);
-        self.store.set_epoch_deadline(self.epochs);
+        let _ = self.store.set_fuel(instructions);
+        self.store.set_epoch_deadline(epochs);
+        instructions
     }
 }

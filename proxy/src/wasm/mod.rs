@@ -4,7 +4,8 @@
 //!
 //! - [`engine`] compiles; [`module`] checks what was compiled and links it; [`plugin`] is a module and its configuration.
 //! - [`vm`] is one running instance of a plugin: the callbacks that the pipeline calls. `instance` is how it starts.
-//! - `host` is what an instance knows: its contexts, the one that it acts on, its budgets, what it asked for.
+//! - `host` is what an instance knows: its contexts, the one that it acts on, what it asked for; `root` what each of the
+//!   filters that share it has of its own.
 //! - [`hostcalls`] is what a guest may call: one table, one file for each family.
 //! - `memory` and `pairs` are how values go in and out of a guest, `header_map` how it sees headers.
 //! - [`stream`] is the exchange as guests see it, shared with the pipeline; [`body`] a piece of its body.
@@ -37,6 +38,7 @@ pub mod hostcalls;
 mod instance;
 mod memory;
 mod pairs;
+mod root;
 mod stopwatch;
 
 pub use abi::{AbiVersion, Callback, DataStatus, HeadersStatus, LogLevel, TrailersStatus};

@@ -123,6 +123,11 @@ impl Module {
         self.shared.exported[callback as usize]
     }
 
+    /// Whether both are the same compiled code.
+    pub(super) fn is(&self, other: &Module) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
     pub(super) fn linked(&self) -> &InstancePre<Host> {
         &self.shared.linked
     }

@@ -31,6 +31,17 @@ impl Plugin {
         &self.module
     }
 
+    /// Whether both may run in one instance: they say so with one `vm_id` that is not empty, and their code, VM
+    /// configuration and environment are the same.
+    pub fn shares(&self, other: &Plugin) -> bool {
+        let (one, two) = (&self.filter, &other.filter);
+        !one.vm_id.is_empty()
+            && one.vm_id == two.vm_id
+            && one.vm_config == two.vm_config
+            && one.env == two.env
+            && self.module.is(&other.module)
+    }
+
     /// Starts an instance: it is instantiated, told of its root context and both its configurations. The instance
     /// stays on the thread that started it.
     pub fn start(&self, services: Services) -> Result<Vm, Fault> {

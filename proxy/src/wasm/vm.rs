@@ -1,12 +1,11 @@
-//! One running instance of a plugin on one worker: the callbacks that the pipeline calls.
+//! One running instance on one worker, of one plugin or of several that share it: the callbacks that the pipeline calls.
 //!
 //! It must not be called while one of its own calls is in progress, which Rust's borrowing sees to, nor while the
 //! stream is borrowed. After a [`Fault`] it is dead and to be dropped: nothing enters the guest again.
 
 use std::time::Duration;
 
-use super::abi::{AbiVersion, Callback, DataStatus, HeadersStatus, MapType, TrailersStatus};
-use super::context::ROOT;
+use super::abi::{Callback, DataStatus, HeadersStatus, MapType, TrailersStatus};
 use super::effect::{CalloutResult, Effect};
 use super::fault::Fault;
 use super::header_map;
@@ -14,6 +13,7 @@ use super::host::Host;
 use super::instance::{Exports, Guest, HeadersFunc};
 use super::module::Module;
 use super::plugin::Plugin;
+use super::root::{Root, RootEnd};
 use super::services::Services;
 use super::stream::{Direction, StreamRef};
 
@@ -30,23 +30,37 @@ pub struct Vm {
     guest: Guest,
     exports: Exports,
     module: Module,
-    lone_stop: bool,
 }
 
 impl Vm {
     pub(super) fn start(plugin: &Plugin, services: Services) -> Result<Vm, Fault> {
         let (guest, exports) = Guest::start(plugin, services)?;
         let module = plugin.module().clone();
-        let lone_stop =
-            plugin.filter().allow_on_headers_stop_iteration || module.abi() == AbiVersion::V0_2_100;
-        Ok(Vm { guest, exports, module, lone_stop })
+        Ok(Vm { guest, exports, module })
     }
 
-    /// Makes a context for an exchange, in which the filter is the `stage`th of the chain
+    /// Runs one more plugin in this instance, which has to be one that [shares](Plugin::shares) with those that it runs.
+    /// What comes back is its root context; the first plugin's is [`first_root`](Vm::first_root).
+    ///
+    /// # Errors
+    ///
+    /// The guest failed, or refused the plugin's configuration; then it is lost for all of its plugins.
+    pub fn add(&mut self, plugin: &Plugin, services: &Services) -> Result<ContextId, Fault> {
+        self.guest.add(plugin, services, &self.exports)
+    }
+
+    /// The root context of the plugin that the instance was started with.
+    pub fn first_root(&self) -> ContextId {
+        self.host().roots[0].id
+    }
+
+    /// Makes a context under a root for an exchange, in which the filter is the `stage`th of the chain
     /// (`proxy_on_context_create`; a guest that takes it together with the request's headers hears of it then).
-    pub fn open(&mut self, stream: &StreamRef, stage: usize) -> Result<ContextId, Fault> {
+    pub fn open(&mut self, root: ContextId, stream: &StreamRef, stage: usize) -> Result<ContextId, Fault> {
         self.delete_late()?;
-        let context = self.host_mut().contexts.open(stream, stage);
+        let contexts = &mut self.host_mut().contexts;
+        let root = contexts.root(root).unwrap_or(0);
+        let context = contexts.open(root, stream, stage);
         if self.exports.merged.request_headers.is_none() {
             self.announce(context)?;
         }
@@ -58,7 +72,8 @@ impl Vm {
         if self.host_mut().contexts.announce(context)
             && let Some(create) = &self.exports.context_create
         {
-            self.guest.enter(Callback::ContextCreate, context, false, create, (context, ROOT))?;
+            let parent = self.parent(context);
+            self.guest.enter(Callback::ContextCreate, context, false, create, (context, parent))?;
             self.settle()?;
         }
         Ok(())
@@ -73,9 +88,9 @@ impl Vm {
         end_of_stream: bool,
     ) -> Result<HeadersStatus, Fault> {
         let answer = match self.enter_merged_headers(context, direction, end_of_stream)? {
-            Some(answer) => HeadersStatus::from_merged(answer, self.lone_stop),
+            Some(answer) => HeadersStatus::from_merged(answer, self.current_root().lone_stop),
             None => match self.enter_headers(context, direction, end_of_stream)? {
-                Some(answer) => HeadersStatus::from_guest(answer, self.lone_stop),
+                Some(answer) => HeadersStatus::from_guest(answer, self.current_root().lone_stop),
                 None => return Ok(HeadersStatus::Continue),
             },
         };
@@ -130,7 +145,8 @@ impl Vm {
                 if !self.guest.host_mut().contexts.announce(context) {
                     return Ok(None);
                 }
-                let params = (context, ROOT, self.count(context, MapType::RequestHeaders), end);
+                let (parent, count) = (self.parent(context), self.count(context, MapType::RequestHeaders));
+                let params = (context, parent, count, end);
                 self.guest.enter(callback, context, end_of_stream, export, params).map(Some)
             }
             Direction::Response => {
@@ -230,23 +246,26 @@ impl Vm {
         Ok(())
     }
 
-    /// Lets the root tick (`proxy_on_tick`).
-    pub fn on_tick(&mut self) -> Result<(), Fault> {
+    /// Lets a root tick (`proxy_on_tick`).
+    pub fn on_tick(&mut self, root: ContextId) -> Result<(), Fault> {
         self.delete_late()?;
+        if self.root_mut(root).is_none_or(|root| root.end == RootEnd::Gone) {
+            return Ok(());
+        }
         let Some(tick) = &self.exports.tick else { return Ok(()) };
-        self.guest.enter(Callback::Tick, ROOT, false, tick, ROOT)?;
+        self.guest.enter(Callback::Tick, root, false, tick, root)?;
         self.settle().map(drop)
     }
 
-    /// Hands the root what became of a callout (`proxy_on_http_call_response`). A token that is not in flight has no
+    /// Hands the root that asked for it what became of a callout (`proxy_on_http_call_response`). A token that is not in flight has no
     /// effect: the guest hears of each callout once.
     pub fn on_http_call_response(&mut self, token: u32, result: CalloutResult) -> Result<(), Fault> {
         let host = self.guest.host_mut();
-        if !host.callouts.end(token) {
-            return Ok(());
-        }
+        let Some(root) = host.callouts.end(token) else { return Ok(()) };
         let (response, status) = result.into_parts();
-        host.callout_status = status;
+        if let Some(place) = host.contexts.root(root) {
+            host.roots[place].callout_status = status;
+        }
         let Some(export) = &self.exports.http_call_response else { return Ok(()) };
         let (headers, body, trailers) = response.as_ref().map_or((0, 0, 0), |response| {
             let trailers = response.trailers.as_ref().map_or(0, http::HeaderMap::len);
@@ -254,31 +273,39 @@ impl Vm {
             (response.headers.len() as u32 + 1, response.body.len() as u32, trailers as u32)
         });
         host.callout_response = response;
-        let params = (ROOT, token, headers, body, trailers);
-        let outcome = self.guest.enter(Callback::HttpCallResponse, ROOT, true, export, params);
+        let params = (root, token, headers, body, trailers);
+        let outcome = self.guest.enter(Callback::HttpCallResponse, root, true, export, params);
         self.host_mut().callout_response = None;
         outcome?;
         self.settle().map(drop)
     }
 
-    /// Tells the root that the plugin goes (`proxy_on_done`, `proxy_on_delete`). A root that says it is not done is
-    /// deleted when it calls `proxy_done`, if the instance lives that long: see [`is_finished`](Vm::is_finished).
-    pub fn shutdown(&mut self) {
-        // A fault is counted where it happens, and there is nothing left that it could concern.
-        let _ = self.try_shutdown();
-    }
-
-    /// Whether nothing keeps the instance after [`shutdown`](Vm::shutdown).
-    pub fn is_finished(&self) -> bool {
-        self.guest.is_dead() || !self.host().root_parked
-    }
-
-    fn try_shutdown(&mut self) -> Result<(), Fault> {
-        if self.ask_done(ROOT)? {
-            return self.delete(ROOT);
+    /// Tells a root that its plugin goes (`proxy_on_done`, `proxy_on_delete`); its callouts are forgotten. A root that
+    /// says it is not done is deleted when it calls `proxy_done`, if the instance lives that long: see
+    /// [`has_gone`](Vm::has_gone).
+    ///
+    /// # Errors
+    ///
+    /// The guest failed; then it is lost for all of its plugins.
+    pub fn shutdown(&mut self, root: ContextId) -> Result<(), Fault> {
+        if self.root_mut(root).is_none_or(|root| root.end != RootEnd::Running) {
+            return Ok(());
         }
-        self.host_mut().root_parked = true;
+        let is_done = self.ask_done(root)?;
+        if is_done {
+            return self.delete(root);
+        }
+        if let Some(root) = self.root_mut(root) {
+            root.end = RootEnd::Parked;
+        }
         Ok(())
+    }
+
+    /// Whether a root was deleted, or its guest failed.
+    pub fn has_gone(&self, root: ContextId) -> bool {
+        let host = self.host();
+        let is_gone = |place: usize| host.roots[place].end == RootEnd::Gone;
+        self.guest.is_dead() || host.contexts.root(root).is_none_or(is_gone)
     }
 
     /// Whether the guest asked for anything since the last time.
@@ -286,8 +313,8 @@ impl Vm {
         !self.host().effects.is_empty()
     }
 
-    /// What the guest asked for since the last time.
-    pub fn take_effects(&mut self) -> Vec<Effect> {
+    /// What the guest asked for since the last time, each with the root that it is for.
+    pub fn take_effects(&mut self) -> Vec<(ContextId, Effect)> {
         std::mem::take(&mut self.host_mut().effects)
     }
 
@@ -310,6 +337,25 @@ impl Vm {
 
     fn host(&self) -> &Host {
         self.guest.host()
+    }
+
+    /// The root of the present call, or of the last.
+    fn current_root(&self) -> &Root {
+        let host = self.host();
+        &host.roots[host.current.root]
+    }
+
+    fn root_mut(&mut self, id: ContextId) -> Option<&mut Root> {
+        let host = self.host_mut();
+        let place = host.contexts.root(id)?;
+        host.roots.get_mut(place)
+    }
+
+    /// The root of a stream.
+    fn parent(&self, context: ContextId) -> ContextId {
+        let host = self.host();
+        let place = host.contexts.stream(context).map_or(0, |context| context.root);
+        host.roots[place].id
     }
 
     fn host_mut(&mut self) -> &mut Host {
@@ -349,21 +395,26 @@ impl Vm {
     /// The end of a context, once and for all.
     fn delete(&mut self, context: ContextId) -> Result<(), Fault> {
         // From here on `proxy_done` finds nothing to end.
-        self.host_mut().contexts.unpark(context);
+        let host = self.host_mut();
+        host.contexts.unpark(context);
+        if let Some(place) = host.contexts.root(context) {
+            host.roots[place].end = RootEnd::Running;
+            host.callouts.forget(context);
+        }
         let outcome = match &self.exports.delete {
             Some(delete) => self.guest.enter(Callback::Delete, context, true, delete, context),
             None => Ok(()),
         };
         self.host_mut().contexts.close(context);
+        if let Some(root) = self.root_mut(context) {
+            root.end = RootEnd::Gone;
+        }
         outcome
     }
 
     /// Deletes the contexts for which the guest called `proxy_done`.
     fn delete_finished(&mut self) -> Result<(), Fault> {
         for context in std::mem::take(&mut self.host_mut().finished) {
-            if context == ROOT {
-                self.host_mut().root_parked = false;
-            }
             self.delete(context)?;
         }
         Ok(())
@@ -390,6 +441,6 @@ fn is_live(host: &Host, context: ContextId) -> bool {
 
 impl std::fmt::Debug for Vm {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Vm").field("filter", &self.host().filter.name).finish_non_exhaustive()
+        f.debug_struct("Vm").field("filter", &self.host().roots[0].filter.name).finish_non_exhaustive()
     }
 }

@@ -6,7 +6,7 @@ use tidegate::wasm::hostcalls::{HOSTCALLS, Hostcall, ResultForm, Value};
 use tidegate::wasm::stream::Direction;
 use tidegate::wasm::{CalloutResult, Module, Vm};
 
-use crate::bench::{Bench, ENGINE, get, respond};
+use crate::bench::{Bench, ENGINE, ROOT, get, respond};
 use crate::guest::import;
 
 /// Numbers that are likely to be at an edge of something.
@@ -63,13 +63,13 @@ fn call(hostcall: &Hostcall, args: &[i64]) -> String {
 /// Goes through an exchange; faults are the guest's own business.
 fn exercise(vm: &mut Vm) {
     let stream = get("/");
-    let Ok(context) = vm.open(&stream, 0) else { return };
+    let Ok(context) = vm.open(ROOT, &stream, 0) else { return };
     let _ = vm.on_headers(context, Direction::Request, false);
     respond(&stream, 200, &[("a", "b")]);
     stream.borrow_mut().stages[0].response_body.push(Bytes::from_static(b"some body"));
     let _ = vm.on_body(context, Direction::Response, true);
     let _ = vm.on_http_call_response(4, CalloutResult::TimedOut);
-    let _ = vm.on_tick();
+    let _ = vm.on_tick(ROOT);
     let _ = vm.close(context);
     assert!(vm.take_effects().len() <= 5, "four callouts and a tick");
     assert!(stream.borrow().actions.len() <= 4, "two resumptions, a close, a reply");

@@ -20,6 +20,9 @@ use crate::guest::{Dump, Guest};
 pub(crate) static ENGINE: LazyLock<Engine> =
     LazyLock::new(|| Engine::new(None).expect("this machine can compile"));
 
+/// The root of a guest that runs one filter.
+pub(crate) const ROOT: u32 = 1;
+
 /// A clock that stands still until it is told.
 pub(crate) struct TestClock {
     base: Instant,
@@ -89,7 +92,7 @@ impl Bench {
     pub(crate) fn on_request_headers(&self, guest: &Guest) -> (Vm, StreamRef, Dump) {
         let mut vm = self.start(guest);
         let stream = get("/path?query");
-        let context = vm.open(&stream, 0).expect("nothing in it fails");
+        let context = vm.open(ROOT, &stream, 0).expect("nothing in it fails");
         vm.on_headers(context, tidegate::wasm::stream::Direction::Request, true)
             .unwrap_or_else(|fault| panic!("{fault}"));
         let dump = Dump::of(&stream);

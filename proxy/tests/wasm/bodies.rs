@@ -4,7 +4,7 @@ use bytes::Bytes;
 use tidegate::wasm::DataStatus;
 use tidegate::wasm::stream::{Direction, Progress, StreamRef};
 
-use crate::bench::{Bench, get};
+use crate::bench::{Bench, ROOT, get};
 use crate::guest::{Dump, Guest, OUT};
 
 const ON: &str = "proxy_on_request_body";
@@ -18,7 +18,7 @@ const INVALID_MEMORY: u32 = 6;
 fn on_body(guest: &Guest, body: &'static str, end: bool) -> (DataStatus, StreamRef) {
     let mut vm = Bench::new().start(guest);
     let stream = get("/");
-    let context = vm.open(&stream, 0).expect("nothing fails");
+    let context = vm.open(ROOT, &stream, 0).expect("nothing fails");
     let (head, tail) = body.split_at(body.len() / 2);
     for chunk in [head, tail] {
         stream.borrow_mut().stages[0].request_body.push(Bytes::from_static(chunk.as_bytes()));
@@ -134,15 +134,15 @@ fn a_held_body_can_be_reached_from_elsewhere_and_a_finished_one_not_changed() {
     let set = guest.call("proxy_on_tick", "proxy_set_buffer_bytes", &[0, EVERYTHING, 0, text.0, text.1]);
     let mut vm = Bench::new().start(&guest);
     let stream = get("/");
-    let context = vm.open(&stream, 0).expect("nothing fails");
+    let context = vm.open(ROOT, &stream, 0).expect("nothing fails");
     vm.on_headers(context, Direction::Request, false).expect("nothing fails");
     assert_eq!(Dump::of(&stream).status(early), NOT_FOUND);
     stream.borrow_mut().stages[0].request_body.push(Bytes::from_static(b"held"));
-    vm.on_tick().expect("nothing fails");
+    vm.on_tick(ROOT).expect("nothing fails");
     assert_eq!(Dump::of(&stream).statuses([held, set]), [OK, OK]);
     assert_eq!(body(&stream), b"held!");
     stream.borrow_mut().request_progress = Progress::Done;
-    vm.on_tick().expect("nothing fails");
+    vm.on_tick(ROOT).expect("nothing fails");
     assert_eq!(Dump::of(&stream).statuses([held, set]), [OK, BAD_ARGUMENT]);
 }
 

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use tidegate::wasm::stream::Direction;
 use tidegate::wasm::{CalloutResponse, CalloutResult, Effect, HeadersStatus, HttpCall, Vm};
 
-use crate::bench::{Bench, get};
+use crate::bench::{Bench, ROOT, get};
 use crate::guest::{Dump, Guest, OUT, write_pairs};
 
 const ASKS: &str = "proxy_on_request_headers";
@@ -26,7 +26,7 @@ fn ask(guest: &mut Guest, cluster: &str, head: &[(&str, &str)], timeout: i64, to
 const HEAD: [(&str, &str); 3] = [(":method", "POST"), (":path", "/check"), ("x-h", "1")];
 
 fn calls(vm: &mut Vm) -> Vec<HttpCall> {
-    let call = |effect| match effect {
+    let call = |(_, effect)| match effect {
         Effect::HttpCall(call) => Some(*call),
         Effect::SetTick(_) => None,
     };
@@ -61,15 +61,15 @@ fn a_callout_of_an_exchange_that_was_left_is_answered_and_can_do_nothing_to_it()
     let chosen_by_other = guest.call("proxy_on_tick", "proxy_set_effective_context", &[3]);
     let [left, other] = [get("/"), get("/")];
     let mut vm = Bench::new().start(&guest);
-    let context = vm.open(&left, 0).expect("nothing fails");
+    let context = vm.open(ROOT, &left, 0).expect("nothing fails");
     let status = vm.on_headers(context, Direction::Request, true).expect("nothing fails");
     assert_eq!(status, HeadersStatus::Leave);
     let [call] = calls(&mut vm).try_into().expect("one call");
     vm.on_http_call_response(call.token, response()).expect("nothing fails");
     assert!(left.borrow().actions.is_empty());
 
-    vm.open(&other, 0).expect("nothing fails");
-    vm.on_tick().expect("nothing fails");
+    vm.open(ROOT, &other, 0).expect("nothing fails");
+    vm.on_tick(ROOT).expect("nothing fails");
     let dump = Dump::of(&other);
     assert_eq!((dump.status(chosen), dump.status(chosen_by_other)), (2, 0));
 }
@@ -162,7 +162,7 @@ fn a_response_is_shown_to_the_root_and_only_while_it_hears_of_it() {
     guest.code(HEARS, "");
     let (mut vm, stream, _) = Bench::new().on_request_headers(&guest);
     vm.on_http_call_response(4, response()).expect("nothing fails");
-    vm.on_tick().expect("nothing fails");
+    vm.on_tick(ROOT).expect("nothing fails");
     assert_eq!(Dump::of(&stream).statuses([body, map]), [1, 1]);
 }
 
@@ -191,6 +191,6 @@ fn an_answer_outlives_its_stream_and_an_unknown_token_is_not_told() {
     vm.on_http_call_response(8, response()).expect("nobody asked for it");
     vm.on_http_call_response(4, response()).expect("nothing fails");
     let mut vm = Bench::new().start(&guest);
-    vm.open(&get("/"), 0).expect("nothing fails");
+    vm.open(ROOT, &get("/"), 0).expect("nothing fails");
     vm.on_http_call_response(4, response()).expect("a new instance did not ask");
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tidegate::wasm::stream::Direction;
 use tidegate::wasm::{Callback, EPOCH_PERIOD, Fault, FaultKind};
 
-use crate::bench::{Bench, ENGINE, get, logged};
+use crate::bench::{Bench, ENGINE, ROOT, get, logged};
 use crate::guest::{Allocator, Guest, OUT};
 
 const ON: &str = "proxy_on_request_headers";
@@ -14,12 +14,12 @@ const ON: &str = "proxy_on_request_headers";
 fn fault_of(bench: &Bench, guest: &Guest) -> Fault {
     let mut vm = bench.start(guest);
     let stream = get("/");
-    let context = vm.open(&stream, 0).expect("only headers fail");
+    let context = vm.open(ROOT, &stream, 0).expect("only headers fail");
     let fault = vm.on_headers(context, Direction::Request, true).expect_err("it fails");
     assert_eq!(bench.services.usage.faults(fault.kind), 1);
     let next = vm.on_headers(context, Direction::Request, true).expect_err("it is dead");
     assert_eq!(next.kind, FaultKind::Dead);
-    assert!(vm.is_finished());
+    assert!(vm.has_gone(ROOT));
     assert_eq!(vm.streams().count(), 1, "its streams are still known, to be told");
     fault
 }
@@ -67,7 +67,7 @@ fn the_same_work_costs_the_same_instructions_in_each_call() {
         "(local $i i32) (loop $l (local.set $i (i32.add (local.get $i) (i32.const 1))) (br_if $l (i32.lt_u (local.get $i) (i32.const 1000))))",
     );
     let mut vm = bench.start(&guest);
-    let context = vm.open(&get("/"), 0).expect("nothing fails");
+    let context = vm.open(ROOT, &get("/"), 0).expect("nothing fails");
     let mut costs = Vec::new();
     for _ in 0..3 {
         let before = bench.services.usage.instructions();
@@ -89,7 +89,7 @@ fn a_guest_that_gives_up_after_it_was_refused_memory_has_a_memory_fault() {
     goes_on.code("proxy_on_tick", "unreachable");
     let (mut vm, _, _) = Bench::new().on_request_headers(&goes_on);
     assert_eq!(vm.memory_bytes(), 2 << 16);
-    let later = vm.on_tick().expect_err("it traps");
+    let later = vm.on_tick(ROOT).expect_err("it traps");
     assert_eq!(later.kind, FaultKind::Trap, "what an earlier callback was refused does not explain it");
 }
 
@@ -204,7 +204,7 @@ fn how_much_memory_a_guest_has_is_counted_while_it_lives() {
     let mut vm = bench.start(&guest);
     assert_eq!(usage.memory_bytes(), 2 << 16);
     let stream = get("/");
-    let context = vm.open(&stream, 0).expect("nothing fails");
+    let context = vm.open(ROOT, &stream, 0).expect("nothing fails");
     vm.on_headers(context, Direction::Request, true).expect("nothing fails");
     assert_eq!(usage.memory_bytes(), 5 << 16);
     assert_eq!(usage.memory_bytes(), vm.memory_bytes() as u64);

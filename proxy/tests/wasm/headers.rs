@@ -4,7 +4,7 @@ use http::HeaderMap;
 use tidegate::wasm::Vm;
 use tidegate::wasm::stream::{Direction, Progress, StreamRef};
 
-use crate::bench::{Bench, get, respond};
+use crate::bench::{Bench, ROOT, get, respond};
 use crate::guest::{Allocator, Dump, Guest, OUT, Text, write_pairs};
 
 const REQUEST: i64 = 0;
@@ -72,7 +72,7 @@ fn owned(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
 fn both_ways(guest: &Guest) -> (Vm, StreamRef, u32) {
     let mut vm = Bench::new().start(guest);
     let stream = get("/path");
-    let context = vm.open(&stream, 0).expect("nothing fails");
+    let context = vm.open(ROOT, &stream, 0).expect("nothing fails");
     vm.on_headers(context, Direction::Request, true).expect("nothing fails");
     stream.borrow_mut().request_progress = Progress::Done;
     respond(&stream, 200, &[("content-type", "text/plain")]);
@@ -378,7 +378,7 @@ fn trailers_that_are_there_are_counted_read_and_changed() {
     let mut trailers = HeaderMap::new();
     trailers.insert("x-t", http::HeaderValue::from_static("old"));
     stream.borrow_mut().request_trailers = Some(Box::new(trailers));
-    let context = vm.open(&stream, 0).expect("nothing fails");
+    let context = vm.open(ROOT, &stream, 0).expect("nothing fails");
     let status = vm.on_trailers(context, Direction::Request).expect("nothing fails");
     assert_eq!(status, tidegate::wasm::TrailersStatus::StopIteration);
     let dump = Dump::of(&stream);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tidegate::wasm::stream::{Direction, StreamAction};
 use tidegate::wasm::{Callback, Effect, FaultKind, HeadersStatus};
 
-use crate::bench::{Bench, get, logged};
+use crate::bench::{Bench, ROOT, get, logged};
 use crate::guest::{Dump, Guest, OUT};
 
 const STREAM_CALLBACKS: [&str; 5] = [
@@ -54,16 +54,16 @@ fn streams_are_numbered_from_2_and_end_with_log_done_delete() {
     let lines = journal_of(|| {
         let mut vm = bench.start(&guest);
         let (first, second) = (get("/"), get("/"));
-        let one = vm.open(&first, 0).expect("nothing fails");
+        let one = vm.open(ROOT, &first, 0).expect("nothing fails");
         assert_eq!(Dump::of(&first).word(OUT), 1, "its parent is the root");
-        let two = vm.open(&second, 0).expect("nothing fails");
+        let two = vm.open(ROOT, &second, 0).expect("nothing fails");
         assert_eq!((one, two), (2, 3));
         vm.on_headers(two, Direction::Request, true).expect("nothing fails");
         vm.close(one).expect("nothing fails");
         vm.close(two).expect("nothing fails");
         vm.close(two).expect("closing twice is no error");
         assert_eq!(vm.streams().count(), 0);
-        assert_eq!(vm.open(&first, 0).expect("nothing fails"), 4, "a number is not used again");
+        assert_eq!(vm.open(ROOT, &first, 0).expect("nothing fails"), 4, "a number is not used again");
     });
     let expected = [
         "context_create 1",
@@ -112,7 +112,7 @@ fn a_callback_that_does_the_work_of_several_is_called_in_their_place() {
         let bench = Bench::new();
         let mut vm = bench.start(&guest);
         let stream = get("/");
-        let context = vm.open(&stream, 0).expect("nothing fails");
+        let context = vm.open(ROOT, &stream, 0).expect("nothing fails");
         vm.on_headers(context, Direction::Request, true).expect("nothing fails");
         assert_eq!(Dump::of(&stream).word(OUT), 1, "its parent is the root");
         vm.on_headers(context, Direction::Response, true).expect("nothing fails");
@@ -136,7 +136,7 @@ fn a_context_that_the_request_headers_do_not_begin_is_created_first() {
     let lines = merged_journal_of(|| {
         let mut vm = Bench::new().start(&journal(&MERGED));
         let streams = [get("/"), get("/")];
-        let [unseen, late] = [0, 1].map(|which| vm.open(&streams[which], 0).expect("nothing fails"));
+        let [unseen, late] = [0, 1].map(|which| vm.open(ROOT, &streams[which], 0).expect("nothing fails"));
         vm.close(unseen).expect("nothing fails");
         vm.on_headers(late, Direction::Response, true).expect("nothing fails");
         vm.on_headers(late, Direction::Request, true).expect("nothing fails");
@@ -161,7 +161,7 @@ fn a_guest_that_says_it_left_an_exchange_hears_no_more_of_it() {
         let lines = merged_journal_of(|| {
             let mut vm = Bench::new().start(&guest);
             let stream = get("/");
-            let context = vm.open(&stream, 0).expect("nothing fails");
+            let context = vm.open(ROOT, &stream, 0).expect("nothing fails");
             for direction in [Direction::Request, Direction::Response] {
                 if last != Some(HeadersStatus::Leave) {
                     last = Some(vm.on_headers(context, direction, true).expect("nothing fails"));
@@ -176,7 +176,7 @@ fn a_guest_that_says_it_left_an_exchange_hears_no_more_of_it() {
     let mut guest = journal(&["proxy_on_request_headers"]);
     guest.answer("proxy_on_request_headers", 0x100);
     let mut vm = Bench::new().start(&guest);
-    let context = vm.open(&get("/"), 0).expect("nothing fails");
+    let context = vm.open(ROOT, &get("/"), 0).expect("nothing fails");
     let status = vm.on_headers(context, Direction::Request, true).expect("nothing fails");
     assert_eq!(status, HeadersStatus::StopAllIterationAndWatermark, "the ABI's callback has no such answer");
 }
@@ -189,13 +189,13 @@ fn a_stream_that_is_not_done_at_its_one_end_lives_until_proxy_done() {
     guest.call("proxy_on_tick", "proxy_done", &[]);
     let lines = merged_journal_of(|| {
         let mut vm = Bench::new().start(&guest);
-        let context = vm.open(&get("/"), 0).expect("nothing fails");
+        let context = vm.open(ROOT, &get("/"), 0).expect("nothing fails");
         vm.on_headers(context, Direction::Request, true).expect("nothing fails");
         vm.log(context).expect("nothing fails");
         vm.release(context).expect("it was asked already");
         assert_eq!(vm.streams().count(), 0, "the pipeline is done with it");
-        vm.on_tick().expect("nothing fails");
-        vm.on_tick().expect("the context is gone, which is no fault");
+        vm.on_tick(ROOT).expect("nothing fails");
+        vm.on_tick(ROOT).expect("the context is gone, which is no fault");
     });
     let expected = ["context_create 1", "tidegate_on_request_headers 2", "tidegate_on_end 2", "delete 2"];
     assert_eq!(lines, expected);
@@ -207,7 +207,8 @@ fn many_streams_are_open_at_once_and_none_is_taken_for_another() {
     guest.code("proxy_on_request_headers", "(i32.store (i32.const 0x800) (local.get 0))");
     let mut vm = Bench::new().start(&guest);
     let streams: Vec<_> = (0..300).map(|_| get("/")).collect();
-    let contexts: Vec<_> = streams.iter().map(|stream| vm.open(stream, 0).expect("nothing fails")).collect();
+    let contexts: Vec<_> =
+        streams.iter().map(|stream| vm.open(ROOT, stream, 0).expect("nothing fails")).collect();
     assert_eq!(contexts, (2..302).collect::<Vec<_>>());
     for (stream, context) in streams.iter().zip(contexts) {
         vm.on_headers(context, Direction::Request, true).expect("nothing fails");
@@ -222,7 +223,7 @@ fn what_a_guest_does_not_export_is_not_entered() {
     let bench = Bench::new();
     let mut vm = bench.start(&Guest::new());
     let stream = get("/");
-    let context = vm.open(&stream, 0).expect("nothing fails");
+    let context = vm.open(ROOT, &stream, 0).expect("nothing fails");
     let status = vm.on_headers(context, Direction::Request, false).expect("nothing fails");
     assert_eq!(status, HeadersStatus::Continue);
     vm.close(context).expect("nothing fails");
@@ -284,7 +285,7 @@ fn headers_callbacks_are_bound_by_their_arity_whatever_the_marker_says() {
         two.marker = marker;
         two.field(r#"(func (export "proxy_on_request_headers") (param i32 i32) (result i32) (local.get 1))"#);
         let mut vm = Bench::new().start(&two);
-        let context = vm.open(&get("/"), 0).expect("nothing fails");
+        let context = vm.open(ROOT, &get("/"), 0).expect("nothing fails");
         let status = vm.on_headers(context, Direction::Request, true).expect("nothing fails");
         assert_eq!(
             status,
@@ -317,7 +318,7 @@ fn each_answer_to_headers_means_what_the_abi_says() {
             guest.marker = marker;
             guest.answer("proxy_on_request_headers", answer);
             let mut vm = bench.start(&guest);
-            let context = vm.open(&get("/"), 0).expect("nothing fails");
+            let context = vm.open(ROOT, &get("/"), 0).expect("nothing fails");
             let status = vm.on_headers(context, Direction::Request, true).expect("nothing fails");
             assert_eq!(status, expected, "answer {answer}, flag {flag}, {marker}");
         }
@@ -335,11 +336,11 @@ fn a_stream_that_is_not_done_lives_until_proxy_done_and_is_deleted_once() {
         let stream = get("/");
         let lines = merged_journal_of(|| {
             let mut vm = Bench::new().start(&guest);
-            let context = vm.open(&stream, 0).expect("nothing fails");
+            let context = vm.open(ROOT, &stream, 0).expect("nothing fails");
             vm.close(context).expect("nothing fails");
             assert_eq!(vm.streams().count(), 0, "the pipeline is done with it");
-            vm.on_tick().expect("nothing fails");
-            vm.on_tick().expect("the context is gone, which is no fault");
+            vm.on_tick(ROOT).expect("nothing fails");
+            vm.on_tick(ROOT).expect("the context is gone, which is no fault");
         });
         assert_eq!(lines, [line, "delete 2"]);
         assert_eq!(Dump::of(&stream).statuses([done, again]), [0, 1]);
@@ -352,11 +353,11 @@ fn a_stream_that_is_never_done_is_deleted_after_a_minute() {
     let mut guest = journal(&["proxy_on_delete"]);
     guest.answer("proxy_on_done", 0);
     let mut vm = bench.start(&guest);
-    let context = vm.open(&get("/"), 0).expect("nothing fails");
+    let context = vm.open(ROOT, &get("/"), 0).expect("nothing fails");
     vm.close(context).expect("nothing fails");
-    assert!(journal_of(|| vm.on_tick().expect("nothing fails")).is_empty());
+    assert!(journal_of(|| vm.on_tick(ROOT).expect("nothing fails")).is_empty());
     bench.clock.advance(Duration::from_secs(61));
-    assert_eq!(journal_of(|| vm.on_tick().expect("nothing fails")), ["delete 2"]);
+    assert_eq!(journal_of(|| vm.on_tick(ROOT).expect("nothing fails")), ["delete 2"]);
 }
 
 #[test]
@@ -366,11 +367,11 @@ fn a_root_that_is_not_done_goes_when_it_says_so() {
     guest.call("proxy_on_tick", "proxy_done", &[]);
     let lines = journal_of(|| {
         let mut vm = Bench::new().start(&guest);
-        vm.on_tick().expect("nothing waits yet");
-        vm.shutdown();
-        assert!(!vm.is_finished());
-        vm.on_tick().expect("nothing fails");
-        assert!(vm.is_finished());
+        vm.on_tick(ROOT).expect("nothing waits yet");
+        vm.shutdown(ROOT).expect("nothing fails");
+        assert!(!vm.has_gone(ROOT));
+        vm.on_tick(ROOT).expect("nothing fails");
+        assert!(vm.has_gone(ROOT));
     });
     assert_eq!(lines, ["done 1", "delete 1"]);
 }
@@ -390,7 +391,9 @@ fn a_proof_leaves_no_trace() {
     let mut vm = bench.start(&guest);
     assert_eq!(bench.services.metrics.collect().len(), 1);
     let effects = vm.take_effects();
-    assert!(matches!(effects[..], [Effect::SetTick(Some(period))] if period == Duration::from_millis(5)));
+    assert!(
+        matches!(effects[..], [(ROOT, Effect::SetTick(Some(period)))] if period == Duration::from_millis(5))
+    );
     assert!(vm.take_effects().is_empty());
 }
 
@@ -402,9 +405,9 @@ fn a_guest_acts_on_another_context_until_its_callback_returns() {
     guest.call("proxy_on_tick", "proxy_continue_stream", &[0]);
     let stream = get("/");
     let mut vm = Bench::new().start(&guest);
-    vm.open(&stream, 0).expect("nothing fails");
-    vm.on_tick().expect("nothing fails");
-    vm.on_tick().expect("nothing fails");
+    vm.open(ROOT, &stream, 0).expect("nothing fails");
+    vm.on_tick(ROOT).expect("nothing fails");
+    vm.on_tick(ROOT).expect("nothing fails");
     assert_eq!(Dump::of(&stream).status(unknown), 2);
     let actions = &stream.borrow().actions;
     assert_eq!(actions.len(), 1, "resuming twice is resuming once");

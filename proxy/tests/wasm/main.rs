@@ -13,4 +13,5 @@ mod loading;
 mod properties;
 mod replies;
 mod services;
+mod sharing;
 mod wasi;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tidegate::wasm::stream::{Certificate, Direction, StreamRef, Tls};
 
-use crate::bench::{Bench, get, respond};
+use crate::bench::{Bench, ROOT, get, respond};
 use crate::guest::{Dump, Guest, OUT, read_pairs};
 
 /// Asks for properties in `proxy_on_log` of an exchange that this prepares; the answer is `None` for `NotFound`.
@@ -22,7 +22,7 @@ fn properties<const N: usize>(paths: [&str; N], prepare: impl FnOnce(&StreamRef)
     let stream = get("/a/b?c=d");
     prepare(&stream);
     let mut vm = Bench::new().start(&guest);
-    let context = vm.open(&stream, 0).expect("nothing fails");
+    let context = vm.open(ROOT, &stream, 0).expect("nothing fails");
     vm.close(context).expect("nothing fails");
     let dump = Dump::of(&stream);
     let mut i = 0;
@@ -240,7 +240,7 @@ fn a_guest_cannot_store_without_end() {
     guest.call(on, "proxy_set_property", &[path.0, path.1, 0, 0]);
     let stream = get("/");
     let mut vm = Bench::new().start(&guest);
-    let context = vm.open(&stream, 0).expect("nothing fails");
+    let context = vm.open(ROOT, &stream, 0).expect("nothing fails");
     vm.on_headers(context, Direction::Request, true).expect("nothing fails");
     assert_eq!(Dump::of(&stream).statuses([large, again, other, third]), [0, 0, 0, 10]);
 }

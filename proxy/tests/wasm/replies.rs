@@ -7,7 +7,7 @@ use std::task::{Wake, Waker};
 use tidegate::wasm::stream::{Direction, LocalReply, StreamAction, StreamRef};
 use tidegate::wasm::{DataStatus, HeadersStatus};
 
-use crate::bench::{Bench, get};
+use crate::bench::{Bench, ROOT, get};
 use crate::guest::{Dump, Guest, write_pairs};
 
 const ON: &str = "proxy_on_request_headers";
@@ -36,7 +36,7 @@ fn a_local_reply_stops_the_stream_and_the_first_one_wins() {
     let second = reply(&mut guest, ON, 404, b"");
     let mut vm = Bench::new().start(&guest);
     let stream = get("/");
-    let context = vm.open(&stream, 0).expect("nothing fails");
+    let context = vm.open(ROOT, &stream, 0).expect("nothing fails");
     let status = vm.on_headers(context, Direction::Request, true).expect("nothing fails");
     assert_eq!(status, HeadersStatus::StopAllIterationAndWatermark, "whatever the guest answers");
     assert_eq!(Dump::of(&stream).statuses([first, second]), [0, 0]);
@@ -56,7 +56,7 @@ fn a_reply_from_a_body_stops_too() {
     reply(&mut guest, "proxy_on_request_body", 413, b"");
     let mut vm = Bench::new().start(&guest);
     let stream = get("/");
-    let context = vm.open(&stream, 0).expect("nothing fails");
+    let context = vm.open(ROOT, &stream, 0).expect("nothing fails");
     let status = vm.on_body(context, Direction::Request, true).expect("nothing fails");
     assert_eq!(status, DataStatus::StopIterationNoBuffer);
     assert_eq!(only_reply(&stream).status.as_u16(), 413);
@@ -91,8 +91,8 @@ fn without_a_stream_or_after_its_end_a_reply_has_no_effect_and_is_no_error() {
     let logged = reply(&mut guest, "proxy_on_log", 403, b"");
     let mut vm = Bench::new().start(&guest);
     let stream = get("/");
-    let context = vm.open(&stream, 0).expect("nothing fails");
-    vm.on_tick().expect("nothing fails");
+    let context = vm.open(ROOT, &stream, 0).expect("nothing fails");
+    vm.on_tick(ROOT).expect("nothing fails");
     vm.close(context).expect("nothing fails");
     assert_eq!(Dump::of(&stream).statuses(ticked), [0; 4]);
     assert_eq!(Dump::of(&stream).status(logged), 0);
@@ -117,9 +117,9 @@ fn actions_keep_their_order_and_wake_who_waits() {
     let count = Arc::new(Count(AtomicUsize::new(0)));
     let mut vm = Bench::new().start(&guest);
     let stream = get("/");
-    vm.open(&stream, 0).expect("nothing fails");
+    vm.open(ROOT, &stream, 0).expect("nothing fails");
     stream.borrow_mut().wait(Direction::Request, &Waker::from(count.clone()));
-    vm.on_tick().expect("nothing fails");
+    vm.on_tick(ROOT).expect("nothing fails");
     let stream = stream.borrow();
     let actions: Vec<_> = stream.actions.iter().map(|(_, action)| action).collect();
     assert!(matches!(

@@ -6,7 +6,7 @@ use tidegate::wasm::Effect;
 use tidegate::wasm::metrics::MetricValue;
 use tidegate::wasm::stream::Direction;
 
-use crate::bench::{Bench, WALL_SECONDS, get, logged};
+use crate::bench::{Bench, ROOT, WALL_SECONDS, get, logged};
 use crate::guest::{Dump, Guest, OUT};
 
 const ON: &str = "proxy_on_request_headers";
@@ -120,9 +120,11 @@ fn the_last_tick_period_counts_and_0_stops() {
     guest.call("proxy_on_tick", "proxy_set_tick_period_milliseconds", &[0]);
     let mut vm = Bench::new().start(&guest);
     let first = vm.take_effects();
-    assert!(matches!(first[..], [Effect::SetTick(Some(period))] if period == Duration::from_millis(70)));
-    vm.on_tick().expect("nothing fails");
-    assert!(matches!(vm.take_effects()[..], [Effect::SetTick(None)]));
+    assert!(
+        matches!(first[..], [(ROOT, Effect::SetTick(Some(period)))] if period == Duration::from_millis(70))
+    );
+    vm.on_tick(ROOT).expect("nothing fails");
+    assert!(matches!(vm.take_effects()[..], [(ROOT, Effect::SetTick(None))]));
 }
 
 #[test]
@@ -165,7 +167,7 @@ fn a_filter_that_logs_too_much_is_cut_and_the_cut_is_counted() {
     }
     let mut vm = bench.start(&guest);
     let stream = get("/");
-    let context = vm.open(&stream, 0).expect("nothing fails");
+    let context = vm.open(ROOT, &stream, 0).expect("nothing fails");
     let first = logged(|| drop(vm.on_headers(context, Direction::Request, true)));
     assert_eq!((first.len(), bench.services.usage.log_lines_dropped()), (2, 3));
     bench.clock.advance(Duration::from_secs(1));
@@ -257,7 +259,7 @@ fn a_bucket_is_shared_by_workers_and_fills_with_time() {
     let mut workers = [bench.start(&guest), bench.start(&guest)];
     let mut take = |worker: usize| {
         let stream = get("/");
-        let context = workers[worker].open(&stream, 0).expect("nothing fails");
+        let context = workers[worker].open(ROOT, &stream, 0).expect("nothing fails");
         workers[worker].on_headers(context, Direction::Request, true).expect("nothing fails");
         let dump = Dump::of(&stream);
         let answer = dump.value(OUT);

@@ -21,7 +21,8 @@ pub(crate) struct Filter {
     /// the text of a file, relative to the folder of this configuration.
     #[serde(default)]
     pub(crate) config: Field<GuestConfig>,
-    /// Filters of one `vm_id` share data and queues. Default: empty, which is an id like any other.
+    /// Filters of one `vm_id` share data, cells and queues. Those whose code, `vm_config` and `env` are the same too run in
+    /// one VM on each worker, each as a root context of its own. Default: empty, under which nobody shares a VM.
     #[serde(default)]
     pub(crate) vm_id: Field<String>,
     /// What the filter's VM is configured with: a text as it is, anything else as JSON.

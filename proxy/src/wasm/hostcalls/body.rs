@@ -113,8 +113,8 @@ fn find(host: &Host, buffer: BufferType) -> Result<Source, Halt> {
             let response = host.callout_response.as_ref().ok_or(Status::NotFound)?;
             return Ok(Source::Fixed(response.body.clone()));
         }
-        BufferType::VmConfiguration => return Ok(Source::Fixed(host.filter.vm_config.clone())),
-        BufferType::PluginConfiguration => return Ok(Source::Fixed(host.filter.config.clone())),
+        BufferType::VmConfiguration => return Ok(Source::Fixed(host.root().filter.vm_config.clone())),
+        BufferType::PluginConfiguration => return Ok(Source::Fixed(host.root().filter.config.clone())),
         BufferType::DownstreamData
         | BufferType::UpstreamData
         | BufferType::GrpcMessage

@@ -45,11 +45,13 @@ pub(crate) fn http_call(
     let trailers = read_trailers(&pairs::parse(trailers)?)?;
     let timeout = read_timeout(timeout_ms)?;
     let authority = head.authority.map_or_else(|| authority_of(&cluster), Ok)?;
-    if host.callouts.in_flight() >= host.filter.limits.callouts {
+    let root = host.root();
+    if host.callouts.in_flight(root.id) >= root.filter.limits.callouts {
         return Err(Status::InternalFailure.into());
     }
-    let new = host.callouts.begin();
-    host.effects.push(Effect::HttpCall(Box::new(HttpCall {
+    let root = root.id;
+    let new = host.callouts.begin(root);
+    let effect = Effect::HttpCall(Box::new(HttpCall {
         token: new,
         cluster,
         method: head.method,
@@ -60,7 +62,8 @@ pub(crate) fn http_call(
         body: Bytes::copy_from_slice(body),
         trailers,
         timeout,
-    })));
+    }));
+    host.effects.push((root, effect));
     store_u32(memory, token, new)?;
     Ok(())
 }
@@ -71,8 +74,9 @@ pub(crate) fn status(call: &mut Call<'_>, code: u32, message: u32, message_len: 
     let (memory, host) = view(call)?;
     check(memory, code, 4)?;
     out.check(memory)?;
-    store_u32(memory, code, host.callout_status.code)?;
-    let text = host.callout_status.message.clone();
+    let status = &host.root().callout_status;
+    store_u32(memory, code, status.code)?;
+    let text = status.message.clone();
     give(call, out, text.as_bytes())
 }
 

@@ -8,8 +8,8 @@ use crate::wasm::memory::{Out, give};
 pub(crate) fn configuration(call: &mut Call<'_>, value: u32, value_len: u32) -> Outcome {
     let host = call.data();
     let bytes = match host.current.callback {
-        Callback::Configure | Callback::ContextCreate => host.filter.config.clone(),
-        _ => host.filter.vm_config.clone(),
+        Callback::Configure | Callback::ContextCreate => host.root().filter.config.clone(),
+        _ => host.root().filter.vm_config.clone(),
     };
     give(call, Out { pointer: value, len: value_len }, &bytes)
 }

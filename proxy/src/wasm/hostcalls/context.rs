@@ -2,7 +2,7 @@
 
 use super::{Call, Outcome};
 use crate::wasm::abi::Status;
-use crate::wasm::context::ROOT;
+use crate::wasm::root::RootEnd;
 
 /// `proxy_set_effective_context`: until the present callback returns.
 pub(crate) fn set_effective_context(call: &mut Call<'_>, context: u32) -> Outcome {
@@ -16,7 +16,7 @@ pub(crate) fn done(call: &mut Call<'_>) -> Outcome {
     let context = host.active.context;
     let waits = match host.contexts.stream(context) {
         Some(stream) => stream.parked.is_some(),
-        None => context == ROOT && host.root_parked,
+        None => context == host.root().id && host.root().end == RootEnd::Parked,
     };
     if !waits {
         return Err(Status::NotFound.into());

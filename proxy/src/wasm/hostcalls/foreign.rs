@@ -117,7 +117,7 @@ fn extend_timeout(host: &Host, mut arguments: Arguments<'_>) -> Result<Vec<u8>, 
 /// The cells that this guest shares with those of its `vm_id`, and the time. A filter that may have none finds no such
 /// function.
 fn cells(host: &Host) -> Result<(&Cells, Instant), Status> {
-    match host.filter.limits.cells {
+    match host.root().filter.limits.cells {
         0 => Err(Status::NotFound),
         capacity => {
             let now = host.services.clock.monotonic();

@@ -36,10 +36,11 @@ pub(crate) fn current_level(host: &Host) -> LogLevel {
 pub(crate) fn write_line(host: &mut Host, level: LogLevel, line: &[u8]) {
     let configures = matches!(host.current.callback, Callback::VmStart | Callback::Configure);
     if configures && level as u32 >= LogLevel::Error as u32 {
-        host.complaint = Some(String::from_utf8_lossy(&line[..line.len().min(MAX_COMPLAINT)]).into_owned());
+        let complaint = String::from_utf8_lossy(&line[..line.len().min(MAX_COMPLAINT)]).into_owned();
+        host.root_mut().complaint = Some(complaint);
     }
     if is_kept(host, level) && admit(host, line.len()) {
-        host.services.log.line(&host.filter.name, level, &String::from_utf8_lossy(line));
+        host.services.log.line(&host.root().filter.name, level, &String::from_utf8_lossy(line));
     }
 }
 
@@ -51,12 +52,14 @@ fn is_kept(host: &Host, level: LogLevel) -> bool {
 
 /// Whether the budget has room for a line of this length, in bytes.
 fn admit(host: &mut Host, len: usize) -> bool {
-    let admission = host.log_budget.take(len, host.services.clock.monotonic());
-    if admission.dropped_before > 0 {
-        host.services.log.dropped(&host.filter.name, admission.dropped_before);
-    }
+    let now = host.services.clock.monotonic();
+    let root = host.root_mut();
+    let admission = root.log_budget.take(len, now);
     if !admission.admitted {
-        host.services.usage.record_dropped_log_line();
+        root.usage.record_dropped_log_line();
+    }
+    if admission.dropped_before > 0 {
+        host.services.log.dropped(&host.root().filter.name, admission.dropped_before);
     }
     admission.admitted
 }

@@ -43,8 +43,9 @@ pub(crate) fn define(call: &mut Call<'_>, kind: u32, name: u32, name_len: u32, i
     check(memory, id, 4)?;
     let name = std::str::from_utf8(name).ok().filter(|name| (1..=MAX_NAME_LEN).contains(&name.len()));
     let name = name.ok_or(Status::BadArgument)?;
-    let quota = host.filter.limits.metrics;
-    let stat = host.services.metrics.define(&host.filter.name, kind, name, quota);
+    let filter = &host.root().filter;
+    let quota = filter.limits.metrics;
+    let stat = host.services.metrics.define(&filter.name, kind, name, quota);
     let new = host.metric_ids.add(stat.ok_or(Status::InternalFailure)?);
     store_u32(memory, id, new)?;
     Ok(())

@@ -33,7 +33,7 @@ pub(crate) fn property(call: &mut Call<'_>, path: u32, path_len: u32, value: u32
     let stream = host.active.stream.as_ref().map(|(stream, _)| stream.clone());
     let Some(stream) = stream else {
         let found = filter_property(host, memory_size, path)
-            .or_else(|| host.root_properties.get(stored_key(path)).cloned().map(Found::Shared));
+            .or_else(|| host.root().properties.get(stored_key(path)).cloned().map(Found::Shared));
         return give(call, out, &found.ok_or(Status::NotFound)?);
     };
     let stream = stream.borrow();
@@ -55,7 +55,7 @@ pub(crate) fn set_property(
     let (path, value) = (slice(memory, path, path_len)?, slice(memory, value, value_len)?);
     match &host.active.stream {
         Some((stream, _)) => store(&mut stream.borrow_mut().properties, path, value)?,
-        None => store(&mut host.root_properties, path, value)?,
+        None => store(&mut host.root_mut().properties, path, value)?,
     }
     Ok(())
 }
@@ -127,9 +127,9 @@ impl<'a> Found<'a> {
 fn filter_property(host: &Host, memory_size: u64, path: &[u8]) -> Option<Found<'static>> {
     let text = |text: &str| Found::Built(text.as_bytes().to_vec());
     Some(match path {
-        b"plugin_name" => text(&host.filter.name),
-        b"plugin_root_id" => text(&host.filter.root_id),
-        b"plugin_vm_id" => text(&host.filter.vm_id),
+        b"plugin_name" => text(&host.root().filter.name),
+        b"plugin_root_id" => text(&host.root().filter.root_id),
+        b"plugin_vm_id" => text(&host.root().filter.vm_id),
         b"plugin_vm_memory" => Found::number(memory_size),
         _ => return None,
     })

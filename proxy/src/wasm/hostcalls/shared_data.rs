@@ -37,9 +37,11 @@ pub(crate) fn set_value(
 ) -> Outcome {
     let (memory, host) = view(call)?;
     let (key, value) = (slice(memory, key, key_len)?, slice(memory, value, value_len)?);
-    host.shared.set(key, value, cas, host.filter.limits.shared_data).map_err(|refusal| match refusal {
-        Refusal::CasMismatch => Status::CasMismatch,
-        Refusal::Quota => Status::InternalFailure,
-    })?;
+    host.shared.set(key, value, cas, host.root().filter.limits.shared_data).map_err(
+        |refusal| match refusal {
+            Refusal::CasMismatch => Status::CasMismatch,
+            Refusal::Quota => Status::InternalFailure,
+        },
+    )?;
     Ok(())
 }

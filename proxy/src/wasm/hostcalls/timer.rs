@@ -9,10 +9,11 @@ use crate::wasm::memory::{check, store_u64, view};
 
 /// `proxy_set_tick_period_milliseconds`: of the root, whichever context asks; 0 stops.
 pub(crate) fn set_tick_period(call: &mut Call<'_>, milliseconds: u32) -> Outcome {
-    let effects = &mut call.data_mut().effects;
+    let host = call.data_mut();
+    let root = host.root().id;
     // The last one counts, so that a guest that asks again and again queues one.
-    effects.retain(|effect| !matches!(effect, Effect::SetTick(_)));
-    effects.push(Effect::SetTick(tick_period(milliseconds)));
+    host.effects.retain(|(of, effect)| *of != root || !matches!(effect, Effect::SetTick(_)));
+    host.effects.push((root, Effect::SetTick(tick_period(milliseconds))));
     Ok(())
 }
 

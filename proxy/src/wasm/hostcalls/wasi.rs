@@ -119,7 +119,7 @@ pub(crate) fn args_sizes_get(call: &mut Call<'_>, count: u32, size: u32) -> Wasi
 pub(crate) fn environ_get(call: &mut Call<'_>, environ: u32, buffer: u32) -> Wasi {
     let (memory, host) = view(call)?;
     let (mut pointer, mut place) = (u64::from(buffer), u64::from(environ));
-    for (key, value) in &host.filter.env {
+    for (key, value) in &host.root().filter.env {
         let entry = format!("{key}={value}\0");
         let at = u32::try_from(pointer).map_err(|_| Errno::Fault)?;
         let len = u32::try_from(entry.len()).map_err(|_| Errno::Fault)?;
@@ -134,7 +134,7 @@ pub(crate) fn environ_get(call: &mut Call<'_>, environ: u32, buffer: u32) -> Was
 /// How many variables there are, and how many bytes they take.
 pub(crate) fn environ_sizes_get(call: &mut Call<'_>, count: u32, size: u32) -> Wasi {
     let (memory, host) = view(call)?;
-    let env = &host.filter.env;
+    let env = &host.root().filter.env;
     let bytes: usize = env.iter().map(|(key, value)| key.len() + value.len() + 2).sum();
     check(memory, size, 4)?;
     store_u32(memory, count, u32::try_from(env.len()).map_err(|_| Errno::Inval)?)?;

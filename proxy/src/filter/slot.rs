@@ -1,0 +1,194 @@
+//! The guest of the moment: of one filter on one worker, or of several that share a VM.
+//!
+//! A guest that failed is never called again. The next exchange gets a new one, unless the last was made less than a
+//! backoff ago: a request that kills its guest must not turn into an amplifier.
+
+use std::cell::RefCell;
+use std::rc::{Rc, Weak};
+use std::time::{Duration, Instant};
+
+use super::instance::Instance;
+use crate::wasm::stream::StreamAction;
+use crate::wasm::{ContextId, Effect, Fault, FaultKind, Plugin, Services, Vm};
+
+/// Between two guests of one slot, at least; jittered by up to a half on top.
+const REBUILD_BACKOFF: Duration = Duration::from_secs(1);
+
+/// Which of a slot's guests, counted from 1.
+pub(super) type Generation = u64;
+
+/// A place for a guest, and the filters that run in it, in the order in which they came.
+pub(super) struct Slot {
+    guest: RefCell<Occupant>,
+    tenants: RefCell<Vec<Weak<Instance>>>,
+}
+
+/// The guest of the moment.
+struct Occupant {
+    vm: Option<Vm>,
+    generation: Generation,
+    made: Instant,
+    backoff: Duration,
+    last_fault: FaultKind,
+}
+
+impl Slot {
+    /// Starts a guest. What it asks for is performed when its filter [moves in](Slot::house).
+    pub(super) fn start(plugin: &Plugin, services: &Services) -> Result<(Rc<Slot>, ContextId), Fault> {
+        let vm = plugin.start(services.clone())?;
+        let root = vm.first_root();
+        let guest = RefCell::new(Occupant {
+            vm: Some(vm),
+            generation: 1,
+            made: services.clock.monotonic(),
+            backoff: Duration::ZERO,
+            last_fault: FaultKind::Dead,
+        });
+        Ok((Rc::new(Slot { guest, tenants: RefCell::default() }), root))
+    }
+
+    /// Starts one more filter in the guest.
+    pub(super) fn add(&self, plugin: &Plugin, services: &Services) -> Result<ContextId, Fault> {
+        match &mut self.guest.borrow_mut().vm {
+            Some(vm) => vm.add(plugin, services),
+            None => {
+                let message = "the instance that it shares failed before".to_owned();
+                Err(Fault { kind: FaultKind::Dead, callback: "start", message })
+            }
+        }
+    }
+
+    /// Takes a filter in, and performs what its guest asked for until now.
+    pub(super) fn house(&self, tenant: &Rc<Instance>) {
+        self.tenants.borrow_mut().push(Rc::downgrade(tenant));
+        let guest = &mut *self.guest.borrow_mut();
+        let effects = guest.vm.as_mut().map(Vm::take_effects).unwrap_or_default();
+        self.perform(guest.generation, effects);
+    }
+
+    /// See [`Instance::enter`].
+    pub(super) fn enter<R>(
+        &self,
+        tenant: &Instance,
+        generation: Option<Generation>,
+        work: impl FnOnce(&mut Vm, Generation) -> Result<R, Fault>,
+    ) -> Result<R, FaultKind> {
+        let guest = &mut *self.guest.borrow_mut();
+        if guest.vm.is_none() && generation.is_none() {
+            self.rebuild(guest, tenant);
+        }
+        let Some(vm) = &mut guest.vm else { return Err(guest.last_fault) };
+        if generation.is_some_and(|wanted| wanted != guest.generation) {
+            return Err(FaultKind::Dead);
+        }
+        let result = work(vm, guest.generation);
+        if vm.has_effects() {
+            let effects = vm.take_effects();
+            self.perform(guest.generation, effects);
+        }
+        result.map_err(|fault| self.lose(guest, tenant, &fault))
+    }
+
+    /// Tells a filter's root that it goes. Whether it went at once.
+    pub(super) fn shut(&self, tenant: &Instance) -> bool {
+        let guest = &mut *self.guest.borrow_mut();
+        let Some(vm) = &mut guest.vm else { return true };
+        let outcome = vm.shutdown(tenant.root());
+        let effects = vm.take_effects();
+        let has_gone = vm.has_gone(tenant.root());
+        self.perform(guest.generation, effects);
+        if let Err(fault) = outcome {
+            self.lose(guest, tenant, &fault);
+            return true;
+        }
+        has_gone
+    }
+
+    /// Whether a filter's root went.
+    pub(super) fn has_gone(&self, tenant: &Instance) -> bool {
+        self.guest.borrow().vm.as_ref().is_none_or(|vm| vm.has_gone(tenant.root()))
+    }
+
+    /// A filter is done with its guest, which ends with the last of them.
+    pub(super) fn leave(&self, tenant: &Instance) {
+        let mut tenants = self.tenants.borrow_mut();
+        tenants.retain(|other| !std::ptr::eq(other.as_ptr(), tenant));
+        if tenants.is_empty() {
+            self.guest.borrow_mut().vm = None;
+        }
+    }
+
+    /// Each effect is of the filter whose root asked for it, whoever's call it was.
+    fn perform(&self, generation: Generation, effects: Vec<(ContextId, Effect)>) {
+        for (root, effect) in effects {
+            let tenant = self.tenants().find(|tenant| tenant.root() == root);
+            if let Some(tenant) = tenant {
+                tenant.perform(generation, effect);
+            }
+        }
+    }
+
+    fn tenants(&self) -> impl Iterator<Item = Rc<Instance>> {
+        self.tenants.borrow().iter().filter_map(Weak::upgrade).collect::<Vec<_>>().into_iter()
+    }
+
+    /// Makes a new guest, if the last one is old enough, with all the filters in it.
+    fn rebuild(&self, guest: &mut Occupant, wanted_by: &Instance) {
+        let services = wanted_by.services();
+        let now = services.clock.monotonic();
+        if now.saturating_duration_since(guest.made) < guest.backoff {
+            return;
+        }
+        guest.made = now;
+        guest.backoff = jittered_backoff(services);
+        match self.restart() {
+            Ok(mut vm) => {
+                guest.generation += 1;
+                let effects = vm.take_effects();
+                guest.vm = Some(vm);
+                self.perform(guest.generation, effects);
+                self.tenants().for_each(|tenant| tenant.note_rebuild());
+            }
+            Err(fault) => guest.last_fault = fault,
+        }
+    }
+
+    /// A new guest with every filter in it, in the order of the first one.
+    fn restart(&self) -> Result<Vm, FaultKind> {
+        let mut running: Option<Vm> = None;
+        for tenant in self.tenants() {
+            let (plugin, services) = (tenant.plugin(), tenant.services());
+            let root = match &mut running {
+                Some(vm) => vm.add(plugin, services),
+                None => plugin.start(services.clone()).map(|vm| running.insert(vm).first_root()),
+            };
+            tenant.set_root(root.map_err(|fault| {
+                tenant.report(&fault);
+                fault.kind
+            })?);
+        }
+        running.ok_or(FaultKind::Dead)
+    }
+
+    /// Drops a guest that failed, and tells every exchange that it had.
+    fn lose(&self, guest: &mut Occupant, by: &Instance, fault: &Fault) -> FaultKind {
+        by.report(fault);
+        self.tenants().for_each(|tenant| tenant.stop_ticking());
+        guest.last_fault = fault.kind;
+        if let Some(vm) = guest.vm.take() {
+            for (stream, stage) in vm.streams() {
+                if let Ok(mut stream) = stream.try_borrow_mut() {
+                    stream.push_action(stage, StreamAction::Fault);
+                }
+            }
+        }
+        fault.kind
+    }
+}
+
+fn jittered_backoff(services: &Services) -> Duration {
+    let mut byte = [0];
+    // Without randomness there is none in the backoff, which then is as good as another's.
+    let _ = services.randomness.fill(&mut byte);
+    REBUILD_BACKOFF + REBUILD_BACKOFF * u32::from(byte[0]) / 512
+}

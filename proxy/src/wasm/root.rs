@@ -1,0 +1,95 @@
+//! One filter in an instance: its root context, and what is its own though others may share the instance.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::abi::AbiVersion;
+use super::effect::CalloutStatus;
+use super::engine::{START_ALLOWANCE, epochs};
+use super::hostcalls::log::LogBudget;
+use super::usage::FilterUsage;
+use crate::config::model::{Filter, FilterLimits};
+
+/// A root context and the filter that it is.
+#[derive(Debug)]
+pub(crate) struct Root {
+    /// Its context's number.
+    pub(crate) id: u32,
+    /// The filter's configuration.
+    pub(crate) filter: Arc<Filter>,
+    /// What the filter costs.
+    pub(crate) usage: Arc<FilterUsage>,
+    /// What one call into the guest may cost on behalf of the filter.
+    pub(crate) budget: Budget,
+    /// Whether 1, the SDKs' `Pause`, stops headers alone.
+    pub(crate) lone_stop: bool,
+    /// Whether it has gone, or waits for `proxy_done` to go.
+    pub(crate) end: RootEnd,
+    /// What `proxy_get_status` says.
+    pub(crate) callout_status: CalloutStatus,
+    /// The last error that it logged while it was started or configured: why it refuses, if it does.
+    pub(crate) complaint: Option<String>,
+    /// What it may still log.
+    pub(crate) log_budget: LogBudget,
+    /// What `set_property` stored without a stream.
+    pub(crate) properties: HashMap<Vec<u8>, Bytes>,
+}
+
+/// How far a root has gone towards its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RootEnd {
+    /// Not at all.
+    Running,
+    /// It said in `proxy_on_done` that it was not done: it goes when it calls `proxy_done`.
+    Parked,
+    /// It was deleted.
+    Gone,
+}
+
+/// What one call may cost.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Budget {
+    /// WebAssembly instructions.
+    pub(crate) instructions: u64,
+    /// Wall-clock time, in epochs of the engine.
+    pub(crate) epochs: u64,
+}
+
+impl Budget {
+    fn of(limits: &FilterLimits) -> Budget {
+        Budget { instructions: limits.instructions, epochs: epochs(limits.wall_clock) }
+    }
+
+    /// What each step of a start may cost.
+    fn of_start(limits: &FilterLimits) -> Budget {
+        Budget {
+            instructions: limits.instructions.saturating_mul(u64::from(START_ALLOWANCE)),
+            epochs: epochs(limits.wall_clock.saturating_mul(START_ALLOWANCE)),
+        }
+    }
+}
+
+impl Root {
+    /// A root that has not started.
+    pub(crate) fn new(id: u32, filter: Arc<Filter>, abi: AbiVersion, usage: Arc<FilterUsage>) -> Root {
+        Root {
+            id,
+            budget: Budget::of_start(&filter.limits),
+            lone_stop: filter.allow_on_headers_stop_iteration || abi == AbiVersion::V0_2_100,
+            end: RootEnd::Running,
+            callout_status: CalloutStatus::default(),
+            complaint: None,
+            log_budget: LogBudget::new(filter.limits.log_bytes),
+            properties: HashMap::new(),
+            filter,
+            usage,
+        }
+    }
+
+    /// From here on a call costs what a call may.
+    pub(crate) fn has_started(&mut self) {
+        self.budget = Budget::of(&self.filter.limits);
+    }
+}
