@@ -4,11 +4,12 @@ use super::{Call, Outcome};
 use crate::wasm::abi::Callback;
 use crate::wasm::memory::{Out, give};
 
-/// `proxy_get_configuration` (0.1.0): the plugin's while it is being configured, the VM's otherwise.
+/// `proxy_get_configuration` (0.1.0): the plugin's while its root is created and configured, the VM's otherwise.
 pub(crate) fn configuration(call: &mut Call<'_>, value: u32, value_len: u32) -> Outcome {
     let host = call.data();
     let bytes = match host.current.callback {
-        Callback::Configure | Callback::ContextCreate => host.root().filter.config.clone(),
+        Callback::Configure => host.root().filter.config.clone(),
+        Callback::ContextCreate if host.active.stream.is_none() => host.root().filter.config.clone(),
         _ => host.root().filter.vm_config.clone(),
     };
     give(call, Out { pointer: value, len: value_len }, &bytes)

@@ -75,7 +75,6 @@ fixed! {
     fd_advise(u32, u64, u64, u32) = Ok(());
     fd_close(u32) = Ok(());
     fd_seek(u32, u64, u32, u32) = Ok(());
-    fd_tell(u32, u32) = Ok(());
     sched_yield() = Ok(());
     fd_fdstat_set_flags(u32, u32) = Err(Errno::Nosys);
     fd_pread(u32, u32, u32, u64, u32) = Err(Errno::Nosys);
@@ -91,9 +90,6 @@ fixed! {
     path_rename(u32, u32, u32, u32, u32, u32) = Err(Errno::Notsup);
     path_symlink(u32, u32, u32, u32, u32) = Err(Errno::Notsup);
     path_unlink_file(u32, u32, u32) = Err(Errno::Notsup);
-    sock_accept(u32, u32, u32) = Err(Errno::Notsup);
-    sock_recv(u32, u32, u32, u32, u32, u32) = Err(Errno::Notsup);
-    sock_send(u32, u32, u32, u32, u32) = Err(Errno::Notsup);
     sock_shutdown(u32, u32) = Err(Errno::Notsup);
     path_open(u32, u32, u32, u32, u32, u64, u64, u32, u32) = Err(Errno::Noent);
 }
@@ -219,6 +215,14 @@ pub(crate) fn fd_renumber(_: &mut Call<'_>, from: u32, to: u32) -> Wasi {
     Err(Errno::Notsup)
 }
 
+/// An output is always at its beginning.
+pub(crate) fn fd_tell(call: &mut Call<'_>, fd: u32, position: u32) -> Wasi {
+    an_output(fd)?;
+    let (memory, _) = view(call)?;
+    store_u64(memory, position, 0)?;
+    Ok(())
+}
+
 /// One line of the log for each call, without the newline at its end: output as `info`, errors as `error`.
 pub(crate) fn fd_write(call: &mut Call<'_>, fd: u32, vectors: u32, count: u32, written: u32) -> Wasi {
     let level = match fd {
@@ -288,6 +292,43 @@ pub(crate) fn random_get(call: &mut Call<'_>, buffer: u32, len: u32) -> Wasi {
     }
     let (memory, host) = view(call)?;
     host.services.randomness.fill(slice_mut(memory, buffer, len)?).map_err(|NoRandomness| Errno::Nosys)
+}
+
+/// Not offered.
+pub(crate) fn sock_accept(call: &mut Call<'_>, _fd: u32, _flags: u32, accepted: u32) -> Wasi {
+    let (memory, _) = view(call)?;
+    store_u32(memory, accepted, 0)?;
+    Err(Errno::Notsup)
+}
+
+/// Not offered.
+pub(crate) fn sock_recv(
+    call: &mut Call<'_>,
+    _fd: u32,
+    _vectors: u32,
+    _count: u32,
+    _flags: u32,
+    read: u32,
+    out_flags: u32,
+) -> Wasi {
+    let (memory, _) = view(call)?;
+    store_u32(memory, read, 0)?;
+    slice_mut(memory, out_flags, 2)?.fill(0);
+    Err(Errno::Notsup)
+}
+
+/// Not offered.
+pub(crate) fn sock_send(
+    call: &mut Call<'_>,
+    _fd: u32,
+    _vectors: u32,
+    _count: u32,
+    _flags: u32,
+    written: u32,
+) -> Wasi {
+    let (memory, _) = view(call)?;
+    store_u32(memory, written, 0)?;
+    Err(Errno::Notsup)
 }
 
 fn an_output(fd: u32) -> Wasi {
