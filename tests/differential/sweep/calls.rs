@@ -5,6 +5,13 @@
 
 use tidegate::wasm::hostcalls::{HOSTCALLS, Hostcall, Since};
 
+/// Hostcalls that Envoy's modules cannot import, and why: they are not swept.
+pub(super) const NOT_IN_ENVOY: [(&str, &str); 3] = [
+    ("abort", "Modules of AssemblyScript import it unless they are built to do without. A module that does is refused by Envoy."),
+    ("path_link", "Envoy has it with a parameter less than WASI, so that it refuses a module that imports it as WASI has it."),
+    ("path_symlink", "Envoy has it with a parameter less than WASI, so that it refuses a module that imports it as WASI has it."),
+];
+
 /// One call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Call {
@@ -30,7 +37,8 @@ on delete if stream: say gone
 
 /// Every call: for all hostcalls that Envoy has.
 pub(super) fn calls() -> Vec<Call> {
-    let swept = HOSTCALLS.iter().filter(|hostcall| !["abort", "path_link", "path_symlink"].contains(&hostcall.name));
+    let is_swept = |hostcall: &&Hostcall| NOT_IN_ENVOY.iter().all(|(name, _)| *name != hostcall.name);
+    let swept = HOSTCALLS.iter().filter(is_swept);
     swept.flat_map(|hostcall| arguments(hostcall.name).into_iter().map(|text| call(hostcall, &text))).collect()
 }
 
@@ -84,11 +92,10 @@ fn arguments(hostcall: &str) -> Vec<String> {
         "proxy_get_configuration" => each(&["&size"]),
         "proxy_get_header_map_size" => each_map(|map, _| format!("{map} &any")),
         "proxy_get_header_map_pairs" => each_map(|map, _| format!("{map} &pairs")),
-        "proxy_set_header_map_pairs" => each_map(|map, _| match map {
-            0 => "0 {\":method\": \"POST\", \":path\": \"/set\", \":authority\": \"tide.test\", \"x-sweep\": \"set\"}".to_owned(),
-            2 => "2 {\":status\": \"200\", \"x-sweep\": \"set\"}".to_owned(),
-            _ => format!("{map} {{\"x-sweep\": \"set\"}}"),
-        }),
+        "proxy_set_header_map_pairs" => {
+            let bare = "0 {\":method\": \"POST\", \":path\": \"/set\", \":authority\": \"tide.test\", \":scheme\": \"http\"}";
+            each_map(set_pairs).into_iter().chain([bare.to_owned()]).collect()
+        }
         "proxy_get_header_map_value" => {
             let missing = (0..8).map(|map| format!("{map} \"x-none\" &bytes"));
             each_map(|map, name| format!("{map} \"{name}\" &bytes")).into_iter().chain(missing).collect()
@@ -143,6 +150,15 @@ fn arguments(hostcall: &str) -> Vec<String> {
         "pthread_equal" => each(&["1 1", "1 2"]),
         "emscripten_notify_memory_growth" => each(&["0"]),
         _ => wasi_arguments(hostcall),
+    }
+}
+
+/// A whole map.
+fn set_pairs(map: u32, _: &str) -> String {
+    match map {
+        0 => "0 {\":method\": \"POST\", \":path\": \"/set\", \":authority\": \"tide.test\", \":scheme\": \"http\", \"x-forwarded-proto\": \"http\", \"trailer\": \"x-up\", \"x-sweep\": \"set\"}".to_owned(),
+        2 => "2 {\":status\": \"200\", \"trailer\": \"x-down\", \"x-sweep\": \"set\"}".to_owned(),
+        _ => format!("{map} {{\"x-sweep\": \"set\"}}"),
     }
 }
 

@@ -1,8 +1,17 @@
 //! The columns of the sweep: every callback in which a call is tried, and how a host is brought to call it.
 
+/// Whose callback it is: a table of the page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Of {
+    Root,
+    Exchange,
+    Connection,
+}
+
 /// A callback.
 #[derive(Debug)]
 pub(super) struct Column {
+    pub(super) of: Of,
     /// As the page names it.
     pub(super) name: &'static str,
     /// As a script names it.
@@ -11,7 +20,7 @@ pub(super) struct Column {
 }
 
 /// How a host is brought to call it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reach {
     /// It does so for each root at its start. All calls are tried in the same callback, one after the other.
     Start,
@@ -19,24 +28,25 @@ pub(super) enum Reach {
     End,
     /// By a request, with these lines before and after the one that is tried, and so many requests.
     Exchange { before: &'static str, after: &'static str, requests: usize },
-    /// Not yet here; in Envoy it can be reached.
+    /// Not yet: tidegate does not call it. In Envoy it can be reached.
     NotYet,
 }
 
 const fn exchange(name: &'static str) -> Column {
-    Column { name, callback: name, reach: Reach::Exchange { before: "", after: "", requests: 1 } }
+    Column { of: Of::Exchange, name, callback: name, reach: Reach::Exchange { before: "", after: "", requests: 1 } }
 }
 
-const fn not_yet(name: &'static str) -> Column {
-    Column { name, callback: name, reach: Reach::NotYet }
+const fn not_yet(of: Of, name: &'static str) -> Column {
+    Column { of, name, callback: name, reach: Reach::NotYet }
 }
 
 /// In the order of a life.
 pub(super) const COLUMNS: &[Column] = &[
-    Column { name: "context_create (root)", callback: "context_create", reach: Reach::Start },
-    Column { name: "vm_start", callback: "vm_start", reach: Reach::Start },
-    Column { name: "configure", callback: "configure", reach: Reach::Start },
+    Column { of: Of::Root, name: "context_create (root)", callback: "context_create", reach: Reach::Start },
+    Column { of: Of::Root, name: "vm_start", callback: "vm_start", reach: Reach::Start },
+    Column { of: Of::Root, name: "configure", callback: "configure", reach: Reach::Start },
     Column {
+        of: Of::Root,
         name: "tick",
         callback: "tick",
         reach: Reach::Exchange {
@@ -46,6 +56,7 @@ pub(super) const COLUMNS: &[Column] = &[
         },
     },
     Column {
+        of: Of::Exchange,
         name: "context_create (stream)",
         callback: "context_create",
         // The second request's context is created under the script of the first.
@@ -58,6 +69,7 @@ pub(super) const COLUMNS: &[Column] = &[
     exchange("response_body"),
     exchange("response_trailers"),
     Column {
+        of: Of::Root,
         name: "http_call_response",
         callback: "http_call_response",
         reach: Reach::Exchange {
@@ -66,21 +78,21 @@ pub(super) const COLUMNS: &[Column] = &[
             requests: 1,
         },
     },
-    not_yet("grpc_receive_initial_metadata"),
-    not_yet("grpc_receive"),
-    not_yet("grpc_receive_trailing_metadata"),
-    not_yet("grpc_close"),
-    not_yet("queue_ready"),
-    not_yet("new_connection"),
-    not_yet("downstream_data"),
-    not_yet("upstream_data"),
-    not_yet("downstream_connection_close"),
-    not_yet("upstream_connection_close"),
+    not_yet(Of::Root, "grpc_receive_initial_metadata"),
+    not_yet(Of::Root, "grpc_receive"),
+    not_yet(Of::Root, "grpc_receive_trailing_metadata"),
+    not_yet(Of::Root, "grpc_close"),
+    not_yet(Of::Root, "queue_ready"),
+    not_yet(Of::Connection, "new_connection"),
+    not_yet(Of::Connection, "downstream_data"),
+    not_yet(Of::Connection, "upstream_data"),
+    not_yet(Of::Connection, "downstream_connection_close"),
+    not_yet(Of::Connection, "upstream_connection_close"),
     exchange("log"),
     exchange("done"),
     exchange("delete"),
-    Column { name: "done (root)", callback: "done", reach: Reach::End },
-    Column { name: "delete (root)", callback: "delete", reach: Reach::End },
+    Column { of: Of::Root, name: "done (root)", callback: "done", reach: Reach::End },
+    Column { of: Of::Root, name: "delete (root)", callback: "delete", reach: Reach::End },
 ];
 
 /// Where WASI is tried.
