@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 # A target that is not a file, all of them.
-.PHONY: help demo test soak release bench lint docs ci prepare filters-toolchain bench-parts docs-parts clean
+.PHONY: help demo test soak fuzz release bench lint docs ci prepare filters-toolchain bench-parts docs-parts clean
 
 help: ## Show this
 	@echo "tidegate: a programmable proxy for service-to-service traffic, extended with WebAssembly"
@@ -24,6 +24,12 @@ soak: prepare ## Run the tests of large numbers in full, with the release build
 	cargo build --release
 	TIDEGATE_BINARY=$(CURDIR)/target/release/tidegate TIDEGATE_TEST_STREAM_MIB=1024 \
 	  cargo test --package tidegate --test e2e -- proxy::scale --nocapture
+
+# The sanitizer that finds what the fuzzer's inputs do is an unstable option of the compiler.
+fuzz: prepare ## Look for a guest that harms its host, for FOR seconds (600)
+	tests/setup/cargo-fuzz.sh
+	RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=$(CURDIR)/build/fuzz build/cargo-fuzz/bin/cargo-fuzz run \
+	  --fuzz-dir tests/fuzz hostcalls -- -max_total_time=$(or $(FOR),600) -max_len=4096
 
 release: prepare bench-parts ## Build the binary to ship, guided by a profile: build/release/tidegate
 	tests/setup/release.sh

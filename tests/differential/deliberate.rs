@@ -589,4 +589,229 @@ pub(crate) const DELIBERATE: &[Deliberate] = &[
             ),
         ],
     },
+    Deliberate {
+        case: "413 of a stopped head",
+        reason: "The text of an answer that no upstream sent is ours; Envoy's is empty or the status's name.",
+        places: &[
+            place(Clients, &["   content-length: 17"], &["   content-length: 22"]),
+            place(
+                Clients,
+                &["   body (sized): \"Payload Too Large\""],
+                &["   body (sized): \"request body too large\""],
+            ),
+        ],
+    },
+    Deliberate {
+        case: "500 of a stopped head",
+        reason: "The text of an answer that no upstream sent is ours; Envoy's is empty or the status's name.",
+        places: &[
+            place(Clients, &["   content-length: 21"], &["   content-length: 23"]),
+            place(
+                Clients,
+                &["   body (sized): \"Internal Server Error\""],
+                &["   body (sized): \"response body too large\""],
+            ),
+        ],
+    },
+    Deliberate {
+        case: "held response headers",
+        reason: "The whole body is there before the head is sent, so the client is told its length; pieces come as they were received; and a request's headers stay readable.",
+        places: &[
+            place(Clients, &[], &["   content-length: 6"]),
+            place(Clients, &["   transfer-encoding: chunked"], &[]),
+            place(Clients, &["   body (chunked): \"onetwo\""], &["   body (sized): \"onetwo\""]),
+            place(Guests, &[], &["[pause] response_body ctx=2 size=3 eos=0"]),
+            place(
+                Guests,
+                &["[pause]   get request-headers :method -> 2"],
+                &["[pause]   get request-headers :method -> 0 GET"],
+            ),
+        ],
+    },
+    Deliberate {
+        case: "trap in request body",
+        reason: "The text of an answer that no upstream sent is ours; Envoy's is empty or the status's name. The filters after the one that failed see it as they see any answer.",
+        places: &[
+            place(
+                Clients,
+                &["   content-length: 0"],
+                &["   content-length: 15", "   content-type: text/plain"],
+            ),
+            place(Clients, &["   body (sized): \"\""], &["   body (sized): \"a filter failed\""]),
+            place(
+                Guests,
+                &["[other] response_headers ctx=2 eos=1"],
+                &["[other] response_headers ctx=2 eos=0", "[other] response_body ctx=2 size=15 eos=1"],
+            ),
+        ],
+    },
+    Deliberate {
+        case: "open trap in request body",
+        reason: "Under on_fault: open the very exchange that met the fault goes on without the filter; in Envoy it fails, and only later ones do.",
+        places: &[
+            place(Clients, &["<- 503", "   connection: close", "   content-length: 0"], &["<- 200"]),
+            place(
+                Clients,
+                &["   body (sized): \"\""],
+                &["   transfer-encoding: chunked", "   body (chunked): \"hello\""],
+            ),
+            place(
+                Upstreams,
+                &[],
+                &[
+                    "-> up: POST / HTTP/1.1",
+                    "   host: tide.test",
+                    "   transfer-encoding: chunked",
+                    "   x-forwarded-for: 127.0.0.2",
+                    "   x-forwarded-proto: http",
+                    "   x-request-id: (a UUID)",
+                    "   body (chunked): \"body\"",
+                ],
+            ),
+            place(
+                Guests,
+                &["[other] response_headers ctx=2 eos=1"],
+                &[
+                    "[other] request_body ctx=2 size=4 eos=0",
+                    "[other] request_body ctx=2 size=0 eos=1",
+                    "[other] response_headers ctx=2 eos=0",
+                    "[other] response_body ctx=2 size=5 eos=0",
+                    "[other] response_body ctx=2 size=0 eos=1",
+                ],
+            ),
+        ],
+    },
+    Deliberate {
+        case: "trap in request headers",
+        reason: "The text of an answer that no upstream sent is ours; Envoy's is empty or the status's name.",
+        places: &[
+            place(
+                Clients,
+                &["   content-length: 0"],
+                &["   content-length: 15", "   content-type: text/plain"],
+            ),
+            place(Clients, &["   body (sized): \"\""], &["   body (sized): \"a filter failed\""]),
+        ],
+    },
+    Deliberate {
+        case: "open trap in request headers",
+        reason: "Under on_fault: open the very exchange that met the fault goes on without the filter; in Envoy it fails, and only later ones do.",
+        places: &[
+            place(Clients, &["<- 503", "   connection: close", "   content-length: 0"], &["<- 200"]),
+            place(
+                Clients,
+                &["   body (sized): \"\""],
+                &["   transfer-encoding: chunked", "   body (chunked): \"hello\""],
+            ),
+            place(
+                Upstreams,
+                &[],
+                &[
+                    "-> up: POST / HTTP/1.1",
+                    "   host: tide.test",
+                    "   transfer-encoding: chunked",
+                    "   x-forwarded-for: 127.0.0.2",
+                    "   x-forwarded-proto: http",
+                    "   x-request-id: (a UUID)",
+                    "   body (chunked): \"body\"",
+                ],
+            ),
+            place(
+                Guests,
+                &[],
+                &[
+                    "[other] request_headers ctx=2 eos=0",
+                    "[other] request_body ctx=2 size=4 eos=0",
+                    "[other] request_body ctx=2 size=0 eos=1",
+                    "[other] response_headers ctx=2 eos=0",
+                    "[other] response_body ctx=2 size=5 eos=0",
+                    "[other] response_body ctx=2 size=0 eos=1",
+                ],
+            ),
+        ],
+    },
+    Deliberate {
+        case: "trap in response body",
+        reason: "Nothing of the response has left when its first piece meets the trap: the connection ends without an answer, after which a client may ask again, and not with half of one.",
+        places: &[place(
+            Clients,
+            &["<- 200", "   date: (a date)", "   transfer-encoding: chunked", "   body (chunked, cut): \"\""],
+            &["no response"],
+        )],
+    },
+    Deliberate {
+        case: "open trap in response body",
+        reason: "Under on_fault: open the very exchange that met the fault goes on without the filter; in Envoy it fails, and only later ones do.",
+        places: &[
+            place(Clients, &["   body (chunked, cut): \"\""], &["   body (chunked): \"hello\""]),
+            place(Guests, &[], &["[other] response_body ctx=2 size=0 eos=1"]),
+        ],
+    },
+    Deliberate {
+        case: "open trap in response headers",
+        reason: "Under on_fault: open the very exchange that met the fault goes on without the filter; in Envoy it fails, and only later ones do.",
+        places: &[
+            place(Clients, &["<- 503", "   content-length: 0"], &["<- 200"]),
+            place(
+                Clients,
+                &["   body (sized): \"\""],
+                &["   transfer-encoding: chunked", "   body (chunked): \"hello\""],
+            ),
+            place(
+                Guests,
+                &[],
+                &["[other] response_body ctx=2 size=5 eos=0", "[other] response_body ctx=2 size=0 eos=1"],
+            ),
+        ],
+    },
+    Deliberate {
+        case: "trap in response headers",
+        reason: "The text of an answer that no upstream sent is ours; Envoy's is empty or the status's name.",
+        places: &[
+            place(
+                Clients,
+                &["   content-length: 0"],
+                &["   content-length: 15", "   content-type: text/plain"],
+            ),
+            place(Clients, &["   body (sized): \"\""], &["   body (sized): \"a filter failed\""]),
+        ],
+    },
+    Deliberate {
+        case: "callout cut",
+        reason: "What is not there is NotFound, as the written ABI has it, and not BadArgument: on the latter the Rust SDK panics.",
+        places: &[place(
+            Guests,
+            &["[asking]   get callout-headers :status -> 2"],
+            &["[asking]   get callout-headers :status -> 1"],
+        )],
+    },
+    Deliberate {
+        case: "callout of a root",
+        reason: "Envoy adds a field of its own to the answers to callouts (x-envoy-upstream-service-time).",
+        places: &[
+            place(Upstreams, &["-> side: GET /from-root HTTP/1.1", "   host: callout.test"], &[]),
+            place(
+                Start,
+                &[
+                    "[root] tick ctx=1",
+                    "[root]   tick-period 0 -> 0",
+                    "[root]   callout side -> 0",
+                    "[root] http_call_response ctx=1 token=4 fields=3 size=4 trailers=0",
+                    "[root]   get callout-headers :status -> 0 200",
+                    "[root] answered",
+                    "[root] http_call_response ctx=1 token=4 fields=3 size=4 trailers=0",
+                ],
+                &["[root] http_call_response ctx=1 token=4 fields=2 size=4 trailers=0"],
+            ),
+        ],
+    },
+    Deliberate {
+        case: "reply of a root",
+        reason: "What is not there is NotFound, as the written ABI has it, and not BadArgument: on the latter the Rust SDK panics.",
+        places: &[place(
+            Guests,
+            &["[root]   get request-headers :path -> 2"],
+            &["[root]   get request-headers :path -> 1"],
+        )],
+    },
 ];

@@ -17,8 +17,10 @@ mod sweep;
 mod bodies;
 mod callouts;
 mod headers;
+mod late;
 mod lifecycle;
 mod paths;
+mod pauses;
 mod replies;
 mod routing;
 mod sdk;
@@ -26,6 +28,7 @@ mod services;
 mod sharing;
 #[cfg(feature = "builtin")]
 mod shipped;
+mod traps;
 
 pub(crate) use case::{
     Action, Case, Edits, EscapedSlashes, Filter, Path, Paths, Route, Value, value, with_held_headers,

@@ -399,15 +399,17 @@ impl Vm {
         host.contexts.unpark(context);
         if let Some(place) = host.contexts.root(context) {
             host.roots[place].end = RootEnd::Running;
-            host.callouts.forget(context);
         }
         let outcome = match &self.exports.delete {
             Some(delete) => self.guest.enter(Callback::Delete, context, true, delete, context),
             None => Ok(()),
         };
-        self.host_mut().contexts.close(context);
-        if let Some(root) = self.root_mut(context) {
-            root.end = RootEnd::Gone;
+        let host = self.host_mut();
+        host.contexts.close(context);
+        if let Some(place) = host.contexts.root(context) {
+            host.roots[place].end = RootEnd::Gone;
+            host.callouts.forget(context);
+            host.effects.retain(|(of, _)| *of != context); // nobody is left to hear of what it asked for
         }
         outcome
     }

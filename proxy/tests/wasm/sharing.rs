@@ -175,6 +175,15 @@ fn a_filter_goes_and_the_others_stay() {
 }
 
 #[test]
+fn what_a_root_asks_for_as_it_is_deleted_is_nobodys() {
+    let mut guest = Guest::new();
+    guest.call("proxy_on_delete", "proxy_set_tick_period_milliseconds", &[5]);
+    let (mut vm, second) = Pair::of(&guest).start();
+    vm.shutdown(second).expect("nothing fails");
+    assert!(vm.take_effects().is_empty());
+}
+
+#[test]
 fn a_refused_configuration_names_the_reason_of_its_own_filter() {
     let mut guest = Guest::new();
     let complaint = guest.text("the second is one too many");

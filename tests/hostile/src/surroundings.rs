@@ -1,0 +1,176 @@
+//! The host that has to bear it, and what has to hold whatever the guest does.
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::sync::{Arc, LazyLock};
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use tidegate::config::model::{Filter, ModuleSource};
+use tidegate::wasm::stream::{Direction, Progress, RequestHead, ResponseHead, Stream, StreamInfo, StreamRef};
+use tidegate::wasm::{
+    CalloutResponse, CalloutResult, ContextId, Effect, Engine, Fault, GuestLog, LogLevel, Module, Plugin,
+    Services, Vm,
+};
+
+use crate::module;
+use crate::script::{Allocator, On, Script};
+
+static ENGINE: LazyLock<Engine> = LazyLock::new(|| {
+    Engine::new(None).unwrap_or_else(|error| panic!("this machine cannot compile: {error}"))
+});
+static MODULE: LazyLock<Module> = LazyLock::new(|| {
+    ENGINE.compile(&module::build()).unwrap_or_else(|error| panic!("the guest is no filter: {error}"))
+});
+
+/// What a script may cost in one callback.
+const INSTRUCTIONS: u64 = 300_000;
+/// How much memory the guest may have, in bytes.
+const MEMORY: usize = 4 << 20;
+/// How many callouts it may have in flight.
+const CALLOUTS: usize = 16;
+
+/// Nobody reads what it says.
+struct Silence;
+
+impl GuestLog for Silence {
+    fn level(&self) -> LogLevel {
+        LogLevel::Trace
+    }
+
+    fn line(&self, _: &str, _: LogLevel, _: &str) {}
+
+    fn dropped(&self, _: &str, _: u64) {}
+
+    fn fault(&self, _: &str, _: &Fault) {}
+}
+
+/// Has a guest do what a script says in every callback of an exchange and of its root, beside a guest that does nothing
+/// wrong, and holds what has to hold: the host does not panic; what it keeps for the guest has its limits; the other guest
+/// and its exchange are what they were.
+pub fn run(script: &Script) {
+    let services = Services {
+        log: Arc::new(Silence),
+        clusters: Arc::new(HashSet::from(["api".to_owned()])),
+        ..Services::new()
+    };
+    let calm = Script::new(Allocator::Bump)
+        .call(On::RequestHeaders, "proxy_get_header_map_value", &[0, 0x20, 7, 0x400, 0x404])
+        .call(On::RequestHeaders, "proxy_add_header_map_value", &[0, 0x20, 7, 0x80, 3]);
+    let mut calm = start(&calm, "calm", &services);
+    let before = exchange();
+    let context = calm.open(calm.first_root(), &before, 0).unwrap_or_else(|fault| panic!("calm: {fault}"));
+
+    let mut hostile = start(script, "hostile", &services);
+    let stream = exchange();
+    // A fault is the guest's own business: it is not entered again, which is for the host to see to.
+    let _ = play(&mut hostile, &stream);
+    check(&mut hostile, &stream, &services);
+
+    let answer = calm.on_headers(context, Direction::Request, true);
+    answer.unwrap_or_else(|fault| panic!("another guest failed: {fault}"));
+    let stream = before.borrow();
+    let values: Vec<&[u8]> =
+        stream.request.headers.get_all("x-twice").iter().map(HeaderValue::as_bytes).collect();
+    assert_eq!(values, [&b"one"[..], b"two", b"api"], "another exchange was harmed");
+    assert!(stream.actions.is_empty());
+}
+
+fn start(script: &Script, name: &str, services: &Services) -> Vm {
+    let mut filter = Filter::new(name, ModuleSource::Builtin(name.to_owned()));
+    filter.config = script.configuration().into();
+    filter.limits.instructions = INSTRUCTIONS;
+    filter.limits.memory = MEMORY;
+    filter.limits.callouts = CALLOUTS;
+    let plugin = Plugin::new(Arc::new(filter), MODULE.clone());
+    plugin.start(services.clone()).unwrap_or_else(|fault| panic!("{name} only reads its script: {fault}"))
+}
+
+/// Every callback, in the order of an exchange, with ticks and callouts' answers between.
+fn play(vm: &mut Vm, stream: &StreamRef) -> Result<(), Fault> {
+    let root = vm.first_root();
+    vm.on_tick(root)?;
+    let context = vm.open(root, stream, 0)?;
+    one_way(vm, stream, context, Direction::Request)?;
+    answer_callouts(vm)?;
+    stream.borrow_mut().request_progress = Progress::Done;
+    let mut headers = HeaderMap::new();
+    headers.insert("a", HeaderValue::from_static("b"));
+    stream.borrow_mut().response = Some(ResponseHead { status: StatusCode::OK, headers });
+    vm.on_tick(root)?;
+    one_way(vm, stream, context, Direction::Response)?;
+    answer_callouts(vm)?;
+    vm.close(context)?;
+    vm.on_tick(root)?;
+    answer_callouts(vm)?;
+    vm.shutdown(root)
+}
+
+fn one_way(vm: &mut Vm, stream: &StreamRef, context: ContextId, direction: Direction) -> Result<(), Fault> {
+    vm.on_headers(context, direction, false)?;
+    stream.borrow_mut().stages[0].body_mut(direction).push(Bytes::from_static(b"some body"));
+    vm.on_body(context, direction, false)?;
+    let mut trailers = HeaderMap::new();
+    trailers.insert("x-end", HeaderValue::from_static("1"));
+    stream.borrow_mut().set_trailers(direction, trailers);
+    vm.on_trailers(context, direction).map(drop)
+}
+
+/// Answers what it asked, in three ways, and twice, and with a token that was never given.
+fn answer_callouts(vm: &mut Vm) -> Result<(), Fault> {
+    let tokens: Vec<u32> = vm
+        .take_effects()
+        .into_iter()
+        .filter_map(|(_, effect)| match effect {
+            Effect::HttpCall(call) => Some(call.token),
+            Effect::SetTick(_) => None,
+        })
+        .collect();
+    for (at, token) in tokens.into_iter().enumerate() {
+        let result = || match at % 3 {
+            0 => CalloutResult::Response(CalloutResponse {
+                status: StatusCode::OK,
+                headers: HeaderMap::new(),
+                body: Bytes::from_static(b"answer"),
+                trailers: None,
+            }),
+            1 => CalloutResult::TimedOut,
+            _ => CalloutResult::Reset("broken".to_owned()),
+        };
+        vm.on_http_call_response(token, result())?;
+        vm.on_http_call_response(token, result())?;
+    }
+    vm.on_http_call_response(0xdead_beef, CalloutResult::TimedOut)
+}
+
+/// What the host keeps for the guest has limits.
+fn check(vm: &mut Vm, stream: &StreamRef, services: &Services) {
+    assert!(vm.memory_bytes() <= MEMORY, "it has {} bytes of memory", vm.memory_bytes());
+    assert!(vm.take_effects().len() <= CALLOUTS + 1, "callouts and a tick");
+    let stream = stream.borrow();
+    assert!(stream.actions.len() <= 4, "two resumptions, a close, a reply");
+    let stored: usize = stream.properties.iter().map(|(key, value)| key.len() + value.len()).sum();
+    assert!(stored <= 2 << 20, "properties of {stored} bytes");
+    assert!(stream.request.headers.len() <= 1100, "{} headers", stream.request.headers.len());
+    assert!(services.metrics.collect().len() <= 1100);
+}
+
+/// `POST /` with a header that comes twice.
+fn exchange() -> StreamRef {
+    let mut headers = HeaderMap::new();
+    headers.insert("host", HeaderValue::from_static("example.com"));
+    headers.append("x-twice", HeaderValue::from_static("one"));
+    headers.append("x-twice", HeaderValue::from_static("two"));
+    let request = RequestHead {
+        method: Method::POST,
+        uri: "/path?query".parse().unwrap_or_default(),
+        scheme: HeaderValue::from_static("http"),
+        headers,
+    };
+    let (client, listener) = ((Ipv4Addr::LOCALHOST, 4321), (Ipv4Addr::LOCALHOST, 80));
+    let info = StreamInfo::new(SystemTime::UNIX_EPOCH, SocketAddr::from(client), SocketAddr::from(listener));
+    Rc::new(RefCell::new(Stream::new(request, info, 1)))
+}
