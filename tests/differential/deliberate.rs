@@ -32,6 +32,15 @@ const fn place(at: At, envoy: &'static [&'static str], ours: &'static [&'static 
 /// All of them.
 pub(crate) const DELIBERATE: &[Deliberate] = &[
     Deliberate {
+        case: "queue",
+        reason: "A queue is there once an instance that serves has registered it. In Envoy the throw-away instance that proves the configuration registers it first, and leaves it.",
+        places: &[place(
+            Start,
+            &["[queue]   resolve-queue \"\" jobs -> 0"],
+            &["[queue]   resolve-queue \"\" jobs -> 1"],
+        )],
+    },
+    Deliberate {
         case: "sized body",
         reason: "The last bytes of a body of known length are shown as the last. Envoy shows an empty piece after them for HTTP/1.1, and for HTTP/2 does as tidegate does, so filters know both; it saves a call.",
         places: &[
@@ -784,26 +793,6 @@ pub(crate) const DELIBERATE: &[Deliberate] = &[
             &["[asking]   get callout-headers :status -> 2"],
             &["[asking]   get callout-headers :status -> 1"],
         )],
-    },
-    Deliberate {
-        case: "callout of a root",
-        reason: "Envoy adds a field of its own to the answers to callouts (x-envoy-upstream-service-time).",
-        places: &[
-            place(Upstreams, &["-> side: GET /from-root HTTP/1.1", "   host: callout.test"], &[]),
-            place(
-                Start,
-                &[
-                    "[root] tick ctx=1",
-                    "[root]   tick-period 0 -> 0",
-                    "[root]   callout side -> 0",
-                    "[root] http_call_response ctx=1 token=4 fields=3 size=4 trailers=0",
-                    "[root]   get callout-headers :status -> 0 200",
-                    "[root] answered",
-                    "[root] http_call_response ctx=1 token=4 fields=3 size=4 trailers=0",
-                ],
-                &["[root] http_call_response ctx=1 token=4 fields=2 size=4 trailers=0"],
-            ),
-        ],
     },
     Deliberate {
         case: "reply of a root",

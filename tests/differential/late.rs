@@ -97,17 +97,43 @@ fn a_tick_changes_its_own_period() {
 }
 
 #[test]
-fn a_callout_that_was_asked_for_at_configuration_is_answered_to_the_root() {
+fn a_callout_of_a_root_is_answered_when_no_exchange_is_left() {
     let guest = Guest::logger()
-        .on(On::Configure, [Step::TickPeriod(20)])
+        .on(On::Log, [Step::TickPeriod(20)])
         .on(On::Tick, [Step::TickPeriod(0), Step::callout("side", "/from-root", 5000)])
         .on(On::CalloutResponse, [Step::get(CalloutHeaders, ":status"), Step::say("answered")]);
-    Case::new("callout of a root").cluster("side", |_| Answer::ok("side")).filter("root", &guest).run(
-        |stage| {
-            stage.wait_for_guest("answered");
-            stage.get("/");
-        },
-    );
+    let case = Case::new("callout of a root").cluster("side", |_| Answer::ok("side"));
+    case.filter("root", &guest).run(|stage| {
+        stage.get("/");
+        stage.wait_for_guest("answered");
+    });
+}
+
+#[test]
+fn a_module_of_version_0_1_0_finds_what_is_missing_empty() {
+    let guest = Guest::logger()
+        .abi("0_1_0")
+        .on(On::VmStart, [Step::Configuration])
+        .on(On::Configure, [Step::Configuration])
+        .on(
+            On::RequestHeaders,
+            [
+                Step::get(RequestHeaders, "missing"),
+                Step::get(RequestHeaders, ":path"),
+                Step::Configuration,
+                Step::TickPeriod(20),
+                Step::Return(1),
+            ],
+        )
+        .on(On::Tick, [Step::TickPeriod(0), Step::EffectiveStream, Step::Continue(Flow::Request)]);
+    let configured = |mut filter: super::Filter| {
+        filter.config = "of the plugin".to_owned();
+        filter.vm_config = "of the VM".to_owned();
+        filter
+    };
+    Case::new("0.1.0").filter_with("old", &guest, configured).run(|stage| {
+        stage.get("/path");
+    });
 }
 
 #[test]

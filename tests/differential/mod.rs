@@ -16,11 +16,13 @@ mod sweep;
 
 mod bodies;
 mod callouts;
+mod foreign;
 mod headers;
 mod late;
 mod lifecycle;
 mod paths;
 mod pauses;
+mod queues;
 mod replies;
 mod routing;
 mod sdk;

@@ -12,7 +12,7 @@ use tidegate::telemetry::access_log::{Ending, Entry};
 use tidegate::telemetry::metrics::{
     CellsSample, ConnectFailure, FilterSample, Format, Registry, write_cells,
 };
-use tidegate::wasm::hostcalls::{Family, HOSTCALLS, Since};
+use tidegate::wasm::hostcalls::{FOREIGN_FUNCTIONS, Family, ForeignFunction, HOSTCALLS, Since};
 use tidegate::wasm::{Callback, FaultKind};
 
 const NOTE: &str = "<!-- Written by a test from the code: UPDATE_EXPECT=1 cargo test --test docs -->\n";
@@ -191,12 +191,19 @@ fn the_page_of_hostcalls_has_every_hostcall() {
         };
         let note = match call.family {
             Family::Grpc => "not offered yet: `InternalFailure` or `NotFound`",
-            Family::Queue => "not offered yet: `InternalFailure` or `NotFound`",
-            Family::Foreign => "knows `clear_route_cache` and `get_log_level`",
+            Family::Foreign => "[by name](#foreign-functions)",
             Family::Wasi => "WASI preview 1",
             _ => "",
         };
         let _ = writeln!(text, "| `{}` | {:?} | {since} | {note} |", call.name, call.family);
+    }
+    text.push_str(
+        "\n## Foreign functions\n\nWhat `proxy_call_foreign_function` knows; any other name is `NotFound`. Numbers are \
+        little-endian, one after the other; messages are Envoy's, in `source/extensions/common/wasm/ext`. What is not \
+        wanted of an answer costs nothing: its place may be null.\n\n| function | arguments | answer | |\n|---|---|---|---|\n",
+    );
+    for ForeignFunction { name, arguments, answer, about, .. } in FOREIGN_FUNCTIONS {
+        let _ = writeln!(text, "| `{name}` | {arguments} | {answer} | {about} |");
     }
     text.push_str(
         "\n## Callbacks\n\nWhat a module may export; what it does not export is never entered.\n\n",

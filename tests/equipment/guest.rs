@@ -24,18 +24,19 @@ pub(crate) enum On {
     ResponseBody,
     ResponseTrailers,
     CalloutResponse,
+    QueueReady,
     Log,
     Done,
     Delete,
 }
 
 use On::{
-    CalloutResponse, Configure, Create, Delete, Done, Log, RequestBody, RequestHeaders, RequestTrailers,
-    ResponseBody, ResponseHeaders, ResponseTrailers, Tick, VmStart,
+    CalloutResponse, Configure, Create, Delete, Done, Log, QueueReady, RequestBody, RequestHeaders,
+    RequestTrailers, ResponseBody, ResponseHeaders, ResponseTrailers, Tick, VmStart,
 };
 
 impl On {
-    pub(crate) const ALL: [On; 14] = [
+    pub(crate) const ALL: [On; 15] = [
         Create,
         VmStart,
         Configure,
@@ -47,6 +48,7 @@ impl On {
         ResponseBody,
         ResponseTrailers,
         CalloutResponse,
+        QueueReady,
         Log,
         Done,
         Delete,
@@ -66,6 +68,7 @@ impl On {
             RequestTrailers => ("request_trailers", &["count"], Some(0)),
             ResponseTrailers => ("response_trailers", &["count"], Some(0)),
             CalloutResponse => ("http_call_response", &["token", "fields", "size", "trailers"], None),
+            QueueReady => ("queue_ready", &["queue"], None),
             Log => ("log", &[], None),
             Done => ("done", &[], Some(1)),
             Delete => ("delete", &[], None),
@@ -138,19 +141,34 @@ impl Guest {
         wat::parse_str(&text).unwrap_or_else(|error| panic!("the guest's text is wrong: {error}\n{text}"))
     }
 
+    /// Version 0.1.0 tells nobody at the headers whether the stream ends.
+    fn parameters(&self, callback: On) -> &'static [&'static str] {
+        let (_, all, _) = callback.shape();
+        match callback {
+            RequestHeaders | ResponseHeaders if self.abi == "0_1_0" => &all[..1],
+            _ => all,
+        }
+    }
+
     fn text(&self) -> String {
         let mut text = Text::new(&self.name, self.quiet);
         let mut functions = String::new();
         for (index, (callback, steps)) in self.callbacks.iter().enumerate() {
-            functions += &function(&mut text, index, *callback, steps);
+            functions += &function(&mut text, index, *callback, self.parameters(*callback), steps);
         }
         let marker = format!("(func (export \"proxy_abi_version_{}\"))\n", self.abi);
         text.module(&(marker + &functions))
     }
 }
 
-fn function(text: &mut Text, index: usize, callback: On, steps: &[Step]) -> String {
-    let (name, arguments, result) = callback.shape();
+fn function(
+    text: &mut Text,
+    index: usize,
+    callback: On,
+    arguments: &[&'static str],
+    steps: &[Step],
+) -> String {
+    let (name, _, result) = callback.shape();
     let mut body = String::new();
     let _ = writeln!(body, "(global.set $heap (i32.const {}))", Text::HEAP);
     let _ = writeln!(body, "(global.set $calls{index} (i32.add (global.get $calls{index}) (i32.const 1)))");

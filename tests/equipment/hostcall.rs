@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::http1::from_latin1;
-use super::step::{Buffer, Map, Step};
+use super::step::{Buffer, Flow, Map, Step};
 use super::wat::Text;
 
 /// A call: the host's function, what it is given, and what the log says of it.
@@ -165,6 +165,22 @@ fn service_call(step: &Step) -> Option<Call> {
             let call = Call::new("proxy_get_metric", format!("get-metric {slot}"));
             call.expression(&load(Text::slot(*slot))).int(Text::OUT_NUMBER).shows(Shown::Number)
         }
+        Step::RegisterQueue(name, slot) => {
+            let call = Call::new("proxy_register_shared_queue", format!("register-queue {name}"));
+            call.text(name).int(Text::slot(*slot))
+        }
+        Step::ResolveQueue(vm, name, slot) => {
+            let call = Call::new("proxy_resolve_shared_queue", format!("resolve-queue {vm:?} {name}"));
+            call.text(vm).text(name).int(Text::slot(*slot))
+        }
+        Step::Enqueue(slot, item) => {
+            let call = Call::new("proxy_enqueue_shared_queue", format!("enqueue {slot} {item}"));
+            call.expression(&load(Text::slot(*slot))).text(item)
+        }
+        Step::Dequeue(slot) => {
+            let call = Call::new("proxy_dequeue_shared_queue", format!("dequeue {slot}"));
+            call.expression(&load(Text::slot(*slot))).out().shows(Shown::Text)
+        }
         Step::EffectiveStream => {
             let call = Call::new("proxy_set_effective_context", "effective-stream".to_owned());
             call.expression("(global.get $stream)")
@@ -176,6 +192,22 @@ fn service_call(step: &Step) -> Option<Call> {
             let call = Call::new("proxy_call_foreign_function", format!("foreign {name}"));
             call.text(name).text(arguments).out().shows(Shown::Size)
         }
+        Step::ForeignStatus(name, arguments) => {
+            let call = Call::new("proxy_call_foreign_function", format!("foreign {name}"));
+            call.text(name).text(arguments).out()
+        }
+        Step::ForeignOnAnswer(name) => {
+            let call = Call::new("proxy_call_foreign_function", format!("foreign {name} on that"));
+            let call = call.text(name).expression(&load(Text::OUT_POINTER)).expression(&load(Text::OUT_SIZE));
+            call.out().shows(Shown::Text)
+        }
+        Step::Configuration => {
+            Call::new("proxy_get_configuration", "configuration".to_owned()).out().shows(Shown::Text)
+        }
+        Step::Continue(Flow::Response) => {
+            Call::new("proxy_continue_response", "continue response".to_owned())
+        }
+        Step::Continue(_) => Call::new("proxy_continue_request", "continue request".to_owned()),
         Step::ProxyDone => Call::new("proxy_done", "proxy-done".to_owned()),
         Step::LogLevel => {
             Call::new("proxy_get_log_level", "log-level".to_owned()).int(Text::OUT_SIZE).shows(Shown::Size)

@@ -93,12 +93,26 @@ pub(crate) enum Step {
     IncrementMetric(u32, i64),
     RecordMetric(u32, i64),
     GetMetric(u32),
+    /// Registers a queue and keeps its id in a slot; metrics use the same ones.
+    RegisterQueue(String, u32),
+    /// Looks for a queue of a `vm_id`, by its name, and keeps its id in a slot.
+    ResolveQueue(String, String, u32),
+    Enqueue(u32, String),
+    Dequeue(u32),
     /// Makes the last stream that had a headers callback the effective context.
     EffectiveStream,
     EffectiveContext(u32),
     Foreign(String, String),
+    /// The same, of which only the status is shown.
+    ForeignStatus(String, String),
+    /// Calls a foreign function with what the last hostcall answered, and shows what it makes of it.
+    ForeignOnAnswer(String),
     ProxyDone,
     LogLevel,
+    /// The configuration as 0.1.0 reads it.
+    Configuration,
+    /// Resumes a direction as 0.1.0 does.
+    Continue(Flow),
     If(When, Vec<Step>),
     /// Ends the callback with this result.
     Return(i32),
@@ -147,6 +161,11 @@ impl Step {
 
     pub(crate) fn set_buffer(buffer: Buffer, start: u32, length: u32, data: &str) -> Step {
         Step::SetBuffer(buffer, start, length, data.to_owned())
+    }
+
+    /// A foreign function whose arguments are bytes.
+    pub(crate) fn foreign(name: &str, arguments: &[u8]) -> Step {
+        Step::ForeignStatus(name.to_owned(), arguments.iter().map(|byte| char::from(*byte)).collect())
     }
 
     /// A property by its path with dots.

@@ -197,10 +197,9 @@ fn a_filters_log_lines_carry_its_name_and_level() {
 fn an_exchange_that_waits_is_answered_when_its_guest_dies_elsewhere() {
     // In Envoy it waits for ever.
     let upstream = Upstream::ok("hello");
-    let waiting = Guest::new().quiet().on(
-        On::RequestHeaders,
-        [Step::TickPeriod(20), Step::callout("up", "/aside", 5000), Step::Return(1)],
-    );
+    let waiting = Guest::new()
+        .quiet()
+        .on(On::RequestHeaders, [Step::TickPeriod(20), Step::callout("up", "/aside", 5000), Step::Return(1)]);
     for callback in [On::Tick, On::CalloutResponse] {
         let guest = waiting.clone().on(callback, [Step::Trap]);
         let proxy = with_filters(&upstream, &[("bad", &guest, "")]);

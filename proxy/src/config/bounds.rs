@@ -126,6 +126,8 @@ pub(crate) const CALLOUTS: Bound<Count> = count(64, 0, 65_536);
 pub(crate) const LOG_BYTES: Bound<Size> = size(64 * KIB, 0, GIB);
 /// Shared data.
 pub(crate) const SHARED_DATA: Bound<Size> = size(MIB, 0, GIB);
+/// What waits in a shared queue.
+pub(crate) const QUEUE: Bound<Size> = size(MIB, 0, GIB);
 /// Cells.
 pub(crate) const CELLS: Bound<Size> = size(16 * MIB, 0, 16 * GIB);
 /// Metrics that a filter defines.

@@ -12,6 +12,7 @@ use super::model::{
     ListenerLimits, Match, ModuleSource, PathMatch, PathRewrite, Redirect, RedirectPath, Respond, Route,
     ValueMatch,
 };
+use super::raw::FROM_ENV;
 use super::scalar::{Count, Quantity, Size, name_of};
 use crate::path::PathNormalization;
 
@@ -212,9 +213,23 @@ fn text(value: &HeaderValue) -> Value {
 }
 
 fn filter(filter: &Filter) -> Value {
-    let FilterLimits { instructions, wall_clock, memory, callouts, log_bytes, shared_data, cells, metrics } =
-        filter.limits;
-    let environment = filter.env.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str())));
+    let FilterLimits {
+        instructions,
+        wall_clock,
+        memory,
+        callouts,
+        log_bytes,
+        shared_data,
+        queue,
+        cells,
+        metrics,
+    } = filter.limits;
+    let source_of = |name: &String| filter.env_sources.iter().find(|(known, _)| known == name);
+    let shown = |(name, value): &(String, String)| match source_of(name) {
+        Some((_, source)) => (name.clone(), json!({ FROM_ENV: source })),
+        None => (name.clone(), Value::from(value.as_str())),
+    };
+    let environment = filter.env.iter().map(shown);
     json!({
         "module": match &filter.module {
             ModuleSource::Builtin(name) => format!("builtin:{name}"),
@@ -232,6 +247,7 @@ fn filter(filter: &Filter) -> Value {
             "callouts": callouts,
             "log_bytes": size(log_bytes),
             "shared_data": size(shared_data),
+            "queue": size(queue),
             "cells": size(cells),
             "metrics": metrics,
         },

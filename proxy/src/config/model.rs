@@ -316,6 +316,8 @@ pub struct Filter {
     pub root_id: String,
     /// The environment that WASI shows the guest.
     pub env: Vec<(String, String)>,
+    /// Those of them whose values are the proxy's own variables', which may be secret: its names for them.
+    pub env_sources: Vec<(String, String)>,
     /// What the guest may use.
     pub limits: FilterLimits,
     /// What becomes of a request when the filter fails.
@@ -336,6 +338,7 @@ impl Filter {
             vm_config: Bytes::new(),
             root_id: String::new(),
             env: Vec::new(),
+            env_sources: Vec::new(),
             limits: FilterLimits::default(),
             on_fault: OnFault::Closed,
             allow_on_headers_stop_iteration: false,
@@ -367,6 +370,8 @@ pub struct FilterLimits {
     pub log_bytes: usize,
     /// Bytes of shared data under one `vm_id`.
     pub shared_data: usize,
+    /// Bytes that one shared queue holds, and 64 for each item.
+    pub queue: usize,
     /// Bytes of cells (buckets, counters, values that expire) under one `vm_id`.
     pub cells: usize,
     /// Metrics that the filter may define.
@@ -385,6 +390,7 @@ impl Default for FilterLimits {
             callouts: count(bounds::CALLOUTS.default),
             log_bytes: bytes(bounds::LOG_BYTES.default),
             shared_data: bytes(bounds::SHARED_DATA.default),
+            queue: bytes(bounds::QUEUE.default),
             cells: bytes(bounds::CELLS.default),
             metrics: count(bounds::METRICS.default),
         }

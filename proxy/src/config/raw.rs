@@ -7,6 +7,7 @@ mod cluster;
 mod filter;
 mod guest;
 mod route;
+mod variable;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -25,6 +26,7 @@ pub(crate) use guest::GuestConfig;
 pub(crate) use route::{
     ClusterHeader, Edit, Match, Path, Redirect, RedirectPath, RegexRewrite, Respond, Route, ValueMatcher,
 };
+pub(crate) use variable::{FROM_ENV, Variable};
 
 /// A configuration of tidegate.
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -157,7 +157,10 @@ impl Exchange {
         });
         let head_only = head.method == Method::HEAD;
         let watch = Watch { beginning: now, idle: listener.limits.stream_idle_timeout, whole: None };
-        let stream = Stream::new(head, info, site.chain().len());
+        let mut stream = Stream::new(head, info, site.chain().len());
+        if !site.chain().is_empty() {
+            stream.connection = Some(peer.properties.clone());
+        }
         let run = Run::new(site.chain().clone(), stream, listener.buffer_limit);
         Box::new(Exchange {
             site,

@@ -1,11 +1,14 @@
 //! The other end of a downstream connection: who it is, and what it is doing.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::HeaderValue;
 use quanta::Instant;
+
+use crate::wasm::properties::ConnectionProperties;
 
 /// What a connection is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +31,8 @@ pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
     pub(crate) local: SocketAddr,
     pub(crate) connection_id: u64,
+    /// What guests store for as long as the connection lives.
+    pub(super) properties: Arc<ConnectionProperties>,
     forwarded_for: HeaderValue,
     opened: Instant,
     phase: AtomicU8,
@@ -48,6 +53,7 @@ impl Peer {
             address: SocketAddr::new(ip, address.port()),
             local,
             connection_id,
+            properties: Arc::default(),
             forwarded_for: forwarded_for(ip),
             opened: Instant::now(),
             phase: AtomicU8::new(Phase::Idle as u8),

@@ -1,15 +1,19 @@
 //! One filter on one worker: what it has of its own of the guest that it runs in.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::slot::{Generation, Slot};
 use crate::config::model::OnFault;
-use crate::wasm::{CalloutResult, ContextId, Effect, Fault, FaultKind, HttpCall, Plugin, Services, Vm};
+use crate::wasm::{
+    CalloutResult, ContextId, Effect, Fault, FaultKind, HttpCall, Inbox, Plugin, Services, Vm,
+};
 
 /// How long a filter that is told to go may take, where it says that it is not done.
 const LONGEST_FAREWELL: Duration = Duration::from_secs(5);
@@ -67,6 +71,7 @@ pub struct Instance {
     /// Its root context in the guest of the moment.
     root: Cell<ContextId>,
     ticker: RefCell<Option<tokio::task::JoinHandle<()>>>,
+    queue_watch: RefCell<Option<tokio::task::JoinHandle<()>>>,
     /// Whether it was told to go, and who waits until it has.
     going: Cell<bool>,
     gone: Notify,
@@ -123,6 +128,7 @@ impl Instance {
             slot,
             root: Cell::new(root),
             ticker: RefCell::new(None),
+            queue_watch: RefCell::new(None),
             going: Cell::new(false),
             gone: Notify::new(),
         });
@@ -176,18 +182,27 @@ impl Instance {
         let _ = self.enter(Some(generation), |vm, _| vm.on_http_call_response(token, result));
     }
 
-    /// Ends the filter's part in its guest: `on_done` and `on_delete` of its root, and no more ticks. What says in
+    /// Calls the filter's root by a number that both agree on: see [`Vm::on_foreign_function`]. The proxy never does.
+    ///
+    /// # Errors
+    ///
+    /// The kind of the fault, when the guest fails now, failed before, or cannot be made anew yet.
+    pub fn call_foreign_function(&self, function: u32, arguments: Bytes) -> Result<(), FaultKind> {
+        self.enter(None, |vm, _| vm.on_foreign_function(self.root(), function, arguments))
+    }
+
+    /// Ends the filter's part in its guest: `on_done` and `on_delete` of its root, and no more ticks nor items of queues. What says in
     /// `on_done` that it is not done is not waited for.
     pub fn stop(&self) {
         if !self.going.replace(true) {
             self.slot.shut(self);
         }
-        self.stop_ticking();
+        self.stop_calling();
         self.slot.leave(self);
     }
 
     /// The same for a filter that may have something left to do: one that says in `on_done` that it is not done goes on,
-    /// ticks and callouts included, until it calls `proxy_done`, for five seconds at most.
+    /// ticks, items of queues and callouts included, until it calls `proxy_done`, for five seconds at most.
     pub async fn end(&self) {
         if !self.going.replace(true) && !self.slot.shut(self) {
             let gone = async {
@@ -208,6 +223,7 @@ impl Instance {
         match effect {
             Effect::HttpCall(call) => self.performer.http_call(self, generation, call),
             Effect::SetTick(period) => self.tick_every(generation, period),
+            Effect::WatchQueues(inbox) => self.watch_queues(generation, inbox),
         }
     }
 
@@ -239,7 +255,37 @@ impl Instance {
         *self.ticker.borrow_mut() = Some(task);
     }
 
-    pub(super) fn stop_ticking(&self) {
+    /// Calls `on_queue_ready` once for each item that the filter is to be told of, whichever thread put it in. Other tasks
+    /// of the worker have their turn between two calls.
+    fn watch_queues(self: &Rc<Self>, generation: Generation, inbox: Arc<Inbox>) {
+        let instance = Rc::downgrade(self);
+        let task = tokio::task::spawn_local(async move {
+            loop {
+                poll_fn(|context| inbox.poll_ready(context)).await;
+                let Some(instance) = Weak::upgrade(&instance) else { return };
+                let root = instance.root();
+                // A root that is told of nothing though there is something has gone.
+                if instance.enter(Some(generation), |vm, _| vm.on_queue_ready(root)) != Ok(true) {
+                    return;
+                }
+                drop(instance);
+                tokio::task::yield_now().await;
+            }
+        });
+        if let Some(former) = self.queue_watch.borrow_mut().replace(task) {
+            former.abort();
+        }
+    }
+
+    /// Has the guest called no more of its own accord: no ticks, no items of queues.
+    pub(super) fn stop_calling(&self) {
+        self.stop_ticking();
+        if let Some(task) = self.queue_watch.borrow_mut().take() {
+            task.abort();
+        }
+    }
+
+    fn stop_ticking(&self) {
         if let Some(task) = self.ticker.borrow_mut().take() {
             task.abort();
         }

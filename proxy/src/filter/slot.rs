@@ -173,7 +173,7 @@ impl Slot {
     /// Drops a guest that failed, and tells every exchange that it had.
     fn lose(&self, guest: &mut Occupant, by: &Instance, fault: &Fault) -> FaultKind {
         by.report(fault);
-        self.tenants().for_each(|tenant| tenant.stop_ticking());
+        self.tenants().for_each(|tenant| tenant.stop_calling());
         guest.last_fault = fault.kind;
         if let Some(vm) = guest.vm.take() {
             for (stream, stage) in vm.streams() {

@@ -206,6 +206,10 @@ callbacks! {
     ResponseTrailers = "proxy_on_response_trailers",
     /// `proxy_on_http_call_response`
     HttpCallResponse = "proxy_on_http_call_response",
+    /// `proxy_on_queue_ready`
+    QueueReady = "proxy_on_queue_ready",
+    /// `proxy_on_foreign_function`
+    ForeignFunction = "proxy_on_foreign_function",
     /// `proxy_on_log`
     Log = "proxy_on_log",
     /// `proxy_on_done`

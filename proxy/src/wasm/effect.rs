@@ -1,9 +1,12 @@
 //! What a guest asks for that takes time, and what comes back: values that the pipeline turns into I/O and timers.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+
+use super::queues::Inbox;
 
 /// What an instance asks for; taken by [`Vm::take_effects`](super::Vm::take_effects) after each call into it.
 #[derive(Debug)]
@@ -13,6 +16,9 @@ pub enum Effect {
     /// `proxy_set_tick_period_milliseconds`: call [`Vm::on_tick`](super::Vm::on_tick) this long after each last call
     /// of it has returned, or never (`None`). At most one in a batch: the last that was asked for.
     SetTick(Option<Duration>),
+    /// `proxy_register_shared_queue`, the first time: whenever the inbox is ready, call
+    /// [`Vm::on_queue_ready`](super::Vm::on_queue_ready).
+    WatchQueues(Arc<Inbox>),
 }
 
 /// An HTTP callout, checked: its cluster is one that the filter may call, its head is a valid request.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use wasmtime::{Memory, ResourceLimiter, TypedFunc};
 
 use super::abi::{AbiVersion, Callback};
@@ -56,6 +57,8 @@ pub(crate) struct Host {
     pub(crate) effects: Vec<(u32, Effect)>,
     /// The shared data of its `vm_id`.
     pub(crate) shared: Arc<Space>,
+    /// The arguments that `proxy_on_foreign_function` is shown.
+    pub(crate) call_data: Option<Bytes>,
     /// The metrics that it defined.
     pub(crate) metric_ids: MetricIds,
     /// What its headers are made with.
@@ -156,6 +159,7 @@ impl Host {
             callouts: Callouts::default(),
             callout_response: None,
             effects: Vec::new(),
+            call_data: None,
             metric_ids: MetricIds::default(),
             fields: Fields::default(),
             services: services.clone(),

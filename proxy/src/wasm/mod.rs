@@ -9,7 +9,7 @@
 //! - [`hostcalls`] is what a guest may call: one table, one file for each family.
 //! - `memory` and `pairs` are how values go in and out of a guest, `header_map` how it sees headers.
 //! - [`stream`] is the exchange as guests see it, shared with the pipeline; [`body`] a piece of its body.
-//! - [`shared_data`] (and `cells`, beside it), [`metrics`] and [`usage`] outlive instances; [`services`] hands them to one.
+//! - [`shared_data`] (and `cells` and [`queues`], beside it), [`metrics`] and [`usage`] outlive instances; [`services`] hands them to one.
 //!
 //! It must know no sockets and no HTTP implementation: what a guest asks for that takes time comes out as an
 //! [`Effect`] or a [`stream::StreamAction`], performed by the caller after the guest has returned. A guest call never
@@ -23,6 +23,8 @@ pub mod fault;
 pub mod metrics;
 pub mod module;
 pub mod plugin;
+pub mod properties;
+pub mod queues;
 pub mod services;
 pub mod shared_data;
 pub mod stream;
@@ -38,6 +40,7 @@ pub mod hostcalls;
 mod instance;
 mod memory;
 mod pairs;
+mod protobuf;
 mod root;
 mod stopwatch;
 
@@ -49,6 +52,7 @@ pub use fault::{Fault, FaultKind};
 pub use metrics::GuestMetrics;
 pub use module::{LoadError, Module};
 pub use plugin::Plugin;
+pub use queues::Inbox;
 pub use services::{
     Clock, GuestLog, NoRandomness, ProcessLog, Randomness, Services, SystemClock, SystemRandomness,
 };

@@ -1,14 +1,13 @@
 //! One filter in an instance: its root context, and what is its own though others may share the instance.
 
-use std::collections::HashMap;
 use std::sync::Arc;
-
-use bytes::Bytes;
 
 use super::abi::AbiVersion;
 use super::effect::CalloutStatus;
 use super::engine::{START_ALLOWANCE, epochs};
 use super::hostcalls::log::LogBudget;
+use super::properties::{Declarations, Properties};
+use super::queues::Inbox;
 use super::usage::FilterUsage;
 use crate::config::model::{Filter, FilterLimits};
 
@@ -34,7 +33,11 @@ pub(crate) struct Root {
     /// What it may still log.
     pub(crate) log_budget: LogBudget,
     /// What `set_property` stored without a stream.
-    pub(crate) properties: HashMap<Vec<u8>, Bytes>,
+    pub(crate) properties: Properties,
+    /// What `declare_property` said of names.
+    pub(crate) declarations: Declarations,
+    /// What it is to be told of the queues that it registered, if it registered any.
+    pub(crate) inbox: Option<Arc<Inbox>>,
 }
 
 /// How far a root has gone towards its end.
@@ -82,7 +85,9 @@ impl Root {
             callout_status: CalloutStatus::default(),
             complaint: None,
             log_budget: LogBudget::new(filter.limits.log_bytes),
-            properties: HashMap::new(),
+            properties: Properties::default(),
+            declarations: Declarations::default(),
+            inbox: None,
             filter,
             usage,
         }

@@ -1,6 +1,6 @@
 //! Shared data: values that guests of one `vm_id` share across workers (`proxy_get_shared_data`, ABI 0.2.1).
 //!
-//! Process-wide. A space lives as long as an instance of its `vm_id` does. Keys are spread over several locks, each
+//! Process-wide. A space lives as long as an instance of its `vm_id` does, and its queues and cells with it. Keys are spread over several locks, each
 //! held for one look-up; the map of spaces is only locked when an instance starts.
 
 use std::collections::HashMap;
@@ -12,6 +12,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::cells::{Cells, CellsUsage};
+use super::queues::{QueueNames, Queues};
 
 /// How many locks a space's keys are spread over.
 const SHARDS: usize = 16;
@@ -24,6 +25,7 @@ const ENTRY_OVERHEAD: usize = 64;
 pub struct SharedData {
     spaces: Mutex<HashMap<String, Weak<Space>>>,
     last_cas: Arc<AtomicU32>,
+    queues: Queues,
 }
 
 /// Why a value was not written.
@@ -43,6 +45,7 @@ pub(crate) struct Space {
     bytes: AtomicUsize,
     last_cas: Arc<AtomicU32>,
     cells: OnceLock<Cells>,
+    queues: QueueNames,
 }
 
 #[derive(Debug)]
@@ -68,6 +71,16 @@ impl SharedData {
         let _ = self.space(vm_id).set(key, value, 0, usize::MAX);
     }
 
+    /// Puts an item into a queue as a guest would. Whether there is such a queue, with room for it.
+    pub fn enqueue(&self, vm_id: &str, queue: &[u8], item: &[u8]) -> bool {
+        self.resolve_queue(vm_id, queue).is_some_and(|id| self.queues.enqueue(id, item).is_ok())
+    }
+
+    /// Takes the first item out of a queue, if there is one, as a guest would.
+    pub fn dequeue(&self, vm_id: &str, queue: &[u8]) -> Option<Bytes> {
+        self.queues.dequeue(self.resolve_queue(vm_id, queue)?).ok()
+    }
+
     /// What the cells of each `vm_id` take, by its name; those that never had any are left out.
     pub fn cells(&self) -> Vec<(String, CellsUsage)> {
         let spaces = lock(&self.spaces);
@@ -76,6 +89,17 @@ impl SharedData {
             spaces.iter().filter_map(|(vm_id, space)| Some((vm_id.clone(), usage(space)?))).collect();
         cells.sort_by(|(one, _), (other, _)| one.cmp(other));
         cells
+    }
+
+    /// All queues, whatever their `vm_id`.
+    pub(crate) fn queues(&self) -> &Queues {
+        &self.queues
+    }
+
+    /// The id of a queue of a `vm_id`. One of which no instance lives has none.
+    pub(crate) fn resolve_queue(&self, vm_id: &str, name: &[u8]) -> Option<u32> {
+        let space = lock(&self.spaces).get(vm_id).and_then(Weak::upgrade)?;
+        space.queues.resolve(name)
     }
 
     /// The values of a `vm_id`; they are gone when the last holder is. An empty `vm_id` is one like any other.
@@ -91,6 +115,7 @@ impl SharedData {
             bytes: AtomicUsize::new(0),
             last_cas: self.last_cas.clone(),
             cells: OnceLock::new(),
+            queues: QueueNames::default(),
         });
         spaces.insert(vm_id.to_owned(), Arc::downgrade(&space));
         space
@@ -125,6 +150,11 @@ impl Space {
             }
         }
         Ok(())
+    }
+
+    /// The queues, by their names.
+    pub(crate) fn queue_names(&self) -> &QueueNames {
+        &self.queues
     }
 
     /// The cells, with room for `capacity` bytes at least.

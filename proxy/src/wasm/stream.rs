@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 
 pub use super::body::BodyBuffer;
+use super::properties::{ConnectionProperties, Declaration, LifeSpan, Properties, Refusal};
 
 /// One exchange as its guests see it, shared by the pipeline and every filter instance that has a context for it.
 pub type StreamRef = Rc<RefCell<Stream>>;
@@ -58,7 +59,9 @@ pub struct Stream {
     /// Who waits for an action, for each direction: both are woken when one is pushed.
     wakers: [Option<Waker>; 2],
     /// Written by `set_property`, read by `get_property` and the access log. Keys are raw property paths.
-    pub properties: HashMap<Vec<u8>, Bytes>,
+    pub properties: Properties,
+    /// What guests store for as long as the connection lives, where there is one that outlives the exchange.
+    pub connection: Option<Arc<ConnectionProperties>>,
     /// Facts about the exchange for `get_property`.
     pub info: StreamInfo,
 }
@@ -233,7 +236,8 @@ impl Stream {
             stages: std::iter::repeat_with(Stage::default).take(stages).collect(),
             actions: VecDeque::new(),
             wakers: [None, None],
-            properties: HashMap::new(),
+            properties: Properties::default(),
+            connection: None,
             info,
         }
     }
@@ -303,6 +307,27 @@ impl Stream {
         for waker in self.wakers.iter_mut().filter_map(Option::take) {
             waker.wake();
         }
+    }
+
+    /// What a guest stored for as long as the connection lives.
+    pub(crate) fn connection_property(&self, path: &[u8]) -> Option<Bytes> {
+        self.connection.as_ref()?.value(path)
+    }
+
+    /// Stores what a guest sets. A value stays where it is, whatever is declared of its name later.
+    pub(crate) fn set_property(
+        &mut self,
+        path: &[u8],
+        value: &[u8],
+        declaration: Declaration,
+    ) -> Result<(), Refusal> {
+        if let Some(connection) = &self.connection
+            && self.properties.get(path).is_none()
+            && (declaration.span == LifeSpan::Connection || connection.value(path).is_some())
+        {
+            return connection.set(path, value, declaration.read_only);
+        }
+        self.properties.set(path, value, declaration.read_only)
     }
 
     /// A direction's headers, once there are any.

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::abi::{Callback, DataStatus, HeadersStatus, MapType, TrailersStatus};
 use super::effect::{CalloutResult, Effect};
 use super::fault::Fault;
@@ -257,6 +259,43 @@ impl Vm {
         self.settle().map(drop)
     }
 
+    /// Tells a root of an item in a queue that it registered (`proxy_on_queue_ready`): of one, and says whether there was
+    /// one to be told of. It may have been taken out already.
+    pub fn on_queue_ready(&mut self, root: ContextId) -> Result<bool, Fault> {
+        self.delete_late()?;
+        let there = self.root_mut(root).filter(|root| root.end != RootEnd::Gone);
+        let Some(queue) = there.and_then(|root| root.inbox.as_ref()?.take()) else { return Ok(false) };
+        if let Some(export) = &self.exports.queue_ready {
+            self.guest.enter(Callback::QueueReady, root, false, export, (root, queue))?;
+            self.settle()?;
+        }
+        Ok(true)
+    }
+
+    /// Calls the guest by a number that embedder and guest agree on (`proxy_on_foreign_function`). `arguments` are in
+    /// the buffer `CallData` (8) during the call, and not afterwards. Nothing in the proxy calls it, as in Envoy; it is
+    /// there for who embeds the host. An id that is no context's has no effect.
+    pub fn on_foreign_function(
+        &mut self,
+        context: ContextId,
+        function: u32,
+        arguments: Bytes,
+    ) -> Result<(), Fault> {
+        let is_root = self.root_mut(context).is_some_and(|root| root.end != RootEnd::Gone);
+        if is_live(self.host(), context) {
+            self.announce(context)?;
+        } else if !is_root {
+            return Ok(());
+        }
+        let Some(export) = &self.exports.foreign_function else { return Ok(()) };
+        let params = (context, function, u32::try_from(arguments.len()).unwrap_or(u32::MAX));
+        self.guest.host_mut().call_data = Some(arguments);
+        let outcome = self.guest.enter(Callback::ForeignFunction, context, false, export, params);
+        self.host_mut().call_data = None;
+        outcome?;
+        self.settle().map(drop)
+    }
+
     /// Hands the root that asked for it what became of a callout (`proxy_on_http_call_response`). A token that is not in flight has no
     /// effect: the guest hears of each callout once.
     pub fn on_http_call_response(&mut self, token: u32, result: CalloutResult) -> Result<(), Fault> {
@@ -408,6 +447,7 @@ impl Vm {
         host.contexts.close(context);
         if let Some(place) = host.contexts.root(context) {
             host.roots[place].end = RootEnd::Gone;
+            host.roots[place].inbox = None;
             host.callouts.forget(context);
             host.effects.retain(|(of, _)| *of != context); // nobody is left to hear of what it asked for
         }

@@ -41,6 +41,8 @@ fn module(calls: &[(usize, Vec<i64>)]) -> Vec<u8> {
         (func (export "proxy_on_response_body") (param i32 i32 i32) (result i32) call $body (i32.const 0))
         (func (export "proxy_on_http_call_response") (param i32 i32 i32 i32 i32) call $body)
         (func (export "proxy_on_tick") (param i32) call $body)
+        (func (export "proxy_on_queue_ready") (param i32 i32) call $body)
+        (func (export "proxy_on_foreign_function") (param i32 i32 i32) call $body)
         (func (export "proxy_on_log") (param i32) call $body))"#
     );
     wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"))
@@ -70,8 +72,10 @@ fn exercise(vm: &mut Vm) {
     let _ = vm.on_body(context, Direction::Response, true);
     let _ = vm.on_http_call_response(4, CalloutResult::TimedOut);
     let _ = vm.on_tick(ROOT);
+    let _ = vm.on_queue_ready(ROOT);
+    let _ = vm.on_foreign_function(ROOT, 7, Bytes::from_static(b"arguments"));
     let _ = vm.close(context);
-    assert!(vm.take_effects().len() <= 5, "four callouts and a tick");
+    assert!(vm.take_effects().len() <= 6, "four callouts, a tick, a watch over queues");
     assert!(stream.borrow().actions.len() <= 4, "two resumptions, a close, a reply");
 }
 

@@ -111,6 +111,7 @@ pub(crate) fn filter() -> Filter {
         vm_config: Bytes::from_static(b"vm"),
         root_id: "the-root".to_owned(),
         env: vec![("KEY".to_owned(), "value".to_owned()), ("EMPTY".to_owned(), String::new())],
+        env_sources: Vec::new(),
         limits: FilterLimits {
             instructions: 1_000_000,
             wall_clock: Duration::from_secs(60),
@@ -118,6 +119,7 @@ pub(crate) fn filter() -> Filter {
             callouts: 4,
             log_bytes: 1 << 20,
             shared_data: 1 << 20,
+            queue: 1 << 20,
             cells: 1 << 20,
             metrics: 8,
         },

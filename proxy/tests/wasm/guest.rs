@@ -228,6 +228,8 @@ fn signature(callback: &str) -> (usize, bool) {
         "proxy_on_request_body" | "proxy_on_response_body" => (3, true),
         "proxy_on_request_trailers" | "proxy_on_response_trailers" => (2, true),
         "proxy_on_http_call_response" => (5, false),
+        "proxy_on_queue_ready" => (2, false),
+        "proxy_on_foreign_function" => (3, false),
         "proxy_on_tick" | "proxy_on_log" | "proxy_on_delete" => (1, false),
         "proxy_on_done" => (1, true),
         "tidegate_on_request_headers" => (4, true),

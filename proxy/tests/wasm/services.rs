@@ -205,16 +205,12 @@ fn what_is_not_offered_yet_answers_what_sdks_can_name() {
         guest.call(ON, "proxy_grpc_send", &[0; 4]),
         guest.call(ON, "proxy_grpc_close", &[0]),
         guest.call(ON, "proxy_grpc_cancel", &[0]),
-        guest.call(ON, "proxy_register_shared_queue", &[0; 3]),
-        guest.call(ON, "proxy_resolve_shared_queue", &[0; 5]),
-        guest.call(ON, "proxy_enqueue_shared_queue", &[0; 3]),
-        guest.call(ON, "proxy_dequeue_shared_queue", &[0; 3]),
         guest.call(ON, "proxy_done", &[]),
         guest.call(ON, "pthread_equal", &[3, 3]),
     ];
     guest.call(ON, "emscripten_notify_memory_growth", &[0]);
     let (_, stream, _) = Bench::new().on_request_headers(&guest);
-    assert_eq!(Dump::of(&stream).statuses(slots), [10, 10, 1, 1, 1, 10, 1, 1, 1, 1, 1]);
+    assert_eq!(Dump::of(&stream).statuses(slots), [10, 10, 1, 1, 1, 1, 1]);
 }
 
 /// Calls a foreign function, and says where its answer goes.

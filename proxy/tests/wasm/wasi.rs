@@ -121,10 +121,15 @@ fn what_is_written_is_logged_without_its_newline() {
     let vectors = guest.text(vectors);
     guest.call(ON, "fd_write", &[1, vectors.0, 2, OUT]);
     guest.call(ON, "fd_write", &[2, vectors.0, 1, OUT + 4]);
+    let nothing = guest.call(ON, "fd_write", &[2, vectors.0, 0, OUT + 8]);
+    let at_once = guest.call(ON, "fd_pwrite", &[2, vectors.0, 1, 9, OUT + 12]);
     let mut dump = None;
     let lines = logged(|| dump = Some(Bench::new().on_request_headers(&guest).2));
     let dump = dump.expect("it was set");
-    assert_eq!((dump.word(OUT), dump.word(OUT + 4)), (13, 6));
+    assert_eq!([0, 4, 8, 12].map(|at| dump.word(OUT + at)), [13, 6, 0, 6]);
+    assert_eq!(dump.statuses([nothing, at_once]), [0, 0]);
+    let said = |level| lines.iter().filter(|line| line.starts_with(level)).count();
+    assert_eq!((said("INFO"), said("ERROR")), (1, 2), "nothing is no line: {lines:?}");
     assert!(lines[0].starts_with("INFO tidegate::guest: hello world"), "{lines:?}");
     assert!(lines.iter().any(|line| line.starts_with("ERROR tidegate::guest: hello  filter")), "{lines:?}");
 }

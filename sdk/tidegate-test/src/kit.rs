@@ -240,6 +240,49 @@ impl Kit {
         self.shared_data.set(&self.setup.filter.vm_id, key.as_ref(), value.as_ref());
     }
 
+    /// Puts an item into a queue that the filter registered, as another filter might. The filter is told of it at once.
+    ///
+    /// # Panics
+    ///
+    /// When nobody registered the queue, or it is full.
+    ///
+    /// ```
+    /// # use tidegate_test::{Kit, Module};
+    /// # let kit = Kit::of(&Module::bytes("worker", &wat::parse_file("tests/guests/worker.wat").unwrap())).start();
+    /// kit.enqueue("jobs", "first");
+    /// assert!(kit.logged("told of an item"));
+    /// assert_eq!(kit.dequeue("jobs").as_deref(), Some(&b"first"[..]), "it was not taken out");
+    /// assert_eq!(kit.dequeue("jobs"), None);
+    /// ```
+    #[track_caller]
+    pub fn enqueue(&self, queue: &str, item: impl AsRef<[u8]>) {
+        let done = self.shared_data.enqueue(&self.setup.filter.vm_id, queue.as_bytes(), item.as_ref());
+        assert!(done, "there is no queue {queue:?}, or it is full");
+        self.settle();
+    }
+
+    /// Takes the first item out of a queue that the filter registered, if there is one.
+    pub fn dequeue(&self, queue: &str) -> Option<Bytes> {
+        self.shared_data.dequeue(&self.setup.filter.vm_id, queue.as_bytes())
+    }
+
+    /// Calls the filter's root on a worker by a number that both agree on (`proxy_on_foreign_function`), as who embeds the
+    /// host may do. The proxy never does.
+    ///
+    /// ```
+    /// # use tidegate_test::{Kit, Module};
+    /// # let kit = Kit::of(&Module::bytes("worker", &wat::parse_file("tests/guests/worker.wat").unwrap())).start();
+    /// kit.call_foreign_function(0, 7, "arguments");
+    /// assert!(kit.logged("called with arguments"));
+    /// ```
+    #[track_caller]
+    pub fn call_foreign_function(&self, worker: usize, function: u32, arguments: impl Into<Bytes>) {
+        let instance = &self.worker(worker).instance;
+        // A fault is among the kit's, like any other.
+        let _ = self.within(|| instance.call_foreign_function(function, arguments.into()));
+        self.settle();
+    }
+
     /// The instructions that all instances have used, their starts included.
     pub fn instructions(&self) -> u64 {
         self.workers.iter().map(|worker| worker.usage.instructions()).sum()

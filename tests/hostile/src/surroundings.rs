@@ -103,6 +103,11 @@ fn play(vm: &mut Vm, stream: &StreamRef) -> Result<(), Fault> {
     vm.on_tick(root)?;
     one_way(vm, stream, context, Direction::Response)?;
     answer_callouts(vm)?;
+    // It may put in as many items as it is told of, and never come to an end.
+    for _ in 0..4 {
+        vm.on_queue_ready(root)?;
+    }
+    vm.on_foreign_function(context, 1, Bytes::from_static(b"arguments"))?;
     vm.close(context)?;
     vm.on_tick(root)?;
     answer_callouts(vm)?;
@@ -126,7 +131,7 @@ fn answer_callouts(vm: &mut Vm) -> Result<(), Fault> {
         .into_iter()
         .filter_map(|(_, effect)| match effect {
             Effect::HttpCall(call) => Some(call.token),
-            Effect::SetTick(_) => None,
+            Effect::SetTick(_) | Effect::WatchQueues(_) => None,
         })
         .collect();
     for (at, token) in tokens.into_iter().enumerate() {
@@ -149,7 +154,7 @@ fn answer_callouts(vm: &mut Vm) -> Result<(), Fault> {
 /// What the host keeps for the guest has limits.
 fn check(vm: &mut Vm, stream: &StreamRef, services: &Services) {
     assert!(vm.memory_bytes() <= MEMORY, "it has {} bytes of memory", vm.memory_bytes());
-    assert!(vm.take_effects().len() <= CALLOUTS + 1, "callouts and a tick");
+    assert!(vm.take_effects().len() <= CALLOUTS + 2, "callouts, a tick, a watch over queues");
     let stream = stream.borrow();
     assert!(stream.actions.len() <= 4, "two resumptions, a close, a reply");
     let stored: usize = stream.properties.iter().map(|(key, value)| key.len() + value.len()).sum();

@@ -1,15 +1,20 @@
 //! Checks filters.
 
+use std::env::VarError;
+
 use bytes::Bytes;
 use serde_json::Value;
 
 use super::super::bounds;
 use super::super::decode::{Field, Located, Map};
 use super::super::model::{Filter, FilterLimits, ModuleSource, OnFault};
-use super::super::raw;
+use super::super::raw::{self, Variable};
 use super::super::scalar::{Count, Text};
 use super::{Checker, entries};
 use crate::builtin;
+
+/// Names, and what they stand for.
+type Pairs = Vec<(String, String)>;
 
 impl Checker<'_> {
     pub(super) fn filter(&mut self, name: Located<String>, raw: Field<raw::Filter>) -> Option<Filter> {
@@ -21,7 +26,7 @@ impl Checker<'_> {
         self.places.filter_modules.push(module_at);
         self.places.filter_configs.push(config.as_ref().map_or(module_at, |config| config.span));
         let config = config.map(|config| self.guest_config(config)).unwrap_or_default();
-        let env = self.environment(raw.env);
+        let (env, env_sources) = self.environment(raw.env);
         let source = module.as_ref().map(|module| &module.value.0);
         let limits = self.filter_limits(raw.limits.value().unwrap_or_default(), source);
         Some(Filter {
@@ -36,26 +41,61 @@ impl Checker<'_> {
             vm_config: raw.vm_config.value().map(guest_bytes).unwrap_or_default(),
             root_id: raw.root_id.value().unwrap_or_default(),
             env,
+            env_sources,
             limits,
             on_fault: raw.on_fault.value().map_or(OnFault::Closed, |Text(value)| value),
             allow_on_headers_stop_iteration: raw.allow_on_headers_stop_iteration.value().unwrap_or(false),
         })
     }
 
-    fn environment(&self, raw: Field<Map<String, String>>) -> Vec<(String, String)> {
-        let variables = entries(raw).into_iter().filter_map(|(name, value)| {
-            let value = value.given()?;
+    /// The variables, and those of them that are the proxy's own, each with its name there.
+    fn environment(&self, raw: Field<Map<String, Variable>>) -> (Pairs, Pairs) {
+        let (mut variables, mut sources) = (Vec::new(), Vec::new());
+        for (name, value) in entries(raw) {
+            let Some(Located { value, span }) = value.given() else { continue };
             if name.value.is_empty() || name.value.contains(['=', '\0']) {
                 let message =
                     format!("`{}` cannot be the name of an environment variable", name.value.escape_debug());
                 self.log.error_with_hint(name.span, message, "a name is not empty and has no `=` in it");
             }
-            if value.value.contains('\0') {
-                self.log.error(value.span, "an environment variable has no NUL in it");
+            match value {
+                Variable::Text(text) => {
+                    if text.contains('\0') {
+                        self.log.error(span, "an environment variable has no NUL in it");
+                    }
+                    variables.push((name.value, text));
+                }
+                Variable::FromEnv(source) => {
+                    let Some(source) = source.given() else { continue };
+                    let value = self.own_variable(&source);
+                    sources.push((name.value.clone(), source.value));
+                    variables.push((name.value, value.unwrap_or_default()));
+                }
             }
-            Some((name.value, value.value))
-        });
-        variables.collect()
+        }
+        (variables, sources)
+    }
+
+    /// A variable of the proxy's own. One that is missing is a mistake: a filter that is to do without is configured
+    /// without.
+    fn own_variable(&self, name: &Located<String>) -> Option<String> {
+        let shown = name.value.escape_debug();
+        match std::env::var(&name.value) {
+            Ok(value) => Some(value),
+            Err(VarError::NotUnicode(_)) => {
+                self.log.error(name.span, format!("the environment variable `{shown}` is not UTF-8 text"));
+                None
+            }
+            Err(VarError::NotPresent) => {
+                let hint = "set it where tidegate is started, or give the filter a text";
+                self.log.error_with_hint(
+                    name.span,
+                    format!("the environment variable `{shown}` is not set"),
+                    hint,
+                );
+                None
+            }
+        }
     }
 
     fn filter_limits(&self, raw: raw::FilterLimits, module: Option<&ModuleSource>) -> FilterLimits {
@@ -73,6 +113,7 @@ impl Checker<'_> {
             callouts: self.count(raw.callouts, bounds::CALLOUTS),
             log_bytes: self.bytes(raw.log_bytes, bounds::LOG_BYTES),
             shared_data: self.bytes(raw.shared_data, bounds::SHARED_DATA),
+            queue: self.bytes(raw.queue, bounds::QUEUE),
             cells: self.bytes(raw.cells, bounds::CELLS),
             metrics: self.count(raw.metrics, bounds::METRICS),
         }

@@ -9,7 +9,7 @@ use super::super::bounds;
 use super::super::decode::{Field, Map};
 use super::super::model::{ModuleSource, OnFault};
 use super::super::scalar::{Count, Size, Text};
-use super::GuestConfig;
+use super::{GuestConfig, Variable};
 
 /// A filter: a WebAssembly module and what it is given.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -31,9 +31,10 @@ pub(crate) struct Filter {
     /// Which root context of the module this is, where it has several. Default: empty.
     #[serde(default)]
     pub(crate) root_id: Field<String>,
-    /// Environment variables that the module sees. It sees none of the proxy's.
+    /// Environment variables that the module sees, each a text, or `{from_env: NAME}`: that of the proxy's own
+    /// environment, of which it sees no more than this.
     #[serde(default)]
-    pub(crate) env: Field<Map<String, String>>,
+    pub(crate) env: Field<Map<String, Variable>>,
     /// What the filter may use.
     #[serde(default)]
     pub(crate) limits: Field<FilterLimits>,
@@ -77,6 +78,10 @@ pub(crate) struct FilterLimits {
     #[serde(default)]
     #[schemars(transform = bounds::SHARED_DATA.describe())]
     pub(crate) shared_data: Field<Text<Size>>,
+    /// What waits in one shared queue that the filter registers: the items' bytes, and 64 for each. More is refused.
+    #[serde(default)]
+    #[schemars(transform = bounds::QUEUE.describe())]
+    pub(crate) queue: Field<Text<Size>>,
     /// Cells under one `vm_id`: token buckets, counters, values that expire. Beyond it unused ones are forgotten.
     #[serde(default)]
     #[schemars(transform = bounds::CELLS.describe())]

@@ -134,7 +134,7 @@ worker: 2
         20 |   f: {module: builtin:x, configuration: {}, limits: {cpu: 1}}
            |                                                      ^^^
            |
-           = help: the fields here are `instructions`, `wall_clock`, `memory`, `callouts`, `log_bytes`, `shared_data`, `cells`, `metrics`
+           = help: the fields here are `instructions`, `wall_clock`, `memory`, `callouts`, `log_bytes`, `shared_data`, `queue`, `cells`, `metrics`
 
         error: unknown field `worker`
           --> tidegate.yaml:21:1
@@ -521,7 +521,7 @@ fn filters() {
           |
           = help: a name is not empty and has no `=` in it
 
-        error: expected text, found the number 5
+        error: expected text or `{from_env: NAME}`, found the number 5
          --> tidegate.yaml:7:24
           |
         7 |     env: {"A=B": x, C: 5}

@@ -1,6 +1,7 @@
 //! What the configuration promises as a whole: diagnostics, checked values, the schema, and that nothing panics.
 
 mod diagnostics;
+mod environment;
 mod fields;
 mod files;
 mod forms;

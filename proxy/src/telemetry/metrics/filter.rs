@@ -146,7 +146,11 @@ impl Filters {
 
         let levels: [Described<FilterSample, u64>; 2] = [
             ("tidegate_filter_instances", "Instances of a filter alive.", |s| s.instances),
-            ("tidegate_filter_memory_bytes", "Linear memory of a filter's instances.", |s| s.memory_bytes),
+            (
+                "tidegate_filter_memory_bytes",
+                "Linear memory of a filter's instances; of one that filters share, with the first of them.",
+                |s| s.memory_bytes,
+            ),
         ];
         for (name, help, value) in levels {
             let mut family = page.gauge(name, help)?;

@@ -113,12 +113,14 @@ fn find(host: &Host, buffer: BufferType) -> Result<Source, Halt> {
             let response = host.callout_response.as_ref().ok_or(Status::NotFound)?;
             return Ok(Source::Fixed(response.body.clone()));
         }
+        BufferType::CallData => {
+            return Ok(Source::Fixed(host.call_data.clone().ok_or(Status::NotFound)?));
+        }
         BufferType::VmConfiguration => return Ok(Source::Fixed(host.root().filter.vm_config.clone())),
         BufferType::PluginConfiguration => return Ok(Source::Fixed(host.root().filter.config.clone())),
-        BufferType::DownstreamData
-        | BufferType::UpstreamData
-        | BufferType::GrpcMessage
-        | BufferType::CallData => return Err(Status::NotFound.into()),
+        BufferType::DownstreamData | BufferType::UpstreamData | BufferType::GrpcMessage => {
+            return Err(Status::NotFound.into());
+        }
     };
     let is_own_callback = host.active_callback() == Some(Callback::body(direction));
     if is_own_callback || body_len(host, direction) > 0 {

@@ -21,6 +21,7 @@ pub(crate) mod table;
 pub(crate) mod timer;
 pub(crate) mod wasi;
 
+pub use foreign::{FOREIGN_FUNCTIONS, ForeignFunction};
 pub use table::{Family, HOSTCALLS, Hostcall, ResultForm, Since, Value};
 
 use super::abi::Status;

@@ -19,10 +19,6 @@ use crate::wasm::memory::{Out, give, slice, view};
 use crate::wasm::pairs;
 use crate::wasm::stream::{Stream, StreamInfo};
 
-/// What guests may store on one exchange, or on one root: entries, and bytes of names and values.
-const MAX_STORED: usize = 128;
-const MAX_STORED_BYTES: usize = 256 << 10;
-
 /// `proxy_get_property`
 pub(crate) fn property(call: &mut Call<'_>, path: u32, path_len: u32, value: u32, value_len: u32) -> Outcome {
     let out = Out { pointer: value, len: value_len };
@@ -39,11 +35,13 @@ pub(crate) fn property(call: &mut Call<'_>, path: u32, path_len: u32, value: u32
     let stream = stream.borrow();
     let found = filter_property(host, memory_size, path)
         .or_else(|| stream_property(&stream, path))
-        .or_else(|| stream.properties.get(stored_key(path)).map(|value| Found::Borrowed(value)));
+        .or_else(|| stream.properties.get(stored_key(path)).map(|value| Found::Borrowed(value)))
+        .or_else(|| stream.connection_property(stored_key(path)).map(Found::Shared));
     give(call, out, &found.ok_or(Status::NotFound)?)
 }
 
-/// `proxy_set_property`: kept on the exchange, or on the root where there is none.
+/// `proxy_set_property`: kept on the exchange, or on the root where there is none; or on the connection, if that was
+/// declared. `BadArgument`: there is a value, and it was declared read-only.
 pub(crate) fn set_property(
     call: &mut Call<'_>,
     path: u32,
@@ -53,26 +51,16 @@ pub(crate) fn set_property(
 ) -> Outcome {
     let (memory, host) = view(call)?;
     let (path, value) = (slice(memory, path, path_len)?, slice(memory, value, value_len)?);
+    let declaration = host.root().declarations.of(path);
     match &host.active.stream {
-        Some((stream, _)) => store(&mut stream.borrow_mut().properties, path, value)?,
-        None => store(&mut host.root_mut().properties, path, value)?,
+        Some((stream, _)) => {
+            stream.borrow_mut().set_property(path, value, declaration).map_err(Status::from)?
+        }
+        None => {
+            let properties = &mut host.root_mut().properties;
+            properties.set(path, value, declaration.read_only).map_err(Status::from)?
+        }
     }
-    Ok(())
-}
-
-fn store(
-    properties: &mut std::collections::HashMap<Vec<u8>, Bytes>,
-    path: &[u8],
-    value: &[u8],
-) -> Result<(), Status> {
-    let replaced = properties.get(path);
-    let entries = properties.len() + usize::from(replaced.is_none());
-    let bytes: usize = properties.iter().map(|(path, value)| path.len() + value.len()).sum();
-    let freed = replaced.map_or(0, |value| path.len() + value.len());
-    if entries > MAX_STORED || bytes - freed + path.len() + value.len() > MAX_STORED_BYTES {
-        return Err(Status::InternalFailure);
-    }
-    properties.insert(path.to_vec(), Bytes::copy_from_slice(value));
     Ok(())
 }
 

@@ -1,31 +1,97 @@
-//! Shared queues: not offered yet. None can be registered, so none is ever found.
+//! Shared queues, as [`crate::wasm::queues`] keeps them.
 
-use super::{Call, Outcome};
-use crate::wasm::abi::Status;
+use std::sync::Arc;
 
-/// `proxy_register_shared_queue`
-pub(crate) fn register(_: &mut Call<'_>, _name: u32, _name_len: u32, _id: u32) -> Outcome {
-    Err(Status::InternalFailure.into())
+use super::{Call, Halt, Outcome, log};
+use crate::wasm::abi::{LogLevel, Status};
+use crate::wasm::effect::Effect;
+use crate::wasm::host::Host;
+use crate::wasm::memory::{Out, check, give, slice, store_u32, view};
+use crate::wasm::queues::{Inbox, Refusal};
+
+/// `proxy_register_shared_queue`: makes a queue in the guest's own `vm_id`, or takes over the one that there is, with what
+/// is in it. From now on this root is told of its items (`proxy_on_queue_ready`). `InternalFailure`: the name
+/// is longer than 1 KiB, or the `vm_id` has 128 queues.
+pub(crate) fn register(call: &mut Call<'_>, name: u32, name_len: u32, id: u32) -> Outcome {
+    let (memory, host) = view(call)?;
+    let name = slice(memory, name, name_len)?;
+    check(memory, id, 4)?;
+    let registrant = Arc::downgrade(inbox(host));
+    let queues = host.services.shared_data.queues();
+    let capacity = host.root().filter.limits.queue;
+    let queue = queues.register(host.shared.queue_names(), name, capacity, registrant)?;
+    store_u32(memory, id, queue)?;
+    Ok(())
 }
 
-/// `proxy_resolve_shared_queue`
+/// Where the root is told of its queues. The first time somebody is asked to look into it.
+fn inbox(host: &mut Host) -> &Arc<Inbox> {
+    let (root, effects) = (&mut host.roots[host.active.root], &mut host.effects);
+    root.inbox.get_or_insert_with(|| {
+        let inbox = Arc::<Inbox>::default();
+        effects.push((root.id, Effect::WatchQueues(inbox.clone())));
+        inbox
+    })
+}
+
+/// `proxy_resolve_shared_queue`: the id of a queue that someone registered; an empty `vm` is the guest's own.
 pub(crate) fn resolve(
-    _: &mut Call<'_>,
-    _vm: u32,
-    _vm_len: u32,
-    _name: u32,
-    _name_len: u32,
-    _id: u32,
+    call: &mut Call<'_>,
+    vm: u32,
+    vm_len: u32,
+    name: u32,
+    name_len: u32,
+    id: u32,
 ) -> Outcome {
-    Err(Status::NotFound.into())
+    let (memory, host) = view(call)?;
+    let (vm, name) = (slice(memory, vm, vm_len)?, slice(memory, name, name_len)?);
+    check(memory, id, 4)?;
+    let found = match vm {
+        b"" => host.shared.queue_names().resolve(name),
+        // A `vm_id` is text: no other bytes are one.
+        vm => str::from_utf8(vm).ok().and_then(|vm| host.services.shared_data.resolve_queue(vm, name)),
+    };
+    store_u32(memory, id, found.ok_or(Status::NotFound)?)?;
+    Ok(())
 }
 
-/// `proxy_enqueue_shared_queue`
-pub(crate) fn enqueue(_: &mut Call<'_>, _id: u32, _item: u32, _item_len: u32) -> Outcome {
-    Err(Status::NotFound.into())
+/// `proxy_enqueue_shared_queue`. A queue that holds as much as its registrant lets it (`limits.queue`) is an
+/// `InternalFailure`, and the log says which.
+pub(crate) fn enqueue(call: &mut Call<'_>, id: u32, item: u32, item_len: u32) -> Outcome {
+    let (memory, host) = view(call)?;
+    let item = slice(memory, item, item_len)?;
+    let outcome = host.services.shared_data.queues().enqueue(id, item);
+    if outcome == Err(Refusal::Full) {
+        report_full(host, id);
+    }
+    Ok(outcome?)
 }
 
-/// `proxy_dequeue_shared_queue`
-pub(crate) fn dequeue(_: &mut Call<'_>, _id: u32, _item: u32, _item_len: u32) -> Outcome {
-    Err(Status::NotFound.into())
+/// Some SDKs panic on the status of a full queue: the log says what it was about.
+fn report_full(host: &mut Host, id: u32) {
+    let line = format!("the shared queue {id} is full (limits.queue of the filter that registered it)");
+    log::write_line(host, LogLevel::Warn, line.as_bytes());
+}
+
+/// `proxy_dequeue_shared_queue`. An item that the guest's memory has no room for stays where it is.
+pub(crate) fn dequeue(call: &mut Call<'_>, id: u32, item: u32, item_len: u32) -> Outcome {
+    let out = Out { pointer: item, len: item_len };
+    let (memory, host) = view(call)?;
+    out.check(memory)?;
+    let item = host.services.shared_data.queues().dequeue(id)?;
+    let given = give(call, out, &item);
+    if given.is_err() {
+        call.data().services.shared_data.queues().put_back(id, item);
+    }
+    given
+}
+
+impl From<Refusal> for Halt {
+    fn from(refusal: Refusal) -> Halt {
+        Halt::Status(match refusal {
+            Refusal::NotFound => Status::NotFound,
+            Refusal::Empty => Status::Empty,
+            Refusal::Full => Status::InternalFailure,
+        })
+    }
 }

@@ -233,7 +233,9 @@ pub(crate) fn fd_write(call: &mut Call<'_>, fd: u32, vectors: u32, count: u32, w
     let (memory, host) = view(call)?;
     check(memory, written, 4)?;
     let (line, len) = gather(memory, vectors, count)?;
-    log::write_line(host, level, line.strip_suffix(b"\n").unwrap_or(&line));
+    if len > 0 {
+        log::write_line(host, level, line.strip_suffix(b"\n").unwrap_or(&line));
+    }
     store_u32(memory, written, len)?;
     Ok(())
 }

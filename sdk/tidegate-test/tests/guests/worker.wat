@@ -1,0 +1,21 @@
+;; A filter that registers the queue `jobs`, says when it is told of an item, and what it is called with by number.
+(module
+  (import "env" "proxy_log" (func $log (param i32 i32 i32) (result i32)))
+  (import "env" "proxy_get_buffer_bytes" (func $buffer (param i32 i32 i32 i32 i32) (result i32)))
+  (import "env" "proxy_register_shared_queue" (func $register (param i32 i32 i32) (result i32)))
+  (memory (export "memory") 2)
+  (data (i32.const 0) "jobstold of an itemcalled with ")
+  (global $heap (mut i32) (i32.const 65536))
+  (func (export "proxy_abi_version_0_2_1"))
+  (func (export "proxy_on_memory_allocate") (param $size i32) (result i32)
+    (global.get $heap)
+    (global.set $heap (i32.add (global.get $heap) (local.get $size))))
+  (func (export "proxy_on_configure") (param $context i32) (param $size i32) (result i32)
+    (i32.eqz (call $register (i32.const 0) (i32.const 4) (i32.const 128))))
+  (func (export "proxy_on_queue_ready") (param $context i32) (param $queue i32)
+    (drop (call $log (i32.const 2) (i32.const 4) (i32.const 15))))
+  ;; The arguments are put behind the words that are there already.
+  (func (export "proxy_on_foreign_function") (param $context i32) (param $function i32) (param $size i32)
+    (drop (call $buffer (i32.const 8) (i32.const 0) (local.get $size) (i32.const 132) (i32.const 136)))
+    (memory.copy (i32.const 31) (i32.load (i32.const 132)) (i32.load (i32.const 136)))
+    (drop (call $log (i32.const 2) (i32.const 19) (i32.add (i32.const 12) (i32.load (i32.const 136)))))))
