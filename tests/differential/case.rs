@@ -236,7 +236,8 @@ impl Case {
     fn module(mut self, name: &str, module: Vec<u8>, config: &str) -> Case {
         // A signature takes many instructions, and the probe logs much.
         let (instructions, log_bytes) = ("200M", "100MiB");
-        let filter = Filter { config: config.to_owned(), instructions, log_bytes, ..Filter::new(name, module) };
+        let filter =
+            Filter { config: config.to_owned(), instructions, log_bytes, ..Filter::new(name, module) };
         self.filters.push(filter);
         self
     }

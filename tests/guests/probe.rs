@@ -37,7 +37,7 @@
 //! * `{"name": "value", …}`: a pointer to serialised pairs and their length.
 //! * `*"text"`: a pointer to a pointer and a length, as WASI's vectors are; one parameter.
 //! * `&u32`, `&u64`: a pointer to where the host puts a number, which is shown. `&u32:name` also keeps it as `$name`.
-//! * `&any`: the same for up to 8 bytes that differ from run to run: they are not shown.
+//! * `&any`: the same for up to 8 bytes that differ from run to run: they are not shown. `&any:name` keeps the first 4.
 //! * `&24`: a pointer to 24 bytes that are zero at first, and are shown.
 //! * `&bytes`, `&pairs`, `&size`: two pointers to where the host puts a pointer and a length of something that is shown as
 //!   bytes, as pairs, by its length alone.

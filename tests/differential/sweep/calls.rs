@@ -7,9 +7,18 @@ use tidegate::wasm::hostcalls::{HOSTCALLS, Hostcall, Since};
 
 /// Hostcalls that Envoy's modules cannot import, and why: they are not swept.
 pub(super) const NOT_IN_ENVOY: [(&str, &str); 3] = [
-    ("abort", "Modules of AssemblyScript import it unless they are built to do without. A module that does is refused by Envoy."),
-    ("path_link", "Envoy has it with a parameter less than WASI, so that it refuses a module that imports it as WASI has it."),
-    ("path_symlink", "Envoy has it with a parameter less than WASI, so that it refuses a module that imports it as WASI has it."),
+    (
+        "abort",
+        "Modules of AssemblyScript import it unless they are built to do without. A module that does is refused by Envoy.",
+    ),
+    (
+        "path_link",
+        "Envoy has it with a parameter less than WASI, so that it refuses a module that imports it as WASI has it.",
+    ),
+    (
+        "path_symlink",
+        "Envoy has it with a parameter less than WASI, so that it refuses a module that imports it as WASI has it.",
+    ),
 ];
 
 /// One call.
@@ -35,11 +44,22 @@ on context_create if root: proxy_register_shared_queue \"prepared\" &u32:queue
 on delete if stream: say gone
 ";
 
+/// What is done before and after a call, in the same callback, so that those after it are not disturbed.
+pub(super) fn around(call: &Call) -> [&'static str; 2] {
+    match (call.hostcall, call.text.as_str()) {
+        (_, "proxy_set_effective_context $context") => ["", ""],
+        ("proxy_set_effective_context", _) => ["", "proxy_set_effective_context $context"],
+        _ => ["", ""],
+    }
+}
+
 /// Every call: for all hostcalls that Envoy has.
 pub(super) fn calls() -> Vec<Call> {
     let is_swept = |hostcall: &&Hostcall| NOT_IN_ENVOY.iter().all(|(name, _)| *name != hostcall.name);
     let swept = HOSTCALLS.iter().filter(is_swept);
-    swept.flat_map(|hostcall| arguments(hostcall.name).into_iter().map(|text| call(hostcall, &text))).collect()
+    swept
+        .flat_map(|hostcall| arguments(hostcall.name).into_iter().map(|text| call(hostcall, &text)))
+        .collect()
 }
 
 fn call(hostcall: &Hostcall, arguments: &str) -> Call {
@@ -107,7 +127,9 @@ fn arguments(hostcall: &str) -> Vec<String> {
         "proxy_get_buffer_status" => each_buffer("&any &any"),
         "proxy_set_buffer_bytes" => each_buffer("0 0xffffffff \"swept\""),
         "proxy_continue_stream" | "proxy_close_stream" => each_stream(),
-        "proxy_continue_request" | "proxy_continue_response" | "proxy_clear_route_cache" | "proxy_done" => each(&[""]),
+        "proxy_continue_request" | "proxy_continue_response" | "proxy_clear_route_cache" | "proxy_done" => {
+            each(&[""])
+        }
         "proxy_send_local_response" => each(&["403 \"swept\" \"swept\" {\"x-sweep\": \"reply\"} -1"]),
         "proxy_get_property" => each(&[
             "\"request\\x00path\" &bytes",
@@ -136,11 +158,11 @@ fn arguments(hostcall: &str) -> Vec<String> {
         "proxy_call_foreign_function" => each(&[
             "\"clear_route_cache\" \"\" &bytes",
             "\"compress\" \"aaaa\" &size",
-            "\"uncompress\" \"aaaa\" &size",
+            "\"uncompress\" \"aaaa\" 0 0",
             "\"none\" \"\" &bytes",
         ]),
-        "proxy_grpc_call" => each(&["\"nobody\" \"sweep.Sweep\" \"Call\" {} \"message\" 5000 &any"]),
-        "proxy_grpc_stream" => each(&["\"nobody\" \"sweep.Sweep\" \"Stream\" {} &any"]),
+        "proxy_grpc_call" => each(&["\"nobody\" \"sweep.Sweep\" \"Say\" {} \"message\" 5000 &any"]),
+        "proxy_grpc_stream" => each(&["\"nobody\" \"sweep.Sweep\" \"Say\" {} &any"]),
         "proxy_grpc_send" => each(&["4000001 \"message\" 0", "4000002 \"message\" 0"]),
         "proxy_grpc_close" | "proxy_grpc_cancel" => each(&["4000001", "4000002"]),
         "proxy_register_shared_queue" => each(&["\"prepared\" &any"]),

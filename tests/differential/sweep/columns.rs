@@ -33,7 +33,12 @@ pub(super) enum Reach {
 }
 
 const fn exchange(name: &'static str) -> Column {
-    Column { of: Of::Exchange, name, callback: name, reach: Reach::Exchange { before: "", after: "", requests: 1 } }
+    Column {
+        of: Of::Exchange,
+        name,
+        callback: name,
+        reach: Reach::Exchange { before: "", after: "", requests: 1 },
+    }
 }
 
 const fn not_yet(of: Of, name: &'static str) -> Column {
@@ -82,7 +87,16 @@ pub(super) const COLUMNS: &[Column] = &[
     not_yet(Of::Root, "grpc_receive"),
     not_yet(Of::Root, "grpc_receive_trailing_metadata"),
     not_yet(Of::Root, "grpc_close"),
-    not_yet(Of::Root, "queue_ready"),
+    Column {
+        of: Of::Root,
+        name: "queue_ready",
+        callback: "queue_ready",
+        reach: Reach::Exchange {
+            before: "on request_headers: proxy_enqueue_shared_queue $queue \"item\"",
+            after: "on queue_ready if #1: proxy_dequeue_shared_queue $queue &bytes",
+            requests: 1,
+        },
+    },
     not_yet(Of::Connection, "new_connection"),
     not_yet(Of::Connection, "downstream_data"),
     not_yet(Of::Connection, "upstream_data"),

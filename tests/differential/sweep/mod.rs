@@ -64,9 +64,10 @@ fn explain(calls: &[Call], envoy: &Results, ours: &Results) -> Differences {
             continue;
         }
         let name = COLUMNS[*column].name;
-        let cases = RULES.iter().enumerate().flat_map(|(rule, entry)| {
-            entry.cases.iter().enumerate().map(move |(at, case)| (rule, at, case))
-        });
+        let cases = RULES
+            .iter()
+            .enumerate()
+            .flat_map(|(rule, entry)| entry.cases.iter().enumerate().map(move |(at, case)| (rule, at, case)));
         let found = cases.into_iter().find(|(_, _, case)| case.is(name, text, theirs, own));
         let call = calls.iter().find(|call| call.text == *text);
         match (found, call) {

@@ -22,7 +22,7 @@ with every member of an enumeration (all maps, buffers, streams, kinds of metric
 client saw and what the upstream saw were compared.
 
 `=` is the same in both. A number is a difference on purpose, explained [below](#differences), in at least one of the calls;
-`·` is not reached here yet. The module is `tests/guests/probe.rs`, which runs any call from a script; the sweep is in
+`·` is not reached here yet. `foreign_function` is missing because no Envoy calls it. The module is `tests/guests/probe.rs`, which runs any call from a script; the sweep is in
 `tests/differential/sweep`.
 
 ";
@@ -45,7 +45,9 @@ pub(super) fn page(calls: &[Call], differences: &Differences) -> String {
         let is_abi = |family: Family| family != Family::Wasi;
         table(&mut page, calls, differences, &columns, is_abi, |at| heading(&COLUMNS[at]));
     }
-    page.push_str("## WASI\n\nWhat these answer does not depend on the callback; they were tried in two.\n\n");
+    page.push_str(
+        "## WASI\n\nWhat these answer does not depend on the callback; they were tried in two.\n\n",
+    );
     let columns: Vec<usize> =
         (0..COLUMNS.len()).filter(|at| PLAIN_COLUMNS.contains(&COLUMNS[*at].name)).collect();
     let is_wasi = |family: Family| family == Family::Wasi;

@@ -5,10 +5,10 @@ use std::net::Ipv4Addr;
 
 use crate::equipment::{Answer, Client, End, Head, Received, Response, eventually, guest_line, message};
 
+use super::super::Case;
 use super::super::observe::{is_envoys, steady};
 use super::super::stage::{Side, Stage};
-use super::super::Case;
-use super::calls::{Call, PREPARATION};
+use super::calls::{self, Call, PREPARATION};
 use super::columns::{COLUMNS, Column, PLAIN_COLUMNS, Reach};
 
 /// What came of a call: what the guest was told, and what it did to the exchange.
@@ -118,7 +118,11 @@ impl Player {
         assert_eq!((response.status(), response.text().as_str()), (200, "hello"));
         proxy.settle();
         let now = |name| self.filter_metric(name, &[]);
-        assert_eq!(now("tidegate_filter_faults_total"), Some(0.0), "no call is a fault but those that end a guest");
+        assert_eq!(
+            now("tidegate_filter_faults_total"),
+            Some(0.0),
+            "no call is a fault but those that end a guest"
+        );
         assert_eq!(now("tidegate_filter_instances"), Some(1.0));
         assert_eq!(now("tidegate_filter_memory_bytes"), self.memory, "the filter's memory after all columns");
         let contexts = self.contexts();
@@ -146,12 +150,17 @@ impl Player {
     }
 
     fn cell(&mut self, column: &Column, call: &Call, around: [&str; 2], requests: usize) -> Outcome {
-        let answered = match call.hostcall {
-            "proxy_http_call" => "on http_call_response: say answered",
-            _ => "",
+        let [first, last] = calls::around(call);
+        let line = |text: &str| match text {
+            "" => String::new(),
+            text => format!("on {} if #1: {text}", column.callback),
         };
-        let tried = format!("on {} if #1: {}", column.callback, call.text);
-        let lines = [around[0], &tried, around[1], answered];
+        // What a call or its column sets going is awaited, so that the next cell is not disturbed.
+        let awaited = awaited(call, column);
+        let answered: Vec<String> =
+            awaited.iter().map(|(callback, _)| format!("on {callback}: say answered")).collect();
+        let lines =
+            [around[0], &line(first), &line(&call.text), &line(last), around[1], &answered.join("; ")];
         let lines: Vec<&str> = lines.into_iter().filter(|line| !line.is_empty()).collect();
         let mut script = lines.join("; ");
         if call.is_old {
@@ -169,15 +178,19 @@ impl Player {
             self.restart();
             return Outcome::of(&answer);
         }
-        if !answered.is_empty() && answer.starts_with('0') {
-            eventually("the answer to a callout", || {
-                self.lines().iter().any(|line| line == "http_call_response: answered").then_some(())
+        for (callback, times) in awaited {
+            let times = times[usize::from(!answer.starts_with('0'))];
+            let line = format!("{callback}: answered");
+            eventually("what a call has set going", || {
+                (self.lines().iter().filter(|logged| **logged == line).count() >= times).then_some(())
             });
         }
         // A process may end of what it has done a moment later.
-        let gone = eventually("the end of an exchange", || match self.lines().iter().filter(|line| *line == "delete: gone").count() >= requests {
-            true => Some(true),
-            false => (!self.runs()).then_some(false),
+        let gone = eventually("the end of an exchange", || {
+            match self.lines().iter().filter(|line| *line == "delete: gone").count() >= requests {
+                true => Some(true),
+                false => (!self.runs()).then_some(false),
+            }
         });
         if !gone {
             self.restart();
@@ -200,8 +213,13 @@ impl Player {
             return Some(answer.to_owned());
         }
         let failed = match &self.stage.proxy {
-            Side::Tidegate(proxy) => proxy.log_from(self.log).iter().any(|event| event["fields"]["fault"].is_string() || event["fault"].is_string()),
-            Side::Envoy(envoy) => envoy.log_from(self.log).iter().any(|line| line.contains("wasm Function: ")),
+            Side::Tidegate(proxy) => proxy
+                .log_from(self.log)
+                .iter()
+                .any(|event| event["fields"]["fault"].is_string() || event["fault"].is_string()),
+            Side::Envoy(envoy) => {
+                envoy.log_from(self.log).iter().any(|line| line.contains("wasm Function: "))
+            }
         };
         match (runs, failed) {
             (false, _) => Some(PROCESS_ENDS.to_owned()),
@@ -292,14 +310,26 @@ pub(super) fn is_tried(call: &Call, column: &Column) -> bool {
     !call.is_plain || PLAIN_COLUMNS.contains(&column.name)
 }
 
+/// What has to come before a cell is over: callbacks, and how often they come, where the call succeeds and where not.
+fn awaited(call: &Call, column: &Column) -> Vec<(&'static str, [usize; 2])> {
+    let set_going = match call.hostcall {
+        "proxy_http_call" => Some("http_call_response"),
+        "proxy_enqueue_shared_queue" => Some("queue_ready"),
+        _ => None,
+    };
+    // What the column did to be reached is the first of it.
+    let reached = usize::from(set_going == Some(column.callback));
+    set_going.map(|callback| (callback, [1 + reached, reached])).into_iter().collect()
+}
+
 /// What is tried at the start and at the end, where one callback tries all.
 fn script(calls: &[&Call]) -> String {
     let mut script = PREPARATION.to_owned();
     for column in COLUMNS.iter().filter(|column| matches!(column.reach, Reach::Start | Reach::End)) {
         for call in calls.iter().filter(|call| is_tried(call, column) && call.hostcall != "proc_exit") {
-            script += &format!("on {} if root: {}\n", column.callback, call.text);
-            if call.hostcall == "proxy_set_effective_context" {
-                script += &format!("on {} if root: proxy_set_effective_context $context\n", column.callback);
+            let [first, last] = calls::around(call);
+            for text in [first, &call.text, last].into_iter().filter(|text| !text.is_empty()) {
+                script += &format!("on {} if root: {text}\n", column.callback);
             }
         }
     }
@@ -312,7 +342,10 @@ fn collect(results: &mut Results, calls: &[&Call], lines: &[String], reach: Reac
         for call in calls.iter().filter(|call| is_tried(call, column) && call.hostcall != "proc_exit") {
             let prefix = format!("{}: {} -> ", column.callback, call.text);
             let answer = lines.iter().rev().find_map(|line| line.strip_prefix(&prefix));
-            results.insert((at, call.text.clone()), Outcome::of(&answer.map_or("never tried".to_owned(), steadied)));
+            results.insert(
+                (at, call.text.clone()),
+                Outcome::of(&answer.map_or("never tried".to_owned(), steadied)),
+            );
         }
     }
 }

@@ -39,10 +39,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule {
         title: "What is not there is `NotFound`",
         reason: "A value of a map that is not there (yet, or in this context) is `NotFound`, and the map's size is 0. Envoy answers `BadArgument` to both, on which the Rust SDK panics.",
-        cases: &[
-            case("proxy_get_header_map_value", "2", "1"),
-            case("proxy_get_header_map_size", "2", "0"),
-        ],
+        cases: &[case("proxy_get_header_map_value", "2", "1"), case("proxy_get_header_map_size", "2", "0")],
     },
     Rule {
         title: "What was seen stays readable",
@@ -181,30 +178,12 @@ pub(super) const RULES: &[Rule] = &[
         cases: &[case("proc_exit", "done", VM_FAILS)],
     },
     Rule {
-        title: "Not offered yet: queues",
-        reason: "No queue can be registered, so none is found.",
-        cases: &[
-            case("proxy_register_shared_queue", "0", "10"),
-            case("proxy_resolve_shared_queue", "0", "1"),
-            case("proxy_enqueue_shared_queue", "0", "1"),
-            case("proxy_dequeue_shared_queue", "0", "1"),
-        ],
-    },
-    Rule {
         title: "Not offered yet: gRPC callouts",
         reason: "None can be begun, so no token is one.",
         cases: &[
             case("proxy_grpc_call", "4", "10"),
             case("proxy_grpc_stream", "4", "10"),
             case("proxy_grpc_send", "2", "1"),
-        ],
-    },
-    Rule {
-        title: "Not offered yet: Envoy's foreign functions",
-        reason: "Those of Envoy's that are not there are `NotFound`.",
-        cases: &[
-            case("proxy_call_foreign_function \"compress\"", "0", "1"),
-            case("proxy_call_foreign_function \"uncompress\"", "3", "1"),
         ],
     },
 ];

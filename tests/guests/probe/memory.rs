@@ -56,7 +56,9 @@ pub(crate) fn take(pointer: u32, size: u32) -> Option<Vec<u8>> {
     }
     // SAFETY: a host puts what it returns into a block of this size from `allocate`, and forgets it. A host that lies
     // about it can do no harm: all it can reach is this module's memory.
-    let block = unsafe { Box::from_raw(std::ptr::slice_from_raw_parts_mut(pointer as usize as *mut u8, size as usize)) };
+    let block = unsafe {
+        Box::from_raw(std::ptr::slice_from_raw_parts_mut(pointer as usize as *mut u8, size as usize))
+    };
     Some(block.into_vec())
 }
 

@@ -159,7 +159,8 @@ impl Probe {
     /// Plays the lines that are for this call of the callback, up to one that returns.
     fn play(&mut self, scene: &Scene<'_>, script: &Script, calls: u32) -> Option<u32> {
         let is_due = |line: &&Line| {
-            line.callback == scene.callback && line.conditions.iter().all(|condition| scene.holds(condition, calls))
+            line.callback == scene.callback
+                && line.conditions.iter().all(|condition| scene.holds(condition, calls))
         };
         for line in script.lines.iter().filter(is_due) {
             match &line.action {
@@ -201,7 +202,7 @@ impl Probe {
                     buffers.push(vec![0; *size]);
                     parameters.extend(buffers.last().map(|buffer| u64::from(memory::address(&buffer[..]))));
                 }
-                Argument::U32(_) | Argument::U64(_) | Argument::Any => parameters.push(cell.into()),
+                Argument::U32(_) | Argument::U64(_) | Argument::Any(_) => parameters.push(cell.into()),
                 Argument::Value(_) => parameters.extend([cell, cells.address(at * 2 + 1)].map(u64::from)),
             }
         }
@@ -217,7 +218,9 @@ impl Probe {
                 Argument::Buffer(_) => buffers.next().map(|buffer| quoted(std::hint::black_box(buffer))),
                 Argument::U32(name) => self.keep(name, cells.u32(at * 2).map(u64::from)),
                 Argument::U64(name) => self.keep(name, cells.u64(at * 2)),
-                Argument::Any => cells.u32(at * 2).map(|_| "something".to_owned()),
+                Argument::Any(name) => {
+                    self.keep(name, cells.u32(at * 2).map(u64::from)).map(|_| "something".to_owned())
+                }
                 Argument::Value(shown) => value(&cells, at * 2, *shown),
                 _ => continue,
             };
@@ -242,7 +245,9 @@ impl Probe {
         match (name, name.parse::<usize>()) {
             ("context", _) => scene.context.into(),
             ("stream", _) => self.last_stream.into(),
-            (_, Ok(at)) => at.checked_sub(1).and_then(|at| scene.parameters.get(at)).copied().unwrap_or(0).into(),
+            (_, Ok(at)) => {
+                at.checked_sub(1).and_then(|at| scene.parameters.get(at)).copied().unwrap_or(0).into()
+            }
             _ => self.variables.get(name).copied().unwrap_or(0),
         }
     }

@@ -44,7 +44,7 @@ pub(crate) enum Argument {
     Buffer(usize),
     U32(Option<String>),
     U64(Option<String>),
-    Any,
+    Any(Option<String>),
     Value(Shown),
 }
 
@@ -70,23 +70,26 @@ impl Script {
     /// Reads a script, or says what is wrong with it.
     pub(crate) fn parse(text: &[u8]) -> Result<Script, String> {
         let text = std::str::from_utf8(text).map_err(|_| "the script is no text".to_owned())?;
-        let lines = split_lines(text).into_iter().map(|line| {
-            Line::parse(line).map_err(|problem| format!("{problem}, in the line {line:?}"))
-        });
+        let lines = split_lines(text)
+            .into_iter()
+            .map(|line| Line::parse(line).map_err(|problem| format!("{problem}, in the line {line:?}")));
         Ok(Script { lines: lines.collect::<Result<Vec<Line>, String>>()? })
     }
 }
 
 /// Lines end in a newline or a `;` outside quotes; comments and empty ones are left out.
 fn split_lines(text: &str) -> Vec<&str> {
+    let written = text.lines().filter(|line| !line.trim_start().starts_with('#'));
+    written.flat_map(split_line).map(str::trim).filter(|line| !line.is_empty()).collect()
+}
+
+fn split_line(line: &str) -> impl Iterator<Item = &str> {
     let (mut quoted, mut escaped) = (false, false);
-    let lines = text.split(|c: char| {
-        let ends = c == '\n' || (c == ';' && !quoted);
-        quoted = !ends && (quoted != (c == '"' && !escaped));
+    line.split(move |c: char| {
+        quoted ^= c == '"' && !escaped;
         escaped = c == '\\' && !escaped;
-        ends
-    });
-    lines.map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).collect()
+        c == ';' && !quoted
+    })
 }
 
 impl Line {
@@ -242,7 +245,7 @@ fn plain(word: &str) -> Result<Argument, String> {
     match kind {
         "u32" => Ok(Argument::U32(name)),
         "u64" => Ok(Argument::U64(name)),
-        "any" => Ok(Argument::Any),
+        "any" => Ok(Argument::Any(name)),
         "bytes" => Ok(Argument::Value(Shown::Bytes)),
         "pairs" => Ok(Argument::Value(Shown::Pairs)),
         "size" => Ok(Argument::Value(Shown::Size)),
