@@ -79,6 +79,8 @@ pub(crate) struct Filter {
     pub(crate) sees_ends: bool,
     /// Its budget here; Envoy has none.
     pub(crate) instructions: &'static str,
+    /// How much it may log in a second here; Envoy has no bound.
+    pub(crate) log_bytes: &'static str,
 }
 
 impl Filter {
@@ -96,6 +98,7 @@ impl Filter {
             fail_open: false,
             sees_ends: false,
             instructions: "2M",
+            log_bytes: "64KiB",
         }
     }
 }
@@ -250,8 +253,10 @@ impl Case {
     }
 
     fn module(mut self, name: &str, module: Vec<u8>, config: &str) -> Case {
-        // A signature takes many instructions.
-        let filter = Filter { config: config.to_owned(), instructions: "200M", ..Filter::new(name, module) };
+        // A signature takes many instructions, and the probe logs much.
+        let (instructions, log_bytes) = ("200M", "100MiB");
+        let filter =
+            Filter { config: config.to_owned(), instructions, log_bytes, ..Filter::new(name, module) };
         self.filters.push(filter);
         self
     }

@@ -12,6 +12,7 @@ mod observe;
 mod render_envoy;
 mod render_tidegate;
 mod stage;
+mod sweep;
 mod tcp_stage;
 
 mod bodies;

@@ -44,7 +44,7 @@ impl Observation {
 }
 
 /// Whether a field is one that Envoy adds about itself, and tidegate does not.
-fn is_envoys(name: &str, value: &str) -> bool {
+pub(super) fn is_envoys(name: &str, value: &str) -> bool {
     match name {
         "server" => value == "envoy",
         "x-envoy-external-address"
@@ -56,7 +56,7 @@ fn is_envoys(name: &str, value: &str) -> bool {
 }
 
 /// A field's value; for those that differ from run to run, only what it looks like.
-fn steady<'a>(name: &str, value: &'a str) -> &'a str {
+pub(super) fn steady<'a>(name: &str, value: &'a str) -> &'a str {
     match name {
         "date" if value.ends_with(" GMT") => "(a date)",
         "x-request-id" if value.len() == 36 && value.matches('-').count() == 4 => "(a UUID)",

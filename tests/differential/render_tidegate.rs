@@ -66,7 +66,7 @@ fn filter(at: usize, filter: &Filter) -> Json {
         "vm_config": filter.vm_config,
         "root_id": filter.root_id,
         "env": object(&filter.env),
-        "limits": {"instructions": filter.instructions},
+        "limits": {"instructions": filter.instructions, "log_bytes": filter.log_bytes},
         "on_fault": if filter.fail_open { "open" } else { "closed" },
         "allow_on_headers_stop_iteration": filter.allow_on_headers_stop_iteration,
     })

@@ -15,14 +15,14 @@ use super::{compare, render_envoy, render_tidegate};
 
 /// What a case's script drives: it does not know which proxy is behind it.
 pub(crate) struct Stage {
-    proxy: Side,
+    pub(super) proxy: Side,
     upstreams: HashMap<String, Upstream>,
     services: HashMap<String, GrpcService>,
     clients: RefCell<Vec<String>>,
     _refusing: Vec<socket2::Socket>,
 }
 
-enum Side {
+pub(super) enum Side {
     Tidegate(Proxy),
     Envoy(Envoy),
 }
@@ -55,7 +55,7 @@ impl Case {
 }
 
 impl Stage {
-    fn set(case: &Case, envoy: bool) -> Stage {
+    pub(super) fn set(case: &Case, envoy: bool) -> Stage {
         case.gates.iter().for_each(Gate::shut);
         let mut upstreams = HashMap::new();
         let mut services = HashMap::new();

@@ -61,6 +61,11 @@ impl Client {
         Ok(Client { wire: Wire::connect(address, None, None)?, address, progress: 0 })
     }
 
+    /// The same from this address of the machine.
+    pub(crate) fn try_connect_from(source: Ipv4Addr, address: SocketAddr) -> io::Result<Client> {
+        Ok(Client { wire: Wire::connect(address, Some(source), None)?, address, progress: 0 })
+    }
+
     /// Connects from this address of the machine.
     pub(crate) fn connect_from(source: Ipv4Addr, address: SocketAddr) -> Client {
         Client::over(address, Wire::connect(address, Some(source), None))

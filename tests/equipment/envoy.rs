@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
 
+use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -75,6 +76,22 @@ impl Envoy {
         self.process.stderr.lines().iter().filter_map(|line| guest_line(line)).collect()
     }
 
+    /// All that it logged but for the first so many lines.
+    pub(crate) fn log_from(&self, first: usize) -> Vec<String> {
+        self.process.stderr.lines_from(first)
+    }
+
+    /// Whether it has not ended yet.
+    pub(crate) fn is_running(&self) -> bool {
+        self.process.is_running()
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub(crate) fn end(&self) {
+        self.process.signal(Signal::TERM);
+        self.process.wait();
+    }
+
     /// Waits until as many requests have ended as were begun.
     pub(crate) fn settle(&self) {
         eventually("Envoy to have nothing in flight", || {
@@ -89,7 +106,7 @@ impl Envoy {
 }
 
 /// The text of a line like `info wasm log NAME ROOT VM: TEXT`. The names are missing where a root context speaks.
-fn guest_line(line: &str) -> Option<(String, String)> {
+pub(crate) fn guest_line(line: &str) -> Option<(String, String)> {
     let (level, rest) = line.split_once(' ')?;
     let (_names, text) = rest.strip_prefix("wasm log")?.split_once(": ")?;
     let level = if level == "warning" { "warn" } else { level };

@@ -25,7 +25,7 @@ mod wat;
 
 pub(crate) use backend::Backend;
 pub(crate) use client::{Client, Response, is_whole, request_text};
-pub(crate) use envoy::Envoy;
+pub(crate) use envoy::{Envoy, guest_line};
 pub(crate) use grpc::{GrpcAct, GrpcEnd, GrpcService, Rpc};
 pub(crate) use guest::{Guest, On};
 pub(crate) use hostcall::pairs;

@@ -111,6 +111,11 @@ impl Output {
 
     /// All that there are now.
     pub(crate) fn lines(&self) -> Vec<String> {
+        self.lines_from(0)
+    }
+
+    /// Those that there are now but for the first so many: for programs that write very many.
+    pub(crate) fn lines_from(&self, first: usize) -> Vec<String> {
         let mut read = self.read.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let mut new = Vec::new();
         read.file.read_to_end(&mut new).expect("a temporary file can be read");
@@ -123,7 +128,7 @@ impl Output {
                 byte => read.rest.push(byte),
             }
         }
-        read.lines.clone()
+        read.lines.get(first..).unwrap_or_default().to_vec()
     }
 
     /// All of it as a text.

@@ -214,6 +214,17 @@ impl Proxy {
         self.process.stderr.lines().iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
+    /// The lines of its log but for the first so many, parsed; what is none of its own is null.
+    pub(crate) fn log_from(&self, first: usize) -> Vec<Value> {
+        let lines = self.process.stderr.lines_from(first);
+        lines.iter().map(|line| serde_json::from_str(line).unwrap_or_default()).collect()
+    }
+
+    /// Whether it has not ended yet.
+    pub(crate) fn is_running(&self) -> bool {
+        self.process.is_running()
+    }
+
     /// Waits until an event of the log satisfies a condition.
     pub(crate) fn wait_for_log(&self, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
         let found = self.process.find(&self.process.stderr, what, |lines| {

@@ -84,6 +84,16 @@ impl Upstream {
         self.shared.lock().requests.clone()
     }
 
+    /// The same but for the first so many.
+    pub(crate) fn requests_from(&self, first: usize) -> Vec<Received> {
+        self.shared.lock().requests.get(first..).unwrap_or_default().to_vec()
+    }
+
+    /// Lets pass what broke what must always hold so far: it was not the proxy under test that sent it.
+    pub(crate) fn pardon(&self) {
+        self.shared.lock().violations.clear();
+    }
+
     /// How many connections were made to it so far.
     pub(crate) fn connections(&self) -> usize {
         self.shared.lock().connections

@@ -22,6 +22,7 @@ mod limits;
 mod lingering;
 mod observing;
 mod paths;
+mod probe;
 mod queues;
 pub(crate) mod rate_limit;
 mod scale;

@@ -297,7 +297,7 @@ where
             }
             Some(Ok(Event::Trailers)) => {
                 self.ended = true;
-                Poll::Ready(self.flow.trailers().map(|trailers| Ok(Frame::trailers(trailers))))
+                Poll::Ready(self.flow.leave().map(|trailers| Ok(Frame::trailers(trailers))))
             }
             Some(Ok(Event::End | Event::Head { .. })) | None => {
                 self.ended = true;

@@ -177,9 +177,11 @@ impl Flow {
         self.trailers_at(0)
     }
 
-    /// The trailers that have come through the chain.
-    pub(super) fn trailers(&self) -> Option<HeaderMap> {
-        self.run.stream().borrow().trailers(self.direction).cloned()
+    /// The trailers that have come through the chain: from here on nothing of this direction can be changed.
+    pub(super) fn leave(&self) -> Option<HeaderMap> {
+        let mut stream = self.run.stream().borrow_mut();
+        stream.finish(self.direction);
+        stream.trailers(self.direction).cloned()
     }
 
     /// Performs what guests asked of this direction since they were last called, and lets go on what a filter held that

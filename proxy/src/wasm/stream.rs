@@ -275,6 +275,14 @@ impl Stream {
         }
     }
 
+    /// All of a direction has gone.
+    pub fn finish(&mut self, direction: Direction) {
+        match direction {
+            Direction::Request => self.request_progress = Progress::Done,
+            Direction::Response => self.response_progress = Progress::Done,
+        }
+    }
+
     /// A direction's trailers, once there are any.
     pub fn trailers(&self, direction: Direction) -> Option<&HeaderMap> {
         match direction {

@@ -46,7 +46,8 @@ const TABLE: &[(&str, &[i64], u32)] = &[
     ("fd_renumber", &[1, 7], 8),
     ("fd_seek", &[1, 0, 0, 0], 0),
     ("fd_sync", &[1], 0),
-    ("fd_tell", &[1, 0], 0),
+    ("fd_tell", &[1, OUT], 0),
+    ("fd_tell", &[3, OUT], 8),
     ("fd_write", &[0, 0, 0, OUT], 8),
     ("fd_write", &[1, 0, 0xffff_ffff, OUT], 21),
     ("fd_write", &[1, 0x1_fffc, 1, OUT], 21),
@@ -66,9 +67,9 @@ const TABLE: &[(&str, &[i64], u32)] = &[
     ("random_get", &[0x1_fff0, 0x20], 21),
     ("random_get", &[0, 0], 0),
     ("sched_yield", &[], 0),
-    ("sock_accept", &[0; 3], 58),
-    ("sock_recv", &[0; 6], 58),
-    ("sock_send", &[0; 5], 58),
+    ("sock_accept", &[0, 0, OUT], 58),
+    ("sock_recv", &[0, 0, 0, 0, OUT, OUT], 58),
+    ("sock_send", &[0, 0, 0, 0, OUT], 58),
     ("sock_shutdown", &[0; 2], 58),
 ];
 

@@ -81,8 +81,6 @@ fixed! {
     fd_close(u32) = Ok(());
     /// `fd_seek` (WASI): does nothing.
     fd_seek(u32, u64, u32, u32) = Ok(());
-    /// `fd_tell` (WASI): does nothing.
-    fd_tell(u32, u32) = Ok(());
     /// `sched_yield` (WASI): does nothing.
     sched_yield() = Ok(());
     /// `fd_fdstat_set_flags` (WASI): there are no flags.
@@ -141,18 +139,6 @@ fixed! {
     ///
     /// - `Notsup`: always.
     path_unlink_file(u32, u32, u32) = Err(Errno::Notsup);
-    /// `sock_accept` (WASI): there are no sockets.
-    ///
-    /// - `Notsup`: always.
-    sock_accept(u32, u32, u32) = Err(Errno::Notsup);
-    /// `sock_recv` (WASI): there are no sockets.
-    ///
-    /// - `Notsup`: always.
-    sock_recv(u32, u32, u32, u32, u32, u32) = Err(Errno::Notsup);
-    /// `sock_send` (WASI): there are no sockets.
-    ///
-    /// - `Notsup`: always.
-    sock_send(u32, u32, u32, u32, u32) = Err(Errno::Notsup);
     /// `sock_shutdown` (WASI): there are no sockets.
     ///
     /// - `Notsup`: always.
@@ -325,6 +311,17 @@ pub(crate) fn fd_renumber(_: &mut Call<'_>, from: u32, to: u32) -> Wasi {
     Err(Errno::Notsup)
 }
 
+/// `fd_tell` (WASI): an output is always at its beginning.
+///
+/// - `Badf`: the descriptor is not 1 or 2.
+/// - `Fault`: `position` is not of the guest's memory.
+pub(crate) fn fd_tell(call: &mut Call<'_>, fd: u32, position: u32) -> Wasi {
+    an_output(fd)?;
+    let (memory, _) = view(call)?;
+    store_u64(memory, position, 0)?;
+    Ok(())
+}
+
 /// `fd_write` (WASI): writes a line to the log, without the newline at its end and up to 64 KiB of it: output (1) as
 /// `info`, errors (2) as `error`.
 ///
@@ -412,6 +409,52 @@ pub(crate) fn random_get(call: &mut Call<'_>, buffer: u32, len: u32) -> Wasi {
     }
     let (memory, host) = view(call)?;
     host.services.randomness.fill(slice_mut(memory, buffer, len)?).map_err(|NoRandomness| Errno::Nosys)
+}
+
+/// `sock_accept` (WASI): there are no sockets.
+///
+/// - `Notsup`: always.
+/// - `Fault`: a pointer is not of the guest's memory.
+pub(crate) fn sock_accept(call: &mut Call<'_>, _fd: u32, _flags: u32, accepted: u32) -> Wasi {
+    let (memory, _) = view(call)?;
+    store_u32(memory, accepted, 0)?;
+    Err(Errno::Notsup)
+}
+
+/// `sock_recv` (WASI): there are no sockets.
+///
+/// - `Notsup`: always.
+/// - `Fault`: a pointer is not of the guest's memory.
+pub(crate) fn sock_recv(
+    call: &mut Call<'_>,
+    _fd: u32,
+    _vectors: u32,
+    _count: u32,
+    _flags: u32,
+    read: u32,
+    out_flags: u32,
+) -> Wasi {
+    let (memory, _) = view(call)?;
+    store_u32(memory, read, 0)?;
+    slice_mut(memory, out_flags, 2)?.fill(0);
+    Err(Errno::Notsup)
+}
+
+/// `sock_send` (WASI): there are no sockets.
+///
+/// - `Notsup`: always.
+/// - `Fault`: a pointer is not of the guest's memory.
+pub(crate) fn sock_send(
+    call: &mut Call<'_>,
+    _fd: u32,
+    _vectors: u32,
+    _count: u32,
+    _flags: u32,
+    written: u32,
+) -> Wasi {
+    let (memory, _) = view(call)?;
+    store_u32(memory, written, 0)?;
+    Err(Errno::Notsup)
 }
 
 fn an_output(fd: u32) -> Wasi {
