@@ -237,6 +237,23 @@ fn a_filter_closes_a_connection_after_what_it_let_through() {
 }
 
 #[test]
+fn a_client_that_goes_on_sending_to_a_closed_connection_has_no_worker_to_itself() {
+    let closing = vec![Step::Close(Flow::Downstream)];
+    let guest = Guest::new().quiet().on(On::DownstreamData, [Step::If(When::Call(1), closing)]);
+    let backend = Backend::start();
+    let proxy = serving(&backend, &[("close", &guest, "")]);
+    let stream = TcpStream::connect(proxy.address("in")).expect("the proxy listens");
+    let flood = |stream: TcpStream| {
+        std::thread::spawn(move || while (&stream).write_all(&[b'x'; 256 << 10]).is_ok() {})
+    };
+    let floods = [(); 3].map(|()| flood(stream.try_clone().expect("a socket can be duplicated")));
+    wait_for_outcome(&proxy, "filter_closed");
+    for flood in floods {
+        flood.join().expect("it ends when the proxy takes no more");
+    }
+}
+
+#[test]
 fn what_a_filter_let_through_is_written_before_it_closes_the_connection() {
     let guest = Guest::new().on(On::DownstreamData, [Step::Close(Flow::Upstream)]).on(On::UpstreamData, []);
     let backend = Backend::start();

@@ -121,6 +121,8 @@ async fn flush(flow: &mut DataFlow, to: &TcpStream) {
 async fn discard(from: &TcpStream) -> io::Result<()> {
     let mut discarded = vec![0; READ_BYTES];
     loop {
+        // One that sends faster than it is read must not have the worker to itself, nor for longer than it may.
+        tokio::task::coop::consume_budget().await;
         from.ready(Interest::READABLE).await?;
         match from.try_read(&mut discarded) {
             Ok(0) => return Ok(()),
