@@ -37,6 +37,9 @@ pub(crate) enum Unusable {
     /// Its file cannot be read.
     #[error("cannot read {}: {error}", path.display())]
     Unreadable { path: PathBuf, error: std::io::Error },
+    /// Its file is a pipe or a device, reading which may never end, or a folder.
+    #[error("cannot read {}: it is not a file", path.display())]
+    NotAFile { path: PathBuf },
     /// Its file is larger than any filter.
     #[error("{} is larger than {} MiB", path.display(), MODULE_LIMIT >> 20)]
     TooLarge { path: PathBuf },
@@ -66,6 +69,7 @@ impl Unusable {
         Some(match self {
             Unusable::NoBuiltin { .. } => return None, // `found` lists those that there are
             Unusable::Load { .. } => "`tidegate filter inspect FILE` says all that is wrong with a module",
+            Unusable::NotAFile { .. } => "give the module's own file",
             Unusable::Unreadable { .. } => "a relative path is relative to the configuration file's folder",
             Unusable::TooLarge { .. } => "strip its debug information, or build it with `opt-level`",
             Unusable::Start { fault, .. } => match fault.kind {
@@ -192,7 +196,12 @@ fn read(source: &ModuleSource) -> Result<(String, Cow<'static, [u8]>), Unusable>
             let bytes = builtin::module(name).ok_or_else(|| Unusable::NoBuiltin { name: name.clone() })?;
             Ok((format!("builtin:{name}"), bytes.into()))
         }
-        ModuleSource::File(path) => Ok((path.display().to_string(), read_module(path)?.into())),
+        ModuleSource::File(path) => {
+            if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+                return Err(Unusable::NotAFile { path: path.clone() });
+            }
+            Ok((path.display().to_string(), read_module(path)?.into()))
+        }
     }
 }
 

@@ -255,3 +255,15 @@ fn wrong_arguments_are_told_from_a_wrong_file() {
         assert!(exit.stderr.contains("--help"), "{arguments:?}: {}", exit.stderr);
     }
 }
+
+#[test]
+fn a_module_that_is_no_file_is_refused() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let pipe = folder.path().join("pipe.wasm");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo can be run");
+    assert!(made.success());
+    for path in [folder.path(), &pipe, std::path::Path::new("/dev/zero")] {
+        let text = GOOD.replace("./f.wasm", &path.display().to_string());
+        refused(|| Proxy::with_text(&text), &["tidegate.yaml:8", "it is not a file"]);
+    }
+}
