@@ -882,7 +882,7 @@ pub(crate) const DELIBERATE: &[Deliberate] = &[
             &[
                 "[grpc]   | grpc-message: upstream connect error or disconnect/reset before headers. reset reason: remote reset",
             ],
-            &["[grpc]   | grpc-message: the upstream closed the connection before it answered"],
+            &["[grpc]   | grpc-message: the upstream ended the stream"],
         )],
     },
     Deliberate {

@@ -85,6 +85,8 @@ type Script = dyn Fn(&str) -> Vec<GrpcAct> + Send + Sync;
 
 struct Shared {
     script: Box<Script>,
+    /// What a peer may send of one stream before it is read, in bytes.
+    window: u32,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -100,10 +102,22 @@ struct State {
 impl GrpcService {
     /// A service that answers by what the script makes of a method's name.
     pub(crate) fn start(script: impl Fn(&str) -> Vec<GrpcAct> + Send + Sync + 'static) -> GrpcService {
+        GrpcService::with_window(65_535, script)
+    }
+
+    /// The same with another window for each stream: with 0 it takes no message at all.
+    pub(crate) fn with_window(
+        window: u32,
+        script: impl Fn(&str) -> Vec<GrpcAct> + Send + Sync + 'static,
+    ) -> GrpcService {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port");
         let address = listener.local_addr().expect("a bound socket has an address");
-        let shared =
-            Arc::new(Shared { script: Box::new(script), state: Mutex::default(), changed: Condvar::new() });
+        let shared = Arc::new(Shared {
+            script: Box::new(script),
+            window,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        });
         let server = shared.clone();
         std::thread::spawn(move || server.accept(&listener));
         GrpcService { address, shared }
@@ -191,7 +205,11 @@ impl Shared {
     async fn serve(self: &Arc<Shared>, stream: TcpStream) {
         stream.set_nonblocking(true).expect("a socket takes its options");
         let stream = tokio::net::TcpStream::from_std(stream).expect("the runtime is there");
-        let Ok(mut connection) = h2::server::handshake(stream).await else { return };
+        let Ok(mut connection) =
+            h2::server::Builder::new().initial_window_size(self.window).handshake(stream).await
+        else {
+            return;
+        };
         let (go_away, close) = (Rc::new(Notify::new()), Rc::new(Notify::new()));
         let mut peers = tokio::task::JoinSet::new();
         loop {

@@ -2,8 +2,8 @@
 
 use crate::equipment::Buffer::GrpcMessage;
 use crate::equipment::{
-    Act, Answer, Flow, Gate, GrpcAct, GrpcEnd, GrpcService, Guest, On, Proxy, Step, Token, Upstream,
-    eventually, forwarding, in_listener,
+    Act, Answer, Flow, Gate, GrpcAct, GrpcEnd, GrpcService, Guest, Map, On, Proxy, Step, Token, Upstream,
+    When, eventually, forwarding, in_listener, silent_address,
 };
 
 /// A proxy with one filter, beside whose upstream there is the cluster `svc`.
@@ -211,4 +211,93 @@ fn a_half_closed_stream_can_be_cancelled() {
     service.settle();
     assert_eq!(service.rpcs()[0].end, Some(GrpcEnd::Reset(Some(8))));
     assert!(!has_logged(&proxy, "grpc_close ctx"), "cancelling is silent: {:?}", proxy.guest_log());
+}
+
+/// A service that takes no message, and does this with each call but the first, which comes before its window is known.
+fn taking_nothing(then: GrpcAct) -> GrpcService {
+    let is_known = std::sync::atomic::AtomicBool::new(false);
+    GrpcService::with_window(0, move |_| match is_known.swap(true, std::sync::atomic::Ordering::SeqCst) {
+        false => vec![GrpcAct::TrailersOnly(vec![("grpc-status", "7")])],
+        true => vec![then.clone(), GrpcAct::AwaitReset],
+    })
+}
+
+/// Has the guest call the service twice; the second callout's end is a reset.
+fn call_twice(proxy: &Proxy) {
+    assert_eq!(proxy.client().get("/").status(), 200);
+    eventually("the first end", || has_logged(proxy, "grpc_close ctx=1").then_some(()));
+    assert_eq!(proxy.client().get("/").status(), 200);
+}
+
+fn expect_cancellation(service: &GrpcService) {
+    let rpcs = service.wait_until("the end", |rpcs| rpcs.get(1).is_some_and(|rpc| rpc.end.is_some()));
+    assert_eq!((rpcs[1].end, rpcs[1].messages.len()), (Some(GrpcEnd::Reset(Some(8))), 0));
+}
+
+#[test]
+fn a_stream_whose_service_takes_nothing_can_be_cancelled() {
+    let upstream = Upstream::ok("hello");
+    let service = taking_nothing(GrpcAct::Head(vec![("x-second", "1")]));
+    let cancel =
+        Step::If(When::Header(Map::GrpcInitial, "x-second", "1"), vec![Step::GrpcCancel(Token::Own)]);
+    let guest = streaming().on(On::GrpcInitial, [cancel]);
+    let proxy = proxy(&upstream, &service, &guest, ", idle_timeout: 50ms");
+    call_twice(&proxy);
+    expect_cancellation(&service);
+    service.wait_for_no_connection();
+}
+
+#[test]
+fn a_stream_whose_service_takes_nothing_ends_with_the_proxy() {
+    let upstream = Upstream::ok("hello");
+    let service = taking_nothing(GrpcAct::Head(vec![("x-second", "1")]));
+    let guest = streaming().on(On::GrpcInitial, [Step::get(Map::GrpcInitial, "x-second")]);
+    let mut proxy = proxy(&upstream, &service, &guest, "");
+    call_twice(&proxy);
+    eventually("the head", || has_logged(&proxy, "x-second -> 0 1").then_some(()));
+    proxy.terminate();
+    let exit = proxy.wait();
+    assert_eq!(exit.code, Some(0));
+    assert!(!exit.stderr.contains("the drain's time is over"), "{}", exit.stderr);
+    expect_cancellation(&service);
+}
+
+#[test]
+fn a_call_that_is_answered_before_it_was_taken_leaves_nothing_behind() {
+    let upstream = Upstream::ok("hello");
+    let service = taking_nothing(GrpcAct::TrailersOnly(vec![("grpc-status", "7")]));
+    let proxy = proxy(&upstream, &service, &calling(), ", idle_timeout: 50ms");
+    call_twice(&proxy);
+    assert!(has_logged(&proxy, "grpc_close ctx=1 token=9 status=7"), "{:?}", proxy.guest_log());
+    expect_cancellation(&service);
+    service.wait_for_no_connection();
+}
+
+#[test]
+fn a_call_whose_service_takes_nothing_ends_with_its_time() {
+    let upstream = Upstream::ok("hello");
+    let service = taking_nothing(GrpcAct::Head(vec![]));
+    let call = Step::grpc_call("svc", "Do", "a question", 200);
+    let guest = Guest::logger().on(On::RequestHeaders, [call, Step::Return(1)]).on(On::GrpcClose, go_on());
+    let proxy = proxy(&upstream, &service, &guest, ", idle_timeout: 50ms");
+    call_twice(&proxy);
+    expect_cancellation(&service);
+    service.wait_for_no_connection();
+}
+
+#[test]
+fn calls_that_wait_for_one_connection_fail_together() {
+    let (address, _queue) = silent_address();
+    let upstream = Upstream::ok("hello");
+    let config = in_listener(&forwarding(&[upstream.address()], ""), &["filters: [grpc]"]);
+    let cluster = format!("clusters:\n  svc: {{endpoints: [\"{address}\"], connect_timeout: 200ms}}\n");
+    let config = config.replacen("clusters:\n", &cluster, 1) + "filters:\n  grpc: {module: ./grpc.wasm}\n";
+    let call = || Step::grpc_call("svc", "Do", "a question", 0);
+    let guest = Guest::logger().on(On::RequestHeaders, [call(), call(), call()]);
+    let proxy = Proxy::with(&config).log_guests_fully().file("grpc.wasm", guest.build()).start();
+    assert_eq!(proxy.client().get("/").status(), 200);
+    let closes = || proxy.guest_log().iter().filter(|(_, line)| line.contains("grpc_close ctx=1")).count();
+    eventually("three failures", || (closes() == 3).then_some(()));
+    let labels = [("cluster", "svc"), ("reason", "timeout")];
+    assert_eq!(proxy.metrics().sum("tidegate_upstream_connect_failures_total", &labels), 1.0);
 }

@@ -106,7 +106,8 @@ impl From<UpstreamError> for Ending {
             | UpstreamError::Malformed(_)
             | UpstreamError::HeadTooLarge(_)
             | UpstreamError::RequestBody(_)
-            | UpstreamError::ResponseBody(_) => Failure::UpstreamReset,
+            | UpstreamError::ResponseBody(_)
+            | UpstreamError::Http2(_) => Failure::UpstreamReset,
         }
         .into()
     }

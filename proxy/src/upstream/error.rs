@@ -42,6 +42,9 @@ pub enum UpstreamError {
     /// The response's body was cut or is malformed.
     #[error("the upstream's response ended early")]
     ResponseBody(#[source] hyper::Error),
+    /// An HTTP/2 connection failed, or the upstream reset the stream on it.
+    #[error("the upstream ended the stream")]
+    Http2(#[source] h2::Error),
 }
 
 impl UpstreamError {

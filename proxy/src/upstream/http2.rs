@@ -2,23 +2,26 @@
 //!
 //! It is made when something is to be sent, kept while anything is in flight and for the cluster's `idle_timeout`
 //! after that, and replaced when it is closed, also by a GOAWAY, after which what is in flight on it may still end.
+//!
+//! Whoever waits for a response sends the request as well, so that one that is dropped leaves nothing behind, whatever
+//! its peer takes or does not. This is why it is done by `h2`: with `hyper` a request's body has a task of its own,
+//! which nobody can end while the peer takes nothing.
 
 use std::cell::{Cell, RefCell};
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use h2::client::{Builder, SendRequest};
+use h2::{Reason, RecvStream, SendStream};
 use http::uri::Scheme;
 use http::{Request, Response, Uri};
-use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
-use hyper::client::conn::http2::{Builder, SendRequest};
-use hyper_util::rt::TokioIo;
+use http_body::{Body, Frame};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::sync::Mutex;
 use tracing::debug;
@@ -32,6 +35,11 @@ use crate::tasks::Tasks;
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 
+/// How much of the messages is taken that the peer would receive but its socket does not, in bytes, and how many streams
+/// are opened before it has said how many it takes.
+const SEND_BUFFER: usize = 1024 * 1024;
+const STREAMS_AT_FIRST: usize = 100;
+
 /// A peer that is gone without a word is found out by TCP: HTTP/2's own pings are too often for many gRPC servers.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
@@ -39,7 +47,7 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 /// The connection, if there is one.
 #[derive(Debug, Default)]
 pub(super) struct Http2 {
-    sender: RefCell<Option<SendRequest<RequestBody>>>,
+    sender: RefCell<Option<SendRequest<Bytes>>>,
     /// Requests in flight, those included that wait for the connection.
     in_use: Cell<usize>,
     /// Not before the time at which it was last used.
@@ -62,9 +70,9 @@ enum Failed {
 
 impl Http2 {
     /// The connection, if it can take a request.
-    fn usable(&self) -> Option<SendRequest<RequestBody>> {
+    fn usable(&self) -> Option<SendRequest<Bytes>> {
         let mut sender = self.sender.borrow_mut();
-        if sender.as_ref().is_some_and(|sender| !sender.is_ready()) {
+        if sender.as_mut().is_some_and(is_closed) {
             *sender = None;
         }
         sender.clone()
@@ -72,11 +80,11 @@ impl Http2 {
 
     /// Drops a connection that is closed or that nobody used for `timeout` before `now`.
     pub(super) fn sweep(&self, upkeep: &Upkeep, now: Instant, timeout: Duration) {
-        let is_over = |sender: &SendRequest<_>| {
+        let is_over = |sender: &mut SendRequest<_>| {
             let unused = self.since.get().map(|since| now.saturating_duration_since(since));
-            sender.is_closed() || unused.is_none_or(|unused| unused >= timeout)
+            is_closed(sender) || unused.is_none_or(|unused| unused >= timeout)
         };
-        if self.is_idle() && self.sender.borrow().as_ref().is_some_and(is_over) {
+        if self.is_idle() && self.sender.borrow_mut().as_mut().is_some_and(is_over) {
             self.clear(upkeep);
         }
     }
@@ -114,6 +122,12 @@ impl Http2 {
     }
 }
 
+/// Whether a connection takes no more requests: it was closed, or is about to be. A sender that has sent nothing itself
+/// never waits.
+fn is_closed(sender: &mut SendRequest<Bytes>) -> bool {
+    matches!(sender.poll_ready(&mut Context::from_waker(Waker::noop())), Poll::Ready(Err(_)))
+}
+
 /// A request in flight on a pool's HTTP/2 connection.
 #[derive(Debug)]
 struct Use(Lease);
@@ -137,23 +151,90 @@ impl Drop for Use {
 pub(super) async fn send(
     lease: Lease,
     tasks: &Rc<Tasks>,
-    mut request: Request<RequestBody>,
+    request: Request<RequestBody>,
 ) -> Result<Response<Http2Body>, UpstreamError> {
     let in_use = Use::begin(lease);
     let pool = in_use.0.pool();
-    *request.uri_mut() = absolute(request.uri(), pool.endpoint().address());
-    let mut is_repeated = false;
-    loop {
-        let mut sender = acquire(pool, tasks).await?;
-        let mut failure = match sender.try_send_request(request).await {
-            Ok(response) => return Ok(response.map(|incoming| Http2Body { incoming, _in_use: in_use })),
-            Err(failure) => failure,
-        };
-        match failure.take_message() {
-            Some(back) if !is_repeated => request = back,
-            _ => return Err(UpstreamError::from_exchange(failure.into_error(), false)),
+    let (mut head, body) = request.into_parts();
+    head.uri = absolute(&head.uri, pool.endpoint().address());
+    let mut sender = acquire(pool, tasks).await?;
+    let (response, stream) = sender
+        .send_request(Request::from_parts(head, ()), body.is_end_stream())
+        .map_err(UpstreamError::Http2)?;
+    drop(sender); // it would keep the connection
+    let mut outgoing = Outgoing::new(body, stream);
+    let mut response = pin!(response);
+    let response = poll_fn(|cx| {
+        outgoing.send(cx);
+        response.as_mut().poll(cx)
+    });
+    let response = response.await.map_err(UpstreamError::Http2)?;
+    Ok(response.map(|incoming| Http2Body { incoming, outgoing, _in_use: in_use }))
+}
+
+/// What is left to be sent of a request.
+struct Outgoing {
+    body: RequestBody,
+    /// Nothing once all was sent, or cannot be.
+    stream: Option<SendStream<Bytes>>,
+    /// What the peer has not taken yet of the last that the body gave.
+    piece: Bytes,
+}
+
+impl Outgoing {
+    fn new(body: RequestBody, stream: SendStream<Bytes>) -> Outgoing {
+        let stream = (!body.is_end_stream()).then_some(stream);
+        Outgoing { body, stream, piece: Bytes::new() }
+    }
+
+    /// Sends what there is and what the peer takes, and sees to it that the task is woken for more. That it failed is
+    /// said by the response.
+    fn send(&mut self, cx: &mut Context<'_>) {
+        if let Some(stream) = &mut self.stream
+            && poll_send(stream, &mut self.body, &mut self.piece, cx).is_ready()
+        {
+            self.stream = None;
         }
-        is_repeated = true;
+    }
+}
+
+/// Ready when nothing more follows. No more is given to a stream than the peer takes at once: what waits in it would be
+/// sent, and waited for, also when nobody wants it any more.
+fn poll_send(
+    stream: &mut SendStream<Bytes>,
+    body: &mut RequestBody,
+    piece: &mut Bytes,
+    cx: &mut Context<'_>,
+) -> Poll<Result<(), h2::Error>> {
+    loop {
+        while !piece.is_empty() {
+            stream.reserve_capacity(piece.len());
+            while stream.capacity() == 0 {
+                let Some(capacity) = ready!(stream.poll_capacity(cx)) else { return Poll::Ready(Ok(())) };
+                capacity?;
+            }
+            let part = piece.split_to(piece.len().min(stream.capacity()));
+            let is_last = piece.is_empty() && body.is_end_stream();
+            stream.send_data(part, is_last)?;
+            if is_last {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        match ready!(Pin::new(&mut *body).poll_frame(cx)) {
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) => *piece = data,
+                Err(frame) => {
+                    if let Ok(trailers) = frame.into_trailers() {
+                        return Poll::Ready(stream.send_trailers(trailers));
+                    }
+                }
+            },
+            Some(Err(_)) => {
+                stream.send_reset(Reason::CANCEL);
+                return Poll::Ready(Ok(()));
+            }
+            None => return Poll::Ready(stream.send_data(Bytes::new(), true)),
+        }
     }
 }
 
@@ -169,7 +250,7 @@ fn absolute(uri: &Uri, endpoint: SocketAddr) -> Uri {
 
 /// A connection that can take a request. Of those that wait for one, one makes it; if that fails, it fails for all that
 /// waited, rather than for one after the other.
-async fn acquire(pool: &Pool, tasks: &Rc<Tasks>) -> Result<SendRequest<RequestBody>, UpstreamError> {
+async fn acquire(pool: &Pool, tasks: &Rc<Tasks>) -> Result<SendRequest<Bytes>, UpstreamError> {
     let http2 = pool.http2();
     if let Some(sender) = http2.usable() {
         return Ok(sender);
@@ -197,19 +278,22 @@ async fn acquire(pool: &Pool, tasks: &Rc<Tasks>) -> Result<SendRequest<RequestBo
     }
 }
 
-async fn open(pool: &Pool, tasks: &Rc<Tasks>) -> Result<SendRequest<RequestBody>, UpstreamError> {
+async fn open(pool: &Pool, tasks: &Rc<Tasks>) -> Result<SendRequest<Bytes>, UpstreamError> {
     let address = pool.endpoint().address();
     let (stream, counted) = connect(pool).await?;
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_INTERVAL);
     SockRef::from(&stream).set_tcp_keepalive(&keepalive).map_err(UpstreamError::Connect)?;
     let header_bytes = u32::try_from(pool.cluster().config().header_bytes).unwrap_or(u32::MAX);
-    let (sender, connection) = Builder::new(OnWorker(tasks.clone()))
-        .initial_stream_window_size(STREAM_WINDOW)
+    let (sender, connection) = Builder::new()
+        .enable_push(false)
+        .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_max_send_streams(STREAMS_AT_FIRST)
+        .max_send_buffer_size(SEND_BUFFER)
         .max_header_list_size(header_bytes)
-        .handshake(TokioIo::new(stream))
+        .handshake(stream)
         .await
-        .map_err(|source| UpstreamError::Closed { mid_head: false, source })?;
+        .map_err(UpstreamError::Http2)?;
     tasks.spawn(async move {
         let _counted = counted;
         if let Err(error) = connection.await {
@@ -239,22 +323,18 @@ impl Failed {
     }
 }
 
-/// Spawns what a connection consists of on the worker, where it is counted.
-#[derive(Debug, Clone)]
-struct OnWorker(Rc<Tasks>);
-
-impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for OnWorker {
-    fn execute(&self, task: F) {
-        self.0.spawn(task);
-    }
+/// The body of a response over HTTP/2, as it comes; what is left of its request is sent while it is read. Dropped before
+/// either has ended, it resets the stream. The request counts as in flight until it is dropped.
+pub struct Http2Body {
+    incoming: RecvStream,
+    outgoing: Outgoing,
+    _in_use: Use,
 }
 
-/// The body of a response over HTTP/2, as it comes. Dropped before its end, it resets the stream. The request counts as
-/// in flight until it is dropped.
-#[derive(Debug)]
-pub struct Http2Body {
-    incoming: Incoming,
-    _in_use: Use,
+impl std::fmt::Debug for Http2Body {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Http2Body").field("incoming", &self.incoming).finish_non_exhaustive()
+    }
 }
 
 impl Body for Http2Body {
@@ -265,15 +345,24 @@ impl Body for Http2Body {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
-        let frame = Pin::new(&mut self.incoming).poll_frame(cx);
-        frame.map(|frame| frame.map(|frame| frame.map_err(UpstreamError::ResponseBody)))
+        self.outgoing.send(cx);
+        let incoming = &mut self.incoming;
+        let read = match ready!(incoming.poll_data(cx)) {
+            Some(Ok(data)) => {
+                // As much more may be sent as is read here. That fails only where nothing more can come.
+                let _ = incoming.flow_control().release_capacity(data.len());
+                Ok(Some(Frame::data(data)))
+            }
+            Some(Err(error)) => Err(error),
+            None => ready!(incoming.poll_trailers(cx)).map(|trailers| trailers.map(Frame::trailers)),
+        };
+        Poll::Ready(match read {
+            Ok(frame) => frame.map(Ok),
+            Err(error) => Some(Err(UpstreamError::Http2(error))),
+        })
     }
 
     fn is_end_stream(&self) -> bool {
         self.incoming.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
     }
 }
