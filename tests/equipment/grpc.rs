@@ -41,6 +41,8 @@ pub(crate) enum GrpcAct {
     Echo,
     /// Waits until the peer resets the stream, whatever it has sent by then.
     AwaitReset,
+    /// Notes how much the peer would take now, if it is asked for this much, in bytes.
+    Window(usize),
     /// Waits until the test opens the gate.
     Await(Gate),
     /// Tells the test that this point was reached.
@@ -71,6 +73,8 @@ pub(crate) struct Rpc {
     pub(crate) fields: Vec<(String, String)>,
     /// Its messages so far.
     pub(crate) messages: Vec<String>,
+    /// How much it would take at once, where the script asked.
+    pub(crate) window: Option<usize>,
     /// How it ended, once it has.
     pub(crate) end: Option<GrpcEnd>,
 }
@@ -246,7 +250,7 @@ impl Shared {
         fields.extend(request.headers().iter().map(|(name, value)| (name.to_string(), text(value))));
         let path = request.uri().path().to_owned();
         self.change(|state| {
-            state.rpcs.push(Rpc { path, fields, messages: Vec::new(), end: None });
+            state.rpcs.push(Rpc { path, fields, messages: Vec::new(), window: None, end: None });
             state.rpcs.len() - 1
         })
     }
@@ -320,6 +324,14 @@ impl Peer {
                 };
                 self.ended(GrpcEnd::Reset(reason.ok().map(u32::from)));
                 None
+            }
+            GrpcAct::Window(most) => {
+                let send = self.sender()?;
+                send.reserve_capacity(most);
+                let window = std::future::poll_fn(|cx| send.poll_capacity(cx)).await?.ok()?;
+                send.reserve_capacity(0);
+                self.shared.change(|state| state.rpcs[self.at].window = Some(window));
+                Some(())
             }
             GrpcAct::Await(gate) => tokio::task::spawn_blocking(move || gate.pass())
                 .await

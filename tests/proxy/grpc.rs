@@ -3,7 +3,7 @@
 use crate::equipment::Buffer::GrpcMessage;
 use crate::equipment::{
     Act, Answer, Flow, Gate, GrpcAct, GrpcEnd, GrpcService, Guest, Map, On, Proxy, Step, Token, Upstream,
-    When, eventually, forwarding, in_listener, silent_address,
+    When, eventually, forwarding, in_listener, message, silent_address,
 };
 
 /// A proxy with one filter, beside whose upstream there is the cluster `svc`.
@@ -300,4 +300,32 @@ fn calls_that_wait_for_one_connection_fail_together() {
     eventually("three failures", || (closes() == 3).then_some(()));
     let labels = [("cluster", "svc"), ("reason", "timeout")];
     assert_eq!(proxy.metrics().sum("tidegate_upstream_connect_failures_total", &labels), 1.0);
+}
+
+#[test]
+fn a_service_is_read_ahead_by_no_more_than_a_window() {
+    let upstream = Upstream::ok("hello");
+    let service = GrpcService::start(|_| [vec![GrpcAct::Window(300 << 10)], answer()].concat());
+    let proxy = proxy(&upstream, &service, &calling(), "");
+    assert_eq!(proxy.client().get("/").status(), 200);
+    assert_eq!(service.rpcs()[0].window, Some(256 << 10));
+    assert!(has_logged(&proxy, "grpc_receive ctx=1"), "{:?}", proxy.guest_log());
+}
+
+#[test]
+fn a_drain_waits_for_calls_and_their_guests_hear_of_them() {
+    let (upstream, gate) = (Upstream::ok("hello"), Gate::new());
+    let held = gate.clone();
+    let service = GrpcService::start(move |_| [vec![GrpcAct::Await(held.clone())], answer()].concat());
+    let guest = Guest::logger().on(On::RequestHeaders, [Step::grpc_call("svc", "Do", "a question", 0)]);
+    let mut proxy = proxy(&upstream, &service, &guest, "");
+    assert_eq!(proxy.client().get("/").status(), 200);
+    service.wait_until("the call", |rpcs| rpcs.len() == 1);
+    proxy.terminate();
+    proxy.wait_for_log("the drain", |event| message(event) == "draining");
+    gate.open();
+    let exit = proxy.wait();
+    assert_eq!(exit.code, Some(0));
+    assert!(exit.stderr.contains("grpc_receive ctx=1 token=5 size=9"), "{}", exit.stderr);
+    assert_eq!(service.rpcs()[0].end, Some(GrpcEnd::HalfClosed));
 }

@@ -237,7 +237,7 @@ fn a_filter_closes_a_connection_after_what_it_let_through() {
 }
 
 #[test]
-fn a_client_that_goes_on_sending_to_a_closed_connection_has_no_worker_to_itself() {
+fn a_client_that_goes_on_sending_to_a_closed_connection_is_cut() {
     let closing = vec![Step::Close(Flow::Downstream)];
     let guest = Guest::new().quiet().on(On::DownstreamData, [Step::If(When::Call(1), closing)]);
     let backend = Backend::start();
