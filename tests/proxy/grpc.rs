@@ -128,6 +128,23 @@ fn a_message_beyond_the_limit_ends_its_callout() {
 }
 
 #[test]
+fn metadata_beyond_the_limit_ends_its_callout_and_no_other() {
+    let upstream = Upstream::ok("hello");
+    let large: &str = "x".repeat(20_000).leak();
+    let count = std::sync::atomic::AtomicUsize::new(0);
+    let service =
+        GrpcService::start(move |_| match count.fetch_add(1, std::sync::atomic::Ordering::SeqCst) {
+            0 => vec![GrpcAct::Head(vec![("x-large", large)]), GrpcAct::AwaitReset],
+            _ => answer(),
+        });
+    let proxy = proxy(&upstream, &service, &calling(), ", header_bytes: 16KiB");
+    (0..2).for_each(|_| assert_eq!(proxy.client().get("/").status(), 200));
+    assert!(has_logged(&proxy, "grpc_close ctx=1 token=5 status=14"), "{:?}", proxy.guest_log());
+    assert!(has_logged(&proxy, "grpc_receive ctx=1 token=9 size=9"), "{:?}", proxy.guest_log());
+    assert_eq!(service.connections(), 1);
+}
+
+#[test]
 fn a_large_message_comes_whole_both_ways() {
     let upstream = Upstream::ok("hello");
     let text = "0123456789".repeat(3_000); // a guest's constants have no room for more
