@@ -39,7 +39,7 @@ pub(crate) enum GrpcAct {
     ReadToEnd,
     /// Sends every message back, until the last one.
     Echo,
-    /// Waits until the peer resets the stream, whatever it has sent by then.
+    /// Waits until the peer resets the stream, whatever it has sent by then, and lets it send no more than its window.
     AwaitReset,
     /// Notes how much the peer would take now, if it is asked for this much, in bytes.
     Window(usize),
@@ -109,7 +109,7 @@ impl GrpcService {
         GrpcService::with_window(65_535, script)
     }
 
-    /// The same with another window for each stream: with 0 it takes no message at all.
+    /// The same with another window for each stream, in bytes.
     pub(crate) fn with_window(
         window: u32,
         script: impl Fn(&str) -> Vec<GrpcAct> + Send + Sync + 'static,
@@ -397,7 +397,9 @@ impl Peer {
             }
             match self.receive.data().await {
                 Some(Ok(data)) => {
-                    let _ = self.receive.flow_control().release_capacity(data.len());
+                    if !self.awaits_reset {
+                        let _ = self.receive.flow_control().release_capacity(data.len());
+                    }
                     self.received.extend_from_slice(&data);
                 }
                 Some(Err(error)) => {

@@ -230,10 +230,11 @@ fn a_half_closed_stream_can_be_cancelled() {
     assert!(!has_logged(&proxy, "grpc_close ctx"), "cancelling is silent: {:?}", proxy.guest_log());
 }
 
-/// A service that takes no message, and does this with each call but the first, which comes before its window is known.
+/// A service that takes only the beginning of a message, and does this with each call but the first, which comes before
+/// its window is known.
 fn taking_nothing(then: GrpcAct) -> GrpcService {
     let is_known = std::sync::atomic::AtomicBool::new(false);
-    GrpcService::with_window(0, move |_| match is_known.swap(true, std::sync::atomic::Ordering::SeqCst) {
+    GrpcService::with_window(5, move |_| match is_known.swap(true, std::sync::atomic::Ordering::SeqCst) {
         false => vec![GrpcAct::TrailersOnly(vec![("grpc-status", "7")])],
         true => vec![then.clone(), GrpcAct::AwaitReset],
     })
