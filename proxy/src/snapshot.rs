@@ -13,6 +13,7 @@ use crate::config::model::{Config, Filter, ModuleSource, Protocol};
 use crate::config::{Finding, Loaded, Part, Problems};
 use crate::route::Table;
 use crate::upstream::Cluster;
+use crate::wasm::stream::Subject;
 use crate::wasm::{Callback, Engine, Fault, FaultKind, LoadError, Module, Plugin, Services};
 
 /// A module larger than this is not read, in bytes.
@@ -49,6 +50,16 @@ pub(crate) enum Unusable {
     /// It does not start, or refuses its configuration.
     #[error("{origin}: {}", .fault.message)]
     Start { origin: String, fault: Box<Fault> },
+    /// It is in a chain, and fails when it is to make a context for an exchange or a connection.
+    #[error("{origin}: the filter makes no contexts for {}: {}", plural(*.subject), .fault.message)]
+    NoContexts { origin: String, subject: Subject, fault: Box<Fault> },
+}
+
+fn plural(subject: Subject) -> &'static str {
+    match subject {
+        Subject::Exchange => "exchanges",
+        Subject::Connection => "connections",
+    }
 }
 
 impl Unusable {
@@ -79,6 +90,15 @@ impl Unusable {
                 FaultKind::WallClock => "the filter needs more than `limits.wall_clock` to start",
                 _ => "the filter does not start; what it logged above may say why",
             },
+            Unusable::NoContexts { fault, .. } => match fault.kind {
+                FaultKind::Memory => "the filter needs more than `limits.memory` for a context",
+                FaultKind::Instructions => "the filter needs more than `limits.instructions` for a context",
+                FaultKind::WallClock => "the filter needs more than `limits.wall_clock` for a context",
+                _ => {
+                    "a filter of a chain has to make a context for each exchange (`create_http_context` and `get_type` \
+                     in the Rust SDK); one for the background alone cannot be in a chain"
+                }
+            },
         })
     }
 }
@@ -98,7 +118,7 @@ impl Snapshot {
         let mut findings = Vec::new();
         let mut modules = Modules { engine, compiled: HashMap::new() };
         for (index, filter) in config.filters.iter().enumerate() {
-            match modules.plugin(filter, &services) {
+            match modules.plugin(filter, &services, &subjects(&config, index)) {
                 Ok(plugin) => plugins.push(plugin),
                 Err(unusable) => findings.push(unusable.found(index, filter)),
             }
@@ -134,6 +154,18 @@ impl Snapshot {
     }
 }
 
+/// What passes the chains that a filter is in.
+fn subjects(config: &Config, filter: usize) -> Vec<Subject> {
+    let subject = |protocol: &Protocol| match protocol {
+        Protocol::Http => Subject::Exchange,
+        Protocol::Tcp(_) => Subject::Connection,
+    };
+    let listeners = config.listeners.iter().filter(|listener| listener.filters.contains(&filter));
+    let mut subjects: Vec<_> = listeners.map(|listener| subject(&listener.protocol)).collect();
+    subjects.dedup();
+    subjects
+}
+
 /// A module without a callback for connections does nothing on a TCP listener. It is no error, as it is none in Envoy.
 /// Most SDKs export every callback, so that this finds few of those that are meant for HTTP.
 fn warn_of_filters_that_see_nothing(config: &Config, plugins: &[Plugin]) {
@@ -160,15 +192,25 @@ struct Modules<'a> {
 }
 
 impl Modules<'_> {
-    fn plugin(&mut self, filter: &Arc<Filter>, services: &Services) -> Result<Plugin, Unusable> {
+    /// `subjects`: what the filter is to make contexts for.
+    fn plugin(
+        &mut self,
+        filter: &Arc<Filter>,
+        services: &Services,
+        subjects: &[Subject],
+    ) -> Result<Plugin, Unusable> {
         let began = std::time::Instant::now();
         let (origin, bytes) = read(&filter.module)?;
         let module =
             self.compile(bytes).map_err(|source| Unusable::Load { origin: origin.clone(), source })?;
         let plugin = Plugin::new(filter.clone(), module);
-        plugin
+        let mut proof = plugin
             .prove(services)
             .map_err(|fault| Unusable::Start { origin: origin.clone(), fault: Box::new(fault) })?;
+        for &subject in subjects {
+            let none = |fault| Unusable::NoContexts { origin: origin.clone(), subject, fault: Box::new(fault) };
+            proof.open(subject).map_err(none)?;
+        }
         tracing::info!(
             filter = filter.name,
             module = origin,

@@ -42,12 +42,17 @@ impl Callouts {
 impl Performer for Callouts {
     fn http_call(&self, from: &Rc<Instance>, generation: u64, call: Box<HttpCall>) {
         let upstreams = self.upstreams.clone();
+        // A guest that fails again and again must not leave its callouts behind, each time as many as it may have.
+        let lost = from.lost();
         let from = Rc::downgrade(from);
         self.tasks.spawn(async move {
             let token = call.token;
-            let result =
-                tokio::time::timeout(call.timeout.unwrap_or(LONGEST_CALLOUT), perform(&upstreams, *call))
-                    .await;
+            let limit = call.timeout.unwrap_or(LONGEST_CALLOUT);
+            let result = tokio::select! {
+                biased;
+                () = lost => return,
+                result = tokio::time::timeout(limit, perform(&upstreams, *call)) => result,
+            };
             if let Some(instance) = from.upgrade() {
                 instance.deliver(generation, token, result.unwrap_or(CalloutResult::TimedOut));
             }

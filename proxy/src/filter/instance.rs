@@ -80,6 +80,8 @@ pub struct Instance {
     /// Whether it was told to go, and who waits until it has.
     going: Cell<bool>,
     gone: Notify,
+    /// Whoever works for the guest of the moment is told here that it is lost.
+    lost: Arc<Notify>,
 }
 
 impl std::fmt::Debug for Instance {
@@ -136,6 +138,7 @@ impl Instance {
             queue_watch: RefCell::new(None),
             going: Cell::new(false),
             gone: Notify::new(),
+            lost: Arc::default(),
         });
         instance.slot.house(&instance);
         instance
@@ -175,11 +178,7 @@ impl Instance {
         generation: Option<Generation>,
         work: impl FnOnce(&mut Vm, Generation) -> Result<R, Fault>,
     ) -> Result<R, FaultKind> {
-        let result = self.slot.enter(self, generation, work);
-        if self.going.get() && self.slot.has_gone(self) {
-            self.gone.notify_waiters();
-        }
-        result
+        self.slot.enter(self, generation, work)
     }
 
     /// Gives a guest the result of a call that it made. A guest that is gone does not get it.
@@ -239,6 +238,20 @@ impl Instance {
         }
     }
 
+    pub(super) fn is_going(&self) -> bool {
+        self.going.get()
+    }
+
+    pub(super) fn note_end(&self) {
+        self.gone.notify_waiters();
+    }
+
+    /// Ends when the guest of the moment is lost, or the filter's part in it has ended: nobody is left to be given what
+    /// it asked for.
+    pub fn lost(&self) -> impl Future<Output = ()> + 'static {
+        self.lost.clone().notified_owned()
+    }
+
     pub(super) fn note_rebuild(&self) {
         self.services.usage.record_rebuild();
         tracing::info!(filter = %self.name, "filter restarted after a fault");
@@ -289,8 +302,9 @@ impl Instance {
         }
     }
 
-    /// Has the guest called no more of its own accord: no ticks, no items of queues.
+    /// Has the guest called no more of its own accord: no ticks, no items of queues, no results of callouts.
     pub(super) fn stop_calling(&self) {
+        self.lost.notify_waiters();
         self.stop_ticking();
         if let Some(task) = self.queue_watch.borrow_mut().take() {
             task.abort();

@@ -3,7 +3,7 @@
 //! A guest that failed is never called again. The next exchange gets a new one, unless the last was made less than a
 //! backoff ago: a request that kills its guest must not turn into an amplifier.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,9 @@ use crate::wasm::{ContextId, Effect, Fault, FaultKind, Plugin, Services, Vm};
 /// Between two guests of one slot, at least; jittered by up to a half on top.
 const REBUILD_BACKOFF: Duration = Duration::from_secs(1);
 
+/// The root of a filter that has none in the guest of the moment: no root has this number.
+const NO_ROOT: ContextId = 0;
+
 /// Which of a slot's guests, counted from 1.
 pub(super) type Generation = u64;
 
@@ -21,6 +24,8 @@ pub(super) type Generation = u64;
 pub(super) struct Slot {
     guest: RefCell<Occupant>,
     tenants: RefCell<Vec<Weak<Instance>>>,
+    /// How many of them were told to go.
+    going: Cell<usize>,
 }
 
 /// The guest of the moment.
@@ -30,6 +35,12 @@ struct Occupant {
     made: Instant,
     backoff: Duration,
     last_fault: FaultKind,
+}
+
+impl Occupant {
+    fn has_gone(&self, tenant: &Instance) -> bool {
+        self.vm.as_ref().is_none_or(|vm| vm.has_gone(tenant.root()))
+    }
 }
 
 impl Slot {
@@ -44,7 +55,7 @@ impl Slot {
             backoff: Duration::ZERO,
             last_fault: FaultKind::Dead,
         });
-        Ok((Rc::new(Slot { guest, tenants: RefCell::default() }), root))
+        Ok((Rc::new(Slot { guest, tenants: RefCell::default(), going: Cell::new(0) }), root))
     }
 
     /// Starts one more filter in the guest.
@@ -86,33 +97,46 @@ impl Slot {
             let effects = vm.take_effects();
             self.perform(guest.generation, effects);
         }
-        result.map_err(|fault| self.lose(guest, tenant, &fault))
+        let result = result.map_err(|fault| self.lose(guest, tenant, &fault));
+        self.tell_of_ends(guest);
+        result
     }
 
     /// Tells a filter's root that it goes. Whether it went at once.
     pub(super) fn shut(&self, tenant: &Instance) -> bool {
+        self.going.set(self.going.get() + 1);
         let guest = &mut *self.guest.borrow_mut();
         let Some(vm) = &mut guest.vm else { return true };
         let outcome = vm.shutdown(tenant.root());
         let effects = vm.take_effects();
-        let has_gone = vm.has_gone(tenant.root());
         self.perform(guest.generation, effects);
         if let Err(fault) = outcome {
             self.lose(guest, tenant, &fault);
-            return true;
         }
-        has_gone
+        self.tell_of_ends(guest);
+        guest.has_gone(tenant)
+    }
+
+    /// Tells the filters that wait for their roots to go of those that went: a call for one filter may end the root of
+    /// another.
+    fn tell_of_ends(&self, guest: &Occupant) {
+        if self.going.get() == 0 {
+            return; // nearly always
+        }
+        self.tenants().filter(|tenant| guest.has_gone(tenant)).for_each(|tenant| tenant.note_end());
     }
 
     /// Whether a filter's root went.
     pub(super) fn has_gone(&self, tenant: &Instance) -> bool {
-        self.guest.borrow().vm.as_ref().is_none_or(|vm| vm.has_gone(tenant.root()))
+        self.guest.borrow().has_gone(tenant)
     }
 
-    /// A filter is done with its guest, which ends with the last of them.
+    /// A filter that was told to go is done with its guest, which ends with the last of them.
     pub(super) fn leave(&self, tenant: &Instance) {
         let mut tenants = self.tenants.borrow_mut();
+        let count = tenants.len();
         tenants.retain(|other| !std::ptr::eq(other.as_ptr(), tenant));
+        self.going.set(self.going.get() - (count - tenants.len()));
         if tenants.is_empty() {
             self.guest.borrow_mut().vm = None;
         }
@@ -153,10 +177,14 @@ impl Slot {
         }
     }
 
-    /// A new guest with every filter in it, in the order of the first one.
+    /// A new guest with every filter in it that was not told to go, in the order of the first one.
     fn restart(&self) -> Result<Vm, FaultKind> {
         let mut running: Option<Vm> = None;
         for tenant in self.tenants() {
+            if tenant.is_going() {
+                tenant.set_root(NO_ROOT);
+                continue;
+            }
             let (plugin, services) = (tenant.plugin(), tenant.services());
             let root = match &mut running {
                 Some(vm) => vm.add(plugin, services),

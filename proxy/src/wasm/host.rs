@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use wasmtime::{Memory, ResourceLimiter, TypedFunc};
 
-use super::abi::{AbiVersion, Callback};
+use super::abi::{AbiVersion, Callback, Status};
 use super::context::{Contexts, VM};
 use super::effect::{CalloutResponse, CalloutStatus, Effect};
 use super::fault::Stop;
@@ -223,6 +223,15 @@ impl Host {
     /// The callback that the active context is in; none while the guest acts on another context than its own.
     pub(crate) fn active_callback(&self) -> Option<Callback> {
         (self.active.context == self.current.context).then_some(self.current.callback)
+    }
+
+    /// The root that a callout begun now is for: it must not have as many in flight as it may, nor have gone, as a root may
+    /// whose streams go on. Nobody would hear of its end then.
+    pub(crate) fn caller(&self) -> Result<u32, Status> {
+        let root = self.root();
+        let may_call = root.end != RootEnd::Gone
+            && self.callouts.in_flight(root.id) < root.filter.limits.callouts;
+        if may_call { Ok(root.id) } else { Err(Status::InternalFailure) }
     }
 
     /// Notes what `proxy_get_status` says to a root.

@@ -5,7 +5,8 @@
 //! - [`outline`] reads what a module says of itself, and finds what keeps it from being a filter; [`exports`] is the table
 //!   of what it may offer.
 //! - [`engine`] compiles; [`module`] is what was compiled, and linked; [`plugin`] is a module and its configuration.
-//! - [`vm`] is one running instance of a plugin: the callbacks that the pipeline calls. `instance` is how it starts.
+//! - [`vm`] is one running instance of a plugin: the callbacks that the pipeline calls. `instance` is how it starts,
+//!   [`proof`] how that is tried before anything depends on it.
 //! - `host` is what an instance knows: its contexts, the one that it acts on, what it asked for; `root` what each of the
 //!   filters that share it has of its own.
 //! - [`hostcalls`] is what a guest may call: one table, one file for each family.
@@ -29,6 +30,7 @@ pub mod metrics;
 pub mod module;
 pub mod outline;
 pub mod plugin;
+pub mod proof;
 pub mod properties;
 pub mod queues;
 pub mod services;
@@ -63,6 +65,7 @@ pub use metrics::GuestMetrics;
 pub use module::{LoadError, Module};
 pub use outline::Outline;
 pub use plugin::Plugin;
+pub use proof::Proof;
 pub use queues::Inbox;
 pub use services::{
     Clock, GuestLog, NoRandomness, ProcessLog, Randomness, Services, SystemClock, SystemRandomness,

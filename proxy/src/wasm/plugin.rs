@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::fault::Fault;
 use super::module::Module;
+use super::proof::Proof;
 use super::services::Services;
 use super::vm::Vm;
 use crate::config::model::Filter;
@@ -51,7 +52,7 @@ impl Plugin {
     /// Goes through a whole start in an instance that is thrown away, so that a filter that refuses its configuration
     /// is known before anything depends on it. Shared data, metrics, callouts and ticks of that instance are
     /// discarded; only what it logs is kept.
-    pub fn prove(&self, services: &Services) -> Result<(), Fault> {
-        self.start(services.throw_away()).map(drop)
+    pub fn prove(&self, services: &Services) -> Result<Proof, Fault> {
+        Proof::begin(self, services)
     }
 }

@@ -5,6 +5,7 @@
 
 mod connection;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,7 +20,7 @@ use super::instance::{Exports, Guest, HeadersFunc};
 use super::module::Module;
 use super::plugin::Plugin;
 use super::root::{Root, RootEnd};
-use super::services::Services;
+use super::services::{GuestLog, Services};
 use super::stream::{Direction, StreamRef};
 
 /// A context of one instance, as its guest knows it.
@@ -52,6 +53,11 @@ impl Vm {
     /// The guest failed, or refused the plugin's configuration; then it is lost for all of its plugins.
     pub fn add(&mut self, plugin: &Plugin, services: &Services) -> Result<ContextId, Fault> {
         self.guest.add(plugin, services, &self.exports)
+    }
+
+    /// From now on the guest logs there.
+    pub(super) fn log_to(&mut self, log: Arc<dyn GuestLog>) {
+        self.host_mut().services.log = log;
     }
 
     /// The root context of the plugin that the instance was started with.
@@ -480,8 +486,17 @@ impl Vm {
         Ok(answer != 0)
     }
 
-    /// The end of a context, once and for all.
+    /// The end of a context, once and for all, and of those for which the guest calls `proxy_done` meanwhile.
     fn delete(&mut self, context: ContextId) -> Result<(), Fault> {
+        self.delete_one(context)?;
+        self.delete_finished()
+    }
+
+    /// One that has gone is left alone.
+    fn delete_one(&mut self, context: ContextId) -> Result<(), Fault> {
+        if self.host().contexts.stream(context).is_none() && self.has_gone(context) {
+            return Ok(());
+        }
         // From here on `proxy_done` finds nothing to end.
         let host = self.host_mut();
         host.contexts.unpark(context);
@@ -506,8 +521,10 @@ impl Vm {
 
     /// Deletes the contexts for which the guest called `proxy_done`.
     fn delete_finished(&mut self) -> Result<(), Fault> {
-        for context in std::mem::take(&mut self.host_mut().finished) {
-            self.delete(context)?;
+        while !self.host().finished.is_empty() {
+            for context in std::mem::take(&mut self.host_mut().finished) {
+                self.delete_one(context)?;
+            }
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! The guest: an interpreter of scripts, with every hostcall imported.
 //!
-//! Memory: at 0x20, 0x40, 0x60, 0x80 and 0xa0 texts and pairs that are well-formed, so that arguments can be right too;
+//! Memory: at 0x20, 0x40, 0x60, 0x80 and 0xa0 texts and pairs that are well-formed, so that arguments can be right too; at
+//! 0xe0 a `GrpcService` of 7 bytes, at 0x100 a queue's name;
 //! from 0x400 whatever it is told to write; from the third page the script, which it copies out of its configuration; from
 //! the seventh page the blocks of its allocator.
 
@@ -100,6 +101,8 @@ const RUNTIME: &str = r#"
 (data (i32.const 0x60) "request\00headers")
 (data (i32.const 0x80) "api")
 (data (i32.const 0xa0) "\02\00\00\00\07\00\00\00\03\00\00\00\05\00\00\00\01\00\00\00:method\00GET\00:path\00/\00")
+(data (i32.const 0xe0) "\0a\05\0a\03api")
+(data (i32.const 0x100) "jobs")
 (global $heap (mut i32) (i32.const 0x60000))
 (global $mode (mut i32) (i32.const 0))
 (global $answer (mut i32) (i32.const 1))

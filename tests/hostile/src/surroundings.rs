@@ -13,7 +13,7 @@ use tidegate::config::model::{Filter, ModuleSource};
 use tidegate::wasm::stream::{Direction, Progress, RequestHead, ResponseHead, Stream, StreamInfo, StreamRef};
 use tidegate::wasm::{
     CalloutResponse, CalloutResult, ContextId, Effect, Engine, Fault, GrpcEvent, GuestLog, LogLevel, Module,
-    Plugin, Services, Vm,
+    PeerType, Plugin, Services, Vm,
 };
 
 use crate::module;
@@ -60,14 +60,15 @@ pub fn run(script: &Script) {
     let calm = Script::new(Allocator::Bump)
         .call(On::RequestHeaders, "proxy_get_header_map_value", &[0, 0x20, 7, 0x400, 0x404])
         .call(On::RequestHeaders, "proxy_add_header_map_value", &[0, 0x20, 7, 0x80, 3]);
-    let mut calm = start(&calm, "calm", &services);
+    let mut calm = start(&plugin(&calm, "calm"), &services);
     let before = exchange();
     let context = calm.open(calm.first_root(), &before, 0).unwrap_or_else(|fault| panic!("calm: {fault}"));
 
-    let mut hostile = start(script, "hostile", &services);
+    let mut hostile = start(&plugin(script, "hostile"), &services);
     let stream = exchange();
     // A fault is the guest's own business: it is not entered again, which is for the host to see to.
     let _ = play(&mut hostile, &stream);
+    let _ = play_together(&mut hostile, &plugin(script, "accomplice"), &services);
     check(&mut hostile, &stream, &services);
 
     let answer = calm.on_headers(context, Direction::Request, true);
@@ -79,14 +80,18 @@ pub fn run(script: &Script) {
     assert!(stream.actions.is_empty());
 }
 
-fn start(script: &Script, name: &str, services: &Services) -> Vm {
+fn plugin(script: &Script, name: &str) -> Plugin {
     let mut filter = Filter::new(name, ModuleSource::Builtin(name.to_owned()));
     filter.config = script.configuration().into();
     filter.limits.instructions = INSTRUCTIONS;
     filter.limits.memory = MEMORY;
     filter.limits.callouts = CALLOUTS;
-    let plugin = Plugin::new(Arc::new(filter), MODULE.clone());
-    plugin.start(services.clone()).unwrap_or_else(|fault| panic!("{name} only reads its script: {fault}"))
+    Plugin::new(Arc::new(filter), MODULE.clone())
+}
+
+/// Starts a guest, which plays its script when its root has been made: its start cannot fail.
+fn start(plugin: &Plugin, services: &Services) -> Vm {
+    plugin.start(services.clone()).unwrap_or_else(|fault| panic!("it only reads its script: {fault}"))
 }
 
 /// Every callback, in the order of an exchange, with ticks and callouts' answers between.
@@ -111,7 +116,40 @@ fn play(vm: &mut Vm, stream: &StreamRef) -> Result<(), Fault> {
     vm.close(context)?;
     vm.on_tick(root)?;
     answer_callouts(vm)?;
-    vm.shutdown(root)
+    connection(vm, root)
+}
+
+/// A TCP connection, from its beginning to its end.
+fn connection(vm: &mut Vm, root: ContextId) -> Result<(), Fault> {
+    let stream = Rc::new(RefCell::new(Stream::connection(exchange().borrow().info.clone(), 1)));
+    let context = vm.open(root, &stream, 0)?;
+    vm.on_new_connection(context)?;
+    for direction in [Direction::Request, Direction::Response] {
+        stream.borrow_mut().stages[0].body_mut(direction).push(Bytes::from_static(b"some data"));
+        vm.on_data(context, direction, false)?;
+    }
+    vm.on_upstream_close(context, PeerType::Remote)?;
+    vm.close_connection(context, PeerType::Local)
+}
+
+/// One more filter joins the guest, the first goes while streams of both live, and then the second.
+fn play_together(vm: &mut Vm, plugin: &Plugin, services: &Services) -> Result<(), Fault> {
+    let (first, streams) = (vm.first_root(), [exchange(), exchange()]);
+    let second = vm.add(plugin, services)?;
+    let of_first = vm.open(first, &streams[0], 0)?;
+    let of_second = vm.open(second, &streams[1], 0)?;
+    vm.on_headers(of_first, Direction::Request, false)?;
+    vm.shutdown(first)?;
+    vm.on_headers(of_second, Direction::Request, false)?;
+    for root in [first, second] {
+        vm.on_tick(root)?;
+        vm.on_queue_ready(root)?;
+    }
+    answer_callouts(vm)?;
+    vm.close(of_first)?;
+    vm.shutdown(second)?;
+    vm.close(of_second)?;
+    vm.on_tick(second)
 }
 
 fn one_way(vm: &mut Vm, stream: &StreamRef, context: ContextId, direction: Direction) -> Result<(), Fault> {
@@ -164,7 +202,7 @@ fn answer_callouts(vm: &mut Vm) -> Result<(), Fault> {
 /// What the host keeps for the guest has limits.
 fn check(vm: &mut Vm, stream: &StreamRef, services: &Services) {
     assert!(vm.memory_bytes() <= MEMORY, "it has {} bytes of memory", vm.memory_bytes());
-    assert!(vm.take_effects().len() <= CALLOUTS + 2, "callouts, a tick, a watch over queues");
+    assert!(vm.take_effects().len() <= 2 * (CALLOUTS + 2), "callouts, a tick, a watch over queues, of each root");
     let stream = stream.borrow();
     assert!(stream.actions.len() <= 4, "two resumptions, a close, a reply");
     let stored: usize = stream.properties.iter().map(|(key, value)| key.len() + value.len()).sum();

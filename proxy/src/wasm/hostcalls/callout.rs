@@ -26,7 +26,7 @@ use crate::wasm::pairs::{self, Pair};
 /// - `BadArgument`: there is no such cluster, or the filter may not call it; there is no `:method` or no `:path`, or
 ///   one that is none; there is no `:authority` and the cluster's name cannot be one; headers or trailers are
 ///   malformed; the time is negative.
-/// - `InternalFailure`: the filter has `limits.callouts` in flight.
+/// - `InternalFailure`: the filter has `limits.callouts` in flight, or its root has gone.
 /// - `InvalidMemoryAccess`: a pointer or a length is not of the guest's memory.
 #[expect(clippy::too_many_arguments, reason = "the ABI has them")]
 pub(crate) fn http_call(
@@ -54,11 +54,7 @@ pub(crate) fn http_call(
     let trailers = read_trailers(&pairs::parse(trailers)?)?;
     let timeout = read_timeout(timeout_ms)?;
     let authority = head.authority.map_or_else(|| authority_of(&cluster), Ok)?;
-    let root = host.root();
-    if host.callouts.in_flight(root.id) >= root.filter.limits.callouts {
-        return Err(Status::InternalFailure.into());
-    }
-    let root = root.id;
+    let root = host.caller()?;
     let new = host.callouts.begin(TokenKind::Http, root);
     let effect = Effect::HttpCall(Box::new(HttpCall {
         token: new,

@@ -26,8 +26,8 @@ use crate::wasm::pairs::{self, Pair};
 /// - `ParseFailure`: the upstream is neither a cluster that the filter may call nor a `GrpcService` of Envoy's API that
 ///   names one in `envoy_grpc`, or service and method make no path.
 /// - `BadArgument`: the metadata are malformed, or one of them cannot be sent.
-/// - `InternalFailure`: as many callouts are in flight as the filter's `limits.callouts` says, or the message is longer than
-///   4 MiB.
+/// - `InternalFailure`: as many callouts are in flight as the filter's `limits.callouts` says, the message is longer than
+///   4 MiB, or the root has gone.
 /// - `InvalidMemoryAccess`: a pointer or a length is not of the guest's memory.
 #[expect(clippy::too_many_arguments, reason = "the ABI has them")]
 pub(crate) fn call(
@@ -71,7 +71,7 @@ pub(crate) fn call(
 /// - `ParseFailure`: the upstream is neither a cluster that the filter may call nor a `GrpcService` of Envoy's API that
 ///   names one in `envoy_grpc`, or service and method make no path.
 /// - `BadArgument`: the metadata are malformed, or one of them cannot be sent.
-/// - `InternalFailure`: as many callouts are in flight as the filter's `limits.callouts` says.
+/// - `InternalFailure`: as many callouts are in flight as the filter's `limits.callouts` says, or the root has gone.
 /// - `InvalidMemoryAccess`: a pointer or a length is not of the guest's memory.
 #[expect(clippy::too_many_arguments, reason = "the ABI has them")]
 pub(crate) fn stream(
@@ -170,11 +170,7 @@ fn open(
     if let Some(own) = read_metadata(&pairs::parse(request.metadata)?, &mut metadata)? {
         authority = Some(own);
     }
-    let root = host.root();
-    if host.callouts.in_flight(root.id) >= root.filter.limits.callouts {
-        return Err(Status::InternalFailure.into());
-    }
-    let root = root.id;
+    let root = host.caller()?;
     let (outbox, outgoing) = queue();
     begin(&outbox).map_err(|_refused| Status::InternalFailure)?;
     let token = host.callouts.begin(kind.token_kind(), root);

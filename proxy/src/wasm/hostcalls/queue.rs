@@ -8,16 +8,20 @@ use crate::wasm::effect::Effect;
 use crate::wasm::host::Host;
 use crate::wasm::memory::{Out, check, give, slice, store_u32, view};
 use crate::wasm::queues::{Inbox, Refusal};
+use crate::wasm::root::RootEnd;
 
 /// `proxy_register_shared_queue` (0.1.0): makes a queue in the guest's own `vm_id`, or takes over the one that there is,
 /// with what is in it, and writes its id to `id`. From now on this root is told of its items (`proxy_on_queue_ready`).
 ///
-/// - `InternalFailure`: the name is longer than 1 KiB, or the `vm_id` has 128 queues.
+/// - `InternalFailure`: the name is longer than 1 KiB, the `vm_id` has 128 queues, or the root has gone.
 /// - `InvalidMemoryAccess`: a pointer or a length is not of the guest's memory.
 pub(crate) fn register(call: &mut Call<'_>, name: u32, name_len: u32, id: u32) -> Outcome {
     let (memory, host) = view(call)?;
     let name = slice(memory, name, name_len)?;
     check(memory, id, 4)?;
+    if host.root().end == RootEnd::Gone {
+        return Err(Status::InternalFailure.into()); // nobody is left to be told of its items
+    }
     let registrant = Arc::downgrade(inbox(host));
     let queues = host.services.shared_data.queues();
     let capacity = host.root().filter.limits.queue;
