@@ -41,6 +41,20 @@ const fn exchange(name: &'static str) -> Column {
     }
 }
 
+/// A callback of a stream to the service of the sweep, whose end is waited for.
+const fn grpc(name: &'static str) -> Column {
+    Column {
+        of: Of::Root,
+        name,
+        callback: name,
+        reach: Reach::Exchange {
+            before: "on request_headers: proxy_grpc_stream \"service\" \"sweep.Sweep\" \"Say\" {} &any:asked; on request_headers: proxy_grpc_close $asked",
+            after: "",
+            requests: 1,
+        },
+    }
+}
+
 const fn not_yet(of: Of, name: &'static str) -> Column {
     Column { of, name, callback: name, reach: Reach::NotYet }
 }
@@ -83,10 +97,10 @@ pub(super) const COLUMNS: &[Column] = &[
             requests: 1,
         },
     },
-    not_yet(Of::Root, "grpc_receive_initial_metadata"),
-    not_yet(Of::Root, "grpc_receive"),
-    not_yet(Of::Root, "grpc_receive_trailing_metadata"),
-    not_yet(Of::Root, "grpc_close"),
+    grpc("grpc_receive_initial_metadata"),
+    grpc("grpc_receive"),
+    grpc("grpc_receive_trailing_metadata"),
+    grpc("grpc_close"),
     Column {
         of: Of::Root,
         name: "queue_ready",

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use crate::equipment::{Answer, Client, End, Head, Received, Response, eventually, guest_line, message};
+use crate::equipment::{Answer, Client, End, GrpcAct, Head, Received, Response, eventually, guest_line, message};
 
 use super::super::Case;
 use super::super::observe::{is_envoys, steady};
@@ -44,6 +44,8 @@ pub(super) struct Player {
     /// How many lines of the log, and how many of the upstream's requests, belong to cells before.
     log: usize,
     requests: usize,
+    /// The number of the cell. Its request carries it: that of a cell before may reach the upstream late.
+    cell: usize,
     /// tidegate's own numbers when it was started, and its filter's memory after the first column.
     begun: Contexts,
     memory: Option<f64>,
@@ -59,10 +61,10 @@ struct Contexts {
 impl Player {
     /// Starts a proxy with a probe that tries these calls at its start and its end.
     pub(super) fn start(module: &str, calls: &[&Call], envoy: bool) -> Player {
-        let case = Case::new("sweep").upstream(upstream).sdk(module, &script(calls));
+        let case = Case::new("sweep").upstream(upstream).grpc("service", service).sdk(module, &script(calls));
         let stage = Stage::set(&case, envoy);
         let mut player =
-            Player { case, envoy, stage, log: 0, requests: 0, begun: Contexts::default(), memory: None };
+            Player { case, envoy, stage, log: 0, requests: 0, cell: 0, begun: Contexts::default(), memory: None };
         player.begun = player.contexts();
         player
     }
@@ -167,6 +169,7 @@ impl Player {
             script = script.replace("proxy_continue_stream 0", "proxy_continue_request");
         }
         self.log = self.length();
+        self.cell += 1;
         self.requests += self.stage.upstream("up").requests_from(self.requests).len();
         let first = self.request(&script);
         if requests > 1 {
@@ -261,7 +264,8 @@ impl Player {
         let script = if script.is_empty() { String::new() } else { format!("x-probe-script: {script}\r\n") };
         let text = format!(
             "POST /sweep HTTP/1.1\r\nhost: tide.test\r\nte: trailers\r\ntrailer: x-up, x-sweep\r\n{script}\
-             transfer-encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\nx-up: 1\r\n\r\n"
+             x-cell: {}\r\ntransfer-encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\nx-up: 1\r\n\r\n",
+            self.cell
         );
         client.try_send(text.as_bytes()).ok()?;
         client.try_response_to("POST").ok()?
@@ -275,7 +279,13 @@ impl Player {
         seen.extend(swept(&response.body.trailers));
         if response.status() == 200 {
             let requests = self.stage.upstream("up").requests_from(self.requests);
-            let request = requests.iter().find(|request| request.head.target() != "/callout");
+            let cell = self.cell.to_string();
+            let is_own = |request: &&Received| {
+                let fields = &request.head.fields;
+                let marked = fields.iter().find(|(name, _)| name == "x-cell");
+                request.head.target() != "/callout" && marked.is_none_or(|(_, value)| *value == cell)
+            };
+            let request = requests.iter().find(is_own);
             seen.push(request.map_or_else(|| "nothing upstream".to_owned(), upstream_saw));
         }
         seen.join(" ")
@@ -319,7 +329,9 @@ fn awaited(call: &Call, column: &Column) -> Vec<(&'static str, [usize; 2])> {
     };
     // What the column did to be reached is the first of it.
     let reached = usize::from(set_going == Some(column.callback));
-    set_going.map(|callback| (callback, [1 + reached, reached])).into_iter().collect()
+    // A stream's end comes after all that shows it.
+    let ends = column.callback.starts_with("grpc_").then_some(("grpc_close", [1, 1]));
+    set_going.map(|callback| (callback, [1 + reached, reached])).into_iter().chain(ends).collect()
 }
 
 /// What is tried at the start and at the end, where one callback tries all.
@@ -357,6 +369,12 @@ fn upstream(head: &Head) -> Answer {
     }
 }
 
+fn service(_: &str) -> Vec<GrpcAct> {
+    let initial = GrpcAct::Head(vec![("x-initial", "1")]);
+    let trailing = GrpcAct::Trailers(vec![("grpc-status", "0"), ("x-trailing", "1")]);
+    vec![GrpcAct::ReadToEnd, initial, GrpcAct::Message("answer".to_owned()), trailing]
+}
+
 fn upstream_saw(request: &Received) -> String {
     let mut seen = vec![format!("| {}", request.head.target())];
     seen.extend(swept(&request.head.fields));
@@ -385,7 +403,7 @@ fn steadied(answer: &str) -> String {
     let pairs = pairs.trim_end_matches('}').trim_matches('"').split("\", \"");
     let pairs = pairs.filter_map(|pair| pair.split_once("\": \""));
     let mut shown: Vec<String> = pairs
-        .filter(|(name, value)| !is_envoys(name, value) && *name != "x-probe-script")
+        .filter(|(name, value)| !is_envoys(name, value) && !["x-probe-script", "x-cell"].contains(name))
         .map(|(name, value)| format!("{name}: {}", steady(name, value)))
         .collect();
     shown.sort();
