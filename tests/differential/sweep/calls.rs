@@ -174,7 +174,9 @@ fn arguments(hostcall: &str) -> Vec<String> {
             "\"service\" \"sweep.Sweep\" \"Say\" {} &any:opened",
             "\"nobody\" \"sweep.Sweep\" \"Say\" {} &any",
         ]),
-        "proxy_grpc_send" => each(&["$opened \"message\" 0", "4000001 \"message\" 0", "4000002 \"message\" 0"]),
+        "proxy_grpc_send" => {
+            each(&["$opened \"message\" 0", "4000001 \"message\" 0", "4000002 \"message\" 0"])
+        }
         "proxy_grpc_close" | "proxy_grpc_cancel" => each(&["$opened", "4000001", "4000002"]),
         "proxy_register_shared_queue" => each(&["\"prepared\" &any"]),
         "proxy_resolve_shared_queue" => each(&["\"\" \"prepared\" &any", "\"\" \"none\" &any"]),

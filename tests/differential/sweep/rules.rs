@@ -112,6 +112,7 @@ pub(super) const RULES: &[Rule] = &[
             case("proxy_get_buffer_bytes 8", "…\"on con", "1"),
             case("proxy_get_buffer_bytes 8", "0 \"body\"", "1"),
             case("proxy_get_buffer_bytes 8", "0 \"hello\"", "1"),
+            in_column("downstream_data", case("proxy_get_buffer_bytes 8", "…x-probe", "1")),
             case("proxy_set_buffer_bytes 8", "0", "1"),
         ],
     },
