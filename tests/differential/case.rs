@@ -2,6 +2,7 @@
 
 use crate::equipment::{Answer, Gate, GrpcAct, Guest, Head};
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// How an upstream answers.
@@ -20,6 +21,8 @@ pub(crate) struct Case {
     pub(crate) buffer_limit: Option<usize>,
     pub(crate) paths: Paths,
     pub(crate) gates: Vec<Gate>,
+    /// The cluster that the listener passes connections on to, where it is one for TCP.
+    pub(crate) tcp: Option<&'static str>,
 }
 
 /// How paths are normalised. The default is tidegate's.
@@ -52,6 +55,8 @@ pub(crate) enum Cluster {
     Scripted(Script),
     /// A gRPC service that answers by this script.
     Grpc(GrpcScript),
+    /// Whatever is at this address.
+    At(SocketAddr),
     /// Nothing: connections are refused. Whether HTTP/2 is what would be spoken.
     Refusing { grpc: bool },
 }
@@ -212,6 +217,7 @@ impl Case {
             buffer_limit: None,
             paths: Paths::default(),
             gates: Vec::new(),
+            tcp: None,
         }
     }
 
@@ -282,6 +288,11 @@ impl Case {
         script: impl Fn(&str) -> Vec<GrpcAct> + Send + Sync + 'static,
     ) -> Case {
         self.with_cluster(name, Cluster::Grpc(Arc::new(script)))
+    }
+
+    /// The listener is one for TCP, and passes its connections on to this address.
+    pub(crate) fn over_tcp(self, to: SocketAddr) -> Case {
+        Case { tcp: Some("wire"), ..self.with_cluster("wire", Cluster::At(to)) }
     }
 
     /// A cluster whose endpoint refuses connections.

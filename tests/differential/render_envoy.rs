@@ -19,6 +19,9 @@ pub(crate) fn bootstrap(case: &Case, addresses: &[(String, SocketAddr)], folder:
             "typed_config": connection_manager(case, folder),
         }]}],
     });
+    if let Some(cluster) = case.tcp {
+        listener = tcp_listener(&case.filters, cluster, folder);
+    }
     if let Some(limit) = case.buffer_limit {
         listener["per_connection_buffer_limit_bytes"] = json!(limit);
     }
@@ -32,6 +35,15 @@ pub(crate) fn bootstrap(case: &Case, addresses: &[(String, SocketAddr)], folder:
 
 /// The bootstrap of a listener whose connections go through network filters to the cluster `up`.
 pub(crate) fn tcp_bootstrap(filters: &[Filter], up: SocketAddr, folder: &std::path::Path) -> Json {
+    let listener = tcp_listener(filters, "up", folder);
+    json!({
+        "admin": {"address": socket(SocketAddr::from(([127, 0, 0, 1], 0)))},
+        "static_resources": {"listeners": [listener], "clusters": [cluster("up", up, false)]},
+        "layered_runtime": {"layers": [{"name": "static", "static_layer": {}}]},
+    })
+}
+
+fn tcp_listener(filters: &[Filter], to: &str, folder: &std::path::Path) -> Json {
     let wasm = filters.iter().enumerate().map(|(at, filter)| {
         let mut rendered = wasm(filter, &folder.join(format!("{at}.wasm")));
         rendered["typed_config"]["@type"] =
@@ -43,19 +55,14 @@ pub(crate) fn tcp_bootstrap(filters: &[Filter], up: SocketAddr, folder: &std::pa
         "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
             "stat_prefix": "in",
-            "cluster": "up",
+            "cluster": to,
             "max_connect_attempts": 1,
         },
     });
-    let listener = json!({
+    json!({
         "name": "in",
         "address": socket(SocketAddr::from(([127, 0, 0, 1], 0))),
         "filter_chains": [{"filters": wasm.chain([proxy]).collect::<Vec<Json>>()}],
-    });
-    json!({
-        "admin": {"address": socket(SocketAddr::from(([127, 0, 0, 1], 0)))},
-        "static_resources": {"listeners": [listener], "clusters": [cluster("up", up, false)]},
-        "layered_runtime": {"layers": [{"name": "static", "static_layer": {}}]},
     })
 }
 

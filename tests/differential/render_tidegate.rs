@@ -29,6 +29,9 @@ pub(crate) fn config(case: &Case, addresses: &[(String, SocketAddr)]) -> String 
         },
         "routes": case.effective_routes().iter().map(route).collect::<Vec<Json>>(),
     });
+    if let Some(cluster) = case.tcp {
+        listener = tcp_listener(&names, cluster);
+    }
     if let Some(limit) = case.buffer_limit {
         listener["buffer_limit"] = json!(format!("{limit}B"));
     }
@@ -44,9 +47,7 @@ pub(crate) fn config(case: &Case, addresses: &[(String, SocketAddr)]) -> String 
 /// The configuration of a listener whose connections go through these filters to the cluster `up`.
 pub(crate) fn tcp_config(filters: &[Filter], up: SocketAddr) -> String {
     let names: Vec<&str> = filters.iter().map(|filter| filter.name.as_str()).collect();
-    let listener = json!({
-        "name": "in", "address": "127.0.0.1:0", "protocol": "tcp", "filters": names, "cluster": "up",
-    });
+    let listener = tcp_listener(&names, "up");
     let filters =
         filters.iter().enumerate().map(|(at, filter)| (filter.name.clone(), self::filter(at, filter)));
     json!({
@@ -56,6 +57,12 @@ pub(crate) fn tcp_config(filters: &[Filter], up: SocketAddr) -> String {
         "clusters": {"up": {"endpoints": [up.to_string()]}},
     })
     .to_string()
+}
+
+fn tcp_listener(filters: &[&str], cluster: &str) -> Json {
+    json!({
+        "name": "in", "address": "127.0.0.1:0", "protocol": "tcp", "filters": filters, "cluster": cluster,
+    })
 }
 
 fn filter(at: usize, filter: &Filter) -> Json {

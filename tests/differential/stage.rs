@@ -77,6 +77,7 @@ impl Stage {
                     services.insert(name.clone(), service);
                     address
                 }
+                Cluster::At(address) => *address,
                 Cluster::Refusing { .. } => {
                     let (address, socket) = refusing_address();
                     refusing.push(socket);
@@ -186,7 +187,7 @@ impl Stage {
                     upstreams.extend(observe::upstream(name, &self.upstream(name).requests()));
                 }
                 Cluster::Grpc(_) => upstreams.extend(observe::service(name, &self.service(name).rpcs())),
-                Cluster::Refusing { .. } => {}
+                Cluster::At(_) | Cluster::Refusing { .. } => {}
             }
         }
         let names: Vec<&str> = case.filters.iter().map(|filter| filter.name.as_str()).collect();

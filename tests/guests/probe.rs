@@ -9,7 +9,8 @@
 //!
 //! A script has a line for each call, ended by a newline or a `;`. It comes as the plugin's configuration. The request
 //! header `x-probe-script` is one too: it holds for the callbacks of this request and, until the next request that has
-//! one, for those of the root context and for the creation of contexts.
+//! one, for those of the root context and for the creation of contexts. On a connection a first line of the client's that
+//! begins with `x-probe-script: ` is the same, and holds for `new_connection` of those that follow as well.
 //!
 //! ```text
 //! # Asks another cluster, once, and holds the request until it has answered.

@@ -44,9 +44,14 @@ on context_create if root: proxy_register_shared_queue \"prepared\" &u32:queue
 on delete if stream: say gone
 ";
 
-/// What is done before and after a call, in the same callback, so that those after it are not disturbed.
+/// What is done before and after a call, in the same callback: a gRPC stream that it needs, and whatever takes back what
+/// would disturb those after it.
 pub(super) fn around(call: &Call) -> [&'static str; 2] {
+    let open = "proxy_grpc_stream \"service\" \"sweep.Sweep\" \"Say\" {} &any:opened";
+    let cancel = "proxy_grpc_cancel $opened";
     match (call.hostcall, call.text.as_str()) {
+        (_, text) if text.contains(" $opened") => [open, cancel],
+        (_, text) if text.contains("&any:opened") => ["", cancel],
         (_, "proxy_set_effective_context $context") => ["", ""],
         ("proxy_set_effective_context", _) => ["", "proxy_set_effective_context $context"],
         _ => ["", ""],
@@ -161,10 +166,18 @@ fn arguments(hostcall: &str) -> Vec<String> {
             "\"uncompress\" \"aaaa\" 0 0",
             "\"none\" \"\" &bytes",
         ]),
-        "proxy_grpc_call" => each(&["\"nobody\" \"sweep.Sweep\" \"Say\" {} \"message\" 5000 &any"]),
-        "proxy_grpc_stream" => each(&["\"nobody\" \"sweep.Sweep\" \"Say\" {} &any"]),
-        "proxy_grpc_send" => each(&["4000001 \"message\" 0", "4000002 \"message\" 0"]),
-        "proxy_grpc_close" | "proxy_grpc_cancel" => each(&["4000001", "4000002"]),
+        "proxy_grpc_call" => each(&[
+            "\"service\" \"sweep.Sweep\" \"Say\" {} \"message\" 5000 &any:opened",
+            "\"nobody\" \"sweep.Sweep\" \"Say\" {} \"message\" 5000 &any",
+        ]),
+        "proxy_grpc_stream" => each(&[
+            "\"service\" \"sweep.Sweep\" \"Say\" {} &any:opened",
+            "\"nobody\" \"sweep.Sweep\" \"Say\" {} &any",
+        ]),
+        "proxy_grpc_send" => {
+            each(&["$opened \"message\" 0", "4000001 \"message\" 0", "4000002 \"message\" 0"])
+        }
+        "proxy_grpc_close" | "proxy_grpc_cancel" => each(&["$opened", "4000001", "4000002"]),
         "proxy_register_shared_queue" => each(&["\"prepared\" &any"]),
         "proxy_resolve_shared_queue" => each(&["\"\" \"prepared\" &any", "\"\" \"none\" &any"]),
         "proxy_enqueue_shared_queue" => each(&["$queue \"item\"", "0x7fffffff \"item\""]),

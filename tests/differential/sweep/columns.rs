@@ -26,10 +26,8 @@ pub(super) enum Reach {
     Start,
     /// The same at its end.
     End,
-    /// By a request, with these lines before and after the one that is tried, and so many requests.
+    /// By a request (or a connection), with these lines before and after the one that is tried, and so many of them.
     Exchange { before: &'static str, after: &'static str, requests: usize },
-    /// Not yet: tidegate does not call it. In Envoy it can be reached.
-    NotYet,
 }
 
 const fn exchange(name: &'static str) -> Column {
@@ -41,8 +39,24 @@ const fn exchange(name: &'static str) -> Column {
     }
 }
 
-const fn not_yet(of: Of, name: &'static str) -> Column {
-    Column { of, name, callback: name, reach: Reach::NotYet }
+/// A callback of a stream to the service of the sweep, whose end is waited for.
+const fn grpc(name: &'static str) -> Column {
+    Column {
+        of: Of::Root,
+        name,
+        callback: name,
+        reach: Reach::Exchange {
+            before: "on request_headers: proxy_grpc_stream \"service\" \"sweep.Sweep\" \"Say\" {} &any:asked; on request_headers: proxy_grpc_close $asked",
+            after: "",
+            requests: 1,
+        },
+    }
+}
+
+/// A callback of a connection, of which there are so many: one that comes before its client has said a script has that of
+/// the one before.
+const fn connection(name: &'static str, callback: &'static str, requests: usize) -> Column {
+    Column { of: Of::Connection, name, callback, reach: Reach::Exchange { before: "", after: "", requests } }
 }
 
 /// In the order of a life.
@@ -83,10 +97,10 @@ pub(super) const COLUMNS: &[Column] = &[
             requests: 1,
         },
     },
-    not_yet(Of::Root, "grpc_receive_initial_metadata"),
-    not_yet(Of::Root, "grpc_receive"),
-    not_yet(Of::Root, "grpc_receive_trailing_metadata"),
-    not_yet(Of::Root, "grpc_close"),
+    grpc("grpc_receive_initial_metadata"),
+    grpc("grpc_receive"),
+    grpc("grpc_receive_trailing_metadata"),
+    grpc("grpc_close"),
     Column {
         of: Of::Root,
         name: "queue_ready",
@@ -97,11 +111,15 @@ pub(super) const COLUMNS: &[Column] = &[
             requests: 1,
         },
     },
-    not_yet(Of::Connection, "new_connection"),
-    not_yet(Of::Connection, "downstream_data"),
-    not_yet(Of::Connection, "upstream_data"),
-    not_yet(Of::Connection, "downstream_connection_close"),
-    not_yet(Of::Connection, "upstream_connection_close"),
+    connection("context_create (connection)", "context_create", 2),
+    connection("new_connection", "new_connection", 2),
+    connection("downstream_data", "downstream_data", 1),
+    connection("upstream_data", "upstream_data", 1),
+    connection("downstream_connection_close", "downstream_connection_close", 1),
+    connection("upstream_connection_close", "upstream_connection_close", 1),
+    connection("log (connection)", "log", 1),
+    connection("done (connection)", "done", 1),
+    connection("delete (connection)", "delete", 1),
     exchange("log"),
     exchange("done"),
     exchange("delete"),

@@ -9,6 +9,7 @@ mod columns;
 mod page;
 mod play;
 mod rules;
+mod wire;
 
 use std::collections::BTreeSet;
 
@@ -30,10 +31,12 @@ fn sweep(calls: &[Call], envoy: bool) -> Results {
     let mut results = Results::new();
     for (module, is_old) in MODULES {
         let calls: Vec<&Call> = calls.iter().filter(|call| call.is_old == is_old).collect();
-        let mut player = Player::start(module, &calls, envoy);
-        results.append(&mut player.play(&calls));
-        player.check_leaks();
-        results.append(&mut player.finish(&calls));
+        for is_tcp in [false, true] {
+            let mut player = Player::start(module, &calls, envoy, is_tcp);
+            results.append(&mut player.play(&calls));
+            player.check_leaks();
+            results.append(&mut player.finish(&calls));
+        }
     }
     results
 }

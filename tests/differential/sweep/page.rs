@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use tidegate::wasm::hostcalls::{Family, HOSTCALLS};
 
 use super::calls::{Call, NOT_IN_ENVOY};
-use super::columns::{COLUMNS, Column, Of, PLAIN_COLUMNS, Reach};
+use super::columns::{COLUMNS, Column, Of, PLAIN_COLUMNS};
 use super::play::is_tried;
 use super::rules::RULES;
 
@@ -21,9 +21,9 @@ Every hostcall was made in every callback, in tidegate and in Envoy 1.40, by the
 with every member of an enumeration (all maps, buffers, streams, kinds of metric). What the guest was answered, what the
 client saw and what the upstream saw were compared.
 
-`=` is the same in both. A number is a difference on purpose, explained [below](#differences), in at least one of the calls;
-`·` is not reached here yet. `foreign_function` is missing because no Envoy calls it. The module is `tests/guests/probe.rs`, which runs any call from a script; the sweep is in
-`tests/differential/sweep`.
+`=` is the same in both. A number is a difference on purpose, explained [below](#differences), in at least one of the calls.
+`foreign_function` is missing because no Envoy calls it. The module is `tests/guests/probe.rs`, which runs any call from a
+script; the sweep is in `tests/differential/sweep`.
 
 ";
 
@@ -37,11 +37,6 @@ pub(super) fn page(calls: &[Call], differences: &Differences) -> String {
     ] {
         let columns: Vec<usize> = (0..COLUMNS.len()).filter(|at| COLUMNS[*at].of == of).collect();
         let _ = write!(page, "## {title}\n\n");
-        if columns.iter().all(|at| matches!(COLUMNS[*at].reach, Reach::NotYet)) {
-            let names: Vec<String> = columns.iter().map(|at| format!("`{}`", COLUMNS[*at].name)).collect();
-            let _ = write!(page, "Not reached yet: {}.\n\n", names.join(", "));
-            continue;
-        }
         let is_abi = |family: Family| family != Family::Wasi;
         table(&mut page, calls, differences, &columns, is_abi, |at| heading(&COLUMNS[at]));
     }
@@ -85,7 +80,7 @@ fn table(
         let Some(call) = calls.iter().find(|call| call.hostcall == hostcall.name) else { continue };
         let cell = |at: &usize| {
             let column = &COLUMNS[*at];
-            if matches!(column.reach, Reach::NotYet) || !is_tried(call, column) {
+            if !is_tried(call, column) {
                 return "·".to_owned();
             }
             match differences.get(&(*at, hostcall.name)) {

@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use crate::equipment::{Answer, Client, End, Head, Received, Response, eventually, guest_line, message};
+use crate::equipment::{
+    Answer, Client, End, GrpcAct, Head, Received, Response, eventually, guest_line, message,
+};
 
 use super::super::Case;
 use super::super::observe::{is_envoys, steady};
 use super::super::stage::{Side, Stage};
 use super::calls::{self, Call, PREPARATION};
-use super::columns::{COLUMNS, Column, PLAIN_COLUMNS, Reach};
+use super::columns::{COLUMNS, Column, Of, PLAIN_COLUMNS, Reach};
+use super::wire::Wire;
 
 /// What came of a call: what the guest was told, and what it did to the exchange.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,14 +39,27 @@ pub(super) const PROCESS_ENDS: &str = "the process ends";
 /// The effect of nothing.
 const INTACT: &str = "200 \"hello\" x-down=1 | /sweep \"body\" x-up=1";
 
+/// The same on a connection.
+const INTACT_CONNECTION: &str = "hello | line";
+
+/// What came back to the client.
+enum First {
+    Response(Response),
+    Read { text: String, mark: String },
+}
+
 /// One side.
 pub(super) struct Player {
     case: Case,
     envoy: bool,
     stage: Stage,
+    /// What is behind a TCP listener, where it is one.
+    wire: Option<Wire>,
     /// How many lines of the log, and how many of the upstream's requests, belong to cells before.
     log: usize,
     requests: usize,
+    /// The number of the cell. Its request carries it: that of a cell before may reach the upstream late.
+    cell: usize,
     /// tidegate's own numbers when it was started, and its filter's memory after the first column.
     begun: Contexts,
     memory: Option<f64>,
@@ -57,12 +73,16 @@ struct Contexts {
 }
 
 impl Player {
-    /// Starts a proxy with a probe that tries these calls at its start and its end.
-    pub(super) fn start(module: &str, calls: &[&Call], envoy: bool) -> Player {
-        let case = Case::new("sweep").upstream(upstream).sdk(module, &script(calls));
+    /// Starts a proxy with a probe, which tries these calls at its start and its end where its listener is not for TCP.
+    pub(super) fn start(module: &str, calls: &[&Call], envoy: bool, is_tcp: bool) -> Player {
+        let wire = is_tcp.then(Wire::start);
+        let script = if is_tcp { PREPARATION.to_owned() } else { script(calls) };
+        let case = Case::new("sweep").upstream(upstream).grpc("service", service).sdk(module, &script);
+        let case = wire.iter().fold(case, |case, wire| case.over_tcp(wire.address()));
         let stage = Stage::set(&case, envoy);
+        let begun = Contexts::default();
         let mut player =
-            Player { case, envoy, stage, log: 0, requests: 0, begun: Contexts::default(), memory: None };
+            Player { case, envoy, stage, wire, log: 0, requests: 0, cell: 0, begun, memory: None };
         player.begun = player.contexts();
         player
     }
@@ -71,8 +91,12 @@ impl Player {
     pub(super) fn play(&mut self, calls: &[&Call]) -> Results {
         let lines = self.lines();
         let mut results = Results::new();
-        collect(&mut results, calls, &lines, Reach::Start);
+        self.collect(&mut results, calls, &lines, Reach::Start);
+        let is_tcp = self.wire.is_some();
         for (at, column) in COLUMNS.iter().enumerate() {
+            if is_tcp != (column.of == Of::Connection) {
+                continue;
+            }
             let Reach::Exchange { before, after, requests } = column.reach else { continue };
             let mut last: Option<(usize, String)> = None;
             for call in calls.iter().filter(|call| is_tried(call, column)) {
@@ -106,7 +130,7 @@ impl Player {
         }
         self.pardon_envoy();
         let mut results = Results::new();
-        collect(&mut results, calls, &self.lines(), Reach::End);
+        self.collect(&mut results, calls, &self.lines(), Reach::End);
         results
     }
 
@@ -114,8 +138,7 @@ impl Player {
     /// with what it does and whose contexts are all gone.
     pub(super) fn check_leaks(&self) {
         let Side::Tidegate(proxy) = &self.stage.proxy else { return };
-        let response = self.request("").expect("it still serves");
-        assert_eq!((response.status(), response.text().as_str()), (200, "hello"));
+        assert_eq!(self.exchange("").map(|first| self.effect(first)).as_deref(), Some(self.intact()));
         proxy.settle();
         let now = |name| self.filter_metric(name, &[]);
         assert_eq!(
@@ -131,6 +154,13 @@ impl Player {
             contexts.deleted - self.begun.deleted,
             "every context that the filter was told of has ended: {contexts:?}"
         );
+    }
+
+    /// What was tried at the start or at the end.
+    fn collect(&self, results: &mut Results, calls: &[&Call], lines: &[String], reach: Reach) {
+        if self.wire.is_none() {
+            collect(results, calls, lines, reach);
+        }
     }
 
     /// One of tidegate's metrics of its filter.
@@ -167,10 +197,13 @@ impl Player {
             script = script.replace("proxy_continue_stream 0", "proxy_continue_request");
         }
         self.log = self.length();
+        self.cell += 1;
         self.requests += self.stage.upstream("up").requests_from(self.requests).len();
-        let first = self.request(&script);
+        let mut first = self.exchange(&script);
         if requests > 1 {
-            self.request("");
+            let second = self.exchange("");
+            // Of connections it is the second that the call is made on.
+            first = if self.wire.is_some() { second } else { first };
         }
         let prefix = format!("{}: {} -> ", column.callback, call.text);
         let answer = eventually(&format!("{prefix:?} in the log"), || self.answer(&prefix));
@@ -186,7 +219,13 @@ impl Player {
             });
         }
         // A process may end of what it has done a moment later.
+        // A connection that is closed before it is passed on has no end in Envoy.
+        let is_closed = call.text == "proxy_close_stream 2" || call.text == "proxy_close_stream 3";
+        let is_endless = self.envoy && self.wire.is_some() && is_closed;
         let gone = eventually("the end of an exchange", || {
+            if is_endless {
+                return Some(true);
+            }
             match self.lines().iter().filter(|line| *line == "delete: gone").count() >= requests {
                 true => Some(true),
                 false => (!self.runs()).then_some(false),
@@ -196,11 +235,10 @@ impl Player {
             self.restart();
             return Outcome::of(PROCESS_ENDS);
         }
-        let whole = first.filter(|response| response.body.end == End::Complete);
-        let mut effect = whole.map_or_else(|| "broken off".to_owned(), |response| self.effect(&response));
+        let mut effect = first.map_or_else(|| "broken off".to_owned(), |first| self.effect(first));
         if call.hostcall.starts_with("proxy_continue") {
             // What becomes in Envoy of an exchange that was not paused differs from run to run.
-            assert!(self.envoy || effect == INTACT, "{prefix:?} has an effect: {effect}");
+            assert!(self.envoy || effect == self.intact(), "{prefix:?} has an effect: {effect}");
             effect.clear();
         }
         Outcome { answer: steadied(&answer), effect }
@@ -254,6 +292,42 @@ impl Player {
         self.begun = self.contexts();
     }
 
+    /// One exchange, or one connection's conversation.
+    fn exchange(&self, script: &str) -> Option<First> {
+        match &self.wire {
+            Some(wire) => {
+                let (line, which) = match script {
+                    "" => ("x-probe\n".to_owned(), "second"),
+                    script => (format!("x-probe-script: {script}\n"), "first"),
+                };
+                let mark = format!("|{}-{which}", self.cell);
+                let text = wire.converse(self.stage.address(), &line, &mark)?;
+                Some(First::Read { text, mark })
+            }
+            None => self.request(script).map(First::Response),
+        }
+    }
+
+    /// The effect of nothing.
+    fn intact(&self) -> &'static str {
+        if self.wire.is_some() { INTACT_CONNECTION } else { INTACT }
+    }
+
+    /// What the client saw and, where that was the upstream's, what the upstream saw.
+    fn effect(&self, first: First) -> String {
+        match (first, &self.wire) {
+            (First::Response(response), _) if response.body.end == End::Complete => self.responded(&response),
+            // An answer is as long, whatever a filter made of it.
+            (First::Read { text, mark }, Some(wire)) if text.len() == "hello".len() => {
+                let heard = wire.heard(&mark);
+                let heard = if heard.starts_with("x-probe") { "line" } else { &heard };
+                format!("{text} | {heard}")
+            }
+            (First::Read { text, .. }, _) => format!("{text:?} and the end"),
+            _ => "broken off".to_owned(),
+        }
+    }
+
     /// One exchange with bodies and trailers both ways, on a connection of its own.
     fn request(&self, script: &str) -> Option<Response> {
         let address = self.stage.address();
@@ -261,21 +335,28 @@ impl Player {
         let script = if script.is_empty() { String::new() } else { format!("x-probe-script: {script}\r\n") };
         let text = format!(
             "POST /sweep HTTP/1.1\r\nhost: tide.test\r\nte: trailers\r\ntrailer: x-up, x-sweep\r\n{script}\
-             transfer-encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\nx-up: 1\r\n\r\n"
+             x-cell: {}\r\ntransfer-encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\nx-up: 1\r\n\r\n",
+            self.cell
         );
         client.try_send(text.as_bytes()).ok()?;
         client.try_response_to("POST").ok()?
     }
 
     /// What the client saw and, where that was the upstream's answer, what the upstream saw of this cell's doing.
-    fn effect(&self, response: &Response) -> String {
+    fn responded(&self, response: &Response) -> String {
         let mut seen = vec![response.status().to_string()];
         seen.extend(swept(&response.head.fields));
         seen.push(format!("{:?}", response.text()));
         seen.extend(swept(&response.body.trailers));
         if response.status() == 200 {
             let requests = self.stage.upstream("up").requests_from(self.requests);
-            let request = requests.iter().find(|request| request.head.target() != "/callout");
+            let cell = self.cell.to_string();
+            let is_own = |request: &&Received| {
+                let fields = &request.head.fields;
+                let marked = fields.iter().find(|(name, _)| name == "x-cell");
+                request.head.target() != "/callout" && marked.is_none_or(|(_, value)| *value == cell)
+            };
+            let request = requests.iter().find(is_own);
             seen.push(request.map_or_else(|| "nothing upstream".to_owned(), upstream_saw));
         }
         seen.join(" ")
@@ -319,7 +400,9 @@ fn awaited(call: &Call, column: &Column) -> Vec<(&'static str, [usize; 2])> {
     };
     // What the column did to be reached is the first of it.
     let reached = usize::from(set_going == Some(column.callback));
-    set_going.map(|callback| (callback, [1 + reached, reached])).into_iter().collect()
+    // A stream's end comes after all that shows it.
+    let ends = column.callback.starts_with("grpc_").then_some(("grpc_close", [1, 1]));
+    set_going.map(|callback| (callback, [1 + reached, reached])).into_iter().chain(ends).collect()
 }
 
 /// What is tried at the start and at the end, where one callback tries all.
@@ -357,6 +440,12 @@ fn upstream(head: &Head) -> Answer {
     }
 }
 
+fn service(_: &str) -> Vec<GrpcAct> {
+    let initial = GrpcAct::Head(vec![("x-initial", "1")]);
+    let trailing = GrpcAct::Trailers(vec![("grpc-status", "0"), ("x-trailing", "1")]);
+    vec![GrpcAct::ReadToEnd, initial, GrpcAct::Message("answer".to_owned()), trailing]
+}
+
 fn upstream_saw(request: &Received) -> String {
     let mut seen = vec![format!("| {}", request.head.target())];
     seen.extend(swept(&request.head.fields));
@@ -385,7 +474,7 @@ fn steadied(answer: &str) -> String {
     let pairs = pairs.trim_end_matches('}').trim_matches('"').split("\", \"");
     let pairs = pairs.filter_map(|pair| pair.split_once("\": \""));
     let mut shown: Vec<String> = pairs
-        .filter(|(name, value)| !is_envoys(name, value) && *name != "x-probe-script")
+        .filter(|(name, value)| !is_envoys(name, value) && !["x-probe-script", "x-cell"].contains(name))
         .map(|(name, value)| format!("{name}: {}", steady(name, value)))
         .collect();
     shown.sort();

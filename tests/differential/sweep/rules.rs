@@ -112,6 +112,7 @@ pub(super) const RULES: &[Rule] = &[
             case("proxy_get_buffer_bytes 8", "…\"on con", "1"),
             case("proxy_get_buffer_bytes 8", "0 \"body\"", "1"),
             case("proxy_get_buffer_bytes 8", "0 \"hello\"", "1"),
+            in_column("downstream_data", case("proxy_get_buffer_bytes 8", "…x-probe", "1")),
             case("proxy_set_buffer_bytes 8", "0", "1"),
         ],
     },
@@ -178,13 +179,14 @@ pub(super) const RULES: &[Rule] = &[
         cases: &[case("proc_exit", "done", VM_FAILS)],
     },
     Rule {
-        title: "Not offered yet: gRPC callouts",
-        reason: "None can be begun, so no token is one.",
-        cases: &[
-            case("proxy_grpc_call", "4", "10"),
-            case("proxy_grpc_stream", "4", "10"),
-            case("proxy_grpc_send", "2", "1"),
-        ],
+        title: "A message that was received cannot be changed",
+        reason: "It is the guest's to read: nobody would see a change to it, which Envoy takes.",
+        cases: &[in_column("grpc_receive", case("proxy_set_buffer_bytes 5", "0", "2"))],
+    },
+    Rule {
+        title: "A stream's status has the service's message",
+        reason: "What the service said of it, decoded, and nothing else. Envoy adds its own word for where the response came from.",
+        cases: &[in_column("grpc_close", case("proxy_get_status", "…via_upstream", "0 0 \"\""))],
     },
 ];
 

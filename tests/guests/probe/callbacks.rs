@@ -58,6 +58,11 @@ impl Callback {
         matches!(self, Callback::RequestHeaders | Callback::NewConnection)
     }
 
+    /// Whether it comes before a stream can have said its own script.
+    pub(crate) fn is_before_script(self) -> bool {
+        matches!(self, Callback::ContextCreate | Callback::NewConnection)
+    }
+
     /// Which of its parameters after the context says that the stream ends there.
     pub(crate) fn end_parameter(self) -> Option<usize> {
         match self {

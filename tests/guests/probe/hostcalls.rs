@@ -174,6 +174,12 @@ pub(crate) fn request_header(name: &str) -> Option<Vec<u8>> {
     value("proxy_get_header_map_value", &[&[REQUEST_HEADERS], &name[..]].concat())
 }
 
+/// What a connection's client has sent, where the host shows it.
+pub(crate) fn downstream_data() -> Vec<u8> {
+    const DOWNSTREAM_DATA: u64 = 2;
+    value("proxy_get_buffer_bytes", &[DOWNSTREAM_DATA, 0, u64::from(u32::MAX)]).unwrap_or_default()
+}
+
 fn call(name: &str, arguments: &[u64]) -> Option<u32> {
     find(name).and_then(|hostcall| (hostcall.call)(arguments))
 }

@@ -86,8 +86,10 @@ impl Probe {
         if callback.begins_stream() {
             self.last_stream = context;
         }
-        if callback == Callback::RequestHeaders {
-            self.read_request(context);
+        match callback {
+            Callback::RequestHeaders => self.read_request(context),
+            Callback::DownstreamData => self.read_connection(context),
+            _ => {}
         }
         if let (Callback::Configure, Some(Err(problem))) =
             (callback, self.roots.get(&context).map(|root| root.configured.as_ref().map(drop)))
@@ -123,8 +125,27 @@ impl Probe {
         let Some(root) = self.roots.get_mut(&stream.root) else { return };
         stream.asked = hostcalls::request_header("x-probe").unwrap_or_default();
         root.asked.clone_from(&stream.asked);
-        let Some(text) = hostcalls::request_header("x-probe-script") else { return };
-        match Script::parse(&text) {
+        if let Some(text) = hostcalls::request_header("x-probe-script") {
+            self.read_script(context, &text);
+        }
+    }
+
+    /// A connection's first line, unless it has had one.
+    fn read_connection(&mut self, context: u32) {
+        if self.streams.get(&context).is_none_or(|stream| stream.scripted.is_some()) {
+            return;
+        }
+        let data = hostcalls::downstream_data();
+        let line = data.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        if let Some(text) = line.strip_prefix(b"x-probe-script: ") {
+            self.read_script(context, text);
+        }
+    }
+
+    fn read_script(&mut self, context: u32, text: &[u8]) {
+        let Some(stream) = self.streams.get_mut(&context) else { return };
+        let Some(root) = self.roots.get_mut(&stream.root) else { return };
+        match Script::parse(text) {
             Ok(script) => {
                 root.scripted = Play::new(script);
                 stream.scripted = Some(root.scripted.clone());
@@ -141,7 +162,7 @@ impl Probe {
             plays.push(stream.configured.count(callback));
             match (&mut stream.scripted, self.roots.get_mut(&stream.root)) {
                 (Some(scripted), _) => plays.push(scripted.count(callback)),
-                (None, Some(root)) if callback == Callback::ContextCreate => {
+                (None, Some(root)) if callback.is_before_script() => {
                     plays.push(root.scripted.count(callback));
                 }
                 (None, _) => {}
