@@ -204,7 +204,8 @@ impl Modules<'_> {
             .prove(services)
             .map_err(|fault| Unusable::Start { origin: origin.clone(), fault: Box::new(fault) })?;
         for &subject in subjects {
-            let none = |fault| Unusable::NoContexts { origin: origin.clone(), subject, fault: Box::new(fault) };
+            let none =
+                |fault| Unusable::NoContexts { origin: origin.clone(), subject, fault: Box::new(fault) };
             proof.open(subject).map_err(none)?;
         }
         tracing::info!(

@@ -229,8 +229,8 @@ impl Host {
     /// whose streams go on. Nobody would hear of its end then.
     pub(crate) fn caller(&self) -> Result<u32, Status> {
         let root = self.root();
-        let may_call = root.end != RootEnd::Gone
-            && self.callouts.in_flight(root.id) < root.filter.limits.callouts;
+        let may_call =
+            root.end != RootEnd::Gone && self.callouts.in_flight(root.id) < root.filter.limits.callouts;
         if may_call { Ok(root.id) } else { Err(Status::InternalFailure) }
     }
 

@@ -202,7 +202,10 @@ fn answer_callouts(vm: &mut Vm) -> Result<(), Fault> {
 /// What the host keeps for the guest has limits.
 fn check(vm: &mut Vm, stream: &StreamRef, services: &Services) {
     assert!(vm.memory_bytes() <= MEMORY, "it has {} bytes of memory", vm.memory_bytes());
-    assert!(vm.take_effects().len() <= 2 * (CALLOUTS + 2), "callouts, a tick, a watch over queues, of each root");
+    assert!(
+        vm.take_effects().len() <= 2 * (CALLOUTS + 2),
+        "callouts, a tick, a watch over queues, of each root"
+    );
     let stream = stream.borrow();
     assert!(stream.actions.len() <= 4, "two resumptions, a close, a reply");
     let stored: usize = stream.properties.iter().map(|(key, value)| key.len() + value.len()).sum();
