@@ -4,11 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 # A target that is not a file, all of them.
-<<<<<<< HEAD
-.PHONY: help demo test soak release bench bench-host lint docs ci prepare filters-toolchain bench-parts docs-parts clean
-=======
-.PHONY: help demo test soak fuzz release bench lint docs ci prepare filters-toolchain bench-parts docs-parts clean
->>>>>>> main
+.PHONY: help demo test soak fuzz release bench bench-host lint docs ci prepare filters-toolchain bench-parts docs-parts clean
 
 help: ## Show this
 	@echo "tidegate: a programmable proxy for service-to-service traffic, extended with WebAssembly"

@@ -29,7 +29,16 @@ fn build(name: &str) -> Result<PathBuf, BuildError> {
     Build::new(folder).example(name).profile("filter").target_dir(target_dir(folder)).run()
 }
 
-/// The built module of the filter whose `Cargo.toml` is in `folder`, with the same care.
+/// The built module of the filter whose `Cargo.toml` is in `folder`, a project of its own, as cargo builds a release.
+///
+/// # Panics
+/// When it cannot be built, with the reason.
+pub fn release_in(folder: &Path) -> PathBuf {
+    let built = Build::new(folder).locked().target_dir(target_dir(folder)).run();
+    built.unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
+}
+
+/// The built module of the filter whose `Cargo.toml` is in `folder`, with the care of [`module`].
 ///
 /// # Panics
 /// When it cannot be built, with the reason.

@@ -41,15 +41,26 @@ has_targets() { # SYSROOT
   local target
   for target in "${targets[@]}"; do [[ -d $1/lib/rustlib/$target/lib ]] || return 1; done
 }
+get_rust() {
+  local answer
+  if answer=$(RUSTUP_HOME=$home timeout 300 rustup --quiet toolchain install "$version" --profile minimal \
+    --no-self-update "${targets[@]/#/--target=}" 2>&1); then
+    echo "installed Rust $version for ${targets[*]}"
+  else
+    tail -3 <<<"$answer" >&2
+    return 1
+  fi
+}
 home=
 if ! has_targets "$(rustc --print sysroot)"; then
   home=$PWD/build/rustup
-  if ! has_targets "$home/toolchains/$version-x86_64-unknown-linux-gnu"; then
-    command -v rustup >/dev/null || { echo "languages.sh: there is no rustup to get Rust for ${targets[*]}" >&2; exit 1; }
-    RUSTUP_HOME=$home rustup --quiet toolchain install "$version" --profile minimal --no-self-update \
-      "${targets[@]/#/--target=}"
-    echo "installed Rust $version for ${targets[*]}"
-  fi
 fi
-# What the tests are to use; empty for the machine's own.
-printf '%s' "$home" >build/languages/rustup-home
+rm -f build/languages/no-rust
+if [[ -z $home ]] || has_targets "$home/toolchains/$version-x86_64-unknown-linux-gnu" || get_rust; then
+  # What the tests are to use; empty for the machine's own.
+  printf '%s' "$home" >build/languages/rustup-home
+else
+  # There is another way to the one target (see toolchain.sh), and none to the other: WASI takes a C library.
+  rm -f build/languages/rustup-home
+  echo "rustup cannot get Rust $version for ${targets[*]} on this machine" | tee build/languages/no-rust >&2
+fi

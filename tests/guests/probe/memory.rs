@@ -2,6 +2,7 @@
 
 /// The allocator that hosts ask for room. A block is exactly as large as was asked for, so that [`take`] can free it.
 #[cfg_attr(target_arch = "wasm32", unsafe(export_name = "malloc"))]
+#[cfg_attr(not(target_arch = "wasm32"), expect(dead_code, reason = "only hosts call it"))]
 extern "C" fn allocate(size: usize) -> *mut u8 {
     let block: Box<[u8]> = vec![0; size].into_boxed_slice();
     Box::leak(block).as_mut_ptr()

@@ -35,6 +35,9 @@ pub(crate) enum Action {
     Trap,
 }
 
+/// Names and values.
+type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// One or two of a hostcall's parameters.
 pub(crate) enum Argument {
     Number(u64),
@@ -184,7 +187,7 @@ impl Words<'_> {
         }
     }
 
-    fn pairs(&mut self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, String> {
+    fn pairs(&mut self) -> Result<Pairs, String> {
         let mut pairs = Vec::new();
         self.skip("{")?;
         while !self.rest.starts_with('}') {

@@ -28,5 +28,6 @@ fn an_exchange_that_a_filter_leaves_costs_this() {
     let kit = guest("empty").config(serde_json::json!({"leave": true})).start();
     kit.send(Request::get("/"));
     let seen = kit.send(Request::get("/"));
-    assert!(seen.instructions() <= 330, "{}", seen.instructions());
+    // How many exactly depends on the compiler: one counts 320, another 341.
+    assert!(seen.instructions() <= 350, "{}", seen.instructions());
 }
