@@ -3,7 +3,7 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 
-use crate::equipment::{Exit, Guest, On, Proxy, Start, Step, Upstream};
+use crate::equipment::{Exit, Guest, On, Proxy, Start, Step, Upstream, When};
 
 const GOOD: &str = "listeners:\n- name: in\n  address: 127.0.0.1:0\n  filters: [f]\n  routes:\n\
                     \x20 - {match: {path: {prefix: /}}, respond: {status: 200, body: hello}}\n\
@@ -266,4 +266,16 @@ fn a_module_that_is_no_file_is_refused() {
         let text = GOOD.replace("./f.wasm", &path.display().to_string());
         refused(|| Proxy::with_text(&text), &["tidegate.yaml:8", "it is not a file"]);
     }
+}
+
+#[test]
+fn a_filter_that_makes_no_contexts_for_exchanges_is_in_no_chain() {
+    let says = Step::Say(5, "a service, not a filter".to_owned());
+    let guest = Guest::new().on(On::Create, [Step::If(When::Call(2), vec![says, Step::Trap])]).build();
+    let mentions =
+        ["tidegate.yaml:8", "makes no contexts for exchanges: a service, not a filter", "get_type"];
+    refused(|| with_module(guest.clone()), &mentions);
+    let unused = GOOD.replace("  filters: [f]\n", "");
+    let exit = Proxy::with_text(&unused).file("f.wasm", guest).run("check");
+    assert_eq!(exit.code, Some(0), "what is in no chain makes none: {}", exit.stderr);
 }

@@ -67,3 +67,19 @@ fn a_filter_that_is_not_done_goes_on_until_it_says_so() {
         assert!(after.contains(end), "{end} in {after}");
     }
 }
+
+#[test]
+fn an_end_that_comes_in_a_call_for_another_filter_is_not_waited_for() {
+    let upstream = Upstream::ok("hello");
+    // The second filter's tick ends the first one's root, which no call of its own follows.
+    let guest = Guest::logger()
+        .on(On::Configure, [Step::If(When::Call(2), vec![Step::TickPeriod(5)])])
+        .on(On::Tick, [1, 2].map(|root| [Step::EffectiveContext(root), Step::ProxyDone]).concat())
+        .on(On::Done, [Step::Return(0)]);
+    let mut proxy = sharing(&upstream, &guest, "", "");
+    proxy.terminate();
+    let exit = proxy.wait();
+    assert_eq!(exit.code, Some(0));
+    assert!(exit.stderr.contains("delete ctx=1"), "{}", exit.stderr);
+    assert!(!exit.stderr.contains("did not call proxy_done in time"), "{}", exit.stderr);
+}

@@ -413,3 +413,25 @@ fn a_guest_acts_on_another_context_until_its_callback_returns() {
     assert_eq!(actions.len(), 1, "resuming twice is resuming once");
     assert!(matches!(actions[0], (0, StreamAction::Resume(Direction::Request))));
 }
+
+#[test]
+fn a_stream_that_is_late_and_done_at_once_is_deleted_once() {
+    let bench = Bench::new();
+    let mut guest = journal(&["proxy_on_delete"]);
+    guest.answer("proxy_on_done", 0);
+    for context in [2, 3] {
+        guest.call("proxy_on_delete", "proxy_set_effective_context", &[context]);
+        guest.call("proxy_on_delete", "proxy_done", &[]);
+    }
+    let mut vm = bench.start(&guest);
+    for _ in 0..2 {
+        let context = vm.open(ROOT, &get("/"), 0).expect("nothing fails");
+        vm.close(context).expect("nothing fails");
+    }
+    bench.clock.advance(Duration::from_secs(61));
+    let lines = journal_of(|| {
+        vm.on_tick(ROOT).expect("nothing fails");
+        vm.on_tick(ROOT).expect("nothing fails");
+    });
+    assert_eq!(lines, ["delete 2", "delete 3"]);
+}

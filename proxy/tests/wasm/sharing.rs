@@ -215,3 +215,29 @@ fn only_what_is_the_same_but_for_its_configuration_shares() {
     let same_bytes = Pair::of(&Guest::new());
     assert!(!one.shares(&same_bytes.plugin("two", |_| {})), "compiled twice is two modules");
 }
+
+#[test]
+fn for_a_root_that_has_gone_nothing_is_begun() {
+    // The VM's own context acts for the first root, and a stream for its own, though they have gone.
+    for acting in [0, 3] {
+        let mut guest = Guest::new();
+        let (api, head) = (guest.text("api"), guest.text(write_pairs(&[(":method", "GET"), (":path", "/")])));
+        let other = guest.call(ON, "proxy_set_effective_context", &[acting]);
+        let call = [api.0, api.1, head.0, head.1, 0, 0, 0, 0, 0, OUT];
+        let callout = guest.call(ON, "proxy_http_call", &call);
+        let stream_call = [api.0, api.1, api.0, api.1, api.0, api.1, 0, 0, OUT];
+        let grpc = guest.call(ON, "proxy_grpc_stream", &stream_call);
+        let queue = guest.call(ON, "proxy_register_shared_queue", &[api.0, api.1, OUT]);
+        let tick = guest.call(ON, "proxy_set_tick_period_milliseconds", &[5]);
+        guest.call(ON, "proxy_set_effective_context", &[4]);
+        let (mut vm, second) = Pair::of(&guest).start();
+        let (one, two) = (get("/"), get("/"));
+        vm.open(ROOT, &one, 0).expect("nothing fails");
+        let of_two = vm.open(second, &two, 1).expect("nothing fails");
+        vm.shutdown(ROOT).expect("nothing fails");
+        vm.on_headers(of_two, Direction::Request, true).expect("nothing fails");
+        let statuses = Dump::of(&two).statuses([other, callout, grpc, queue, tick]);
+        assert_eq!(statuses, [0, 10, 10, 10, 0], "acting on {acting}");
+        assert!(vm.take_effects().is_empty());
+    }
+}
