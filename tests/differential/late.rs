@@ -145,3 +145,18 @@ fn a_module_of_version_0_2_0_is_what_it_was() {
         stage.get("/path");
     });
 }
+
+#[test]
+fn a_request_whose_trailers_a_filter_answers_never_ends_for_the_upstream() {
+    let guest = Guest::logger().on(On::RequestTrailers, [Step::reply(403, "no", &[])]);
+    let upstream = |_: &Head| Answer::default().read_body().act(Act::AwaitEnd);
+    Case::new("reply in request trailers").upstream(upstream).filter("late", &guest).run(|stage| {
+        let mut client = stage.client();
+        client.send(
+            "POST / HTTP/1.1\r\nhost: tide.test\r\ntrailer: x-t\r\ntransfer-encoding: chunked\r\n\r\n2\r\nup\r\n",
+        );
+        stage.wait_for_guest("request_body");
+        client.send("0\r\nx-t: 1\r\n\r\n");
+        stage.record(&client.response());
+    });
+}
