@@ -110,6 +110,7 @@ pub static EXPORTS: &[Export] = &[
     hears(Group::Callouts, "proxy_on_grpc_receive", &["context", "token", "size"]),
     hears(Group::Callouts, "proxy_on_grpc_receive_trailing_metadata", &["context", "token", "entries"]),
     hears(Group::Callouts, "proxy_on_grpc_close", &["context", "token", "status"]),
+    hears(Group::Callouts, "proxy_on_redis_call_response", &["context", "token", "status", "size"]),
     hears(Group::Services, "proxy_on_tick", &["context"]),
     hears(Group::Services, "proxy_on_queue_ready", &["context", "queue"]),
     hears(Group::Services, "proxy_on_foreign_function", &["context", "function", "size"]),

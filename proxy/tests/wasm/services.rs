@@ -322,3 +322,21 @@ fn cells_have_a_limit_and_a_filter_that_may_have_none_finds_none() {
         assert_eq!(dump.status(slot), status, "{limit} bytes");
     }
 }
+
+#[test]
+fn what_higress_has_beside_the_abi_links_and_says_that_it_is_not_offered() {
+    let mut guest = Guest::new();
+    guest.marker = "proxy_abi_version_0_2_100";
+    let (pointer, len) = guest.text("redis.local");
+    let text = [pointer, len];
+    let statuses = [
+        guest.call(ON, "proxy_redis_init", &[&text[..], &text, &text, &[1000]].concat()),
+        guest.call(ON, "proxy_redis_call", &[&text[..], &text, &[OUT]].concat()),
+        guest.call(ON, "proxy_inject_encoded_data_to_filter_chain", &[&text[..], &[1]].concat()),
+        guest.call(ON, "proxy_get_upstream_hosts", &[OUT, OUT + 4]),
+        guest.call(ON, "proxy_set_upstream_override_host", &text),
+        guest.call(ON, "proxy_redis_call", &[&text[..], &text, &[0xffff_fffc]].concat()),
+    ];
+    let (_, _, dump) = Bench::new().on_request_headers(&guest);
+    assert_eq!(dump.statuses(statuses), [10, 10, 10, 1, 10, 6]);
+}

@@ -5,8 +5,11 @@
 
 use tidegate::wasm::hostcalls::{HOSTCALLS, Hostcall, Since};
 
+/// Why some are not.
+const HIGRESS: &str = "Only Higress has it. Here it links, and says that it is not offered.";
+
 /// Hostcalls that Envoy's modules cannot import, and why: they are not swept.
-pub(super) const NOT_IN_ENVOY: [(&str, &str); 3] = [
+pub(super) const NOT_IN_ENVOY: [(&str, &str); 8] = [
     (
         "abort",
         "Modules of AssemblyScript import it unless they are built to do without. A module that does is refused by Envoy.",
@@ -19,6 +22,11 @@ pub(super) const NOT_IN_ENVOY: [(&str, &str); 3] = [
         "path_symlink",
         "Envoy has it with a parameter less than WASI, so that it refuses a module that imports it as WASI has it.",
     ),
+    ("proxy_inject_encoded_data_to_filter_chain", HIGRESS),
+    ("proxy_get_upstream_hosts", HIGRESS),
+    ("proxy_set_upstream_override_host", HIGRESS),
+    ("proxy_redis_init", HIGRESS),
+    ("proxy_redis_call", HIGRESS),
 ];
 
 /// One call.

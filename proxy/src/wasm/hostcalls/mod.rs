@@ -11,6 +11,7 @@ pub(crate) mod env;
 pub(crate) mod foreign;
 pub(crate) mod grpc;
 pub(crate) mod headers;
+pub(crate) mod higress;
 pub(crate) mod log;
 pub(crate) mod metrics;
 pub(crate) mod property;

@@ -6,8 +6,8 @@ use wasmtime::Linker;
 
 use super::wasi::Errno;
 use super::{
-    Call, Halt, Outcome, body, callout, config, context, env, foreign, grpc, headers, log, metrics, property,
-    queue, shared_data, stream, timer, wasi,
+    Call, Halt, Outcome, body, callout, config, context, env, foreign, grpc, headers, higress, log, metrics,
+    property, queue, shared_data, stream, timer, wasi,
 };
 use crate::wasm::abi::Status;
 use crate::wasm::host::Host;
@@ -30,6 +30,7 @@ pub enum Family {
     Foreign,
     Grpc,
     Queue,
+    Higress,
     Env,
     Wasi,
 }
@@ -52,6 +53,7 @@ impl Family {
             Family::Foreign => "foreign functions",
             Family::Grpc => "gRPC callouts",
             Family::Queue => "shared queues",
+            Family::Higress => "Higress",
             Family::Env => "tool chain",
             Family::Wasi => "WASI",
         }
@@ -69,6 +71,8 @@ pub enum Since {
     V0_2_0,
     /// 0.2.1.
     V0_2_1,
+    /// 0.2.100, which is Higress'.
+    V0_2_100,
     /// Not of the ABI, but of a tool chain.
     Toolchain,
 }
@@ -81,6 +85,7 @@ impl Since {
             Since::V0_1_0 => Some("0.1.0"),
             Since::V0_2_0 => Some("0.2.0"),
             Since::V0_2_1 => Some("0.2.1"),
+            Since::V0_2_100 => Some("0.2.100, Higress"),
             Since::Toolchain => None,
         }
     }
@@ -323,6 +328,12 @@ table! {
         V0_1_0     Queue      proxy_resolve_shared_queue(vm: u32, vm_len: u32, name: u32, name_len: u32, id: u32) I32 guarded = queue::resolve;
         V0_1_0     Queue      proxy_enqueue_shared_queue(id: u32, item: u32, item_len: u32) I32 guarded = queue::enqueue;
         V0_1_0     Queue      proxy_dequeue_shared_queue(id: u32, item: u32, item_len: u32) I32 guarded = queue::dequeue;
+
+        V0_2_100   Higress    proxy_inject_encoded_data_to_filter_chain(data: u32, data_len: u32, end_of_stream: u32) I32 guarded = higress::inject_data;
+        V0_2_100   Higress    proxy_get_upstream_hosts(value: u32, value_len: u32) I32 guarded = higress::upstream_hosts;
+        V0_2_100   Higress    proxy_set_upstream_override_host(address: u32, address_len: u32) I32 guarded = higress::set_upstream_host;
+        V0_2_100   Higress    proxy_redis_init(upstream: u32, upstream_len: u32, user: u32, user_len: u32, password: u32, password_len: u32, timeout_ms: u32) I32 guarded = higress::redis_init;
+        V0_2_100   Higress    proxy_redis_call(upstream: u32, upstream_len: u32, query: u32, query_len: u32, token: u32) I32 guarded = higress::redis_call;
 
         Toolchain  Env        abort(message: u32, file: u32, line: u32, column: u32) None always = env::abort;
         Toolchain  Env        pthread_equal(one: u32, other: u32) I32 always = env::pthread_equal;
