@@ -66,7 +66,8 @@ struct Seat {
 
 impl Run {
     /// Takes a seat for every filter of the chain; contexts are opened when a guest is first called.
-    pub fn new(chain: Rc<Chain>, stream: Stream, buffer_limit: usize) -> Rc<Run> {
+    pub fn new(chain: Rc<Chain>, mut stream: Stream, buffer_limit: usize) -> Rc<Run> {
+        stream.buffer_limit = buffer_limit;
         let seats = (0..chain.len()).map(|_| Seat::default()).collect();
         Rc::new(Run {
             chain,

@@ -18,6 +18,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 
 pub use super::body::BodyBuffer;
 use super::properties::{ConnectionProperties, Declaration, LifeSpan, Properties, Refusal};
+use crate::config::model::BUFFER_LIMIT;
 
 /// One exchange as its guests see it, shared by the pipeline and every filter instance that has a context for it.
 pub type StreamRef = Rc<RefCell<Stream>>;
@@ -64,6 +65,8 @@ pub struct Stream {
     pub route_stale: bool,
     /// How much longer the exchange may take than its route says: what guests made it wait on purpose.
     pub timeout_extension: Duration,
+    /// How much of a body a guest may have held, by what it does outside the body's own callback, in bytes.
+    pub buffer_limit: usize,
     /// For each filter of the chain, by its place in it.
     pub stages: Vec<Stage>,
     /// What guests asked of the stream, in order; the pipeline takes it after each guest call.
@@ -247,6 +250,7 @@ impl Stream {
             response_progress: Progress::Head,
             route_stale: false,
             timeout_extension: Duration::ZERO,
+            buffer_limit: BUFFER_LIMIT,
             stages: std::iter::repeat_with(Stage::default).take(stages).collect(),
             actions: VecDeque::new(),
             wakers: [None, None],

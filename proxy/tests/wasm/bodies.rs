@@ -147,6 +147,25 @@ fn a_held_body_can_be_reached_from_elsewhere_and_a_finished_one_not_changed() {
 }
 
 #[test]
+fn a_body_that_is_held_does_not_grow_beyond_the_limit_from_elsewhere() {
+    let mut guest = Guest::new();
+    let text = guest.text("!!");
+    guest.call("proxy_on_tick", "proxy_set_effective_context", &[2]);
+    let append = |guest: &mut Guest, start| {
+        guest.call("proxy_on_tick", "proxy_set_buffer_bytes", &[0, start, 1, text.0, text.1])
+    };
+    let sets = [EVERYTHING, EVERYTHING, 0, EVERYTHING].map(|start| append(&mut guest, start));
+    let mut vm = Bench::new().start(&guest);
+    let stream = get("/");
+    stream.borrow_mut().buffer_limit = 7;
+    vm.open(ROOT, &stream, 0).expect("nothing fails");
+    stream.borrow_mut().stages[0].request_body.push(Bytes::from_static(b"held"));
+    vm.on_tick(ROOT).expect("nothing fails");
+    assert_eq!(Dump::of(&stream).statuses(sets), [OK, BAD_ARGUMENT, OK, BAD_ARGUMENT]);
+    assert_eq!(body(&stream), b"!!eld!!", "one byte more by what was replaced, and then there is no room");
+}
+
+#[test]
 fn each_answer_to_a_body_means_what_the_abi_says() {
     let table = [
         (0, DataStatus::Continue),

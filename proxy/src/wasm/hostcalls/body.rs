@@ -76,10 +76,11 @@ pub(crate) fn status(call: &mut Call<'_>, buffer: u32, len: u32, flags: u32) -> 
 
 /// `proxy_set_buffer_bytes` (0.1.0): replaces `len` bytes of a body from `start` on, both clamped to what is there: 0
 /// and 0 puts something in front, a `start` of the whole length behind, any other replaces that part. What is held is
-/// bounded by the listener's `buffer_limit` when the callback has returned.
+/// bounded by the listener's `buffer_limit`: in the body's own callback when that has returned, elsewhere at once.
 ///
 /// - `BadArgument`: the number names no buffer, or one that does not change, as configurations and the bodies of
-///   callouts; the body has gone on, or the exchange is over; or it would become longer than 64 MiB.
+///   callouts; the body has gone on, or the exchange is over; or it would become longer than 64 MiB,
+///   or outside its own callback than `buffer_limit`.
 /// - `NotFound`: there is no such buffer now.
 /// - `InvalidMemoryAccess`: a pointer or a length is not of the guest's memory.
 pub(crate) fn set_bytes(
@@ -104,8 +105,13 @@ pub(crate) fn set_bytes(
     if is_over || stream.progress(direction) == Progress::Done {
         return Err(Status::BadArgument.into());
     }
+    // In a body's own callback what is held is looked at when that has returned. Elsewhere nobody looks afterwards.
+    let is_own = host.active_callback() == Some(Callback::content(stream.subject, direction));
+    let most = if is_own { MAX_EDITED_LEN } else { stream.buffer_limit.min(MAX_EDITED_LEN) };
     let body = stream.stages.get_mut(*stage).ok_or(Status::InternalFailure)?.body_mut(direction);
-    if body.len() + value.len() > MAX_EDITED_LEN {
+    let (_, replaced) = clamp(body.len(), start, len);
+    let after = body.len() - replaced + value.len();
+    if after > most && after > body.len() {
         return Err(Status::BadArgument.into());
     }
     body.splice(start as usize, len as usize, value);
