@@ -145,13 +145,17 @@ impl Slot {
     /// Each effect is of the filter whose root asked for it, whoever's call it was.
     fn perform(&self, generation: Generation, effects: Vec<(ContextId, Effect)>) {
         for (root, effect) in effects {
-            let tenant = self.tenants().find(|tenant| tenant.root() == root);
-            if let Some(tenant) = tenant {
+            if let Some(tenant) = self.tenant(root) {
                 tenant.perform(generation, effect);
             }
         }
     }
 
+    fn tenant(&self, root: ContextId) -> Option<Rc<Instance>> {
+        self.tenants.borrow().iter().filter_map(Weak::upgrade).find(|tenant| tenant.root() == root)
+    }
+
+    /// All of them, taken out of the list first: what is done to one may change it.
     fn tenants(&self) -> impl Iterator<Item = Rc<Instance>> {
         self.tenants.borrow().iter().filter_map(Weak::upgrade).collect::<Vec<_>>().into_iter()
     }

@@ -40,6 +40,8 @@ pub(crate) struct Contexts {
     roots: Vec<u32>,
     last_id: u32,
     parked: usize,
+    /// Nothing that waits for `proxy_done` began to before this.
+    earliest_parked: Option<Instant>,
 }
 
 impl Contexts {
@@ -50,6 +52,7 @@ impl Contexts {
             roots: Vec::with_capacity(1),
             last_id: VM,
             parked: 0,
+            earliest_parked: None,
         }
     }
 
@@ -139,6 +142,7 @@ impl Contexts {
             && context.parked.replace(now).is_none()
         {
             self.parked += 1;
+            self.earliest_parked.get_or_insert(now);
         }
     }
 
@@ -156,10 +160,15 @@ impl Contexts {
         self.parked
     }
 
-    /// The contexts that began to wait for `proxy_done` before `deadline`.
-    pub(crate) fn parked_before(&self, deadline: Instant) -> Vec<u32> {
-        let is_late = |context: &StreamContext| context.parked.is_some_and(|since| since <= deadline);
-        self.iter().filter(|(_, context)| is_late(context)).map(|(id, _)| id).collect()
+    /// The contexts that began to wait for `proxy_done` before `deadline`. All are looked at only if there may be one.
+    pub(crate) fn parked_before(&mut self, deadline: Instant) -> Vec<u32> {
+        if self.earliest_parked.is_none_or(|earliest| earliest > deadline) {
+            return Vec::new();
+        }
+        let parked = self.iter().filter_map(|(id, context)| Some((id, context.parked?)));
+        let (late, waiting): (Vec<_>, Vec<_>) = parked.partition(|(_, since)| *since <= deadline);
+        self.earliest_parked = waiting.into_iter().map(|(_, since)| since).min();
+        late.into_iter().map(|(id, _)| id).collect()
     }
 
     /// Every stream, in no order.

@@ -1,5 +1,7 @@
-//! The one message of Envoy's API that guests send: `envoy.config.core.v3.GrpcService`, which says whom a gRPC callout is
-//! for. Only what can be honoured here is read.
+//! The one message of Envoy's API that guests send: `envoy.config.core.v3.GrpcService`, which says whom a gRPC callout
+//! is for. Only what can be honoured here is read.
+
+use super::protobuf::{Malformed, Value, fields};
 
 /// What of a `GrpcService` counts here.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -16,85 +18,55 @@ pub(crate) struct GrpcService<'a> {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Unusable;
 
+impl From<Malformed> for Unusable {
+    fn from(_: Malformed) -> Unusable {
+        Unusable
+    }
+}
+
 impl<'a> GrpcService<'a> {
     pub(crate) fn parse(bytes: &'a [u8]) -> Result<GrpcService<'a>, Unusable> {
         const ENVOY_GRPC: u64 = 1;
         const INITIAL_METADATA: u64 = 5;
         let mut service = GrpcService::default();
-        for_each_field(bytes, |number, value| {
-            match number {
-                ENVOY_GRPC => for_each_field(value, |number, value| {
-                    match number {
-                        1 => service.cluster = value,
-                        2 => service.authority = value,
-                        _ => {}
-                    }
-                    Ok(())
-                })?,
-                INITIAL_METADATA => {
-                    let (mut key, mut text) = (&b""[..], &b""[..]);
-                    for_each_field(value, |number, value| {
-                        match number {
-                            1 => key = value,
-                            // `value` and `raw_value`: there is one of them.
-                            2 | 3 => text = value,
-                            _ => {}
-                        }
-                        Ok(())
-                    })?;
-                    service.metadata.push((key, text));
-                }
+        for field in fields(bytes) {
+            match field? {
+                (ENVOY_GRPC, Value::Bytes(upstream)) => service.read_upstream(upstream)?,
+                (INITIAL_METADATA, Value::Bytes(pair)) => service.metadata.push(read_pair(pair)?),
                 _ => {}
             }
-            Ok(())
-        })?;
+        }
         if service.cluster.is_empty() { Err(Unusable) } else { Ok(service) }
     }
-}
 
-/// Calls `visit` with each field of a message that holds bytes, and steps over numbers (Protocol Buffers' wire format).
-fn for_each_field<'a>(
-    mut bytes: &'a [u8],
-    mut visit: impl FnMut(u64, &'a [u8]) -> Result<(), Unusable>,
-) -> Result<(), Unusable> {
-    while !bytes.is_empty() {
-        let tag = take_varint(&mut bytes)?;
-        let number = tag >> 3;
-        if number == 0 {
-            return Err(Unusable);
-        }
-        match tag & 7 {
-            0 => drop(take_varint(&mut bytes)?),
-            1 => drop(take(&mut bytes, 8)?),
-            2 => {
-                let len = take_varint(&mut bytes)?;
-                visit(number, take(&mut bytes, len)?)?;
+    fn read_upstream(&mut self, message: &'a [u8]) -> Result<(), Malformed> {
+        const CLUSTER_NAME: u64 = 1;
+        const AUTHORITY: u64 = 2;
+        for field in fields(message) {
+            match field? {
+                (CLUSTER_NAME, Value::Bytes(name)) => self.cluster = name,
+                (AUTHORITY, Value::Bytes(authority)) => self.authority = authority,
+                _ => {}
             }
-            5 => drop(take(&mut bytes, 4)?),
-            _ => return Err(Unusable),
         }
+        Ok(())
     }
-    Ok(())
 }
 
-fn take<'a>(bytes: &mut &'a [u8], len: u64) -> Result<&'a [u8], Unusable> {
-    let len = usize::try_from(len).map_err(|_| Unusable)?;
-    let (taken, rest) = bytes.split_at_checked(len).ok_or(Unusable)?;
-    *bytes = rest;
-    Ok(taken)
-}
-
-fn take_varint(bytes: &mut &[u8]) -> Result<u64, Unusable> {
-    const LONGEST: usize = 10;
-    let mut number = 0;
-    for at in 0..LONGEST {
-        let byte = *take(bytes, 1)?.first().ok_or(Unusable)?;
-        number |= u64::from(byte & 0x7f) << (7 * at);
-        if byte & 0x80 == 0 {
-            return Ok(number);
+/// A `HeaderValue`: `value` and `raw_value` are two forms of one thing, of which there is one.
+fn read_pair(message: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
+    const KEY: u64 = 1;
+    const VALUE: u64 = 2;
+    const RAW_VALUE: u64 = 3;
+    let (mut key, mut value) = (&[][..], &[][..]);
+    for field in fields(message) {
+        match field? {
+            (KEY, Value::Bytes(text)) => key = text,
+            (VALUE | RAW_VALUE, Value::Bytes(bytes)) => value = bytes,
+            _ => {}
         }
     }
-    Err(Unusable)
+    Ok((key, value))
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! One running instance on one worker, of one plugin or of several that share it: the callbacks that the pipeline calls.
+//! One running instance on one worker, of one plugin or of several that share it: the callbacks that the pipeline
+//! calls.
 //!
 //! It must not be called while one of its own calls is in progress, which Rust's borrowing sees to, nor while the
 //! stream is borrowed. After a [`Fault`] it is dead and to be dropped: nothing enters the guest again.
@@ -45,8 +46,8 @@ impl Vm {
         Ok(Vm { guest, exports, module })
     }
 
-    /// Runs one more plugin in this instance, which has to be one that [shares](Plugin::shares) with those that it runs.
-    /// What comes back is its root context; the first plugin's is [`first_root`](Vm::first_root).
+    /// Runs one more plugin in this instance, which has to be one that [shares](Plugin::shares) with those that it
+    /// runs. What comes back is its root context; the first plugin's is [`first_root`](Vm::first_root).
     ///
     /// # Errors
     ///
@@ -207,8 +208,8 @@ impl Vm {
         Ok(TrailersStatus::from_guest(answer))
     }
 
-    /// Ends a context: `proxy_on_log`, `proxy_on_done`, `proxy_on_delete`, Envoy's order for HTTP. An id that is none is
-    /// no error.
+    /// Ends a context: `proxy_on_log`, `proxy_on_done`, `proxy_on_delete`, Envoy's order for HTTP. An id that is none
+    /// is no error.
     pub fn close(&mut self, context: ContextId) -> Result<(), Fault> {
         self.log(context)?;
         self.release(context)
@@ -268,8 +269,8 @@ impl Vm {
         self.settle().map(drop)
     }
 
-    /// Tells a root of an item in a queue that it registered (`proxy_on_queue_ready`): of one, and says whether there was
-    /// one to be told of. It may have been taken out already.
+    /// Tells a root of an item in a queue that it registered (`proxy_on_queue_ready`): of one, and says whether there
+    /// was one to be told of. It may have been taken out already.
     pub fn on_queue_ready(&mut self, root: ContextId) -> Result<bool, Fault> {
         self.delete_late()?;
         let there = self.root_mut(root).filter(|root| root.end != RootEnd::Gone);
@@ -326,8 +327,8 @@ impl Vm {
         self.settle().map(drop)
     }
 
-    /// Hands the root that asked for it what came of a gRPC callout (`proxy_on_grpc_receive` and the three beside it). Whether it is still
-    /// in flight: the guest hears of one that has ended, or that it has cancelled, no more.
+    /// Hands the root that asked for it what came of a gRPC callout (`proxy_on_grpc_receive` and the three beside it).
+    /// Whether it is still in flight: the guest hears of one that has ended, or that it has cancelled, no more.
     pub fn on_grpc(&mut self, token: u32, event: GrpcEvent) -> Result<bool, Fault> {
         let host = self.guest.host_mut();
         let Some(root) = host.grpc.root(token) else { return Ok(false) };
@@ -534,7 +535,7 @@ impl Vm {
         if self.host().contexts.parked() == 0 {
             return Ok(());
         }
-        let host = self.host();
+        let host = self.host_mut();
         let Some(deadline) = host.services.clock.monotonic().checked_sub(MAX_PARKED) else { return Ok(()) };
         for context in host.contexts.parked_before(deadline) {
             self.delete(context)?;

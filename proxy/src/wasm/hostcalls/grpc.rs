@@ -16,18 +16,18 @@ use crate::wasm::grpc::{GrpcCallout, GrpcKind, Outbox, Refused, TokenKind, queue
 use crate::wasm::grpc_service::GrpcService;
 use crate::wasm::header_map::append_plain;
 use crate::wasm::host::Host;
-use crate::wasm::memory::{check, slice, store_u32, view};
+use crate::wasm::memory::{OutOfBounds, check, slice, store_u32, view};
 use crate::wasm::pairs::{self, Pair};
 
-/// `proxy_grpc_call` (0.1.0): sends one message to `/service/method` and waits for one; what comes of it is told to the root,
-/// once (`proxy_on_grpc_receive`, or `proxy_on_grpc_close` if it failed). `timeout_ms` is in milliseconds, 0 for the longest
-/// that there is, five minutes. The token is written to `token` only if there is a callout.
+/// `proxy_grpc_call` (0.1.0): sends one message to `/service/method` and waits for one; what comes of it is told to the
+/// root, once (`proxy_on_grpc_receive`, or `proxy_on_grpc_close` if it failed). `timeout_ms` is in milliseconds, 0 for
+/// the longest that there is, five minutes. The token is written to `token` only if there is a callout.
 ///
 /// - `ParseFailure`: the upstream is neither a cluster that the filter may call nor a `GrpcService` of Envoy's API that
 ///   names one in `envoy_grpc`, or service and method make no path.
 /// - `BadArgument`: the metadata are malformed, or one of them cannot be sent.
-/// - `InternalFailure`: as many callouts are in flight as the filter's `limits.callouts` says, the message is longer than
-///   4 MiB, or the root has gone.
+/// - `InternalFailure`: as many callouts are in flight as the filter's `limits.callouts` says, the message is longer
+///   than 4 MiB, or the root has gone.
 /// - `InvalidMemoryAccess`: a pointer or a length is not of the guest's memory.
 #[expect(clippy::too_many_arguments, reason = "the ABI has them")]
 pub(crate) fn call(
@@ -47,12 +47,9 @@ pub(crate) fn call(
 ) -> Outcome {
     let (memory, host) = view(call)?;
     check(memory, token, 4)?;
-    let request = Request {
-        upstream: slice(memory, upstream, upstream_len)?,
-        service: slice(memory, service, service_len)?,
-        method: slice(memory, method, method_len)?,
-        metadata: slice(memory, metadata, metadata_len)?,
-    };
+    let parts =
+        [(upstream, upstream_len), (service, service_len), (method, method_len), (metadata, metadata_len)];
+    let request = Request::read(memory, parts)?;
     let message = slice(memory, message, message_len)?;
     let timeout = (timeout_ms != 0).then(|| Duration::from_millis(u64::from(timeout_ms)));
     let new = open(host, GrpcKind::Call, &request, timeout, |outbox| {
@@ -64,9 +61,9 @@ pub(crate) fn call(
     Ok(())
 }
 
-/// `proxy_grpc_stream` (0.1.0): opens a stream to `/service/method`, with any number of messages each way until either side
-/// ends; everything that comes is told to the root. It has no limit of time. The token is written to `token` only if there is
-/// a stream.
+/// `proxy_grpc_stream` (0.1.0): opens a stream to `/service/method`, with any number of messages each way until either
+/// side ends; everything that comes is told to the root. It has no limit of time. The token is written to `token` only
+/// if there is a stream.
 ///
 /// - `ParseFailure`: the upstream is neither a cluster that the filter may call nor a `GrpcService` of Envoy's API that
 ///   names one in `envoy_grpc`, or service and method make no path.
@@ -88,22 +85,19 @@ pub(crate) fn stream(
 ) -> Outcome {
     let (memory, host) = view(call)?;
     check(memory, token, 4)?;
-    let request = Request {
-        upstream: slice(memory, upstream, upstream_len)?,
-        service: slice(memory, service, service_len)?,
-        method: slice(memory, method, method_len)?,
-        metadata: slice(memory, metadata, metadata_len)?,
-    };
+    let parts =
+        [(upstream, upstream_len), (service, service_len), (method, method_len), (metadata, metadata_len)];
+    let request = Request::read(memory, parts)?;
     let new = open(host, GrpcKind::Stream, &request, None, |_| Ok(()))?;
     store_u32(memory, token, new)?;
     Ok(())
 }
 
-/// `proxy_grpc_send` (0.1.0): sends one more message on a stream, which may be empty, and the last one if `end_of_stream` is
-/// not 0.
+/// `proxy_grpc_send` (0.1.0): sends one more message on a stream, which may be empty, and the last one if
+/// `end_of_stream` is not 0.
 ///
-/// - `BadArgument`: the token is not a stream's; the last message was sent before; this one is longer than 4 MiB, or would
-///   have more than 4 MiB wait to be sent.
+/// - `BadArgument`: the token is not a stream's; the last message was sent before; this one is longer than 4 MiB, or
+///   would have more than 4 MiB wait to be sent.
 /// - `NotFound`: the stream has ended, never was, or is another root's.
 /// - `InvalidMemoryAccess`: a pointer or a length is not of the guest's memory.
 pub(crate) fn send(
@@ -155,6 +149,20 @@ struct Request<'a> {
     service: &'a [u8],
     method: &'a [u8],
     metadata: &'a [u8],
+}
+
+impl<'a> Request<'a> {
+    /// From where each part lies, and how long it is.
+    fn read(memory: &'a [u8], parts: [(u32, u32); 4]) -> Result<Request<'a>, OutOfBounds> {
+        let part = |(start, len)| slice(memory, start, len);
+        let [upstream, service, method, metadata] = parts;
+        Ok(Request {
+            upstream: part(upstream)?,
+            service: part(service)?,
+            method: part(method)?,
+            metadata: part(metadata)?,
+        })
+    }
 }
 
 /// Checks everything, then opens the callout and lets `begin` send what goes with it. Its token.
@@ -217,8 +225,8 @@ fn read_path(service: &[u8], method: &[u8]) -> Result<PathAndQuery, Status> {
 /// "Custom-Metadata"), as Envoy does it for a guest.
 const BINARY: &[u8] = b"-bin";
 
-/// Adds what a guest sends with a callout to `metadata`, without what gRPC and HTTP/2 put there themselves. What it gives
-/// as `:authority` or `host`, if anything.
+/// Adds what a guest sends with a callout to `metadata`, without what gRPC and HTTP/2 put there themselves. What it
+/// gives as `:authority` or `host`, if anything.
 fn read_metadata(pairs: &[Pair<'_>], metadata: &mut HeaderMap) -> Result<Option<Authority>, Status> {
     // Compressed messages are not read, so a service must not be told that they would be.
     const ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
