@@ -1,5 +1,5 @@
-//! A configuration ready to be served: its filters compiled and proved, its routes indexed, its clusters made. Immutable,
-//! shared by all workers, swapped whole.
+//! A configuration ready to be served: its filters compiled and proved, its routes indexed, its clusters made.
+//! Immutable, shared by all workers, swapped whole.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};

@@ -16,8 +16,8 @@ use super::raw::FROM_ENV;
 use super::scalar::{Count, Quantity, Size, name_of};
 use crate::path::PathNormalization;
 
-/// The whole configuration with its defaults filled in, as the file could have said it. Of files that a filter's `config`
-/// names there are only the names.
+/// The whole configuration with its defaults filled in, as the file could have said it. Of files that a filter's
+/// `config` names there are only the names.
 pub fn effective(config: &Config) -> Value {
     let mut file = Map::new();
     if let Some(workers) = config.workers {

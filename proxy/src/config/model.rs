@@ -319,8 +319,8 @@ pub struct Filter {
     pub config: Bytes,
     /// The same with the names of files in the place of their text, which may be secret; `None` where it names none.
     pub config_shown: Option<serde_json::Value>,
-    /// Shared data and queues are common to filters of one `vm_id`; empty is a namespace like any other. Under one that is
-    /// not empty, filters of the same code run in one VM: see [`Plugin::shares`](crate::wasm::Plugin::shares).
+    /// Shared data and queues are common to filters of one `vm_id`; empty is a namespace like any other. Under one that
+    /// is not empty, filters of the same code run in one VM: see [`Plugin::shares`](crate::wasm::Plugin::shares).
     pub vm_id: String,
     /// The VM configuration, as bytes.
     pub vm_config: Bytes,

@@ -192,8 +192,8 @@ impl DataFlow {
     }
 }
 
-/// The beginning of a connection: its filters are told of it in the order of the chain, each when those before it let it
-/// go on.
+/// The beginning of a connection: its filters are told of it in the order of the chain, each when those before it let
+/// it go on.
 #[derive(Debug)]
 pub struct Opening {
     run: Rc<Run>,
@@ -242,8 +242,8 @@ impl Opening {
 }
 
 impl Run {
-    /// Ends a TCP connection for its guests, which took `duration`: each that knows it is told who ended it, and ends it,
-    /// in the order of the chain and as in Envoy. Once; later calls do nothing.
+    /// Ends a TCP connection for its guests, which took `duration`: each that knows it is told who ended it, and ends
+    /// it, in the order of the chain and as in Envoy. Once; later calls do nothing.
     pub fn close_connection(&self, peer: PeerType, duration: std::time::Duration) {
         if self.is_empty() || self.is_finished() {
             return;

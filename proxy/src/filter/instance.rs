@@ -201,8 +201,8 @@ impl Instance {
         self.enter(None, |vm, _| vm.on_foreign_function(self.root(), function, arguments))
     }
 
-    /// Ends the filter's part in its guest: `on_done` and `on_delete` of its root, and no more ticks nor items of queues. What says in
-    /// `on_done` that it is not done is not waited for.
+    /// Ends the filter's part in its guest: `on_done` and `on_delete` of its root, and no more ticks nor items of
+    /// queues. What says in `on_done` that it is not done is not waited for.
     pub fn stop(&self) {
         if !self.going.replace(true) {
             self.slot.shut(self);
@@ -211,8 +211,8 @@ impl Instance {
         self.slot.leave(self);
     }
 
-    /// The same for a filter that may have something left to do: one that says in `on_done` that it is not done goes on,
-    /// ticks, items of queues and callouts included, until it calls `proxy_done`, for five seconds at most.
+    /// The same for a filter that may have something left to do: one that says in `on_done` that it is not done goes
+    /// on, ticks, items of queues and callouts included, until it calls `proxy_done`, for five seconds at most.
     pub async fn end(&self) {
         if !self.going.replace(true) && !self.slot.shut(self) {
             let gone = async {
@@ -280,8 +280,8 @@ impl Instance {
         *self.ticker.borrow_mut() = Some(task);
     }
 
-    /// Calls `on_queue_ready` once for each item that the filter is to be told of, whichever thread put it in. Other tasks
-    /// of the worker have their turn between two calls.
+    /// Calls `on_queue_ready` once for each item that the filter is to be told of, whichever thread put it in. Other
+    /// tasks of the worker have their turn between two calls.
     fn watch_queues(self: &Rc<Self>, generation: Generation, inbox: Arc<Inbox>) {
         let instance = Rc::downgrade(self);
         let task = tokio::task::spawn_local(async move {

@@ -8,8 +8,8 @@
 //! [`Chain`] is a listener's filters on one worker, [`Instance`] one of them; a `Slot` is the
 //! guest that it runs in, alone or with others.
 //! [`Run`] is one exchange's way through a chain, and a `Flow` one direction of it: a state machine
-//! that is pushed events and never waits. Waiting is done by [`FlowBody`], which a task polls. A TCP connection takes the
-//! same way with what it has: [`Opening`], and a [`DataFlow`] for each direction.
+//! that is pushed events and never waits. Waiting is done by [`FlowBody`], which a task polls. A TCP connection takes
+//! the same way with what it has: [`Opening`], and a [`DataFlow`] for each direction.
 //!
 //! This module knows no sockets: what a guest asks for that takes time leaves through [`Performer`].
 

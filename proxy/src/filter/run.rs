@@ -211,9 +211,9 @@ impl Run {
         self.finish();
     }
 
-    /// Ends the exchange for its guests, in the order of the chain and as in Envoy: every one of them logs it before the
-    /// first is told `on_done` and `on_delete`. Once; later calls do nothing. A guest that never saw the exchange still
-    /// gets to log it.
+    /// Ends the exchange for its guests, in the order of the chain and as in Envoy: every one of them logs it before
+    /// the first is told `on_done` and `on_delete`. Once; later calls do nothing. A guest that never saw the exchange
+    /// still gets to log it.
     fn finish(&self) {
         if self.finished.replace(true) {
             return;
@@ -288,8 +288,8 @@ impl Run {
         }
     }
 
-    /// Calls a guest that has the connection's context; one that has not, or takes no part, is left alone. A resume that
-    /// it asked for before stays.
+    /// Calls a guest that has the connection's context; one that has not, or takes no part, is left alone. A resume
+    /// that it asked for before stays.
     pub(super) fn call_on(
         &self,
         stage: usize,

@@ -1,8 +1,8 @@
 //! What `tidegate filter inspect` says of a module: whether it will load, and what its author would want to know.
 //!
-//! [`Report`] is what is said, and its fields are the stable JSON; `text` is the same for people. `toolchain` recognises
-//! what a module was made with, `notes` finds what its author may not have meant. What keeps a module from loading is
-//! found by [`crate::wasm`], which loads by it. It must not run the module.
+//! [`Report`] is what is said, and its fields are the stable JSON; `text` is the same for people. `toolchain`
+//! recognises what a module was made with, `notes` finds what its author may not have meant. What keeps a module from
+//! loading is found by [`crate::wasm`], which loads by it. It must not run the module.
 
 mod notes;
 mod text;

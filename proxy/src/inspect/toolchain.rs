@@ -21,8 +21,8 @@ pub struct Tool {
     pub version: Option<String>,
 }
 
-/// SDKs by what they leave in a module's data or in the names of its functions: name, language, pattern, of which what is
-/// captured is the version. Texts of AssemblyScript are UTF-16.
+/// SDKs by what they leave in a module's data or in the names of its functions: name, language, pattern, of which what
+/// is captured is the version. Texts of AssemblyScript are UTF-16.
 static SDKS: LazyLock<Vec<(&str, &str, Regex)>> = LazyLock::new(|| {
     let utf16 = |text: &str| text.chars().map(|c| format!(r"{c}\x00")).collect::<String>();
     let either = |text: &str| format!("{text}|{}", utf16(text));

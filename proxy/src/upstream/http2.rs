@@ -35,8 +35,8 @@ use crate::tasks::Tasks;
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 
-/// How much of the messages is taken that the peer would receive but its socket does not, in bytes, and how many streams
-/// are opened before it has said how many it takes.
+/// How much of the messages is taken that the peer would receive but its socket does not, in bytes, and how many
+/// streams are opened before it has said how many it takes.
 const SEND_BUFFER: usize = 1024 * 1024;
 const STREAMS_AT_FIRST: usize = 100;
 
@@ -323,8 +323,8 @@ impl Failed {
     }
 }
 
-/// The body of a response over HTTP/2, as it comes; what is left of its request is sent while it is read. Dropped before
-/// either has ended, it resets the stream. The request counts as in flight until it is dropped.
+/// The body of a response over HTTP/2, as it comes; what is left of its request is sent while it is read. Dropped
+/// before either has ended, it resets the stream. The request counts as in flight until it is dropped.
 pub struct Http2Body {
     incoming: RecvStream,
     outgoing: Outgoing,

@@ -139,9 +139,9 @@ impl Upstreams {
     /// There is one such connection to an endpoint, for any number of requests at once; it has to be known that the
     /// endpoint speaks HTTP/2 ([RFC 9113 section 3.3]).
     ///
-    /// A request's URI without an authority gets the endpoint's address as one. Its body is read and sent while the future
-    /// or the response's body is polled. To give up, drop those: the stream is reset. A connection that is known to be
-    /// closed, or about to be, is not used; nothing is sent again.
+    /// A request's URI without an authority gets the endpoint's address as one. Its body is read and sent while the
+    /// future or the response's body is polled. To give up, drop those: the stream is reset. A connection that is known
+    /// to be closed, or about to be, is not used; nothing is sent again.
     ///
     /// [RFC 9113 section 3.3]: https://www.rfc-editor.org/rfc/rfc9113#section-3.3
     pub async fn send_http2(

@@ -26,8 +26,8 @@ impl Tunnel {
 }
 
 impl Upstreams {
-    /// Connects to an endpoint of the cluster at index `cluster`, within the cluster's `connect_timeout`. `attempt` says
-    /// which endpoint that is, also where this fails or is dropped.
+    /// Connects to an endpoint of the cluster at index `cluster`, within the cluster's `connect_timeout`. `attempt`
+    /// says which endpoint that is, also where this fails or is dropped.
     ///
     /// # Errors
     ///

@@ -14,8 +14,8 @@ use super::queues::Inbox;
 pub enum Effect {
     /// `proxy_http_call`: perform it and call [`Vm::on_http_call_response`](super::Vm::on_http_call_response) once.
     HttpCall(Box<HttpCall>),
-    /// `proxy_grpc_call`, `proxy_grpc_stream`: perform it and call [`Vm::on_grpc`](super::Vm::on_grpc) with what comes of
-    /// it, until that says that nothing more is wanted.
+    /// `proxy_grpc_call`, `proxy_grpc_stream`: perform it and call [`Vm::on_grpc`](super::Vm::on_grpc) with what comes
+    /// of it, until that says that nothing more is wanted.
     Grpc(Box<GrpcCallout>),
     /// `proxy_set_tick_period_milliseconds`: call [`Vm::on_tick`](super::Vm::on_tick) this long after each last call
     /// of it has returned, or never (`None`). At most one in a batch: the last that was asked for.

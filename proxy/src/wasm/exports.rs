@@ -1,5 +1,6 @@
-//! The table of exports: every function that a guest may offer for the host to call, what it is about and its signature.
-//! (`_initialize`, `_start`, `main` and `__main_void` are not in it: they differ from one tool chain to the next.)
+//! The table of exports: every function that a guest may offer for the host to call, what it is about and its
+//! signature. (`_initialize`, `_start`, `main` and `__main_void` are not in it: they differ from one tool chain to the
+//! next.)
 
 use wasmparser::{FuncType, ValType};
 

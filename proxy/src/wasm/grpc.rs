@@ -1,8 +1,8 @@
 //! gRPC callouts of one instance: which are open, what its guest sends on them, and what it is shown of them.
 //!
-//! A guest's messages go into a queue between the instance and the pipeline, an `Outbox` and an [`Outgoing`] being its two
-//! ends: the guest's call only puts something in, and the pipeline sends it when it can. An outbox that is dropped, with
-//! its callout cancelled or its instance gone, cancels the callout.
+//! A guest's messages go into a queue between the instance and the pipeline, an `Outbox` and an [`Outgoing`] being its
+//! two ends: the guest's call only puts something in, and the pipeline sends it when it can. An outbox that is dropped,
+//! with its callout cancelled or its instance gone, cancels the callout.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;

@@ -225,8 +225,8 @@ impl Host {
         (self.active.context == self.current.context).then_some(self.current.callback)
     }
 
-    /// The root that a callout begun now is for: it must not have as many in flight as it may, nor have gone, as a root may
-    /// whose streams go on. Nobody would hear of its end then.
+    /// The root that a callout begun now is for: it must not have as many in flight as it may, nor have gone, as a root
+    /// may whose streams go on. Nobody would hear of its end then.
     pub(crate) fn caller(&self) -> Result<u32, Status> {
         let root = self.root();
         let may_call =

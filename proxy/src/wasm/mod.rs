@@ -2,18 +2,19 @@
 //!
 //! In the order in which one would read it:
 //!
-//! - [`outline`] reads what a module says of itself, and finds what keeps it from being a filter; [`exports`] is the table
-//!   of what it may offer.
+//! - [`outline`] reads what a module says of itself, and finds what keeps it from being a filter; [`exports`] is the
+//!   table of what it may offer.
 //! - [`engine`] compiles; [`module`] is what was compiled, and linked; [`plugin`] is a module and its configuration.
 //! - [`vm`] is one running instance of a plugin: the callbacks that the pipeline calls. `instance` is how it starts,
 //!   [`proof`] how that is tried before anything depends on it.
-//! - `host` is what an instance knows: its contexts, the one that it acts on, what it asked for; `root` what each of the
-//!   filters that share it has of its own.
+//! - `host` is what an instance knows: its contexts, the one that it acts on, what it asked for; `root` what each of
+//!   the filters that share it has of its own.
 //! - [`hostcalls`] is what a guest may call: one table, one file for each family.
 //! - [`grpc`] is what an instance has open of gRPC callouts; an [`effect`] is what else it asks for that takes time.
 //! - `memory` and `pairs` are how values go in and out of a guest, `header_map` how it sees headers.
 //! - [`stream`] is the exchange as guests see it, shared with the pipeline; [`body`] a piece of its body.
-//! - [`shared_data`] (and `cells` and [`queues`], beside it), [`metrics`] and [`usage`] outlive instances; [`services`] hands them to one.
+//! - [`shared_data`] (and `cells` and [`queues`], beside it), [`metrics`] and [`usage`] outlive instances; [`services`]
+//!   hands them to one.
 //!
 //! It must know no sockets and no HTTP implementation: what a guest asks for that takes time comes out as an
 //! [`Effect`] or a [`stream::StreamAction`], performed by the caller after the guest has returned. A guest call never

@@ -1,8 +1,8 @@
 //! What a module says of itself, read without compiling it, and everything that keeps it from being a filter.
 //!
-//! [`Module`](super::Module) loads by this, and `tidegate filter inspect` shows it: what one refuses the other explains.
-//! It must not run or trust anything: every length is checked by the parser, and a file that breaks off in the middle
-//! gives what came before.
+//! [`Module`](super::Module) loads by this, and `tidegate filter inspect` shows it: what one refuses the other
+//! explains. It must not run or trust anything: every length is checked by the parser, and a file that breaks off in
+//! the middle gives what came before.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -125,7 +125,8 @@ impl Outline {
     /// Reads a module.
     ///
     /// # Errors
-    /// It is no module at all. A broken one is read as far as it goes; [`problems`](Outline::problems) says how it ends.
+    /// It is no module at all. A broken one is read as far as it goes; [`problems`](Outline::problems) says how it
+    /// ends.
     pub fn read(bytes: &[u8]) -> Result<Outline, LoadError> {
         check_magic(bytes)?;
         let mut reader =

@@ -17,8 +17,8 @@ use super::vm::Vm;
 /// The most that is kept of what a guest says as it fails, in bytes.
 const MAX_LAST_WORD: usize = 4 << 10;
 
-/// A plugin that has started, in an instance that goes with this value. Shared data, metrics, callouts and ticks of that
-/// instance are discarded.
+/// A plugin that has started, in an instance that goes with this value. Shared data, metrics, callouts and ticks of
+/// that instance are discarded.
 #[derive(Debug)]
 pub struct Proof {
     vm: Vm,
@@ -37,8 +37,8 @@ impl Proof {
         Ok(Proof { vm, last_word, info })
     }
 
-    /// Has the guest make a context for an exchange or a connection, of which nothing follows. A guest that hears of one
-    /// together with its headers is not asked.
+    /// Has the guest make a context for an exchange or a connection, of which nothing follows. A guest that hears of
+    /// one together with its headers is not asked.
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
 //! What guests store under names of their own (`proxy_set_property`): on an exchange, on its connection, or on a root.
 //!
-//! Envoy calls it filter state. What a guest declares of a name (`declare_property`) holds for the values that are stored
-//! under it from then on: whether they may be changed, and how long they live.
+//! Envoy calls it filter state. What a guest declares of a name (`declare_property`) holds for the values that are
+//! stored under it from then on: whether they may be changed, and how long they live.
 
 use std::collections::HashMap;
 use std::ops::Index;

@@ -1,8 +1,9 @@
-//! Shared queues: items that guests hand to each other, across VMs and workers (`proxy_enqueue_shared_queue`, ABI 0.2.1).
+//! Shared queues: items that guests hand to each other, across VMs and workers (`proxy_enqueue_shared_queue`, ABI
+//! 0.2.1).
 //!
-//! Process-wide. A queue belongs to a `vm_id` and goes with the last instance of it. Its id is the process's: whoever knows
-//! it may put items in and take them out. The root that registered a queue last is told of each item once, through
-//! its [`Inbox`]; nothing here calls a guest.
+//! Process-wide. A queue belongs to a `vm_id` and goes with the last instance of it. Its id is the process's: whoever
+//! knows it may put items in and take them out. The root that registered a queue last is told of each item once,
+//! through its [`Inbox`]; nothing here calls a guest.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU32, Ordering};

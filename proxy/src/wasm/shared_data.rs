@@ -1,7 +1,7 @@
 //! Shared data: values that guests of one `vm_id` share across workers (`proxy_get_shared_data`, ABI 0.2.1).
 //!
-//! Process-wide. A space lives as long as an instance of its `vm_id` does, and its queues and cells with it. Keys are spread over several locks, each
-//! held for one look-up; the map of spaces is only locked when an instance starts.
+//! Process-wide. A space lives as long as an instance of its `vm_id` does, and its queues and cells with it. Keys are
+//! spread over several locks, each held for one look-up; the map of spaces is only locked when an instance starts.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};

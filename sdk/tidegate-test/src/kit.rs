@@ -39,8 +39,8 @@ const MAX_ROUNDS: usize = 10_000;
 /// assert_eq!(kit.counter("requests"), 1);
 /// ```
 ///
-/// Time stands still, but for [`advance`](Kit::advance) and for as long as an exchange that is waited for has to wait: then
-/// it jumps from one timer to the next. It goes in whole milliseconds.
+/// Time stands still, but for [`advance`](Kit::advance) and for as long as an exchange that is waited for has to wait:
+/// then it jumps from one timer to the next. It goes in whole milliseconds.
 pub struct Kit {
     pub(crate) workers: Vec<Worker>,
     pub(crate) setup: Setup,
@@ -138,8 +138,8 @@ impl Kit {
         *self.upstream.borrow_mut() = Rc::new(RefCell::new(answer));
     }
 
-    /// Takes a request through the filter, has the upstream answer, and takes the answer back. As much time passes as it
-    /// takes.
+    /// Takes a request through the filter, has the upstream answer, and takes the answer back. As much time passes as
+    /// it takes.
     ///
     /// # Panics
     ///
@@ -159,8 +159,8 @@ impl Kit {
     ///
     /// ```
     /// # use tidegate_test::{Kit, Request};
-    /// # let kit = Kit::of(&tidegate_test::Module::bytes("tagger", &wat::parse_file("tests/guests/tagger.wat").unwrap())).start();
-    /// kit.advance(std::time::Duration::from_secs(60));
+    /// # let kit = Kit::of(&tidegate_test::Module::bytes("tagger",
+    /// &wat::parse_file("tests/guests/tagger.wat").unwrap())).start(); kit.advance(std::time::Duration::from_secs(60));
     /// assert_eq!(kit.elapsed(), std::time::Duration::from_secs(60));
     /// ```
     #[track_caller]
@@ -180,10 +180,9 @@ impl Kit {
     ///
     /// ```
     /// # use tidegate_test::Kit;
-    /// # let kit = Kit::of(&tidegate_test::Module::bytes("tagger", &wat::parse_file("tests/guests/tagger.wat").unwrap())).start();
-    /// let an_hour_ago = kit.now() - std::time::Duration::from_secs(3600);
-    /// kit.set_clock(an_hour_ago);
-    /// assert_eq!(kit.now(), an_hour_ago);
+    /// # let kit = Kit::of(&tidegate_test::Module::bytes("tagger",
+    /// &wat::parse_file("tests/guests/tagger.wat").unwrap())).start(); let an_hour_ago = kit.now() -
+    /// std::time::Duration::from_secs(3600); kit.set_clock(an_hour_ago); assert_eq!(kit.now(), an_hour_ago);
     /// ```
     pub fn set_clock(&self, wall: SystemTime) {
         let _time = self.runtime.enter();
@@ -266,8 +265,8 @@ impl Kit {
         self.shared_data.dequeue(&self.setup.filter.vm_id, queue.as_bytes())
     }
 
-    /// Calls the filter's root on a worker by a number that both agree on (`proxy_on_foreign_function`), as who embeds the
-    /// host may do. The proxy never does.
+    /// Calls the filter's root on a worker by a number that both agree on (`proxy_on_foreign_function`), as who embeds
+    /// the host may do. The proxy never does.
     ///
     /// ```
     /// # use tidegate_test::{Kit, Module};

@@ -1,5 +1,5 @@
-//! Checks listeners: names and addresses are unique, chains name filters that exist, and what is of HTTP is not given for
-//! TCP.
+//! Checks listeners: names and addresses are unique, chains name filters that exist, and what is of HTTP is not given
+//! for TCP.
 
 use std::mem::take;
 
@@ -66,8 +66,8 @@ impl Checker<'_> {
         listeners
     }
 
-    /// What comes in, and for TCP where it goes. Fields that are the other's are refused; where it is not known which it
-    /// is, none.
+    /// What comes in, and for TCP where it goes. Fields that are the other's are refused; where it is not known which
+    /// it is, none.
     fn protocol(&self, raw: &mut raw::Listener, span: Span) -> Option<Protocol> {
         let (one, several) = (take(&mut raw.cluster), take(&mut raw.clusters));
         let traffic = match take(&mut raw.protocol) {

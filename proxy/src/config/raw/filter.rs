@@ -17,12 +17,12 @@ use super::{GuestConfig, Variable};
 pub(crate) struct Filter {
     /// Its code: `builtin:NAME`, or a file, relative to the folder of this configuration.
     pub(crate) module: Field<Text<ModuleSource>>,
-    /// What the filter is configured with: a text as it is, anything else as JSON. Anywhere in it, `{from_file: PATH}` is
-    /// the text of a file, relative to the folder of this configuration.
+    /// What the filter is configured with: a text as it is, anything else as JSON. Anywhere in it, `{from_file: PATH}`
+    /// is the text of a file, relative to the folder of this configuration.
     #[serde(default)]
     pub(crate) config: Field<GuestConfig>,
-    /// Filters of one `vm_id` share data, cells and queues. Those whose code, `vm_config` and `env` are the same too run in
-    /// one VM on each worker, each as a root context of its own. Default: empty, under which nobody shares a VM.
+    /// Filters of one `vm_id` share data, cells and queues. Those whose code, `vm_config` and `env` are the same too
+    /// run in one VM on each worker, each as a root context of its own. Default: empty, under which nobody shares a VM.
     #[serde(default)]
     pub(crate) vm_id: Field<String>,
     /// What the filter's VM is configured with: a text as it is, anything else as JSON.

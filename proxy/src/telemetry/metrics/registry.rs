@@ -79,8 +79,8 @@ impl Registry {
         cell(&mut lock(&self.cells).exchanges, ExchangeLabels { listener, route, cluster }, worker)
     }
 
-    /// A worker's cell for TCP connections of a listener to a cluster. The same again for the same arguments; that worker
-    /// alone may write it.
+    /// A worker's cell for TCP connections of a listener to a cluster. The same again for the same arguments; that
+    /// worker alone may write it.
     pub fn tcp(&self, worker: usize, listener: &str, cluster: &str) -> Arc<TcpCell> {
         let [listener, cluster] = [listener, cluster].map(str::to_owned);
         cell(&mut lock(&self.cells).tcp, TcpLabels { listener, cluster }, worker)

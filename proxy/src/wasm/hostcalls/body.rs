@@ -1,4 +1,5 @@
-//! Buffers: bodies and the data of connections, which may be changed, and configurations and callouts' bodies, which may not.
+//! Buffers: bodies and the data of connections, which may be changed, and configurations and callouts' bodies, which
+//! may not.
 
 use bytes::Bytes;
 

@@ -73,8 +73,8 @@ pub(crate) fn http_call(
     Ok(())
 }
 
-/// `proxy_get_status` (0.1.0): writes how the callout ended that ended last to `code`, and gives the guest the reason: of an
-/// HTTP callout 0 for a response and 11 for none, of a gRPC one its gRPC status and what the service says of it.
+/// `proxy_get_status` (0.1.0): writes how the callout ended that ended last to `code`, and gives the guest the reason:
+/// of an HTTP callout 0 for a response and 11 for none, of a gRPC one its gRPC status and what the service says of it.
 ///
 /// - `InvalidMemoryAccess`: a pointer is not of the guest's memory, or the allocator gave no block in it.
 pub(crate) fn status(call: &mut Call<'_>, code: u32, message: u32, message_len: u32) -> Outcome {

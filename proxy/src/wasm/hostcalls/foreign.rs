@@ -75,8 +75,8 @@ table! {
         "the lowest level that is logged, for hosts of ABI 0.2.0";
 }
 
-/// `proxy_call_foreign_function` (0.1.0): calls a function by its name, with arguments of its own form, and gives the guest
-/// what it answers. A null place for the value means that the guest does not want it.
+/// `proxy_call_foreign_function` (0.1.0): calls a function by its name, with arguments of its own form, and gives the
+/// guest what it answers. A null place for the value means that the guest does not want it.
 ///
 /// - `NotFound`: there is no function of this name, or what it is about is not there.
 /// - `BadArgument`: it cannot take the arguments, or not from here.

@@ -132,8 +132,8 @@ pub(crate) fn replace(
 
 /// `proxy_remove_header_map_value` (0.1.0): removes all values of a name; one that is not there is no error.
 ///
-/// - `BadArgument`: the number names no map; the name is a pseudo-header other than `:authority`, which a message cannot
-///   be without; or the map can no longer be changed, or never could.
+/// - `BadArgument`: the number names no map; the name is a pseudo-header other than `:authority`, which a message
+///   cannot be without; or the map can no longer be changed, or never could.
 /// - `InvalidMemoryAccess`: a pointer or a length is not of the guest's memory.
 pub(crate) fn remove(call: &mut Call<'_>, map: u32, key: u32, key_len: u32) -> Outcome {
     let map = MapType::try_from(map)?;

@@ -1,11 +1,12 @@
-//! What Higress has beside the ABI (its version 0.2.100). Modules built for it import these whether they use them or not,
-//! so they link; none is offered yet, and each says so with a status that filters can act on.
+//! What Higress has beside the ABI (its version 0.2.100). Modules built for it import these whether they use them or
+//! not, so they link; none is offered yet, and each says so with a status that filters can act on.
 
 use super::{Call, Outcome};
 use crate::wasm::abi::Status;
 use crate::wasm::memory::{Out, check, slice, view};
 
-/// `proxy_inject_encoded_data_to_filter_chain` (0.2.100, Higress): would send bytes to the client on the filter's behalf.
+/// `proxy_inject_encoded_data_to_filter_chain` (0.2.100, Higress): would send bytes to the client on the filter's
+/// behalf.
 ///
 /// - `InternalFailure`: always; it is not offered yet. `proxy_set_buffer_bytes` changes a body.
 /// - `InvalidMemoryAccess`: a pointer or a length is not of the guest's memory.
@@ -32,7 +33,8 @@ pub(crate) fn set_upstream_host(call: &mut Call<'_>, address: u32, address_len: 
     Err(Status::InternalFailure.into())
 }
 
-/// `proxy_redis_init` (0.2.100, Higress): would connect a cluster to the filter as a Redis; `timeout_ms` in milliseconds.
+/// `proxy_redis_init` (0.2.100, Higress): would connect a cluster to the filter as a Redis; `timeout_ms` in
+/// milliseconds.
 ///
 /// - `InternalFailure`: always; it is not offered yet.
 /// - `InvalidMemoryAccess`: a pointer or a length is not of the guest's memory.

@@ -10,8 +10,9 @@ use crate::wasm::memory::{Out, check, give, slice, store_u32, view};
 use crate::wasm::queues::{Inbox, Refusal};
 use crate::wasm::root::RootEnd;
 
-/// `proxy_register_shared_queue` (0.1.0): makes a queue in the guest's own `vm_id`, or takes over the one that there is,
-/// with what is in it, and writes its id to `id`. From now on this root is told of its items (`proxy_on_queue_ready`).
+/// `proxy_register_shared_queue` (0.1.0): makes a queue in the guest's own `vm_id`, or takes over the one that there
+/// is, with what is in it, and writes its id to `id`. From now on this root is told of its items
+/// (`proxy_on_queue_ready`).
 ///
 /// - `InternalFailure`: the name is longer than 1 KiB, the `vm_id` has 128 queues, or the root has gone.
 /// - `InvalidMemoryAccess`: a pointer or a length is not of the guest's memory.

@@ -38,9 +38,10 @@ pub(crate) fn resume_response(call: &mut Call<'_>) -> Outcome {
     Ok(())
 }
 
-/// `proxy_close_stream` (0.2.0): breaks the exchange off when the callback has returned: the client's connection is cut,
-/// without an answer if none has begun. Of a TCP connection both sides are closed, whichever is named, as in Envoy, when what
-/// has passed the chain is written. Without a stream, or for a kind of stream that is not the context's, it has no effect.
+/// `proxy_close_stream` (0.2.0): breaks the exchange off when the callback has returned: the client's connection is
+/// cut, without an answer if none has begun. Of a TCP connection both sides are closed, whichever is named, as in
+/// Envoy, when what has passed the chain is written. Without a stream, or for a kind of stream that is not the
+/// context's, it has no effect.
 ///
 /// - `BadArgument`: the number names no stream.
 pub(crate) fn close(call: &mut Call<'_>, stream: u32) -> Outcome {
@@ -70,8 +71,8 @@ pub(crate) fn clear_route_cache(call: &mut Call<'_>) -> Outcome {
 
 /// `proxy_send_local_response` (0.1.0): answers the exchange when the callback has returned, whose own answer no longer
 /// counts. Of two replies the first is sent. `details` goes to the access log, as one word; `grpc_status` is 0 to 16,
-/// any other number is none. It has no effect without a stream, and when the exchange is over, as in `proxy_on_log`, nor on a TCP
-/// connection.
+/// any other number is none. It has no effect without a stream, and when the exchange is over, as in `proxy_on_log`,
+/// nor on a TCP connection.
 ///
 /// - `BadArgument`: the status is not 200 to 599; the headers are malformed, or one of them cannot be a header.
 /// - `InvalidMemoryAccess`: a pointer or a length is not of the guest's memory.

@@ -9,7 +9,8 @@ use crate::wasm::memory::{check, store_u64, view};
 use crate::wasm::root::RootEnd;
 
 /// `proxy_set_tick_period_milliseconds` (0.1.0): has `proxy_on_tick` of the root called again and again, this long
-/// after each call has returned, whichever context asks; 0 ends it. The last call counts. A root that has gone ticks no more.
+/// after each call has returned, whichever context asks; 0 ends it. The last call counts. A root that has gone ticks no
+/// more.
 pub(crate) fn set_tick_period(call: &mut Call<'_>, milliseconds: u32) -> Outcome {
     let host = call.data_mut();
     if host.root().end == RootEnd::Gone {

@@ -1,5 +1,5 @@
-//! What the SDK itself costs, in instructions. Of an exchange that a filter stays with most of it is the proxy-wasm crate's
-//! dispatcher, which looks for the context in each callback; of one that it leaves at once that is not asked.
+//! What the SDK itself costs, in instructions. Of an exchange that a filter stays with most of it is the proxy-wasm
+//! crate's dispatcher, which looks for the context in each callback; of one that it leaves at once that is not asked.
 
 use tidegate_test::{Callback, Request, Response};
 

@@ -13,9 +13,9 @@ use crate::wasm::protobuf::{Malformed, Value, fields};
 /// `envoy.tcp_proxy.cluster`: to accept those here would be to promise it.
 const PLAIN_NAMES: &[&[u8]] = &[b"envoy.string"];
 
-/// `declare_property`, in a root's callback: from now on, a value stored under `name` by this root's streams is read-only once it is there, or
-/// lives as long as the connection, if the guest says so. `BadArgument`: the root declared the name before.
-/// `InternalFailure`: the names that a root may declare are used up (128, 16 KiB).
+/// `declare_property`, in a root's callback: from now on, a value stored under `name` by this root's streams is
+/// read-only once it is there, or lives as long as the connection, if the guest says so. `BadArgument`: the root
+/// declared the name before. `InternalFailure`: the names that a root may declare are used up (128, 16 KiB).
 ///
 /// A type and a schema may be given, and mean nothing: a property is read whole.
 pub(super) fn declare_property(host: &mut Host, arguments: &[u8]) -> Answer {
@@ -31,14 +31,16 @@ pub(super) fn declare_property(host: &mut Host, arguments: &[u8]) -> Answer {
             _ => {}
         }
     }
-    // What a stream says in its own callback holds for nobody, as in Envoy: a filter's streams would contradict each other.
+    // What a stream says in its own callback holds for nobody, as in Envoy: a filter's streams would contradict each
+    // other.
     if host.contexts.stream(host.current.context).is_none() {
         host.roots[host.current.root].declarations.add(name, declaration)?;
     }
     Ok(Vec::new())
 }
 
-/// `set_envoy_filter_state`: what `filter_state.PATH` then is. `NotFound`: a name that means nothing here, or no exchange.
+/// `set_envoy_filter_state`: what `filter_state.PATH` then is. `NotFound`: a name that means nothing here, or no
+/// exchange.
 pub(super) fn set_filter_state(host: &mut Host, arguments: &[u8]) -> Answer {
     const PATH: u64 = 1;
     const VALUE: u64 = 2;
