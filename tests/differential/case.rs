@@ -204,8 +204,8 @@ pub(crate) struct Edits {
 
 impl Case {
     /// A case without filters, whose one route leads to an upstream that answers 200 `hello`, chunked: the end of a
-    /// sized body is seen at different moments (see the case "sized body"). Its name is also how `deliberate.rs`
-    /// speaks of it.
+    /// sized body is seen at different moments (see the case "sized body"). Its name is also how `deliberate` speaks
+    /// of it.
     pub(crate) fn new(name: &'static str) -> Case {
         let up: Script = Arc::new(|_| Answer::chunked(200, &[], &["hello"], &[]));
         let clusters = vec![("up".to_owned(), Cluster::Scripted(up))];

@@ -30,7 +30,7 @@ enum Side {
 }
 
 impl TcpCase {
-    /// A case without filters. Its name is also how `deliberate.rs` speaks of it.
+    /// A case without filters. Its name is also how `deliberate` speaks of it.
     pub(crate) fn new(name: &'static str) -> TcpCase {
         TcpCase { name, filters: Vec::new(), refusing: false }
     }
