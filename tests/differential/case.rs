@@ -106,6 +106,12 @@ impl Filter {
             log_bytes: "64KiB",
         }
     }
+
+    /// A guest, built under this name.
+    pub(super) fn of(name: &str, guest: &Guest) -> Filter {
+        let module = guest.clone().named(name).build();
+        Filter { sees_ends: guest.sees_ends(), ..Filter::new(name, module) }
+    }
 }
 
 /// A filter whose pauses in headers let body callbacks go on.
@@ -233,8 +239,7 @@ impl Case {
         guest: &Guest,
         more: impl FnOnce(Filter) -> Filter,
     ) -> Case {
-        let filter = Filter::new(name, guest.clone().named(name).build());
-        self.filters.push(more(Filter { sees_ends: guest.sees_ends(), ..filter }));
+        self.filters.push(more(Filter::of(name, guest)));
         self
     }
 

@@ -47,8 +47,7 @@ impl TcpCase {
         guest: &Guest,
         more: impl FnOnce(Filter) -> Filter,
     ) -> TcpCase {
-        let filter = Filter::new(name, guest.clone().named(name).build());
-        self.filters.push(more(Filter { sees_ends: guest.sees_ends(), ..filter }));
+        self.filters.push(more(Filter::of(name, guest)));
         self
     }
 
