@@ -106,6 +106,12 @@ impl Filter {
             log_bytes: "64KiB",
         }
     }
+
+    /// A guest, built under this name.
+    pub(super) fn of(name: &str, guest: &Guest) -> Filter {
+        let module = guest.clone().named(name).build();
+        Filter { sees_ends: guest.sees_ends(), ..Filter::new(name, module) }
+    }
 }
 
 /// A filter whose pauses in headers let body callbacks go on.
@@ -204,8 +210,8 @@ pub(crate) struct Edits {
 
 impl Case {
     /// A case without filters, whose one route leads to an upstream that answers 200 `hello`, chunked: the end of a
-    /// sized body is seen at different moments (see the case "sized body"). Its name is also how `deliberate.rs`
-    /// speaks of it.
+    /// sized body is seen at different moments (see the case "sized body"). Its name is also how `deliberate` speaks
+    /// of it.
     pub(crate) fn new(name: &'static str) -> Case {
         let up: Script = Arc::new(|_| Answer::chunked(200, &[], &["hello"], &[]));
         let clusters = vec![("up".to_owned(), Cluster::Scripted(up))];
@@ -233,8 +239,7 @@ impl Case {
         guest: &Guest,
         more: impl FnOnce(Filter) -> Filter,
     ) -> Case {
-        let filter = Filter::new(name, guest.clone().named(name).build());
-        self.filters.push(more(Filter { sees_ends: guest.sees_ends(), ..filter }));
+        self.filters.push(more(Filter::of(name, guest)));
         self
     }
 

@@ -1,6 +1,6 @@
 //! The comparison of two observations, and the reviewed list of what may differ.
 
-use super::deliberate::{DELIBERATE, Place};
+use super::deliberate::{self, Place};
 use super::observe::{At, Observation};
 
 /// A place where the two sides differ: lines of one stand where lines of the other do.
@@ -14,7 +14,7 @@ struct Hunk<'a> {
 /// Fails the test unless the two are equal but for what is listed for this case, and all of that is there, each in its
 /// place: seen by those it is listed for, and in the order of its entry.
 pub(crate) fn compare(case: &str, envoy: &Observation, ours: &Observation, against_itself: bool) {
-    let entries = DELIBERATE.iter().filter(|entry| entry.case == case && !against_itself);
+    let entries = deliberate::all().filter(|entry| entry.case == case && !against_itself);
     let mut listed: Vec<(&str, &[Place])> = entries.map(|entry| (entry.reason, entry.places)).collect();
     let mut unlisted = Vec::new();
     for hunk in At::ALL.into_iter().flat_map(|at| hunks(at, envoy.of(at), ours.of(at))) {
@@ -31,7 +31,7 @@ pub(crate) fn compare(case: &str, envoy: &Observation, ours: &Observation, again
         ours.lines().join("\n")
     );
     listed.retain(|(_, places)| !places.is_empty());
-    assert!(listed.is_empty(), "{case:?}: deliberate.rs lists what is not there, or not there: {listed:#?}");
+    assert!(listed.is_empty(), "{case:?}: `deliberate` lists what is not there, or not there: {listed:#?}");
 }
 
 impl Hunk<'_> {
@@ -105,9 +105,8 @@ fn every_entry_is_for_a_case_that_there_is() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/differential");
     let files = std::fs::read_dir(folder).expect("the tests are where they were built");
     let files = files.map(|file| file.expect("it can be read").path()).filter(|file| file.is_file());
-    let texts = files.filter(|file| !file.ends_with("deliberate.rs")).map(std::fs::read_to_string);
-    let cases: String = texts.map(|text| text.expect("it is text")).collect();
-    for entry in DELIBERATE {
+    let cases: String = files.map(|file| std::fs::read_to_string(file).expect("it is text")).collect();
+    for entry in deliberate::all() {
         assert!(cases.contains(&format!("(\"{}\"", entry.case)), "there is no case {:?}", entry.case);
     }
 }

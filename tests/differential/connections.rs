@@ -32,6 +32,22 @@ fn converse(stage: &TcpStage) {
     stage.note(format!("client got {:?} and the end", client.rest()));
 }
 
+/// The client ends, then the upstream; what is left to come is noted.
+fn end_in_turn(stage: &TcpStage, client: Client, mut upstream: Client) {
+    client.half_close();
+    stage.note(upstream.rest());
+    upstream.half_close();
+    note_rest(stage, "client", client);
+}
+
+/// The client sends a word at which a filter ends the connection; how it ends is noted.
+fn stop(stage: &TcpStage) {
+    let (mut client, upstream) = stage.pair();
+    client.send("stop");
+    note_rest(stage, "client", client);
+    note_rest(stage, "upstream", upstream);
+}
+
 /// Notes what is left to come, and how it ends.
 fn note_rest(stage: &TcpStage, who: &str, mut end: Client) {
     let rest = end.try_orderly_rest();
@@ -165,10 +181,7 @@ fn a_part_in_the_middle_is_replaced() {
         let (mut client, mut upstream) = stage.pair();
         client.send("abcd");
         stage.note(upstream.exactly(4));
-        client.half_close();
-        stage.note(upstream.rest());
-        upstream.half_close();
-        note_rest(stage, "client", client);
+        end_in_turn(stage, client, upstream);
     });
 }
 
@@ -180,10 +193,7 @@ fn a_filter_changes_the_end() {
         let (mut client, mut upstream) = stage.pair();
         client.send("ab");
         stage.note(upstream.exactly(2));
-        client.half_close();
-        stage.note(upstream.rest());
-        upstream.half_close();
-        note_rest(stage, "client", client);
+        end_in_turn(stage, client, upstream);
     });
 }
 
@@ -197,10 +207,7 @@ fn a_filter_holds_what_the_client_sends() {
         stage.wait_for_guest("buffer DownstreamData 0 4294967295 -> 0 ab");
         client.send("cd");
         stage.note(upstream.exactly(4));
-        client.half_close();
-        stage.note(upstream.rest());
-        upstream.half_close();
-        note_rest(stage, "client", client);
+        end_in_turn(stage, client, upstream);
     });
 }
 
@@ -236,12 +243,7 @@ fn a_filter_holds_what_the_upstream_sends() {
 fn a_filter_closes_a_connection() {
     for (name, flow) in [("tcp close downstream", Flow::Downstream), ("tcp close upstream", Flow::Upstream)] {
         let guest = Guest::logger().on(On::DownstreamData, [Step::Close(flow)]);
-        TcpCase::new(name).filter("close", &guest).filter("next", &Guest::logger()).run(|stage| {
-            let (mut client, upstream) = stage.pair();
-            client.send("stop");
-            note_rest(stage, "client", client);
-            note_rest(stage, "upstream", upstream);
-        });
+        TcpCase::new(name).filter("close", &guest).filter("next", &Guest::logger()).run(stop);
     }
 }
 
@@ -273,14 +275,10 @@ fn a_new_connection_is_closed() {
 #[test]
 fn a_filter_that_fails_ends_the_connection() {
     let guest = Guest::logger().on(On::DownstreamData, [Step::Trap]);
-    TcpCase::new("tcp trap").filter_with("trap", &guest, without_ends).filter("next", &Guest::logger()).run(
-        |stage| {
-            let (mut client, upstream) = stage.pair();
-            client.send("stop");
-            note_rest(stage, "client", client);
-            note_rest(stage, "upstream", upstream);
-        },
-    );
+    TcpCase::new("tcp trap")
+        .filter_with("trap", &guest, without_ends)
+        .filter("next", &Guest::logger())
+        .run(stop);
 }
 
 #[test]

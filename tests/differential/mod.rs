@@ -1,8 +1,8 @@
 //! The Envoy differential: one neutral description of a case runs through tidegate and through a real Envoy with the
 //! same modules, and what the client saw, what the upstream saw and what the guests logged must be the same.
 //!
-//! A difference fails its test unless `deliberate.rs` lists it with a reason; so does one that is listed and no
-//! longer there. `TIDEGATE_DIFFERENTIAL=envoy` runs both sides through Envoy: that shows that a case is
+//! A difference fails its test unless `deliberate` lists it with a reason; so does one that is listed and no longer
+//! there. `TIDEGATE_DIFFERENTIAL=envoy` runs both sides through Envoy: that shows that a case is
 //! deterministic and that the equipment itself makes no differences.
 
 mod case;

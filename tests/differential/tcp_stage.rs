@@ -30,7 +30,7 @@ enum Side {
 }
 
 impl TcpCase {
-    /// A case without filters. Its name is also how `deliberate.rs` speaks of it.
+    /// A case without filters. Its name is also how `deliberate` speaks of it.
     pub(crate) fn new(name: &'static str) -> TcpCase {
         TcpCase { name, filters: Vec::new(), refusing: false }
     }
@@ -47,8 +47,7 @@ impl TcpCase {
         guest: &Guest,
         more: impl FnOnce(Filter) -> Filter,
     ) -> TcpCase {
-        let filter = Filter::new(name, guest.clone().named(name).build());
-        self.filters.push(more(Filter { sees_ends: guest.sees_ends(), ..filter }));
+        self.filters.push(more(Filter::of(name, guest)));
         self
     }
 

@@ -48,22 +48,9 @@
 //! What the host did not write is shown as `untouched`, a pointer that leads out of the memory as `astray`.
 #![allow(unsafe_code, reason = "imports and exports are unsafe; each use says why it holds")]
 
-#[path = "probe/callbacks.rs"]
+#[path = "probe/mod.rs"]
 #[macro_use]
-mod callbacks;
-#[path = "probe/hostcalls.rs"]
-#[macro_use]
-mod hostcalls;
-#[path = "probe/memory.rs"]
-mod memory;
-#[path = "probe/play.rs"]
-mod play;
-#[path = "probe/script.rs"]
-mod script;
-#[path = "probe/values.rs"]
-mod values;
-
-use callbacks::Callback;
+mod probe;
 
 hostcalls! {
     VERSIONED from "env" {

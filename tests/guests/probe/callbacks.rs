@@ -88,7 +88,8 @@ macro_rules! callbacks {
         $(
             #[unsafe(no_mangle)]
             extern "C" fn $export(context: u32 $(, $param: u32)*) $(-> $result)? {
-                let _answer = crate::play::enter(Callback::$callback, context, &[$($param),*]);
+                let callback = $crate::probe::callbacks::Callback::$callback;
+                let _answer = $crate::probe::play::enter(callback, context, &[$($param),*]);
                 $(_answer as $result)?
             }
         )*

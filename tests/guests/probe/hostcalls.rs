@@ -39,12 +39,12 @@ macro_rules! hostcalls {
     ($list:ident from $module:literal {
         $($name:ident($($param:ident: $type:ty),*) $(-> $result:ty)?;)*
     }) => {
-        pub(crate) static $list: &[$crate::hostcalls::Hostcall] = {
+        pub(crate) static $list: &[$crate::probe::hostcalls::Hostcall] = {
             #[link(wasm_import_module = $module)]
             unsafe extern "C" {
                 $(fn $name($($param: $type),*) $(-> $result)?;)*
             }
-            &[$($crate::hostcalls::Hostcall {
+            &[$($crate::probe::hostcalls::Hostcall {
                 name: stringify!($name),
                 parameters: { const NAMES: &[&str] = &[$(stringify!($param)),*]; NAMES.len() },
                 call: |_arguments| {
@@ -53,7 +53,7 @@ macro_rules! hostcalls {
                     // SAFETY: a host takes any number: it checks what it is to read or write against this module's
                     // memory, of which it writes what a script points it to.
                     let answer = unsafe { $name($($param),*) };
-                    $crate::hostcalls::Answer::number(answer)
+                    $crate::probe::hostcalls::Answer::number(answer)
                 },
             }),*]
         };
