@@ -2,7 +2,7 @@
 //! Immutable, shared by all workers, swapped whole.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::config::{Finding, Loaded, Part, Problems};
 use crate::route::Table;
 use crate::upstream::Cluster;
 use crate::wasm::stream::Subject;
-use crate::wasm::{Callback, Engine, Fault, FaultKind, LoadError, Module, Plugin, Services};
+use crate::wasm::{Callback, Clusters, Engine, Fault, FaultKind, LoadError, Module, Plugin, Services};
 
 /// A module larger than this is not read, in bytes.
 const MODULE_LIMIT: u64 = 64 * 1024 * 1024;
@@ -26,7 +26,7 @@ pub(crate) struct Snapshot {
     plugins: Vec<Plugin>,
     tables: Vec<Table>,
     clusters: Vec<Arc<Cluster>>,
-    cluster_names: Arc<HashSet<String>>,
+    endpoints: Arc<Clusters>,
 }
 
 /// Why a filter cannot be served.
@@ -111,9 +111,10 @@ impl Snapshot {
     /// Every filter that cannot be used, at its place in the file.
     pub(crate) fn prepare(loaded: &Loaded, engine: &Engine) -> Result<Snapshot, Problems> {
         let config = loaded.config.clone();
-        let cluster_names: Arc<HashSet<String>> =
-            Arc::new(config.clusters.iter().map(|cluster| cluster.name.clone()).collect());
-        let services = Services { clusters: cluster_names.clone(), ..Services::new() };
+        let endpoints =
+            config.clusters.iter().map(|cluster| (cluster.name.clone(), cluster.endpoints.clone()));
+        let endpoints: Arc<Clusters> = Arc::new(endpoints.collect());
+        let services = Services { clusters: endpoints.clone(), ..Services::new() };
         let mut plugins = Vec::with_capacity(config.filters.len());
         let mut findings = Vec::new();
         let mut modules = Modules { engine, compiled: HashMap::new() };
@@ -130,7 +131,7 @@ impl Snapshot {
         let tables = config.listeners.iter().map(|listener| Table::new(&listener.routes)).collect();
         let clusters =
             config.clusters.iter().map(|cluster| Arc::new(Cluster::new(cluster.clone()))).collect();
-        Ok(Snapshot { config, plugins, tables, clusters, cluster_names })
+        Ok(Snapshot { config, plugins, tables, clusters, endpoints })
     }
 
     pub(crate) fn config(&self) -> &Config {
@@ -149,8 +150,8 @@ impl Snapshot {
         &self.clusters
     }
 
-    pub(crate) fn cluster_names(&self) -> &Arc<HashSet<String>> {
-        &self.cluster_names
+    pub(crate) fn endpoints(&self) -> &Arc<Clusters> {
+        &self.endpoints
     }
 }
 

@@ -116,6 +116,18 @@ fn exchange_call(step: &Step) -> Option<Call> {
             Call::new("proxy_continue_stream", format!("resume {flow:?}")).int(*flow as u32)
         }
         Step::Close(flow) => Call::new("proxy_close_stream", format!("close {flow:?}")).int(*flow as u32),
+        Step::Inject(data, end) => {
+            let call = Call::new("proxy_inject_encoded_data_to_filter_chain", format!("inject {data}"));
+            call.text(data).int(u32::from(*end))
+        }
+        Step::UpstreamHosts => {
+            let call = Call::new("proxy_get_upstream_hosts", "upstream-hosts".to_owned());
+            call.out().shows(Shown::Pairs)
+        }
+        Step::PreferHost(address) => {
+            let call = Call::new("proxy_set_upstream_override_host", format!("prefer {address}"));
+            call.text(address)
+        }
         _ => return None,
     };
     Some(call)

@@ -95,6 +95,12 @@ pub(crate) enum Step {
     },
     Resume(Flow),
     Close(Flow),
+    /// Higress: puts bytes into the response, which end it if so said.
+    Inject(String, bool),
+    /// Higress: logs the endpoints that the request may go to.
+    UpstreamHosts,
+    /// Higress: has the request go to this endpoint.
+    PreferHost(String),
     Callout {
         cluster: String,
         fields: Vec<(String, String)>,
@@ -230,6 +236,10 @@ impl Step {
 
     pub(crate) fn set_buffer(buffer: Buffer, start: u32, length: u32, data: &str) -> Step {
         Step::SetBuffer(buffer, start, length, data.to_owned())
+    }
+
+    pub(crate) fn inject(data: &str, end: bool) -> Step {
+        Step::Inject(data.to_owned(), end)
     }
 
     /// A foreign function whose arguments are bytes.

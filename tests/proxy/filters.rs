@@ -17,10 +17,20 @@ pub(super) fn with_filters_in(
     listener: &[&str],
     filters: &[(&str, &Guest, &str)],
 ) -> Proxy {
+    with_filters_before(&[upstream], listener, filters)
+}
+
+/// The same with a cluster of these upstreams.
+pub(super) fn with_filters_before(
+    upstreams: &[&Upstream],
+    listener: &[&str],
+    filters: &[(&str, &Guest, &str)],
+) -> Proxy {
+    let endpoints: Vec<_> = upstreams.iter().map(|upstream| upstream.address()).collect();
     let names: Vec<&str> = filters.iter().map(|(name, ..)| *name).collect();
     let chain = format!("filters: [{}]", names.join(", "));
     let fields = [listener, &[chain.as_str()]].concat();
-    let mut config = in_listener(&forwarding(&[upstream.address()], ""), &fields) + "filters:\n";
+    let mut config = in_listener(&forwarding(&endpoints, ""), &fields) + "filters:\n";
     for (name, _, more) in filters {
         config += &format!("  {name}: {{module: ./{name}.wasm{more}}}\n");
     }

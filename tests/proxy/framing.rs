@@ -91,6 +91,24 @@ fn responses_without_a_body_leave_the_connection_in_step() {
 }
 
 #[test]
+fn a_204_speaks_of_no_body_whoever_made_it() {
+    let upstream = Upstream::start(|head| match head.target() {
+        "/204" => Answer::default().read_body().head(204, &[("content-length", "0")]),
+        _ => Answer::ok("hello"),
+    });
+    let guest = Guest::new().on(On::ResponseHeaders, [Step::replace(Map::ResponseHeaders, ":status", "204")]);
+    let proxy = with_filters(&upstream, &[("emptying", &guest, "")]);
+    let through = Proxy::forwarding_to(&[upstream.address()]);
+    for (proxy, path) in [(&proxy, "/"), (&through, "/204")] {
+        let mut client = proxy.client();
+        for _ in 0..2 {
+            let response = client.get(path);
+            assert_eq!((response.status(), response.field("content-length")), (204, None), "{path}");
+        }
+    }
+}
+
+#[test]
 fn a_response_that_ends_with_its_connection_is_passed_on_whole() {
     let upstream = Upstream::start(|_| {
         Answer::default().read_body().head(200, &[]).send("until the end").act(Act::Close)

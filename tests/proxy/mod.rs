@@ -13,6 +13,7 @@ mod filters;
 mod forwarding;
 mod framing;
 mod grpc;
+mod higress;
 mod holding;
 mod injection;
 mod inspect;

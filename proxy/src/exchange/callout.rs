@@ -74,7 +74,7 @@ async fn perform(upstreams: &Upstreams, call: HttpCall) -> CalloutResult {
         return CalloutResult::Unavailable("the cluster is gone".to_owned());
     };
     let request = || request(&call);
-    match upstreams.send(cluster, request(), || Some(request()), &mut Attempt::default()).await {
+    match upstreams.send(cluster, None, request(), || Some(request()), &mut Attempt::default()).await {
         Ok(response) => receive(*response).await,
         Err(
             error @ (UpstreamError::NoEndpoint

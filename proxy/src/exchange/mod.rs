@@ -33,7 +33,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use http::header::{CONNECTION, HOST};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body;
 use http_body_util::{BodyExt, Full};
@@ -97,12 +97,17 @@ where
     B: Body<Data = Bytes> + Unpin,
 {
     let status = run.stream().borrow().response.as_ref().map(|head| head.status);
-    // Such a response speaks of a body that it does not have (RFC 9110, 8.6).
-    if !head_only && status != Some(StatusCode::NOT_MODIFIED) {
+    // A response to HEAD, or 304, speaks of a body that it does not have; 204 does not even speak of it (RFC 9110, 8.6).
+    if !head_only && !matches!(status, Some(StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)) {
         flow.frame();
     }
     let mut stream = run.stream().borrow_mut();
     stream.response_progress = Progress::Body;
+    if let Some(head) = &mut stream.response
+        && head.status == StatusCode::NO_CONTENT
+    {
+        head.headers.remove(CONTENT_LENGTH);
+    }
     match &mut stream.response {
         Some(head) if flow.is_direct() => (head.status, std::mem::take(&mut head.headers)),
         Some(head) => (head.status, head.headers.clone()),
@@ -269,12 +274,14 @@ impl Exchange {
         let cluster = self.cluster.ok_or(Failure::ClusterNotFound)?;
         self.take_cluster(cluster);
         let request = self.upstream_request(route, forward, body)?;
+        let preferred = self.run.stream().borrow().preferred_endpoint;
         let mut attempt = Attempt::default();
         let sent = {
             let again = || self.upstream_request(route, forward, RequestBody::Empty).ok();
             let upstreams = self.site.upstreams();
             let sending = pin!(async {
-                upstreams.send(cluster, request, again, &mut attempt).await.map_err(Ending::from_upstream)
+                let sent = upstreams.send(cluster, preferred, request, again, &mut attempt).await;
+                sent.map_err(Ending::from_upstream)
             });
             self.watch.over(&self.run, pin!(self.run.interruptible(sending))).await
         };

@@ -174,6 +174,9 @@ where
             if let Some(event) = self.flow.pop() {
                 return Poll::Ready(Some(Ok(event)));
             }
+            if self.flow.is_cut() {
+                self.source = None;
+            }
             if self.source.is_none() || !self.flow.wants_input() {
                 self.flow.wait(cx.waker());
                 return Poll::Pending;

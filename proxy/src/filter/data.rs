@@ -120,7 +120,7 @@ impl DataFlow {
         if self.run.is_interrupted() {
             return Ok(());
         }
-        while let Some(stage) = self.run.take_resume(self.direction) {
+        while let Some((stage, _resume)) = self.run.take_wish(self.direction) {
             self.resume(self.stage_of(stage))?;
         }
         for at in 0..self.places.len() {
@@ -172,7 +172,7 @@ impl DataFlow {
             Some(ConnectionStatus::StopIteration) => {
                 self.places[at].held = true;
                 // A guest may resume within the very callback that pauses.
-                if self.run.take_resume_of(stage, direction) { self.release(at) } else { Ok(()) }
+                if self.run.take_wish_of(stage, direction).is_some() { self.release(at) } else { Ok(()) }
             }
         }
     }
@@ -228,7 +228,7 @@ impl Opening {
                 }
             }
             let goes_on = !self.held
-                || self.run.take_resume_of(stage, Direction::Request)
+                || self.run.take_wish_of(stage, Direction::Request).is_some()
                 || self.run.is_bypassed(stage);
             if !goes_on {
                 self.run.stream().borrow_mut().wait(Direction::Request, waker);

@@ -8,8 +8,8 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::task::Waker;
 
-use super::run::{Interrupt, Run};
-use crate::wasm::stream::{BodyBuffer, Direction};
+use super::run::{Interrupt, Run, Wish};
+use crate::wasm::stream::{BodyBuffer, Direction, Injection};
 use crate::wasm::{DataStatus, HeadersStatus, TrailersStatus};
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HeaderMap, HeaderValue};
@@ -53,6 +53,24 @@ struct Place {
     unseen: BodyBuffer,
     /// How the message ended as far as this place has been told; what is held comes before it.
     ended: Option<Ending>,
+    /// How far the head has come.
+    head: HeadPart,
+    /// The next place was told that the message ends: nothing goes on from here any more.
+    closed: bool,
+}
+
+/// How far the head has come at a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum HeadPart {
+    /// Not here.
+    #[default]
+    Before,
+    /// Not here, and the guest has something to put behind it.
+    Awaited,
+    /// Here.
+    Here,
+    /// It has gone on, though the guest holds what belongs to it.
+    Ahead,
 }
 
 /// How a message ends.
@@ -74,12 +92,14 @@ pub(super) struct Flow {
     places: Vec<Place>,
     output: VecDeque<Event>,
     edited: bool,
+    /// A guest has ended the message before its source did.
+    cut: bool,
 }
 
 impl Flow {
     pub(super) fn new(run: Rc<Run>, direction: Direction) -> Flow {
         let places = (0..run.len()).map(|_| Place::default()).collect();
-        Flow { direction, run, places, output: VecDeque::new(), edited: false }
+        Flow { direction, run, places, output: VecDeque::new(), edited: false, cut: false }
     }
 
     pub(super) fn direction(&self) -> Direction {
@@ -123,6 +143,11 @@ impl Flow {
     /// Whether a guest changed any of the body that has come out.
     pub(super) fn is_edited(&self) -> bool {
         self.edited
+    }
+
+    /// Whether a guest has ended the message by itself: what is left of the source is not wanted.
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut
     }
 
     /// Whether the head says how long the body is.
@@ -191,8 +216,8 @@ impl Flow {
         if self.run.is_interrupted() {
             return Ok(()); // a filter that replied may be gone, and what it stopped still does not go on
         }
-        while let Some(stage) = self.run.take_resume(self.direction) {
-            self.resume(self.place_of(stage))?;
+        while let Some((stage, wish)) = self.run.take_wish(self.direction) {
+            self.grant(self.place_of(stage), wish)?;
         }
         for place in 0..self.places.len() {
             if self.places[place].state != State::Flowing && self.run.is_bypassed(self.stage_of(place)) {
@@ -220,19 +245,26 @@ impl Flow {
             return Ok(());
         }
         let (stage, direction) = (self.stage_of(at), self.direction);
+        let awaited = std::mem::replace(&mut self.places[at].head, HeadPart::Here) == HeadPart::Awaited;
         let status = self.run.call(stage, direction, |vm, context| vm.on_headers(context, direction, end))?;
         if status == Some(HeadersStatus::Leave) {
             self.run.leave(stage, direction);
         }
         let state = match status {
             _ if self.run.is_answered() => State::HeadStopped { end, buffering: false },
-            None | Some(HeadersStatus::Continue | HeadersStatus::Leave) => return self.head_at(at + 1, end),
+            None | Some(HeadersStatus::Continue | HeadersStatus::Leave) => {
+                self.pass_head(at, end)?;
+                return if awaited { self.inject(at) } else { Ok(()) };
+            }
             Some(HeadersStatus::StopIteration) => State::HeadHeld { end },
             Some(HeadersStatus::StopAllIterationAndBuffer) => State::HeadStopped { end, buffering: true },
             Some(HeadersStatus::StopAllIterationAndWatermark) => State::HeadStopped { end, buffering: false },
         };
         self.places[at].state = state;
-        self.resume_if_asked(at)
+        if awaited && !self.run.is_answered() {
+            self.inject(at)?;
+        }
+        self.grant_wishes(at)
     }
 
     fn data_at(&mut self, at: usize, data: BodyBuffer, end: bool) -> Result<(), Interrupt> {
@@ -242,6 +274,9 @@ impl Flow {
             if end {
                 self.output.push_back(Event::End);
             }
+            return Ok(());
+        }
+        if self.places[at].closed {
             return Ok(());
         }
         if let State::HeadStopped { buffering, .. } = self.places[at].state {
@@ -254,7 +289,7 @@ impl Flow {
         }
         let (stage, direction) = (self.stage_of(at), self.direction);
         if self.places[at].state == State::Flowing && self.run.is_bypassed(stage) {
-            return self.data_at(at + 1, data, end);
+            return self.pass_data(at, data, end);
         }
         self.run.show_body(stage, direction, data);
         let status = self.run.call(stage, direction, |vm, context| vm.on_body(context, direction, end))?;
@@ -270,18 +305,18 @@ impl Flow {
             Some(DataStatus::StopIterationAndBuffer) => {
                 self.hold_body(at);
                 self.check_limit(at, true)?;
-                self.resume_if_asked(at)
+                self.grant_wishes(at)
             }
             Some(DataStatus::StopIterationAndWatermark) => {
                 let shown = self.run.take_body(stage, direction);
                 self.places[at].retained.join(shown);
                 self.hold_body(at);
-                self.resume_if_asked(at)
+                self.grant_wishes(at)
             }
             Some(DataStatus::StopIterationNoBuffer) => {
                 self.run.take_body(stage, direction);
                 self.hold_body(at);
-                self.resume_if_asked(at)
+                self.grant_wishes(at)
             }
         }
     }
@@ -289,6 +324,9 @@ impl Flow {
     fn trailers_at(&mut self, at: usize) -> Result<(), Interrupt> {
         if at == self.places.len() {
             self.output.push_back(Event::Trailers);
+            return Ok(());
+        }
+        if self.places[at].closed {
             return Ok(());
         }
         self.places[at].ended = Some(Ending::UnseenTrailers);
@@ -306,7 +344,7 @@ impl Flow {
             None | Some(TrailersStatus::Continue) => self.release(at),
             Some(TrailersStatus::StopIteration) => {
                 self.hold_body(at);
-                self.resume_if_asked(at)
+                self.grant_wishes(at)
             }
         }
     }
@@ -330,26 +368,57 @@ impl Flow {
         let trailers =
             ended == Some(Ending::Trailers) || (ended.is_some() && self.run.has_trailers(self.direction));
         if let State::HeadHeld { end } | State::HeadStopped { end, .. } = state {
-            self.head_at(at + 1, end)?;
+            self.pass_head(at, end)?;
         }
         let end = ended.is_some() && !trailers;
         if !body.is_empty() || end {
-            self.data_at(at + 1, body, end)?;
+            self.pass_data(at, body, end)?;
         }
-        if trailers { self.trailers_at(at + 1) } else { Ok(()) }
+        if trailers { self.pass_trailers(at) } else { Ok(()) }
+    }
+
+    /// The head goes on from a place, unless it has.
+    fn pass_head(&mut self, from: usize, end: bool) -> Result<(), Interrupt> {
+        let place = &mut self.places[from];
+        if place.head == HeadPart::Ahead {
+            return Ok(());
+        }
+        place.head = HeadPart::Ahead;
+        place.closed = end;
+        self.head_at(from + 1, end)
+    }
+
+    /// Body goes on from a place, as long as it may.
+    fn pass_data(&mut self, from: usize, data: BodyBuffer, end: bool) -> Result<(), Interrupt> {
+        let place = &mut self.places[from];
+        if place.closed {
+            return Ok(());
+        }
+        place.closed = end;
+        self.data_at(from + 1, data, end)
+    }
+
+    /// The trailers go on from a place, as long as they may.
+    fn pass_trailers(&mut self, from: usize) -> Result<(), Interrupt> {
+        if std::mem::replace(&mut self.places[from].closed, true) {
+            return Ok(());
+        }
+        self.trailers_at(from + 1)
     }
 
     /// A guest resumed at a place, or is gone from it.
     fn resume(&mut self, at: usize) -> Result<(), Interrupt> {
         match self.places[at].state {
             State::Flowing => Ok(()), // resuming twice is nothing
-            State::HeadHeld { .. } | State::BodyHeld => self.release(at),
-            State::HeadStopped { end, .. } => {
+            State::HeadHeld { .. } | State::BodyHeld | State::HeadStopped { end: true, .. } => {
+                self.release(at)
+            }
+            State::HeadStopped { end: false, .. } => {
                 let place = &mut self.places[at];
                 place.state = State::Flowing;
                 let unseen = std::mem::take(&mut place.unseen);
                 let ended = place.ended.take();
-                self.head_at(at + 1, end)?;
+                self.pass_head(at, false)?;
                 if !unseen.is_empty() || ended == Some(Ending::Body) {
                     self.data_at(at, unseen, ended == Some(Ending::Body))?;
                 }
@@ -358,10 +427,44 @@ impl Flow {
         }
     }
 
+    /// Puts what a guest has to say behind what it has let go on: before that goes the head, if it holds it. What it
+    /// holds of the body stays where it is. The guests that the response has passed are not shown it.
+    fn inject(&mut self, at: usize) -> Result<(), Interrupt> {
+        match self.places[at].head {
+            HeadPart::Before | HeadPart::Awaited => {
+                self.places[at].head = HeadPart::Awaited;
+                return Ok(());
+            }
+            HeadPart::Here => {
+                // The end, which the head was, is held from now on.
+                if let State::HeadHeld { end: true } | State::HeadStopped { end: true, .. } =
+                    self.places[at].state
+                {
+                    self.places[at].ended = Some(Ending::Body);
+                }
+                self.pass_head(at, false)?;
+            }
+            HeadPart::Ahead => {}
+        }
+        let Injection { data, end } = self.run.take_injection(self.stage_of(at));
+        self.cut |= end && !self.places[at].closed;
+        if data.is_empty() && !end { Ok(()) } else { self.pass_data(at, data, end) }
+    }
+
+    fn grant(&mut self, at: usize, wish: Wish) -> Result<(), Interrupt> {
+        match wish {
+            Wish::Resume => self.resume(at),
+            Wish::Inject => self.inject(at),
+        }
+    }
+
     /// A guest may resume within the very callback that pauses.
-    fn resume_if_asked(&mut self, at: usize) -> Result<(), Interrupt> {
+    fn grant_wishes(&mut self, at: usize) -> Result<(), Interrupt> {
         let stage = self.stage_of(at);
-        if self.run.take_resume_of(stage, self.direction) { self.resume(at) } else { Ok(()) }
+        while let Some(wish) = self.run.take_wish_of(stage, self.direction) {
+            self.grant(at, wish)?;
+        }
+        Ok(())
     }
 
     fn check_limit(&self, at: usize, buffering: bool) -> Result<(), Interrupt> {

@@ -14,7 +14,9 @@ use super::instance::Chain;
 use super::meter::Meter;
 use super::slot::Generation;
 use crate::config::model::OnFault;
-use crate::wasm::stream::{BodyBuffer, Direction, LocalReply, ResponseHead, Stream, StreamAction, StreamRef};
+use crate::wasm::stream::{
+    BodyBuffer, Direction, Injection, LocalReply, ResponseHead, Stream, StreamAction, StreamRef,
+};
 use crate::wasm::{ContextId, Fault, FaultKind, Vm};
 
 /// What ends an exchange's ordinary way, before it is answered from upstream or while it is.
@@ -41,6 +43,25 @@ pub enum Interrupt {
     },
     /// A filter held more of this direction's body than it may.
     BodyTooLarge(Direction),
+}
+
+/// What a guest wants of a direction while it takes part in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wish {
+    /// To go on where it paused.
+    Resume,
+    /// To put bytes into it.
+    Inject,
+}
+
+impl Wish {
+    fn of(action: &StreamAction, direction: Direction) -> Option<Wish> {
+        match action {
+            StreamAction::Resume(resumed) if *resumed == direction => Some(Wish::Resume),
+            StreamAction::Inject if direction == Direction::Response => Some(Wish::Inject),
+            _ => None,
+        }
+    }
 }
 
 /// One exchange's way through a chain. Shared by the two flows and the exchange that owns them; every context that was
@@ -339,23 +360,31 @@ impl Run {
         }
     }
 
-    pub(super) fn take_resume(&self, direction: Direction) -> Option<usize> {
+    /// The first wish of any guest, and whose it is.
+    pub(super) fn take_wish(&self, direction: Direction) -> Option<(usize, Wish)> {
         let mut stream = self.stream.borrow_mut();
-        let wanted = |_, action: &StreamAction| matches!(action, StreamAction::Resume(d) if *d == direction);
-        stream.take_action(wanted).map(|(stage, _)| stage)
+        let (stage, action) =
+            stream.take_action(|_, action: &StreamAction| Wish::of(action, direction).is_some())?;
+        Some((stage, Wish::of(&action, direction)?))
     }
 
-    pub(super) fn take_resume_of(&self, stage: usize, direction: Direction) -> bool {
+    /// The first wish of one guest.
+    pub(super) fn take_wish_of(&self, stage: usize, direction: Direction) -> Option<Wish> {
         let mut stream = self.stream.borrow_mut();
-        let wanted = |s, action: &StreamAction| {
-            s == stage && matches!(action, StreamAction::Resume(d) if *d == direction)
-        };
-        stream.take_action(wanted).is_some()
+        let wanted = |by, action: &StreamAction| by == stage && Wish::of(action, direction).is_some();
+        let (_, action) = stream.take_action(wanted)?;
+        Wish::of(&action, direction)
     }
 
     /// A resume from before this callback was for something that had gone on already.
     fn forget_resume_of(&self, stage: usize, direction: Direction) {
-        while self.take_resume_of(stage, direction) {}
+        let is_resume =
+            |by, action: &StreamAction| by == stage && Wish::of(action, direction) == Some(Wish::Resume);
+        while self.stream.borrow_mut().take_action(is_resume).is_some() {}
+    }
+
+    pub(super) fn take_injection(&self, stage: usize) -> Injection {
+        std::mem::take(&mut self.stream.borrow_mut().stages[stage].injection)
     }
 
     pub(super) fn show_body(&self, stage: usize, direction: Direction, data: BodyBuffer) {

@@ -319,7 +319,7 @@ impl Guests<'_> {
             metrics: self.shared.guest_metrics.clone(),
             worker: self.index,
             usage: usage.clone(),
-            clusters: self.shared.snapshot.cluster_names().clone(),
+            clusters: self.shared.snapshot.endpoints().clone(),
             ..Services::new()
         };
         let other = self.running.values().find(|running| running.plugin().shares(&plugin));

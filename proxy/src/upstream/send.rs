@@ -85,8 +85,9 @@ impl Upstreams {
         self.clusters.get(index).map_or(0, |member| member.pools.iter().map(|pool| pool.idle()).sum())
     }
 
-    /// Sends `request` to an endpoint of the cluster at index `cluster`, and waits for the response's head. `attempt`
-    /// says how far it came, also where this fails or is dropped.
+    /// Sends `request` to an endpoint of the cluster at index `cluster`, and waits for the response's head: to the
+    /// endpoint `preferred`, if the cluster has it. `attempt` says how far it came, also where this fails or is
+    /// dropped.
     ///
     /// The request's URI is sent as it is, so it has to be in origin form; the caller sees to `host` and to hop-by-hop
     /// fields. To give up, drop the future: the connection is closed. Requests and responses come in a box because they
@@ -104,12 +105,13 @@ impl Upstreams {
     pub async fn send(
         &self,
         cluster: usize,
+        preferred: Option<SocketAddr>,
         mut request: Box<Request<RequestBody>>,
         again: impl FnOnce() -> Option<Box<Request<RequestBody>>>,
         attempt: &mut Attempt,
     ) -> Result<Box<Response<ResponseBody>>, UpstreamError> {
         *attempt = Attempt::default();
-        let mut lease = self.pick(cluster)?;
+        let mut lease = self.pick(cluster, preferred)?;
         attempt.endpoint = Some(lease.pool().endpoint().address());
 
         if let Some(connection) = lease.pool().take() {
@@ -149,17 +151,25 @@ impl Upstreams {
         cluster: usize,
         request: Request<RequestBody>,
     ) -> Result<Response<Http2Body>, UpstreamError> {
-        http2::send(self.pick(cluster)?, &self.tasks, request).await
+        http2::send(self.pick(cluster, None)?, &self.tasks, request).await
     }
 
-    fn pick(&self, cluster: usize) -> Result<Lease, UpstreamError> {
-        self.pool(cluster).map(Lease::begin)
+    fn pick(&self, cluster: usize, preferred: Option<SocketAddr>) -> Result<Lease, UpstreamError> {
+        self.pool(cluster, preferred).map(Lease::begin)
     }
 
-    /// The pool of the endpoint whose turn it is.
-    pub(super) fn pool(&self, cluster: usize) -> Result<Rc<Pool>, UpstreamError> {
+    /// The pool of the preferred endpoint, if there is one, or of that whose turn it is.
+    pub(super) fn pool(
+        &self,
+        cluster: usize,
+        preferred: Option<SocketAddr>,
+    ) -> Result<Rc<Pool>, UpstreamError> {
         let member = self.clusters.get(cluster).ok_or(UpstreamError::NoEndpoint)?;
-        let endpoint = member.balancer.pick(member.cluster.endpoints()).ok_or(UpstreamError::NoEndpoint)?;
+        let endpoints = member.cluster.endpoints();
+        let endpoint = preferred
+            .and_then(|preferred| endpoints.iter().position(|endpoint| endpoint.address() == preferred))
+            .or_else(|| member.balancer.pick(endpoints))
+            .ok_or(UpstreamError::NoEndpoint)?;
         Ok(member.pools[endpoint].clone())
     }
 

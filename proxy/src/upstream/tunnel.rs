@@ -34,7 +34,7 @@ impl Upstreams {
     /// There is no endpoint, or it cannot be reached.
     pub async fn connect(&self, cluster: usize, attempt: &mut Attempt) -> Result<Tunnel, UpstreamError> {
         *attempt = Attempt::default();
-        let pool = self.pool(cluster)?;
+        let pool = self.pool(cluster, None)?;
         let address: SocketAddr = pool.endpoint().address();
         attempt.endpoint = Some(address);
         let busy = Busy::begin(pool.clone());

@@ -69,7 +69,7 @@ pub use plugin::Plugin;
 pub use proof::Proof;
 pub use queues::Inbox;
 pub use services::{
-    Clock, GuestLog, NoRandomness, ProcessLog, Randomness, Services, SystemClock, SystemRandomness,
+    Clock, Clusters, GuestLog, NoRandomness, ProcessLog, Randomness, Services, SystemClock, SystemRandomness,
 };
 pub use shared_data::SharedData;
 pub use usage::FilterUsage;

@@ -147,7 +147,9 @@ impl Module {
         let module = wasmtime::Module::new(engine, bytes).map_err(invalid)?;
         let linked = link(engine, &module)?;
         let abi = outline.markers().next().ok_or(LoadError::NoAbiVersion)?;
-        let edits_bodies = outline.imports_function("proxy_set_buffer_bytes");
+        let edits_bodies = ["proxy_set_buffer_bytes", "proxy_inject_encoded_data_to_filter_chain"]
+            .into_iter()
+            .any(|hostcall| outline.imports_function(hostcall));
         let mut exported = [false; Callback::COUNT];
         for callback in Callback::ALL {
             let name = callback.name();

@@ -1,6 +1,7 @@
 //! What an instance is given from outside: the time, randomness, a log, and what outlives it.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -110,6 +111,9 @@ impl GuestLog for ProcessLog {
     }
 }
 
+/// Clusters by name, and the endpoints of each.
+pub type Clusters = HashMap<String, Vec<SocketAddr>>;
+
 /// What an instance is given when it starts.
 #[derive(Clone)]
 pub struct Services {
@@ -127,8 +131,8 @@ pub struct Services {
     pub worker: usize,
     /// The filter's counters on this worker.
     pub usage: Arc<FilterUsage>,
-    /// The names of the clusters that a callout may go to.
-    pub clusters: Arc<HashSet<String>>,
+    /// The clusters that a callout may go to.
+    pub clusters: Arc<Clusters>,
 }
 
 impl Services {

@@ -63,6 +63,8 @@ pub struct Stream {
     pub response_progress: Progress,
     /// A guest changed what routing looks at, or asked for a new look.
     pub route_stale: bool,
+    /// The endpoint that a guest wants the request to go to, if the route's cluster has it.
+    pub preferred_endpoint: Option<SocketAddr>,
     /// How much longer the exchange may take than its route says: what guests made it wait on purpose.
     pub timeout_extension: Duration,
     /// How much of a body a guest may have held, by what it does outside the body's own callback, in bytes.
@@ -122,6 +124,17 @@ pub struct Stage {
     pub request_body: BodyBuffer,
     /// What `get_buffer_bytes(HttpResponseBody)` shows, or `UpstreamData` of a connection.
     pub response_body: BodyBuffer,
+    /// What the guest has to say in the response beside what it does to what comes.
+    pub injection: Injection,
+}
+
+/// Bytes that a guest puts into a response behind what it has let go on.
+#[derive(Debug, Default)]
+pub struct Injection {
+    /// The bytes.
+    pub data: BodyBuffer,
+    /// Whether the response ends with them.
+    pub end: bool,
 }
 
 /// What a guest asked of a stream. Performed after the callback returns, in order; idempotent.
@@ -129,6 +142,8 @@ pub struct Stage {
 pub enum StreamAction {
     /// `proxy_continue_stream`: go on where this filter paused.
     Resume(Direction),
+    /// `proxy_inject_encoded_data_to_filter_chain`: what to inject is in the filter's stage.
+    Inject,
     /// `proxy_close_stream`: reset the exchange.
     Close,
     /// `proxy_send_local_response`.
@@ -249,6 +264,7 @@ impl Stream {
             request_progress: Progress::Head,
             response_progress: Progress::Head,
             route_stale: false,
+            preferred_endpoint: None,
             timeout_extension: Duration::ZERO,
             buffer_limit: BUFFER_LIMIT,
             stages: std::iter::repeat_with(Stage::default).take(stages).collect(),
@@ -302,6 +318,22 @@ impl Stream {
             self.actions.push_back((stage, action));
         }
         self.wake();
+    }
+
+    /// Puts bytes into the response behind what the filter at `stage` has let go on; behind the end nothing comes.
+    /// Whether there was room: what was not taken up yet may be as much as a body that is held.
+    pub(crate) fn inject(&mut self, stage: usize, data: &[u8], end: bool) -> bool {
+        let injection = &mut self.stages[stage].injection;
+        if injection.end {
+            return true;
+        }
+        if data.len() > self.buffer_limit.saturating_sub(injection.data.len()) {
+            return false;
+        }
+        injection.data.splice(usize::MAX, 0, data);
+        injection.end = end;
+        self.push_action(stage, StreamAction::Inject);
+        true
     }
 
     /// Takes the first action that is wanted.
@@ -388,7 +420,8 @@ impl StreamAction {
     fn is_alike(&self, other: &StreamAction) -> bool {
         match (self, other) {
             (StreamAction::Resume(one), StreamAction::Resume(other)) => one == other,
-            (StreamAction::Close, StreamAction::Close)
+            (StreamAction::Inject, StreamAction::Inject)
+            | (StreamAction::Close, StreamAction::Close)
             | (StreamAction::Reply(_), StreamAction::Reply(_))
             | (StreamAction::Fault, StreamAction::Fault) => true,
             _ => false,

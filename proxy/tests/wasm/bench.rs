@@ -1,7 +1,7 @@
 //! The bench that guests are put on: an engine, a filter's configuration, a clock that only tests move, an exchange.
 
 use std::cell::RefCell;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -69,7 +69,10 @@ impl Bench {
         let services = Services {
             clock: clock.clone(),
             metrics: Arc::new(GuestMetrics::new(2)),
-            clusters: Arc::new(HashSet::from(["api".to_owned(), "the api".to_owned()])),
+            clusters: Arc::new(HashMap::from([
+                ("api".to_owned(), vec![([192, 0, 2, 1], 80).into(), ([192, 0, 2, 2], 80).into()]),
+                ("the api".to_owned(), Vec::new()),
+            ])),
             ..Services::new()
         };
         Bench { filter: filter(), services, clock }

@@ -1,7 +1,6 @@
 //! The filter, running on its workers, and the time.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashSet;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -114,7 +113,7 @@ impl Kit {
             metrics: self.metrics.clone(),
             worker: index,
             usage: usage.clone(),
-            clusters: Arc::new(self.clusters.scripts.keys().cloned().collect::<HashSet<_>>()),
+            clusters: Arc::new(self.clusters.scripts.keys().map(|name| (name.clone(), Vec::new())).collect()),
         };
         let callouts =
             Callouts { worker: index, clusters: self.clusters.clone(), panics: self.panics.clone() };

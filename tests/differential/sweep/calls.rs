@@ -6,7 +6,8 @@
 use tidegate::wasm::hostcalls::{HOSTCALLS, Hostcall, Since};
 
 /// Why some are not.
-const HIGRESS: &str = "Only Higress has it. Here it links, and says that it is not offered.";
+const HIGRESS: &str = "Only Higress has it. Here it does what it does there.";
+const REDIS: &str = "Only Higress has it. Here it links, and says that it is not offered.";
 
 /// Hostcalls that Envoy's modules cannot import, and why: they are not swept.
 pub(super) const NOT_IN_ENVOY: [(&str, &str); 8] = [
@@ -25,8 +26,8 @@ pub(super) const NOT_IN_ENVOY: [(&str, &str); 8] = [
     ("proxy_inject_encoded_data_to_filter_chain", HIGRESS),
     ("proxy_get_upstream_hosts", HIGRESS),
     ("proxy_set_upstream_override_host", HIGRESS),
-    ("proxy_redis_init", HIGRESS),
-    ("proxy_redis_call", HIGRESS),
+    ("proxy_redis_init", REDIS),
+    ("proxy_redis_call", REDIS),
 ];
 
 /// One call.

@@ -1,7 +1,7 @@
 //! The host that has to bear it, and what has to hold whatever the guest does.
 
 use std::cell::RefCell;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::{Arc, LazyLock};
@@ -54,7 +54,7 @@ impl GuestLog for Silence {
 pub fn run(script: &Script) {
     let services = Services {
         log: Arc::new(Silence),
-        clusters: Arc::new(HashSet::from(["api".to_owned()])),
+        clusters: Arc::new(HashMap::from([("api".to_owned(), vec![([192, 0, 2, 1], 80).into()])])),
         ..Services::new()
     };
     let calm = Script::new(Allocator::Bump)

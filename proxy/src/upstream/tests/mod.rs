@@ -77,7 +77,7 @@ impl Worker {
     ) -> Sent {
         let mut attempt = Attempt::default();
         let again = || again().map(Box::new);
-        let sent = self.upstreams.send(0, Box::new(request), again, &mut attempt).await;
+        let sent = self.upstreams.send(0, None, Box::new(request), again, &mut attempt).await;
         self.last.set(attempt);
         sent.map(|response| *response)
     }

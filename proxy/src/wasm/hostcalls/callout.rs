@@ -90,8 +90,8 @@ pub(crate) fn status(call: &mut Call<'_>, code: u32, message: u32, message_len: 
 
 pub(super) fn known_cluster(host: &Host, name: &[u8]) -> Result<String, Status> {
     let name = std::str::from_utf8(name).map_err(|_| Status::BadArgument)?;
-    let known = host.services.clusters.get(name);
-    known.cloned().ok_or(Status::BadArgument)
+    let (known, _) = host.services.clusters.get_key_value(name).ok_or(Status::BadArgument)?;
+    Ok(known.clone())
 }
 
 /// A cluster's name as `:authority`, where it can be one (RFC 3986, section 3.2); else the guest has to give one, as in

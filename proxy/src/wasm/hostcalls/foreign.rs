@@ -5,6 +5,7 @@
 //! `NotFound`. `BadArgument` is for arguments that cannot be read or are out of range.
 
 mod cells;
+mod inject;
 mod state;
 mod zlib;
 
@@ -71,6 +72,10 @@ table! {
         "says of a name, before the first `proxy_set_property` of it, whether its value may change (`readonly`) and whether it lives as long as the connection (`span`)";
     "set_envoy_filter_state" ("`SetEnvoyFilterStateArguments`") -> ("") = state::set_filter_state,
         "sets `envoy.string`; what changes Envoy's own behaviour is `NotFound`";
+    "inject_encoded_data_to_filter_chain" ("`InjectEncodedDataToFilterChainArguments`") -> ("") = inject::inject,
+        "Higress: `proxy_inject_encoded_data_to_filter_chain`";
+    "inject_encoded_data_to_filter_chain_on_header" ("`InjectEncodedDataToFilterChainArguments`") -> ("")
+        = inject::inject, "Higress: the same, for a response without a body";
     "get_log_level" ("") -> ("u32") = log_level,
         "the lowest level that is logged, for hosts of ABI 0.2.0";
 }
