@@ -271,6 +271,24 @@ fn a_response_that_may_have_no_body_gets_none() {
 }
 
 #[test]
+fn an_answer_instead_of_the_response_has_nothing_of_it() {
+    let denying = || [Step::inject("hello", false), Step::reply(403, "denied", &[])];
+    let at_once = guest().on(On::ResponseHeaders, denying());
+    let later = guest()
+        .on(On::ResponseHeaders, [Step::callout("up", "/", 60_000), Step::Return(STOP_ALL)])
+        .on(On::CalloutResponse, [Step::EffectiveStream])
+        .on(On::CalloutResponse, denying());
+    for (when, guest) in [("at once", at_once), ("later", later)] {
+        let proxy = with_filters(&Upstream::ok("hello"), &[("denying", &guest, "")]);
+        let mut client = proxy.client();
+        for _ in 0..2 {
+            let response = client.get("/");
+            assert_eq!((response.status(), response.text().as_str()), (403, "denied"), "{when}");
+        }
+    }
+}
+
+#[test]
 fn it_has_a_limit_and_a_time() {
     let guest = guest()
         .on(On::Configure, [Step::inject("root", false)])

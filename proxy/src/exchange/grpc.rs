@@ -69,9 +69,7 @@ impl Recipient {
         let instance = self.instance.upgrade().ok_or(End::Unwanted)?;
         if instance.deliver_grpc(self.generation, self.token, event) { Ok(()) } else { Err(End::Unwanted) }
     }
-}
 
-impl Recipient {
     /// Tells the guest of the end, and before it of what has to come before: where there is no metadata, of none. What
     /// ended before there was a response looks as if the response had been nothing but trailers, as in Envoy.
     fn close(&self, kind: GrpcKind, status: u32, message: String) -> Result<(), End> {

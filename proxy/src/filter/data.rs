@@ -12,7 +12,7 @@ use std::task::Waker;
 use bytes::{Buf, Bytes};
 
 use super::run::{Interrupt, Run};
-use crate::wasm::stream::{BodyBuffer, Direction, Progress};
+use crate::wasm::stream::{BodyBuffer, Direction};
 use crate::wasm::{ConnectionStatus, PeerType};
 
 /// Below this, in bytes, a piece is copied to the end of what is held: a peer that sends byte by byte must not make
@@ -148,7 +148,7 @@ impl DataFlow {
             self.output.extend(data.into_chunks());
             if end {
                 self.ended = true;
-                self.run.end_direction(self.direction);
+                self.run.stream().borrow_mut().finish(self.direction);
             }
             return Ok(());
         }
@@ -251,23 +251,14 @@ impl Run {
         {
             let mut stream = self.stream().borrow_mut();
             stream.info.duration = Some(duration);
-            stream.request_progress = Progress::Done;
-            stream.response_progress = Progress::Done;
+            stream.finish(Direction::Request);
+            stream.finish(Direction::Response);
         }
         for stage in 0..self.len() {
             // A fault here can no longer change anything: it is counted by the instance.
             let _ = self.call_on(stage, |vm, context| vm.close_connection(context, peer));
         }
         self.mark_finished();
-    }
-
-    /// Nothing of a direction can be changed any more.
-    fn end_direction(&self, direction: Direction) {
-        let mut stream = self.stream().borrow_mut();
-        match direction {
-            Direction::Request => stream.request_progress = Progress::Done,
-            Direction::Response => stream.response_progress = Progress::Done,
-        }
     }
 
     /// Counts what was read from the client, or written to it.

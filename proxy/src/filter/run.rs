@@ -144,6 +144,7 @@ impl Run {
         self.aside.set(true);
         for stage in &mut self.stream.borrow_mut().stages {
             stage.response_body.clear();
+            stage.injection = Injection::default();
         }
     }
 
