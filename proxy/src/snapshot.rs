@@ -85,15 +85,24 @@ impl Unusable {
             Unusable::TooLarge { .. } => "strip its debug information, or build it with `opt-level`",
             Unusable::Start { fault, .. } => match fault.kind {
                 FaultKind::Configure => "the filter refuses its `config`",
-                FaultKind::Memory => "the filter needs more than `limits.memory` to start",
-                FaultKind::Instructions => "the filter needs more than `limits.instructions` to start",
-                FaultKind::WallClock => "the filter needs more than `limits.wall_clock` to start",
+                FaultKind::Memory => {
+                    "the filter needs more than `limits.memory` to start: raise it, or have the linker give the module \
+                     less, such as a smaller stack"
+                }
+                FaultKind::Instructions => {
+                    "the filter needs more than `limits.instructions` to start: raise it"
+                }
+                FaultKind::WallClock => "the filter needs more than `limits.wall_clock` to start: raise it",
                 _ => "the filter does not start; what it logged above may say why",
             },
             Unusable::NoContexts { fault, .. } => match fault.kind {
-                FaultKind::Memory => "the filter needs more than `limits.memory` for a context",
-                FaultKind::Instructions => "the filter needs more than `limits.instructions` for a context",
-                FaultKind::WallClock => "the filter needs more than `limits.wall_clock` for a context",
+                FaultKind::Memory => "the filter needs more than `limits.memory` for a context: raise it",
+                FaultKind::Instructions => {
+                    "the filter needs more than `limits.instructions` for a context: raise it"
+                }
+                FaultKind::WallClock => {
+                    "the filter needs more than `limits.wall_clock` for a context: raise it"
+                }
                 _ => {
                     "a filter of a chain has to make a context for each exchange (`create_http_context` and `get_type` \
                      in the Rust SDK); one for the background alone cannot be in a chain"

@@ -3,7 +3,7 @@
 
 use crate::equipment::Buffer::{RequestBody, ResponseBody};
 use crate::equipment::Map::{RequestHeaders, ResponseHeaders};
-use crate::equipment::{Answer, Gate, Guest, Head, On, Step, When, request_text};
+use crate::equipment::{Answer, Flow, Gate, Guest, Head, On, Step, When, request_text};
 
 use super::{Case, Stage, with_held_headers};
 
@@ -15,14 +15,30 @@ const STOP_NO_BUFFER: i32 = 3;
 
 /// Sends a chunked request; each chunk after the first waits until the guest has seen the one before.
 fn send_in_pieces(stage: &Stage, pieces: &[&str]) {
+    send_pieces(stage, pieces, |seen| stage.wait_for_guest_times("request_body", seen));
+}
+
+/// The same, where `wait` says what each chunk waits for that comes after so many.
+fn send_pieces(stage: &Stage, pieces: &[&str], wait: impl Fn(usize)) {
     let mut client = stage.client();
     client.send("POST / HTTP/1.1\r\nhost: tide.test\r\ntransfer-encoding: chunked\r\n\r\n");
     stage.wait_for_guest("request_headers");
     for (at, piece) in pieces.iter().enumerate() {
         client.send(&format!("{:x}\r\n{piece}\r\n", piece.len()));
-        stage.wait_for_guest_times("request_body", at + 1);
+        wait(at + 1);
     }
     client.send("0\r\n\r\n");
+    stage.record(&client.response());
+}
+
+/// Gets a chunked response; each chunk after the first, and the end, waits until the guest has seen the one before.
+fn receive_in_pieces(stage: &Stage, gates: &[Gate]) {
+    let mut client = stage.client();
+    client.send("GET / HTTP/1.1\r\nhost: tide.test\r\n\r\n");
+    for (at, gate) in gates.iter().enumerate() {
+        stage.wait_for_guest_times("response_body", at + 1);
+        gate.open();
+    }
     stage.record(&client.response());
 }
 
@@ -136,6 +152,95 @@ fn a_code_that_is_none_stops_like_the_last_one() {
     Case::new("unknown code")
         .filter("body", &guest)
         .run(|stage| send_in_pieces(stage, &["one", "two", "three"]));
+}
+
+/// Answers the pieces of a body with these codes, in turn, and those after them with 0. Where `resumed`, it lets go at
+/// the end what it then still holds, from the answer to a callout.
+fn answering(flow: Flow, codes: &[i32], resumed: bool) -> Guest {
+    let (callback, buffer) = match flow {
+        Flow::Request => (On::RequestBody, RequestBody),
+        _ => (On::ResponseBody, ResponseBody),
+    };
+    let answers = (1..).zip(codes).map(|(call, code)| Step::If(When::Call(call), vec![Step::Return(*code)]));
+    let asks = vec![Step::callout("side", "/", 5000), Step::Return(STOP_AND_BUFFER)];
+    let asks = resumed.then_some(Step::If(When::EndOfStream, asks));
+    Guest::logger()
+        .on(callback, [Step::buffer(buffer)].into_iter().chain(asks).chain(answers))
+        .on(On::CalloutResponse, [Step::EffectiveStream, Step::buffer(buffer), Step::Resume(flow)])
+}
+
+/// What becomes of three pieces, in both directions.
+fn pieces_are_answered(names: [&'static str; 2], codes: &[i32], resumed: bool) {
+    let [request, response] = names;
+    let case = |name| Case::new(name).cluster("side", |_| Answer::ok("side"));
+    let pieces = ["one", "two", "three"];
+    case(request)
+        .filter("body", &answering(Flow::Request, codes, resumed))
+        .run(|stage| send_in_pieces(stage, &pieces));
+    let gates: [Gate; 3] = Default::default();
+    let held = gates.clone();
+    let upstream = move |_: &Head| {
+        let answer = Answer::default().read_body().head(200, &[("transfer-encoding", "chunked")]);
+        let pieces = pieces.iter().zip(&held);
+        pieces.fold(answer, |answer, (piece, gate)| answer.chunk(piece).wait(gate)).last_chunk(&[])
+    };
+    case(response)
+        .gates(&gates)
+        .upstream(upstream)
+        .filter("body", &answering(Flow::Response, codes, resumed))
+        .run(|stage| receive_in_pieces(stage, &gates));
+}
+
+#[test]
+fn a_pause_without_a_buffer_keeps_what_was_held_before_and_shown_with_the_piece() {
+    let codes = [STOP_AND_BUFFER, STOP_NO_BUFFER, CONTINUE];
+    pieces_are_answered(["request body 1 3 0", "response body 1 3 0"], &codes, false);
+}
+
+#[test]
+fn a_pause_without_a_buffer_keeps_a_piece_that_comes_when_what_was_held_has_gone_on() {
+    let asks = vec![Step::callout("side", "/", 5000), Step::Return(STOP_AND_BUFFER)];
+    let guest = Guest::logger()
+        .on(
+            On::RequestBody,
+            [
+                Step::buffer(RequestBody),
+                Step::If(When::Call(1), asks),
+                Step::If(When::Call(2), vec![Step::Return(STOP_NO_BUFFER)]),
+            ],
+        )
+        .on(On::CalloutResponse, [Step::EffectiveStream, Step::Resume(Flow::Request)]);
+    let case = Case::new("request body 1 resumed 3 0").cluster("side", |_| Answer::ok("side"));
+    case.filter("body", &guest).run(|stage| {
+        send_pieces(stage, &["one", "two", "three"], |seen| match seen {
+            1 => stage.wait_for_guest("resume Request"),
+            seen => stage.wait_for_guest_times("request_body", seen),
+        });
+    });
+}
+
+#[test]
+fn what_a_pause_without_a_buffer_kept_is_shown_again_by_one_that_buffers() {
+    let codes = [STOP_AND_BUFFER, STOP_NO_BUFFER, STOP_AND_BUFFER];
+    pieces_are_answered(["request body 1 3 1", "response body 1 3 1"], &codes, true);
+}
+
+#[test]
+fn a_pause_without_a_buffer_drops_a_first_piece() {
+    let codes = [STOP_NO_BUFFER, CONTINUE];
+    pieces_are_answered(["request body 3 0", "response body 3 0"], &codes, false);
+}
+
+#[test]
+fn a_pause_without_a_buffer_drops_only_the_piece_that_it_was_shown() {
+    let codes = [STOP_AND_BUFFER, STOP_AND_WATERMARK, STOP_NO_BUFFER];
+    pieces_are_answered(["request body 1 2 3", "response body 1 2 3"], &codes, false);
+}
+
+#[test]
+fn what_a_watermarked_pause_retained_is_shown_again_by_one_that_buffers() {
+    let codes = [STOP_AND_WATERMARK, STOP_AND_BUFFER, STOP_AND_BUFFER];
+    pieces_are_answered(["request body 2 1 1", "response body 2 1 1"], &codes, true);
 }
 
 #[test]

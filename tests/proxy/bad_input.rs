@@ -166,14 +166,30 @@ fn a_module_that_is_larger_than_any_filter_is_not_read() {
 #[test]
 fn a_limit_that_is_too_low_to_start_is_named() {
     for (step, limits, name) in [
-        (Step::EatMemory, "memory: 1MiB", "limits.memory"),
-        (Step::Loop, "instructions: 1000", "limits.instructions"),
-        (Step::Loop, "instructions: 1000000M, wall_clock: 2ms", "limits.wall_clock"),
+        (Step::EatMemory, "memory: 1MiB", "1088KiB of memory, more than it may have (`limits.memory: 1MiB`)"),
+        (Step::Loop, "instructions: 1000", "(50 times `limits.instructions: 1k`)"),
+        (Step::Loop, "instructions: 1000000M, wall_clock: 2ms", "(50 times `limits.wall_clock: 2ms`)"),
     ] {
         let text = GOOD.replace("./f.wasm", &format!("./f.wasm, limits: {{{limits}}}"));
         let guest = Guest::new().on(On::Configure, [step]).build();
-        refused(|| Proxy::with_text(&text).file("f.wasm", guest.clone()), &["tidegate.yaml:8", name]);
+        refused(
+            || Proxy::with_text(&text).file("f.wasm", guest.clone()),
+            &["tidegate.yaml:8", name, ": raise it"],
+        );
     }
+}
+
+/// As C compilers for WASI make them that give every program a stack of 16 MiB.
+#[test]
+fn a_module_that_begins_with_more_memory_than_the_default_needs_a_limit_of_its_own() {
+    let text = "(module (memory (export \"memory\") 257) (func (export \"malloc\") (param i32) (result i32) (i32.const 0))\
+                (func (export \"proxy_abi_version_0_2_1\")))";
+    let module = wat::parse_str(text).unwrap();
+    let said = "it asked for 16448KiB of memory, more than it may have (`limits.memory: 16MiB`)";
+    refused(|| with_module(module.clone()), &["tidegate.yaml:8", said, "a smaller stack"]);
+    let text = GOOD.replace("./f.wasm", "./f.wasm, limits: {memory: 20MiB}");
+    let exit = Proxy::with_text(&text).file("f.wasm", module).run("check");
+    assert_eq!(exit.code, Some(0), "{}", exit.stderr);
 }
 
 #[test]

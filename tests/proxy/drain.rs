@@ -253,3 +253,24 @@ fn filters_end_with_the_proxy() {
         assert!(after.contains(end), "{end} in {after}");
     }
 }
+
+#[test]
+fn a_callout_of_a_filter_that_was_lost_is_not_waited_for() {
+    let upstream = Upstream::start(|_| Answer::default().read_body().act(Act::AwaitEnd));
+    let fails = When::Header(Map::RequestHeaders, "x-fail", "yes");
+    let asks = [Step::If(fails, vec![Step::Trap]), Step::callout("up", "/never", 0), Step::Return(1)];
+    let guest = Guest::new().quiet().on(On::RequestHeaders, asks);
+    // Nothing else ends the callout.
+    let config = in_listener(&forwarding(&[upstream.address()], ""), &["filters: [lost]"]);
+    let config = format!("drain_timeout: 1h\n{config}filters: {{lost: {{module: ./lost.wasm}}}}\n");
+    let mut proxy = Proxy::with(&config).file("lost.wasm", guest.build()).start();
+    let mut waiting = proxy.client();
+    waiting.send(&request_text("GET", "/", &[], ""));
+    upstream.wait_for(1);
+    assert_eq!(proxy.client().request("GET", "/", &[("x-fail", "yes")], "").status(), 503);
+    assert_eq!(waiting.response().status(), 503);
+    proxy.terminate();
+    assert_eq!(proxy.wait().code, Some(0));
+    let requests = upstream.requests();
+    assert!(requests.len() == 1 && requests[0].head.target() == "/never", "{requests:?}");
+}

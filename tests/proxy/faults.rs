@@ -11,7 +11,8 @@ fn failing(step: Step) -> Guest {
     Guest::new().quiet().on(On::RequestHeaders, [Step::If(CONDITION, vec![step])])
 }
 
-fn fails_once_and_goes_on(step: Step, kind: &str, more: &str) {
+/// `said`: what the log says of the fault, among other things.
+fn fails_once_and_goes_on(step: Step, kind: &str, said: &str, more: &str) {
     let upstream = Upstream::ok("hello");
     let proxy = with_filters(&upstream, &[("bad", &failing(step), more)]);
     assert_eq!(proxy.client().get("/").text(), "hello");
@@ -20,6 +21,8 @@ fn fails_once_and_goes_on(step: Step, kind: &str, more: &str) {
         assert_eq!(client.request("GET", "/", &[("x-fail", "yes")], "").status(), 503);
         let labels = [("filter", "bad"), ("kind", kind)];
         proxy.wait_for_metric("tidegate_filter_faults_total", &labels, f64::from(round));
+        proxy
+            .wait_for_log("the fault", |event| text(event, "fault") == kind && message(event).contains(said));
         eventually("the filter to serve again", || (client.get("/").status() == 200).then_some(()));
     }
     let faults = [("outcome", "filter_fault"), ("code_class", "5xx")];
@@ -32,27 +35,37 @@ fn fails_once_and_goes_on(step: Step, kind: &str, more: &str) {
 
 #[test]
 fn a_filter_that_traps_fails_that_request_and_the_proxy_goes_on() {
-    fails_once_and_goes_on(Step::Trap, "trap", "");
+    fails_once_and_goes_on(Step::Trap, "trap", "unreachable", "");
 }
 
 #[test]
 fn a_filter_that_loops_is_stopped_by_its_instruction_budget() {
-    fails_once_and_goes_on(Step::Loop, "instructions", ", limits: {instructions: 100k}");
+    fails_once_and_goes_on(
+        Step::Loop,
+        "instructions",
+        "`limits.instructions: 100k`",
+        ", limits: {instructions: 100k}",
+    );
 }
 
 #[test]
 fn a_filter_that_loops_within_a_huge_budget_is_stopped_by_the_clock() {
-    fails_once_and_goes_on(Step::Loop, "wall_clock", ", limits: {instructions: 1000000M, wall_clock: 100ms}");
+    fails_once_and_goes_on(
+        Step::Loop,
+        "wall_clock",
+        "`limits.wall_clock: 100ms`",
+        ", limits: {instructions: 1000000M, wall_clock: 100ms}",
+    );
 }
 
 #[test]
 fn a_filter_that_eats_memory_is_stopped_at_its_limit() {
-    fails_once_and_goes_on(Step::EatMemory, "memory", ", limits: {memory: 1MiB}");
+    fails_once_and_goes_on(Step::EatMemory, "memory", "`limits.memory: 1MiB`", ", limits: {memory: 1MiB}");
 }
 
 #[test]
 fn a_filter_that_recurses_without_end_is_stopped() {
-    fails_once_and_goes_on(Step::Recurse, "stack", ", limits: {instructions: 1000M}");
+    fails_once_and_goes_on(Step::Recurse, "stack", "call stack exhausted", ", limits: {instructions: 1000M}");
 }
 
 #[test]

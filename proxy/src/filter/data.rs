@@ -15,10 +15,6 @@ use super::run::{Interrupt, Run};
 use crate::wasm::stream::{BodyBuffer, Direction};
 use crate::wasm::{ConnectionStatus, PeerType};
 
-/// Below this, in bytes, a piece is copied to the end of what is held: a peer that sends byte by byte must not make
-/// what is held cost many times its length.
-const COPY_BELOW: usize = 1 << 10;
-
 /// One direction of one connection through the chain.
 #[derive(Debug)]
 pub struct DataFlow {
@@ -157,7 +153,7 @@ impl DataFlow {
             return self.data_at(at + 1, data, end);
         }
         self.places[at].ended |= end;
-        self.run.show_data(stage, direction, data, COPY_BELOW);
+        self.run.show_body(stage, direction, data);
         let status = self.run.call(stage, direction, |vm, context| vm.on_data(context, direction, end))?;
         if end && direction == Direction::Response {
             // As in Envoy: with the last of the data, and without saying who ended it.

@@ -47,8 +47,11 @@ enum State {
 #[derive(Debug, Default)]
 struct Place {
     state: State,
-    /// Body that is held but no longer shown to the guest (`StopIterationAndWatermark`).
+    /// Body that is held out of the guest's sight (`StopIterationAndWatermark`), until it answers that it would see all
+    /// that is held.
     retained: BodyBuffer,
+    /// The guest answered the last piece so (`StopIterationAndBuffer`): the next is held from the moment that it comes.
+    buffering: bool,
     /// Body that the guest has not seen yet, because everything is stopped.
     unseen: BodyBuffer,
     /// How the message ended as far as this place has been told; what is held comes before it.
@@ -296,6 +299,8 @@ impl Flow {
         if end {
             self.places[at].ended = Some(Ending::Body);
         }
+        let buffers = status == Some(DataStatus::StopIterationAndBuffer);
+        let was_held = std::mem::replace(&mut self.places[at].buffering, buffers);
         match status {
             _ if self.run.is_answered() => {
                 self.hold_body(at);
@@ -303,18 +308,24 @@ impl Flow {
             }
             None | Some(DataStatus::Continue) => self.release(at),
             Some(DataStatus::StopIterationAndBuffer) => {
+                self.retain(at);
+                let held = std::mem::take(&mut self.places[at].retained);
+                self.run.show_body(stage, direction, held);
                 self.hold_body(at);
                 self.check_limit(at, true)?;
                 self.grant_wishes(at)
             }
             Some(DataStatus::StopIterationAndWatermark) => {
-                let shown = self.run.take_body(stage, direction);
-                self.places[at].retained.join(shown);
+                self.retain(at);
                 self.hold_body(at);
                 self.grant_wishes(at)
             }
             Some(DataStatus::StopIterationNoBuffer) => {
-                self.run.take_body(stage, direction);
+                if was_held {
+                    self.retain(at);
+                } else {
+                    self.run.take_body(stage, direction);
+                }
                 self.hold_body(at);
                 self.grant_wishes(at)
             }
@@ -347,6 +358,12 @@ impl Flow {
                 self.grant_wishes(at)
             }
         }
+    }
+
+    /// Takes what the guest was shown out of its sight, behind what is retained.
+    fn retain(&mut self, at: usize) {
+        let shown = self.run.take_body(self.stage_of(at), self.direction);
+        self.places[at].retained.join(shown);
     }
 
     /// Marks a place as holding body, unless it already holds more than that.

@@ -388,16 +388,9 @@ impl Run {
         std::mem::take(&mut self.stream.borrow_mut().stages[stage].injection)
     }
 
+    /// Shows a piece of a body, or of a connection's data, behind what is held.
     pub(super) fn show_body(&self, stage: usize, direction: Direction, data: BodyBuffer) {
         self.body_mut(stage, direction, |body| body.join(data));
-    }
-
-    /// Shows a piece of a connection's data behind what is held; copied to its end below so many bytes.
-    pub(super) fn show_data(&self, stage: usize, direction: Direction, data: BodyBuffer, copy_below: usize) {
-        self.body_mut(stage, direction, |held| match held.is_empty() || data.len() >= copy_below {
-            true => held.join(data),
-            false => data.into_chunks().for_each(|chunk| held.append(&chunk)),
-        });
     }
 
     pub(super) fn take_body(&self, stage: usize, direction: Direction) -> BodyBuffer {

@@ -350,7 +350,7 @@ pub enum DataStatus {
     StopIterationAndBuffer,
     /// It is held out of the guest's sight; beyond the buffer limit nothing more is read.
     StopIterationAndWatermark,
-    /// It is dropped.
+    /// It is dropped; unless the guest answered the piece before that it holds, and so all that comes is held.
     StopIterationNoBuffer,
 }
 

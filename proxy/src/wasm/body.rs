@@ -1,7 +1,8 @@
 //! A piece of a body: what a filter's body callback sees and may change.
 //!
-//! Chunks are kept as they came, without copies, until a guest changes them. It has no limit of its own: the pipeline
-//! holds it to the listener's buffer limit after each callback, a hostcall to [`MAX_EDITED_LEN`] within one.
+//! A chunk is kept as it came, without a copy, until a guest changes it; but a small one that comes behind others is
+//! copied to the last of them: many of them would cost far more than they hold. It has no limit of its own: the
+//! pipeline holds it to the listener's buffer limit after each callback, a hostcall to [`MAX_EDITED_LEN`] within one.
 
 use std::collections::VecDeque;
 
@@ -11,7 +12,8 @@ use bytes::{Bytes, BytesMut};
 /// looks at the listener's buffer limit.
 pub const MAX_EDITED_LEN: usize = 64 << 20;
 
-/// Below this, in bytes, an appended piece is copied to the end of the last chunk if that is ours alone.
+/// A piece that is smaller than this, in bytes, is copied to the end of the chunk before it, up to this together. It
+/// keeps no other memory then: a piece as it came keeps all of what was read with it, which is 8 KiB or more.
 const COALESCE_BELOW: usize = 4 << 10;
 
 /// A piece of a body, in order.
@@ -40,23 +42,15 @@ impl BodyBuffer {
         }
     }
 
-    /// Adds all of `other` to the end.
-    pub fn join(&mut self, mut other: BodyBuffer) {
-        match (&mut self.0, &mut other.0) {
-            (_, None) => {}
-            (None, Some(_)) => *self = other,
-            (Some(pieces), Some(others)) => {
-                pieces.len += others.len;
+    /// Adds all of `other` to the end: as it is where nothing is before it.
+    pub fn join(&mut self, other: BodyBuffer) {
+        let Some(others) = other.0 else { return };
+        match &mut self.0 {
+            Some(pieces) => {
                 pieces.edited |= others.edited;
-                pieces.chunks.append(&mut others.chunks);
+                others.chunks.into_iter().for_each(|chunk| pieces.push(chunk));
             }
-        }
-    }
-
-    /// Adds a copy of `data` to the end, so that many small pieces do not cost more than they hold.
-    pub fn append(&mut self, data: &[u8]) {
-        if !data.is_empty() {
-            self.pieces().append(data);
+            None => self.0 = Some(others),
         }
     }
 
@@ -123,9 +117,7 @@ impl BodyBuffer {
         let tail = pieces.split_off(end);
         pieces.truncate(start);
         pieces.append(data);
-        for chunk in tail {
-            pieces.push(chunk);
-        }
+        tail.into_iter().for_each(|chunk| pieces.push(chunk));
     }
 
     fn pieces(&mut self) -> &mut Pieces {
@@ -134,24 +126,30 @@ impl BodyBuffer {
 }
 
 impl Pieces {
+    /// Adds a chunk to the end: as it is if it is the first or large.
     fn push(&mut self, chunk: Bytes) {
+        if !self.chunks.is_empty() && chunk.len() < COALESCE_BELOW {
+            return self.append(&chunk);
+        }
         self.len += chunk.len();
         self.chunks.push_back(chunk);
     }
 
-    /// Adds a copy of `data` to the end, without a new chunk for every byte of a guest that writes byte by byte.
+    /// Adds a copy of `data` to the end, without a new chunk for every byte of those who write byte by byte.
     fn append(&mut self, data: &[u8]) {
         if data.is_empty() {
             return;
         }
-        if let Some(last) = self.chunks.pop_back_if(|last| last.len() + data.len() <= COALESCE_BELOW) {
-            let mut grown = last.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
-            grown.extend_from_slice(data);
-            self.chunks.push_back(grown.freeze());
-            self.len += data.len();
-        } else {
-            self.push(Bytes::copy_from_slice(data));
-        }
+        self.len += data.len();
+        let chunk = match self.chunks.pop_back_if(|last| last.len() + data.len() <= COALESCE_BELOW) {
+            Some(last) => {
+                let mut grown = last.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+                grown.extend_from_slice(data);
+                grown.freeze()
+            }
+            None => Bytes::copy_from_slice(data),
+        };
+        self.chunks.push_back(chunk);
     }
 
     /// Keeps the first `len` bytes.
@@ -187,7 +185,9 @@ impl Pieces {
 
 #[cfg(test)]
 mod tests {
-    use super::BodyBuffer;
+    use std::sync::Arc;
+
+    use super::{BodyBuffer, COALESCE_BELOW};
     use bytes::Bytes;
     use proptest::prelude::*;
 
@@ -232,6 +232,48 @@ mod tests {
         buffer.clear();
         assert!(buffer.is_empty());
         assert_eq!(buffer.into_chunks().count(), 0);
+    }
+
+    /// What was read from a connection at once, whose reader counts what of it is still kept.
+    struct Read(Vec<u8>, #[expect(dead_code)] Arc<()>);
+
+    impl AsRef<[u8]> for Read {
+        fn as_ref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+
+    #[test]
+    fn small_pieces_keep_little_more_than_they_hold() {
+        const SIZE: usize = 64 << 10;
+        for len in [1, 7, 1000, COALESCE_BELOW - 1] {
+            let reader = Arc::new(());
+            let mut held = BodyBuffer::new();
+            while held.len() < SIZE {
+                let read = Bytes::from_owner(Read(vec![b'x'; 8 << 10], reader.clone()));
+                let mut arrived = BodyBuffer::new();
+                arrived.push(read.slice(..len));
+                held.join(arrived);
+            }
+            let (chunks, kept) = (held.chunks().count(), Arc::strong_count(&reader) - 1);
+            assert!(chunks <= 2 * SIZE / COALESCE_BELOW, "{chunks} chunks of pieces of {len} bytes");
+            assert!(kept <= 1, "{kept} reads are kept by pieces of {len} bytes"); // the first
+            let sizes: usize = held.chunks().map(Bytes::len).sum();
+            assert_eq!(sizes, held.len());
+        }
+    }
+
+    #[test]
+    fn neither_the_first_piece_nor_a_large_one_is_copied() {
+        let pieces = [1, COALESCE_BELOW, 3 * COALESCE_BELOW].map(|len| Bytes::from(vec![b'x'; len]));
+        let mut held = BodyBuffer::new();
+        for piece in &pieces {
+            let mut arrived = BodyBuffer::new();
+            arrived.push(piece.clone());
+            held.join(arrived);
+        }
+        let places: Vec<_> = held.chunks().map(|chunk| chunk.as_ptr()).collect();
+        assert_eq!(places, pieces.each_ref().map(|piece| piece.as_ptr()));
     }
 
     proptest! {

@@ -5,7 +5,9 @@
 use wasmtime::{Trap, WasmBacktrace};
 
 use super::abi::Callback;
+use super::engine::START_ALLOWANCE;
 use super::host::Host;
+use crate::config::{Count, Quantity};
 
 /// A filter's failure. The instance that it came from must be dropped.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -15,7 +17,8 @@ pub struct Fault {
     pub kind: FaultKind,
     /// The export in which it went wrong, or `instantiate`.
     pub callback: &'static str,
-    /// What the guest was doing: the cause and the guest's own call stack, with source lines where it has them.
+    /// What the guest was doing: the cause, with the limit that it met, and the guest's own call stack, with source lines
+    /// where it has them.
     pub message: String,
 }
 
@@ -106,28 +109,28 @@ impl Fault {
             Some(Trap::OutOfFuel) => FaultKind::Instructions,
             Some(Trap::Interrupt) => FaultKind::WallClock,
             Some(Trap::StackOverflow) => FaultKind::Stack,
-            _ if host.limiter.refused_memory() => FaultKind::Memory,
+            _ if host.limiter.refusal().is_some() => FaultKind::Memory,
             _ if host.allocator_failed => FaultKind::Allocator,
             _ => FaultKind::Trap,
         };
-        Fault { kind, callback: callback.name(), message: describe(error) }
+        Fault { kind, callback: callback.name(), message: describe(kind, error, host) }
     }
 
     /// A guest that could not be instantiated.
     pub(crate) fn from_instantiation(error: &wasmtime::Error, host: &Host) -> Fault {
         let kind = match error.downcast_ref::<Trap>() {
-            None if host.limiter.refused_memory() => FaultKind::Memory,
+            None if host.limiter.refusal().is_some() => FaultKind::Memory,
             None => FaultKind::Start,
             Some(_) => Fault::from_trap(error, Callback::Start, host).kind,
         };
-        Fault { kind, callback: "instantiate", message: describe(error) }
+        Fault { kind, callback: "instantiate", message: describe(kind, error, host) }
     }
 }
 
 /// The cause in one line, then the guest's call stack, innermost first, with demangled names and, where the module has
 /// debug information, source lines.
-fn describe(error: &wasmtime::Error) -> String {
-    let cause = error.root_cause();
+fn describe(kind: FaultKind, error: &wasmtime::Error, host: &Host) -> String {
+    let cause = cause(kind, error, host);
     match error.downcast_ref::<WasmBacktrace>() {
         Some(backtrace) => {
             let backtrace = backtrace.to_string();
@@ -135,6 +138,32 @@ fn describe(error: &wasmtime::Error) -> String {
             let frames = backtrace.split_once('\n').map_or("", |(_heading, frames)| frames);
             format!("{cause}\n{frames}")
         }
-        None => cause.to_string(),
+        None => cause,
+    }
+}
+
+/// What the guest met. A limit is named as the configuration has it, with its value: there it can be raised.
+fn cause(kind: FaultKind, error: &wasmtime::Error, host: &Host) -> String {
+    let root = &host.roots[host.current.root];
+    let limits = &root.filter.limits;
+    let (what, times) = match root.starting {
+        true => ("a step of a start", format!("{START_ALLOWANCE} times ")),
+        false => ("a callback", String::new()),
+    };
+    let cause = error.root_cause().to_string();
+    match kind {
+        FaultKind::Instructions => {
+            let most = Count(limits.instructions).write();
+            format!("it took more instructions than {what} may ({times}`limits.instructions: {most}`)")
+        }
+        FaultKind::WallClock => {
+            let most = limits.wall_clock.write();
+            format!("it took longer than {what} may ({times}`limits.wall_clock: {most}`)")
+        }
+        FaultKind::Memory => match host.limiter.refusal() {
+            Some(refusal) => format!("{refusal}: {cause}"),
+            None => cause,
+        },
+        _ => cause,
     }
 }

@@ -19,6 +19,7 @@ use super::shared_data::Space;
 use super::stream::StreamRef;
 use super::usage::FilterUsage;
 use crate::config::model::Filter;
+use crate::config::{Quantity, Size};
 
 /// The state of one instance.
 pub(crate) struct Host {
@@ -147,7 +148,7 @@ impl Host {
     /// The state of an instance that `first` is the first filter of.
     pub(crate) fn new(first: &Arc<Filter>, abi: AbiVersion, services: Services) -> Host {
         let mut host = Host {
-            limiter: Limiter { memory: 0, refused: false, usage: services.usage.clone() },
+            limiter: Limiter::new(services.usage.clone()),
             shared: services.shared_data.space(&first.vm_id),
             roots: Vec::with_capacity(1),
             abi,
@@ -196,7 +197,7 @@ impl Host {
     pub(crate) fn begin(&mut self, callback: Callback, context: u32, end_of_stream: bool) {
         self.replied = false;
         self.allocator_failed = false;
-        self.limiter.refused = false;
+        self.limiter.refused = None;
         self.activate(context);
         self.current = Current { callback, context, root: self.active.root, end_of_stream };
     }
@@ -270,7 +271,10 @@ impl Drop for Host {
 #[derive(Debug)]
 pub(crate) struct Limiter {
     memory: usize,
-    refused: bool,
+    /// How much it would have had when it last asked for more.
+    asked: usize,
+    /// The same of the last time that it was refused, if that was during the present callback.
+    refused: Option<usize>,
     usage: Arc<FilterUsage>,
 }
 
@@ -280,9 +284,18 @@ pub(crate) const MAX_TABLES: usize = 8;
 pub(crate) const MAX_MEMORIES: usize = 1;
 
 impl Limiter {
-    /// Whether memory was refused during the present callback.
-    pub(crate) fn refused_memory(&self) -> bool {
-        self.refused
+    fn new(usage: Arc<FilterUsage>) -> Limiter {
+        Limiter { memory: 0, asked: 0, refused: None, usage }
+    }
+
+    /// What memory was refused during the present callback, in words.
+    pub(crate) fn refusal(&self) -> Option<String> {
+        let asked = self.refused?;
+        let [size, most] = [asked, self.memory].map(|bytes| Size(bytes as u64).write());
+        Some(match asked > self.memory {
+            true => format!("it asked for {size} of memory, more than it may have (`limits.memory: {most}`)"),
+            false => format!("it asked for {size} of memory, which this machine does not have"),
+        })
     }
 }
 
@@ -294,15 +307,17 @@ impl ResourceLimiter for Limiter {
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
         let allowed = desired <= self.memory;
-        self.refused |= !allowed;
+        self.asked = desired;
         if allowed {
             self.usage.record_memory(desired);
+        } else {
+            self.refused = Some(desired);
         }
         Ok(allowed)
     }
 
     fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
-        self.refused = true;
+        self.refused = Some(self.asked);
         Ok(())
     }
 

@@ -20,6 +20,8 @@ pub(crate) struct Root {
     pub(crate) filter: Arc<Filter>,
     /// What the filter costs.
     pub(crate) usage: Arc<FilterUsage>,
+    /// Whether it has not started yet.
+    pub(crate) starting: bool,
     /// What one call into the guest may cost on behalf of the filter.
     pub(crate) budget: Budget,
     /// Whether 1, the SDKs' `Pause`, stops headers alone.
@@ -79,6 +81,7 @@ impl Root {
     pub(crate) fn new(id: u32, filter: Arc<Filter>, abi: AbiVersion, usage: Arc<FilterUsage>) -> Root {
         Root {
             id,
+            starting: true,
             budget: Budget::of_start(&filter.limits),
             lone_stop: filter.allow_on_headers_stop_iteration || abi == AbiVersion::V0_2_100,
             end: RootEnd::Running,
@@ -95,6 +98,7 @@ impl Root {
 
     /// From here on a call costs what a call may.
     pub(crate) fn has_started(&mut self) {
+        self.starting = false;
         self.budget = Budget::of(&self.filter.limits);
     }
 }

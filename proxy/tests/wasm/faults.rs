@@ -103,6 +103,38 @@ fn a_module_that_begins_with_more_memory_than_it_may_have_does_not_start() {
 }
 
 #[test]
+fn a_fault_names_the_limit_that_was_met_and_its_value() {
+    let endless = "(loop $l (br $l))";
+    let mut bench = Bench::new();
+    bench.filter.limits.instructions = 20_000;
+    let met = fault_of(&bench, &doing(endless)).message;
+    let expected = "it took more instructions than a callback may (`limits.instructions: 20k`)\n";
+    assert!(met.starts_with(expected), "{met}");
+
+    let mut guest = Guest::new();
+    guest.code("proxy_on_configure", endless);
+    let met = bench.try_start(&guest).expect_err("it never ends").message;
+    let expected =
+        "it took more instructions than a step of a start may (50 times `limits.instructions: 20k`)\n";
+    assert!(met.starts_with(expected), "{met}");
+
+    let met = fault_of(&Bench::new(), &doing("(drop (memory.grow (i32.const 255))) unreachable")).message;
+    let expected =
+        "it asked for 16448KiB of memory, more than it may have (`limits.memory: 16MiB`): wasm trap: ";
+    assert!(met.starts_with(expected), "{met}");
+    let met = fault_of(&Bench::new(), &doing("(drop (memory.grow (i32.const 254))) unreachable")).message;
+    assert!(met.starts_with("wasm trap: "), "it had what it asked for: {met}");
+
+    let mut bench = Bench::new();
+    bench.filter.limits.memory = 1 << 16;
+    let met = bench.try_start(&Guest::new()).expect_err("it needs two pages").message;
+    assert!(
+        met.starts_with("it asked for 128KiB of memory, more than it may have (`limits.memory: 64KiB`): "),
+        "{met}"
+    );
+}
+
+#[test]
 fn deep_recursion_is_a_stack_fault() {
     let mut bench = Bench::new();
     bench.filter.limits.instructions = u64::MAX / 1000;
@@ -136,6 +168,8 @@ fn time_in_hostcalls_counts_too() {
         fault
     });
     assert_eq!(fault.kind, FaultKind::WallClock);
+    let expected = "it took longer than a callback may (`limits.wall_clock: 20ms`)\n";
+    assert!(fault.message.starts_with(expected), "{}", fault.message);
 }
 
 #[test]
