@@ -8,8 +8,10 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use sha2::{Digest as _, Sha256};
+
 use crate::builtin;
-use crate::config::model::{Config, Filter, ModuleSource, Protocol};
+use crate::config::model::{self, Config, Filter, ModuleSource, Protocol};
 use crate::config::{Finding, Loaded, Part, Problems};
 use crate::route::Table;
 use crate::upstream::Cluster;
@@ -23,11 +25,24 @@ const MODULE_LIMIT: u64 = 64 * 1024 * 1024;
 #[derive(Debug)]
 pub(crate) struct Snapshot {
     config: Config,
-    plugins: Vec<Plugin>,
+    filters: Vec<Proved>,
     tables: Vec<Table>,
     clusters: Vec<Arc<Cluster>>,
     endpoints: Arc<Clusters>,
 }
+
+/// A filter that may serve.
+#[derive(Debug, Clone)]
+struct Proved {
+    plugin: Plugin,
+    /// What its module's bytes are.
+    digest: Digest,
+    /// What it was shown to make contexts for.
+    subjects: Vec<Subject>,
+}
+
+/// SHA-256 of a module's bytes.
+type Digest = [u8; 32];
 
 /// Why a filter cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -113,34 +128,46 @@ impl Unusable {
 }
 
 impl Snapshot {
-    /// Compiles, links and proves every filter, and makes what is looked up later.
+    /// Compiles, links and proves every filter, and makes what is looked up later. What is as it was in `former` is
+    /// taken from there: filters of the same code and configuration, and clusters.
     ///
     /// # Errors
     ///
     /// Every filter that cannot be used, at its place in the file.
-    pub(crate) fn prepare(loaded: &Loaded, engine: &Engine) -> Result<Snapshot, Problems> {
+    pub(crate) fn prepare(
+        loaded: &Loaded,
+        engine: &Engine,
+        former: Option<&Snapshot>,
+    ) -> Result<Snapshot, Problems> {
         let config = loaded.config.clone();
         let endpoints =
             config.clusters.iter().map(|cluster| (cluster.name.clone(), cluster.endpoints.clone()));
         let endpoints: Arc<Clusters> = Arc::new(endpoints.collect());
         let services = Services { clusters: endpoints.clone(), ..Services::new() };
-        let mut plugins = Vec::with_capacity(config.filters.len());
+        let mut filters = Vec::with_capacity(config.filters.len());
         let mut findings = Vec::new();
-        let mut modules = Modules { engine, compiled: HashMap::new() };
+        let mut modules = Modules::new(engine, former.map_or(&[], |former| &former.filters));
         for (index, filter) in config.filters.iter().enumerate() {
-            match modules.plugin(filter, &services, &subjects(&config, index)) {
-                Ok(plugin) => plugins.push(plugin),
+            match modules.prove(filter, &services, subjects(&config, index)) {
+                Ok(proved) => filters.push(proved),
                 Err(unusable) => findings.push(unusable.found(index, filter)),
             }
         }
         if !findings.is_empty() {
             return Err(loaded.blame(findings));
         }
-        warn_of_filters_that_see_nothing(&config, &plugins);
+        warn_of_filters_that_see_nothing(&config, &filters);
         let tables = config.listeners.iter().map(|listener| Table::new(&listener.routes)).collect();
-        let clusters =
-            config.clusters.iter().map(|cluster| Arc::new(Cluster::new(cluster.clone()))).collect();
-        Ok(Snapshot { config, plugins, tables, clusters, endpoints })
+        let clusters = {
+            let former = former.map_or(&[][..], |former| &former.clusters);
+            let former: HashMap<_, _> = former.iter().map(|cluster| (cluster.name(), cluster)).collect();
+            let cluster = |config: &Arc<model::Cluster>| match former.get(&*config.name) {
+                Some(cluster) if cluster.config() == &**config => Arc::clone(cluster),
+                _ => Arc::new(Cluster::new(config.clone())),
+            };
+            config.clusters.iter().map(cluster).collect()
+        };
+        Ok(Snapshot { config, filters, tables, clusters, endpoints })
     }
 
     pub(crate) fn config(&self) -> &Config {
@@ -152,7 +179,7 @@ impl Snapshot {
     }
 
     pub(crate) fn plugin(&self, filter: usize) -> &Plugin {
-        &self.plugins[filter]
+        &self.filters[filter].plugin
     }
 
     pub(crate) fn clusters(&self) -> &[Arc<Cluster>] {
@@ -178,10 +205,10 @@ fn subjects(config: &Config, filter: usize) -> Vec<Subject> {
 
 /// A module without a callback for connections does nothing on a TCP listener. It is no error, as it is none in Envoy.
 /// Most SDKs export every callback, so that this finds few of those that are meant for HTTP.
-fn warn_of_filters_that_see_nothing(config: &Config, plugins: &[Plugin]) {
+fn warn_of_filters_that_see_nothing(config: &Config, filters: &[Proved]) {
     let tcp = config.listeners.iter().filter(|listener| matches!(listener.protocol, Protocol::Tcp(_)));
-    for (listener, plugin) in
-        tcp.flat_map(|listener| listener.filters.iter().map(move |&filter| (listener, &plugins[filter])))
+    for (listener, plugin) in tcp
+        .flat_map(|listener| listener.filters.iter().map(move |&filter| (listener, &filters[filter].plugin)))
     {
         if !Callback::OF_CONNECTIONS.iter().any(|callback| plugin.module().handles(*callback)) {
             let (filter, listener) = (&plugin.filter().name, &listener.name);
@@ -198,26 +225,42 @@ fn warn_of_filters_that_see_nothing(config: &Config, plugins: &[Plugin]) {
 /// processor's caches.
 struct Modules<'a> {
     engine: &'a Engine,
-    compiled: HashMap<Cow<'static, [u8]>, Module>,
+    former: &'a [Proved],
+    compiled: HashMap<Digest, Module>,
 }
 
-impl Modules<'_> {
+impl<'a> Modules<'a> {
+    fn new(engine: &'a Engine, former: &'a [Proved]) -> Modules<'a> {
+        let compiled = former.iter().map(|proved| (proved.digest, proved.plugin.module().clone())).collect();
+        Modules { engine, former, compiled }
+    }
+
     /// `subjects`: what the filter is to make contexts for.
-    fn plugin(
+    fn prove(
         &mut self,
         filter: &Arc<Filter>,
         services: &Services,
-        subjects: &[Subject],
-    ) -> Result<Plugin, Unusable> {
+        subjects: Vec<Subject>,
+    ) -> Result<Proved, Unusable> {
         let began = std::time::Instant::now();
         let (origin, bytes) = read(&filter.module)?;
-        let module =
-            self.compile(bytes).map_err(|source| Unusable::Load { origin: origin.clone(), source })?;
+        let digest = Sha256::digest(&bytes).into();
+        let is_as_it_was = |former: &&Proved| {
+            former.digest == digest
+                && former.plugin.filter() == filter
+                && subjects.iter().all(|subject| former.subjects.contains(subject))
+        };
+        if let Some(former) = self.former.iter().find(is_as_it_was) {
+            return Ok(former.clone());
+        }
+        let module = self
+            .compile(digest, &bytes)
+            .map_err(|source| Unusable::Load { origin: origin.clone(), source })?;
         let plugin = Plugin::new(filter.clone(), module);
         let mut proof = plugin
             .prove(services)
             .map_err(|fault| Unusable::Start { origin: origin.clone(), fault: Box::new(fault) })?;
-        for &subject in subjects {
+        for &subject in &subjects {
             let none =
                 |fault| Unusable::NoContexts { origin: origin.clone(), subject, fault: Box::new(fault) };
             proof.open(subject).map_err(none)?;
@@ -229,15 +272,15 @@ impl Modules<'_> {
             milliseconds = began.elapsed().as_millis() as u64,
             "filter compiled"
         );
-        Ok(plugin)
+        Ok(Proved { plugin, digest, subjects })
     }
 
-    fn compile(&mut self, bytes: Cow<'static, [u8]>) -> Result<Module, LoadError> {
-        if let Some(module) = self.compiled.get(&bytes) {
+    fn compile(&mut self, digest: Digest, bytes: &[u8]) -> Result<Module, LoadError> {
+        if let Some(module) = self.compiled.get(&digest) {
             return Ok(module.clone());
         }
-        let module = self.engine.compile(&bytes)?;
-        self.compiled.insert(bytes, module.clone());
+        let module = self.engine.compile(bytes)?;
+        self.compiled.insert(digest, module.clone());
         Ok(module)
     }
 }

@@ -20,7 +20,7 @@ pub(crate) struct Proxy {
     settles: bool,
     has_clusters: bool,
     /// Holds the configuration and the modules; removed with the proxy.
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 /// How a proxy ended.
@@ -88,7 +88,7 @@ impl Start {
             panic!("the proxy did not become ready: it ended with {status}");
         };
         let has_clusters = self.config.contains("endpoints");
-        Proxy { process, listeners, settles: true, has_clusters, _folder: folder }
+        Proxy { process, listeners, settles: true, has_clusters, folder }
     }
 
     /// Runs it where it is expected to end by itself, and says how it did.
@@ -130,11 +130,7 @@ impl Start {
 impl Proxy {
     /// Prepares a proxy with this configuration (YAML). Where the text has no `admin` block it gets one.
     pub(crate) fn with(config: &str) -> Start {
-        let mut config = config.to_owned();
-        if !config.lines().any(|line| line.starts_with("admin:")) && !config.starts_with('{') {
-            config = format!("admin: {{address: 127.0.0.1:0}}\n{config}");
-        }
-        Proxy::with_text(&config)
+        Proxy::with_text(&with_admin(config))
     }
 
     /// Prepares a proxy with exactly this text as its configuration, right or wrong.
@@ -285,6 +281,39 @@ impl Proxy {
         self.process.signal(signal);
     }
 
+    /// Replaces a file beside the configuration, or makes one, at once.
+    pub(crate) fn put(&self, name: &str, content: impl AsRef<[u8]>) {
+        let (file, new) = (self.folder.path().join(name), self.folder.path().join(format!("{name}.new")));
+        std::fs::write(&new, content).expect("a temporary file can be written");
+        std::fs::rename(new, file).expect("a temporary file can be renamed");
+    }
+
+    /// Replaces its configuration, has it read it, and waits until it serves it or has said that it does not: whether
+    /// it does. Listeners that are new can be reached.
+    pub(crate) fn change(&mut self, config: &str) -> bool {
+        self.put("tidegate.yaml", with_admin(config));
+        self.reload()
+    }
+
+    /// Has it read its configuration again, in the same way.
+    pub(crate) fn reload(&mut self) -> bool {
+        let before = self.process.stderr.lines().len();
+        self.signal(Signal::HUP);
+        let found = self.process.find(&self.process.stderr, "the configuration to be read", |lines| {
+            let events: Vec<Value> =
+                lines.iter().skip(before).filter_map(|line| serde_json::from_str(line).ok()).collect();
+            let ended = events.iter().find_map(|event| match message(event) {
+                "the configuration is served" => Some(true),
+                text if text.starts_with("the configuration is not taken over") => Some(false),
+                _ => None,
+            });
+            ended.map(|served| (served, listeners(&events)))
+        });
+        let (served, new) = found.expect("the proxy goes on");
+        self.listeners.extend(new);
+        served
+    }
+
     /// Waits for its end.
     pub(crate) fn wait(&mut self) -> Exit {
         self.settles = false;
@@ -313,6 +342,14 @@ impl Drop for Proxy {
             self.settle();
         }
     }
+}
+
+/// The same configuration with an admin listener, unless it has one.
+fn with_admin(config: &str) -> String {
+    if config.lines().any(|line| line.starts_with("admin:")) || config.starts_with('{') {
+        return config.to_owned();
+    }
+    format!("admin: {{address: 127.0.0.1:0}}\n{config}")
 }
 
 /// The configuration of a listener `in` that sends everything to the cluster `up` with these endpoints; `more` is

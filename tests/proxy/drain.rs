@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use super::filters::with_filters;
 use crate::equipment::{
     Act, Answer, Client, Gate, Guest, Map, On, Proxy, Step, Upstream, When, eventually, forwarding,
-    in_listener, message, request_text,
+    in_listener, request_text,
 };
 
 #[test]
@@ -210,16 +210,6 @@ fn a_second_signal_ends_the_proxy_at_once() {
         assert_eq!(exit.code, Some(1));
         assert!(exit.stderr.contains("a second SIGINT"), "{}", exit.stderr);
     }
-}
-
-#[test]
-fn a_hangup_changes_nothing() {
-    let upstream = Upstream::ok("hello");
-    let proxy = Proxy::forwarding_to(&[upstream.address()]);
-    proxy.signal(Signal::HUP);
-    proxy.wait_for_log("the signal", |event| message(event).contains("SIGHUP"));
-    assert_eq!(proxy.client().get("/").text(), "hello");
-    assert_eq!(proxy.admin("/ready").status(), 200);
 }
 
 #[test]

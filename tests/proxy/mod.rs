@@ -26,6 +26,7 @@ mod paths;
 mod probe;
 mod queues;
 pub(crate) mod rate_limit;
+mod reload;
 mod scale;
 mod sdk;
 mod sharing;

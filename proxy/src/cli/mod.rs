@@ -45,7 +45,8 @@ enum Command {
     /// Serve traffic until SIGTERM or SIGINT, then drain
     ///
     /// Starts as a whole or not at all: with a configuration that is not valid, a port in use or a filter that does
-    /// not start it says so and ends with 1.
+    /// not start it says so and ends with 1. SIGHUP has it read the file and the modules again; what cannot be served
+    /// then changes nothing.
     #[command(after_help = "Example:\n  tidegate run tidegate.yaml --workers 2")]
     Run(RunArgs),
     /// Check a configuration as `run` would, and serve nothing
@@ -92,12 +93,12 @@ fn perform(command: Command, log: &LogArgs) -> anyhow::Result<ExitCode> {
         Command::Run(RunArgs { file, workers }) => {
             log.set_up(Level::Info)?;
             let options = server::Options { workers: workers.map(|workers| workers as usize) };
-            server::run(load(&file)?, options)?;
+            server::run(&load(&file)?, options)?;
         }
         Command::Check { file } => {
             log.set_up(Level::Warn)?;
             let loaded = load(&file)?;
-            server::prepare(&loaded)?;
+            server::check(&loaded)?;
             print(&summary(&loaded))?;
         }
         Command::Schema => print(&format!("{:#}", config::schema()))?,

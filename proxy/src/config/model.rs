@@ -281,7 +281,7 @@ pub struct HeaderEdits {
 }
 
 /// A service: endpoints that answer alike.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cluster {
     /// Any string; filters name it in callouts.
     pub name: String,
@@ -309,7 +309,7 @@ pub enum LoadBalancer {
 }
 
 /// A filter: a module and what it is given.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Filter {
     /// Its name: what chains, logs and metrics call it.
     pub name: String,

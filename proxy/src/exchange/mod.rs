@@ -48,7 +48,7 @@ pub use callout::{CALLOUT_RESPONSE_LIMIT, LONGEST_CALLOUT};
 use headers::Received;
 pub use headers::drop_hop_by_hop;
 pub(crate) use peer::{Peer, Phase};
-pub(crate) use site::{Site, Stage};
+pub(crate) use site::{Life, Site, Stage};
 use upgrade::Upgrade;
 use upload::Upload;
 use watch::Watch;

@@ -5,6 +5,8 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
+
 use crate::config::model::{Action, Listener, Protocol};
 use crate::filter::Chain;
 use crate::route::Table;
@@ -38,6 +40,21 @@ pub(crate) struct Site {
     /// On a TCP listener, for each cluster that connections may go to: its index, and where they are counted.
     tcp: Vec<(usize, Arc<TcpCell>)>,
     cluster_names: Vec<Arc<str>>,
+    _life: Life,
+}
+
+/// A configuration's life on one worker: it lasts until the last of its sites is gone, and with it the last exchange.
+#[derive(Clone)]
+pub(crate) struct Life(#[expect(dead_code, reason = "it is dropped")] Rc<oneshot::Sender<()>>);
+
+impl Life {
+    /// A new one, and what waits for its end.
+    pub(crate) fn begin() -> (Life, impl Future<Output = ()> + use<>) {
+        let (sender, receiver) = oneshot::channel();
+        (Life(Rc::new(sender)), async move {
+            let _ = receiver.await; // an error: the sender is gone
+        })
+    }
 }
 
 /// What is known of a route before any request takes it.
@@ -62,6 +79,7 @@ impl Site {
         metrics: &Registry,
         worker: usize,
         reporter: Rc<Reporter>,
+        life: Life,
     ) -> Rc<Site> {
         let config = &snapshot.config().listeners[listener];
         let clusters = &snapshot.config().clusters;
@@ -102,6 +120,7 @@ impl Site {
             tcp,
             cluster_names,
             snapshot,
+            _life: life,
         })
     }
 

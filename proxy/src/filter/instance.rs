@@ -12,8 +12,8 @@ use tokio::sync::Notify;
 use super::slot::{Generation, Slot};
 use crate::config::model::OnFault;
 use crate::wasm::{
-    CalloutResult, ContextId, Effect, Fault, FaultKind, GrpcCallout, GrpcEvent, HttpCall, Inbox, Plugin,
-    Services, Vm,
+    CalloutResult, Clusters, ContextId, Effect, Fault, FaultKind, GrpcCallout, GrpcEvent, HttpCall, Inbox,
+    Plugin, Services, Vm,
 };
 
 /// How long a filter that is told to go may take, where it says that it is not done.
@@ -70,8 +70,8 @@ impl Chain {
 pub struct Instance {
     name: Arc<str>,
     plugin: Plugin,
-    services: Services,
-    performer: Rc<dyn Performer>,
+    services: RefCell<Services>,
+    performer: RefCell<Rc<dyn Performer>>,
     slot: Rc<Slot>,
     /// Its root context in the guest of the moment.
     root: Cell<ContextId>,
@@ -130,8 +130,8 @@ impl Instance {
         let instance = Rc::new(Instance {
             name: plugin.filter().name.as_str().into(),
             plugin,
-            services,
-            performer,
+            services: RefCell::new(services),
+            performer: RefCell::new(performer),
             slot,
             root: Cell::new(root),
             ticker: RefCell::new(None),
@@ -149,8 +149,16 @@ impl Instance {
         &self.plugin
     }
 
-    pub(super) fn services(&self) -> &Services {
-        &self.services
+    /// Goes on under another configuration: with these clusters, and by whoever sends requests to them. What it asked
+    /// for before goes on as it began.
+    pub fn move_to(&self, clusters: &Arc<Clusters>, performer: Rc<dyn Performer>) {
+        self.services.borrow_mut().clusters = clusters.clone();
+        self.slot.know_clusters(clusters);
+        *self.performer.borrow_mut() = performer;
+    }
+
+    pub(super) fn services(&self) -> Services {
+        self.services.borrow().clone()
     }
 
     /// What becomes of an exchange on which this filter fails.
@@ -231,11 +239,15 @@ impl Instance {
 
     pub(super) fn perform(self: &Rc<Self>, generation: Generation, effect: Effect) {
         match effect {
-            Effect::HttpCall(call) => self.performer.http_call(self, generation, call),
-            Effect::Grpc(callout) => self.performer.grpc(self, generation, callout),
+            Effect::HttpCall(call) => self.performer().http_call(self, generation, call),
+            Effect::Grpc(callout) => self.performer().grpc(self, generation, callout),
             Effect::SetTick(period) => self.tick_every(generation, period),
             Effect::WatchQueues(inbox) => self.watch_queues(generation, inbox),
         }
+    }
+
+    fn performer(&self) -> Rc<dyn Performer> {
+        self.performer.borrow().clone()
     }
 
     pub(super) fn is_going(&self) -> bool {
@@ -253,12 +265,12 @@ impl Instance {
     }
 
     pub(super) fn note_rebuild(&self) {
-        self.services.usage.record_rebuild();
+        self.services.borrow().usage.record_rebuild();
         tracing::info!(filter = %self.name, "filter restarted after a fault");
     }
 
     pub(super) fn report(&self, fault: &Fault) {
-        self.services.log.fault(&self.name, fault);
+        self.services.borrow().log.fault(&self.name, fault);
     }
 
     /// Calls `on_tick` each period. The period is measured from the end of one call to the start of the next, so that

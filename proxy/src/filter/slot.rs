@@ -5,11 +5,12 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::instance::Instance;
 use crate::wasm::stream::StreamAction;
-use crate::wasm::{ContextId, Effect, Fault, FaultKind, Plugin, Services, Vm};
+use crate::wasm::{Clusters, ContextId, Effect, Fault, FaultKind, Plugin, Services, Vm};
 
 /// Between two guests of one slot, at least; jittered by up to a half on top.
 const REBUILD_BACKOFF: Duration = Duration::from_secs(1);
@@ -66,6 +67,13 @@ impl Slot {
                 let message = "the instance that it shares failed before".to_owned();
                 Err(Fault { kind: FaultKind::Dead, callback: "start", message })
             }
+        }
+    }
+
+    /// From now on these are the clusters that there are.
+    pub(super) fn know_clusters(&self, clusters: &Arc<Clusters>) {
+        if let Some(vm) = &mut self.guest.borrow_mut().vm {
+            vm.know_clusters(clusters.clone());
         }
     }
 
@@ -162,7 +170,7 @@ impl Slot {
 
     /// Makes a new guest, if the last one is old enough, with all the filters in it.
     fn rebuild(&self, guest: &mut Occupant, wanted_by: &Instance) {
-        let services = wanted_by.services();
+        let services = &wanted_by.services();
         let now = services.clock.monotonic();
         if now.saturating_duration_since(guest.made) < guest.backoff {
             return;
@@ -189,7 +197,7 @@ impl Slot {
                 tenant.set_root(NO_ROOT);
                 continue;
             }
-            let (plugin, services) = (tenant.plugin(), tenant.services());
+            let (plugin, services) = (tenant.plugin(), &tenant.services());
             let root = match &mut running {
                 Some(vm) => vm.add(plugin, services),
                 None => plugin.start(services.clone()).map(|vm| running.insert(vm).first_root()),

@@ -22,9 +22,10 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, Interest, Re
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
+use super::Door;
 use crate::config::model::ListenerLimits;
 use crate::error::Failure;
-use crate::exchange::{self, Peer, Phase, Site, Stage};
+use crate::exchange::{self, Peer, Phase, Stage};
 
 /// How long an idle connection may stay after a drain has begun: a request may be on its way on it.
 const DRAIN_GRACE: Duration = Duration::from_secs(1);
@@ -36,12 +37,13 @@ const LINGER: Duration = Duration::from_secs(1);
 const DISCARD_BYTES: usize = 64 * 1024;
 
 /// Serves one connection to its end.
-pub(super) async fn serve(stream: TcpStream, peer: Arc<Peer>, site: Rc<Site>, drain: Rc<Drain>) {
-    let limits = &site.listener().limits;
+pub(super) async fn serve(stream: TcpStream, peer: Arc<Peer>, door: Rc<Door>) {
+    // Its own: an idle connection keeps no configuration.
+    let limits = &door.site().listener().limits.clone();
     let io = TokioIo::new(Observed { stream, peer: peer.clone(), ended: false, alarm: None });
     let service = {
-        let (site, peer) = (site.clone(), peer.clone());
-        service_fn(move |request: Request<Incoming>| exchange::serve(site.clone(), peer.clone(), request))
+        let (door, peer) = (door.clone(), peer.clone());
+        service_fn(move |request: Request<Incoming>| exchange::serve(door.site(), peer.clone(), request))
     };
     let mut connection = http1::Builder::new()
         .half_close(true)
@@ -51,7 +53,7 @@ pub(super) async fn serve(stream: TcpStream, peer: Arc<Peer>, site: Rc<Site>, dr
         .header_read_timeout(None)
         .serve_connection(io, service)
         .with_upgrades();
-    let mut warden = Warden::new(limits, &peer, &drain);
+    let mut warden = Warden::new(limits, &peer, door.drain());
     let verdict = std::future::poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
         Poll::Ready(result) => Poll::Ready(Verdict::Ended(result)),
         Poll::Pending => warden.poll(cx),
@@ -64,7 +66,7 @@ pub(super) async fn serve(stream: TcpStream, peer: Arc<Peer>, site: Rc<Site>, dr
             (&mut connection).await
         }
         Verdict::HeadTimeout => {
-            site.reporter().cell().count_protocol_error(Failure::RequestHeadTimeout);
+            door.site().reporter().cell().count_protocol_error(Failure::RequestHeadTimeout);
             if let Some(parts) = connection.into_parts() {
                 Box::pin(refuse(parts.io.into_inner(), Failure::RequestHeadTimeout)).await;
             }
@@ -88,8 +90,8 @@ pub(super) async fn serve(stream: TcpStream, peer: Arc<Peer>, site: Rc<Site>, dr
         Err(error) if error.is_parse() => {
             let Some(parts) = connection.into_parts() else { return };
             let failure = refusal(&error, &parts.read_buf, limits);
-            site.reporter().cell().count_protocol_error(failure);
-            tracing::debug!(listener = site.listener().name, %error, "refused a request");
+            door.site().reporter().cell().count_protocol_error(failure);
+            tracing::debug!(listener = door.site().listener().name, %error, "refused a request");
             let io = parts.io.into_inner();
             if error.is_parse_version_h2() {
                 Box::pin(refuse(io, failure)).await; // hyper leaves this answer to its user

@@ -6,6 +6,8 @@
 mod connection;
 mod socket;
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,13 +15,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::AbortHandle;
 
 pub(crate) use connection::Drain;
 pub(crate) use socket::bind;
 
 use crate::config::model::Protocol;
 use crate::exchange::{Peer, Site};
+use crate::tasks::Tasks;
 use crate::tcp;
+use crate::telemetry::Reporter;
 
 /// After an error that only time can mend (no file descriptor left), before the next try.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
@@ -28,25 +33,109 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 #[derive(Debug, Default)]
 pub(crate) struct Open(AtomicUsize);
 
-/// Accepts connections until the drain begins, and takes those that the kernel had accepted by then.
-pub(crate) async fn accept(listener: TcpListener, site: Rc<Site>, open: Arc<Open>, drain: Rc<Drain>) {
+/// One listener on one worker: where its connections come in, whatever the configuration of the moment.
+pub(crate) struct Door {
+    site: RefCell<Rc<Site>>,
+    open: Arc<Open>,
+    drain: Rc<Drain>,
+    /// Its connections, and who accepts them.
+    tasks: Rc<Tasks>,
+    connections: RefCell<HashMap<u64, AbortHandle>>,
+}
+
+impl Door {
+    /// A door that nobody comes in by yet.
+    pub(crate) fn new(site: Rc<Site>, open: Arc<Open>, drain: Rc<Drain>) -> Rc<Door> {
+        let (tasks, connections) = (Rc::default(), RefCell::default());
+        Rc::new(Door { site: RefCell::new(site), open, drain, tasks, connections })
+    }
+
+    /// Where it leads to now.
+    pub(crate) fn site(&self) -> Rc<Site> {
+        self.site.borrow().clone()
+    }
+
+    /// From now on requests, also on connections that there are, and TCP connections go there.
+    pub(crate) fn lead_to(&self, site: Rc<Site>) {
+        *self.site.borrow_mut() = site;
+    }
+
+    /// What all workers' doors of this address share, and no other.
+    pub(crate) fn open(&self) -> &Arc<Open> {
+        &self.open
+    }
+
+    pub(crate) fn drain(&self) -> &Rc<Drain> {
+        &self.drain
+    }
+
+    /// Lets connections in, until the drain begins.
+    pub(crate) fn let_in(self: &Rc<Self>, listener: TcpListener) {
+        self.tasks.spawn(accept(self.clone(), listener));
+    }
+
+    /// Waits until nobody is let in any more and the last connection has ended.
+    pub(crate) async fn ended(&self) {
+        self.tasks.ended().await;
+    }
+
+    /// Lets nobody in any more, and ends the connections: what is under way has `limit`.
+    pub(crate) async fn close(&self, limit: Duration) {
+        self.drain.begin();
+        if tokio::time::timeout(limit, self.ended()).await.is_err() {
+            self.drain.give_up();
+            self.connections.borrow().values().for_each(AbortHandle::abort);
+            self.ended().await;
+        }
+    }
+
+    /// Serves a connection, unless there are as many as the listener may have.
+    fn take(self: &Rc<Self>, stream: TcpStream) {
+        let site = self.site();
+        let cell = site.reporter().cell();
+        cell.connections.increment();
+        let Some(place) = Place::take(self, &site) else {
+            cell.refused_connections.increment();
+            return; // dropped: closed
+        };
+        let (Ok(address), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else { return };
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "cannot set TCP_NODELAY");
+        }
+        let (id, door) = (place.id, self.clone());
+        let connection = match site.listener().protocol {
+            Protocol::Http => self.tasks.spawn(async move {
+                let _place = place;
+                let peer = Arc::new(Peer::new(address, local, id));
+                connection::serve(stream, peer, door).await;
+            }),
+            Protocol::Tcp(_) => self.tasks.spawn(async move {
+                let _place = place;
+                tcp::serve(stream, (address, local), id, site).await;
+            }),
+        };
+        self.connections.borrow_mut().insert(id, connection);
+    }
+}
+
+async fn accept(door: Rc<Door>, listener: TcpListener) {
     loop {
         tokio::select! {
             biased;
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => take(stream, &site, &open, &drain),
+                Ok((stream, _)) => door.take(stream),
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
-                    tracing::error!(listener = site.listener().name, %error, "cannot accept connections");
+                    tracing::error!(listener = door.site().listener().name, %error, "cannot accept connections");
                     tokio::time::sleep(ACCEPT_BACKOFF).await;
                 }
             },
-            () = drain.begun() => break,
+            () = door.drain.begun() => break,
         }
     }
     // Closing the socket resets what waits in its queue.
     while let Ok(Ok((stream, _))) = tokio::time::timeout(Duration::ZERO, listener.accept()).await {
-        take(stream, &site, &open, &drain);
+        door.take(stream);
     }
 }
 
@@ -54,33 +143,6 @@ pub(crate) async fn accept(listener: TcpListener, site: Rc<Site>, open: Arc<Open
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
-}
-
-/// Serves a connection, unless there are as many as the listener may have.
-fn take(stream: TcpStream, site: &Rc<Site>, open: &Arc<Open>, drain: &Rc<Drain>) {
-    let cell = site.reporter().cell();
-    cell.connections.increment();
-    let Some(place) = Place::take(open, site) else {
-        cell.refused_connections.increment();
-        return; // dropped: closed
-    };
-    let (Ok(address), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else { return };
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "cannot set TCP_NODELAY");
-    }
-    let (id, site, drain) = (next_connection_id(), site.clone(), drain.clone());
-    let tasks = site.tasks().clone();
-    match site.listener().protocol {
-        Protocol::Http => tasks.spawn(async move {
-            let peer = Arc::new(Peer::new(address, local, id));
-            connection::serve(stream, peer, site, drain).await;
-            drop(place);
-        }),
-        Protocol::Tcp(_) => tasks.spawn(async move {
-            tcp::serve(stream, (address, local), id, site).await;
-            drop(place);
-        }),
-    };
 }
 
 /// Unique in the process, from 1.
@@ -91,24 +153,27 @@ fn next_connection_id() -> u64 {
 
 /// One of the connections that a listener may have.
 struct Place {
-    open: Arc<Open>,
-    site: Rc<Site>,
+    id: u64,
+    door: Rc<Door>,
+    reporter: Rc<Reporter>,
 }
 
 impl Place {
-    fn take(open: &Arc<Open>, site: &Rc<Site>) -> Option<Place> {
-        if open.0.fetch_add(1, Ordering::Relaxed) >= site.listener().limits.connections {
-            open.0.fetch_sub(1, Ordering::Relaxed);
+    fn take(door: &Rc<Door>, site: &Site) -> Option<Place> {
+        if door.open.0.fetch_add(1, Ordering::Relaxed) >= site.listener().limits.connections {
+            door.open.0.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
-        site.reporter().cell().active_connections.increment();
-        Some(Place { open: open.clone(), site: site.clone() })
+        let reporter = site.reporter().clone();
+        reporter.cell().active_connections.increment();
+        Some(Place { id: next_connection_id(), door: door.clone(), reporter })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.open.0.fetch_sub(1, Ordering::Relaxed);
-        self.site.reporter().cell().active_connections.decrement();
+        self.door.connections.borrow_mut().remove(&self.id);
+        self.door.open.0.fetch_sub(1, Ordering::Relaxed);
+        self.reporter.cell().active_connections.decrement();
     }
 }

@@ -1,8 +1,8 @@
 //! What the process needs of the machine.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -58,6 +58,29 @@ impl EpochClock {
             }
         })?;
         Ok(EpochClock { stop, thread: Some(thread) })
+    }
+}
+
+/// The clock of guests' time limits, while there are guests: an idle proxy is to sleep.
+pub(super) struct Timekeeper {
+    engine: Engine,
+    clock: Mutex<Option<EpochClock>>,
+}
+
+impl Timekeeper {
+    pub(super) fn new(engine: Engine) -> Timekeeper {
+        Timekeeper { engine, clock: Mutex::default() }
+    }
+
+    /// Has it run, or not.
+    pub(super) fn run(&self, wanted: bool) -> std::io::Result<()> {
+        let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        match (&*clock, wanted) {
+            (None, true) => *clock = Some(EpochClock::start(&self.engine)?),
+            (Some(_), false) => *clock = None,
+            _ => {}
+        }
+        Ok(())
     }
 }
 

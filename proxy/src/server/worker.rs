@@ -1,7 +1,12 @@
 //! One worker: a thread with its own runtime, sockets, connections and guests. Nothing on it is shared with another.
+//!
+//! A configuration comes in two steps, so that all workers take it or none does. Each prepares it beside the one that
+//! serves: the guests that are new start, those that are not are taken over. Then all of them change to it. An exchange
+//! ends under the configuration that it began with; the guests that only that had end after the last of them.
 
 use std::collections::HashMap;
 use std::net::TcpListener;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
@@ -9,12 +14,12 @@ use std::thread::JoinHandle;
 
 use anyhow::{Context as _, anyhow};
 use tokio::runtime::LocalOptions;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot};
 
 use super::observe;
-use crate::exchange::{Callouts, Site};
+use crate::exchange::{Callouts, Life, Site};
 use crate::filter::{Chain, Instance};
-use crate::listener::{self, Drain, Open};
+use crate::listener::{Door, Open};
 use crate::snapshot::Snapshot;
 use crate::tasks::Tasks;
 use crate::telemetry::Reporter;
@@ -23,32 +28,30 @@ use crate::telemetry::metrics::{FilterObservation, Registry};
 use crate::upstream::Upstreams;
 use crate::wasm::{FilterUsage, GuestMetrics, Services, SharedData};
 
-/// What all workers share.
+/// What all workers share, whatever the configuration.
 pub(super) struct Shared {
-    pub(super) snapshot: Arc<Snapshot>,
     pub(super) metrics: Arc<Registry>,
     pub(super) guest_metrics: Arc<GuestMetrics>,
     pub(super) shared_data: Arc<SharedData>,
     access_log: Mutex<AccessLog>,
-    /// For each listener.
-    open: Vec<Arc<Open>>,
     workers: usize,
 }
 
 impl Shared {
-    pub(super) fn new(snapshot: Arc<Snapshot>, workers: usize) -> std::io::Result<Arc<Shared>> {
+    pub(super) fn new(workers: usize) -> std::io::Result<Arc<Shared>> {
         let metrics = Registry::new();
         metrics.note_workers(workers);
-        metrics.note_config();
         Ok(Arc::new(Shared {
             access_log: Mutex::new(AccessLog::start(std::io::stdout(), &metrics)?),
             metrics,
             guest_metrics: Arc::new(GuestMetrics::new(workers)),
             shared_data: Arc::default(),
-            open: snapshot.config().listeners.iter().map(|_| Arc::default()).collect(),
-            snapshot,
             workers,
         }))
+    }
+
+    pub(super) fn workers(&self) -> usize {
+        self.workers
     }
 
     fn lane(&self) -> Lane {
@@ -63,83 +66,82 @@ impl Shared {
     }
 }
 
-/// What workers are told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Order {
-    /// Be ready, accept nothing.
-    Hold,
-    /// Accept connections.
-    Serve,
+/// A configuration as one worker is to serve it.
+pub(super) struct Plan {
+    pub(super) snapshot: Arc<Snapshot>,
+    /// For each of its listeners.
+    pub(super) ways_in: Vec<WayIn>,
+}
+
+/// Where a listener's connections come from.
+pub(super) struct WayIn {
+    /// All workers' of one address, and no other's: the address is known by it.
+    pub(super) open: Arc<Open>,
+    /// The worker's own socket, unless it has it from the configuration before.
+    pub(super) socket: Option<TcpListener>,
+}
+
+/// What a worker is told.
+enum Order {
+    /// Prepare this beside what is served.
+    Prepare(Plan, oneshot::Sender<anyhow::Result<()>>),
+    /// Serve what was prepared.
+    Adopt(oneshot::Sender<()>),
+    /// Another worker could not prepare it.
+    Forget,
     /// Accept no more, end what is under way, end.
     Drain,
 }
 
-/// What a worker says.
+/// What a worker says that nobody asked.
 enum Report {
-    Started,
     Failed(anyhow::Error),
     Ended,
 }
 
 /// The workers.
 pub(super) struct Crew {
-    orders: watch::Sender<Order>,
+    orders: Orders,
     reports: mpsc::Receiver<Report>,
     threads: Vec<JoinHandle<()>>,
     alive: usize,
 }
 
+/// The way to tell the workers something.
+#[derive(Clone)]
+pub(super) struct Orders(Arc<[mpsc::UnboundedSender<Order>]>);
+
 impl Crew {
-    /// Starts a worker for each socket of a listener, and waits until every one has its guests running.
+    /// Starts the workers. They serve nothing yet.
     ///
     /// # Errors
     ///
-    /// A worker could not start; the others end.
-    pub(super) async fn start(shared: &Arc<Shared>, sockets: Vec<Vec<TcpListener>>) -> anyhow::Result<Crew> {
-        let (orders, order) = watch::channel(Order::Hold);
+    /// There is no thread to be had.
+    pub(super) fn start(shared: &Arc<Shared>) -> anyhow::Result<Crew> {
         let (report, reports) = mpsc::channel(2 * shared.workers);
-        let mut sockets: Vec<_> = sockets.into_iter().map(Vec::into_iter).collect();
+        let mut orders = Vec::with_capacity(shared.workers);
         let mut threads = Vec::with_capacity(shared.workers);
         for index in 0..shared.workers {
-            let seed = Seed {
-                index,
-                shared: shared.clone(),
-                sockets: sockets.iter_mut().filter_map(Iterator::next).collect(),
-                order: order.clone(),
-                report: report.clone(),
-            };
+            let (order, received) = mpsc::unbounded_channel();
+            let seed = Seed { index, shared: shared.clone(), orders: received, report: report.clone() };
             let thread = std::thread::Builder::new().name(format!("worker-{index}"));
             threads.push(thread.spawn(move || seed.run()).context("cannot start a worker thread")?);
+            orders.push(order);
         }
-        let mut crew = Crew { orders, reports, threads, alive: shared.workers };
-        for _ in 0..shared.workers {
-            match crew.reports.recv().await {
-                Some(Report::Started) => {}
-                Some(Report::Failed(error)) => return Err(error),
-                Some(Report::Ended) | None => return Err(anyhow!("a worker ended before it had started")),
-            }
-        }
-        Ok(crew)
+        Ok(Crew { orders: Orders(orders.into()), reports, threads, alive: shared.workers })
     }
 
-    pub(super) fn order(&self, order: Order) {
-        self.orders.send_replace(order);
+    pub(super) fn orders(&self) -> Orders {
+        self.orders.clone()
     }
 
     /// Waits for a worker to end although nobody told it to.
     pub(super) async fn lost(&mut self) -> anyhow::Error {
-        loop {
-            match self.reports.recv().await {
-                Some(Report::Started) => {}
-                Some(Report::Failed(error)) => {
-                    self.alive -= 1;
-                    return error;
-                }
-                Some(Report::Ended) | None => {
-                    self.alive = self.alive.saturating_sub(1);
-                    return anyhow!("a worker thread ended unexpectedly");
-                }
-            }
+        let report = self.reports.recv().await;
+        self.alive = self.alive.saturating_sub(1);
+        match report {
+            Some(Report::Failed(error)) => error,
+            Some(Report::Ended) | None => anyhow!("a worker thread ended unexpectedly"),
         }
     }
 
@@ -154,13 +156,60 @@ impl Crew {
     }
 }
 
+impl Orders {
+    /// Has every worker prepare a configuration: a plan for each. All of them have what they need, or none keeps it.
+    ///
+    /// # Errors
+    ///
+    /// Why a worker cannot serve it, or that one has ended.
+    pub(super) async fn prepare(&self, plans: Vec<Plan>) -> anyhow::Result<()> {
+        let answers: Vec<_> = self
+            .0
+            .iter()
+            .zip(plans)
+            .map(|(worker, plan)| {
+                let (done, answer) = oneshot::channel();
+                let _ = worker.send(Order::Prepare(plan, done)); // then there is no answer
+                answer
+            })
+            .collect();
+        let mut outcome = Ok(());
+        for answer in answers {
+            let prepared = answer.await.unwrap_or_else(|_| Err(anyhow!("a worker has ended")));
+            outcome = outcome.and(prepared);
+        }
+        if outcome.is_err() {
+            self.0.iter().for_each(|worker| drop(worker.send(Order::Forget)));
+        }
+        outcome
+    }
+
+    /// Has every worker serve what it prepared, and waits until they do.
+    pub(super) async fn adopt(&self) {
+        let answers: Vec<_> = self
+            .0
+            .iter()
+            .map(|worker| {
+                let (done, answer) = oneshot::channel();
+                let _ = worker.send(Order::Adopt(done));
+                answer
+            })
+            .collect();
+        for answer in answers {
+            let _ = answer.await; // a worker that has ended is noticed elsewhere
+        }
+    }
+
+    pub(super) fn drain(&self) {
+        self.0.iter().for_each(|worker| drop(worker.send(Order::Drain)));
+    }
+}
+
 /// What a worker begins with.
 struct Seed {
     index: usize,
     shared: Arc<Shared>,
-    /// For each listener.
-    sockets: Vec<TcpListener>,
-    order: watch::Receiver<Order>,
+    orders: mpsc::UnboundedReceiver<Order>,
     report: mpsc::Sender<Report>,
 }
 
@@ -181,9 +230,9 @@ impl Seed {
             .enable_all()
             .build_local(LocalOptions::default())
             .context("cannot start a worker's runtime")
-            .and_then(|runtime| {
+            .map(|runtime| {
                 let _last_word = LastWord(report.clone());
-                runtime.block_on(self.work())
+                runtime.block_on(self.work());
             });
         drop(ended);
         if let Err(error) = result {
@@ -191,127 +240,242 @@ impl Seed {
         }
     }
 
-    async fn work(mut self) -> anyhow::Result<()> {
-        let worker = Worker::start(self.index, &self.shared)?;
-        let _ = self.report.try_send(Report::Started);
-        if self.order.wait_for(|order| *order != Order::Hold).await.is_err() {
-            return Ok(()); // another could not start
+    async fn work(self) {
+        let Seed { index, shared, mut orders, .. } = self;
+        let mut worker = Worker::new(index, shared);
+        let mut prepared = None;
+        while let Some(order) = orders.recv().await {
+            match order {
+                Order::Prepare(plan, done) => {
+                    prepared = None;
+                    let outcome = worker.prepare(plan).map(|next| prepared = Some(next));
+                    let _ = done.send(outcome);
+                }
+                Order::Adopt(done) => {
+                    if let Some(next) = prepared.take() {
+                        worker.adopt(next);
+                    }
+                    let _ = done.send(());
+                }
+                Order::Forget => prepared = None,
+                Order::Drain => break,
+            }
         }
-        for (index, socket) in self.sockets.into_iter().enumerate() {
-            let listener = tokio::net::TcpListener::from_std(socket)?;
-            let accepting = listener::accept(
-                listener,
-                worker.site(index),
-                self.shared.open[index].clone(),
-                worker.drain.clone(),
-            );
-            worker.tasks.spawn(accepting);
-        }
-        let _ = self.order.wait_for(|order| *order == Order::Drain).await;
-        worker.end(&self.shared).await;
-        Ok(())
+        drop(prepared);
+        worker.end().await;
     }
 }
 
-/// A worker that has everything it needs.
+/// A worker and what it serves.
 struct Worker {
-    sites: Vec<Rc<Site>>,
-    instances: Vec<Rc<Instance>>,
-    upstreams: Rc<Upstreams>,
+    index: usize,
+    shared: Arc<Shared>,
+    lane: Option<Lane>,
     tasks: Rc<Tasks>,
+    /// The doors that were closed, until their last connection has ended.
+    closing: Rc<Tasks>,
+    /// The configurations that were left, until their last guest has ended.
+    retiring: Rc<Tasks>,
+    serving: Option<Generation>,
+}
+
+/// A configuration on this worker.
+struct Generation {
+    snapshot: Arc<Snapshot>,
+    doors: Vec<Rc<Door>>,
+    guests: HashMap<usize, Guest>,
+    upstreams: Rc<Upstreams>,
     callouts: Rc<Callouts>,
-    drain: Rc<Drain>,
-    _observations: Vec<FilterObservation>,
+    ended: Pin<Box<dyn Future<Output = ()>>>,
+}
+
+/// A configuration that could be served.
+struct Prepared {
+    generation: Generation,
+    /// For each of its doors: what it is to lead to, and the socket of one that is new.
+    sites: Vec<(Rc<Site>, Option<tokio::net::TcpListener>)>,
+}
+
+/// A filter's instance, and what shows its cost. Cloned for each configuration that has it.
+#[derive(Clone)]
+struct Guest {
+    instance: Rc<Instance>,
+    _observation: Rc<FilterObservation>,
 }
 
 impl Worker {
-    fn start(index: usize, shared: &Arc<Shared>) -> anyhow::Result<Worker> {
-        let snapshot = &shared.snapshot;
-        let upstreams = Upstreams::new(snapshot.clusters(), |name| shared.metrics.cluster(index, name));
-        let tasks = Rc::new(Tasks::default());
-        let drain = Rc::new(Drain::default());
-        let callouts = Callouts::new(upstreams.clone(), tasks.clone());
-        let mut guests = Guests {
+    fn new(index: usize, shared: Arc<Shared>) -> Worker {
+        Worker {
             index,
             shared,
-            callouts: callouts.clone(),
-            running: HashMap::new(),
-            observations: Vec::new(),
+            lane: None,
+            tasks: Rc::default(),
+            closing: Rc::default(),
+            retiring: Rc::default(),
+            serving: None,
+        }
+    }
+
+    /// Starts what a configuration needs and is not there yet. What is served is left as it is.
+    fn prepare(&mut self, plan: Plan) -> anyhow::Result<Prepared> {
+        let Plan { snapshot, ways_in } = plan;
+        let (index, shared) = (self.index, self.shared.clone());
+        let cell = |name: &str| shared.metrics.cluster(index, name);
+        let upstreams = match &self.serving {
+            Some(serving) => serving.upstreams.successor(snapshot.clusters(), cell),
+            None => Upstreams::new(snapshot.clusters(), cell),
         };
-        let mut sites = Vec::new();
-        for (at, config) in snapshot.config().listeners.iter().enumerate() {
+        let callouts = Callouts::new(upstreams.clone(), self.tasks.clone());
+        let mut guests = Guests {
+            index,
+            shared: &shared,
+            snapshot: &snapshot,
+            callouts: &callouts,
+            former: self.serving.as_ref().map(|serving| &serving.guests),
+            running: HashMap::new(),
+        };
+        let (life, ended) = Life::begin();
+        let mut doors = Vec::with_capacity(ways_in.len());
+        let mut sites = Vec::with_capacity(ways_in.len());
+        for (at, WayIn { open, socket }) in ways_in.into_iter().enumerate() {
+            let config = &snapshot.config().listeners[at];
             let chain =
                 config.filters.iter().map(|filter| guests.instance(*filter)).collect::<Result<_, _>>()?;
-            let lane = config.access_log.then(|| shared.lane());
-            sites.push(Site::new(
+            let door = self.door(&open).cloned();
+            let drain = door.as_ref().map_or_else(Rc::default, |door| door.drain().clone());
+            let lane = config.access_log.then(|| self.lane.get_or_insert_with(|| shared.lane()).clone());
+            let site = Site::new(
                 snapshot.clone(),
                 at,
                 Rc::new(Chain::new(chain)),
                 upstreams.clone(),
-                tasks.clone(),
+                self.tasks.clone(),
                 drain.stage(),
                 &shared.metrics,
                 index,
                 Reporter::new(&shared.metrics, index, &config.name, lane),
-            ));
+                life.clone(),
+            );
+            let socket = socket.map(tokio::net::TcpListener::from_std).transpose()?;
+            doors.push(door.unwrap_or_else(|| Door::new(site.clone(), open, drain)));
+            sites.push((site, socket));
         }
-        let Guests { running, observations, .. } = guests;
-        let instances = running.into_values().collect();
-        Ok(Worker { sites, instances, upstreams, tasks, callouts, drain, _observations: observations })
+        let guests = guests.running;
+        let ended = Box::pin(ended);
+        Ok(Prepared { generation: Generation { snapshot, doors, guests, upstreams, callouts, ended }, sites })
     }
 
-    fn site(&self, listener: usize) -> Rc<Site> {
-        self.sites[listener].clone()
+    fn door(&self, open: &Arc<Open>) -> Option<&Rc<Door>> {
+        self.serving.as_ref()?.doors.iter().find(|door| Arc::ptr_eq(door.open(), open))
+    }
+
+    /// Serves what was prepared, from the next request on.
+    fn adopt(&mut self, prepared: Prepared) {
+        let Prepared { generation, sites } = prepared;
+        for guest in generation.guests.values() {
+            guest.instance.move_to(generation.snapshot.endpoints(), generation.callouts.clone());
+        }
+        for (door, (site, socket)) in generation.doors.iter().zip(sites) {
+            door.lead_to(site);
+            if let Some(socket) = socket {
+                door.let_in(socket);
+            }
+        }
+        if let Some(former) = self.serving.replace(generation) {
+            self.retire(former);
+        }
+    }
+
+    /// Closes the doors that only a former configuration had, and ends its guests when its last exchange has ended.
+    fn retire(&self, former: Generation) {
+        let Generation { snapshot, doors, guests, callouts, ended, .. } = former;
+        let limit = snapshot.config().drain_timeout;
+        for door in doors.into_iter().filter(|door| self.door(door.open()).is_none()) {
+            self.closing.spawn(async move { door.close(limit).await });
+        }
+        self.retiring.spawn(async move {
+            ended.await;
+            // What another configuration has too goes on.
+            let last = guests.into_values().filter(|guest| Rc::strong_count(&guest.instance) == 1);
+            let last: Vec<Guest> = last.collect();
+            end_all(&last).await;
+            callouts.ended().await;
+        });
     }
 
     /// Ends what is under way, for as long as the configuration allows, then the guests, then the connections.
-    async fn end(&self, shared: &Shared) {
-        self.drain.begin();
-        let limit = shared.snapshot.config().drain_timeout;
+    async fn end(mut self) {
+        let Some(Generation { snapshot, doors, guests, upstreams, callouts, .. }) = self.serving.take()
+        else {
+            return;
+        };
+        doors.iter().for_each(|door| door.drain().begin());
+        let limit = snapshot.config().drain_timeout;
+        let guests: Vec<Guest> = guests.into_values().collect();
         let drained = async {
+            for door in &doors {
+                door.ended().await;
+            }
+            self.closing.ended().await;
             self.tasks.ended().await;
-            self.end_guests().await;
-            self.callouts.ended().await;
-            self.upstreams.drain().await;
+            end_all(&guests).await;
+            // What a configuration that was left still has may be a stream of a guest that was taken over from it.
+            self.retiring.ended().await;
+            callouts.ended().await;
+            upstreams.drain().await;
         };
         if tokio::time::timeout(limit, drained).await.is_err() {
             tracing::warn!(
                 limit_ms = limit.as_millis() as u64,
                 "the drain's time is over: cutting what is left"
             );
-            self.drain.give_up();
-            self.instances.iter().for_each(|instance| instance.stop());
+            doors.iter().for_each(|door| door.drain().give_up());
+            guests.iter().for_each(|guest| guest.instance.stop());
         }
     }
 }
 
-impl Worker {
-    /// Ends all filters side by side: none waits for another.
-    async fn end_guests(&self) {
-        let mut ending: Vec<_> = self.instances.iter().map(|instance| Box::pin(instance.end())).collect();
-        std::future::poll_fn(|cx| {
-            ending.retain_mut(|end| end.as_mut().poll(cx).is_pending());
-            if ending.is_empty() { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await;
-    }
+/// Ends filters side by side: none waits for another.
+async fn end_all(guests: &[Guest]) {
+    let mut ending: Vec<_> = guests.iter().map(|guest| Box::pin(guest.instance.end())).collect();
+    std::future::poll_fn(|cx| {
+        ending.retain_mut(|end| end.as_mut().poll(cx).is_pending());
+        if ending.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
 }
 
-/// A worker's guests as they are started: one for each filter that a chain names.
+/// A configuration's guests on this worker: one for each filter that a chain names.
 struct Guests<'a> {
     index: usize,
     shared: &'a Arc<Shared>,
-    callouts: Rc<Callouts>,
-    running: HashMap<usize, Rc<Instance>>,
-    observations: Vec<FilterObservation>,
+    snapshot: &'a Snapshot,
+    callouts: &'a Rc<Callouts>,
+    former: Option<&'a HashMap<usize, Guest>>,
+    running: HashMap<usize, Guest>,
 }
 
 impl Guests<'_> {
     fn instance(&mut self, filter: usize) -> anyhow::Result<Rc<Instance>> {
-        if let Some(instance) = self.running.get(&filter) {
-            return Ok(instance.clone());
-        }
-        let plugin = self.shared.snapshot.plugin(filter).clone();
+        let guest = match self.running.get(&filter) {
+            Some(guest) => guest.clone(),
+            None => match self.taken_over(filter) {
+                Some(guest) => guest,
+                None => self.start(filter)?,
+            },
+        };
+        self.running.insert(filter, guest.clone());
+        Ok(guest.instance)
+    }
+
+    /// The instance of the former configuration, if nothing about the filter has changed.
+    fn taken_over(&self, filter: usize) -> Option<Guest> {
+        let plugin = self.snapshot.plugin(filter);
+        self.former?.values().find(|former| former.instance.plugin().is(plugin)).cloned()
+    }
+
+    fn start(&self, filter: usize) -> anyhow::Result<Guest> {
+        let plugin = self.snapshot.plugin(filter).clone();
         let name = plugin.filter().name.clone();
         let usage = Arc::new(FilterUsage::new());
         let services = Services {
@@ -319,18 +483,18 @@ impl Guests<'_> {
             metrics: self.shared.guest_metrics.clone(),
             worker: self.index,
             usage: usage.clone(),
-            clusters: self.shared.snapshot.endpoints().clone(),
+            clusters: self.snapshot.endpoints().clone(),
             ..Services::new()
         };
-        let other = self.running.values().find(|running| running.plugin().shares(&plugin));
+        let others = self.running.values().chain(self.former.into_iter().flat_map(HashMap::values));
+        let other = others.map(|other| &other.instance).find(|other| other.plugin().shares(&plugin));
         let instance = match other {
             Some(other) => Instance::join(other, plugin, services, self.callouts.clone()),
             None => Instance::start(plugin, services, self.callouts.clone()),
         };
         let instance =
             instance.with_context(|| format!("filter `{name}` does not start on worker {}", self.index))?;
-        self.observations.push(observe::observe_filter(&self.shared.metrics, &name, &usage));
-        self.running.insert(filter, instance.clone());
-        Ok(instance)
+        let observation = observe::observe_filter(&self.shared.metrics, &name, &usage);
+        Ok(Guest { instance, _observation: Rc::new(observation) })
     }
 }

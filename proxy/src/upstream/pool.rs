@@ -120,13 +120,20 @@ impl Pool {
     }
 }
 
+impl Drop for Pool {
+    /// Its cluster is gone, and the last request to it has ended.
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
 /// What the pools of one worker share with the task that sweeps them.
 #[derive(Debug)]
 pub(super) struct Upkeep {
     /// The time as of the last sweep: reading it costs nothing.
     now: Cell<Instant>,
     /// How often pools are swept while there is anything to sweep.
-    pub(super) period: Duration,
+    pub(super) period: Cell<Duration>,
     /// Whether they are being swept.
     sweeping: Cell<bool>,
     /// Asks for sweeps to begin.
@@ -141,7 +148,7 @@ impl Upkeep {
     pub(super) fn new(period: Duration) -> Upkeep {
         Upkeep {
             now: Cell::new(Instant::now()),
-            period,
+            period: Cell::new(period),
             sweeping: Cell::new(false),
             wanted: Notify::new(),
             idle: Cell::new(0),
@@ -155,7 +162,7 @@ impl Upkeep {
             self.now.set(Instant::now());
             self.wanted.notify_one();
         }
-        self.now.get() + self.period
+        self.now.get() + self.period.get()
     }
 
     /// The time, at the beginning of a sweep.

@@ -1,5 +1,7 @@
 //! A request's way to an endpoint and back.
 
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -22,15 +24,23 @@ use crate::telemetry::metrics::ClusterCell;
 /// How often, at most and at least, unused connections are looked through.
 const SWEEP_PERIODS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
-/// One worker's connections to every cluster.
+/// One worker's connections to every cluster of one configuration.
 ///
-/// Dropped, it closes the unused ones; those in use close when their responses end.
+/// Dropped, it closes the unused ones, but for those to clusters that its [successor](Upstreams::successor) has too;
+/// those in use close when their responses end.
 #[derive(Debug)]
 pub struct Upstreams {
-    clusters: Box<[Member]>,
+    clusters: Box<[Rc<Member>]>,
+    keeper: Rc<Keeper>,
+}
+
+/// Looks after a worker's unused connections, whatever the configuration.
+#[derive(Debug)]
+struct Keeper {
     upkeep: Rc<Upkeep>,
     tasks: Rc<Tasks>,
     sweeper: AbortHandle,
+    pools: RefCell<Vec<Weak<Pool>>>,
 }
 
 /// A cluster on this worker.
@@ -57,17 +67,34 @@ impl Upstreams {
     /// needed. `cell` gives what this worker counts a cluster's connections and requests in. To be called in the
     /// worker's `LocalSet`.
     pub fn new(clusters: &[Arc<Cluster>], cell: impl Fn(&str) -> Arc<ClusterCell>) -> Rc<Upstreams> {
-        let upkeep = Rc::new(Upkeep::new(sweep_period(clusters)));
-        let tasks = Rc::new(Tasks::default());
-        Rc::new_cyclic(|this| Upstreams {
-            clusters: clusters
-                .iter()
-                .map(|cluster| Member::new(cluster, &upkeep, &cell(cluster.name())))
-                .collect(),
-            sweeper: tasks.spawn(keep_sweeping(this.clone(), upkeep.clone())),
-            upkeep,
-            tasks,
-        })
+        Upstreams::made(Keeper::start(), clusters, &[], cell)
+    }
+
+    /// The same worker's side of another configuration's clusters. Those that are the same ones are taken over, with
+    /// their connections.
+    pub fn successor(
+        &self,
+        clusters: &[Arc<Cluster>],
+        cell: impl Fn(&str) -> Arc<ClusterCell>,
+    ) -> Rc<Upstreams> {
+        Upstreams::made(self.keeper.clone(), clusters, &self.clusters, cell)
+    }
+
+    fn made(
+        keeper: Rc<Keeper>,
+        clusters: &[Arc<Cluster>],
+        former: &[Rc<Member>],
+        cell: impl Fn(&str) -> Arc<ClusterCell>,
+    ) -> Rc<Upstreams> {
+        let former: HashMap<_, _> =
+            former.iter().map(|member| (Arc::as_ptr(&member.cluster), member)).collect();
+        let member = |cluster: &Arc<Cluster>| match former.get(&Arc::as_ptr(cluster)) {
+            Some(member) => Rc::clone(member),
+            None => Rc::new(Member::new(cluster, &keeper.upkeep, &cell(cluster.name()))),
+        };
+        let members: Box<[_]> = clusters.iter().map(member).collect();
+        keeper.keep(&members);
+        Rc::new(Upstreams { clusters: members, keeper })
     }
 
     /// The place of the cluster of that name.
@@ -129,7 +156,7 @@ impl Upstreams {
 
         let pool = lease.pool();
         // Connecting is rare and its future large; it would be moved with every request.
-        let connection = Box::pin(Connection::open(pool, &self.tasks)).await?;
+        let connection = Box::pin(Connection::open(pool, &self.keeper.tasks)).await?;
         attempt.on(&connection, false);
         match lease.hold(connection).exchange(request).await {
             Ok(response) => Ok(respond(response, lease)),
@@ -151,7 +178,7 @@ impl Upstreams {
         cluster: usize,
         request: Request<RequestBody>,
     ) -> Result<Response<Http2Body>, UpstreamError> {
-        http2::send(self.pick(cluster, None)?, &self.tasks, request).await
+        http2::send(self.pick(cluster, None)?, &self.keeper.tasks, request).await
     }
 
     fn pick(&self, cluster: usize, preferred: Option<SocketAddr>) -> Result<Lease, UpstreamError> {
@@ -178,26 +205,54 @@ impl Upstreams {
     /// Exchanges may go on and even send, but one that has no connection yet is not waited for, and a tunnel is its
     /// owner's: a drain waits for those first.
     pub async fn drain(&self) {
+        self.keeper.stop();
+        self.keeper.for_each_pool(Pool::clear);
+        self.keeper.tasks.ended().await;
+    }
+}
+
+impl Keeper {
+    fn start() -> Rc<Keeper> {
+        let upkeep = Rc::new(Upkeep::new(SWEEP_PERIODS.1));
+        let tasks = Rc::new(Tasks::default());
+        Rc::new_cyclic(|this| Keeper {
+            sweeper: tasks.spawn(keep_sweeping(this.clone(), upkeep.clone())),
+            upkeep,
+            tasks,
+            pools: RefCell::default(),
+        })
+    }
+
+    /// From now on these are looked after too, often enough for the shortest `idle_timeout` among them.
+    fn keep(&self, members: &[Rc<Member>]) {
+        self.upkeep.period.set(sweep_period(members.iter().map(|member| &*member.cluster)));
+        let mut pools = self.pools.borrow_mut();
+        pools.retain(|pool| pool.strong_count() > 0);
+        let known: HashSet<_> = pools.iter().map(Weak::as_ptr).collect();
+        let new =
+            members.iter().flat_map(|member| &member.pools).filter(|pool| !known.contains(&Rc::as_ptr(pool)));
+        pools.extend(new.map(Rc::downgrade));
+    }
+
+    /// No connection is kept from now on.
+    fn stop(&self) {
         self.upkeep.draining.set(true);
         self.sweeper.abort();
-        self.pools().for_each(|pool| pool.clear());
-        self.tasks.ended().await;
     }
 
     fn sweep(&self) {
         let now = self.upkeep.begin_sweep();
-        self.pools().for_each(|pool| pool.sweep(now));
+        self.for_each_pool(|pool| pool.sweep(now));
     }
 
-    fn pools(&self) -> impl Iterator<Item = &Rc<Pool>> {
-        self.clusters.iter().flat_map(|member| &member.pools)
+    fn for_each_pool(&self, work: impl Fn(&Pool)) {
+        self.pools.borrow().iter().filter_map(Weak::upgrade).for_each(|pool| work(&pool));
     }
 }
 
-impl Drop for Upstreams {
+impl Drop for Keeper {
     fn drop(&mut self) {
-        self.upkeep.draining.set(true);
-        self.sweeper.abort();
+        self.stop();
     }
 }
 
@@ -238,10 +293,9 @@ fn is_repeatable(request: &Request<RequestBody>) -> bool {
 }
 
 /// Often enough for the shortest `idle_timeout`.
-fn sweep_period(clusters: &[Arc<Cluster>]) -> Duration {
+fn sweep_period<'a>(clusters: impl Iterator<Item = &'a Cluster>) -> Duration {
     let (shortest, longest) = SWEEP_PERIODS;
     clusters
-        .iter()
         .map(|cluster| cluster.config().idle_timeout / 4)
         .min()
         .unwrap_or(longest)
@@ -249,13 +303,13 @@ fn sweep_period(clusters: &[Arc<Cluster>]) -> Duration {
 }
 
 /// Sweeps the pools for as long as there is an unused connection in one, and waits for the next.
-async fn keep_sweeping(upstreams: Weak<Upstreams>, upkeep: Rc<Upkeep>) {
+async fn keep_sweeping(keeper: Weak<Keeper>, upkeep: Rc<Upkeep>) {
     loop {
         upkeep.wanted.notified().await;
         loop {
-            sleep(upkeep.period).await;
-            let Some(upstreams) = upstreams.upgrade() else { return };
-            upstreams.sweep();
+            sleep(upkeep.period.get()).await;
+            let Some(keeper) = keeper.upgrade() else { return };
+            keeper.sweep();
             if !upkeep.end_sweep() {
                 break;
             }

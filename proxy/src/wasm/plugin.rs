@@ -32,6 +32,11 @@ impl Plugin {
         &self.module
     }
 
+    /// Whether both are one: the same code with the same configuration, made together.
+    pub fn is(&self, other: &Plugin) -> bool {
+        Arc::ptr_eq(&self.filter, &other.filter) && self.module.is(&other.module)
+    }
+
     /// Whether both may run in one instance: they say so with one `vm_id` that is not empty, and their code, VM
     /// configuration and environment are the same.
     pub fn shares(&self, other: &Plugin) -> bool {

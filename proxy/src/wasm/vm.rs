@@ -21,7 +21,7 @@ use super::instance::{Exports, Guest, HeadersFunc};
 use super::module::Module;
 use super::plugin::Plugin;
 use super::root::{Root, RootEnd};
-use super::services::{GuestLog, Services};
+use super::services::{Clusters, GuestLog, Services};
 use super::stream::{Direction, StreamRef};
 
 /// A context of one instance, as its guest knows it.
@@ -59,6 +59,11 @@ impl Vm {
     /// From now on the guest logs there.
     pub(super) fn log_to(&mut self, log: Arc<dyn GuestLog>) {
         self.host_mut().services.log = log;
+    }
+
+    /// From now on these are the clusters that there are.
+    pub fn know_clusters(&mut self, clusters: Arc<Clusters>) {
+        self.host_mut().services.clusters = clusters;
     }
 
     /// The root context of the plugin that the instance was started with.

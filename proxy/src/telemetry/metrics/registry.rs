@@ -116,6 +116,11 @@ impl Registry {
         self.server.note_config();
     }
 
+    /// Notes how an attempt to change the configuration ended.
+    pub fn note_reload(&self, succeeded: bool) {
+        self.server.note_reload(succeeded);
+    }
+
     /// Everything as text.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! The server as a whole: which build, for how long, how many workers, which configuration.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::page::Page;
@@ -14,6 +14,9 @@ pub(super) struct ServerNumbers {
     config_generation: AtomicU64,
     /// Milliseconds since the Unix epoch; 0 before there is a configuration.
     config_loaded_ms: AtomicU64,
+    reloads: AtomicU64,
+    failed_reloads: AtomicU64,
+    last_reload_failed: AtomicBool,
 }
 
 impl Default for ServerNumbers {
@@ -23,6 +26,9 @@ impl Default for ServerNumbers {
             workers: AtomicU64::new(0),
             config_generation: AtomicU64::new(0),
             config_loaded_ms: AtomicU64::new(0),
+            reloads: AtomicU64::new(0),
+            failed_reloads: AtomicU64::new(0),
+            last_reload_failed: AtomicBool::new(false),
         }
     }
 }
@@ -38,6 +44,12 @@ impl ServerNumbers {
         self.config_generation.fetch_add(1, Relaxed);
     }
 
+    pub(super) fn note_reload(&self, succeeded: bool) {
+        let counter = if succeeded { &self.reloads } else { &self.failed_reloads };
+        counter.fetch_add(1, Relaxed);
+        self.last_reload_failed.store(!succeeded, Relaxed);
+    }
+
     pub(super) fn write(&self, page: &mut Page<'_>) -> fmt::Result {
         page.gauge("tidegate_build_info", "Which build this is.")?
             .sample(&[("version", env!("CARGO_PKG_VERSION"))], 1u64)?;
@@ -48,6 +60,15 @@ impl ServerNumbers {
         page.gauge("tidegate_config_generation", "Configurations that took effect since the proxy began.")?
             .sample(&[], self.config_generation.load(Relaxed))?;
         page.gauge("tidegate_config_loaded_timestamp_seconds", "When the configuration took effect.")?
-            .sample(&[], self.config_loaded_ms.load(Relaxed) as f64 / 1e3)
+            .sample(&[], self.config_loaded_ms.load(Relaxed) as f64 / 1e3)?;
+        page.gauge(
+            "tidegate_config_last_reload_successful",
+            "Whether what the file said when it was last read is what is served.",
+        )?
+        .sample(&[], u64::from(!self.last_reload_failed.load(Relaxed)))?;
+        let mut reloads =
+            page.counter("tidegate_config_reloads_total", "Attempts to change the configuration.")?;
+        reloads.sample(&[("result", "success")], self.reloads.load(Relaxed))?;
+        reloads.sample(&[("result", "failure")], self.failed_reloads.load(Relaxed))
     }
 }
