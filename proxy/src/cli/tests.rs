@@ -79,45 +79,46 @@ fn the_help_of_run_says_how() {
     check_help(
         Some("run"),
         expect![[r#"
-        Serve traffic until SIGTERM or SIGINT, then drain
+            Serve traffic until SIGTERM or SIGINT, then drain
 
-        Starts as a whole or not at all: with a configuration that is not valid, a port in use or a filter
-        that does not start it says so and ends with 1.
+            Starts as a whole or not at all: with a configuration that is not valid, a port in use or a filter
+            that does not start it says so and ends with 1. SIGHUP has it read the file and the modules again;
+            what cannot be served then changes nothing.
 
-        Usage: tidegate run [OPTIONS] <FILE>
+            Usage: tidegate run [OPTIONS] <FILE>
 
-        Arguments:
-          <FILE>
-                  The configuration, in YAML
+            Arguments:
+              <FILE>
+                      The configuration, in YAML
 
-        Options:
-              --workers <N>
-                  Worker threads, instead of the configuration's `workers` [default there: one per core]
+            Options:
+                  --workers <N>
+                      Worker threads, instead of the configuration's `workers` [default there: one per core]
 
-          -h, --help
-                  Print help (see a summary with '-h')
+              -h, --help
+                      Print help (see a summary with '-h')
 
-        Logging:
-              --log-level <LEVEL>
-                  Least level that is logged
+            Logging:
+                  --log-level <LEVEL>
+                      Least level that is logged
 
-                  In its place, the environment variable TIDEGATE_LOG takes levels by module, such as
-                  `warn,tidegate::wasm=debug`. The default is info for `run` and warn for `check`.
+                      In its place, the environment variable TIDEGATE_LOG takes levels by module, such as
+                      `warn,tidegate::wasm=debug`. The default is info for `run` and warn for `check`.
 
-                  [possible values: off, error, warn, info, debug, trace]
+                      [possible values: off, error, warn, info, debug, trace]
 
-              --log-format <FORMAT>
-                  How each line is written to stderr
+                  --log-format <FORMAT>
+                      How each line is written to stderr
 
-                  Possible values:
-                  - text: For people
-                  - json: One JSON object a line
+                      Possible values:
+                      - text: For people
+                      - json: One JSON object a line
 
-                  [default: text]
+                      [default: text]
 
-        Example:
-          tidegate run tidegate.yaml --workers 2
-    "#]],
+            Example:
+              tidegate run tidegate.yaml --workers 2
+        "#]],
     );
 }
 
