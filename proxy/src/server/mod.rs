@@ -2,7 +2,7 @@
 //!
 //! Everything that can fail fails before the first connection is accepted: the configuration is checked, filters are
 //! compiled and proved, sockets are bound, and every worker has its guests running. Then the listeners open. A change
-//! of the configuration takes the same way beside what is served: see [`reload`].
+//! of the configuration takes the same way beside what is served: see `reload`.
 //!
 //! The control thread serves the admin listener and waits for signals; workers share with it only what is immutable
 //! or atomic. SIGTERM and SIGINT begin a drain; a second one ends the process at once.
