@@ -36,6 +36,15 @@ fn with_modules(config: &str, modules: &[(&str, &Guest)]) -> Start {
     modules.iter().fold(start, |start, (name, guest)| start.file(&format!("{name}.wasm"), guest.build()))
 }
 
+/// Answers `/held` when the gate opens, and everything else at once.
+fn holding(gate: &Gate) -> Upstream {
+    let held = gate.clone();
+    Upstream::start(move |head| match head.target() {
+        "/held" => Answer::default().read_body().wait(&held).head(200, &[("content-length", "0")]),
+        _ => Answer::ok("hello"),
+    })
+}
+
 /// How often a filter logged a line that begins so.
 fn count(proxy: &Proxy, filter: &str, begin: &str) -> usize {
     proxy.guest_log().iter().filter(|(name, line)| name == filter && line.starts_with(begin)).count()
@@ -93,11 +102,7 @@ fn a_configuration_that_cannot_be_served_changes_nothing_and_is_explained() {
 #[test]
 fn an_exchange_ends_with_the_version_that_it_began_with() {
     let gate = Gate::new();
-    let held = gate.clone();
-    let upstream = Upstream::start(move |head| match head.target() {
-        "/held" => Answer::default().read_body().wait(&held).head(200, &[("content-length", "0")]),
-        _ => Answer::ok("hello"),
-    });
+    let upstream = holding(&gate);
     let mut proxy = with_modules(&filtering(&upstream, &["mark"]), &[("mark", &marking("1"))]).start();
     let mut waiting = proxy.client();
     waiting.send("GET /held HTTP/1.1\r\nhost: a\r\n\r\n");
@@ -156,11 +161,7 @@ fn a_changed_cluster_is_used_from_the_next_request_on() {
 #[test]
 fn listeners_come_and_go() {
     let gate = Gate::new();
-    let held = gate.clone();
-    let upstream = Upstream::start(move |head| match head.target() {
-        "/held" => Answer::default().read_body().wait(&held).head(200, &[("content-length", "0")]),
-        _ => Answer::ok("hello"),
-    });
+    let upstream = holding(&gate);
     let first = forwarding(&[upstream.address()], "");
     let added = first
         .replace("clusters:\n", "- {name: new, address: 127.0.0.1:0, routes: [{match: {path: {prefix: /}}, cluster: up}]}\nclusters:\n");

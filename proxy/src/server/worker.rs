@@ -163,16 +163,9 @@ impl Orders {
     ///
     /// Why a worker cannot serve it, or that one has ended.
     pub(super) async fn prepare(&self, plans: Vec<Plan>) -> anyhow::Result<()> {
-        let answers: Vec<_> = self
-            .0
-            .iter()
-            .zip(plans)
-            .map(|(worker, plan)| {
-                let (done, answer) = oneshot::channel();
-                let _ = worker.send(Order::Prepare(plan, done)); // then there is no answer
-                answer
-            })
-            .collect();
+        let workers = self.0.iter().zip(plans);
+        let answers: Vec<_> =
+            workers.map(|(worker, plan)| ask(worker, |done| Order::Prepare(plan, done))).collect();
         let mut outcome = Ok(());
         for answer in answers {
             let prepared = answer.await.unwrap_or_else(|_| Err(anyhow!("a worker has ended")));
@@ -186,15 +179,7 @@ impl Orders {
 
     /// Has every worker serve what it prepared, and waits until they do.
     pub(super) async fn adopt(&self) {
-        let answers: Vec<_> = self
-            .0
-            .iter()
-            .map(|worker| {
-                let (done, answer) = oneshot::channel();
-                let _ = worker.send(Order::Adopt(done));
-                answer
-            })
-            .collect();
+        let answers: Vec<_> = self.0.iter().map(|worker| ask(worker, Order::Adopt)).collect();
         for answer in answers {
             let _ = answer.await; // a worker that has ended is noticed elsewhere
         }
@@ -203,6 +188,16 @@ impl Orders {
     pub(super) fn drain(&self) {
         self.0.iter().for_each(|worker| drop(worker.send(Order::Drain)));
     }
+}
+
+/// Tells a worker something that it answers; one that has ended does not.
+fn ask<T>(
+    worker: &mpsc::UnboundedSender<Order>,
+    order: impl FnOnce(oneshot::Sender<T>) -> Order,
+) -> oneshot::Receiver<T> {
+    let (done, answer) = oneshot::channel();
+    let _ = worker.send(order(done));
+    answer
 }
 
 /// What a worker begins with.

@@ -226,6 +226,11 @@ impl Host {
         (self.active.context == self.current.context).then_some(self.current.callback)
     }
 
+    /// Whether the active context is being told of its end: what is asked of its exchange comes too late.
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self.active_callback(), Some(Callback::Log | Callback::Done | Callback::Delete))
+    }
+
     /// The root that a callout begun now is for: it must not have as many in flight as it may, nor have gone, as a root
     /// may whose streams go on. Nobody would hear of its end then.
     pub(crate) fn caller(&self) -> Result<u32, Status> {

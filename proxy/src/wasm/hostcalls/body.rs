@@ -101,9 +101,8 @@ pub(crate) fn set_bytes(
     let Some((stream, stage)) = &host.active.stream else {
         return Err(Status::NotFound.into());
     };
-    let is_over = matches!(host.active_callback(), Some(Callback::Log | Callback::Done | Callback::Delete));
     let mut stream = stream.borrow_mut();
-    if is_over || stream.progress(direction) == Progress::Done {
+    if host.is_over() || stream.progress(direction) == Progress::Done {
         return Err(Status::BadArgument.into());
     }
     // In a body's own callback what is held is looked at when that has returned. Elsewhere nobody looks afterwards.

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 
 use super::{Call, Outcome};
-use crate::wasm::abi::{Callback, Status};
+use crate::wasm::abi::Status;
 use crate::wasm::host::Host;
 use crate::wasm::memory::{Out, check, give, slice, view};
 use crate::wasm::pairs;
@@ -26,10 +26,9 @@ pub(crate) fn inject_data(call: &mut Call<'_>, data: u32, data_len: u32, end_of_
 }
 
 pub(super) fn inject(host: &Host, data: &[u8], end_of_stream: bool) -> Result<(), Status> {
-    let is_over = matches!(host.active_callback(), Some(Callback::Log | Callback::Done | Callback::Delete));
     let (stream, stage) = host.active.stream.as_ref().ok_or(Status::NotFound)?;
     let mut stream = stream.borrow_mut();
-    if is_over || stream.response.is_none() {
+    if host.is_over() || stream.response.is_none() {
         return Err(Status::BadArgument);
     }
     if stream.inject(*stage, data, end_of_stream) { Ok(()) } else { Err(Status::InternalFailure) }

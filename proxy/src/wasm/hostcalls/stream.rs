@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
 use super::{Call, Outcome};
-use crate::wasm::abi::{Callback, Status, StreamType};
+use crate::wasm::abi::{Status, StreamType};
 use crate::wasm::header_map::append_plain;
 use crate::wasm::host::Host;
 use crate::wasm::memory::{slice, view};
@@ -97,9 +97,8 @@ pub(crate) fn reply(
     for (name, value) in pairs {
         append_plain(&mut headers, name, value)?;
     }
-    let is_over = matches!(host.active_callback(), Some(Callback::Log | Callback::Done | Callback::Delete));
     let answerable = host.active.stream.as_ref().is_some_and(|(stream, _)| is(stream, Subject::Exchange));
-    if !answerable || is_over {
+    if !answerable || host.is_over() {
         return Ok(());
     }
     let reply = LocalReply {
