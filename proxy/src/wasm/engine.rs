@@ -1,9 +1,13 @@
 //! The compiler and its settings: one for the process.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use wasmtime::{Cache, CacheConfig, Config, OptLevel, WasmBacktraceDetails};
+use wasmtime::{
+    Cache, CacheConfig, Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
+    WasmBacktraceDetails,
+};
 
 use super::module::{LoadError, Module};
 use super::outline::Outline;
@@ -18,10 +22,21 @@ pub(crate) const START_ALLOWANCE: u32 = 50;
 /// How deep a guest's own call stack may be, in bytes.
 const MAX_WASM_STACK: usize = 512 << 10;
 
+/// How many instances that serve one exchange each there may be at once in the process. Each has 4 GiB of address space
+/// that is not used.
+const MAX_POOLED: u32 = 8192;
+
+/// How much of the memory of such an instance is cleaned rather than given back when it ends, in bytes, and how many
+/// places of instances that ended are kept so: what is kept costs the next one no page faults.
+const KEPT_BYTES: usize = 512 << 10;
+const KEPT_PLACES: u32 = 64;
+
 /// Compiles modules; cheap to clone, shared by all threads.
 #[derive(Clone)]
 pub struct Engine {
     inner: wasmtime::Engine,
+    /// Where the instances live that serve one exchange each; made when the first filter wants them.
+    pool: Arc<OnceLock<Result<wasmtime::Engine, String>>>,
 }
 
 /// The compiler cannot be had on this machine.
@@ -33,17 +48,21 @@ impl Engine {
     /// Makes the engine. Compiled modules are kept in `cache_dir` by content and compiler version; a folder that
     /// cannot be written is named in the log and then done without.
     pub fn new(cache_dir: Option<PathBuf>) -> Result<Engine, EngineError> {
-        let mut config = Config::new();
-        config
-            .consume_fuel(true)
-            .epoch_interruption(true)
-            .cranelift_opt_level(OptLevel::Speed)
-            .table_lazy_init(false) // a guest is instantiated rarely and calls through its tables all the time
-            .max_wasm_stack(MAX_WASM_STACK)
-            .wasm_backtrace_details(WasmBacktraceDetails::Enable)
-            .cache(cache_dir.as_deref().and_then(open_cache));
+        let mut config = configuration();
+        config.table_lazy_init(false); // a guest is instantiated rarely and calls through its tables all the time
+        config.cache(cache_dir.as_deref().and_then(open_cache));
         let inner = wasmtime::Engine::new(&config).map_err(|error| EngineError(format!("{error:#}")))?;
-        Ok(Engine { inner })
+        Ok(Engine { inner, pool: Arc::default() })
+    }
+
+    /// Compiles a configured module, of which instances are made for single exchanges. What it is otherwise is what
+    /// `origin` is. It is not kept on disk: no two are the same.
+    pub(super) fn compile_image(&self, bytes: &[u8], origin: &Module) -> Result<Module, LoadError> {
+        let pool = self.pool.get_or_init(|| {
+            wasmtime::Engine::new(&pooling()).map_err(|error| format!("{error:#}"))
+        });
+        let pool = pool.as_ref().map_err(|error| LoadError::Invalid(error.clone()))?;
+        origin.recompiled(pool, bytes)
     }
 
     /// Compiles and links a module. It takes as long as a compiler does: not for a worker's thread.
@@ -60,6 +79,9 @@ impl Engine {
     /// Moves the clock that guests' wall-clock budgets are measured by; called every [`EPOCH_PERIOD`].
     pub fn advance_epoch(&self) {
         self.inner.increment_epoch();
+        if let Some(Ok(pool)) = self.pool.get() {
+            pool.increment_epoch();
+        }
     }
 }
 
@@ -74,6 +96,33 @@ pub(crate) fn epochs(budget: Duration) -> u64 {
     u64::try_from(budget.as_nanos().div_ceil(EPOCH_PERIOD.as_nanos()))
         .unwrap_or(u64::MAX / 2)
         .saturating_add(1)
+}
+
+/// What holds for every guest.
+fn configuration() -> Config {
+    let mut config = Config::new();
+    config
+        .consume_fuel(true)
+        .epoch_interruption(true)
+        .cranelift_opt_level(OptLevel::Speed)
+        .max_wasm_stack(MAX_WASM_STACK)
+        .wasm_backtrace_details(WasmBacktraceDetails::Enable);
+    config
+}
+
+/// For instances that come and go with exchanges: places that are used again, and memory that is mapped, not filled.
+fn pooling() -> Config {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_core_instances(MAX_POOLED)
+        .total_memories(MAX_POOLED)
+        .total_tables(MAX_POOLED)
+        .max_unused_warm_slots(KEPT_PLACES)
+        .linear_memory_keep_resident(KEPT_BYTES)
+        .table_keep_resident(KEPT_BYTES)
+        .pagemap_scan(Enabled::Auto);
+    let mut config = configuration();
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    config
 }
 
 fn open_cache(directory: &Path) -> Option<Cache> {

@@ -1,15 +1,15 @@
 //! A running guest: how it starts, and the one way into it, which measures and bounds each call.
 
-use wasmtime::{Instance, Store, TypedFunc, WasmParams, WasmResults};
+use wasmtime::{Extern, Instance, Store, TypedFunc, WasmParams, WasmResults};
 
 use super::abi::Callback;
 use super::context::VM;
 use super::fault::{Fault, FaultKind};
 use super::host::{Host, Restriction};
+use super::image::{Image, Places};
 use super::plugin::Plugin;
 use super::root::{Budget, Root};
 use super::services::Services;
-use super::stopwatch::Stopwatch;
 use super::vm::ContextId;
 
 /// A callback of two numbers and an answer, and so on.
@@ -78,7 +78,7 @@ pub(crate) struct Merged {
 
 impl Exports {
     /// A module whose exports have other types than the ABI's was refused when it was loaded.
-    fn find(instance: &Instance, store: &mut Store<Host>) -> Exports {
+    fn find(instance: &impl Offers, store: &mut Store<Host>) -> Exports {
         let (i, s) = (instance, store);
         Exports {
             context_create: typed(i, s, Callback::ContextCreate.name()),
@@ -117,15 +117,37 @@ impl Exports {
     }
 }
 
+/// Where exports are found.
+trait Offers {
+    fn export(&self, store: &mut Store<Host>, name: &str) -> Option<Extern>;
+}
+
+impl Offers for Instance {
+    fn export(&self, store: &mut Store<Host>, name: &str) -> Option<Extern> {
+        self.get_export(store, name)
+    }
+}
+
+impl Offers for (&Instance, &Places) {
+    fn export(&self, store: &mut Store<Host>, name: &str) -> Option<Extern> {
+        let (instance, places) = self;
+        places.find(instance, store, name)
+    }
+}
+
 fn typed<P: WasmParams, R: WasmResults>(
-    instance: &Instance,
+    instance: &impl Offers,
     store: &mut Store<Host>,
     name: &str,
 ) -> Option<TypedFunc<P, R>> {
-    instance.get_typed_func(store, name).ok()
+    instance.export(store, name)?.into_func()?.typed(store).ok()
 }
 
-fn headers(instance: &Instance, store: &mut Store<Host>, name: &str) -> Option<HeadersFunc> {
+fn allocator(instance: &impl Offers, store: &mut Store<Host>) -> Option<TypedFunc<u32, u32>> {
+    typed(instance, store, "proxy_on_memory_allocate").or_else(|| typed(instance, store, "malloc"))
+}
+
+fn headers(instance: &impl Offers, store: &mut Store<Host>, name: &str) -> Option<HeadersFunc> {
     typed(instance, store, name)
         .map(HeadersFunc::Three)
         .or_else(|| typed(instance, store, name).map(HeadersFunc::Two))
@@ -134,7 +156,7 @@ fn headers(instance: &Instance, store: &mut Store<Host>, name: &str) -> Option<H
 /// The guest and what bounds it.
 pub(crate) struct Guest {
     pub(crate) store: Store<Host>,
-    stopwatch: Stopwatch,
+    instance: Option<Instance>,
     dead: bool,
 }
 
@@ -146,7 +168,7 @@ impl Guest {
         let host = Host::new(filter, module.abi(), services);
         let mut store = Store::new(module.linked().module().engine(), host);
         store.limiter(|host| &mut host.limiter);
-        let mut guest = Guest { store, stopwatch: Stopwatch::new(), dead: false };
+        let mut guest = Guest { store, instance: None, dead: false };
         let exports = guest.instantiate(plugin)?;
         guest.introduce(0, &exports)?;
         Ok((guest, exports))
@@ -171,8 +193,8 @@ impl Guest {
             Ok(instance) => instance,
             Err(error) => return Err(self.fail(Fault::from_instantiation(&error, self.store.data()))),
         };
-        let allocator = typed(&instance, &mut self.store, "proxy_on_memory_allocate")
-            .or_else(|| typed(&instance, &mut self.store, "malloc"));
+        self.instance = Some(instance);
+        let allocator = allocator(&instance, &mut self.store);
         let memory = instance.get_memory(&mut self.store, "memory");
         let host = self.store.data_mut();
         host.memory = memory;
@@ -180,6 +202,33 @@ impl Guest {
         self.initialise(&instance)?;
         self.store.data_mut().restriction = Restriction::None;
         Ok(Exports::find(&instance, &mut self.store))
+    }
+
+    /// Starts from an image: nothing of the guest runs.
+    pub(crate) fn stamp(image: &Image, host: Host) -> Result<(Guest, Exports), Fault> {
+        let linked = image.module.linked();
+        let mut store = Store::new(linked.module().engine(), host);
+        store.limiter(|host| &mut host.limiter);
+        let mut guest = Guest { store, instance: None, dead: false };
+        let instance = match linked.instantiate(&mut guest.store) {
+            Ok(instance) => instance,
+            Err(error) => return Err(guest.fail(Fault::from_instantiation(&error, guest.store.data()))),
+        };
+        let offers = (&instance, &image.exports);
+        let store = &mut guest.store;
+        let memory = offers.export(store, "memory").and_then(Extern::into_memory);
+        let allocator = allocator(&offers, store);
+        let host = store.data_mut();
+        host.memory = memory;
+        host.allocator = allocator;
+        host.restriction = Restriction::None;
+        let exports = Exports::find(&offers, store);
+        Ok((guest, exports))
+    }
+
+    /// Looks into the instance. `None` before there is one.
+    pub(crate) fn with_instance<R>(&mut self, look: impl FnOnce(&Instance, &mut Store<Host>) -> R) -> Option<R> {
+        Some(look(self.instance.as_ref()?, &mut self.store))
     }
 
     /// A reactor has `_initialize`, and perhaps a `main` for what comes after; a command has `_start`.
@@ -250,11 +299,12 @@ impl Guest {
         host.begin(callback, context, end_of_stream);
         let is_stream = host.active.stream.is_some();
         let granted = self.grant();
-        let lap = if is_stream { self.stopwatch.sample() } else { self.stopwatch.start() };
+        let host = self.store.data();
+        let lap = if is_stream { host.stopwatch.sample() } else { host.stopwatch.start() };
         let result = export.call(&mut self.store, params);
-        let nanoseconds = self.stopwatch.stop(lap);
         let used = granted.saturating_sub(self.store.get_fuel().unwrap_or(0));
         let host = self.store.data_mut();
+        let nanoseconds = host.stopwatch.stop(lap);
         host.roots[host.current.root].usage.record_call(callback, used, nanoseconds);
         host.end();
         result.map_err(|error| self.fail(Fault::from_trap(&error, callback, self.store.data())))

@@ -46,12 +46,14 @@ mod fields;
 mod grpc_service;
 mod header_map;
 mod host;
+pub mod image;
 pub mod hostcalls;
 mod instance;
 mod memory;
 mod pairs;
 mod protobuf;
 mod root;
+pub mod stamp;
 mod stopwatch;
 
 pub use abi::{
@@ -61,6 +63,7 @@ pub use cells::CellsUsage;
 pub use effect::{CalloutResponse, CalloutResult, Effect, HttpCall};
 pub use engine::{EPOCH_PERIOD, Engine};
 pub use fault::{Fault, FaultKind};
+pub use image::NoImage;
 pub use grpc::{GrpcCallout, GrpcEvent, GrpcKind};
 pub use metrics::GuestMetrics;
 pub use module::{LoadError, Module};
@@ -72,5 +75,6 @@ pub use services::{
     Clock, Clusters, GuestLog, NoRandomness, ProcessLog, Randomness, Services, SystemClock, SystemRandomness,
 };
 pub use shared_data::SharedData;
+pub use stamp::Stamp;
 pub use usage::FilterUsage;
 pub use vm::{ContextId, Vm};

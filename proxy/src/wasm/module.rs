@@ -158,6 +158,14 @@ impl Module {
         Ok(Module { shared: Arc::new(Shared { linked, abi, edits_bodies, exported }) })
     }
 
+    /// The same filter with other contents of its memory, by an engine that may be another.
+    pub(super) fn recompiled(&self, engine: &wasmtime::Engine, bytes: &[u8]) -> Result<Module, LoadError> {
+        let module = wasmtime::Module::new(engine, bytes).map_err(invalid)?;
+        let linked = link(engine, &module)?;
+        let Shared { abi, edits_bodies, exported, .. } = *self.shared;
+        Ok(Module { shared: Arc::new(Shared { linked, abi, edits_bodies, exported }) })
+    }
+
     /// The ABI that it declares: the first that it names.
     pub fn abi(&self) -> AbiVersion {
         self.shared.abi

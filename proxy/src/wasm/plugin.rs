@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use super::engine::Engine;
 use super::fault::Fault;
+use super::image::{Blank, Image, NoImage};
 use super::module::Module;
 use super::proof::Proof;
 use super::services::Services;
@@ -14,12 +16,38 @@ use crate::config::model::Filter;
 pub struct Plugin {
     filter: Arc<Filter>,
     module: Module,
+    image: Option<Arc<Image>>,
 }
 
 impl Plugin {
     /// Joins the two; nothing runs yet.
     pub fn new(filter: Arc<Filter>, module: Module) -> Plugin {
-        Plugin { filter, module }
+        Plugin { filter, module, image: None }
+    }
+
+    /// Joins a module's bytes and a configuration so that there can be an instance for each exchange: it is compiled,
+    /// started, and kept as it is then. `keep` has its instance, which goes with it.
+    ///
+    /// # Errors
+    ///
+    /// The module is none or cannot be kept so; the filter does not start, or refuses its configuration.
+    pub fn with_image(
+        filter: Arc<Filter>,
+        bytes: &[u8],
+        engine: &Engine,
+        services: &Services,
+    ) -> Result<(Plugin, Proof), NoImage> {
+        let blank = Blank::new(bytes)?;
+        let module = engine.compile(&blank.bytes).map_err(NoImage::Load)?;
+        let mut plugin = Plugin::new(filter, module);
+        let mut proof = plugin.prove(services).map_err(|fault| NoImage::Start(Box::new(fault)))?;
+        plugin.image = Some(Arc::new(blank.develop(proof.vm(), engine)?));
+        Ok((plugin, proof))
+    }
+
+    /// What instances for single exchanges are made from.
+    pub(super) fn image(&self) -> Option<&Arc<Image>> {
+        self.image.as_ref()
     }
 
     /// The filter's configuration.

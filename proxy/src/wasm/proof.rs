@@ -37,6 +37,11 @@ impl Proof {
         Ok(Proof { vm, last_word, info })
     }
 
+    /// The instance.
+    pub(super) fn vm(&mut self) -> &mut Vm {
+        &mut self.vm
+    }
+
     /// Has the guest make a context for an exchange or a connection, of which nothing follows. A guest that hears of
     /// one together with its headers is not asked.
     ///

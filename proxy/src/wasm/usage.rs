@@ -61,7 +61,7 @@ impl FilterUsage {
         self.rebuilds.load(Ordering::Relaxed)
     }
 
-    /// Linear memory of the instance alive, in bytes; 0 while there is none.
+    /// Linear memory of the instances alive, in bytes; 0 while there is none.
     pub fn memory_bytes(&self) -> u64 {
         self.memory_bytes.load(Ordering::Relaxed)
     }
@@ -71,9 +71,9 @@ impl FilterUsage {
         add(&self.rebuilds, 1);
     }
 
-    /// Notes how much memory the instance alive has.
-    pub fn record_memory(&self, bytes: usize) {
-        self.memory_bytes.store(bytes as u64, Ordering::Relaxed);
+    /// Notes that an instance has so much memory, in bytes, and how much it had before.
+    pub(crate) fn record_memory(&self, before: usize, now: usize) {
+        add(&self.memory_bytes, (now as u64).wrapping_sub(before as u64));
     }
 
     pub(crate) fn record_call(&self, callback: Callback, instructions: u64, nanoseconds: u64) {

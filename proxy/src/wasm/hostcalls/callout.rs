@@ -55,7 +55,7 @@ pub(crate) fn http_call(
     let timeout = read_timeout(timeout_ms)?;
     let authority = head.authority.map_or_else(|| authority_of(&cluster), Ok)?;
     let root = host.caller()?;
-    let new = host.callouts.begin(TokenKind::Http, root);
+    let new = host.begin_callout(TokenKind::Http, root);
     let effect = Effect::HttpCall(Box::new(HttpCall {
         token: new,
         cluster,

@@ -63,7 +63,7 @@ fn is_kept(host: &Host, level: LogLevel) -> bool {
 fn admit(host: &mut Host, len: usize) -> bool {
     let now = host.services.clock.monotonic();
     let root = host.root_mut();
-    let admission = root.log_budget.take(len, now);
+    let admission = root.allowance.log.borrow_mut().take(len, now);
     if !admission.admitted {
         root.usage.record_dropped_log_line();
     }

@@ -3,30 +3,51 @@
 //! An id's low two bits are the metric's type; ids of a type count up by 4. Unlike in Envoy, defining a metric again
 //! gives the id that it has, so that a guest that defines one for each request takes no more and more memory.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::{Call, Outcome};
+use crate::config::model::Filter;
 use crate::wasm::abi::{MetricType, Status};
 use crate::wasm::memory::{check, slice, store_u32, store_u64, view};
-use crate::wasm::metrics::{MAX_NAME_LEN, MetricValue, Stat};
+use crate::wasm::metrics::{GuestMetrics, MAX_NAME_LEN, MetricValue, Stat};
 
-/// The metrics that one instance defined, by type.
-#[derive(Debug, Default)]
+/// The metrics that one instance defined, by type. Cheap to clone: instances of one image begin with the same.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct MetricIds {
-    by_type: [Vec<Arc<Stat>>; 3],
+    by_type: Rc<[Vec<Arc<Stat>>; 3]>,
 }
+
+/// The kinds and names of the metrics that an instance defined, in the order in which it did for each kind.
+pub(crate) type Definitions = Vec<(MetricType, String)>;
 
 impl MetricIds {
     /// The id of a statistic, which is a new one if it has none. The first of each type is 4, 5 and 6.
     fn add(&mut self, stat: Arc<Stat>) -> u32 {
         let kind = stat.kind();
-        let stats = &mut self.by_type[kind as usize];
-        let place = stats.iter().position(|known| Arc::ptr_eq(known, &stat)).unwrap_or_else(|| {
+        let known = self.by_type[kind as usize].iter().position(|known| Arc::ptr_eq(known, &stat));
+        let place = known.unwrap_or_else(|| {
+            let stats = &mut Rc::make_mut(&mut self.by_type)[kind as usize];
             stats.push(stat);
             stats.len() - 1
         });
         // A quota on metrics keeps this far below 32 bits.
         (place as u32 + 1) * 4 + kind as u32
+    }
+
+    /// What was defined, so that it can be defined again.
+    pub(crate) fn definitions(&self) -> Definitions {
+        self.by_type.iter().flatten().map(|stat| (stat.kind(), stat.name().to_owned())).collect()
+    }
+
+    /// Defines them again, under the same ids. One that there is no room for has none, nor do those after it.
+    pub(crate) fn define(definitions: &Definitions, filter: &Filter, metrics: &GuestMetrics) -> MetricIds {
+        let mut ids = MetricIds::default();
+        for (kind, name) in definitions {
+            let Some(stat) = metrics.define(&filter.name, *kind, name, filter.limits.metrics) else { break };
+            ids.add(stat);
+        }
+        ids
     }
 
     fn find(&self, id: u32) -> Option<&Arc<Stat>> {
