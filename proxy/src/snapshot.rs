@@ -11,12 +11,14 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 
 use crate::builtin;
-use crate::config::model::{self, Config, Filter, ModuleSource, Protocol};
+use crate::config::model::{self, Config, Filter, Isolation, ModuleSource, Protocol};
 use crate::config::{Finding, Loaded, Part, Problems};
 use crate::route::Table;
 use crate::upstream::Cluster;
 use crate::wasm::stream::Subject;
-use crate::wasm::{Callback, Clusters, Engine, Fault, FaultKind, LoadError, Module, Plugin, Services};
+use crate::wasm::{
+    Callback, Clusters, Engine, Fault, FaultKind, LoadError, Module, NoImage, Plugin, Proof, Services,
+};
 
 /// A module larger than this is not read, in bytes.
 const MODULE_LIMIT: u64 = 64 * 1024 * 1024;
@@ -65,6 +67,9 @@ pub(crate) enum Unusable {
     /// It does not start, or refuses its configuration.
     #[error("{origin}: {}", .fault.message)]
     Start { origin: String, fault: Box<Fault> },
+    /// No instances for single exchanges can be made of it.
+    #[error("{origin}: {source}")]
+    NoImage { origin: String, source: NoImage },
     /// It is in a chain, and fails when it is to make a context for an exchange or a connection.
     #[error("{origin}: the filter makes no contexts for {}: {}", plural(*.subject), .fault.message)]
     NoContexts { origin: String, subject: Subject, fault: Box<Fault> },
@@ -95,6 +100,7 @@ impl Unusable {
         Some(match self {
             Unusable::NoBuiltin { .. } => return None, // `found` lists those that there are
             Unusable::Load { .. } => "`tidegate filter inspect FILE` says all that is wrong with a module",
+            Unusable::NoImage { .. } => "`isolation: worker` takes any module",
             Unusable::NotAFile { .. } => "give the module's own file",
             Unusable::Unreadable { .. } => "a relative path is relative to the configuration file's folder",
             Unusable::TooLarge { .. } => "strip its debug information, or build it with `opt-level`",
@@ -253,13 +259,11 @@ impl<'a> Modules<'a> {
         if let Some(former) = self.former.iter().find(is_as_it_was) {
             return Ok(former.clone());
         }
-        let module = self
-            .compile(digest, &bytes)
-            .map_err(|source| Unusable::Load { origin: origin.clone(), source })?;
-        let plugin = Plugin::new(filter.clone(), module);
-        let mut proof = plugin
-            .prove(services)
-            .map_err(|fault| Unusable::Start { origin: origin.clone(), fault: Box::new(fault) })?;
+        let (plugin, mut proof) = self.start(filter, digest, &bytes, services).map_err(|why| match why {
+            NoImage::Load(source) => Unusable::Load { origin: origin.clone(), source },
+            NoImage::Start(fault) => Unusable::Start { origin: origin.clone(), fault },
+            source => Unusable::NoImage { origin: origin.clone(), source },
+        })?;
         for &subject in &subjects {
             let none =
                 |fault| Unusable::NoContexts { origin: origin.clone(), subject, fault: Box::new(fault) };
@@ -273,6 +277,22 @@ impl<'a> Modules<'a> {
             "filter compiled"
         );
         Ok(Proved { plugin, digest, subjects })
+    }
+
+    fn start(
+        &mut self,
+        filter: &Arc<Filter>,
+        digest: Digest,
+        bytes: &[u8],
+        services: &Services,
+    ) -> Result<(Plugin, Proof), NoImage> {
+        if filter.isolation == Isolation::Exchange {
+            return Plugin::with_image(filter.clone(), bytes, self.engine, services);
+        }
+        let module = self.compile(digest, bytes).map_err(NoImage::Load)?;
+        let plugin = Plugin::new(filter.clone(), module);
+        let proof = plugin.prove(services).map_err(|fault| NoImage::Start(Box::new(fault)))?;
+        Ok((plugin, proof))
     }
 
     fn compile(&mut self, digest: Digest, bytes: &[u8]) -> Result<Module, LoadError> {

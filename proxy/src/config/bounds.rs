@@ -48,6 +48,10 @@ const fn count(default: u64, min: u64, max: u64) -> Bound<Count> {
     Bound { min: Count(min), max: Count(max), default: Count(default), default_words: None }
 }
 
+const fn limit_only(min: u64, max: u64) -> Bound<Count> {
+    Bound { min: Count(min), max: Count(max), default: Count(max), default_words: Some("none") }
+}
+
 const fn size(default: u64, min: u64, max: u64) -> Bound<Size> {
     Bound { min: Size(min), max: Size(max), default: Size(default), default_words: None }
 }
@@ -114,6 +118,30 @@ pub(crate) const IDLE_CONNECTIONS: Bound<Count> = count(128, 0, 65_536);
 pub(crate) const MAX_CONFIG_FILES: usize = 16;
 /// Bytes of such a file.
 pub(crate) const MAX_CONFIG_FILE_BYTES: u64 = MIB;
+/// Faults within the breaker's interval; 0 is never.
+pub(crate) const BREAKER_FAULTS: Bound<Count> = count(5, 0, 1_000_000);
+/// How long the breaker looks back.
+pub(crate) const BREAKER_INTERVAL: Bound<Duration> = millis(MINUTE, SECOND, HOUR);
+/// How long the breaker is open at first.
+pub(crate) const BREAKER_OPEN_FOR: Bound<Duration> = millis(30 * SECOND, SECOND, HOUR);
+/// Between two instances of a filter that fails.
+pub(crate) const RELOAD_BASE_INTERVAL: Bound<Duration> = millis(SECOND, SECOND, HOUR);
+/// The most that it grows to.
+pub(crate) const RELOAD_MAX_INTERVAL: Bound<Duration> = millis(10 * SECOND, SECOND, HOUR);
+/// Exchanges that an instance serves.
+pub(crate) const RECYCLE_REQUESTS: Bound<Count> = limit_only(1, u64::MAX);
+/// Memory of an instance that is to be replaced.
+pub(crate) const RECYCLE_MEMORY: Bound<Size> =
+    Bound { min: Size(64 * KIB), max: Size(4 * GIB), default: Size(4 * GIB), default_words: Some("none") };
+/// Age of an instance.
+pub(crate) const RECYCLE_AFTER: Bound<Duration> = Bound {
+    min: Duration::from_millis(SECOND),
+    max: Duration::from_millis(30 * 24 * HOUR),
+    default: Duration::from_millis(30 * 24 * HOUR),
+    default_words: Some("none"),
+};
+/// Instances for single exchanges at once.
+pub(crate) const INSTANCES: Bound<Count> = count(1024, 1, 8192);
 /// Instructions in a callback.
 pub(crate) const INSTRUCTIONS: Bound<Count> = count(2_000_000, 1000, 1_000_000_000_000);
 /// Time in a callback.

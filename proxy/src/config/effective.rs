@@ -9,8 +9,8 @@ use serde_json::{Map, Value, json};
 use super::check::without_anchors;
 use super::model::{
     Action, Cluster, Clusters, Config, Filter, FilterLimits, Forward, HeaderEdits, HostMatch, Listener,
-    ListenerLimits, Match, ModuleSource, PathMatch, PathRewrite, Protocol, Redirect, RedirectPath, Respond,
-    Route, ValueMatch,
+    ListenerLimits, Match, ModuleSource, PathMatch, PathRewrite, Protocol, Recycle, Redirect, RedirectPath,
+    Respond, Route, ValueMatch,
 };
 use super::raw::FROM_ENV;
 use super::scalar::{Count, Quantity, Size, name_of};
@@ -236,6 +236,7 @@ fn filter(filter: &Filter) -> Value {
         instructions,
         wall_clock,
         memory,
+        instances,
         callouts,
         log_bytes,
         shared_data,
@@ -263,6 +264,7 @@ fn filter(filter: &Filter) -> Value {
             "instructions": Count(instructions).write(),
             "wall_clock": wall_clock.write(),
             "memory": size(memory),
+            "instances": instances,
             "callouts": callouts,
             "log_bytes": size(log_bytes),
             "shared_data": size(shared_data),
@@ -270,9 +272,31 @@ fn filter(filter: &Filter) -> Value {
             "cells": size(cells),
             "metrics": metrics,
         },
+        "isolation": name_of(filter.isolation),
+        "recycle": recycle(&filter.recycle),
         "on_fault": name_of(filter.on_fault),
+        "reload": {
+            "base_interval": filter.reload.base_interval.write(),
+            "max_interval": filter.reload.max_interval.write(),
+        },
+        "breaker": {
+            "faults": filter.breaker.faults,
+            "interval": filter.breaker.interval.write(),
+            "open_for": filter.breaker.open_for.write(),
+        },
         "allow_on_headers_stop_iteration": filter.allow_on_headers_stop_iteration,
     })
+}
+
+/// What is not said is not there: it has no value that would mean the same.
+fn recycle(recycle: &Recycle) -> Value {
+    let Recycle { requests, memory, after } = recycle;
+    let limits = [
+        ("requests", requests.map(Value::from)),
+        ("memory", memory.map(|bytes| size(bytes).into())),
+        ("after", after.map(|after| after.write().into())),
+    ];
+    Value::Object(limits.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect())
 }
 
 /// JSON as JSON where that gives the guest the same bytes again, else the text.

@@ -332,8 +332,16 @@ pub struct Filter {
     pub env_sources: Vec<(String, String)>,
     /// What the guest may use.
     pub limits: FilterLimits,
+    /// Which exchanges share an instance.
+    pub isolation: Isolation,
+    /// When an instance is replaced.
+    pub recycle: Recycle,
     /// What becomes of a request when the filter fails.
     pub on_fault: OnFault,
+    /// How soon an instance that failed has a successor.
+    pub reload: Reload,
+    /// When a filter that fails is left alone.
+    pub breaker: Breaker,
     /// Whether `Pause` from a headers callback lets body callbacks go on (Envoy's `PluginConfig` field 9).
     pub allow_on_headers_stop_iteration: bool,
 }
@@ -352,7 +360,11 @@ impl Filter {
             env: Vec::new(),
             env_sources: Vec::new(),
             limits: FilterLimits::default(),
+            isolation: Isolation::Worker,
+            recycle: Recycle::default(),
             on_fault: OnFault::Closed,
+            reload: Reload::default(),
+            breaker: Breaker::default(),
             allow_on_headers_stop_iteration: false,
         }
     }
@@ -376,7 +388,9 @@ pub struct FilterLimits {
     pub wall_clock: Duration,
     /// Linear memory of one instance, in bytes.
     pub memory: usize,
-    /// Callouts in flight from one instance.
+    /// Instances on one worker, where each exchange has its own.
+    pub instances: usize,
+    /// Callouts in flight from one instance, or from all of a filter on a worker where each exchange has its own.
     pub callouts: usize,
     /// Log bytes in one second from one instance; more is dropped and counted.
     pub log_bytes: usize,
@@ -399,6 +413,7 @@ impl Default for FilterLimits {
             instructions: bounds::INSTRUCTIONS.default.0,
             wall_clock: bounds::WALL_CLOCK.default,
             memory: bytes(bounds::MEMORY.default),
+            instances: count(bounds::INSTANCES.default),
             callouts: count(bounds::CALLOUTS.default),
             log_bytes: bytes(bounds::LOG_BYTES.default),
             shared_data: bytes(bounds::SHARED_DATA.default),
@@ -411,6 +426,65 @@ impl Default for FilterLimits {
 
 /// How much of a body a listener holds for a filter where the file says nothing, in bytes.
 pub const BUFFER_LIMIT: usize = bounds::BUFFER_LIMIT.default.0 as usize;
+
+/// Which exchanges share an instance of a filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Isolation {
+    /// All of a worker.
+    Worker,
+    /// None: each has its own, made from a configured one.
+    Exchange,
+}
+
+/// When an instance is replaced by a new one: whichever comes first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Recycle {
+    /// After so many exchanges.
+    pub requests: Option<u64>,
+    /// When it has more memory than this, in bytes.
+    pub memory: Option<usize>,
+    /// At this age.
+    pub after: Option<Duration>,
+}
+
+/// How soon an instance that failed has a successor: the wait doubles from the one to the other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reload {
+    /// The first wait.
+    pub base_interval: Duration,
+    /// The longest; at least the first.
+    pub max_interval: Duration,
+}
+
+impl Default for Reload {
+    fn default() -> Reload {
+        Reload {
+            base_interval: bounds::RELOAD_BASE_INTERVAL.default,
+            max_interval: bounds::RELOAD_MAX_INTERVAL.default,
+        }
+    }
+}
+
+/// When a filter that fails is left alone, on each worker for itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Breaker {
+    /// After so many faults in the interval, on at least half of the exchanges that it was called for; 0 is never.
+    pub faults: u64,
+    /// How long it looks back.
+    pub interval: Duration,
+    /// For how long, the first time.
+    pub open_for: Duration,
+}
+
+impl Default for Breaker {
+    fn default() -> Breaker {
+        Breaker {
+            faults: bounds::BREAKER_FAULTS.default.0,
+            interval: bounds::BREAKER_INTERVAL.default,
+            open_for: bounds::BREAKER_OPEN_FOR.default,
+        }
+    }
+}
 
 /// What becomes of a request when a filter fails on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

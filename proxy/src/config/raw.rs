@@ -21,7 +21,7 @@ use super::scalar::{Count, Size, Text, Traffic};
 use crate::path::EscapedSlashes;
 
 pub(crate) use cluster::Cluster;
-pub(crate) use filter::{Filter, FilterLimits};
+pub(crate) use filter::{Breaker, Filter, FilterLimits, Recycle, Reload};
 pub(crate) use guest::GuestConfig;
 pub(crate) use route::{
     ClusterHeader, Edit, Match, Path, Redirect, RedirectPath, RegexRewrite, Respond, Route, ValueMatcher,

@@ -339,22 +339,20 @@ impl Run {
         let seat = &self.seats[stage];
         let seated = seat.context.get();
         let instance = self.chain.instance(stage);
-        instance.enter(seated.map(|(generation, _)| generation), |vm, generation| {
-            let context = match seated {
-                Some((_, context)) => context,
-                None => {
-                    let context = vm.open(instance.root(), &self.stream, stage)?;
-                    seat.context.set(Some((generation, context)));
-                    context
-                }
-            };
-            work(vm, context)
-        })
+        match seated {
+            Some((generation, context)) => instance.enter(generation, |vm, _| work(vm, context)),
+            None => instance.open(|vm, generation| {
+                let context = vm.open(instance.root_in(vm, generation), &self.stream, stage)?;
+                seat.context.set(Some((generation, context)));
+                work(vm, context)
+            }),
+        }
     }
 
     /// What a filter's failure does to this exchange: it goes on without it, or it ends.
     fn apply_policy(&self, stage: usize, kind: FaultKind) -> Result<(), Interrupt> {
         self.seats[stage].bypassed.set(true);
+        self.chain.instance(stage).note_policy();
         match self.chain.instance(stage).on_fault() {
             OnFault::Open => Ok(()),
             OnFault::Closed => Err(Interrupt::Fault { filter: self.chain.name(stage), kind }),

@@ -32,6 +32,10 @@ fn sample(usage: &FilterUsage) -> FilterSample {
         time: Duration::from_nanos(usage.nanoseconds()),
         dropped_log_lines: usage.log_lines_dropped(),
         rebuilds: usage.rebuilds(),
+        recycles: usage.recycles(),
+        policies: usage.policies(),
+        breaker_trips: usage.breaker_trips(),
+        breakers_open: u64::from(usage.is_breaker_open()),
         instances: 1,
         memory_bytes: usage.memory_bytes(),
     }

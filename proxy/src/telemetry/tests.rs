@@ -179,6 +179,10 @@ fn filters_are_summed_by_name_and_keep_their_counts_when_they_are_replaced() {
         faults: [("trap", 1)].into(),
         dropped_log_lines: 7,
         rebuilds: 1,
+        recycles: 1,
+        policies: 3,
+        breaker_trips: 1,
+        breakers_open: 1,
         instances: 1,
         memory_bytes: 65536,
     };
@@ -192,6 +196,10 @@ fn filters_are_summed_by_name_and_keep_their_counts_when_they_are_replaced() {
         tidegate_filter_instructions_total{filter="auth"} 200
         tidegate_filter_dropped_log_lines_total{filter="auth"} 14
         tidegate_filter_rebuilds_total{filter="auth"} 2
+        tidegate_filter_recycles_total{filter="auth"} 2
+        tidegate_filter_on_fault_total{filter="auth"} 6
+        tidegate_filter_breaker_trips_total{filter="auth"} 2
+        tidegate_filter_breakers_open{filter="auth"} 1
         tidegate_filter_instances{filter="auth"} 1
         tidegate_filter_memory_bytes{filter="auth"} 65536
     "#]]

@@ -58,9 +58,8 @@ impl Engine {
     /// Compiles a configured module, of which instances are made for single exchanges. What it is otherwise is what
     /// `origin` is. It is not kept on disk: no two are the same.
     pub(super) fn compile_image(&self, bytes: &[u8], origin: &Module) -> Result<Module, LoadError> {
-        let pool = self.pool.get_or_init(|| {
-            wasmtime::Engine::new(&pooling()).map_err(|error| format!("{error:#}"))
-        });
+        let pool =
+            self.pool.get_or_init(|| wasmtime::Engine::new(&pooling()).map_err(|error| format!("{error:#}")));
         let pool = pool.as_ref().map_err(|error| LoadError::Invalid(error.clone()))?;
         origin.recompiled(pool, bytes)
     }

@@ -2,7 +2,7 @@
 //!
 //! A fault means that the instance is lost; what becomes of its exchanges is the pipeline's decision.
 
-use wasmtime::{Trap, WasmBacktrace};
+use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 
 use super::abi::Callback;
 use super::engine::START_ALLOWANCE;
@@ -43,11 +43,13 @@ pub enum FaultKind {
     Configure,
     /// It was called although it had failed before.
     Dead,
+    /// It has as many instances as it may, each of which serves an exchange.
+    Instances,
 }
 
 impl FaultKind {
     /// Every kind.
-    pub const ALL: [FaultKind; 9] = [
+    pub const ALL: [FaultKind; 10] = [
         FaultKind::Trap,
         FaultKind::Instructions,
         FaultKind::WallClock,
@@ -57,6 +59,7 @@ impl FaultKind {
         FaultKind::Start,
         FaultKind::Configure,
         FaultKind::Dead,
+        FaultKind::Instances,
     ];
     /// How many there are.
     pub const COUNT: usize = FaultKind::ALL.len();
@@ -73,6 +76,7 @@ impl FaultKind {
             FaultKind::Start => "start",
             FaultKind::Configure => "configure",
             FaultKind::Dead => "dead",
+            FaultKind::Instances => "instances",
         }
     }
 }
@@ -120,6 +124,7 @@ impl Fault {
     pub(crate) fn from_instantiation(error: &wasmtime::Error, host: &Host) -> Fault {
         let kind = match error.downcast_ref::<Trap>() {
             None if host.limiter.refusal().is_some() => FaultKind::Memory,
+            None if error.is::<PoolConcurrencyLimitError>() => FaultKind::Instances,
             None => FaultKind::Start,
             Some(_) => Fault::from_trap(error, Callback::Start, host).kind,
         };

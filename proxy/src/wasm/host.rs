@@ -1,15 +1,17 @@
 //! What one instance knows while its guest runs: the store's data, on which every hostcall acts.
 
+use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tokio::sync::oneshot;
 use wasmtime::{Memory, ResourceLimiter, TypedFunc};
 
 use super::abi::{AbiVersion, Callback, Status};
 use super::context::{Contexts, VM};
-use super::effect::{CalloutResponse, CalloutStatus, Effect};
+use super::effect::{Abandoned, CalloutResponse, CalloutStatus, Effect};
 use super::fault::Stop;
 use super::fields::Fields;
 use super::grpc::{Grpc, TokenKind};
@@ -67,11 +69,18 @@ pub(crate) struct Host {
     pub(crate) call_data: Option<Bytes>,
     /// The metrics that it defined.
     pub(crate) metric_ids: MetricIds,
+    /// Whether it is there for one exchange.
+    pub(crate) serves_one: bool,
+    /// What ids of queues mean that the instance has from the one that it was made from.
+    pub(crate) queue_ids: QueueIds,
     /// What its headers are made with.
     pub(crate) fields: Fields,
     /// What measures its calls.
     pub(crate) stopwatch: Rc<Stopwatch>,
 }
+
+/// Ids of queues, and what they are called in this process.
+pub(crate) type QueueIds = Rc<[(u32, u32)]>;
 
 /// A callback in progress.
 #[derive(Debug, Clone, Copy)]
@@ -123,6 +132,8 @@ struct Flight {
     /// The root that it is for.
     root: u32,
     _ticket: Ticket,
+    /// Dropped, it says that nobody waits for the result any more.
+    _wanted: oneshot::Sender<Infallible>,
 }
 
 impl Callouts {
@@ -132,14 +143,15 @@ impl Callouts {
     }
 
     /// A new token. Its low two bits say of which kind; the rest counts those of its kind and is never 0.
-    fn begin(&mut self, kind: TokenKind, root: u32, ticket: Ticket) -> u32 {
+    fn begin(&mut self, kind: TokenKind, root: u32, ticket: Ticket) -> (u32, Abandoned) {
         let last = &mut self.last_tokens[kind as usize];
         loop {
             *last = last.wrapping_add(TokenKind::MASK + 1);
             let token = *last | kind as u32;
             if *last != 0 && self.in_flight.iter().all(|other| other.token != token) {
-                self.in_flight.push(Flight { token, root, _ticket: ticket });
-                return token;
+                let (wanted, abandoned) = oneshot::channel();
+                self.in_flight.push(Flight { token, root, _ticket: ticket, _wanted: wanted });
+                return (token, Abandoned(abandoned));
             }
         }
     }
@@ -194,6 +206,8 @@ impl Host {
             effects: Vec::new(),
             call_data: None,
             metric_ids: MetricIds::default(),
+            serves_one: false,
+            queue_ids: QueueIds::default(),
             fields: Fields::default(),
             stopwatch,
             services,
@@ -260,16 +274,21 @@ impl Host {
     /// may whose streams go on. Nobody would hear of its end then.
     pub(crate) fn caller(&self) -> Result<u32, Status> {
         let root = self.root();
-        let may_call =
-            root.end != RootEnd::Gone && root.allowance.callouts() < root.filter.limits.callouts;
+        let may_call = root.end != RootEnd::Gone && root.allowance.callouts() < root.filter.limits.callouts;
         if may_call { Ok(root.id) } else { Err(Status::InternalFailure) }
     }
 
-    /// A token for a callout of a root that [may](Host::caller) have one more.
-    pub(crate) fn begin_callout(&mut self, kind: TokenKind, root: u32) -> u32 {
+    /// A token for a callout of a root that [may](Host::caller) have one more, and what tells whoever performs it that
+    /// nobody waits for it.
+    pub(crate) fn begin_callout(&mut self, kind: TokenKind, root: u32) -> (u32, Abandoned) {
         let place = self.contexts.root(root).unwrap_or(0);
         let ticket = self.roots[place].allowance.callout();
         self.callouts.begin(kind, root, ticket)
+    }
+
+    /// The queue that the guest means by an id.
+    pub(crate) fn queue_id(&self, id: u32) -> u32 {
+        self.queue_ids.iter().find(|(known, _)| *known == id).map_or(id, |(_, real)| *real)
     }
 
     /// Notes what `proxy_get_status` says to a root.

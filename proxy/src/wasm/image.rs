@@ -4,8 +4,8 @@
 //! that is compiled (the method of the pre-initialiser Wizer). An instance of it maps the memory and copies the pages
 //! that it writes to, so that the cost of one is that of what it touches, whatever it took to configure the first.
 //!
-//! What is the host's of that instance is kept beside the module: properties, what was declared of them, the metrics that
-//! it defined. What it did that reached out of itself (shared data, queues, ticks, callouts) is not part of an image.
+//! What is the host's of that instance is kept beside the module: properties, what was declared of them, the metrics and
+//! queues that it has the ids of. What it did that reached out of itself (shared data, queues, ticks, callouts) is not part of an image.
 
 use std::collections::HashMap;
 use std::future::{Future, ready};
@@ -81,6 +81,7 @@ impl<'a> Blank<'a> {
             properties: root.properties.clone(),
             declarations: root.declarations.clone(),
             metrics: host.metric_ids.definitions(),
+            queues: host.shared.queue_names().all(),
         })
     }
 }
@@ -148,6 +149,8 @@ pub(crate) struct Image {
     pub(crate) properties: Properties,
     pub(crate) declarations: Declarations,
     pub(crate) metrics: Definitions,
+    /// The queues that it registered, by the ids that it has of them.
+    pub(crate) queues: Vec<(u32, Vec<u8>)>,
 }
 
 impl std::fmt::Debug for Image {

@@ -227,7 +227,10 @@ impl Guest {
     }
 
     /// Looks into the instance. `None` before there is one.
-    pub(crate) fn with_instance<R>(&mut self, look: impl FnOnce(&Instance, &mut Store<Host>) -> R) -> Option<R> {
+    pub(crate) fn with_instance<R>(
+        &mut self,
+        look: impl FnOnce(&Instance, &mut Store<Host>) -> R,
+    ) -> Option<R> {
         Some(look(self.instance.as_ref()?, &mut self.store))
     }
 

@@ -46,8 +46,8 @@ mod fields;
 mod grpc_service;
 mod header_map;
 mod host;
-pub mod image;
 pub mod hostcalls;
+pub mod image;
 mod instance;
 mod memory;
 mod pairs;
@@ -60,11 +60,11 @@ pub use abi::{
     AbiVersion, Callback, ConnectionStatus, DataStatus, HeadersStatus, LogLevel, PeerType, TrailersStatus,
 };
 pub use cells::CellsUsage;
-pub use effect::{CalloutResponse, CalloutResult, Effect, HttpCall};
+pub use effect::{Abandoned, CalloutResponse, CalloutResult, Effect, HttpCall};
 pub use engine::{EPOCH_PERIOD, Engine};
 pub use fault::{Fault, FaultKind};
-pub use image::NoImage;
 pub use grpc::{GrpcCallout, GrpcEvent, GrpcKind};
+pub use image::NoImage;
 pub use metrics::GuestMetrics;
 pub use module::{LoadError, Module};
 pub use outline::Outline;

@@ -9,7 +9,7 @@ use super::module::Module;
 use super::proof::Proof;
 use super::services::Services;
 use super::vm::Vm;
-use crate::config::model::Filter;
+use crate::config::model::{Filter, Isolation};
 
 /// A module and its configuration. Cheap to clone, shared by all threads.
 #[derive(Debug, Clone)]
@@ -66,10 +66,11 @@ impl Plugin {
     }
 
     /// Whether both may run in one instance: they say so with one `vm_id` that is not empty, and their code, VM
-    /// configuration and environment are the same.
+    /// configuration and environment are the same, and neither has an instance for each exchange.
     pub fn shares(&self, other: &Plugin) -> bool {
         let (one, two) = (&self.filter, &other.filter);
         !one.vm_id.is_empty()
+            && [one, two].iter().all(|filter| filter.isolation == Isolation::Worker)
             && one.vm_id == two.vm_id
             && one.vm_config == two.vm_config
             && one.env == two.env

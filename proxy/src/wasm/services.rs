@@ -154,7 +154,7 @@ impl Services {
     /// The same surroundings, but nothing that an instance could leave a trace in; only what it logs is kept.
     pub(crate) fn throw_away(&self) -> Services {
         Services {
-            shared_data: Arc::default(),
+            shared_data: Arc::new(SharedData::aside()),
             metrics: Arc::new(GuestMetrics::new(1)),
             worker: 0,
             usage: Arc::default(),

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::fault::Fault;
-use super::host::Host;
+use super::host::{Host, QueueIds};
 use super::hostcalls::metrics::MetricIds;
 use super::image::Image;
 use super::plugin::Plugin;
@@ -21,6 +21,7 @@ pub struct Stamp {
     services: Rc<Services>,
     shared: Arc<Space>,
     metrics: MetricIds,
+    queues: QueueIds,
     allowance: Rc<Allowance>,
     stopwatch: Rc<Stopwatch>,
 }
@@ -30,8 +31,12 @@ impl Stamp {
     pub fn new(plugin: &Plugin, services: &Services) -> Option<Stamp> {
         let image = plugin.image()?.clone();
         let filter = plugin.filter();
+        let shared = services.shared_data.space(&filter.vm_id);
+        // The filter's other guest has registered them before.
+        let id = |(id, name): &(u32, Vec<u8>)| Some((*id, shared.queue_names().resolve(name)?));
         Some(Stamp {
-            shared: services.shared_data.space(&filter.vm_id),
+            queues: image.queues.iter().filter_map(id).collect(),
+            shared,
             metrics: MetricIds::define(&image.metrics, filter, &services.metrics),
             allowance: Allowance::new(&filter.limits),
             stopwatch: Rc::new(Stopwatch::new()),
@@ -57,6 +62,8 @@ impl Stamp {
         let usage = services.usage.clone();
         let mut host = Host::empty(abi, services, self.shared.clone(), self.stopwatch.clone());
         host.metric_ids = self.metrics.clone();
+        host.queue_ids = self.queues.clone();
+        host.serves_one = true;
         host.limiter.allow(self.plugin.filter().limits.memory);
         let id = host.contexts.add_root();
         let mut root = Root::new(id, self.plugin.filter().clone(), abi, usage);

@@ -42,7 +42,8 @@ impl Stopwatch {
             self.exact.set(self.exact.get() - 1);
             return self.start();
         }
-        (self.choice.borrow_mut().u8(..) < u8::MAX / SHARE + 1).then(|| Lap { began: self.clock.raw(), calls: SHARE })
+        (self.choice.borrow_mut().u8(..) < u8::MAX / SHARE + 1)
+            .then(|| Lap { began: self.clock.raw(), calls: SHARE })
     }
 
     /// How long the calls took that this one stands for, in nanoseconds.

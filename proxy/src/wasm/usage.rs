@@ -16,6 +16,10 @@ pub struct FilterUsage {
     nanoseconds: AtomicU64,
     log_lines_dropped: AtomicU64,
     rebuilds: AtomicU64,
+    recycles: AtomicU64,
+    policies: AtomicU64,
+    breaker_trips: AtomicU64,
+    breaker_open: AtomicU64,
     memory_bytes: AtomicU64,
 }
 
@@ -64,6 +68,44 @@ impl FilterUsage {
     /// Linear memory of the instances alive, in bytes; 0 while there is none.
     pub fn memory_bytes(&self) -> u64 {
         self.memory_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Instances made in place of ones that had served long enough.
+    pub fn recycles(&self) -> u64 {
+        self.recycles.load(Ordering::Relaxed)
+    }
+
+    /// Exchanges on which the filter failed or could not be called, so that its `on_fault` said what became of them.
+    pub fn policies(&self) -> u64 {
+        self.policies.load(Ordering::Relaxed)
+    }
+
+    /// How often the filter began to be left alone, because it did nothing but fail.
+    pub fn breaker_trips(&self) -> u64 {
+        self.breaker_trips.load(Ordering::Relaxed)
+    }
+
+    /// Whether it is left alone now.
+    pub fn is_breaker_open(&self) -> bool {
+        self.breaker_open.load(Ordering::Relaxed) != 0
+    }
+
+    /// Counts an instance that was made in place of one that had served long enough.
+    pub fn record_recycle(&self) {
+        add(&self.recycles, 1);
+    }
+
+    /// Counts an exchange that `on_fault` was applied to.
+    pub fn record_policy(&self) {
+        add(&self.policies, 1);
+    }
+
+    /// Notes whether the filter is left alone.
+    pub fn record_breaker(&self, is_open: bool) {
+        if is_open != self.is_breaker_open() {
+            self.breaker_open.store(u64::from(is_open), Ordering::Relaxed);
+            add(&self.breaker_trips, u64::from(is_open));
+        }
     }
 
     /// Counts an instance that was made in place of a failed one.

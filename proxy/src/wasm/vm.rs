@@ -92,6 +92,12 @@ impl Vm {
         Rc::make_mut(&mut self.host_mut().services).clusters = clusters;
     }
 
+    /// Whether no exchange has a context in it and no callout of its is in flight: nothing would be missed.
+    pub fn is_idle(&self) -> bool {
+        let host = self.host();
+        host.contexts.live() == 0 && host.callouts.is_empty()
+    }
+
     /// The root context of the plugin that the instance was started with.
     pub fn first_root(&self) -> ContextId {
         self.host().roots[0].id

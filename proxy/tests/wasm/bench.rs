@@ -11,7 +11,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use tidegate::config::model::{Filter, FilterLimits, ModuleSource, OnFault};
+use tidegate::config::model::{
+    Breaker, Filter, FilterLimits, Isolation, ModuleSource, OnFault, Recycle, Reload,
+};
 use tidegate::wasm::stream::{RequestHead, ResponseHead, Stream, StreamInfo, StreamRef};
 use tidegate::wasm::{Clock, Engine, Fault, GuestMetrics, Plugin, Services, Vm};
 
@@ -119,6 +121,7 @@ pub(crate) fn filter() -> Filter {
             instructions: 1_000_000,
             wall_clock: Duration::from_secs(60),
             memory: 16 << 20,
+            instances: 8,
             callouts: 4,
             log_bytes: 1 << 20,
             shared_data: 1 << 20,
@@ -126,7 +129,11 @@ pub(crate) fn filter() -> Filter {
             cells: 1 << 20,
             metrics: 8,
         },
+        isolation: Isolation::Worker,
+        recycle: Recycle::default(),
         on_fault: OnFault::Closed,
+        reload: Reload::default(),
+        breaker: Breaker::default(),
         allow_on_headers_stop_iteration: false,
     }
 }

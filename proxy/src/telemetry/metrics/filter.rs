@@ -27,6 +27,14 @@ pub struct FilterSample {
     pub dropped_log_lines: u64,
     /// Instances made in place of faulty ones.
     pub rebuilds: u64,
+    /// Instances made in place of ones that had served long enough.
+    pub recycles: u64,
+    /// Exchanges that `on_fault` was applied to.
+    pub policies: u64,
+    /// How often the filter began to be left alone.
+    pub breaker_trips: u64,
+    /// Workers that leave it alone now. A level: it ends with its observation.
+    pub breakers_open: u64,
     /// Instances alive. A level: it ends with its observation.
     pub instances: u64,
     /// Linear memory of the instances alive, in bytes. A level: it ends with its observation.
@@ -45,6 +53,10 @@ impl AddAssign<&FilterSample> for FilterSample {
         self.time += other.time;
         self.dropped_log_lines += other.dropped_log_lines;
         self.rebuilds += other.rebuilds;
+        self.recycles += other.recycles;
+        self.policies += other.policies;
+        self.breaker_trips += other.breaker_trips;
+        self.breakers_open += other.breakers_open;
         self.instances += other.instances;
         self.memory_bytes += other.memory_bytes;
     }
@@ -83,7 +95,7 @@ impl Drop for FilterObservation {
     fn drop(&mut self) {
         let mut all = lock(&self.filters);
         if let Some((filter, sampler)) = all.observed.remove(&self.key) {
-            let last = FilterSample { instances: 0, memory_bytes: 0, ..sampler() };
+            let last = FilterSample { instances: 0, memory_bytes: 0, breakers_open: 0, ..sampler() };
             *all.ended.entry(filter).or_default() += &last;
         }
     }
@@ -130,7 +142,7 @@ impl Filters {
             time.sample(&[("filter", filter)], sample.time.as_secs_f64())?;
         }
 
-        let counts: [Described<FilterSample, u64>; 3] = [
+        let counts: [Described<FilterSample, u64>; 6] = [
             ("tidegate_filter_instructions_total", "Wasm instructions run by a filter.", |s| s.instructions),
             (
                 "tidegate_filter_dropped_log_lines_total",
@@ -138,13 +150,33 @@ impl Filters {
                 |s| s.dropped_log_lines,
             ),
             ("tidegate_filter_rebuilds_total", "Instances made in place of faulty ones.", |s| s.rebuilds),
+            (
+                "tidegate_filter_recycles_total",
+                "Instances made in place of ones that had served as long as `recycle` lets them.",
+                |s| s.recycles,
+            ),
+            (
+                "tidegate_filter_on_fault_total",
+                "Exchanges that a filter's `on_fault` was applied to: it failed, or could not be called.",
+                |s| s.policies,
+            ),
+            (
+                "tidegate_filter_breaker_trips_total",
+                "How often a worker began to leave a filter alone that did nothing but fail.",
+                |s| s.breaker_trips,
+            ),
         ];
         for (name, help, value) in counts {
             let mut family = page.counter(name, help)?;
             totals.iter().try_for_each(|(filter, s)| family.sample(&[("filter", filter)], value(s)))?;
         }
 
-        let levels: [Described<FilterSample, u64>; 2] = [
+        let levels: [Described<FilterSample, u64>; 3] = [
+            (
+                "tidegate_filter_breakers_open",
+                "Workers that leave a filter alone now, because it did nothing but fail.",
+                |s| s.breakers_open,
+            ),
             ("tidegate_filter_instances", "Instances of a filter alive.", |s| s.instances),
             (
                 "tidegate_filter_memory_bytes",

@@ -55,8 +55,8 @@ pub(crate) fn http_call(
     let timeout = read_timeout(timeout_ms)?;
     let authority = head.authority.map_or_else(|| authority_of(&cluster), Ok)?;
     let root = host.caller()?;
-    let new = host.begin_callout(TokenKind::Http, root);
-    let effect = Effect::HttpCall(Box::new(HttpCall {
+    let (new, abandoned) = host.begin_callout(TokenKind::Http, root);
+    let http_call = Box::new(HttpCall {
         token: new,
         cluster,
         method: head.method,
@@ -67,7 +67,8 @@ pub(crate) fn http_call(
         body: Bytes::copy_from_slice(body),
         trailers,
         timeout,
-    }));
+    });
+    let effect = Effect::HttpCall(http_call, abandoned);
     host.effects.push((root, effect));
     store_u32(memory, token, new)?;
     Ok(())

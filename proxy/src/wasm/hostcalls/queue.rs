@@ -23,10 +23,16 @@ pub(crate) fn register(call: &mut Call<'_>, name: u32, name_len: u32, id: u32) -
     if host.root().end == RootEnd::Gone {
         return Err(Status::InternalFailure.into()); // nobody is left to be told of its items
     }
-    let registrant = Arc::downgrade(inbox(host));
-    let queues = host.services.shared_data.queues();
-    let capacity = host.root().filter.limits.queue;
-    let queue = queues.register(host.shared.queue_names(), name, capacity, registrant)?;
+    let queue = match host.shared.queue_names().resolve(name).filter(|_| host.serves_one) {
+        // Whoever registered it hears of its items for longer than this guest would.
+        Some(queue) => queue,
+        None => {
+            let registrant = Arc::downgrade(inbox(host));
+            let capacity = host.root().filter.limits.queue;
+            let queues = host.services.shared_data.queues();
+            queues.register(host.shared.queue_names(), name, capacity, registrant)?
+        }
+    };
     store_u32(memory, id, queue)?;
     Ok(())
 }
@@ -74,6 +80,7 @@ pub(crate) fn resolve(
 pub(crate) fn enqueue(call: &mut Call<'_>, id: u32, item: u32, item_len: u32) -> Outcome {
     let (memory, host) = view(call)?;
     let item = slice(memory, item, item_len)?;
+    let id = host.queue_id(id);
     let outcome = host.services.shared_data.queues().enqueue(id, item);
     if outcome == Err(Refusal::Full) {
         report_full(host, id);
@@ -97,6 +104,7 @@ pub(crate) fn dequeue(call: &mut Call<'_>, id: u32, item: u32, item_len: u32) ->
     let out = Out { pointer: item, len: item_len };
     let (memory, host) = view(call)?;
     out.check(memory)?;
+    let id = host.queue_id(id);
     let item = host.services.shared_data.queues().dequeue(id)?;
     let given = give(call, out, &item);
     if given.is_err() {
