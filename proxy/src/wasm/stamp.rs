@@ -37,7 +37,7 @@ impl Stamp {
         Some(Stamp {
             queues: image.queues.iter().filter_map(id).collect(),
             shared,
-            metrics: MetricIds::define(&image.metrics, filter, &services.metrics),
+            metrics: MetricIds::again(&image.metrics, filter, &services.metrics),
             allowance: Allowance::new(&filter.limits),
             stopwatch: Rc::new(Stopwatch::new()),
             services: Rc::new(services.clone()),

@@ -41,7 +41,7 @@ impl MetricIds {
     }
 
     /// Defines them again, under the same ids. One that there is no room for has none, nor do those after it.
-    pub(crate) fn define(definitions: &Definitions, filter: &Filter, metrics: &GuestMetrics) -> MetricIds {
+    pub(crate) fn again(definitions: &Definitions, filter: &Filter, metrics: &GuestMetrics) -> MetricIds {
         let mut ids = MetricIds::default();
         for (kind, name) in definitions {
             let Some(stat) = metrics.define(&filter.name, *kind, name, filter.limits.metrics) else { break };
