@@ -29,7 +29,7 @@ mod server;
 mod shared;
 
 pub use cells::{ClusterCell, ConnectFailure, ExchangeCell, ListenerCell, TcpCell};
-pub use filter::{FilterObservation, FilterSample};
+pub use filter::{CallbackSample, FilterObservation, FilterSample};
 pub use guest::{GuestMetric, GuestValue, write_guest_metrics};
 pub use number::{Counter, DURATION_BOUNDS, Gauge, Histogram, HistogramSample};
 pub(super) use page::Described;
