@@ -18,6 +18,7 @@ mod data;
 mod flow;
 mod instance;
 mod meter;
+mod rate;
 mod run;
 mod slot;
 

@@ -117,6 +117,7 @@ pub(crate) fn filter() -> Filter {
         env_sources: Vec::new(),
         limits: FilterLimits {
             instructions: 1_000_000,
+            instructions_per_second: None,
             wall_clock: Duration::from_secs(60),
             memory: 16 << 20,
             callouts: 4,
@@ -127,6 +128,7 @@ pub(crate) fn filter() -> Filter {
             metrics: 8,
         },
         on_fault: OnFault::Closed,
+        on_rate_exceeded: OnFault::Closed,
         allow_on_headers_stop_iteration: false,
     }
 }
