@@ -131,8 +131,8 @@ impl Instance {
         performer: Rc<dyn Performer>,
     ) -> Rc<Instance> {
         let per_second = plugin.filter().limits.instructions_per_second;
-        let rate = per_second
-            .map(|rate| Rate::new(rate, services.usage.instructions(), services.clock.monotonic()));
+        let rate =
+            per_second.map(|rate| Rate::new(rate, services.usage.instructions(), services.clock.monotonic()));
         let instance = Rc::new(Instance {
             name: plugin.filter().name.as_str().into(),
             plugin,

@@ -77,7 +77,8 @@ impl Rate {
     /// How long it takes from when this was last judged until there is something left: a millisecond at least.
     pub(super) fn delay(&self) -> Duration {
         let owed = (-self.left.get()).max(0.0);
-        Duration::try_from_secs_f64(owed / self.per_second).unwrap_or(Duration::MAX) + Duration::from_millis(1)
+        Duration::try_from_secs_f64(owed / self.per_second).unwrap_or(Duration::MAX)
+            + Duration::from_millis(1)
     }
 
     fn settle(&self, used: u64, now: Instant) {
@@ -98,9 +99,11 @@ mod tests {
     fn a_second_is_saved_and_no_more() {
         let now = Instant::now();
         let rate = Rate::new(1000, 50, now);
-        assert_eq!(rate.judge(50 + 999, now + 3600_000 * MS), Verdict::Within);
-        assert_eq!(rate.judge(50 + 1000, now + 3600_000 * MS), Verdict::OverNow);
-        assert_eq!(rate.judge(50 + 1000, now + 3600_001 * MS), Verdict::Within);
+        let later = now + 3_600_000 * MS;
+        assert_eq!(rate.judge(50, later), Verdict::Within);
+        assert_eq!(rate.judge(50 + 999, later), Verdict::Within);
+        assert_eq!(rate.judge(50 + 1000, later), Verdict::OverNow);
+        assert_eq!(rate.judge(50 + 1000, later + MS), Verdict::Within);
     }
 
     #[test]

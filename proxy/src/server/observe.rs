@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::telemetry::metrics::{
-    CallbackSample, CellsSample, FilterObservation, FilterSample, GuestMetric, GuestValue, HistogramSample, Registry,
-    write_cells, write_guest_metrics,
+    CallbackSample, CellsSample, FilterObservation, FilterSample, GuestMetric, GuestValue, HistogramSample,
+    Registry, write_cells, write_guest_metrics,
 };
 use crate::wasm::metrics::MetricValue;
-use crate::wasm::{Callback, CallbackCost, CellsUsage, FaultKind, FilterUsage, GuestMetrics, SharedData, Work};
+use crate::wasm::{
+    Callback, CallbackCost, CellsUsage, FaultKind, FilterUsage, GuestMetrics, SharedData, Work,
+};
 
 /// Shows what a filter costs on a worker, for as long as the observation is kept.
 pub(super) fn observe_filter(

@@ -194,9 +194,12 @@ fn filters_are_summed_by_name_and_keep_their_counts_when_they_are_replaced() {
     drop(first);
     expect![[r#"
         tidegate_filter_calls_total{filter="auth",callback="on_request_headers"} 4
+        tidegate_filter_instructions_total{filter="auth",callback="on_request_headers"} 200
+        tidegate_filter_time_seconds_total{filter="auth",callback="on_request_headers"} 0.01
+        tidegate_filter_hostcalls_total{filter="auth",callback="on_request_headers"} 12
+        tidegate_filter_copied_bytes_total{filter="auth",callback="on_request_headers",direction="in"} 60
         tidegate_filter_faults_total{filter="auth",kind="trap"} 2
-        tidegate_filter_time_seconds_total{filter="auth"} 0.01
-        tidegate_filter_instructions_total{filter="auth"} 200
+        tidegate_filter_rate_limited_total{filter="auth",work="exchange"} 6
         tidegate_filter_dropped_log_lines_total{filter="auth"} 14
         tidegate_filter_rebuilds_total{filter="auth"} 2
         tidegate_filter_instances{filter="auth"} 1

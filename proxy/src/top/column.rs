@@ -26,9 +26,14 @@ pub(super) type CallbackCosts = (String, CallCosts);
 /// Of a filter, the most wanted first: where there is no room, the last ones are left out.
 pub(super) const FILTER_COLUMNS: [Column<FilterCosts>; 11] = [
     Column { title: "FILTER", width: 0, text: |f| name(&f.name), order: |a, b| a.name.cmp(&b.name) },
-    Column { title: "CPU%", width: 6, text: |f| percent(f.total.cpu), order: |a, b| most(a.total.cpu, b.total.cpu) },
     Column {
-        title: "US/EXCH",
+        title: "CPU%",
+        width: 6,
+        text: |f| percent(f.total.cpu),
+        order: |a, b| most(a.total.cpu, b.total.cpu),
+    },
+    Column {
+        title: "µs/EXCH",
         width: 8,
         text: |f| f.microseconds_per_exchange.map_or_else(dash, number),
         order: |a, b| most_of(a.microseconds_per_exchange, b.microseconds_per_exchange),
@@ -45,7 +50,12 @@ pub(super) const FILTER_COLUMNS: [Column<FilterCosts>; 11] = [
         text: |f| number(f.total.instructions_per_second),
         order: |a, b| most(a.total.instructions_per_second, b.total.instructions_per_second),
     },
-    Column { title: "STATE", width: 8, text: |f| state(f.state).to_owned(), order: |a, b| a.state.cmp(&b.state) },
+    Column {
+        title: "STATE",
+        width: 8,
+        text: |f| state(f.state).to_owned(),
+        order: |a, b| a.state.cmp(&b.state),
+    },
     Column {
         title: "MEMORY",
         width: 8,
@@ -83,7 +93,7 @@ pub(super) const CALLBACK_COLUMNS: [Column<CallbackCosts>; 8] = [
     Column { title: "CALLBACK", width: 0, text: |c| name(&c.0), order: |a, b| a.0.cmp(&b.0) },
     Column { title: "CPU%", width: 6, text: |c| percent(c.1.cpu), order: |a, b| most(a.1.cpu, b.1.cpu) },
     Column {
-        title: "US/CALL",
+        title: "µs/CALL",
         width: 8,
         text: |c| c.1.microseconds_per_call.map_or_else(dash, number),
         order: |a, b| most_of(a.1.microseconds_per_call, b.1.microseconds_per_call),
@@ -160,8 +170,8 @@ pub(super) fn percent(share: f64) -> String {
 fn scaled(number: f64, step: f64, units: [&str; 5]) -> String {
     let mut scaled = number;
     let mut unit = 0;
-    // What would be shown as the next unit's first number is.
-    while scaled >= step - 0.05 && unit + 1 < units.len() {
+    // What would be rounded up to the next unit's first number is that.
+    while scaled >= step - if unit == 0 { 0.5 } else { 0.05 } && unit + 1 < units.len() {
         scaled /= step;
         unit += 1;
     }

@@ -172,7 +172,9 @@ impl Screen {
         let [head, main] = Layout::vertical([Constraint::Length(4), Constraint::Fill(1)]).areas(area);
         let counts = |counts: &std::collections::BTreeMap<String, u64>| match counts.is_empty() {
             true => "none".to_owned(),
-            false => counts.iter().map(|(kind, count)| format!("{count} {kind}")).collect::<Vec<_>>().join(", "),
+            false => {
+                counts.iter().map(|(kind, count)| format!("{count} {kind}")).collect::<Vec<_>>().join(", ")
+            }
         };
         let lines = vec![
             Line::styled(format!("filter {}", name(&filter.name)), Modifier::BOLD),
@@ -271,10 +273,14 @@ fn table<'a, T>(
 }
 
 fn draw_keys(frame: &mut Frame<'_>) {
-    let lines: Vec<Line<'_>> = KEYS.iter().map(|(key, what)| Line::raw(format!(" {key:<12}{what} "))).collect();
+    let lines: Vec<Line<'_>> =
+        KEYS.iter().map(|(key, what)| Line::raw(format!(" {key:<12}{what} "))).collect();
     let (width, height) = (46.min(frame.area().width), (lines.len() as u16 + 2).min(frame.area().height));
     let left = (frame.area().width - width) / 2;
     let area = Rect { x: left, y: (frame.area().height - height) / 2, width, height };
     frame.render_widget(Clear, area);
-    frame.render_widget(Paragraph::new(lines).block(ratatui::widgets::Block::bordered().title(" keys ")), area);
+    frame.render_widget(
+        Paragraph::new(lines).block(ratatui::widgets::Block::bordered().title(" keys ")),
+        area,
+    );
 }

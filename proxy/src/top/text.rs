@@ -8,7 +8,8 @@ use crate::telemetry::metrics::Overview;
 /// The head and a line for each filter, those that take the most time first.
 pub(super) fn page(source: &Source, overview: &Overview, costs: &Costs) -> String {
     let mut filters = costs.filters.clone();
-    filters.sort_by(|one, other| (FILTER_COLUMNS[1].order)(one, other).then_with(|| one.name.cmp(&other.name)));
+    filters
+        .sort_by(|one, other| (FILTER_COLUMNS[1].order)(one, other).then_with(|| one.name.cmp(&other.name)));
     let widths = widths(&FILTER_COLUMNS, &filters, usize::MAX);
     let line = |texts: &mut dyn Iterator<Item = String>| {
         let cells: Vec<String> =
@@ -41,7 +42,7 @@ pub(super) fn title(source: &Source, overview: &Overview) -> String {
 
 /// What it does.
 pub(super) fn traffic(overview: &Overview, costs: &Costs) -> String {
-    let filters: f64 = costs.filters.iter().map(|filter| filter.total.cpu).sum();
+    let filters = costs.filters.iter().fold(0.0, |sum, filter| sum + filter.total.cpu);
     let workers = overview.workers;
     format!(
         "{workers} worker{}, {} requests/s, {} in flight, {} connections, filters take {}% of a core",

@@ -146,13 +146,7 @@ impl FilterUsage {
         add(&self.withheld[work as usize], 1);
     }
 
-    pub(crate) fn record_call(
-        &self,
-        callback: Callback,
-        instructions: u64,
-        nanoseconds: u64,
-        passed: Tally,
-    ) {
+    pub(crate) fn record_call(&self, callback: Callback, instructions: u64, nanoseconds: u64, passed: Tally) {
         let cells = &self.callbacks[callback as usize];
         add(&cells.calls, 1);
         add(&cells.instructions, instructions);

@@ -209,7 +209,8 @@ fn write_callbacks(page: &mut Page<'_>, totals: &Totals) -> fmt::Result {
         for (callback, cost) in &sample.callbacks {
             for (direction, bytes) in [("in", cost.bytes_in), ("out", cost.bytes_out)] {
                 if bytes > 0 {
-                    let labels = [("filter", filter.as_str()), ("callback", callback), ("direction", direction)];
+                    let labels =
+                        [("filter", filter.as_str()), ("callback", callback), ("direction", direction)];
                     copied.sample(&labels, bytes)?;
                 }
             }

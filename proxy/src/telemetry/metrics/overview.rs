@@ -86,7 +86,11 @@ impl From<&FilterSample> for FilterOverview {
             rate_limited: named(&sample.rate_limited),
             rebuilds: sample.rebuilds,
             dropped_log_lines: sample.dropped_log_lines,
-            callbacks: sample.callbacks.iter().map(|(name, cost)| ((*name).to_owned(), cost.into())).collect(),
+            callbacks: sample
+                .callbacks
+                .iter()
+                .map(|(name, cost)| ((*name).to_owned(), cost.into()))
+                .collect(),
         }
     }
 }

@@ -7,6 +7,8 @@
   (memory (export "memory") 2)
   (data (i32.const 0) "jobsrequestresponsetickitemend")
   (func (export "proxy_abi_version_0_2_1"))
+  (func (export "proxy_on_memory_allocate") (param $size i32) (result i32)
+    (i32.const 65536))
   (func $say (param $text i32) (param $len i32)
     (drop (call $log (i32.const 2) (local.get $text) (local.get $len))))
   (func $spend (param $rounds i32)
