@@ -260,8 +260,9 @@ fn every_hostcall_says_what_it_does_and_names_statuses_that_there_are() {
 #[test]
 fn the_page_of_the_command_line_is_the_help_text() {
     let mut text = String::new();
-    let commands = [&[][..], &["run"], &["check"], &["top"], &["schema"], &["filter"], &["filter", "inspect"]]
-        .map(|command| [command, &["--help"]].concat());
+    let commands =
+        [&[][..], &["run"], &["check"], &["top"], &["schema"], &["filter"], &["filter", "inspect"]]
+            .map(|command| [command, &["--help"]].concat());
     for arguments in commands {
         let output = Command::new(env!("CARGO_BIN_EXE_tidegate")).args(&arguments).output();
         let help = String::from_utf8(output.expect("the binary runs").stdout).expect("the help is text");

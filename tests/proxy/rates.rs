@@ -25,7 +25,7 @@ fn beyond_its_rate_a_filter_that_is_closed_on_faults_has_requests_answered_503()
     assert_eq!(client.get("/").status(), 200);
     for _ in 0..3 {
         let response = client.get("/");
-        assert_eq!((response.status(), response.text().as_str()), (503, "a filter is over its rate\n"));
+        assert_eq!((response.status(), response.text().as_str()), (503, "a filter is over its rate"));
     }
     assert_eq!(upstream.requests().len(), 1, "the others went no further");
     let line = proxy.wait_for_access_log(4).remove(3);
@@ -40,8 +40,7 @@ fn beyond_its_rate_a_filter_that_is_closed_on_faults_has_requests_answered_503()
     let said = |event: &serde_json::Value| message(event).contains("over its rate");
     let events: Vec<_> = proxy.log().into_iter().filter(said).collect();
     assert_eq!(events.len(), 1, "once, not for each request: {events:?}");
-    assert_eq!((text(&events[0], "filter").as_str(), text(&events[0], "level").as_str()), ("spender", ""));
-    assert_eq!(events[0]["level"], "WARN");
+    assert_eq!((text(&events[0], "filter").as_str(), &events[0]["level"]), ("spender", &"WARN".into()));
 }
 
 #[test]
@@ -54,7 +53,8 @@ fn beyond_its_rate_a_filter_that_is_open_on_faults_is_left_out() {
     for _ in 0..3 {
         assert_eq!(client.request("POST", "/", &[], "its body").status(), 200);
     }
-    let seen: Vec<_> = upstream.requests().iter().map(|request| request.head.field("x-seen").is_some()).collect();
+    let seen: Vec<_> =
+        upstream.requests().iter().map(|request| request.head.field("x-seen").is_some()).collect();
     assert_eq!(seen, [true, false, false]);
     assert!(upstream.requests().iter().all(|request| request.head.field("x-after") == Some("yes")));
     assert_eq!(upstream.requests()[2].body.clone().expect("it was sent").text(), "its body");

@@ -10,7 +10,8 @@ use crate::equipment::{Exit, Guest, On, Proxy, Step, Terminal, Upstream, refusin
 /// A filter that reads, writes and runs a while in each direction.
 fn busy() -> Guest {
     let guest = Guest::new().quiet();
-    let guest = guest.on(On::RequestHeaders, [Step::Spin(10_000), Step::add(RequestHeaders, "x-busy", "yes")]);
+    let guest =
+        guest.on(On::RequestHeaders, [Step::Spin(10_000), Step::add(RequestHeaders, "x-busy", "yes")]);
     guest.on(On::ResponseHeaders, [Step::add(ResponseHeaders, "x-busy", "yes")])
 }
 
@@ -53,7 +54,8 @@ fn the_page_of_filters_counts_as_the_metrics_do() {
     let page: Value = serde_json::from_str(&response.text()).expect("it is JSON");
     assert_eq!((page["requests"].as_u64(), page["workers"].as_u64()), (Some(5), Some(1)), "{page}");
     assert_eq!((page["active_requests"].as_i64(), page["config_generation"].as_u64()), (Some(0), Some(1)));
-    for (filter, callback) in [("busy", "on_request_headers"), ("busy", "on_response_headers"), ("calm", "on_request_headers")]
+    for (filter, callback) in
+        [("busy", "on_request_headers"), ("busy", "on_response_headers"), ("calm", "on_request_headers")]
     {
         let costs = &page["filters"][filter]["callbacks"][callback];
         let labels = [("filter", filter), ("callback", callback)];
@@ -79,7 +81,8 @@ fn the_page_of_filters_counts_as_the_metrics_do() {
 fn one_look_as_json_has_every_filter_with_its_callbacks() {
     let upstream = Upstream::ok("hello");
     let proxy = with_filters(&upstream, &[("busy", &busy(), ""), ("calm", &calm(), "")]);
-    let costs: Value = serde_json::from_str(&top_of(&proxy, &["--format", "json"])).expect("it is one object");
+    let costs: Value =
+        serde_json::from_str(&top_of(&proxy, &["--format", "json"])).expect("it is one object");
     let number = |value: &Value| value.as_f64().unwrap_or_else(|| panic!("no number: {costs}"));
     let filter = |name: &str| {
         let filters = costs["filters"].as_array().expect("there is a list of them");
@@ -92,7 +95,9 @@ fn one_look_as_json_has_every_filter_with_its_callbacks() {
     let each = number(&busy["instructions_per_second"]) / number(&busy["exchanges_per_second"]);
     assert!((10_000.0..200_000.0).contains(&each), "{each}: {costs}");
     let callback = &busy["callbacks"]["on_request_headers"];
-    assert!(number(&callback["microseconds_per_call"]) > 0.0 && number(&callback["hostcalls_per_second"]) > 0.0);
+    assert!(
+        number(&callback["microseconds_per_call"]) > 0.0 && number(&callback["hostcalls_per_second"]) > 0.0
+    );
     assert!(number(&callback["bytes_out_per_second"]) > 0.0);
 }
 
@@ -107,7 +112,8 @@ fn one_look_as_text_is_a_table_with_the_dearest_filter_first() {
 
 #[test]
 fn it_says_that_nobody_answers_or_that_it_is_no_proxy() {
-    let nobody = refusing_address().to_string();
+    let (nobody, _kept) = refusing_address();
+    let nobody = nobody.to_string();
     let exit = top(&["--admin", &nobody, "--once"]);
     assert_eq!(exit.code, Some(1));
     assert!(exit.stderr.contains(&format!("no admin listener answers at {nobody}")), "{}", exit.stderr);

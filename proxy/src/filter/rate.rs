@@ -11,13 +11,16 @@ use std::time::{Duration, Instant};
 /// and the log is to speak of this once.
 const CALM: Duration = Duration::from_secs(5);
 
-/// What one filter may run on one worker.
+const BILLION: i128 = 1_000_000_000;
+
+/// What one filter may run on one worker. Counted in billionths of an instruction, so that each nanosecond's worth is
+/// exact.
 #[derive(Debug)]
 pub(super) struct Rate {
     /// Instructions in a second, and the most that is saved.
-    per_second: f64,
+    per_second: u64,
     /// What is left at `filled`; below zero it is owed.
-    left: Cell<f64>,
+    left: Cell<i128>,
     filled: Cell<Instant>,
     /// How many instructions, counted from the filter's beginning, have been taken out.
     taken: Cell<u64>,
@@ -49,10 +52,9 @@ pub(super) enum Verdict {
 impl Rate {
     /// A full bucket. `used`: the instructions of the filter's start, which have a budget of their own.
     pub(super) fn new(per_second: u64, used: u64, now: Instant) -> Rate {
-        let per_second = per_second as f64;
         Rate {
             per_second,
-            left: Cell::new(per_second),
+            left: Cell::new(BILLION * i128::from(per_second)),
             filled: Cell::new(now),
             taken: Cell::new(used),
             spell: Cell::new(None),
@@ -63,7 +65,7 @@ impl Rate {
     pub(super) fn judge(&self, used: u64, now: Instant) -> Verdict {
         self.settle(used, now);
         let spell = self.spell.get();
-        if self.left.get() > 0.0 {
+        if self.left.get() >= BILLION {
             let over = spell.filter(|spell| now.saturating_duration_since(spell.last) >= CALM);
             let Some(over) = over else { return Verdict::Within };
             self.spell.set(None);
@@ -76,16 +78,18 @@ impl Rate {
 
     /// How long it takes from when this was last judged until there is something left: a millisecond at least.
     pub(super) fn delay(&self) -> Duration {
-        let owed = (-self.left.get()).max(0.0);
-        Duration::try_from_secs_f64(owed / self.per_second).unwrap_or(Duration::MAX)
-            + Duration::from_millis(1)
+        let nanoseconds = (BILLION - self.left.get()).max(0) / i128::from(self.per_second.max(1));
+        Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX)) + Duration::from_millis(1)
     }
 
     fn settle(&self, used: u64, now: Instant) {
         let spent = used.wrapping_sub(self.taken.replace(used));
         let time = now.saturating_duration_since(self.filled.replace(now));
-        let left = self.left.get() - spent as f64 + time.as_secs_f64() * self.per_second;
-        self.left.set(left.min(self.per_second));
+        let filled = i128::try_from(time.as_nanos()).unwrap_or(i128::MAX);
+        let rate = i128::from(self.per_second);
+        let left =
+            (self.left.get() - BILLION * i128::from(spent)).saturating_add(filled.saturating_mul(rate));
+        self.left.set(left.min(BILLION * rate));
     }
 }
 
@@ -111,7 +115,7 @@ mod tests {
         let now = Instant::now();
         let rate = Rate::new(1000, 0, now);
         assert_eq!(rate.judge(5000, now), Verdict::OverNow);
-        assert_eq!(rate.delay(), 4001 * MS);
+        assert_eq!(rate.delay(), 4002 * MS);
         assert_eq!(rate.judge(5000, now + 4000 * MS), Verdict::Over);
         assert_eq!(rate.judge(5000, now + 4001 * MS), Verdict::Within);
     }
