@@ -3,7 +3,7 @@
 
 use super::filters::{with_filters, with_filters_in};
 use crate::equipment::Map::RequestHeaders;
-use crate::equipment::{Guest, On, Step, Upstream, message, text};
+use crate::equipment::{Guest, On, Step, Upstream, When, eventually, message, text};
 
 /// A filter whose first call takes hundreds of seconds' worth, and its limit.
 fn spender() -> Guest {
@@ -75,7 +75,7 @@ fn what_happens_beyond_the_rate_can_be_another_thing_than_on_faults() {
 }
 
 #[test]
-fn a_filter_that_is_over_its_rate_leaves_others_of_its_chain_alone_and_its_ticks_are_left_out() {
+fn ticks_that_come_while_a_filter_is_over_its_rate_are_left_out() {
     let upstream = Upstream::ok("hello");
     let ticking = spender().on(On::Configure, [Step::TickPeriod(10)]).on(On::Tick, []);
     let more = format!("{LIMITS}, on_fault: open");
@@ -83,12 +83,34 @@ fn a_filter_that_is_over_its_rate_leaves_others_of_its_chain_alone_and_its_ticks
     proxy.client().get("/");
     let metrics = || proxy.metrics();
     let ticks = [("filter", "spender"), ("callback", "on_tick")];
-    crate::equipment::eventually("ticks to be left out", || {
+    eventually("ticks to be left out", || {
         (metrics().sum("tidegate_filter_rate_limited_total", &limited("tick")) >= 1.0).then_some(())
     });
     let before = metrics().sum("tidegate_filter_calls_total", &ticks);
-    crate::equipment::eventually("more ticks to be left out", || {
+    eventually("more ticks to be left out", || {
         (metrics().sum("tidegate_filter_rate_limited_total", &limited("tick")) >= 5.0).then_some(())
     });
     assert_eq!(metrics().sum("tidegate_filter_calls_total", &ticks), before);
+}
+
+#[test]
+fn a_filter_that_is_over_its_rate_is_not_told_of_the_end_of_what_another_filter_answered() {
+    let upstream = Upstream::ok("hello");
+    let asked = When::Header(RequestHeaders, "x-stop", "yes");
+    let guard =
+        Guest::new().quiet().on(On::RequestHeaders, [Step::If(asked, vec![Step::reply(403, "no", &[])])]);
+    let spender = spender().on(On::Log, []);
+    let proxy = with_filters(&upstream, &[("guard", &guard, ""), ("spender", &spender, LIMITS)]);
+    let mut client = proxy.client();
+    let logged = || {
+        let labels = [("filter", "spender"), ("callback", "on_log")];
+        proxy.metrics().sum("tidegate_filter_calls_total", &labels)
+    };
+    assert_eq!(client.request("GET", "/", &[("x-stop", "yes")], "").status(), 403);
+    eventually("the end of what the guard answered", || (logged() == 1.0).then_some(()));
+    assert_eq!(client.get("/").status(), 200);
+    eventually("the end of what went through", || (logged() == 2.0).then_some(()));
+    assert_eq!(client.request("GET", "/", &[("x-stop", "yes")], "").status(), 403);
+    proxy.wait_for_metric("tidegate_filter_rate_limited_total", &limited("exchange"), 1.0);
+    assert_eq!(logged(), 2.0);
 }

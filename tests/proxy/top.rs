@@ -1,11 +1,14 @@
 //! `tidegate top`: what the filters of a running proxy cost.
 
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
 use rustix::process::Signal;
 use serde_json::Value;
 
 use super::filters::with_filters;
 use crate::equipment::Map::{RequestHeaders, ResponseHeaders};
-use crate::equipment::{Exit, Guest, On, Proxy, Step, Terminal, Upstream, refusing_address};
+use crate::equipment::{Exit, Guest, On, Proxy, Step, Terminal, Upstream, eventually, refusing_address};
 
 /// A filter that reads, writes and runs a while in each direction.
 fn busy() -> Guest {
@@ -99,6 +102,27 @@ fn one_look_as_json_has_every_filter_with_its_callbacks() {
         number(&callback["microseconds_per_call"]) > 0.0 && number(&callback["hostcalls_per_second"]) > 0.0
     );
     assert!(number(&callback["bytes_out_per_second"]) > 0.0);
+}
+
+#[test]
+fn as_json_it_goes_on_until_nobody_reads() {
+    let upstream = Upstream::ok("hello");
+    let proxy = with_filters(&upstream, &[("busy", &busy(), "")]);
+    let admin = proxy.address("admin").to_string();
+    let binary = env!("CARGO_BIN_EXE_tidegate");
+    let mut top = Command::new(binary)
+        .args(["top", "--admin", &admin, "--interval", "100ms", "--format", "json"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the proxy's binary starts");
+    let mut lines = BufReader::new(top.stdout.take().expect("it is piped")).lines();
+    for _ in 0..2 {
+        let line = lines.next().expect("it goes on").expect("it is text");
+        let costs: Value = serde_json::from_str(&line).expect("each line is an object");
+        assert_eq!(costs["filters"][0]["name"], "busy");
+    }
+    drop(lines);
+    assert!(eventually("its end", || top.try_wait().expect("a child can be waited for")).success());
 }
 
 #[test]

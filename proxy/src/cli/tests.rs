@@ -226,6 +226,20 @@ fn workers_are_between_one_and_a_bound() {
 }
 
 #[test]
+fn top_takes_an_address_however_it_is_copied_and_an_interval_within_its_range() {
+    for taken in
+        ["--admin 10.0.0.1:9901", "--admin http://localhost:9901/", "--admin [::1]:1", "--interval 100ms"]
+    {
+        parse(&format!("tidegate top {taken}")).expect(taken);
+    }
+    for refused in
+        ["--admin 9901", "--admin :9901", "--admin a:b", "--interval 99ms", "--interval 5", "--interval 2h"]
+    {
+        parse(&format!("tidegate top {refused}")).expect_err(refused);
+    }
+}
+
+#[test]
 fn a_command_line_that_makes_no_sense_ends_with_2() {
     for line in ["tidegate run", "tidegate serve f.yaml", "tidegate run f.yaml --log-level loud", "tidegate"]
     {
