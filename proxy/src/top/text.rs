@@ -1,6 +1,6 @@
 //! What the filters cost as plain lines.
 
-use super::column::{FILTER_COLUMNS, number, pad, percent, widths};
+use super::column::{FILTER_COLUMNS, name, number, pad, percent, widths};
 use super::costs::Costs;
 use super::source::Source;
 use crate::telemetry::metrics::Overview;
@@ -33,7 +33,7 @@ pub(super) fn title(source: &Source, overview: &Overview) -> String {
     let reload = if overview.config_last_reload_successful { "" } else { " (the last reload failed)" };
     format!(
         "tidegate {} at {}, up {}, generation {}{reload}",
-        overview.version,
+        name(&overview.version),
         source.address(),
         span(overview.uptime_seconds),
         overview.config_generation,
