@@ -18,5 +18,6 @@ mod builtin;
 mod listener;
 mod snapshot;
 mod tcp;
+mod top;
 
 pub mod server;

@@ -44,6 +44,8 @@ pub struct AdminState {
     pub metrics: Box<dyn Fn(Format) -> Result<String, fmt::Error> + Send + Sync>,
     /// `/ready`: whether traffic should be sent here.
     pub readiness: Arc<Readiness>,
+    /// `/filters`: what the filters cost, as JSON text.
+    pub filters: Box<dyn Fn() -> String + Send + Sync>,
     /// `/config`: the configuration in effect, as JSON text.
     pub config: Box<dyn Fn() -> String + Send + Sync>,
 }

@@ -16,6 +16,7 @@ tidegate
 /metrics  metrics, for Prometheus
 /ready    200 while traffic should be sent here, 503 with the reason otherwise
 /live     200 while the process answers
+/filters  what each filter costs, by callback, as JSON: tidegate top shows it
 /config   the configuration in effect, as JSON
 ";
 
@@ -26,7 +27,7 @@ pub(super) fn respond(
     path: &str,
     headers: &HeaderMap,
 ) -> Response<Full<Bytes>> {
-    let known = matches!(path, "/" | "/metrics" | "/ready" | "/live" | "/config");
+    let known = matches!(path, "/" | "/metrics" | "/ready" | "/live" | "/filters" | "/config");
     if !known {
         return page(StatusCode::NOT_FOUND, TEXT, "no such page; / lists them\n");
     }
@@ -39,6 +40,7 @@ pub(super) fn respond(
         "/metrics" => metrics(state, headers),
         "/ready" => ready(state.readiness.stage()),
         "/live" => page(StatusCode::OK, TEXT, "live\n"),
+        "/filters" => page(StatusCode::OK, "application/json", (state.filters)()),
         "/config" => page(StatusCode::OK, "application/json", (state.config)()),
         _ => page(StatusCode::OK, TEXT, INDEX),
     }

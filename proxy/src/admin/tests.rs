@@ -19,6 +19,7 @@ fn state() -> (AdminState, Arc<Readiness>) {
     let state = AdminState {
         metrics: Box::new(move |format| metrics.render(format)),
         readiness: Arc::clone(&readiness),
+        filters: Box::new(|| "{\"filters\":{}}".to_owned()),
         config: Box::new(|| "{\"listeners\":[]}".to_owned()),
     };
     (state, readiness)
@@ -74,7 +75,7 @@ async fn the_index_lists_every_page_and_every_page_is_there() {
         .filter_map(|line| line.strip_prefix('/'))
         .filter_map(|line| line.split_whitespace().next())
         .collect();
-    assert_eq!(pages, ["metrics", "ready", "live", "config"]);
+    assert_eq!(pages, ["metrics", "ready", "live", "filters", "config"]);
     for page in pages {
         let response = admin.get(&format!("/{page}")).await;
         assert_eq!(status(&response), "200", "{response}");

@@ -7,6 +7,7 @@ mod filter;
 mod log;
 #[cfg(test)]
 mod tests;
+mod top;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -36,6 +37,7 @@ const EXAMPLES: &str = "\
 Examples:
   tidegate check tidegate.yaml              is it valid, and do its filters start?
   tidegate run tidegate.yaml                serve until SIGTERM, then drain
+  tidegate top                              what do its filters cost, now?
   tidegate schema > tidegate.schema.json    for editors
   tidegate filter inspect filter.wasm       what is in it, and will it load?
   TIDEGATE_LOG=info,tidegate::wasm=debug tidegate run tidegate.yaml";
@@ -58,6 +60,12 @@ enum Command {
         /// The configuration, in YAML
         file: PathBuf,
     },
+    /// Show what the filters of a running proxy cost, live
+    ///
+    /// Reads the page /filters of its admin listener. On a terminal it shows the filters, those that take the most time
+    /// first, until q is pressed; ? lists the keys. Times are those of all workers together: 100 % is one core.
+    #[command(after_help = top::EXAMPLES)]
+    Top(top::TopArgs),
     /// Print the JSON Schema of the configuration
     #[command(after_help = "Example:\n  tidegate schema > tidegate.schema.json")]
     Schema,
@@ -100,6 +108,10 @@ fn perform(command: Command, log: &LogArgs) -> anyhow::Result<ExitCode> {
             let loaded = load(&file)?;
             server::check(&loaded)?;
             print(&summary(&loaded))?;
+        }
+        Command::Top(arguments) => {
+            log.set_up(Level::Warn)?;
+            crate::top::run(&arguments.options())?;
         }
         Command::Schema => print(&format!("{:#}", config::schema()))?,
         Command::Filter(command) => {

@@ -35,6 +35,7 @@ fn the_help_says_what_can_be_done() {
             Commands:
               run     Serve traffic until SIGTERM or SIGINT, then drain
               check   Check a configuration as `run` would, and serve nothing
+              top     Show what the filters of a running proxy cost, live
               schema  Print the JSON Schema of the configuration
               filter  What the authors of filters ask
               help    Print this message or the help of the given subcommand(s)
@@ -67,6 +68,7 @@ fn the_help_says_what_can_be_done() {
             Examples:
               tidegate check tidegate.yaml              is it valid, and do its filters start?
               tidegate run tidegate.yaml                serve until SIGTERM, then drain
+              tidegate top                              what do its filters cost, now?
               tidegate schema > tidegate.schema.json    for editors
               tidegate filter inspect filter.wasm       what is in it, and will it load?
               TIDEGATE_LOG=info,tidegate::wasm=debug tidegate run tidegate.yaml
@@ -220,6 +222,20 @@ fn workers_are_between_one_and_a_bound() {
     assert_eq!(run.workers, Some(2));
     for refused in ["0", "1025", "-1", "many"] {
         parse(&format!("tidegate run f.yaml --workers={refused}")).expect_err(refused);
+    }
+}
+
+#[test]
+fn top_takes_an_address_however_it_is_copied_and_an_interval_within_its_range() {
+    for taken in
+        ["--admin 10.0.0.1:9901", "--admin http://localhost:9901/", "--admin [::1]:1", "--interval 100ms"]
+    {
+        parse(&format!("tidegate top {taken}")).expect(taken);
+    }
+    for refused in
+        ["--admin 9901", "--admin :9901", "--admin a:b", "--interval 99ms", "--interval 5", "--interval 2h"]
+    {
+        parse(&format!("tidegate top {refused}")).expect_err(refused);
     }
 }
 

@@ -144,6 +144,9 @@ pub(crate) const RECYCLE_AFTER: Bound<Duration> = Bound {
 pub(crate) const INSTANCES: Bound<Count> = count(1024, 1, 8192);
 /// Instructions in a callback.
 pub(crate) const INSTRUCTIONS: Bound<Count> = count(2_000_000, 1000, 1_000_000_000_000);
+/// Instructions in a second. Without default: there is no such limit where the file does not say.
+pub(crate) const INSTRUCTIONS_PER_SECOND: Bound<Count> =
+    Bound { default_words: Some("no limit"), ..count(1_000_000_000, 1000, 1_000_000_000_000) };
 /// Time in a callback.
 pub(crate) const WALL_CLOCK: Bound<Duration> = millis(SECOND, 1, MINUTE);
 /// Linear memory; the least is one page.

@@ -234,6 +234,7 @@ fn text(value: &HeaderValue) -> Value {
 fn filter(filter: &Filter) -> Value {
     let FilterLimits {
         instructions,
+        instructions_per_second,
         wall_clock,
         memory,
         instances,
@@ -250,6 +251,21 @@ fn filter(filter: &Filter) -> Value {
         None => (name.clone(), Value::from(value.as_str())),
     };
     let environment = filter.env.iter().map(shown);
+    let mut limits = json!({
+        "instructions": Count(instructions).write(),
+        "wall_clock": wall_clock.write(),
+        "memory": size(memory),
+        "instances": instances,
+        "callouts": callouts,
+        "log_bytes": size(log_bytes),
+        "shared_data": size(shared_data),
+        "queue": size(queue),
+        "cells": size(cells),
+        "metrics": metrics,
+    });
+    if let Some(rate) = instructions_per_second {
+        limits["instructions_per_second"] = Count(rate).write().into();
+    }
     json!({
         "module": match &filter.module {
             ModuleSource::Builtin(name) => format!("builtin:{name}"),
@@ -260,18 +276,7 @@ fn filter(filter: &Filter) -> Value {
         "vm_config": guest_value(&filter.vm_config),
         "root_id": filter.root_id,
         "env": Value::Object(environment.collect()),
-        "limits": {
-            "instructions": Count(instructions).write(),
-            "wall_clock": wall_clock.write(),
-            "memory": size(memory),
-            "instances": instances,
-            "callouts": callouts,
-            "log_bytes": size(log_bytes),
-            "shared_data": size(shared_data),
-            "queue": size(queue),
-            "cells": size(cells),
-            "metrics": metrics,
-        },
+        "limits": limits,
         "isolation": name_of(filter.isolation),
         "recycle": recycle(&filter.recycle),
         "on_fault": name_of(filter.on_fault),
@@ -284,6 +289,7 @@ fn filter(filter: &Filter) -> Value {
             "interval": filter.breaker.interval.write(),
             "open_for": filter.breaker.open_for.write(),
         },
+        "on_rate_exceeded": name_of(filter.on_rate_exceeded),
         "allow_on_headers_stop_iteration": filter.allow_on_headers_stop_iteration,
     })
 }

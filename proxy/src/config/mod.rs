@@ -32,7 +32,7 @@ use std::sync::Arc;
 
 pub use effective::effective;
 pub use problem::{Level, Problem, Problems};
-pub(crate) use scalar::{Count, Quantity, Size};
+pub(crate) use scalar::{Count, Parse, Quantity, Size};
 pub use schema::schema;
 pub use source::{Place, Source, Span};
 

@@ -342,6 +342,8 @@ pub struct Filter {
     pub reload: Reload,
     /// When a filter that fails is left alone.
     pub breaker: Breaker,
+    /// What becomes of a request that comes while the filter is over `limits.instructions_per_second`.
+    pub on_rate_exceeded: OnFault,
     /// Whether `Pause` from a headers callback lets body callbacks go on (Envoy's `PluginConfig` field 9).
     pub allow_on_headers_stop_iteration: bool,
 }
@@ -365,6 +367,7 @@ impl Filter {
             on_fault: OnFault::Closed,
             reload: Reload::default(),
             breaker: Breaker::default(),
+            on_rate_exceeded: OnFault::Closed,
             allow_on_headers_stop_iteration: false,
         }
     }
@@ -384,6 +387,8 @@ pub enum ModuleSource {
 pub struct FilterLimits {
     /// Wasm instructions in one callback.
     pub instructions: u64,
+    /// Wasm instructions in one second, of the filter on one worker; without it there is no such limit.
+    pub instructions_per_second: Option<u64>,
     /// Wall-clock time in one callback: the backstop for time spent in hostcalls.
     pub wall_clock: Duration,
     /// Linear memory of one instance, in bytes.
@@ -411,6 +416,7 @@ impl Default for FilterLimits {
         let count = |Count(count): Count| usize::try_from(count).unwrap_or(usize::MAX);
         FilterLimits {
             instructions: bounds::INSTRUCTIONS.default.0,
+            instructions_per_second: None,
             wall_clock: bounds::WALL_CLOCK.default,
             memory: bytes(bounds::MEMORY.default),
             instances: count(bounds::INSTANCES.default),
@@ -486,7 +492,7 @@ impl Default for Breaker {
     }
 }
 
-/// What becomes of a request when a filter fails on it.
+/// What becomes of a request when a filter fails on it, or may not be called for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnFault {
     /// It is answered 503.

@@ -9,12 +9,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::Notify;
 
+use super::rate::{Rate, Verdict};
 use super::singles::Singles;
 use super::slot::{Generation, Slot};
 use crate::config::model::OnFault;
 use crate::wasm::{
     Abandoned, CalloutResult, Clusters, ContextId, Effect, Fault, FaultKind, GrpcCallout, GrpcEvent,
-    HttpCall, Inbox, Plugin, Services, Vm,
+    HttpCall, Inbox, Plugin, Services, Vm, Work,
 };
 
 /// How long a filter that is told to go may take, where it says that it is not done.
@@ -78,6 +79,8 @@ pub struct Instance {
     services: RefCell<Services>,
     performer: RefCell<Rc<dyn Performer>>,
     slot: Rc<Slot>,
+    /// How much it may run, where that is limited.
+    rate: Option<Rate>,
     /// Its root context in the guest of the moment.
     root: Cell<ContextId>,
     ticker: RefCell<Option<tokio::task::JoinHandle<()>>>,
@@ -130,12 +133,16 @@ impl Instance {
         services: Services,
         performer: Rc<dyn Performer>,
     ) -> Rc<Instance> {
+        let per_second = plugin.filter().limits.instructions_per_second;
+        let rate =
+            per_second.map(|rate| Rate::new(rate, services.usage.instructions(), services.clock.monotonic()));
         let instance = Rc::new(Instance {
             name: plugin.filter().name.as_str().into(),
             plugin,
             services: RefCell::new(services),
             performer: RefCell::new(performer),
             slot,
+            rate,
             root: Cell::new(root),
             ticker: RefCell::new(None),
             queue_watch: RefCell::new(None),
@@ -166,6 +173,38 @@ impl Instance {
     /// What becomes of an exchange on which this filter fails.
     pub(super) fn on_fault(&self) -> OnFault {
         self.plugin.filter().on_fault
+    }
+
+    /// What becomes of an exchange that begins while the filter is over its rate.
+    pub(super) fn on_rate_exceeded(&self) -> OnFault {
+        self.plugin.filter().on_rate_exceeded
+    }
+
+    /// Whether work that is about to begin is to be kept from the filter, because it is over its rate: that is counted,
+    /// and told once.
+    pub(super) fn withholds(&self, work: Work) -> bool {
+        let Some(rate) = &self.rate else { return false };
+        let services = self.services.borrow();
+        let verdict = rate.judge(services.usage.instructions(), services.clock.monotonic());
+        match verdict {
+            Verdict::Within => return false,
+            Verdict::WithinAgain(withheld) => {
+                tracing::info!(filter = %self.name, withheld, "the filter is within its rate again");
+                return false;
+            }
+            Verdict::Over => {}
+            Verdict::OverNow => tracing::warn!(
+                filter = %self.name,
+                "the filter is over its rate (`limits.instructions_per_second`): it is not called for what begins now"
+            ),
+        }
+        services.usage.record_withheld(work);
+        true
+    }
+
+    /// How long it takes until the filter is within its rate.
+    fn delay(&self) -> Duration {
+        self.rate.as_ref().map_or(Duration::ZERO, Rate::delay)
     }
 
     /// Its root context in the guest of the moment.
@@ -325,7 +364,7 @@ impl Instance {
     }
 
     /// Calls `on_tick` each period. The period is measured from the end of one call to the start of the next, so that
-    /// ticks never overlap.
+    /// ticks never overlap. One that comes while the filter is over its rate is left out.
     fn tick_every(self: &Rc<Self>, generation: Generation, period: Option<Duration>) {
         self.stop_ticking();
         let Some(period) = period else { return };
@@ -334,6 +373,9 @@ impl Instance {
             loop {
                 tokio::time::sleep(period).await;
                 let Some(instance) = Weak::upgrade(&instance) else { return };
+                if instance.withholds(Work::Tick) {
+                    continue;
+                }
                 let root = instance.root();
                 if instance.enter(generation, |vm, _| vm.on_tick(root)).is_err() {
                     return;
@@ -344,13 +386,19 @@ impl Instance {
     }
 
     /// Calls `on_queue_ready` once for each item that the filter is to be told of, whichever thread put it in. Other
-    /// tasks of the worker have their turn between two calls.
+    /// tasks of the worker have their turn between two calls. While the filter is over its rate they wait in the queue.
     fn watch_queues(self: &Rc<Self>, generation: Generation, inbox: Arc<Inbox>) {
         let instance = Rc::downgrade(self);
         let task = tokio::task::spawn_local(async move {
             loop {
                 poll_fn(|context| inbox.poll_ready(context)).await;
                 let Some(instance) = Weak::upgrade(&instance) else { return };
+                if instance.withholds(Work::QueueItem) {
+                    let delay = instance.delay();
+                    drop(instance);
+                    tokio::time::sleep(delay).await;
+                    continue;
+                }
                 let root = instance.root();
                 // A root that is told of nothing though there is something has gone.
                 if instance.enter(generation, |vm, _| vm.on_queue_ready(root)) != Ok(true) {

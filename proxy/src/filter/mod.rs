@@ -19,6 +19,7 @@ mod data;
 mod flow;
 mod instance;
 mod meter;
+mod rate;
 mod run;
 mod singles;
 mod slot;

@@ -132,10 +132,12 @@ async fn serve(
 }
 
 fn admin_state(shared: &Arc<Shared>, current: Current, readiness: &Arc<Readiness>) -> AdminState {
-    let metrics = shared.metrics.clone();
+    let (metrics, overview) = (shared.metrics.clone(), shared.metrics.clone());
     AdminState {
         metrics: Box::new(move |format| metrics.render(format)),
         readiness: readiness.clone(),
+        // Numbers and names are always JSON.
+        filters: Box::new(move || serde_json::to_string(&overview.overview()).unwrap_or_default() + "\n"),
         config: Box::new(move || format!("{:#}\n", config::effective(current.snapshot().config()))),
     }
 }

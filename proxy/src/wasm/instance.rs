@@ -10,6 +10,7 @@ use super::image::{Image, Places};
 use super::plugin::Plugin;
 use super::root::{Budget, Root};
 use super::services::Services;
+use super::tally;
 use super::vm::ContextId;
 
 /// A callback of two numbers and an answer, and so on.
@@ -302,13 +303,14 @@ impl Guest {
         host.begin(callback, context, end_of_stream);
         let is_stream = host.active.stream.is_some();
         let granted = self.grant();
+        tally::take(); // what a start section left
         let host = self.store.data();
         let lap = if is_stream { host.stopwatch.sample() } else { host.stopwatch.start() };
         let result = export.call(&mut self.store, params);
         let used = granted.saturating_sub(self.store.get_fuel().unwrap_or(0));
         let host = self.store.data_mut();
         let nanoseconds = host.stopwatch.stop(lap);
-        host.roots[host.current.root].usage.record_call(callback, used, nanoseconds);
+        host.roots[host.current.root].usage.record_call(callback, used, nanoseconds, tally::take());
         host.end();
         result.map_err(|error| self.fail(Fault::from_trap(&error, callback, self.store.data())))
     }

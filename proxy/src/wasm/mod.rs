@@ -11,7 +11,8 @@
 //!   the filters that share it has of its own.
 //! - [`hostcalls`] is what a guest may call: one table, one file for each family.
 //! - [`grpc`] is what an instance has open of gRPC callouts; an [`effect`] is what else it asks for that takes time.
-//! - `memory` and `pairs` are how values go in and out of a guest, `header_map` how it sees headers.
+//! - `memory` and `pairs` are how values go in and out of a guest, `header_map` how it sees headers; `tally` and
+//!   `stopwatch` measure it meanwhile.
 //! - [`stream`] is the exchange as guests see it, shared with the pipeline; [`body`] a piece of its body.
 //! - [`shared_data`] (and `cells` and [`queues`], beside it), [`metrics`] and [`usage`] outlive instances; [`services`]
 //!   hands them to one.
@@ -55,6 +56,7 @@ mod protobuf;
 mod root;
 pub mod stamp;
 mod stopwatch;
+mod tally;
 
 pub use abi::{
     AbiVersion, Callback, ConnectionStatus, DataStatus, HeadersStatus, LogLevel, PeerType, TrailersStatus,
@@ -76,5 +78,5 @@ pub use services::{
 };
 pub use shared_data::SharedData;
 pub use stamp::Stamp;
-pub use usage::FilterUsage;
+pub use usage::{CallbackCost, FilterUsage, Work};
 pub use vm::{ContextId, Vm};

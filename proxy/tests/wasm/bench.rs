@@ -119,6 +119,7 @@ pub(crate) fn filter() -> Filter {
         env_sources: Vec::new(),
         limits: FilterLimits {
             instructions: 1_000_000,
+            instructions_per_second: None,
             wall_clock: Duration::from_secs(60),
             memory: 16 << 20,
             instances: 8,
@@ -134,6 +135,7 @@ pub(crate) fn filter() -> Filter {
         on_fault: OnFault::Closed,
         reload: Reload::default(),
         breaker: Breaker::default(),
+        on_rate_exceeded: OnFault::Closed,
         allow_on_headers_stop_iteration: false,
     }
 }

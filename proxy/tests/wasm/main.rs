@@ -5,6 +5,7 @@ mod bench;
 mod documented;
 mod guest;
 
+mod accounting;
 mod arguments;
 mod bodies;
 mod callouts;

@@ -123,9 +123,11 @@ impl Setup {
         self
     }
 
-    /// Requests go on without the filter when it fails (`on_fault: open`). Without this they are answered 503.
+    /// Requests go on without the filter when it fails (`on_fault: open`), or is over its `instructions_per_second`.
+    /// Without this they are answered 503.
     pub fn open_on_fault(mut self) -> Setup {
         self.filter.on_fault = OnFault::Open;
+        self.filter.on_rate_exceeded = OnFault::Open;
         self
     }
 

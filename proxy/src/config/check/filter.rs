@@ -29,6 +29,7 @@ impl Checker<'_> {
         let (env, env_sources) = self.environment(raw.env);
         let source = module.as_ref().map(|module| &module.value.0);
         let limits = self.filter_limits(raw.limits.value().unwrap_or_default(), source);
+        let on_fault = raw.on_fault.value().map_or(OnFault::Closed, |Text(value)| value);
         Some(Filter {
             name: name.value,
             module: match module?.value.0 {
@@ -45,9 +46,10 @@ impl Checker<'_> {
             limits,
             isolation: raw.isolation.value().map_or(Isolation::Worker, |Text(value)| value),
             recycle: self.recycle(raw.recycle.value().unwrap_or_default()),
-            on_fault: raw.on_fault.value().map_or(OnFault::Closed, |Text(value)| value),
             reload: self.reload(raw.reload),
             breaker: self.breaker(raw.breaker.value().unwrap_or_default()),
+            on_fault,
+            on_rate_exceeded: raw.on_rate_exceeded.value().map_or(on_fault, |Text(value)| value),
             allow_on_headers_stop_iteration: raw.allow_on_headers_stop_iteration.value().unwrap_or(false),
         })
     }
@@ -142,6 +144,9 @@ impl Checker<'_> {
             self.number_if_given(raw.instructions, bounds::INSTRUCTIONS).unwrap_or(usual);
         FilterLimits {
             instructions,
+            instructions_per_second: self
+                .number_if_given(raw.instructions_per_second, bounds::INSTRUCTIONS_PER_SECOND)
+                .map(|Count(rate)| rate),
             wall_clock: self.duration(raw.wall_clock, bounds::WALL_CLOCK),
             memory: self.bytes(raw.memory, bounds::MEMORY),
             instances: self.count(raw.instances, bounds::INSTANCES),

@@ -57,6 +57,10 @@ pub(crate) struct Filter {
     /// When a filter that fails again and again is left alone: then `on_fault` says what becomes of requests.
     #[serde(default)]
     pub(crate) breaker: Field<Breaker>,
+    /// What becomes of a request that comes while the filter is over `limits.instructions_per_second`: answered 503
+    /// (`closed`) or sent on without the filter (`open`). Default: what `on_fault` says.
+    #[serde(default)]
+    pub(crate) on_rate_exceeded: Field<Text<OnFault>>,
     /// Whether a pause at the headers lets the filter see the body meanwhile, as the field of this name in Envoy does.
     /// Default: `false`.
     #[serde(default)]
@@ -125,6 +129,11 @@ pub(crate) struct FilterLimits {
     #[serde(default)]
     #[schemars(transform = bounds::INSTRUCTIONS.describe())]
     pub(crate) instructions: Field<Text<Count>>,
+    /// WebAssembly instructions in one second, of the filter on one worker; a second's worth is saved up. Beyond it the
+    /// filter is not called for what begins: see `on_rate_exceeded`.
+    #[serde(default)]
+    #[schemars(transform = bounds::INSTRUCTIONS_PER_SECOND.describe())]
+    pub(crate) instructions_per_second: Field<Text<Count>>,
     /// Time in one callback, that spent in the host included.
     #[serde(default)]
     #[schemars(transform = bounds::WALL_CLOCK.describe())]

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::wasm::abi::Status;
 use crate::wasm::host::Host;
+use crate::wasm::tally;
 
 /// Groups hostcalls; the file of the same name does them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -261,6 +262,7 @@ macro_rules! table {
         const NAME: &str = stringify!($name);
         $linker
             .func_wrap($module, NAME, |mut call: Call<'_>, $($arg: $ty),*| -> wasmtime::Result<$type> {
+                tally::hostcall();
                 table!(@admit $access call NAME);
                 $function(&mut call, $($arg),*).settle().map($convert)
             })
