@@ -18,7 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 
 pub(crate) use connection::Drain;
-pub(crate) use socket::bind;
+pub(crate) use socket::{Neighbours, bind};
 
 use crate::config::model::Protocol;
 use crate::exchange::{Peer, Site};
@@ -71,6 +71,9 @@ impl Door {
 
     /// Lets connections in, until the drain begins.
     pub(crate) fn let_in(self: &Rc<Self>, listener: TcpListener) {
+        if let Err(error) = socket::listen(&listener) {
+            tracing::error!(listener = self.site().listener().name, %error, "cannot listen");
+        }
         self.tasks.spawn(accept(self.clone(), listener));
     }
 
