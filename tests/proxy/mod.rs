@@ -7,6 +7,7 @@ mod bodies;
 mod cluster_header;
 mod connections;
 
+mod disk;
 mod drain;
 mod examples;
 mod faults;

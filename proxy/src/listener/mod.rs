@@ -70,11 +70,12 @@ impl Door {
     }
 
     /// Lets connections in, until the drain begins.
-    pub(crate) fn let_in(self: &Rc<Self>, listener: TcpListener) {
-        if let Err(error) = socket::listen(&listener) {
-            tracing::error!(listener = self.site().listener().name, %error, "cannot listen");
+    pub(crate) fn let_in(self: &Rc<Self>, socket: std::net::TcpListener) {
+        match socket::listen(socket) {
+            Ok(listener) => drop(self.tasks.spawn(accept(self.clone(), listener))),
+            // Only memory can be short: the address was bound before.
+            Err(error) => tracing::error!(listener = self.site().listener().name, %error, "cannot listen"),
         }
-        self.tasks.spawn(accept(self.clone(), listener));
     }
 
     /// Waits until nobody is let in any more and the last connection has ended.

@@ -47,13 +47,15 @@ pub(crate) fn bind(
         .collect()
 }
 
-/// Has a socket listen that does not yet. For one that does it changes nothing.
+/// Has a socket listen that does not yet; for one that does it changes nothing. Only then may the runtime have it: a
+/// socket that does not listen counts as closed there, for ever.
 ///
 /// # Errors
 ///
 /// The kernel's.
-pub(super) fn listen(socket: &tokio::net::TcpListener) -> io::Result<()> {
-    SockRef::from(socket).listen(BACKLOG)
+pub(super) fn listen(socket: TcpListener) -> io::Result<tokio::net::TcpListener> {
+    SockRef::from(&socket).listen(BACKLOG)?;
+    tokio::net::TcpListener::from_std(socket)
 }
 
 /// Binds without sharing, to see whether the address is free and which port it is; closed again at once.
