@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::reload::{filtering, marking};
-use crate::equipment::{On, Proxy, Start, Step, Upstream, message, text};
+use super::reload::{filled, filtering, marking};
+use crate::equipment::{Proxy, Start, Upstream, message, text};
 
 /// A proxy with the filter `mark`, whose compiled modules are kept in a folder.
 fn keeping(upstream: &Upstream, cache: &Path) -> Start {
@@ -78,7 +78,7 @@ fn where_nothing_can_be_kept_the_proxy_serves_and_says_so_once() {
 fn on_a_disk_that_is_full_the_proxy_serves_and_says_so() {
     let (upstream, folder) = (Upstream::ok("hello"), folder());
     // Much code and little data: a guest's memory is a file to the kernel too.
-    let large = (0..2000).fold(marking("1"), |guest, rounds| guest.on(On::Log, [Step::Spin(rounds)]));
+    let large = filled(marking("1"), 1, 20_000);
     let start = Proxy::with(&filtering(&upstream, &["mark"])).file("mark.wasm", large.build());
     let start = start.env("TIDEGATE_CACHE_DIR", folder.path().to_str().expect("a plain name"));
     // 64 blocks of 512 bytes: enough for the log, too few for the module. Beyond it writing fails, as on a full disk.

@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::reload::{answering, count, filtering, marking, with_modules};
+use super::reload::{answering, count, filled, filtering, marking, with_modules};
 use crate::equipment::{Buffer, Guest, On, Proxy, Start, Step, Upstream, eventually, tool, with_admin};
 
 /// A listener that answers `one`, watching.
@@ -295,4 +295,38 @@ fn check_says_which_version_of_a_folder_would_serve() {
     let exit = versioned(&upstream, &[]).file("modules/notes.txt", "").run("check");
     assert_eq!(exit.code, Some(1));
     assert!(exit.stderr.contains("there is no module in the folder"), "{}", exit.stderr);
+}
+
+/// How long it takes until a client that keeps asking meets a new version, from before its file is renamed into place.
+#[test]
+#[ignore = "it measures, and judges nothing: run it alone, with the release build as TIDEGATE_BINARY"]
+fn from_a_file_that_was_written_to_the_version_that_serves() {
+    const VERSIONS: u32 = 10;
+    let upstream = Upstream::ok("hello");
+    let cache = tempfile::tempdir().expect("a temporary folder can be made");
+    let module = |version: u32| filled(marking(&version.to_string()).quiet(), version, 20_000).build();
+    let modules: Vec<_> = (0..=VERSIONS).map(module).collect();
+    let start =
+        Proxy::with(&filtering(&upstream, &["mark"])).file("mark.wasm", modules[0].clone()).watching();
+    let start = start.env("TIDEGATE_CACHE_DIR", cache.path().to_str().expect("a plain name"));
+    let proxy = start.workers(2).start();
+    let mut client = proxy.client();
+    println!("a module of {} KiB", modules[0].len() >> 10);
+    for what in ["compiled", "kept"] {
+        let mut took: Vec<_> = (1..=VERSIONS)
+            .map(|version| {
+                let began = std::time::Instant::now();
+                proxy.put("mark.wasm", &modules[version as usize]);
+                while client.get("/").field("x-version") != Some(&version.to_string()) {}
+                began.elapsed()
+            })
+            .collect();
+        took.sort();
+        println!(
+            "{what}: least {:?}, median {:?}, most {:?}",
+            took[0],
+            took[took.len() / 2],
+            took[took.len() - 1]
+        );
+    }
 }

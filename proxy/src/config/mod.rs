@@ -39,9 +39,9 @@ pub(crate) use scalar::{Count, Quantity, Size};
 pub use schema::schema;
 pub use source::{Place, Source, Span};
 
+use crate::files::Footprint;
 use check::Places;
 use collector::Collector;
-use crate::files::Footprint;
 use model::Config;
 use source::MAX_FILE_BYTES;
 

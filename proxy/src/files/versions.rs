@@ -143,10 +143,7 @@ mod tests {
 
     #[test]
     fn what_has_no_order_is_refused() {
-        assert_eq!(
-            chosen(&[]),
-            "there is no module in the folder: no file whose name ends in `.wasm`"
-        );
+        assert_eq!(chosen(&[]), "there is no module in the folder: no file whose name ends in `.wasm`");
         assert_eq!(
             chosen(&["a-1.0.0.wasm", "a.wasm"]),
             "`a.wasm` has no version in its name, and is not the only module in the folder"

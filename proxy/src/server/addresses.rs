@@ -40,10 +40,15 @@ impl Addresses {
     /// # Errors
     ///
     /// Every address that cannot be bound, at its place in the file.
-    pub(super) fn successor(&self, loaded: &Loaded, workers: usize) -> Result<(Addresses, Sockets), Problems> {
+    pub(super) fn successor(
+        &self,
+        loaded: &Loaded,
+        workers: usize,
+    ) -> Result<(Addresses, Sockets), Problems> {
         let listeners = &loaded.config.listeners;
         let leaving: Vec<SocketAddr> = {
-            let leaving = self.0.iter().filter(|bound| !listeners.iter().any(|listener| bound.is_of(listener)));
+            let leaving =
+                self.0.iter().filter(|bound| !listeners.iter().any(|listener| bound.is_of(listener)));
             leaving.map(|bound| bound.address).collect()
         };
         let mut findings = Vec::new();
@@ -83,7 +88,8 @@ impl Addresses {
 
     /// Where each new listener really listens.
     pub(super) fn announced(&self, sockets: &Sockets) -> anyhow::Result<Vec<(String, SocketAddr)>> {
-        let new = self.0.iter().zip(&sockets.0).filter_map(|(bound, sockets)| Some((bound, sockets.first()?)));
+        let new =
+            self.0.iter().zip(&sockets.0).filter_map(|(bound, sockets)| Some((bound, sockets.first()?)));
         new.map(|(bound, socket)| {
             Ok((bound.first.clone(), socket.local_addr().context("a socket has no address")?))
         })

@@ -28,10 +28,6 @@ use crate::wasm::Engine;
 /// Wishes that wait. Those of the admin listener are fewer, and one signal stands for all.
 const MAX_WISHES: usize = 128;
 
-/// How long files are left alone after they have changed, as a multiple of how long it took to take the change over: a
-/// third of one core is spent on it at most.
-const REST: u32 = 2;
-
 /// Somebody wants the configuration read again.
 pub(super) struct Wish {
     pub(super) cause: Cause,
@@ -161,7 +157,8 @@ impl Reloader {
     /// Reads it once for all who wish it now. Whoever comes later may mean what was written meanwhile.
     async fn fulfil(&mut self, wish: Wish, wishes: &mut mpsc::Receiver<Wish>) {
         let cause = wish.cause;
-        let all: Vec<Wish> = std::iter::once(wish).chain(std::iter::from_fn(|| wishes.try_recv().ok())).collect();
+        let all: Vec<Wish> =
+            std::iter::once(wish).chain(std::iter::from_fn(|| wishes.try_recv().ok())).collect();
         let outcome = self.reload(cause).await;
         for answer in all.into_iter().filter_map(|wish| wish.answer) {
             let _ = answer.send(outcome.clone()); // who has left does not hear it
@@ -178,7 +175,7 @@ impl Reloader {
             self.reload(Cause::File).await;
             self.follow_anew().await;
         }
-        self.watch.rest(REST * began.elapsed());
+        self.watch.spend(began.elapsed());
     }
 
     /// Watches what was read last. Whether it is as it was.
@@ -289,4 +286,3 @@ fn describe(error: &anyhow::Error) -> String {
         None => format!("{error:#}"),
     }
 }
-

@@ -7,17 +7,21 @@
 //! The events come on a thread of the `notify` crate. Nothing here is on a path of traffic, and nothing fails: where the
 //! system does not let this watch, a warning says so, and signals and the admin listener go on working.
 
+mod allowance;
 mod places;
 mod pulse;
 
 use std::collections::{HashMap, HashSet};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use notify::{ErrorKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+use tokio::time::Instant;
 
 use crate::files::Footprint;
+use allowance::Allowance;
 use places::Places;
 use pulse::Pulse;
 
@@ -29,6 +33,7 @@ const ROUNDS: usize = 3;
 pub(super) struct Watch {
     pulse: Arc<Pulse>,
     armed: Arc<Mutex<Armed>>,
+    allowance: Arc<Mutex<Allowance>>,
 }
 
 /// What the system tells about.
@@ -59,7 +64,8 @@ impl Watch {
             None => None,
         };
         let armed = Armed { watcher, folders: HashMap::new(), refused: HashSet::new() };
-        Watch { pulse, armed: Arc::new(Mutex::new(armed)) }
+        let allowance = Arc::new(Mutex::new(Allowance::new(Instant::now())));
+        Watch { pulse, armed: Arc::new(Mutex::new(armed)), allowance }
     }
 
     /// Whether it watches.
@@ -95,13 +101,13 @@ impl Watch {
         self.pulse.stir();
     }
 
-    /// Is quiet for as long again as the work took that came of the last time: whoever writes all the time is not to
-    /// have the machine.
-    pub(super) fn rest(&self, worked: std::time::Duration) {
-        self.pulse.rest(worked);
+    /// Notes how long the work took that came of what stirred. After much of it nothing stirs for a while.
+    pub(super) fn spend(&self, worked: Duration) {
+        let mut allowance = self.allowance.lock().unwrap_or_else(PoisonError::into_inner);
+        self.pulse.rest(allowance.spend(worked, Instant::now()));
     }
 
-    fn armed(&self) -> std::sync::MutexGuard<'_, Armed> {
+    fn armed(&self) -> MutexGuard<'_, Armed> {
         self.armed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -109,9 +115,8 @@ impl Watch {
 impl Armed {
     fn watch(&mut self, places: &Places) {
         let Some(watcher) = &mut self.watcher else { return };
-        let identity = |folder: &Path| {
-            std::fs::metadata(folder).ok().map(|metadata| (metadata.dev(), metadata.ino()))
-        };
+        let identity =
+            |folder: &Path| std::fs::metadata(folder).ok().map(|metadata| (metadata.dev(), metadata.ino()));
         // What is gone, and what is another folder by now.
         self.folders.retain(|folder, which| {
             let stays = places.has(folder) && identity(folder) == Some(*which);

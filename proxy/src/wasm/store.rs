@@ -77,7 +77,11 @@ impl Store {
     /// # Errors
     ///
     /// The compiler's.
-    pub(super) fn compile(&self, engine: &wasmtime::Engine, bytes: &[u8]) -> wasmtime::Result<wasmtime::Module> {
+    pub(super) fn compile(
+        &self,
+        engine: &wasmtime::Engine,
+        bytes: &[u8],
+    ) -> wasmtime::Result<wasmtime::Module> {
         let desk = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = self.folder.join(name_of(engine, bytes));
         let laid = self.lay_out(&kept, &desk);
@@ -244,7 +248,8 @@ impl Desk {
         let compilers = self.folder.join("modules").read_dir().ok()?;
         let files = compilers.filter_map(|compiler| compiler.ok()?.path().read_dir().ok()).flatten();
         // With an extension are statistics, and files that were not finished.
-        let mut modules = files.filter_map(|file| Some(file.ok()?.path()).filter(|path| path.extension().is_none()));
+        let mut modules =
+            files.filter_map(|file| Some(file.ok()?.path()).filter(|path| path.extension().is_none()));
         let path = modules.next()?;
         Some((path.strip_prefix(&self.folder).ok()?.to_owned(), fs::metadata(&path).ok()?.ino()))
     }
@@ -269,7 +274,10 @@ mod tests {
     fn every_flipped_bit_of_a_kept_module_is_noticed() {
         let whole = sealed(Path::new("modules/x/y"), b"machine code\nin lines");
         let (name, payload) = unsealed(&whole).expect("it is whole");
-        assert_eq!((name.as_path(), payload.as_slice()), (Path::new("modules/x/y"), &b"machine code\nin lines"[..]));
+        assert_eq!(
+            (name.as_path(), payload.as_slice()),
+            (Path::new("modules/x/y"), &b"machine code\nin lines"[..])
+        );
         for at in 0..whole.len() {
             for bit in 0..8 {
                 let mut damaged = whole.clone();

@@ -133,7 +133,10 @@ mod tests {
             counted(folder.path(), "current/conf"),
             ": current; volume: ..data conf; volume/..2025_1: conf"
         );
-        assert_eq!(counted(folder.path(), "volume/../current/../volume/..data/conf").matches("conf").count(), 1);
+        assert_eq!(
+            counted(folder.path(), "volume/../current/../volume/..data/conf").matches("conf").count(),
+            1
+        );
     }
 
     #[test]
