@@ -31,7 +31,8 @@ fn wait_for_refusals(proxy: &Proxy, number: usize) {
     proxy.wait_for_metric("tidegate_config_reloads_total", &[("result", "failure")], number as f64);
 }
 
-/// A volume as Kubernetes makes one of a ConfigMap: what is in it are links through `..data`, which is flipped.
+/// A volume as Kubernetes makes one of a ConfigMap: what is in it are links through `..data`, which is flipped. What was
+/// there before stays, so that nothing but the link tells of the change.
 struct Volume<'a> {
     folder: &'a Path,
     flips: usize,
@@ -48,8 +49,6 @@ impl Volume<'_> {
         }
         symlink(&version, self.folder.join("..data_tmp")).expect("a link can be made");
         fs::rename(self.folder.join("..data_tmp"), self.folder.join("..data")).expect("it can be renamed");
-        let former = self.folder.join(format!("..2025_{}", self.flips - 1));
-        let _ = fs::remove_dir_all(former); // none, the first time
     }
 }
 
