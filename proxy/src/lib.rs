@@ -15,6 +15,7 @@ pub mod upstream;
 pub mod wasm;
 
 mod builtin;
+mod files;
 mod listener;
 mod snapshot;
 mod tcp;

@@ -13,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 use crate::builtin;
 use crate::config::model::{self, Config, Filter, Isolation, ModuleSource, Protocol};
 use crate::config::{Finding, Loaded, Part, Problems};
+use crate::files::{self, Digest, Footprint, NoVersion};
 use crate::route::Table;
 use crate::upstream::Cluster;
 use crate::wasm::stream::Subject;
@@ -37,14 +38,13 @@ pub(crate) struct Snapshot {
 #[derive(Debug, Clone)]
 struct Proved {
     plugin: Plugin,
+    /// Where its module is from: what messages call it.
+    origin: String,
     /// What its module's bytes are.
     digest: Digest,
     /// What it was shown to make contexts for.
     subjects: Vec<Subject>,
 }
-
-/// SHA-256 of a module's bytes.
-type Digest = [u8; 32];
 
 /// Why a filter cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -55,7 +55,10 @@ pub(crate) enum Unusable {
     /// Its file cannot be read.
     #[error("cannot read {}: {error}", path.display())]
     Unreadable { path: PathBuf, error: std::io::Error },
-    /// Its file is a pipe or a device, reading which may never end, or a folder.
+    /// It is a folder, and which of its modules is meant cannot be said.
+    #[error("{}: {error}", path.display())]
+    NoVersion { path: PathBuf, error: NoVersion },
+    /// Its file is a pipe or a device, reading which may never end.
     #[error("cannot read {}: it is not a file", path.display())]
     NotAFile { path: PathBuf },
     /// Its file is larger than any filter.
@@ -101,6 +104,9 @@ impl Unusable {
             Unusable::NoBuiltin { .. } => return None, // `found` lists those that there are
             Unusable::Load { .. } => "`tidegate filter inspect FILE` says all that is wrong with a module",
             Unusable::NoImage { .. } => "`isolation: worker` takes any module",
+            Unusable::NoVersion { .. } => {
+                "a folder has the versions of one module, each named like `limits-1.2.0.wasm`; the newest serves"
+            }
             Unusable::NotAFile { .. } => "give the module's own file",
             Unusable::Unreadable { .. } => "a relative path is relative to the configuration file's folder",
             Unusable::TooLarge { .. } => "strip its debug information, or build it with `opt-level`",
@@ -135,7 +141,8 @@ impl Unusable {
 
 impl Snapshot {
     /// Compiles, links and proves every filter, and makes what is looked up later. What is as it was in `former` is
-    /// taken from there: filters of the same code and configuration, and clusters.
+    /// taken from there: filters of the same code and configuration, and clusters. Notes which files modules were read
+    /// from, also where it fails.
     ///
     /// # Errors
     ///
@@ -144,6 +151,7 @@ impl Snapshot {
         loaded: &Loaded,
         engine: &Engine,
         former: Option<&Snapshot>,
+        footprint: &mut Footprint,
     ) -> Result<Snapshot, Problems> {
         let config = loaded.config.clone();
         let endpoints =
@@ -154,7 +162,7 @@ impl Snapshot {
         let mut findings = Vec::new();
         let mut modules = Modules::new(engine, former.map_or(&[], |former| &former.filters));
         for (index, filter) in config.filters.iter().enumerate() {
-            match modules.prove(filter, &services, subjects(&config, index)) {
+            match modules.prove(filter, &services, subjects(&config, index), footprint) {
                 Ok(proved) => filters.push(proved),
                 Err(unusable) => findings.push(unusable.found(index, filter)),
             }
@@ -186,6 +194,12 @@ impl Snapshot {
 
     pub(crate) fn plugin(&self, filter: usize) -> &Plugin {
         &self.filters[filter].plugin
+    }
+
+    /// Where a filter's module is from, and the SHA-256 of its bytes.
+    pub(crate) fn code(&self, filter: usize) -> (&str, &Digest) {
+        let Proved { origin, digest, .. } = &self.filters[filter];
+        (origin, digest)
     }
 
     pub(crate) fn clusters(&self) -> &[Arc<Cluster>] {
@@ -247,17 +261,17 @@ impl<'a> Modules<'a> {
         filter: &Arc<Filter>,
         services: &Services,
         subjects: Vec<Subject>,
+        footprint: &mut Footprint,
     ) -> Result<Proved, Unusable> {
         let began = std::time::Instant::now();
-        let (origin, bytes) = read(&filter.module)?;
-        let digest = Sha256::digest(&bytes).into();
+        let Code { origin, bytes, digest } = read(&filter.module, footprint)?;
         let is_as_it_was = |former: &&Proved| {
             former.digest == digest
                 && former.plugin.filter() == filter
                 && subjects.iter().all(|subject| former.subjects.contains(subject))
         };
         if let Some(former) = self.former.iter().find(is_as_it_was) {
-            return Ok(former.clone());
+            return Ok(Proved { origin, ..former.clone() });
         }
         let (plugin, mut proof) = self.start(filter, digest, &bytes, services).map_err(|why| match why {
             NoImage::Load(source) => Unusable::Load { origin: origin.clone(), source },
@@ -276,7 +290,7 @@ impl<'a> Modules<'a> {
             milliseconds = began.elapsed().as_millis() as u64,
             "filter compiled"
         );
-        Ok(Proved { plugin, digest, subjects })
+        Ok(Proved { plugin, origin, digest, subjects })
     }
 
     fn start(
@@ -305,20 +319,44 @@ impl<'a> Modules<'a> {
     }
 }
 
-/// A module's bytes, and what to call it in messages.
-fn read(source: &ModuleSource) -> Result<(String, Cow<'static, [u8]>), Unusable> {
+/// A module that was read.
+struct Code {
+    /// What to call it in messages.
+    origin: String,
+    bytes: Cow<'static, [u8]>,
+    digest: Digest,
+}
+
+fn read(source: &ModuleSource, footprint: &mut Footprint) -> Result<Code, Unusable> {
     match source {
         ModuleSource::Builtin(name) => {
             let bytes = builtin::module(name).ok_or_else(|| Unusable::NoBuiltin { name: name.clone() })?;
-            Ok((format!("builtin:{name}"), bytes.into()))
+            let digest = Sha256::digest(bytes).into();
+            Ok(Code { origin: format!("builtin:{name}"), bytes: bytes.into(), digest })
         }
         ModuleSource::File(path) => {
-            if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
-                return Err(Unusable::NotAFile { path: path.clone() });
-            }
-            Ok((path.display().to_string(), read_module(path)?.into()))
+            let path = version_of(path, footprint)?;
+            let bytes = match std::fs::metadata(&*path) {
+                Ok(metadata) if !metadata.is_file() => Err(Unusable::NotAFile { path: path.to_path_buf() }),
+                _ => read_module(&path),
+            };
+            let bytes = bytes.inspect_err(|_| footprint.missed(&path, MODULE_LIMIT))?;
+            let digest = Sha256::digest(&bytes).into();
+            footprint.read(&path, MODULE_LIMIT, digest);
+            Ok(Code { origin: path.display().to_string(), bytes: bytes.into(), digest })
         }
     }
+}
+
+/// The file that a path stands for: itself, or of a folder the newest version.
+fn version_of<'a>(path: &'a Path, footprint: &mut Footprint) -> Result<Cow<'a, Path>, Unusable> {
+    if !path.is_dir() {
+        return Ok(path.into());
+    }
+    let (newest, names) = files::newest(path);
+    footprint.listed(path, &names);
+    let newest = newest.map_err(|error| Unusable::NoVersion { path: path.to_owned(), error })?;
+    Ok(newest.into())
 }
 
 /// Reads a module's file, which may be any: no more than a module may have is ever read.

@@ -32,7 +32,7 @@ pub(crate) use guest::{Guest, On};
 pub(crate) use hostcall::pairs;
 pub(crate) use http1::{Body, End, Framing, Head};
 pub(crate) use language::Language;
-pub(crate) use proxy::{Exit, Proxy, Start, forwarding, in_listener, message, text};
+pub(crate) use proxy::{Exit, Proxy, Start, forwarding, in_listener, message, text, with_admin};
 pub(crate) use script::{Act, Answer, Gate};
 pub(crate) use step::{Buffer, Flow, GrpcRequest, Map, Step, Token, When};
 pub(crate) use terminal::Terminal;

@@ -84,8 +84,8 @@ fn the_help_of_run_says_how() {
             Serve traffic until SIGTERM or SIGINT, then drain
 
             Starts as a whole or not at all: with a configuration that is not valid, a port in use or a filter
-            that does not start it says so and ends with 1. SIGHUP has it read the file and the modules again;
-            what cannot be served then changes nothing.
+            that does not start it says so and ends with 1. When the file or a module changes, and at SIGHUP, it
+            reads them again; what cannot be served then changes nothing.
 
             Usage: tidegate run [OPTIONS] <FILE>
 
@@ -96,6 +96,9 @@ fn the_help_of_run_says_how() {
             Options:
                   --workers <N>
                       Worker threads, instead of the configuration's `workers` [default there: one per core]
+
+                  --no-watch
+                      Leave changed files alone until SIGHUP, or POST /reload on the admin listener
 
               -h, --help
                       Print help (see a summary with '-h')

@@ -12,6 +12,7 @@ mod path;
 mod pattern;
 mod route;
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use super::raw;
 use super::scalar::{Count, Quantity, Size, Text};
 use super::source::Span;
 use super::suggest;
+use crate::files::Footprint;
 
 pub(crate) use pattern::without_anchors;
 
@@ -39,10 +41,11 @@ pub(crate) struct Places {
     pub(crate) filter_configs: Vec<Span>,
 }
 
-/// Checks a file. Relative paths in it are relative to `folder`.
+/// Checks a file. Relative paths in it are relative to `folder`; files that it takes text from are noted.
 pub(crate) fn check(
     file: Located<raw::File>,
     folder: &Path,
+    footprint: &RefCell<Footprint>,
     log: &Collector<'_>,
 ) -> Option<(Config, Places)> {
     let Located { value: file, span } = file;
@@ -51,6 +54,7 @@ pub(crate) fn check(
     let mut checker = Checker {
         log,
         folder,
+        footprint,
         filters: filters.iter().map(|(name, _)| (name.value.clone(), false)).collect(),
         clusters: clusters.iter().map(|(name, _)| name.value.clone()).collect(),
         places: Places::default(),
@@ -81,6 +85,7 @@ pub(crate) fn check(
 struct Checker<'a> {
     log: &'a Collector<'a>,
     folder: &'a Path,
+    footprint: &'a RefCell<Footprint>,
     /// Each filter's name, in order, and whether a chain has it.
     filters: IndexMap<String, bool>,
     clusters: indexmap::IndexSet<String>,

@@ -25,10 +25,13 @@ mod suggest;
 mod tests;
 mod yaml;
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
 
 pub use effective::effective;
 pub use problem::{Level, Problem, Problems};
@@ -36,6 +39,7 @@ pub(crate) use scalar::{Count, Parse, Quantity, Size};
 pub use schema::schema;
 pub use source::{Place, Source, Span};
 
+use crate::files::Footprint;
 use check::Places;
 use collector::Collector;
 use model::Config;
@@ -50,6 +54,7 @@ pub struct Loaded {
     pub warnings: Problems,
     source: Arc<Source>,
     places: Places,
+    footprint: Footprint,
 }
 
 /// A part of a configuration that can turn out to be wrong after it was checked.
@@ -69,6 +74,11 @@ impl Loaded {
     /// The file's name as it was given.
     pub fn path(&self) -> &Path {
         self.source.path()
+    }
+
+    /// Which files it was read from: itself, and those that it takes text from.
+    pub(crate) fn footprint(&self) -> &Footprint {
+        &self.footprint
     }
 
     /// Problems that were found after checking, each shown at its place in the file.
@@ -104,15 +114,36 @@ pub struct Finding {
 /// # Errors
 /// Everything that is wrong with it, all at once; that it cannot be read is a problem like any other.
 pub fn load(path: &Path) -> Result<Loaded, Problems> {
+    load_noting(path, &mut Footprint::default())
+}
+
+/// The same, and notes which files that took, also where it fails.
+///
+/// # Errors
+/// Those of [`load`].
+pub(crate) fn load_noting(path: &Path, footprint: &mut Footprint) -> Result<Loaded, Problems> {
+    let noted = RefCell::new(std::mem::take(footprint));
+    let loaded = read_file(path, &noted);
+    *footprint = noted.into_inner();
+    loaded
+}
+
+fn read_file(path: &Path, footprint: &RefCell<Footprint>) -> Result<Loaded, Problems> {
     let unreadable = |message: String, hint: &str| {
         Err(Problems::with_file(Arc::new(Source::new(path, "")), message, hint))
     };
     let bytes = match read(path) {
-        Ok(bytes) => bytes,
-        Err(error) => return unreadable(format!("the file cannot be read: {error}"), remedy_for(&error)),
+        Ok(bytes) => {
+            footprint.borrow_mut().read(path, MAX_FILE_BYTES as u64, Sha256::digest(&bytes).into());
+            bytes
+        }
+        Err(error) => {
+            footprint.borrow_mut().missed(path, MAX_FILE_BYTES as u64);
+            return unreadable(format!("the file cannot be read: {error}"), remedy_for(&error));
+        }
     };
     match String::from_utf8(bytes) {
-        Ok(text) => parse(&text, path),
+        Ok(text) => parse_noting(&text, path, footprint),
         Err(error) => {
             let at = error.utf8_error().valid_up_to();
             let line = error.as_bytes()[..at].iter().filter(|&&byte| byte == b'\n').count() + 1;
@@ -142,13 +173,17 @@ fn remedy_for(error: &io::Error) -> &'static str {
 /// # Errors
 /// Everything that is wrong with it, all at once.
 pub fn parse(text: &str, path: &Path) -> Result<Loaded, Problems> {
+    parse_noting(text, path, &RefCell::default())
+}
+
+fn parse_noting(text: &str, path: &Path, footprint: &RefCell<Footprint>) -> Result<Loaded, Problems> {
     if text.len() > MAX_FILE_BYTES {
         let source = Arc::new(Source::new(path, ""));
         return Err(Problems::with_file(source, "the file is larger than 16 MiB", "is it the right file?"));
     }
     let source = Arc::new(Source::new(path, text));
     let log = Collector::new(&source);
-    let checked = read_and_check(&source, &log);
+    let checked = read_and_check(&source, &log, footprint);
     if checked.is_none() && !log.has_errors() {
         let hint = "it needs `listeners` at least; a first one is examples/quickstart/tidegate.yaml";
         return Err(Problems::with_file(source.clone(), "the file is empty", hint));
@@ -156,17 +191,22 @@ pub fn parse(text: &str, path: &Path) -> Result<Loaded, Problems> {
     let problems = log.finish(source.clone());
     match checked {
         Some((config, places)) if !problems.are_fatal() => {
-            Ok(Loaded { config, warnings: problems, source, places })
+            let footprint = footprint.borrow().clone();
+            Ok(Loaded { config, warnings: problems, source, places, footprint })
         }
         _ => Err(problems),
     }
 }
 
-fn read_and_check(source: &Source, log: &Collector<'_>) -> Option<(Config, Places)> {
+fn read_and_check(
+    source: &Source,
+    log: &Collector<'_>,
+    footprint: &RefCell<Footprint>,
+) -> Option<(Config, Places)> {
     let root = yaml::read(source, log)?;
     if root.is_nothing() {
         return None;
     }
     let file = decode::decode::<raw::File>(&root, log).given()?;
-    check::check(file, source.path().parent().unwrap_or(Path::new("")), log)
+    check::check(file, source.path().parent().unwrap_or(Path::new("")), footprint, log)
 }

@@ -378,7 +378,8 @@ impl Filter {
 pub enum ModuleSource {
     /// Shipped in the binary: `builtin:NAME`.
     Builtin(String),
-    /// A file; relative paths are relative to the configuration file's folder (already resolved here).
+    /// A file, or a folder of which the newest version serves; relative paths are relative to the configuration file's
+    /// folder (already resolved here).
     File(PathBuf),
 }
 

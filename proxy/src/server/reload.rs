@@ -3,34 +3,60 @@
 //! It is read, checked and compiled, its filters proved, its sockets bound, and every worker starts the guests that are
 //! new: all of it beside what is served, which is not touched. Then all workers change to it. What cannot be done leaves
 //! everything as it was, and says why.
+//!
+//! What asks for it is a signal, the admin listener, or a file that is another now (see [`Watch`]).
 
-use std::io;
-use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
 
 use anyhow::Context as _;
-use tokio::sync::Notify;
+use tokio::sync::{mpsc, oneshot};
 
+use super::addresses::Addresses;
 use super::process::Timekeeper;
-use super::worker::{Orders, Plan, Shared, WayIn};
-use crate::config::model::{Config, Listener};
-use crate::config::{self, Finding, Loaded, Part, Problems};
-use crate::listener::{self, Open};
+use super::status::{Attempt, Cause, Status};
+use super::watch::Watch;
+use super::worker::{Orders, Plan, Shared};
+use crate::admin::Reloaded;
+use crate::config::model::Config;
+use crate::config::{self, Loaded, Problems};
+use crate::files::Footprint;
 use crate::snapshot::Snapshot;
 use crate::wasm::Engine;
 
-/// The configuration that is served. Cheap to clone.
-#[derive(Clone)]
-pub(super) struct Current(Arc<Mutex<Arc<Snapshot>>>);
+/// Wishes that wait. Those of the admin listener are fewer, and one signal stands for all.
+const MAX_WISHES: usize = 128;
 
-impl Current {
-    pub(super) fn snapshot(&self) -> Arc<Snapshot> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+/// Somebody wants the configuration read again.
+pub(super) struct Wish {
+    pub(super) cause: Cause,
+    /// Who waits for how it went.
+    pub(super) answer: Option<oneshot::Sender<Reloaded>>,
+}
+
+/// The way to have the configuration read again. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Wishes(mpsc::Sender<Wish>);
+
+impl Wishes {
+    pub(super) fn new() -> (Wishes, mpsc::Receiver<Wish>) {
+        let (send, receive) = mpsc::channel(MAX_WISHES);
+        (Wishes(send), receive)
     }
 
-    fn replace(&self, snapshot: Arc<Snapshot>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = snapshot;
+    /// Asks for it. Wishes that come while it is read are one.
+    pub(super) fn ask(&self, cause: Cause) {
+        let _ = self.0.try_send(Wish { cause, answer: None }); // where so many wait, it is read anyway
+    }
+
+    /// Asks for it, and waits until what is there now was read and is served, or was refused.
+    pub(super) async fn ask_and_wait(&self, cause: Cause) -> Reloaded {
+        let (answer, answered) = oneshot::channel();
+        if self.0.send(Wish { cause, answer: Some(answer) }).await.is_err() {
+            return Reloaded::Ending;
+        }
+        answered.await.unwrap_or(Reloaded::Ending)
     }
 }
 
@@ -41,124 +67,192 @@ pub(super) struct Reloader {
     time: Arc<Timekeeper>,
     shared: Arc<Shared>,
     orders: Orders,
-    current: Current,
-    /// For each listener that is served.
-    addresses: Vec<Bound>,
+    status: Status,
+    addresses: Addresses,
+    watch: Watch,
+    /// What was read last.
+    footprint: Arc<Footprint>,
 }
 
 /// A file that was read, and what it became.
-struct Read {
-    loaded: Loaded,
-    snapshot: Arc<Snapshot>,
+pub(super) struct Read {
+    pub(super) loaded: Loaded,
+    pub(super) snapshot: Arc<Snapshot>,
 }
 
-/// An address that the process listens on.
-#[derive(Clone)]
-struct Bound {
-    /// The configuration's.
-    address: SocketAddr,
-    /// The listener that had it first: port 0 is another port for each.
-    first: String,
-    open: Arc<Open>,
-}
-
-impl Bound {
-    fn is_of(&self, listener: &Listener) -> bool {
-        self.address == listener.address && (self.address.port() != 0 || self.first == listener.name)
+impl Read {
+    /// Compiles and proves what was loaded. It may take seconds.
+    ///
+    /// # Errors
+    ///
+    /// Every filter that cannot be used, at its place in the file.
+    pub(super) fn prepare(
+        loaded: Loaded,
+        engine: &Engine,
+        former: Option<&Snapshot>,
+        footprint: &mut Footprint,
+    ) -> Result<Read, Problems> {
+        let snapshot = Arc::new(Snapshot::prepare(&loaded, engine, former, footprint)?);
+        Ok(Read { loaded, snapshot })
     }
 }
 
+/// What all configurations have in common.
+pub(super) struct Surroundings {
+    pub(super) engine: Engine,
+    pub(super) time: Arc<Timekeeper>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) orders: Orders,
+    pub(super) watch: Watch,
+}
+
 impl Reloader {
-    /// Takes the first configuration into service.
+    /// Takes the first configuration into service, and watches its files.
     ///
     /// # Errors
     ///
     /// An address that cannot be bound, a filter that does not start on a worker.
     pub(super) async fn start(
-        loaded: &Loaded,
-        snapshot: Arc<Snapshot>,
-        engine: Engine,
-        time: &Arc<Timekeeper>,
-        shared: &Arc<Shared>,
-        orders: Orders,
+        read: Read,
+        footprint: Footprint,
+        surroundings: Surroundings,
     ) -> anyhow::Result<Reloader> {
+        let Surroundings { engine, time, shared, orders, watch } = surroundings;
         let mut reloader = Reloader {
-            path: loaded.path().to_owned(),
+            path: read.loaded.path().to_owned(),
             engine,
-            time: time.clone(),
-            shared: shared.clone(),
+            time,
+            shared,
             orders,
-            current: Current(Arc::new(Mutex::new(snapshot.clone()))),
-            addresses: Vec::new(),
+            status: Status::new(read.snapshot.clone(), watch.is_on()),
+            addresses: Addresses::default(),
+            watch,
+            footprint: Arc::new(footprint),
         };
-        reloader.take(loaded, snapshot).await?;
-        reloader.rest();
+        reloader.take(&read).await?;
+        reloader.stop_idle_clock();
+        reloader.follow_anew().await;
         Ok(reloader)
     }
 
     /// What is served.
-    pub(super) fn current(&self) -> Current {
-        self.current.clone()
+    pub(super) fn status(&self) -> Status {
+        self.status.clone()
     }
 
-    /// Reads the configuration again each time that it is `wanted`; wishes that come meanwhile are one.
-    pub(super) async fn run(mut self, wanted: Arc<Notify>) {
+    /// Reads the configuration again each time that it is wished, and when a file of it has changed.
+    pub(super) async fn run(mut self, mut wishes: mpsc::Receiver<Wish>) {
         loop {
-            wanted.notified().await;
-            tracing::info!(path = %self.path.display(), "reading the configuration again");
-            let outcome = self.reload().await;
-            self.rest();
-            self.shared.metrics.note_reload(outcome.is_ok());
-            match outcome {
-                Ok(()) => tracing::info!("the configuration is served"),
-                Err(error) => tracing::error!(
-                    "the configuration is not taken over, what was served is served on: {}",
-                    describe(&error)
-                ),
+            tokio::select! {
+                biased;
+                wish = wishes.recv() => match wish {
+                    Some(wish) => self.fulfil(wish, &mut wishes).await,
+                    None => return,
+                },
+                () = self.watch.stirred() => self.look().await,
             }
         }
     }
 
-    async fn reload(&mut self) -> anyhow::Result<()> {
-        self.time.run(true).context("no thread can be had for the clock of filters' limits")?;
-        let (path, engine, former) = (self.path.clone(), self.engine.clone(), self.current.snapshot());
-        // It may take seconds.
-        let read = tokio::task::spawn_blocking(move || {
-            let loaded = config::load(&path)?;
-            let snapshot = Arc::new(Snapshot::prepare(&loaded, &engine, Some(&former))?);
-            Ok(Read { loaded, snapshot })
-        });
-        let read: Result<Read, Problems> = read.await.context("the configuration could not be read")?;
-        self.change(read?).await
+    /// Reads it once for all who wish it now. Whoever comes later may mean what was written meanwhile.
+    async fn fulfil(&mut self, wish: Wish, wishes: &mut mpsc::Receiver<Wish>) {
+        let cause = wish.cause;
+        let all: Vec<Wish> =
+            std::iter::once(wish).chain(std::iter::from_fn(|| wishes.try_recv().ok())).collect();
+        let outcome = self.reload(cause).await;
+        for answer in all.into_iter().filter_map(|wish| wish.answer) {
+            let _ = answer.send(outcome.clone()); // who has left does not hear it
+        }
+        self.follow_anew().await;
     }
 
-    async fn change(&mut self, Read { loaded, snapshot }: Read) -> anyhow::Result<()> {
-        if !loaded.warnings.is_empty() {
-            tracing::warn!("{}", loaded.warnings.render(false));
+    /// Reads it if a file that was read is another now.
+    async fn look(&mut self) {
+        let began = Instant::now();
+        if self.follow().await {
+            tracing::debug!("files were touched, and nothing in them has changed");
+        } else {
+            self.reload(Cause::File).await;
+            self.follow_anew().await;
         }
-        let former = self.current.snapshot();
-        self.take(&loaded, snapshot.clone()).await?;
-        warn_of_what_stays(former.config(), snapshot.config());
+        self.watch.spend(began.elapsed());
+    }
+
+    /// Watches what was read last. Whether it is as it was.
+    async fn follow(&self) -> bool {
+        if !self.watch.is_on() {
+            return true;
+        }
+        let (watch, footprint) = (self.watch.clone(), self.footprint.clone());
+        tokio::task::spawn_blocking(move || watch.follow(&footprint)).await.unwrap_or(true)
+    }
+
+    /// The same after reading: what changed before its folder was watched was noticed by nobody.
+    async fn follow_anew(&self) {
+        if !self.follow().await {
+            self.watch.look_again();
+        }
+    }
+
+    async fn reload(&mut self, cause: Cause) -> Reloaded {
+        let (at, began) = (SystemTime::now(), Instant::now());
+        tracing::info!(path = %self.path.display(), cause = cause.word(), "reading the configuration again");
+        let outcome = self.read_and_change().await;
+        self.stop_idle_clock();
+        self.shared.metrics.note_reload(outcome.is_ok());
+        let took = began.elapsed();
+        let refusal = outcome.as_ref().err().map(describe);
+        self.status.note_attempt(Attempt { cause, at, took, refusal: refusal.clone() });
+        let milliseconds = took.as_millis() as u64;
+        match (outcome, refusal) {
+            (Err(error), Some(text)) => {
+                tracing::error!(
+                    milliseconds,
+                    "the configuration is not taken over, what was served is served on: {text}"
+                );
+                if error.is::<Problems>() { Reloaded::Refused(text) } else { Reloaded::Failed(text) }
+            }
+            _ => {
+                tracing::info!(milliseconds, "the configuration is served");
+                Reloaded::Served(self.status.page())
+            }
+        }
+    }
+
+    async fn read_and_change(&mut self) -> anyhow::Result<()> {
+        self.time.run(true).context("no thread can be had for the clock of filters' limits")?;
+        let (path, engine, former) = (self.path.clone(), self.engine.clone(), self.status.snapshot());
+        // It may take seconds.
+        let reading = tokio::task::spawn_blocking(move || {
+            let mut footprint = Footprint::default();
+            let read = config::load_noting(&path, &mut footprint)
+                .and_then(|loaded| Read::prepare(loaded, &engine, Some(&former), &mut footprint));
+            (read, footprint)
+        });
+        let (read, footprint) = reading.await.context("the configuration could not be read")?;
+        self.footprint = Arc::new(footprint);
+        let read = read?;
+        if !read.loaded.warnings.is_empty() {
+            tracing::warn!("{}", read.loaded.warnings.render(false));
+        }
+        let former = self.status.snapshot();
+        self.take(&read).await?;
+        warn_of_what_stays(former.config(), read.snapshot.config());
         Ok(())
     }
 
     /// Binds what is not bound yet, has the workers prepare, and has them change over.
-    async fn take(&mut self, loaded: &Loaded, snapshot: Arc<Snapshot>) -> anyhow::Result<()> {
+    async fn take(&mut self, Read { loaded, snapshot }: &Read) -> anyhow::Result<()> {
         let workers = self.shared.workers();
-        let (addresses, mut sockets) = self.bind(loaded, workers)?;
-        let announced = announced(&addresses, &sockets)?;
-        let plans = (0..workers).map(|_| {
-            let ways_in = addresses
-                .iter()
-                .zip(&mut sockets)
-                .map(|(bound, sockets)| WayIn { open: bound.open.clone(), socket: sockets.pop() });
-            Plan { snapshot: snapshot.clone(), ways_in: ways_in.collect() }
-        });
-        let plans = plans.collect();
+        let (addresses, mut sockets) = self.addresses.successor(loaded, workers)?;
+        let announced = addresses.announced(&sockets)?;
+        let plans = (0..workers)
+            .map(|_| Plan { snapshot: snapshot.clone(), ways_in: addresses.ways_in(&mut sockets) })
+            .collect();
         self.orders.prepare(plans).await?;
         self.orders.adopt().await;
         self.addresses = addresses;
-        self.current.replace(snapshot);
+        self.status.note_served(snapshot.clone());
         self.shared.metrics.note_config();
         for (listener, address) in announced {
             tracing::info!(listener, %address, "listening");
@@ -166,41 +260,12 @@ impl Reloader {
         Ok(())
     }
 
-    /// For each listener where it listens, and if that is new a socket for each worker.
-    fn bind(&self, loaded: &Loaded, workers: usize) -> Result<(Vec<Bound>, Vec<Vec<TcpListener>>), Problems> {
-        let mut findings = Vec::new();
-        let (mut addresses, mut sockets) = (Vec::new(), Vec::new());
-        for (index, listener) in loaded.config.listeners.iter().enumerate() {
-            if let Some(bound) = self.addresses.iter().find(|bound| bound.is_of(listener)) {
-                addresses.push(bound.clone());
-                sockets.push(Vec::new());
-                continue;
-            }
-            match listener::bind(listener.address, workers) {
-                Ok(bound) => sockets.push(bound),
-                Err(error) => findings.push(unbound(Part::ListenerAddress(index), listener.address, &error)),
-            }
-            let (address, first) = (listener.address, listener.name.clone());
-            addresses.push(Bound { address, first, open: Arc::default() });
-        }
-        if findings.is_empty() { Ok((addresses, sockets)) } else { Err(loaded.blame(findings)) }
-    }
-
-    /// Stops the clock where there is nothing to time.
-    fn rest(&self) {
-        if self.current.snapshot().config().filters.is_empty() {
+    /// Stops the clock of guests' limits where there is nothing to time.
+    fn stop_idle_clock(&self) {
+        if self.status.snapshot().config().filters.is_empty() {
             let _ = self.time.run(false); // stopping does not fail
         }
     }
-}
-
-/// Where each new listener really listens.
-fn announced(addresses: &[Bound], sockets: &[Vec<TcpListener>]) -> anyhow::Result<Vec<(String, SocketAddr)>> {
-    let new = addresses.iter().zip(sockets).filter_map(|(bound, sockets)| Some((bound, sockets.first()?)));
-    new.map(|(bound, socket)| {
-        Ok((bound.first.clone(), socket.local_addr().context("a socket has no address")?))
-    })
-    .collect()
 }
 
 /// Some things are made once, when the process starts.
@@ -220,16 +285,4 @@ fn describe(error: &anyhow::Error) -> String {
         Some(problems) => problems.render(false),
         None => format!("{error:#}"),
     }
-}
-
-pub(super) fn unbound(part: Part, address: SocketAddr, error: &io::Error) -> Finding {
-    let hint = match error.kind() {
-        io::ErrorKind::AddrInUse => Some(format!("`ss -ltnp` shows who has port {}", address.port())),
-        io::ErrorKind::PermissionDenied => Some("ports below 1024 need CAP_NET_BIND_SERVICE".to_owned()),
-        io::ErrorKind::AddrNotAvailable => {
-            Some("`ip address` shows which addresses this machine has".to_owned())
-        }
-        _ => None,
-    };
-    Finding { part, message: format!("cannot listen on {address}: {error}"), hint }
 }

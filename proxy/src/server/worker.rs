@@ -307,7 +307,7 @@ struct Generation {
 struct Prepared {
     generation: Generation,
     /// For each of its doors: what it is to lead to, and the socket of one that is new.
-    sites: Vec<(Rc<Site>, Option<tokio::net::TcpListener>)>,
+    sites: Vec<(Rc<Site>, Option<TcpListener>)>,
 }
 
 /// A filter's instance, and what shows its cost. Cloned for each configuration that has it.
@@ -373,7 +373,6 @@ impl Worker {
                 Reporter::new(&shared.metrics, index, &config.name, lane),
                 life.clone(),
             );
-            let socket = socket.map(tokio::net::TcpListener::from_std).transpose()?;
             doors.push(door.unwrap_or_else(|| Door::new(site.clone(), open, drain)));
             sites.push((site, socket));
         }

@@ -11,6 +11,7 @@ use wasmtime::{
 
 use super::module::{LoadError, Module};
 use super::outline::Outline;
+use super::store::Store;
 
 /// How often [`Engine::advance_epoch`] is to be called: the grain of the wall-clock backstop.
 pub const EPOCH_PERIOD: Duration = Duration::from_millis(10);
@@ -35,6 +36,7 @@ const KEPT_PLACES: u32 = 64;
 #[derive(Clone)]
 pub struct Engine {
     inner: wasmtime::Engine,
+    store: Option<Arc<Store>>,
     /// Where the instances live that serve one exchange each; made when the first filter wants them.
     pool: Arc<OnceLock<Result<wasmtime::Engine, String>>>,
 }
@@ -48,11 +50,12 @@ impl Engine {
     /// Makes the engine. Compiled modules are kept in `cache_dir` by content and compiler version; a folder that
     /// cannot be written is named in the log and then done without.
     pub fn new(cache_dir: Option<PathBuf>) -> Result<Engine, EngineError> {
+        let (store, cache) = cache_dir.as_deref().and_then(open_store).unzip();
         let mut config = configuration();
         config.table_lazy_init(false); // a guest is instantiated rarely and calls through its tables all the time
-        config.cache(cache_dir.as_deref().and_then(open_cache));
+        config.cache(cache);
         let inner = wasmtime::Engine::new(&config).map_err(|error| EngineError(format!("{error:#}")))?;
-        Ok(Engine { inner, pool: Arc::default() })
+        Ok(Engine { inner, store: store.map(Arc::new), pool: Arc::default() })
     }
 
     /// Compiles a configured module, of which instances are made for single exchanges. What it is otherwise is what
@@ -66,13 +69,25 @@ impl Engine {
 
     /// Compiles and links a module. It takes as long as a compiler does: not for a worker's thread.
     pub fn compile(&self, bytes: &[u8]) -> Result<Module, LoadError> {
-        Module::load(&self.inner, bytes)
+        Module::load(self, bytes)
     }
 
     /// Everything that keeps a module from being a filter, where [`compile`](Engine::compile) says the first of it;
     /// nothing for one that it takes. `outline` is that of the same bytes. It takes as long as a compiler does.
     pub fn problems(&self, bytes: &[u8], outline: &Outline) -> Vec<LoadError> {
-        Module::problems(&self.inner, bytes, outline)
+        Module::problems(self, bytes, outline)
+    }
+
+    /// The compiler's part of [`compile`](Engine::compile), or what it gave the last time.
+    pub(super) fn translate(&self, bytes: &[u8]) -> wasmtime::Result<wasmtime::Module> {
+        match &self.store {
+            Some(store) => store.compile(&self.inner, bytes),
+            None => wasmtime::Module::new(&self.inner, bytes),
+        }
+    }
+
+    pub(super) fn inner(&self) -> &wasmtime::Engine {
+        &self.inner
     }
 
     /// Moves the clock that guests' wall-clock budgets are measured by; called every [`EPOCH_PERIOD`].
@@ -124,32 +139,23 @@ fn pooling() -> Config {
     config
 }
 
-fn open_cache(directory: &Path) -> Option<Cache> {
-    let opened = prove_writable(directory).map_err(|error| error.to_string()).and_then(|directory| {
+/// The folder of compiled modules, and the compiler's cache in it.
+fn open_store(directory: &Path) -> Option<(Store, Cache)> {
+    let opened = Store::open(directory).map_err(|error| error.to_string()).and_then(|store| {
         let mut config = CacheConfig::new();
-        config.with_directory(directory);
-        Cache::new(config).map_err(|error| format!("{error:#}"))
+        config.with_directory(store.desk());
+        let cache = Cache::new(config).map_err(|error| format!("{error:#}"))?;
+        Ok((store, cache))
     });
-    match opened {
-        Ok(cache) => Some(cache),
-        Err(error) => {
+    opened
+        .inspect_err(|error| {
             tracing::warn!(
                 directory = %directory.display(),
                 %error,
                 "compiled modules are not kept: the cache folder cannot be used"
             );
-            None
-        }
-    }
-}
-
-/// The compiler's cache says nothing when it cannot write, so this tries. It wants an absolute path.
-fn prove_writable(directory: &Path) -> std::io::Result<PathBuf> {
-    std::fs::create_dir_all(directory)?;
-    let probe = directory.join(format!(".probe-{}", std::process::id()));
-    std::fs::write(&probe, b"")?;
-    std::fs::remove_file(&probe)?;
-    directory.canonicalize()
+        })
+        .ok()
 }
 
 #[cfg(test)]

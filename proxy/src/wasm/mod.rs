@@ -37,6 +37,7 @@ pub mod properties;
 pub mod queues;
 pub mod services;
 pub mod shared_data;
+mod store;
 pub mod stream;
 pub mod usage;
 pub mod vm;

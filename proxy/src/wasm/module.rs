@@ -7,6 +7,7 @@ use std::sync::Arc;
 use wasmtime::{InstancePre, Linker};
 
 use super::abi::{AbiVersion, Callback};
+use super::engine::Engine;
 use super::exports;
 use super::host::Host;
 use super::hostcalls;
@@ -124,7 +125,7 @@ impl LoadError {
 
 impl Module {
     /// Loads a module, or says the first thing that is wrong with it.
-    pub(super) fn load(engine: &wasmtime::Engine, bytes: &[u8]) -> Result<Module, LoadError> {
+    pub(super) fn load(engine: &Engine, bytes: &[u8]) -> Result<Module, LoadError> {
         let outline = Outline::read(bytes)?;
         if let Some(problem) = outline.problems().into_iter().next() {
             return Err(problem);
@@ -133,19 +134,19 @@ impl Module {
     }
 
     /// Everything that is wrong with a module whose outline this is; nothing if it can be loaded.
-    pub(super) fn problems(engine: &wasmtime::Engine, bytes: &[u8], outline: &Outline) -> Vec<LoadError> {
+    pub(super) fn problems(engine: &Engine, bytes: &[u8], outline: &Outline) -> Vec<LoadError> {
         let mut problems = outline.problems();
         if problems.is_empty() {
             problems.extend(Module::compile(engine, bytes, outline).err());
         } else if !problems.iter().any(|problem| matches!(problem, LoadError::Invalid(_))) {
-            problems.extend(wasmtime::Module::validate(engine, bytes).err().map(invalid));
+            problems.extend(wasmtime::Module::validate(engine.inner(), bytes).err().map(invalid));
         }
         problems
     }
 
-    fn compile(engine: &wasmtime::Engine, bytes: &[u8], outline: &Outline) -> Result<Module, LoadError> {
-        let module = wasmtime::Module::new(engine, bytes).map_err(invalid)?;
-        let linked = link(engine, &module)?;
+    fn compile(engine: &Engine, bytes: &[u8], outline: &Outline) -> Result<Module, LoadError> {
+        let module = engine.translate(bytes).map_err(invalid)?;
+        let linked = link(engine.inner(), &module)?;
         let abi = outline.markers().next().ok_or(LoadError::NoAbiVersion)?;
         let edits_bodies = ["proxy_set_buffer_bytes", "proxy_inject_encoded_data_to_filter_chain"]
             .into_iter()

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
 
 use super::super::bounds;
 use super::super::decode::{Field, Located};
@@ -88,8 +89,16 @@ impl Resolver<'_> {
             return Default::default();
         }
         let path = self.checker.folder.join(path);
-        let text = text_of(&path).map_err(|why| self.record(&path, span, &why)).unwrap_or_default();
+        let text = self.text_of(&path).map_err(|why| self.record(&path, span, &why)).unwrap_or_default();
         (text.into(), json!({ FROM_FILE: path.to_string_lossy() }))
+    }
+
+    /// Reads a file, and notes that it was.
+    fn text_of(&self, path: &Path) -> Result<String, Unusable> {
+        let (limit, mut footprint) = (bounds::MAX_CONFIG_FILE_BYTES, self.checker.footprint.borrow_mut());
+        let bytes = bytes_of(path).inspect_err(|_| footprint.missed(path, limit))?;
+        footprint.read(path, limit, Sha256::digest(&bytes).into());
+        text(bytes)
     }
 
     fn record(&self, path: &Path, span: Span, why: &Unusable) {
@@ -120,12 +129,17 @@ enum Unusable {
     NotText { line: usize },
 }
 
-fn text_of(path: &Path) -> Result<String, Unusable> {
+/// One byte more than is allowed, so that [`text`] sees that it is too large.
+fn bytes_of(path: &Path) -> Result<Vec<u8>, Unusable> {
     if !fs::metadata(path)?.is_file() {
         return Err(Unusable::NotAFile);
     }
     let mut bytes = Vec::new();
     File::open(path)?.take(bounds::MAX_CONFIG_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn text(bytes: Vec<u8>) -> Result<String, Unusable> {
     if bytes.len() as u64 > bounds::MAX_CONFIG_FILE_BYTES {
         return Err(Unusable::TooLarge);
     }

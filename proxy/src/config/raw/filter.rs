@@ -15,7 +15,8 @@ use super::{GuestConfig, Variable};
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Filter {
-    /// Its code: `builtin:NAME`, or a file, relative to the folder of this configuration.
+    /// Its code: `builtin:NAME`, or a file, relative to the folder of this configuration, or a folder, of which the newest
+    /// version serves: the highest of `NAME-VERSION.wasm`.
     pub(crate) module: Field<Text<ModuleSource>>,
     /// What the filter is configured with: a text as it is, anything else as JSON. Anywhere in it, `{from_file: PATH}`
     /// is the text of a file, relative to the folder of this configuration.
