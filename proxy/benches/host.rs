@@ -22,7 +22,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use tidegate::config::model::{Filter, ModuleSource};
 use tidegate::wasm::stream::{Direction, RequestHead, Stream, StreamInfo, StreamRef};
-use tidegate::wasm::{Engine, Plugin, Services, Stamp, Vm};
+use tidegate::wasm::{Blank, Engine, Plugin, Services, Stamp, Vm};
 
 /// How many hostcalls an entry into the guest makes.
 const CALLS: u64 = 1000;
@@ -156,8 +156,10 @@ fn isolation(criterion: &mut Criterion) {
     let bytes = tidegate_filter_bundle::module("rate-limit").expect("it is shipped");
     let stream = request();
     let services = Services::new();
-    let (plugin, _proof) =
-        Plugin::with_image(Arc::new(filter), bytes, &engine, &services).expect("it starts");
+    let blank = Blank::new(bytes).expect("it can be kept");
+    let plugin = Plugin::new(Arc::new(filter), engine.compile(blank.bytes()).expect("it is a filter"));
+    let mut proof = plugin.prove(&services).expect("it starts");
+    let plugin = plugin.with_image(&blank, &mut proof, &engine).expect("it compiles again");
     let serve = |vm: &mut Vm| {
         let context = vm.open(vm.first_root(), &stream, 0).expect("it has room");
         enter(vm, context);

@@ -11,14 +11,14 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 
 use crate::builtin;
-use crate::config::model::{self, Config, Filter, Isolation, ModuleSource, Protocol};
+use crate::config::model::{self, Config, Filter, Grant, Isolation, ModuleSource, Protocol};
 use crate::config::{Finding, Loaded, Part, Problems};
 use crate::files::{self, Digest, Footprint, NoVersion};
 use crate::route::Table;
 use crate::upstream::Cluster;
 use crate::wasm::stream::Subject;
 use crate::wasm::{
-    Callback, Clusters, Engine, Fault, FaultKind, LoadError, Module, NoImage, Plugin, Proof, Services,
+    Blank, Callback, Clusters, Engine, Fault, FaultKind, LoadError, Module, NoImage, Plugin, Proof, Services,
 };
 
 /// A module larger than this is not read, in bytes.
@@ -73,6 +73,9 @@ pub(crate) enum Unusable {
     /// No instances for single exchanges can be made of it.
     #[error("{origin}: {source}")]
     NoImage { origin: String, source: NoImage },
+    /// It is to be allowed what its module asks for, and that does not say.
+    #[error("{origin}: {reason}")]
+    NoManifest { origin: String, reason: String },
     /// It is in a chain, and fails when it is to make a context for an exchange or a connection.
     #[error("{origin}: the filter makes no contexts for {}: {}", plural(*.subject), .fault.message)]
     NoContexts { origin: String, subject: Subject, fault: Box<Fault> },
@@ -102,6 +105,9 @@ impl Unusable {
     fn hint(&self) -> Option<&'static str> {
         Some(match self {
             Unusable::NoBuiltin { .. } => return None, // `found` lists those that there are
+            Unusable::NoManifest { .. } => {
+                "name what it may do in `capabilities`, or build the module with a manifest"
+            }
             Unusable::Load { .. } => "`tidegate filter inspect FILE` says all that is wrong with a module",
             Unusable::NoImage { .. } => "`isolation: worker` takes any module",
             Unusable::NoVersion { .. } => {
@@ -202,6 +208,11 @@ impl Snapshot {
         (origin, digest)
     }
 
+    /// Every filter.
+    pub(crate) fn plugins(&self) -> impl Iterator<Item = &Plugin> {
+        self.filters.iter().map(|proved| &proved.plugin)
+    }
+
     pub(crate) fn clusters(&self) -> &[Arc<Cluster>] {
         &self.clusters
     }
@@ -273,11 +284,7 @@ impl<'a> Modules<'a> {
         if let Some(former) = self.former.iter().find(is_as_it_was) {
             return Ok(Proved { origin, ..former.clone() });
         }
-        let (plugin, mut proof) = self.start(filter, digest, &bytes, services).map_err(|why| match why {
-            NoImage::Load(source) => Unusable::Load { origin: origin.clone(), source },
-            NoImage::Start(fault) => Unusable::Start { origin: origin.clone(), fault },
-            source => Unusable::NoImage { origin: origin.clone(), source },
-        })?;
+        let (plugin, mut proof) = self.start(filter, &origin, digest, &bytes, services)?;
         for &subject in &subjects {
             let none =
                 |fault| Unusable::NoContexts { origin: origin.clone(), subject, fault: Box::new(fault) };
@@ -293,19 +300,34 @@ impl<'a> Modules<'a> {
         Ok(Proved { plugin, origin, digest, subjects })
     }
 
+    /// Starts the filter in an instance that is thrown away, and if each exchange is to have its own, keeps an image of it.
     fn start(
         &mut self,
         filter: &Arc<Filter>,
+        origin: &str,
         digest: Digest,
         bytes: &[u8],
         services: &Services,
-    ) -> Result<(Plugin, Proof), NoImage> {
-        if filter.isolation == Isolation::Exchange {
-            return Plugin::with_image(filter.clone(), bytes, self.engine, services);
+    ) -> Result<(Plugin, Proof), Unusable> {
+        let origin = || origin.to_owned();
+        let no_image = |source| Unusable::NoImage { origin: origin(), source };
+        let alone = filter.isolation == Isolation::Exchange;
+        let blank = alone.then(|| Blank::new(bytes)).transpose().map_err(no_image)?;
+        let module = match &blank {
+            Some(blank) => self.engine.compile(blank.bytes()),
+            None => self.compile(digest, bytes),
+        };
+        let module = module.map_err(|source| Unusable::Load { origin: origin(), source })?;
+        if let Some(reason) = lack_of_manifest(filter, &module) {
+            return Err(Unusable::NoManifest { origin: origin(), reason });
         }
-        let module = self.compile(digest, bytes).map_err(NoImage::Load)?;
         let plugin = Plugin::new(filter.clone(), module);
-        let proof = plugin.prove(services).map_err(|fault| NoImage::Start(Box::new(fault)))?;
+        let start = |fault| Unusable::Start { origin: origin(), fault: Box::new(fault) };
+        let mut proof = plugin.prove(services).map_err(start)?;
+        let plugin = match &blank {
+            Some(blank) => plugin.with_image(blank, &mut proof, self.engine).map_err(no_image)?,
+            None => plugin,
+        };
         Ok((plugin, proof))
     }
 
@@ -316,6 +338,17 @@ impl<'a> Modules<'a> {
         let module = self.engine.compile(bytes)?;
         self.compiled.insert(digest, module.clone());
         Ok(module)
+    }
+}
+
+/// Why a filter cannot be allowed what its module asks for, if that is what it is to be allowed.
+fn lack_of_manifest(filter: &Filter, module: &Module) -> Option<String> {
+    match (&filter.capabilities, module.manifest()) {
+        (Grant::Manifest, None) => Some(match module.manifest_error() {
+            Some(error) => error.to_string(),
+            None => "the module has no manifest that says what it asks for".to_owned(),
+        }),
+        (Grant::Manifest, Some(_)) | (Grant::Everything | Grant::Only(_), _) => None,
     }
 }
 

@@ -15,7 +15,7 @@ use crate::wasm::Engine;
 pub(super) enum FilterCommand {
     /// Say what a module is, what it needs, and whether it will load
     ///
-    /// Shows the version of the ABI, what it was made with, what it exports and imports, its memory, every reason why
+    /// Shows the version of the ABI, what it was made with, what it asks to be allowed, exports and imports, its memory, every reason why
     /// it would not load, and what its author may not have meant. The module is compiled and not run. Ends with 0 if it
     /// will load, with 1 if not.
     #[command(after_help = INSPECT_EXAMPLES)]

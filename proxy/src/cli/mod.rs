@@ -54,7 +54,8 @@ enum Command {
     Run(RunArgs),
     /// Check a configuration as `run` would, and serve nothing
     ///
-    /// Compiles, starts and configures every filter too. Ends with 0 if `run` would start, with 1 and every problem
+    /// Compiles, starts and configures every filter too, and shows what each asks for in its manifest beside what
+    /// its `capabilities` grant. Ends with 0 if `run` would start, with 1 and every problem
     /// with its place in the file otherwise.
     #[command(after_help = "Example:\n  tidegate check tidegate.yaml && systemctl restart tidegate")]
     Check {
@@ -110,8 +111,11 @@ fn perform(command: Command, log: &LogArgs) -> anyhow::Result<ExitCode> {
         Command::Check { file } => {
             log.set_up(Level::Warn)?;
             let loaded = load(&file)?;
-            let modules = server::check(&loaded)?;
-            print(&summary(&loaded, &modules))?;
+            let checked = server::check(&loaded)?;
+            print(&summary(&loaded, &checked.modules))?;
+            for permissions in checked.permissions.iter().filter(|permissions| permissions.are_worth_a_look()) {
+                print(&format!("\n{permissions}"))?;
+            }
         }
         Command::Top(arguments) => {
             log.set_up(Level::Warn)?;

@@ -3,6 +3,7 @@
 //! A value that is missing or out of range is recorded and something harmless takes its place, so that the rest is
 //! still checked; [`check`] gives nothing when an error was recorded by anyone.
 
+mod capabilities;
 mod cluster;
 mod filter;
 mod guest;

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::check::without_anchors;
 use super::model::{
-    Action, Cluster, Clusters, Config, Filter, FilterLimits, Forward, HeaderEdits, HostMatch, Listener,
+    Action, Cluster, Clusters, Config, Filter, FilterLimits, Forward, Grant, HeaderEdits, HostMatch, Listener,
     ListenerLimits, Match, ModuleSource, PathMatch, PathRewrite, Protocol, Recycle, Redirect, RedirectPath,
     Respond, Route, ValueMatch,
 };
@@ -266,7 +266,7 @@ fn filter(filter: &Filter) -> Value {
     if let Some(rate) = instructions_per_second {
         limits["instructions_per_second"] = Count(rate).write().into();
     }
-    json!({
+    let mut shown = json!({
         "module": match &filter.module {
             ModuleSource::Builtin(name) => format!("builtin:{name}"),
             ModuleSource::File(path) => path.to_string_lossy().into_owned(),
@@ -291,7 +291,20 @@ fn filter(filter: &Filter) -> Value {
         },
         "on_rate_exceeded": name_of(filter.on_rate_exceeded),
         "allow_on_headers_stop_iteration": filter.allow_on_headers_stop_iteration,
-    })
+    });
+    if let Some(granted) = grant(&filter.capabilities) {
+        shown["capabilities"] = granted;
+    }
+    shown
+}
+
+/// What a filter may do; nothing where the file says nothing, which is everything.
+fn grant(grant: &Grant) -> Option<Value> {
+    match grant {
+        Grant::Everything => None,
+        Grant::Manifest => Some("manifest".into()),
+        Grant::Only(capabilities) => Some(capabilities.to_json()),
+    }
 }
 
 /// What is not said is not there: it has no value that would mean the same.

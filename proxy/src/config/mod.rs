@@ -35,7 +35,7 @@ use sha2::{Digest as _, Sha256};
 
 pub use effective::effective;
 pub use problem::{Level, Problem, Problems};
-pub(crate) use scalar::{Count, Parse, Quantity, Size};
+pub(crate) use scalar::{Count, Parse, Quantity, Size, name_of};
 pub use schema::schema;
 pub use source::{Place, Source, Span};
 

@@ -3,6 +3,10 @@
 //! Everything here was checked once, when the file was read: names are unique and resolved to indices, regular
 //! expressions are compiled, sizes and durations are in range. Nothing below this module checks again.
 
+mod capabilities;
+mod form;
+mod names;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,6 +20,13 @@ use regex::Regex;
 use super::bounds;
 use super::scalar::{Count, Size};
 use crate::path::PathNormalization;
+
+pub use capabilities::{
+    Access, BodyAccess, Capabilities, Grant, HEADER_PROPERTIES, LogFloor, header_name, property_name,
+    shows_headers,
+};
+pub use form::{BadList, CapabilitiesForm};
+pub use names::{BadName, MAX_NAME_LEN, MAX_NAMES, Names, check_name};
 
 /// A whole configuration.
 #[derive(Debug, Clone)]
@@ -330,6 +341,8 @@ pub struct Filter {
     pub env: Vec<(String, String)>,
     /// Those of them whose values are the proxy's own variables', which may be secret: its names for them.
     pub env_sources: Vec<(String, String)>,
+    /// What it may do.
+    pub capabilities: Grant,
     /// What the guest may use.
     pub limits: FilterLimits,
     /// Which exchanges share an instance.
@@ -361,6 +374,7 @@ impl Filter {
             root_id: String::new(),
             env: Vec::new(),
             env_sources: Vec::new(),
+            capabilities: Grant::Everything,
             limits: FilterLimits::default(),
             isolation: Isolation::Worker,
             recycle: Recycle::default(),

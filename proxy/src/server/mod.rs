@@ -24,6 +24,7 @@ use tokio::sync::watch as channel;
 use crate::admin::{self, AdminState, Readiness, Stage};
 use crate::config::{self, Loaded, Part};
 use crate::files::Footprint;
+use crate::inspect::Permissions;
 use crate::snapshot::Snapshot;
 use crate::wasm::Engine;
 use addresses::unbound;
@@ -42,17 +43,29 @@ pub struct Options {
     pub no_watch: bool,
 }
 
-/// Does everything that starting does short of binding a socket: what `check` finds right, `run` starts with. For each
-/// filter, by its index, gives where its module is from.
+/// What was found of a configuration that can be served, for each filter by its index.
+#[derive(Debug)]
+pub struct Checked {
+    /// Where its module is from.
+    pub modules: Vec<String>,
+    /// What it asks for, and what it is granted.
+    pub permissions: Vec<Permissions>,
+}
+
+/// Does everything that starting does short of binding a socket: what `check` finds right, `run` starts with.
 ///
 /// # Errors
 ///
 /// [`Problems`](config::Problems): every filter that cannot be used, each at its place in the file.
-pub fn check(loaded: &Loaded) -> anyhow::Result<Vec<String>> {
+pub fn check(loaded: &Loaded) -> anyhow::Result<Checked> {
     let engine = Engine::new(process::cache_folder())?;
     let _clock = EpochClock::start(&engine)?;
     let snapshot = Snapshot::prepare(loaded, &engine, None, &mut Footprint::default())?;
-    Ok((0..loaded.config.filters.len()).map(|filter| snapshot.code(filter).0.to_owned()).collect())
+    let filters = 0..loaded.config.filters.len();
+    Ok(Checked {
+        modules: filters.map(|filter| snapshot.code(filter).0.to_owned()).collect(),
+        permissions: snapshot.plugins().map(Permissions::of).collect(),
+    })
 }
 
 /// Serves until a signal ends it, then drains. SIGHUP, a changed file or the admin listener have it read its

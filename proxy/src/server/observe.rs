@@ -9,7 +9,7 @@ use crate::telemetry::metrics::{
 };
 use crate::wasm::metrics::MetricValue;
 use crate::wasm::{
-    Callback, CallbackCost, CellsUsage, FaultKind, FilterUsage, GuestMetrics, SharedData, Work,
+    Callback, CallbackCost, Capability, CellsUsage, FaultKind, FilterUsage, GuestMetrics, SharedData, Work,
 };
 
 /// Shows what a filter costs on a worker, for as long as the observation is kept.
@@ -35,6 +35,10 @@ fn sample(usage: &FilterUsage) -> FilterSample {
         rate_limited: Work::ALL
             .iter()
             .filter_map(|one| nonzero((one.word(), usage.withheld(*one))))
+            .collect(),
+        denials: Capability::ALL
+            .iter()
+            .filter_map(|one| nonzero((one.name(), usage.denials(*one))))
             .collect(),
         dropped_log_lines: usage.log_lines_dropped(),
         rebuilds: usage.rebuilds(),

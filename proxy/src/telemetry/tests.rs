@@ -184,6 +184,7 @@ fn filters_are_summed_by_name_and_keep_their_counts_when_they_are_replaced() {
         callbacks: [("on_request_headers", callback)].into(),
         rate_limited: [("exchange", 3)].into(),
         faults: [("trap", 1)].into(),
+        denials: [("headers.read", 3)].into(),
         dropped_log_lines: 7,
         rebuilds: 1,
         recycles: 1,
@@ -203,6 +204,7 @@ fn filters_are_summed_by_name_and_keep_their_counts_when_they_are_replaced() {
         tidegate_filter_hostcalls_total{filter="auth",callback="on_request_headers"} 12
         tidegate_filter_copied_bytes_total{filter="auth",callback="on_request_headers",direction="in"} 60
         tidegate_filter_faults_total{filter="auth",kind="trap"} 2
+        tidegate_filter_denials_total{filter="auth",capability="headers.read"} 6
         tidegate_filter_rate_limited_total{filter="auth",work="exchange"} 6
         tidegate_filter_dropped_log_lines_total{filter="auth"} 14
         tidegate_filter_rebuilds_total{filter="auth"} 2

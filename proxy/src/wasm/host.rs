@@ -16,13 +16,13 @@ use super::fault::Stop;
 use super::fields::Fields;
 use super::grpc::{Grpc, TokenKind};
 use super::hostcalls::metrics::MetricIds;
+use super::plugin::Plugin;
 use super::root::{Root, RootEnd, Ticket};
 use super::services::Services;
 use super::shared_data::Space;
 use super::stopwatch::Stopwatch;
 use super::stream::StreamRef;
 use super::usage::FilterUsage;
-use crate::config::model::Filter;
 use crate::config::{Quantity, Size};
 
 /// The state of one instance.
@@ -170,11 +170,11 @@ impl Callouts {
 
 impl Host {
     /// The state of an instance that `first` is the first filter of.
-    pub(crate) fn new(first: &Arc<Filter>, abi: AbiVersion, services: Services) -> Host {
-        let shared = services.shared_data.space(&first.vm_id);
+    pub(crate) fn new(first: &Plugin, services: Services) -> Host {
+        let shared = services.shared_data.space(&first.filter().vm_id);
         let usage = services.usage.clone();
-        let mut host = Host::empty(abi, Rc::new(services), shared, Rc::new(Stopwatch::new()));
-        host.add(first.clone(), usage);
+        let mut host = Host::empty(first.module().abi(), Rc::new(services), shared, Rc::new(Stopwatch::new()));
+        host.add(first, usage);
         host
     }
 
@@ -215,10 +215,11 @@ impl Host {
     }
 
     /// Adds a filter. The guest may have as much memory as the filter says that may have most.
-    pub(crate) fn add(&mut self, filter: Arc<Filter>, usage: Arc<FilterUsage>) -> usize {
+    pub(crate) fn add(&mut self, plugin: &Plugin, usage: Arc<FilterUsage>) -> usize {
+        let filter = plugin.filter().clone();
         self.limiter.allow(filter.limits.memory);
         let id = self.contexts.add_root();
-        self.roots.push(Root::new(id, filter, self.abi, usage));
+        self.roots.push(Root::new(id, filter, plugin.grants().cloned(), self.abi, usage));
         self.roots.len() - 1
     }
 

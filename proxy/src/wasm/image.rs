@@ -17,7 +17,6 @@ use wasmtime_wizer::{InstanceState, ModuleContext, SnapshotVal, ValType, Wizer};
 
 use super::engine::Engine;
 use super::exports;
-use super::fault::Fault;
 use super::host::Host;
 use super::hostcalls::metrics::Definitions;
 use super::module::{LoadError, Module};
@@ -34,34 +33,34 @@ pub enum NoImage {
     /// The module can change, or holds, what an image has no words for.
     #[error("the module cannot have an instance for each exchange: {0}")]
     Unsupported(String),
-    /// The module is none, or cannot be compiled.
-    #[error("{0}")]
-    Load(LoadError),
-    /// The filter does not start, or refuses its configuration.
-    #[error("{}", .0.message)]
-    Start(Box<Fault>),
     /// The module cannot be compiled with what is in its memory then.
     #[error("the configured module cannot be compiled: {0}")]
     Configured(LoadError),
 }
 
 /// A module that exports all that an image of it is made of. It serves as well as the one that it was made from.
-pub(crate) struct Blank<'a> {
+pub struct Blank<'a> {
     wizer: Wizer,
     context: ModuleContext<'a>,
-    /// The module, to be compiled.
-    pub(crate) bytes: Vec<u8>,
+    bytes: Vec<u8>,
 }
 
 impl<'a> Blank<'a> {
+    /// Prepares a module.
+    ///
     /// # Errors
     ///
     /// [`NoImage::Unsupported`]: the module changes tables, or drops segments, or is not valid.
-    pub(crate) fn new(module: &'a [u8]) -> Result<Blank<'a>, NoImage> {
+    pub fn new(module: &'a [u8]) -> Result<Blank<'a>, NoImage> {
         let wizer = Wizer::new();
         let unsupported = |error: wasmtime::Error| NoImage::Unsupported(format!("{error:#}"));
         let (context, bytes) = wizer.instrument(module).map_err(unsupported)?;
         Ok(Blank { wizer, context, bytes })
+    }
+
+    /// The module, to be compiled.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
     }
 
     /// The image of an instance of this module.
@@ -139,6 +138,12 @@ fn at_once<T>(future: impl Future<Output = wasmtime::Result<T>>) -> wasmtime::Re
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(outcome) => outcome,
         Poll::Pending => Err(wasmtime::Error::msg("a snapshot waited")),
+    }
+}
+
+impl std::fmt::Debug for Blank<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Blank").finish_non_exhaustive()
     }
 }
 

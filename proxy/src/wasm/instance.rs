@@ -165,9 +165,8 @@ impl Guest {
     /// Instantiates a plugin, runs what its tool chain wants run first, and tells it of its root context and its
     /// configurations.
     pub(crate) fn start(plugin: &Plugin, services: Services) -> Result<(Guest, Exports), Fault> {
-        let (filter, module) = (plugin.filter(), plugin.module());
-        let host = Host::new(filter, module.abi(), services);
-        let mut store = Store::new(module.linked().module().engine(), host);
+        let host = Host::new(plugin, services);
+        let mut store = Store::new(plugin.module().linked().module().engine(), host);
         store.limiter(|host| &mut host.limiter);
         let mut guest = Guest { store, instance: None, dead: false };
         let exports = guest.instantiate(plugin)?;
@@ -182,7 +181,7 @@ impl Guest {
         services: &Services,
         exports: &Exports,
     ) -> Result<ContextId, Fault> {
-        let root = self.host_mut().add(plugin.filter().clone(), services.usage.clone());
+        let root = self.host_mut().add(plugin, services.usage.clone());
         self.introduce(root, exports)?;
         Ok(self.host().roots[root].id)
     }

@@ -9,7 +9,8 @@
 //!   [`proof`] how that is tried before anything depends on it.
 //! - `host` is what an instance knows: its contexts, the one that it acts on, what it asked for; `root` what each of
 //!   the filters that share it has of its own.
-//! - [`hostcalls`] is what a guest may call: one table, one file for each family.
+//! - [`hostcalls`] is what a guest may call: one table, one file for each family; `grants` is what of it a filter may do
+//!   whose configuration says so, and [`manifest`] what its module asks for.
 //! - [`grpc`] is what an instance has open of gRPC callouts; an [`effect`] is what else it asks for that takes time.
 //! - `memory` and `pairs` are how values go in and out of a guest, `header_map` how it sees headers; `tally` and
 //!   `stopwatch` measure it meanwhile.
@@ -28,6 +29,7 @@ pub mod engine;
 pub mod exports;
 pub mod fault;
 pub mod grpc;
+pub mod manifest;
 pub mod metrics;
 pub mod module;
 pub mod outline;
@@ -45,6 +47,7 @@ pub mod vm;
 mod cells;
 mod context;
 mod fields;
+mod grants;
 mod grpc_service;
 mod header_map;
 mod host;
@@ -66,8 +69,9 @@ pub use cells::CellsUsage;
 pub use effect::{Abandoned, CalloutResponse, CalloutResult, Effect, HttpCall};
 pub use engine::{EPOCH_PERIOD, Engine};
 pub use fault::{Fault, FaultKind};
+pub use grants::Capability;
 pub use grpc::{GrpcCallout, GrpcEvent, GrpcKind};
-pub use image::NoImage;
+pub use image::{Blank, NoImage};
 pub use metrics::GuestMetrics;
 pub use module::{LoadError, Module};
 pub use outline::Outline;

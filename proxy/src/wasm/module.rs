@@ -10,7 +10,8 @@ use super::abi::{AbiVersion, Callback};
 use super::engine::Engine;
 use super::exports;
 use super::host::Host;
-use super::hostcalls;
+use super::hostcalls::{self, Hostcall};
+use super::manifest::{Manifest, ManifestError};
 use super::outline::Outline;
 
 /// A module that is ready to run. Cheap to clone, shared by all threads.
@@ -23,6 +24,8 @@ struct Shared {
     linked: InstancePre<Host>,
     abi: AbiVersion,
     edits_bodies: bool,
+    manifest: Option<Result<Manifest, ManifestError>>,
+    calls: Vec<&'static Hostcall>,
     exported: [bool; Callback::COUNT],
 }
 
@@ -156,7 +159,13 @@ impl Module {
             let name = callback.name();
             exported[*callback as usize] = exports::find(name).is_some() && outline.exports_function(name);
         }
-        Ok(Module { shared: Arc::new(Shared { linked, abi, edits_bodies, exported }) })
+        let manifest = outline.manifest.clone();
+        let calls = outline
+            .imports
+            .iter()
+            .filter_map(|import| hostcalls::find(&import.module, &import.name))
+            .collect();
+        Ok(Module { shared: Arc::new(Shared { linked, abi, edits_bodies, manifest, calls, exported }) })
     }
 
     /// The same filter with other contents of its memory, by an engine that may be another.
@@ -164,7 +173,8 @@ impl Module {
         let module = wasmtime::Module::new(engine, bytes).map_err(invalid)?;
         let linked = link(engine, &module)?;
         let Shared { abi, edits_bodies, exported, .. } = *self.shared;
-        Ok(Module { shared: Arc::new(Shared { linked, abi, edits_bodies, exported }) })
+        let (calls, manifest) = (self.shared.calls.clone(), self.shared.manifest.clone());
+        Ok(Module { shared: Arc::new(Shared { linked, abi, edits_bodies, exported, calls, manifest }) })
     }
 
     /// The ABI that it declares: the first that it names.
@@ -176,6 +186,21 @@ impl Module {
     /// exports: a guest may hold a body in its headers callback and write it from a tick or a callout's answer.
     pub fn edits_bodies(&self) -> bool {
         self.shared.edits_bodies
+    }
+
+    /// What it says of itself and asks for, if it does.
+    pub fn manifest(&self) -> Option<&Manifest> {
+        self.shared.manifest.as_ref()?.as_ref().ok()
+    }
+
+    /// Why what it says of itself cannot be read, if it says something that cannot.
+    pub fn manifest_error(&self) -> Option<&ManifestError> {
+        self.shared.manifest.as_ref()?.as_ref().err()
+    }
+
+    /// The hostcalls that it imports, each once.
+    pub fn calls(&self) -> &[&'static Hostcall] {
+        &self.shared.calls
     }
 
     /// Whether it exports a callback.

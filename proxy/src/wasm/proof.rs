@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderValue, Method, Uri};
 
 use super::abi::LogLevel;
 use super::fault::Fault;
+use super::grants::Capability;
 use super::plugin::Plugin;
 use super::services::{GuestLog, Services};
 use super::stream::{RequestHead, Stream, StreamInfo, Subject};
@@ -98,6 +99,8 @@ impl GuestLog for LastWord {
     }
 
     fn dropped(&self, _: &str, _: u64) {}
+
+    fn denied(&self, _: &str, _: Capability, _: &str) {}
 
     fn fault(&self, _: &str, _: &Fault) {}
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::abi::AbiVersion;
 use super::effect::CalloutStatus;
 use super::engine::{START_ALLOWANCE, epochs};
+use super::grants::Grants;
 use super::hostcalls::log::LogBudget;
 use super::properties::{Declarations, Properties};
 use super::queues::Inbox;
@@ -20,6 +21,10 @@ pub(crate) struct Root {
     pub(crate) id: u32,
     /// The filter's configuration.
     pub(crate) filter: Arc<Filter>,
+    /// What it may do; none if that is everything.
+    pub(crate) grants: Option<Arc<Grants>>,
+    /// The shared queues that it knows by their names, where what it may use of those depends on them.
+    pub(crate) queues: Vec<u32>,
     /// What the filter costs.
     pub(crate) usage: Arc<FilterUsage>,
     /// Whether it has not started yet.
@@ -116,9 +121,17 @@ impl Budget {
 
 impl Root {
     /// A root that has not started.
-    pub(crate) fn new(id: u32, filter: Arc<Filter>, abi: AbiVersion, usage: Arc<FilterUsage>) -> Root {
+    pub(crate) fn new(
+        id: u32,
+        filter: Arc<Filter>,
+        grants: Option<Arc<Grants>>,
+        abi: AbiVersion,
+        usage: Arc<FilterUsage>,
+    ) -> Root {
         Root {
             id,
+            grants,
+            queues: Vec::new(),
             starting: true,
             budget: Budget::of_start(&filter.limits),
             lone_stop: filter.allow_on_headers_stop_iteration || abi == AbiVersion::V0_2_100,

@@ -66,10 +66,13 @@ impl Stamp {
         host.serves_one = true;
         host.limiter.allow(self.plugin.filter().limits.memory);
         let id = host.contexts.add_root();
-        let mut root = Root::new(id, self.plugin.filter().clone(), abi, usage);
+        let grants = self.plugin.grants().cloned();
+        let mut root = Root::new(id, self.plugin.filter().clone(), grants, abi, usage);
         root.allowance = self.allowance.clone();
         root.properties = self.image.properties.clone();
         root.declarations = self.image.declarations.clone();
+        root.queues = self.queues.iter().map(|(_, real)| *real).collect();
+        root.queues.sort_unstable();
         root.has_started();
         host.roots.push(root);
         Vm::stamp(&self.image, host)

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::abi::Callback;
 use super::fault::FaultKind;
+use super::grants::Capability;
 use super::tally::Tally;
 
 /// The counters of one filter on one worker. Written by that worker only; read by any thread.
@@ -16,6 +17,7 @@ pub struct FilterUsage {
     instructions: AtomicU64,
     faults: [AtomicU64; FaultKind::COUNT],
     withheld: [AtomicU64; Work::ALL.len()],
+    denials: [AtomicU64; Capability::COUNT],
     log_lines_dropped: AtomicU64,
     rebuilds: AtomicU64,
     recycles: AtomicU64,
@@ -120,6 +122,11 @@ impl FilterUsage {
         self.faults[kind as usize].load(Ordering::Relaxed)
     }
 
+    /// How often the filter was denied something of this.
+    pub fn denials(&self, capability: Capability) -> u64 {
+        self.denials[capability as usize].load(Ordering::Relaxed)
+    }
+
     /// Log lines beyond the filter's budget.
     pub fn log_lines_dropped(&self) -> u64 {
         self.log_lines_dropped.load(Ordering::Relaxed)
@@ -201,6 +208,10 @@ impl FilterUsage {
 
     pub(crate) fn record_fault(&self, kind: FaultKind) {
         add(&self.faults[kind as usize], 1);
+    }
+
+    pub(crate) fn record_denial(&self, capability: Capability) {
+        add(&self.denials[capability as usize], 1);
     }
 
     pub(crate) fn record_dropped_log_line(&self) {

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use super::abi::{Callback, DataStatus, HeadersStatus, MapType, TrailersStatus};
 use super::effect::{CalloutResult, CalloutStatus, Effect};
 use super::fault::Fault;
+use super::grants::Capability;
 use super::grpc::{GrpcEvent, Shown, TokenKind};
 use super::header_map;
 use super::host::Host;
@@ -495,8 +496,14 @@ impl Vm {
     }
 
     fn count(&self, context: ContextId, map: MapType) -> u32 {
-        let context = self.host().contexts.stream(context);
-        context.map_or(0, |context| header_map::count(&context.stream.borrow(), map))
+        let Some(context) = self.host().contexts.stream(context) else { return 0 };
+        let stream = context.stream.borrow();
+        match &self.host().roots[context.root].grants {
+            None => header_map::count(&stream, map),
+            Some(grants) => {
+                header_map::count_of(&stream, map, |name| grants.allows(Capability::HeadersRead, name))
+            }
+        }
     }
 
     fn body_len(&self, context: ContextId, direction: Direction) -> u32 {

@@ -9,6 +9,7 @@ mod accounting;
 mod arguments;
 mod bodies;
 mod callouts;
+mod capabilities;
 mod connections;
 mod faults;
 mod foreign;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use tidegate::config::model::{BUFFER_LIMIT, Filter, FilterLimits, ModuleSource, OnFault};
+use tidegate::config::model::{BUFFER_LIMIT, Filter, FilterLimits, Grant, ModuleSource, OnFault};
 use tidegate::wasm::{Fault, LogLevel};
 
 use crate::cluster::{Answer, Call, Order, Script};
@@ -120,6 +120,13 @@ impl Setup {
     /// no limit on wall-clock time: it would not be the same in every run.
     pub fn limits(mut self, change: impl FnOnce(&mut FilterLimits)) -> Setup {
         change(&mut self.filter.limits);
+        self
+    }
+
+    /// Grants the filter what its manifest asks for, and nothing else (`capabilities: manifest`): one whose tests pass so
+    /// asks for all that it needs. Without this it may do everything. What it is denied is in the log, as warnings.
+    pub fn as_its_manifest_asks(mut self) -> Setup {
+        self.filter.capabilities = Grant::Manifest;
         self
     }
 

@@ -43,6 +43,7 @@ impl Checker<'_> {
             root_id: raw.root_id.value().unwrap_or_default(),
             env,
             env_sources,
+            capabilities: self.grant(raw.capabilities),
             limits,
             isolation: raw.isolation.value().map_or(Isolation::Worker, |Text(value)| value),
             recycle: self.recycle(raw.recycle.value().unwrap_or_default()),

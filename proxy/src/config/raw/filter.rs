@@ -9,7 +9,7 @@ use super::super::bounds;
 use super::super::decode::{Field, Map};
 use super::super::model::{Isolation, ModuleSource, OnFault};
 use super::super::scalar::{Count, Size, Text};
-use super::{GuestConfig, Variable};
+use super::{Grant, GuestConfig, Variable};
 
 /// A filter: a WebAssembly module and what it is given.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -36,6 +36,9 @@ pub(crate) struct Filter {
     /// environment, of which it sees no more than this.
     #[serde(default)]
     pub(crate) env: Field<Map<String, Variable>>,
+    /// What the filter may do: this and nothing else, or `manifest` for what its module asks for. Default: everything.
+    #[serde(default)]
+    pub(crate) capabilities: Field<Grant>,
     /// What the filter may use.
     #[serde(default)]
     pub(crate) limits: Field<FilterLimits>,

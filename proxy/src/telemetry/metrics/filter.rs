@@ -21,6 +21,8 @@ pub struct FilterSample {
     pub faults: BTreeMap<&'static str, u64>,
     /// Work withheld at the filter's `instructions_per_second`, by kind.
     pub rate_limited: BTreeMap<&'static str, u64>,
+    /// What the filter was denied, by capability.
+    pub denials: BTreeMap<&'static str, u64>,
     /// Log lines dropped at the filter's `log_bytes`.
     pub dropped_log_lines: u64,
     /// Instances made in place of faulty ones.
@@ -77,6 +79,9 @@ impl AddAssign<&FilterSample> for FilterSample {
         }
         for (work, count) in &other.rate_limited {
             *self.rate_limited.entry(work).or_default() += count;
+        }
+        for (capability, count) in &other.denials {
+            *self.denials.entry(capability).or_default() += count;
         }
         self.dropped_log_lines += other.dropped_log_lines;
         self.rebuilds += other.rebuilds;
@@ -153,6 +158,13 @@ impl Filters {
             "tidegate_filter_faults_total",
             "Faults of a filter: traps, budgets, refused starts.",
             ("kind", |sample| &sample.faults),
+        )?;
+        write_kinds(
+            page,
+            &totals,
+            "tidegate_filter_denials_total",
+            "What a filter tried to do and its capabilities do not grant.",
+            ("capability", |sample| &sample.denials),
         )?;
         write_kinds(
             page,
