@@ -14,6 +14,7 @@ mod guest;
 mod hostcall;
 mod http1;
 pub(crate) mod language;
+pub(crate) mod load;
 mod process;
 mod proxy;
 mod script;

@@ -10,6 +10,7 @@ mod connections;
 
 mod disk;
 mod drain;
+mod endurance;
 mod examples;
 mod faults;
 mod filters;
@@ -30,8 +31,8 @@ mod paths;
 mod probe;
 mod queues;
 pub(crate) mod rate_limit;
-mod recycling;
 mod rates;
+mod recycling;
 mod reload;
 mod reload_by_admin;
 mod scale;

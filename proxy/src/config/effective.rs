@@ -8,9 +8,9 @@ use serde_json::{Map, Value, json};
 
 use super::check::without_anchors;
 use super::model::{
-    Action, Cluster, Clusters, Config, Filter, FilterLimits, Forward, Grant, HeaderEdits, HostMatch, Listener,
-    ListenerLimits, Match, ModuleSource, PathMatch, PathRewrite, Protocol, Recycle, Redirect, RedirectPath,
-    Respond, Route, ValueMatch,
+    Action, Cluster, Clusters, Config, Filter, FilterLimits, Forward, Grant, HeaderEdits, HostMatch,
+    Listener, ListenerLimits, Match, ModuleSource, PathMatch, PathRewrite, Protocol, Recycle, Redirect,
+    RedirectPath, Respond, Route, ValueMatch,
 };
 use super::raw::FROM_ENV;
 use super::scalar::{Count, Quantity, Size, name_of};

@@ -7,6 +7,7 @@ use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use super::abi::Callback;
 use super::engine::START_ALLOWANCE;
 use super::host::Host;
+use super::tally::HOSTCALL_COST;
 use crate::config::{Count, Quantity};
 
 /// A filter's failure. The instance that it came from must be dropped.
@@ -96,6 +97,9 @@ pub(crate) enum Stop {
     /// `env.abort`: AssemblyScript's panic.
     #[error("the guest aborted: {0}")]
     Abort(String),
+    /// It asked for more than the host does in one call.
+    #[error("it called the proxy too often")]
+    TooMuchAsked,
     /// A hostcall at a time when there is nothing that it could act on.
     #[error("{call} may not be called {during}")]
     Restricted {
@@ -113,6 +117,7 @@ impl Fault {
             Some(Trap::OutOfFuel) => FaultKind::Instructions,
             Some(Trap::Interrupt) => FaultKind::WallClock,
             Some(Trap::StackOverflow) => FaultKind::Stack,
+            _ if matches!(error.downcast_ref(), Some(Stop::TooMuchAsked)) => FaultKind::Instructions,
             _ if host.limiter.refusal().is_some() => FaultKind::Memory,
             _ if host.allocator_failed => FaultKind::Allocator,
             _ => FaultKind::Trap,
@@ -159,6 +164,12 @@ fn cause(kind: FaultKind, error: &wasmtime::Error, host: &Host) -> String {
     match kind {
         FaultKind::Instructions => {
             let most = Count(limits.instructions).write();
+            if matches!(error.downcast_ref(), Some(Stop::TooMuchAsked)) {
+                return format!(
+                    "it had the proxy do more for it than {what} may: each call counts as {HOSTCALL_COST} instructions \
+                     ({times}`limits.instructions: {most}`)"
+                );
+            }
             format!("it took more instructions than {what} may ({times}`limits.instructions: {most}`)")
         }
         FaultKind::WallClock => {

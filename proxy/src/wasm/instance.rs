@@ -341,6 +341,7 @@ impl Guest {
         // This fails only in an engine that does not count instructions.
         let _ = self.store.set_fuel(instructions);
         self.store.set_epoch_deadline(epochs);
+        tally::grant(instructions);
         instructions
     }
 }

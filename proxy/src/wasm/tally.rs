@@ -3,8 +3,17 @@
 //! A hostcall has the guest's memory and the host's state side by side and hands on the one without the other, so these
 //! counts are the thread's: a guest runs on one thread from its call to its return, and no guest calls another. Each is
 //! an add to a plain number in the thread's own memory.
+//!
+//! What the host does for a guest is bounded as what the guest does itself: a guest that does nothing but ask would have
+//! its worker work for it until the clock stops it.
 
 use std::cell::Cell;
+
+use super::fault::Stop;
+
+/// How many instructions of the guest's a hostcall stands for, and how many bytes that are copied stand for one.
+pub(crate) const HOSTCALL_COST: u64 = 200;
+pub(crate) const BYTES_PER_INSTRUCTION: u64 = 16;
 
 /// What passed during one call.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -22,24 +31,42 @@ thread_local! {
     static HOSTCALLS: Cell<u64> = const { Cell::new(0) };
     static BYTES_OUT: Cell<u64> = const { Cell::new(0) };
     static BYTES_IN: Cell<u64> = const { Cell::new(0) };
+    /// What the host may still do, in the guest's instructions.
+    static LEFT: Cell<u64> = const { Cell::new(0) };
 }
 
-/// A hostcall begins.
+/// What the host may do for a guest from now on, in the guest's instructions.
+pub(crate) fn grant(instructions: u64) {
+    LEFT.set(instructions);
+}
+
+/// A hostcall begins, if it may.
 #[inline]
-pub(crate) fn hostcall() {
+pub(crate) fn hostcall() -> Result<(), Stop> {
     HOSTCALLS.set(HOSTCALLS.get() + 1);
+    let left = LEFT.get().checked_sub(HOSTCALL_COST).ok_or(Stop::TooMuchAsked)?;
+    LEFT.set(left);
+    Ok(())
+}
+
+/// The host did something that takes as long as so many of the guest's instructions.
+#[inline]
+pub(crate) fn work(instructions: u64) {
+    LEFT.set(LEFT.get().saturating_sub(instructions));
 }
 
 /// So many bytes came out of the guest's memory.
 #[inline]
 pub(crate) fn bytes_out(count: u32) {
     BYTES_OUT.set(BYTES_OUT.get() + u64::from(count));
+    work(u64::from(count) / BYTES_PER_INSTRUCTION);
 }
 
 /// So many bytes went into it.
 #[inline]
 pub(crate) fn bytes_in(count: u32) {
     BYTES_IN.set(BYTES_IN.get() + u64::from(count));
+    work(u64::from(count) / BYTES_PER_INSTRUCTION);
 }
 
 /// What has passed on this thread since this was last asked.

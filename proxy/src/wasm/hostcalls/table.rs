@@ -263,7 +263,7 @@ macro_rules! table {
         const NAME: &str = stringify!($name);
         $linker
             .func_wrap($module, NAME, |mut call: Call<'_>, $($arg: $ty),*| -> wasmtime::Result<$type> {
-                tally::hostcall();
+                tally::hostcall().map_err(wasmtime::Error::new)?;
                 table!(@admit $access $convert, call NAME ($($arg),*));
                 $function(&mut call, $($arg),*).settle().map($convert)
             })
