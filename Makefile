@@ -21,10 +21,11 @@ test: prepare ## Run every test, with what they need (Envoy included)
 	tests/setup/languages.sh
 	TIDEGATE_REQUIRE_TOOLS=1 cargo test --workspace --exclude guests
 
-soak: prepare ## Run the tests of large numbers in full, with the release build
+soak: prepare ## Run the tests of large numbers and of endurance in full, with the release build (FOR=seconds each: 600)
 	cargo build --release
 	TIDEGATE_BINARY=$(CURDIR)/target/release/tidegate TIDEGATE_TEST_STREAM_MIB=1024 \
-	  cargo test --package tidegate --test e2e -- proxy::scale --nocapture
+	  TIDEGATE_TEST_SECONDS=$(or $(FOR),600) \
+	  cargo test --package tidegate --test e2e -- proxy::scale proxy::endurance --nocapture --test-threads 1
 
 # The sanitizer that finds what the fuzzer's inputs do is an unstable option of the compiler.
 fuzz: prepare ## Look for a guest that harms its host, for FOR seconds (600)

@@ -240,7 +240,7 @@ fn the_worst_filter_costs_nobody_but_its_own() {
                 .workers(2)
                 .start();
             let (good, bad) = (proxy.address("in"), proxy.address("bad"));
-            let part = length() / 8;
+            let part = in_full().map_or(SHORT / 8, |all| all / 48);
             let ((), quiet) = load::during(good, 2, is_of_one_version, || for_a_while(part));
             let before = proxy.resident_bytes();
             let (((), hurt), seen) = load::during(good, 2, is_of_one_version, || {

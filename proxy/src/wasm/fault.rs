@@ -36,6 +36,8 @@ pub enum FaultKind {
     Memory,
     /// Its call stack overflowed.
     Stack,
+    /// It called the host at a time when the ABI does not let it.
+    Protocol,
     /// It gave up after its allocator had returned no usable block.
     Allocator,
     /// It could not be instantiated, or refused to start (`proxy_on_vm_start`).
@@ -50,12 +52,13 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// Every kind.
-    pub const ALL: [FaultKind; 10] = [
+    pub const ALL: [FaultKind; 11] = [
         FaultKind::Trap,
         FaultKind::Instructions,
         FaultKind::WallClock,
         FaultKind::Memory,
         FaultKind::Stack,
+        FaultKind::Protocol,
         FaultKind::Allocator,
         FaultKind::Start,
         FaultKind::Configure,
@@ -73,6 +76,7 @@ impl FaultKind {
             FaultKind::WallClock => "wall_clock",
             FaultKind::Memory => "memory",
             FaultKind::Stack => "stack",
+            FaultKind::Protocol => "protocol",
             FaultKind::Allocator => "allocator",
             FaultKind::Start => "start",
             FaultKind::Configure => "configure",
@@ -118,6 +122,7 @@ impl Fault {
             Some(Trap::Interrupt) => FaultKind::WallClock,
             Some(Trap::StackOverflow) => FaultKind::Stack,
             _ if matches!(error.downcast_ref(), Some(Stop::TooMuchAsked)) => FaultKind::Instructions,
+            _ if matches!(error.downcast_ref(), Some(Stop::Restricted { .. })) => FaultKind::Protocol,
             _ if host.limiter.refusal().is_some() => FaultKind::Memory,
             _ if host.allocator_failed => FaultKind::Allocator,
             _ => FaultKind::Trap,

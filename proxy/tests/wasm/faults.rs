@@ -103,6 +103,30 @@ fn a_module_that_begins_with_more_memory_than_it_may_have_does_not_start() {
 }
 
 #[test]
+fn a_guest_that_does_nothing_but_ask_is_stopped_by_what_the_host_did_for_it() {
+    // 201 calls are 40,200 of the 40,000 instructions that there are.
+    let asking = |times: u32| {
+        let mut guest = Guest::new();
+        let code = format!(
+            "(local $i i32) (loop $l (drop (call $proxy_set_tick_period_milliseconds (i32.const 0)))
+               (local.set $i (i32.add (local.get $i) (i32.const 1)))
+               (br_if $l (i32.lt_u (local.get $i) (i32.const {times}))))"
+        );
+        guest.call("proxy_on_tick", "proxy_set_tick_period_milliseconds", &[0]); // so that it is imported
+        guest.code(ON, &code);
+        guest
+    };
+    let mut bench = Bench::new();
+    bench.filter.limits.instructions = 40_000;
+    bench.on_request_headers(&asking(200));
+    let fault = fault_of(&bench, &asking(201));
+    assert_eq!(fault.kind, FaultKind::Instructions);
+    let expected = "it had the proxy do more for it than a callback may: each call counts as 200 instructions \
+                    (`limits.instructions: 40k`)";
+    assert!(fault.message.starts_with(expected), "{}", fault.message);
+}
+
+#[test]
 fn a_fault_names_the_limit_that_was_met_and_its_value() {
     let endless = "(loop $l (br $l))";
     let mut bench = Bench::new();
@@ -184,15 +208,15 @@ fn a_guest_that_gives_up_over_its_allocator_has_an_allocator_fault() {
 
 #[test]
 fn an_allocator_may_not_call_what_acts_on_a_context() {
-    for (allocator, cause) in [
-        (Allocator::Forbidden, "proxy_set_property may not be called by the allocator"),
-        (Allocator::Trapping, "wasm trap: wasm `unreachable` instruction executed"),
+    for (allocator, kind, cause) in [
+        (Allocator::Forbidden, FaultKind::Protocol, "proxy_set_property may not be called by the allocator"),
+        (Allocator::Trapping, FaultKind::Trap, "wasm trap: wasm `unreachable` instruction executed"),
     ] {
         let mut guest = Guest::new();
         guest.allocator = allocator;
         guest.call(ON, "proxy_get_header_map_pairs", &[0, OUT, OUT + 4]);
         let fault = fault_of(&Bench::new(), &guest);
-        assert_eq!(fault.kind, FaultKind::Trap);
+        assert_eq!(fault.kind, kind);
         assert!(fault.message.starts_with(cause), "{}", fault.message);
     }
 }

@@ -398,7 +398,7 @@ fn a_guest_cannot_make_a_map_grow_without_end() {
                (i32.store (i32.const 0x800) (call $proxy_add_header_map_value
                  (i32.const 0) (i32.const {0}) (i32.const {1}) (i32.const {0}) (i32.const {1})))
                (local.set $i (i32.add (local.get $i) (i32.const 1)))
-               (br_if $l (i32.lt_u (local.get $i) (i32.const 5000))))",
+               (br_if $l (i32.lt_u (local.get $i) (i32.const 3000))))",
             name.0, name.1
         ),
     );

@@ -259,7 +259,7 @@ fn initialize_and_main_run_before_any_context_and_may_only_log() {
     let mut guest = Guest::new();
     guest.call("_start", "proxy_set_tick_period_milliseconds", &[1]);
     let fault = Bench::new().try_start(&guest).expect_err("there is no context yet");
-    assert_eq!((fault.kind, fault.callback), (FaultKind::Trap, "start"));
+    assert_eq!((fault.kind, fault.callback), (FaultKind::Protocol, "start"));
     assert!(
         fault.message.starts_with(
             "proxy_set_tick_period_milliseconds may not be called before the root context was created"

@@ -16,7 +16,7 @@ use crate::wasm::tally;
 const MAX_LEN: usize = 4 << 20;
 
 /// How many bytes take as long as an instruction is let stand for.
-const BYTES_PER_INSTRUCTION: u64 = 4;
+const BYTES_PER_INSTRUCTION: u64 = 8;
 
 /// More than 4 MiB is `InternalFailure`.
 pub(super) fn compress(_: &mut Host, bytes: &[u8]) -> Answer {
