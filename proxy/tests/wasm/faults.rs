@@ -118,7 +118,7 @@ fn a_guest_that_does_nothing_but_ask_is_stopped_by_what_the_host_did_for_it() {
     };
     let mut bench = Bench::new();
     bench.filter.limits.instructions = 40_000;
-    bench.on_request_headers(&asking(200));
+    bench.on_request_headers(&asking(195));
     let fault = fault_of(&bench, &asking(201));
     assert_eq!(fault.kind, FaultKind::Instructions);
     let expected = "it had the proxy do more for it than a callback may: each call counts as 200 instructions \
