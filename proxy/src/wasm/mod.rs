@@ -24,6 +24,7 @@
 
 pub mod abi;
 pub mod body;
+pub mod debug_info;
 pub mod effect;
 pub mod engine;
 pub mod exports;
