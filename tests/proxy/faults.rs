@@ -122,6 +122,27 @@ fn a_filter_that_does_nothing_but_fail_is_left_alone_until_it_is_tried_again() {
 }
 
 #[test]
+fn a_proxy_whose_filter_does_nothing_but_fail_says_that_it_is_not_ready() {
+    let upstream = Upstream::ok("hello");
+    for (policy, status, word) in [("closed", 503, "failing"), ("open", 200, "ready")] {
+        let more = format!(", isolation: exchange, on_fault: {policy}, breaker: {{faults: 2, open_for: 1s}}");
+        let proxy = with_filters(&upstream, &[("bad", &failing(Step::Trap), &more)]);
+        assert_eq!(proxy.admin("/ready").text(), "ready\n");
+        let mut client = proxy.client();
+        for _ in 0..2 {
+            client.request("GET", "/", &[("x-fail", "yes")], "");
+        }
+        let ready = proxy.admin("/ready");
+        let trouble = "filter bad fails again and again: 1 of 1 workers do not call it";
+        assert_eq!((ready.status(), ready.text()), (status, format!("{word}\n{trouble}\n")));
+        eventually("it is tried again, and serves", || {
+            client.get("/");
+            (proxy.admin("/ready").text() == "ready\n").then_some(())
+        });
+    }
+}
+
+#[test]
 fn those_whose_requests_make_a_filter_fail_cannot_take_it_from_the_others() {
     let upstream = Upstream::ok("hello");
     let more = ", isolation: exchange, breaker: {faults: 3}";

@@ -48,6 +48,8 @@ pub struct AdminState {
     pub metrics: Box<dyn Fn(Format) -> Result<String, fmt::Error> + Send + Sync>,
     /// `/ready`: whether traffic should be sent here.
     pub readiness: Arc<Readiness>,
+    /// `/ready` too: what is wrong though every worker serves.
+    pub troubles: Box<dyn Fn() -> Vec<Trouble> + Send + Sync>,
     /// `/filters`: what the filters cost, as JSON text.
     pub filters: Box<dyn Fn() -> String + Send + Sync>,
     /// `/config`: the configuration in effect, as JSON text.
@@ -56,6 +58,15 @@ pub struct AdminState {
     pub status: Box<dyn Fn() -> String + Send + Sync>,
     /// `POST /reload`: has the configuration read again.
     pub reload: Box<dyn Fn() -> Reloading + Send + Sync>,
+}
+
+/// Something that does not work as it should.
+#[derive(Debug, Clone)]
+pub struct Trouble {
+    /// What, in a line.
+    pub what: String,
+    /// Whether traffic had better go elsewhere until it is over.
+    pub is_severe: bool,
 }
 
 /// A reload that is under way, or waits for one that is.

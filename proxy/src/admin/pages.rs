@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 
-use super::{AdminState, Reloaded, Stage};
+use super::{AdminState, Reloaded, Stage, Trouble};
 use crate::telemetry::metrics::Format;
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -44,7 +44,7 @@ pub(super) fn respond(state: &AdminState, Parts { method, uri, headers, .. }: &P
         }
         ("/reload", &Method::POST) => return Answer::Reload,
         ("/metrics", &Method::GET | &Method::HEAD) => metrics(state, headers),
-        ("/ready", &Method::GET | &Method::HEAD) => ready(state.readiness.stage()),
+        ("/ready", &Method::GET | &Method::HEAD) => ready(state.readiness.stage(), &(state.troubles)()),
         ("/live", &Method::GET | &Method::HEAD) => page(StatusCode::OK, TEXT, "live\n"),
         ("/filters", &Method::GET | &Method::HEAD) => page(StatusCode::OK, JSON, (state.filters)()),
         ("/config", &Method::GET | &Method::HEAD) => page(StatusCode::OK, JSON, (state.config)()),
@@ -95,12 +95,17 @@ fn metrics(state: &AdminState, headers: &HeaderMap) -> Response<Full<Bytes>> {
     }
 }
 
-fn ready(stage: Stage) -> Response<Full<Bytes>> {
-    let status = match stage {
-        Stage::Ready => StatusCode::OK,
-        Stage::Starting | Stage::Draining => StatusCode::SERVICE_UNAVAILABLE,
+/// The stage, or that all is not well, and what is not.
+fn ready(stage: Stage, troubles: &[Trouble]) -> Response<Full<Bytes>> {
+    let (status, word) = match stage {
+        Stage::Ready if troubles.iter().any(|trouble| trouble.is_severe) => {
+            (StatusCode::SERVICE_UNAVAILABLE, "failing")
+        }
+        Stage::Ready => (StatusCode::OK, stage.word()),
+        Stage::Starting | Stage::Draining => (StatusCode::SERVICE_UNAVAILABLE, stage.word()),
     };
-    page(status, TEXT, format!("{}\n", stage.word()))
+    let troubles: String = troubles.iter().map(|trouble| format!("{}\n", trouble.what)).collect();
+    page(status, TEXT, format!("{word}\n{troubles}"))
 }
 
 fn page(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {

@@ -19,6 +19,7 @@ fn state() -> (AdminState, Arc<Readiness>) {
     let state = AdminState {
         metrics: Box::new(move |format| metrics.render(format)),
         readiness: Arc::clone(&readiness),
+        troubles: Box::new(Vec::new),
         filters: Box::new(|| "{\"filters\":{}}".to_owned()),
         config: Box::new(|| "{\"listeners\":[]}".to_owned()),
         status: Box::new(|| "{\"generation\":1}".to_owned()),

@@ -21,7 +21,8 @@ use anyhow::{Context as _, bail};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch as channel;
 
-use crate::admin::{self, AdminState, Readiness, Stage};
+use crate::admin::{self, AdminState, Readiness, Stage, Trouble};
+use crate::config::model::{Config, OnFault};
 use crate::config::{self, Loaded, Part};
 use crate::files::Footprint;
 use crate::inspect::Permissions;
@@ -170,7 +171,9 @@ fn admin_state(
     readiness: &Arc<Readiness>,
 ) -> AdminState {
     let (metrics, overview, served) = (shared.metrics.clone(), shared.metrics.clone(), status.clone());
+    let (observed, doubted) = (shared.clone(), status.clone());
     AdminState {
+        troubles: Box::new(move || troubles(&observed, doubted.snapshot().config())),
         metrics: Box::new(move |format| metrics.render(format)),
         readiness: readiness.clone(),
         // Numbers and names are always JSON.
@@ -182,6 +185,26 @@ fn admin_state(
             Box::pin(async move { wishes.ask_and_wait(Cause::Admin).await })
         }),
     }
+}
+
+/// The filters of chains that do nothing but fail. One that no worker calls, and that requests are refused without, leaves
+/// nothing to send traffic here for.
+fn troubles(shared: &Shared, config: &Config) -> Vec<Trouble> {
+    let left_alone = shared.metrics.filters_left_alone();
+    let is_in_a_chain = |index| config.listeners.iter().any(|listener| listener.filters.contains(&index));
+    let filters = config.filters.iter().enumerate().filter(|(index, _)| is_in_a_chain(*index));
+    filters
+        .filter_map(|(_, filter)| {
+            let (alone, all) = (*left_alone.get(&filter.name)?, shared.workers());
+            Some(Trouble {
+                what: format!(
+                    "filter {} fails again and again: {alone} of {all} workers do not call it",
+                    filter.name
+                ),
+                is_severe: alone >= all as u64 && filter.on_fault == OnFault::Closed,
+            })
+        })
+        .collect()
 }
 
 fn bind_admin(loaded: &Loaded) -> Result<Option<admin::Listener>, config::Problems> {

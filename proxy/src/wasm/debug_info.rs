@@ -139,6 +139,9 @@ mod tests {
         for outside in ["../g.dwarf", "/etc/g.dwarf", "a/b", ""] {
             assert_eq!(places(path, &naming(outside)), [beside.clone()], "{outside}");
         }
-        assert_eq!(places(Path::new("/filters/guard.debug.wasm"), b"no module"), [PathBuf::from("/filters/guard.debug.debug.wasm")]);
+        assert_eq!(
+            places(Path::new("/filters/guard.debug.wasm"), b"no module"),
+            [PathBuf::from("/filters/guard.debug.debug.wasm")]
+        );
     }
 }

@@ -122,6 +122,17 @@ impl Registry {
         self.server.note_reload(succeeded);
     }
 
+    /// The filters that workers leave alone now, because they do nothing but fail, and how many workers do.
+    pub fn filters_left_alone(&self) -> BTreeMap<String, u64> {
+        let mut open: BTreeMap<_, _> = lock(&self.filters)
+            .sum()
+            .into_iter()
+            .map(|(name, sample)| (name, sample.breakers_open))
+            .collect();
+        open.retain(|_, workers| *workers > 0);
+        open
+    }
+
     /// The proxy and its filters on one page.
     pub fn overview(&self) -> Overview {
         let mut overview = self.server.overview();
