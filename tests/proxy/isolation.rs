@@ -4,7 +4,7 @@ use super::filters::with_filters;
 use crate::equipment::Buffer::PluginConfig;
 use crate::equipment::Map::{RequestHeaders, ResponseHeaders};
 use crate::equipment::{
-    Answer, Gate, Guest, On, Proxy, Step, Upstream, When, eventually, forwarding, in_listener, message,
+    Answer, Flow, Gate, Guest, On, Proxy, Step, Upstream, When, eventually, forwarding, in_listener, message,
 };
 
 const ALONE: &str = ", isolation: exchange";
@@ -111,6 +111,25 @@ fn ticks_go_on_in_a_guest_of_their_own() {
     assert_eq!(proxy.client().request("GET", "/", &[("x-fail", "yes")], "").status(), 503);
     let before = ticks();
     eventually("ticks after the fault", || (ticks() >= before + 3.0).then_some(()));
+}
+
+#[test]
+fn an_exchange_that_asks_for_ticks_has_its_own_until_it_ends() {
+    let guest = Guest::logger()
+        .on(On::RequestHeaders, [Step::TickPeriod(10), Step::Return(1)])
+        .on(On::Tick, [Step::EffectiveStream, Step::Resume(Flow::Request)]);
+    let upstream = Upstream::ok("hello");
+    let proxy = with_filters(&upstream, &[("sleeps", &guest, ALONE)]);
+    let mut client = proxy.client();
+    for _ in 0..3 {
+        assert_eq!(client.get("/").text(), "hello", "it was held until a tick");
+    }
+    let ticks = || proxy.guest_log().iter().filter(|(_, line)| line.starts_with("tick")).count();
+    let so_far = ticks();
+    assert!(so_far >= 3);
+    assert_eq!(proxy.client().get("/").text(), "hello");
+    assert!(ticks() > so_far);
+    proxy.wait_for_metric("tidegate_active_requests", &[], 0.0);
 }
 
 #[test]

@@ -19,7 +19,7 @@ use crate::wasm::{
 };
 
 /// How long a filter that is told to go may take, where it says that it is not done.
-const LONGEST_FAREWELL: Duration = Duration::from_secs(5);
+pub(super) const LONGEST_FAREWELL: Duration = Duration::from_secs(5);
 
 /// Does for guests what takes time and needs the outside.
 pub trait Performer {
@@ -367,22 +367,32 @@ impl Instance {
     /// ticks never overlap. One that comes while the filter is over its rate is left out.
     fn tick_every(self: &Rc<Self>, generation: Generation, period: Option<Duration>) {
         self.stop_ticking();
-        let Some(period) = period else { return };
+        *self.ticker.borrow_mut() = period.map(|period| self.tick(generation, period));
+    }
+
+    /// Calls `on_tick` of one guest each period, until it is gone or the task is aborted.
+    pub(super) fn tick(
+        self: &Rc<Self>,
+        generation: Generation,
+        period: Duration,
+    ) -> tokio::task::JoinHandle<()> {
         let instance = Rc::downgrade(self);
-        let task = tokio::task::spawn_local(async move {
+        tokio::task::spawn_local(async move {
             loop {
                 tokio::time::sleep(period).await;
                 let Some(instance) = Weak::upgrade(&instance) else { return };
                 if instance.withholds(Work::Tick) {
                     continue;
                 }
-                let root = instance.root();
-                if instance.enter(generation, |vm, _| vm.on_tick(root)).is_err() {
+                let ticked = instance.enter(generation, |vm, generation| {
+                    let root = instance.root_in(vm, generation);
+                    vm.on_tick(root)
+                });
+                if ticked.is_err() {
                     return;
                 }
             }
-        });
-        *self.ticker.borrow_mut() = Some(task);
+        })
     }
 
     /// Calls `on_queue_ready` once for each item that the filter is to be told of, whichever thread put it in. Other

@@ -1,18 +1,51 @@
 //! The guests that serve one exchange each, where a filter is isolated so.
 //!
 //! One is made from an image when an exchange first calls the filter, and goes when the exchange has ended for it and
-//! nothing that it asked for is under way. What it asks of time beyond that (ticks, items of queues) is asked by the
-//! filter's other guest, the one that was configured.
+//! nothing that it asked for is under way. It ticks while it lives, if it asked for that itself, and for a while after its
+//! exchange has ended: who ticks may have something left to do. What the filter asked for while it was configured (ticks, items of queues) is its other guest's, the one that was configured.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
+use tokio::task::JoinHandle;
+
+use super::instance::LONGEST_FAREWELL;
 use super::slot::Generation;
 use crate::wasm::{Clusters, ContextId, Effect, Fault, FaultKind, FilterUsage, Plugin, Services, Stamp, Vm};
 
 /// Numbers of these guests have this bit, others have not.
 const SINGLE: Generation = 1 << 63;
+
+/// A guest that serves one exchange.
+struct Single {
+    vm: Vm,
+    ticker: Option<Ticker>,
+    /// Since when nothing is under way but its ticks.
+    idle_since: Option<Instant>,
+}
+
+impl Single {
+    /// Whether nothing would be missed without it. One that ticks may have something left to do, for a while.
+    fn is_done(&mut self) -> bool {
+        if !self.vm.is_idle() {
+            self.idle_since = None;
+            return false;
+        }
+        self.ticker.is_none()
+            || self.idle_since.get_or_insert_with(Instant::now).elapsed() >= LONGEST_FAREWELL
+    }
+}
+
+/// A task that ends with its guest.
+struct Ticker(JoinHandle<()>);
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
 
 /// What a guest asked for, each with the root that it is for.
 type Effects = Vec<(ContextId, Effect)>;
@@ -23,7 +56,7 @@ pub(super) struct Singles {
     most: usize,
     usage: Arc<FilterUsage>,
     last: Cell<Generation>,
-    guests: RefCell<HashMap<Generation, Vm>>,
+    guests: RefCell<HashMap<Generation, Single>>,
 }
 
 impl Singles {
@@ -45,7 +78,7 @@ impl Singles {
 
     pub(super) fn know_clusters(&self, clusters: &Arc<Clusters>) {
         self.stamp.borrow_mut().know_clusters(clusters);
-        self.guests.borrow_mut().values_mut().for_each(|vm| vm.know_clusters(clusters.clone()));
+        self.guests.borrow_mut().values_mut().for_each(|single| single.vm.know_clusters(clusters.clone()));
     }
 
     /// Makes a guest and runs `work` on it. What it asked for comes back beside the result, with its number.
@@ -61,8 +94,8 @@ impl Singles {
         self.last.set(generation);
         let result = work(&mut vm, generation);
         let effects = vm.take_effects();
-        if result.is_ok() && !vm.is_idle() {
-            self.guests.borrow_mut().insert(generation, vm);
+        if result.is_ok() {
+            self.guests.borrow_mut().insert(generation, Single { vm, ticker: None, idle_since: None });
         }
         (generation, effects, result)
     }
@@ -74,13 +107,30 @@ impl Singles {
         work: impl FnOnce(&mut Vm, Generation) -> Result<R, Fault>,
     ) -> Option<(Effects, Result<R, Fault>)> {
         let mut guests = self.guests.borrow_mut();
-        let vm = guests.get_mut(&generation)?;
+        let Single { vm, .. } = guests.get_mut(&generation)?;
         let result = work(vm, generation);
         let effects = if vm.has_effects() { vm.take_effects() } else { Vec::new() };
-        if result.is_err() || vm.is_idle() {
-            guests.remove(&generation);
-        }
+        let lost = if result.is_err() { guests.remove(&generation) } else { None };
+        drop(guests);
+        drop(lost);
         Some((effects, result))
+    }
+
+    /// Lets a guest go, if what it asked for last was begun and it has nothing left to do.
+    pub(super) fn settle(&self, generation: Generation) {
+        let mut guests = self.guests.borrow_mut();
+        let is_done = guests.get_mut(&generation).is_some_and(Single::is_done);
+        let done = if is_done { guests.remove(&generation) } else { None };
+        drop(guests);
+        drop(done);
+    }
+
+    /// Has a task tick for a guest from now on, and no other. A guest that has gone needs none.
+    pub(super) fn tick_by(&self, generation: Generation, task: Option<JoinHandle<()>>) {
+        let ticker = task.map(Ticker);
+        if let Some(single) = self.guests.borrow_mut().get_mut(&generation) {
+            single.ticker = ticker;
+        }
     }
 
     /// Ends all of them. Their exchanges find that out when they next call.

@@ -121,6 +121,7 @@ impl Slot {
         self.breaker.borrow_mut().note_exchange();
         let (generation, effects, result) = singles.open(work);
         self.perform(generation, effects);
+        singles.settle(generation);
         result.map_err(|fault| self.lose_single(tenant, &fault))
     }
 
@@ -134,9 +135,10 @@ impl Slot {
         if !Singles::is_single(generation) {
             return self.enter_moment(tenant, Some(generation), work);
         }
-        let entered = self.singles.as_ref().and_then(|singles| singles.enter(generation, work));
-        let (effects, result) = entered.ok_or(FaultKind::Dead)?;
+        let singles = self.singles.as_ref().ok_or(FaultKind::Dead)?;
+        let (effects, result) = singles.enter(generation, work).ok_or(FaultKind::Dead)?;
         self.perform(generation, effects);
+        singles.settle(generation);
         result.map_err(|fault| self.lose_single(tenant, &fault))
     }
 
@@ -256,16 +258,27 @@ impl Slot {
     }
 
     /// Each effect is of the filter whose root asked for it, whoever's call it was. A guest for one exchange has one
-    /// filter, and does not live to tick.
+    /// filter, whose other guest is told of items in queues.
     fn perform(&self, generation: Generation, effects: Vec<(ContextId, Effect)>) {
-        let is_single = Singles::is_single(generation);
         for (root, effect) in effects {
-            if is_single && matches!(effect, Effect::SetTick(_) | Effect::WatchQueues(_)) {
-                continue;
-            }
-            let tenant = if is_single { self.tenants().next() } else { self.tenant(root) };
-            if let Some(tenant) = tenant {
-                tenant.perform(generation, effect);
+            match (&self.singles, effect) {
+                (Some(singles), effect) if Singles::is_single(generation) => {
+                    let Some(tenant) = self.tenants().next() else { continue };
+                    match effect {
+                        Effect::SetTick(period) => {
+                            singles.tick_by(generation, period.map(|period| tenant.tick(generation, period)));
+                        }
+                        Effect::WatchQueues(_) => {}
+                        effect @ (Effect::HttpCall(..) | Effect::Grpc(_)) => {
+                            tenant.perform(generation, effect)
+                        }
+                    }
+                }
+                (_, effect) => {
+                    if let Some(tenant) = self.tenant(root) {
+                        tenant.perform(generation, effect);
+                    }
+                }
             }
         }
     }
