@@ -9,6 +9,7 @@ pub mod filter;
 pub mod inspect;
 pub mod path;
 pub mod route;
+pub mod signature;
 pub mod tasks;
 pub mod telemetry;
 pub mod upstream;
@@ -16,6 +17,7 @@ pub mod wasm;
 
 mod builtin;
 mod listener;
+mod origin;
 mod snapshot;
 mod tcp;
 

@@ -1,25 +1,19 @@
 //! A configuration ready to be served: its filters compiled and proved, its routes indexed, its clusters made.
 //! Immutable, shared by all workers, swapped whole.
 
-use std::borrow::Cow;
+mod trust;
+
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::Read;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sha2::{Digest as _, Sha256};
-
-use crate::builtin;
-use crate::config::model::{self, Config, Filter, ModuleSource, Protocol};
+use crate::config::model::{self, Config, Filter, OnFault, Protocol, Sha256};
 use crate::config::{Finding, Loaded, Part, Problems};
+use crate::origin::{Obtained, Origins, Unobtainable, Wanted};
 use crate::route::Table;
 use crate::upstream::Cluster;
 use crate::wasm::stream::Subject;
 use crate::wasm::{Callback, Clusters, Engine, Fault, FaultKind, LoadError, Module, Plugin, Services};
-
-/// A module larger than this is not read, in bytes.
-const MODULE_LIMIT: u64 = 64 * 1024 * 1024;
+use trust::Untrusted;
 
 /// Everything that workers serve from.
 #[derive(Debug)]
@@ -35,30 +29,45 @@ pub(crate) struct Snapshot {
 #[derive(Debug, Clone)]
 struct Proved {
     plugin: Plugin,
-    /// What its module's bytes are.
-    digest: Digest,
+    /// What its module's bytes are; nothing where they could not be fetched yet.
+    digest: Option<Sha256>,
     /// What it was shown to make contexts for.
     subjects: Vec<Subject>,
 }
 
-/// SHA-256 of a module's bytes.
-type Digest = [u8; 32];
+/// What to do with modules that cannot be fetched at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// They are problems, as any other module is that cannot be had.
+    Refused,
+    /// The configuration is served without them, each filter by its `on_fault`.
+    Tolerated,
+}
+
+/// A filter's code, as far as it is known.
+enum Code {
+    /// It was proved already.
+    AsBefore(Proved),
+    /// It was looked for.
+    Obtained(Result<Obtained, Unobtainable>),
+}
+
+/// The module of filters whose own is missing, which is never called. It exports what every filter must, and does
+/// nothing: `(memory 0)`, the marker of ABI 0.2.1, and an allocator that has nothing to give.
+const STAND_IN: &[u8] =
+    b"\0asm\x01\0\0\0\x01\x09\x02`\0\0`\x01\x7f\x01\x7f\x03\x03\x02\0\x01\x05\x03\x01\0\0\
+\x07-\x03\x06memory\x02\0\x17proxy_abi_version_0_2_1\0\0\x06malloc\0\x01\
+\x0a\x09\x02\x02\0\x0b\x04\0A\0\x0b";
 
 /// Why a filter cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unusable {
-    /// `builtin:NAME` is not shipped.
-    #[error("there is no built-in filter `{name}`")]
-    NoBuiltin { name: String },
-    /// Its file cannot be read.
-    #[error("cannot read {}: {error}", path.display())]
-    Unreadable { path: PathBuf, error: std::io::Error },
-    /// Its file is a pipe or a device, reading which may never end, or a folder.
-    #[error("cannot read {}: it is not a file", path.display())]
-    NotAFile { path: PathBuf },
-    /// Its file is larger than any filter.
-    #[error("{} is larger than {} MiB", path.display(), MODULE_LIMIT >> 20)]
-    TooLarge { path: PathBuf },
+    /// Its module cannot be had.
+    #[error(transparent)]
+    Unobtainable(#[from] Unobtainable),
+    /// Its module is not to be trusted.
+    #[error(transparent)]
+    Untrusted(#[from] Untrusted),
     /// Its module cannot be a filter.
     #[error("{origin}: {source}")]
     Load { origin: String, source: LoadError },
@@ -84,20 +93,14 @@ impl Unusable {
             Unusable::Start { fault, .. } if fault.kind == FaultKind::Configure => Part::FilterConfig(index),
             _ => Part::FilterModule(index),
         };
-        let hint = self.hint().map(str::to_owned).or_else(|| match &self {
-            Unusable::NoBuiltin { .. } => Some(format!("shipped are: {}", builtin::names().join(", "))),
-            _ => None,
-        });
-        Finding { part, message: format!("filter `{}`: {self}", filter.name), hint }
+        Finding { part, message: format!("filter `{}`: {self}", filter.name), hint: Some(self.hint()) }
     }
 
-    fn hint(&self) -> Option<&'static str> {
-        Some(match self {
-            Unusable::NoBuiltin { .. } => return None, // `found` lists those that there are
+    fn hint(&self) -> String {
+        let hint = match self {
+            Unusable::Unobtainable(why) => return why.hint(),
+            Unusable::Untrusted(why) => why.hint(),
             Unusable::Load { .. } => "`tidegate filter inspect FILE` says all that is wrong with a module",
-            Unusable::NotAFile { .. } => "give the module's own file",
-            Unusable::Unreadable { .. } => "a relative path is relative to the configuration file's folder",
-            Unusable::TooLarge { .. } => "strip its debug information, or build it with `opt-level`",
             Unusable::Start { fault, .. } => match fault.kind {
                 FaultKind::Configure => "the filter refuses its `config`",
                 FaultKind::Memory => {
@@ -123,12 +126,13 @@ impl Unusable {
                      in the Rust SDK); one for the background alone cannot be in a chain"
                 }
             },
-        })
+        };
+        hint.to_owned()
     }
 }
 
 impl Snapshot {
-    /// Compiles, links and proves every filter, and makes what is looked up later. What is as it was in `former` is
+    /// Gets, compiles, links and proves every filter, and makes what is looked up later. What is as it was in `former` is
     /// taken from there: filters of the same code and configuration, and clusters.
     ///
     /// # Errors
@@ -137,7 +141,58 @@ impl Snapshot {
     pub(crate) fn prepare(
         loaded: &Loaded,
         engine: &Engine,
+        origins: &Origins,
         former: Option<&Snapshot>,
+        missing: Missing,
+    ) -> Result<Snapshot, Problems> {
+        let config = &loaded.config;
+        let wanted = config.filters.iter().enumerate();
+        let wanted = wanted.map(|(index, filter)| {
+            let signed = trust::is_asked_of(config, index);
+            Wanted { filter, signed, once: false }
+        });
+        let wanted: Vec<_> = wanted.collect();
+        let obtained = origins.obtain(config, &wanted).into_iter().map(Code::Obtained);
+        Snapshot::prove(loaded, engine, former, missing, obtained.collect())
+    }
+
+    /// The same configuration with those modules that were missing, as far as they can be had now; nothing where none
+    /// of them can.
+    ///
+    /// # Errors
+    ///
+    /// One that came cannot be used.
+    pub(crate) fn complete(
+        &self,
+        loaded: &Loaded,
+        engine: &Engine,
+        origins: &Origins,
+    ) -> Result<Option<Snapshot>, Problems> {
+        let config = &loaded.config;
+        let indices: Vec<usize> = (0..self.filters.len()).filter(|&index| self.is_missing(index)).collect();
+        let wanted = indices.iter().map(|&index| {
+            let signed = trust::is_asked_of(config, index);
+            Wanted { filter: &config.filters[index], signed, once: true }
+        });
+        let answers = origins.obtain(config, &wanted.collect::<Vec<_>>());
+        let is_there = |answer: &Result<Obtained, Unobtainable>| {
+            !answer.as_ref().is_err_and(Unobtainable::is_of_the_moment)
+        };
+        if !answers.iter().any(is_there) {
+            return Ok(None);
+        }
+        let mut code: Vec<_> = self.filters.iter().cloned().map(Code::AsBefore).collect();
+        indices.into_iter().zip(answers).for_each(|(index, answer)| code[index] = Code::Obtained(answer));
+        Snapshot::prove(loaded, engine, Some(self), Missing::Tolerated, code).map(Some)
+    }
+
+    /// `code`: that of each filter.
+    fn prove(
+        loaded: &Loaded,
+        engine: &Engine,
+        former: Option<&Snapshot>,
+        missing: Missing,
+        code: Vec<Code>,
     ) -> Result<Snapshot, Problems> {
         let config = loaded.config.clone();
         let endpoints =
@@ -147,8 +202,20 @@ impl Snapshot {
         let mut filters = Vec::with_capacity(config.filters.len());
         let mut findings = Vec::new();
         let mut modules = Modules::new(engine, former.map_or(&[], |former| &former.filters));
-        for (index, filter) in config.filters.iter().enumerate() {
-            match modules.prove(filter, &services, subjects(&config, index)) {
+        for ((index, filter), code) in config.filters.iter().enumerate().zip(code) {
+            let is_tolerated = |why: &Unobtainable| {
+                let was_missing = former.is_none_or(|former| former.misses(filter));
+                missing == Missing::Tolerated && was_missing && why.is_of_the_moment()
+            };
+            let proved = match code {
+                Code::AsBefore(proved) => Ok(proved),
+                Code::Obtained(Err(why)) if is_tolerated(&why) => modules.stand_in(filter, &why),
+                Code::Obtained(answer) => answer.map_err(Unusable::from).and_then(|obtained| {
+                    let trusted = trust::examine(&config, index, obtained)?;
+                    modules.prove(filter, trusted, &services, subjects(&config, index))
+                }),
+            };
+            match proved {
                 Ok(proved) => filters.push(proved),
                 Err(unusable) => findings.push(unusable.found(index, filter)),
             }
@@ -180,6 +247,21 @@ impl Snapshot {
 
     pub(crate) fn plugin(&self, filter: usize) -> &Plugin {
         &self.filters[filter].plugin
+    }
+
+    /// Whether a filter's module could not be fetched yet.
+    pub(crate) fn is_missing(&self, filter: usize) -> bool {
+        self.filters[filter].digest.is_none()
+    }
+
+    /// The filters whose modules could not be fetched yet.
+    pub(crate) fn missing(&self) -> impl Iterator<Item = &Arc<Filter>> {
+        self.filters.iter().filter(|proved| proved.digest.is_none()).map(|proved| proved.plugin.filter())
+    }
+
+    /// Whether this filter's module is still to come.
+    fn misses(&self, filter: &Filter) -> bool {
+        self.missing().any(|missing| missing.name == filter.name && missing.module == filter.module)
     }
 
     pub(crate) fn clusters(&self) -> &[Arc<Cluster>] {
@@ -226,12 +308,14 @@ fn warn_of_filters_that_see_nothing(config: &Config, filters: &[Proved]) {
 struct Modules<'a> {
     engine: &'a Engine,
     former: &'a [Proved],
-    compiled: HashMap<Digest, Module>,
+    compiled: HashMap<Sha256, Module>,
 }
 
 impl<'a> Modules<'a> {
     fn new(engine: &'a Engine, former: &'a [Proved]) -> Modules<'a> {
-        let compiled = former.iter().map(|proved| (proved.digest, proved.plugin.module().clone())).collect();
+        let compiled =
+            former.iter().filter_map(|proved| Some((proved.digest?, proved.plugin.module().clone())));
+        let compiled = compiled.collect();
         Modules { engine, former, compiled }
     }
 
@@ -239,14 +323,14 @@ impl<'a> Modules<'a> {
     fn prove(
         &mut self,
         filter: &Arc<Filter>,
+        obtained: Obtained,
         services: &Services,
         subjects: Vec<Subject>,
     ) -> Result<Proved, Unusable> {
         let began = std::time::Instant::now();
-        let (origin, bytes) = read(&filter.module)?;
-        let digest = Sha256::digest(&bytes).into();
+        let Obtained { name: origin, bytes, digest, .. } = obtained;
         let is_as_it_was = |former: &&Proved| {
-            former.digest == digest
+            former.digest == Some(digest)
                 && former.plugin.filter() == filter
                 && subjects.iter().all(|subject| former.subjects.contains(subject))
         };
@@ -268,14 +352,28 @@ impl<'a> Modules<'a> {
         tracing::info!(
             filter = filter.name,
             module = origin,
+            sha256 = %digest,
             abi = ?plugin.module().abi(),
             milliseconds = began.elapsed().as_millis() as u64,
             "filter compiled"
         );
-        Ok(Proved { plugin, digest, subjects })
+        Ok(Proved { plugin, digest: Some(digest), subjects })
     }
 
-    fn compile(&mut self, digest: Digest, bytes: &[u8]) -> Result<Module, LoadError> {
+    /// What takes the place of a filter whose module is missing. It is never called.
+    fn stand_in(&mut self, filter: &Arc<Filter>, why: &Unobtainable) -> Result<Proved, Unusable> {
+        let passes = match filter.on_fault {
+            OnFault::Open => "requests go on without it",
+            OnFault::Closed => "requests to it are answered 503",
+        };
+        tracing::warn!(filter = filter.name, reason = %why, "the filter's module is missing: {passes} until it is there");
+        let origin = || "the stand-in for a missing module".to_owned();
+        let module = self.compile(Sha256::of(STAND_IN), STAND_IN);
+        let module = module.map_err(|source| Unusable::Load { origin: origin(), source })?;
+        Ok(Proved { plugin: Plugin::new(filter.clone(), module), digest: None, subjects: Vec::new() })
+    }
+
+    fn compile(&mut self, digest: Sha256, bytes: &[u8]) -> Result<Module, LoadError> {
         if let Some(module) = self.compiled.get(&digest) {
             return Ok(module.clone());
         }
@@ -283,32 +381,4 @@ impl<'a> Modules<'a> {
         self.compiled.insert(digest, module.clone());
         Ok(module)
     }
-}
-
-/// A module's bytes, and what to call it in messages.
-fn read(source: &ModuleSource) -> Result<(String, Cow<'static, [u8]>), Unusable> {
-    match source {
-        ModuleSource::Builtin(name) => {
-            let bytes = builtin::module(name).ok_or_else(|| Unusable::NoBuiltin { name: name.clone() })?;
-            Ok((format!("builtin:{name}"), bytes.into()))
-        }
-        ModuleSource::File(path) => {
-            if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
-                return Err(Unusable::NotAFile { path: path.clone() });
-            }
-            Ok((path.display().to_string(), read_module(path)?.into()))
-        }
-    }
-}
-
-/// Reads a module's file, which may be any: no more than a module may have is ever read.
-pub(crate) fn read_module(path: &Path) -> Result<Vec<u8>, Unusable> {
-    let unreadable = |error| Unusable::Unreadable { path: path.to_owned(), error };
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(unreadable)?;
-    file.take(MODULE_LIMIT + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() as u64 > MODULE_LIMIT {
-        return Err(Unusable::TooLarge { path: path.to_owned() });
-    }
-    Ok(bytes)
 }

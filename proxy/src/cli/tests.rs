@@ -69,6 +69,7 @@ fn the_help_says_what_can_be_done() {
               tidegate run tidegate.yaml                serve until SIGTERM, then drain
               tidegate schema > tidegate.schema.json    for editors
               tidegate filter inspect filter.wasm       what is in it, and will it load?
+              tidegate filter sign --key private.pem filter.wasm
               TIDEGATE_LOG=info,tidegate::wasm=debug tidegate run tidegate.yaml
         "#]],
     );
@@ -127,42 +128,42 @@ fn the_help_of_check_says_how() {
     check_help(
         Some("check"),
         expect![[r#"
-        Check a configuration as `run` would, and serve nothing
+            Check a configuration as `run` would, and serve nothing
 
-        Compiles, starts and configures every filter too. Ends with 0 if `run` would start, with 1 and every
-        problem with its place in the file otherwise.
+            Fetches, compiles, starts and configures every filter too. Ends with 0 if `run` would start with all
+            of it, with 1 and every problem with its place in the file otherwise.
 
-        Usage: tidegate check [OPTIONS] <FILE>
+            Usage: tidegate check [OPTIONS] <FILE>
 
-        Arguments:
-          <FILE>
-                  The configuration, in YAML
+            Arguments:
+              <FILE>
+                      The configuration, in YAML
 
-        Options:
-          -h, --help
-                  Print help (see a summary with '-h')
+            Options:
+              -h, --help
+                      Print help (see a summary with '-h')
 
-        Logging:
-              --log-level <LEVEL>
-                  Least level that is logged
+            Logging:
+                  --log-level <LEVEL>
+                      Least level that is logged
 
-                  In its place, the environment variable TIDEGATE_LOG takes levels by module, such as
-                  `warn,tidegate::wasm=debug`. The default is info for `run` and warn for `check`.
+                      In its place, the environment variable TIDEGATE_LOG takes levels by module, such as
+                      `warn,tidegate::wasm=debug`. The default is info for `run` and warn for `check`.
 
-                  [possible values: off, error, warn, info, debug, trace]
+                      [possible values: off, error, warn, info, debug, trace]
 
-              --log-format <FORMAT>
-                  How each line is written to stderr
+                  --log-format <FORMAT>
+                      How each line is written to stderr
 
-                  Possible values:
-                  - text: For people
-                  - json: One JSON object a line
+                      Possible values:
+                      - text: For people
+                      - json: One JSON object a line
 
-                  [default: text]
+                      [default: text]
 
-        Example:
-          tidegate check tidegate.yaml && systemctl restart tidegate
-    "#]],
+            Example:
+              tidegate check tidegate.yaml && systemctl restart tidegate
+        "#]],
     );
 }
 

@@ -3,8 +3,9 @@
 //! Everything here was checked once, when the file was read: names are unique and resolved to indices, regular
 //! expressions are compiled, sizes and durations are in range. Nothing below this module checks again.
 
+mod module;
+
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,9 @@ use super::bounds;
 use super::scalar::{Count, Size};
 use crate::path::PathNormalization;
 
+pub(crate) use module::SecretOrigin;
+pub use module::{Credentials, Image, Location, ModuleSource, Pull, Remote, Secret, Sha256, TrustedKey};
+
 /// A whole configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -26,6 +30,8 @@ pub struct Config {
     pub filters: Vec<Arc<Filter>>,
     /// Every cluster that is declared.
     pub clusters: Vec<Arc<Cluster>>,
+    /// The keys that modules may have to be signed with.
+    pub trusted_keys: Vec<TrustedKey>,
     /// The operator's own listener.
     pub admin: Option<Admin>,
     /// How many worker threads to start; `None` is one per core.
@@ -50,6 +56,9 @@ pub struct Listener {
     pub address: SocketAddr,
     /// The chain in order, as indices into [`Config::filters`].
     pub filters: Vec<usize>,
+    /// The keys one of which must have signed each module of the chain, as indices into [`Config::trusted_keys`]; with
+    /// none no signature is asked for.
+    pub require_signature_by: Vec<usize>,
     /// What comes in.
     pub protocol: Protocol,
     /// Tried in order; the first that matches wins. None on a TCP listener.
@@ -315,6 +324,8 @@ pub struct Filter {
     pub name: String,
     /// Where its code is.
     pub module: ModuleSource,
+    /// What its code must be.
+    pub sha256: Option<Sha256>,
     /// The plugin configuration, as bytes: a mapping in the file is JSON text here, with the text of files in it.
     pub config: Bytes,
     /// The same with the names of files in the place of their text, which may be secret; `None` where it names none.
@@ -344,6 +355,7 @@ impl Filter {
         Filter {
             name: name.into(),
             module,
+            sha256: None,
             config: Bytes::new(),
             config_shown: None,
             vm_id: String::new(),
@@ -356,15 +368,6 @@ impl Filter {
             allow_on_headers_stop_iteration: false,
         }
     }
-}
-
-/// Where a module's code is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ModuleSource {
-    /// Shipped in the binary: `builtin:NAME`.
-    Builtin(String),
-    /// A file; relative paths are relative to the configuration file's folder (already resolved here).
-    File(PathBuf),
 }
 
 /// What a guest may use.

@@ -59,6 +59,18 @@ impl Slot {
         Ok((Rc::new(Slot { guest, tenants: RefCell::default(), going: Cell::new(0) }), root))
     }
 
+    /// A place that stays empty: the filter's module is missing, and every call is a fault.
+    pub(super) fn vacant(services: &Services) -> (Rc<Slot>, ContextId) {
+        let guest = RefCell::new(Occupant {
+            vm: None,
+            generation: 0,
+            made: services.clock.monotonic(),
+            backoff: Duration::MAX,
+            last_fault: FaultKind::Missing,
+        });
+        (Rc::new(Slot { guest, tenants: RefCell::default(), going: Cell::new(0) }), NO_ROOT)
+    }
+
     /// Starts one more filter in the guest.
     pub(super) fn add(&self, plugin: &Plugin, services: &Services) -> Result<ContextId, Fault> {
         match &mut self.guest.borrow_mut().vm {
@@ -96,7 +108,12 @@ impl Slot {
         if guest.vm.is_none() && generation.is_none() {
             self.rebuild(guest, tenant);
         }
-        let Some(vm) = &mut guest.vm else { return Err(guest.last_fault) };
+        let Some(vm) = &mut guest.vm else {
+            if guest.last_fault == FaultKind::Missing {
+                tenant.note_missing(); // nobody else counts what it is not there for
+            }
+            return Err(guest.last_fault);
+        };
         if generation.is_some_and(|wanted| wanted != guest.generation) {
             return Err(FaultKind::Dead);
         }

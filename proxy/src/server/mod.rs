@@ -20,7 +20,8 @@ use tokio::sync::{Notify, watch};
 
 use crate::admin::{self, AdminState, Readiness, Stage};
 use crate::config::{self, Loaded, Part};
-use crate::snapshot::Snapshot;
+use crate::origin::Origins;
+use crate::snapshot::{Missing, Snapshot};
 use crate::wasm::Engine;
 use process::{EpochClock, Timekeeper};
 use reload::{Current, Reloader, unbound};
@@ -33,15 +34,17 @@ pub struct Options {
     pub workers: Option<usize>,
 }
 
-/// Does everything that starting does short of binding a socket: what `check` finds right, `run` starts with.
+/// Does everything that starting does short of binding a socket: what `check` finds right, `run` starts with. A module
+/// that cannot be fetched is a problem here, where `run` would start without it.
 ///
 /// # Errors
 ///
 /// [`Problems`](config::Problems): every filter that cannot be used, each at its place in the file.
 pub fn check(loaded: &Loaded) -> anyhow::Result<()> {
-    let engine = Engine::new(process::cache_folder())?;
+    let engine = Engine::new(process::compiled_folder())?;
+    let origins = Origins::new(process::cache_folder().as_deref());
     let _clock = EpochClock::start(&engine)?;
-    Snapshot::prepare(loaded, &engine, None)?;
+    Snapshot::prepare(loaded, &engine, &origins, None, Missing::Refused)?;
     Ok(())
 }
 
@@ -52,10 +55,11 @@ pub fn check(loaded: &Loaded) -> anyhow::Result<()> {
 /// Why it could not start: a filter that cannot be used, an address that cannot be bound, a thread that cannot be had.
 pub fn run(loaded: &Loaded, options: Options) -> anyhow::Result<()> {
     process::raise_file_limit();
-    let engine = Engine::new(process::cache_folder())?;
+    let engine = Engine::new(process::compiled_folder())?;
     let time = Arc::new(Timekeeper::new(engine.clone()));
     time.run(true)?;
-    let snapshot = Arc::new(Snapshot::prepare(loaded, &engine, None)?);
+    let origins = Origins::new(process::cache_folder().as_deref());
+    let snapshot = Arc::new(Snapshot::prepare(loaded, &engine, &origins, None, Missing::Tolerated)?);
     let workers = options.workers.or(snapshot.config().workers).unwrap_or_else(process::cores);
     let admin = bind_admin(loaded)?;
 
@@ -66,7 +70,8 @@ pub fn run(loaded: &Loaded, options: Options) -> anyhow::Result<()> {
     let result = runtime.block_on(async {
         let signals = Signals::new()?; // before anybody is told that this is ready
         let crew = Crew::start(&shared)?;
-        let reloader = Reloader::start(loaded, snapshot, engine, &time, &shared, crew.orders()).await?;
+        let reloader =
+            Reloader::start(loaded, snapshot, (engine, origins), &time, &shared, crew.orders()).await?;
         if let Some(admin) = &admin {
             tracing::info!(listener = "admin", address = %admin.address(), "listening");
         }
@@ -85,7 +90,7 @@ async fn serve(
     reloader: Reloader,
     shared: &Arc<Shared>,
 ) -> anyhow::Result<()> {
-    let readiness = Arc::new(Readiness::default());
+    let readiness = reloader.readiness();
     let (ended, mut end) = watch::channel(());
     let admin = admin.map(|listener| {
         let state = admin_state(shared, reloader.current(), &readiness);
@@ -95,8 +100,6 @@ async fn serve(
     });
     let wanted = Arc::new(Notify::new());
     let reloading = tokio::spawn(reloader.run(wanted.clone()));
-    readiness.enter(Stage::Ready);
-    tracing::info!("ready");
 
     let lost = loop {
         tokio::select! {

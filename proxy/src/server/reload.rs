@@ -8,17 +8,24 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::sync::Notify;
 
 use super::process::Timekeeper;
 use super::worker::{Orders, Plan, Shared, WayIn};
-use crate::config::model::{Config, Listener};
+use crate::admin::{Readiness, Stage};
+use crate::config::model::{Config, Listener, OnFault};
 use crate::config::{self, Finding, Loaded, Part, Problems};
 use crate::listener::{self, Open};
-use crate::snapshot::Snapshot;
+use crate::origin::Origins;
+use crate::snapshot::{Missing, Snapshot};
 use crate::wasm::Engine;
+
+/// The first wait between two looks for modules that are missing, and the longest.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// The configuration that is served. Cheap to clone.
 #[derive(Clone)]
@@ -38,6 +45,10 @@ impl Current {
 pub(super) struct Reloader {
     path: PathBuf,
     engine: Engine,
+    origins: Origins,
+    /// What is served, as it was read.
+    loaded: Loaded,
+    readiness: Arc<Readiness>,
     time: Arc<Timekeeper>,
     shared: Arc<Shared>,
     orders: Orders,
@@ -77,7 +88,7 @@ impl Reloader {
     pub(super) async fn start(
         loaded: &Loaded,
         snapshot: Arc<Snapshot>,
-        engine: Engine,
+        (engine, origins): (Engine, Origins),
         time: &Arc<Timekeeper>,
         shared: &Arc<Shared>,
         orders: Orders,
@@ -85,6 +96,9 @@ impl Reloader {
         let mut reloader = Reloader {
             path: loaded.path().to_owned(),
             engine,
+            origins,
+            loaded: loaded.clone(),
+            readiness: Arc::default(),
             time: time.clone(),
             shared: shared.clone(),
             orders,
@@ -101,31 +115,84 @@ impl Reloader {
         self.current.clone()
     }
 
-    /// Reads the configuration again each time that it is `wanted`; wishes that come meanwhile are one.
+    /// Whether what is served can serve.
+    pub(super) fn readiness(&self) -> Arc<Readiness> {
+        self.readiness.clone()
+    }
+
+    /// Reads the configuration again each time that it is `wanted`; wishes that come meanwhile are one. Modules that are
+    /// missing are looked for in between, each time after a longer wait.
     pub(super) async fn run(mut self, wanted: Arc<Notify>) {
+        let mut waits = 0;
+        self.announce_readiness();
         loop {
-            wanted.notified().await;
-            tracing::info!(path = %self.path.display(), "reading the configuration again");
-            let outcome = self.reload().await;
-            self.rest();
-            self.shared.metrics.note_reload(outcome.is_ok());
-            match outcome {
-                Ok(()) => tracing::info!("the configuration is served"),
-                Err(error) => tracing::error!(
-                    "the configuration is not taken over, what was served is served on: {}",
-                    describe(&error)
-                ),
+            tokio::select! {
+                () = wanted.notified() => {
+                    waits = 0;
+                    tracing::info!(path = %self.path.display(), "reading the configuration again");
+                    let outcome = self.reload().await;
+                    self.tell(outcome);
+                }
+                () = tokio::time::sleep(wait_after(waits)), if self.is_incomplete() => {
+                    waits += 1;
+                    match self.complete().await {
+                        Ok(false) => {}
+                        outcome => self.tell(outcome.map(|_| ())),
+                    }
+                }
             }
+            self.announce_readiness();
         }
+    }
+
+    fn tell(&self, outcome: anyhow::Result<()>) {
+        self.rest();
+        self.shared.metrics.note_reload(outcome.is_ok());
+        match outcome {
+            Ok(()) => tracing::info!("the configuration is served"),
+            Err(error) => tracing::error!(
+                "the configuration is not taken over, what was served is served on: {}",
+                describe(&error)
+            ),
+        }
+    }
+
+    fn is_incomplete(&self) -> bool {
+        self.current.snapshot().missing().next().is_some()
+    }
+
+    /// Traffic is welcome as soon as nothing is missing without which it would be refused.
+    fn announce_readiness(&self) {
+        let snapshot = self.current.snapshot();
+        let mut refusing = snapshot.missing().filter(|filter| filter.on_fault == OnFault::Closed);
+        if refusing.next().is_none() && self.readiness.stage() == Stage::Starting {
+            self.readiness.enter(Stage::Ready);
+            tracing::info!("ready");
+        }
+    }
+
+    /// Looks for the modules that are missing. Whether one was found, and is served.
+    async fn complete(&mut self) -> anyhow::Result<bool> {
+        let (loaded, engine, origins) = (self.loaded.clone(), self.engine.clone(), self.origins.clone());
+        let former = self.current.snapshot();
+        let completed = tokio::task::spawn_blocking(move || former.complete(&loaded, &engine, &origins));
+        let Some(snapshot) = completed.await.context("the modules could not be looked for")?? else {
+            return Ok(false);
+        };
+        let loaded = self.loaded.clone();
+        self.take(&loaded, Arc::new(snapshot)).await?;
+        Ok(true)
     }
 
     async fn reload(&mut self) -> anyhow::Result<()> {
         self.time.run(true).context("no thread can be had for the clock of filters' limits")?;
         let (path, engine, former) = (self.path.clone(), self.engine.clone(), self.current.snapshot());
+        let origins = self.origins.clone();
         // It may take seconds.
         let read = tokio::task::spawn_blocking(move || {
             let loaded = config::load(&path)?;
-            let snapshot = Arc::new(Snapshot::prepare(&loaded, &engine, Some(&former))?);
+            let snapshot = Snapshot::prepare(&loaded, &engine, &origins, Some(&former), Missing::Tolerated)?;
+            let snapshot = Arc::new(snapshot);
             Ok(Read { loaded, snapshot })
         });
         let read: Result<Read, Problems> = read.await.context("the configuration could not be read")?;
@@ -158,6 +225,8 @@ impl Reloader {
         self.orders.prepare(plans).await?;
         self.orders.adopt().await;
         self.addresses = addresses;
+        self.loaded = loaded.clone();
+        self.shared.metrics.note_missing(snapshot.missing().map(|filter| filter.name.clone()).collect());
         self.current.replace(snapshot);
         self.shared.metrics.note_config();
         for (listener, address) in announced {
@@ -213,6 +282,13 @@ fn warn_of_what_stays(former: &Config, new: &Config) {
             tracing::warn!(field, "a change of this takes a restart: it stays as it was");
         }
     }
+}
+
+/// Between two looks for modules that are missing: a second at first, a minute at most, and by up to a half shorter by
+/// chance.
+fn wait_after(waits: u32) -> Duration {
+    let whole = FIRST_WAIT.saturating_mul(2_u32.saturating_pow(waits)).min(LONGEST_WAIT);
+    whole.mul_f64(1.0 - fastrand::f64() / 2.0)
 }
 
 fn describe(error: &anyhow::Error) -> String {

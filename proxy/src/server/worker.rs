@@ -481,6 +481,11 @@ impl Guests<'_> {
             clusters: self.snapshot.endpoints().clone(),
             ..Services::new()
         };
+        if self.snapshot.is_missing(filter) {
+            let observation = observe::observe_missing(&self.shared.metrics, &name, &usage);
+            let instance = Instance::missing(plugin, services, self.callouts.clone());
+            return Ok(Guest { instance, _observation: Rc::new(observation) });
+        }
         let others = self.running.values().chain(self.former.into_iter().flat_map(HashMap::values));
         let other = others.map(|other| &other.instance).find(|other| other.plugin().shares(&plugin));
         let instance = match other {

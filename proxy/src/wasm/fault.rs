@@ -43,11 +43,13 @@ pub enum FaultKind {
     Configure,
     /// It was called although it had failed before.
     Dead,
+    /// Its module could not be fetched yet.
+    Missing,
 }
 
 impl FaultKind {
     /// Every kind.
-    pub const ALL: [FaultKind; 9] = [
+    pub const ALL: [FaultKind; 10] = [
         FaultKind::Trap,
         FaultKind::Instructions,
         FaultKind::WallClock,
@@ -57,6 +59,7 @@ impl FaultKind {
         FaultKind::Start,
         FaultKind::Configure,
         FaultKind::Dead,
+        FaultKind::Missing,
     ];
     /// How many there are.
     pub const COUNT: usize = FaultKind::ALL.len();
@@ -73,6 +76,7 @@ impl FaultKind {
             FaultKind::Start => "start",
             FaultKind::Configure => "configure",
             FaultKind::Dead => "dead",
+            FaultKind::Missing => "missing",
         }
     }
 }

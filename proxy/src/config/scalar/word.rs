@@ -2,7 +2,7 @@
 
 use schemars::{Schema, json_schema};
 
-use super::super::model::{LoadBalancer, OnFault};
+use super::super::model::{LoadBalancer, OnFault, Pull};
 use super::super::suggest;
 use super::{Parse, Refusal};
 use crate::path::EscapedSlashes;
@@ -57,6 +57,7 @@ macro_rules! words {
 words!(EscapedSlashes, "`keep`, `reject`, `unescape` or `redirect`", "keep" => EscapedSlashes::Keep, "reject" => EscapedSlashes::Reject, "unescape" => EscapedSlashes::Unescape, "redirect" => EscapedSlashes::Redirect);
 words!(LoadBalancer, "`round_robin` or `least_request`", "round_robin" => LoadBalancer::RoundRobin, "least_request" => LoadBalancer::LeastRequest);
 words!(OnFault, "`closed` or `open`", "closed" => OnFault::Closed, "open" => OnFault::Open);
+words!(Pull, "`if_not_present` or `always`", "if_not_present" => Pull::IfNotPresent, "always" => Pull::Always);
 words!(Traffic, "`http` or `tcp`", "http" => Traffic::Http, "tcp" => Traffic::Tcp);
 words!(Scheme, "`http` or `https`", "http" => Scheme::Http, "https" => Scheme::Https);
 

@@ -5,6 +5,7 @@ mod environment;
 mod fields;
 mod files;
 mod forms;
+mod modules;
 mod never_panics;
 mod routes;
 mod schema;

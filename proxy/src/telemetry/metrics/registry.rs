@@ -121,6 +121,11 @@ impl Registry {
         self.server.note_reload(succeeded);
     }
 
+    /// Notes which filters' modules could not be fetched yet.
+    pub fn note_missing(&self, filters: Vec<String>) {
+        self.server.note_missing(filters);
+    }
+
     /// Everything as text.
     ///
     /// # Errors
