@@ -107,11 +107,11 @@ fn complete(part: &str) -> String {
     file
 }
 
-/// Why a configuration is not what a page should show. Parts may leave things unused. The files that it takes text from
-/// are there.
 /// A public key, that of RFC 8032's first test, where a page names one.
 const KEY: &str = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n-----END PUBLIC KEY-----\n";
 
+/// Why a configuration is not what a page should show. Parts may leave things unused. The files that it takes text from
+/// are there.
 fn refuse(text: &str, kind: &str) -> Option<String> {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let root = folder.path().to_str().expect("temporary folders have plain names");
