@@ -3,6 +3,9 @@
 //! It gives bytes, and what they are known by. Whether they are trusted, and what is in them, is the business of
 //! `snapshot`. Nothing here is on a request's way: it takes as long as a network does.
 
+// What only a fetch needs stays in its place in a build that fetches nothing.
+#![cfg_attr(not(feature = "fetch"), allow(dead_code))]
+
 mod cache;
 #[cfg(feature = "fetch")]
 mod fetch;
