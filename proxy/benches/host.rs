@@ -22,7 +22,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use tidegate::config::model::{Filter, ModuleSource};
 use tidegate::wasm::stream::{Direction, RequestHead, Stream, StreamInfo, StreamRef};
-use tidegate::wasm::{Engine, Plugin, Services, Vm};
+use tidegate::wasm::{Blank, Engine, Plugin, Services, Stamp, Vm};
 
 /// How many hostcalls an entry into the guest makes.
 const CALLS: u64 = 1000;
@@ -147,5 +147,34 @@ fn callbacks(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(host, hostcalls, callbacks);
+/// A shipped filter, for which a request is: a context, the request's headers, its end. First in an instance that serves
+/// all, then in one of its own for each.
+fn isolation(criterion: &mut Criterion) {
+    let engine = Engine::new(None).expect("this machine can compile");
+    let mut filter = Filter::new("measured", ModuleSource::Builtin("rate-limit".to_owned()));
+    filter.config = r#"{"rules": [{"key": ["header:x-nr-001"], "rate": "1000000000/s"}]}"#.into();
+    let bytes = tidegate_filter_bundle::module("rate-limit").expect("it is shipped");
+    let stream = request();
+    let services = Services::new();
+    let blank = Blank::new(bytes).expect("it can be kept");
+    let plugin = Plugin::new(Arc::new(filter), engine.compile(blank.bytes()).expect("it is a filter"));
+    let mut proof = plugin.prove(&services).expect("it starts");
+    let plugin = plugin.with_image(&blank, &mut proof, &engine).expect("it compiles again");
+    let serve = |vm: &mut Vm| {
+        let context = vm.open(vm.first_root(), &stream, 0).expect("it has room");
+        enter(vm, context);
+        vm.close(context).expect("nothing in it fails");
+    };
+    let mut vm = plugin.start(services.clone()).expect("it starts");
+    criterion.bench_function("a request, isolation: worker", |bencher| bencher.iter(|| serve(&mut vm)));
+    let stamp = Stamp::new(&plugin, &services).expect("there is an image");
+    criterion.bench_function("a request, isolation: exchange", |bencher| {
+        bencher.iter(|| serve(&mut stamp.instance().expect("it has room")));
+    });
+    criterion.bench_function("an instance that serves nothing", |bencher| {
+        bencher.iter(|| drop(stamp.instance().expect("it has room")));
+    });
+}
+
+criterion_group!(host, hostcalls, callbacks, isolation);
 criterion_main!(host);

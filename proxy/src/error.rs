@@ -127,6 +127,10 @@ failures! {
         /// A filter failed and its policy is `on_fault: closed`. The kind of fault goes into the details.
         #[error("a filter failed")]
         FilterFault,
+        /// A filter had run more instructions than `limits.instructions_per_second` allows when the exchange began, and
+        /// its policy is `on_rate_exceeded: closed`.
+        #[error("a filter was over its rate of instructions")]
+        FilterOverRate,
         /// A filter closed the stream.
         #[error("a filter closed the stream")]
         FilterClosed,
@@ -195,6 +199,7 @@ impl Failure {
             RequestBodyMalformed => row(Some(400), Downstream, "request_body_malformed",  "DPE", "malformed request body"),
             ClientLeft           => row(None,      Downstream, "client_left",             "DC",  ""),
             FilterFault          => row(Some(503), Filter,     "filter_fault",            "-",   "a filter failed"),
+            FilterOverRate       => row(Some(503), Filter,     "filter_over_rate",        "-",   "a filter is over its rate"),
             FilterClosed         => row(None,      Filter,     "filter_closed",           "LR",  ""),
             Draining             => row(None,      Proxy,      "draining",                "-",   ""),
             UpgradeFailed        => row(Some(502), Upstream,   "upgrade_failed",          "UPE", "upgrade failed"),

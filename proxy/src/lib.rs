@@ -16,9 +16,11 @@ pub mod upstream;
 pub mod wasm;
 
 mod builtin;
+mod files;
 mod listener;
 mod origin;
 mod snapshot;
 mod tcp;
+mod top;
 
 pub mod server;

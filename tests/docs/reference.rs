@@ -10,7 +10,7 @@ use tidegate::config;
 use tidegate::error::{Failure, Outcome, StatusClass};
 use tidegate::telemetry::access_log::{Ending, Entry};
 use tidegate::telemetry::metrics::{
-    CellsSample, ConnectFailure, FilterSample, Format, Registry, write_cells,
+    CallbackSample, CellsSample, ConnectFailure, FilterSample, Format, Registry, write_cells,
 };
 use tidegate::wasm::FaultKind;
 use tidegate::wasm::exports::EXPORTS;
@@ -142,7 +142,8 @@ fn the_page_of_metrics_has_every_metric_with_its_labels() {
     registry.listener(0, "l").count_protocol_error(Failure::MalformedRequest);
     registry.cluster(0, "c").count_connect_failure(ConnectFailure::Timeout);
     let sample = || FilterSample {
-        calls: [("proxy_on_tick", 1)].into(),
+        callbacks: [("on_tick", CallbackSample { bytes_in: 1, ..CallbackSample::default() })].into(),
+        rate_limited: [("tick", 1)].into(),
         faults: [("trap", 1)].into(),
         ..FilterSample::default()
     };
@@ -259,8 +260,9 @@ fn every_hostcall_says_what_it_does_and_names_statuses_that_there_are() {
 #[test]
 fn the_page_of_the_command_line_is_the_help_text() {
     let mut text = String::new();
-    let commands = [&[][..], &["run"], &["check"], &["schema"], &["filter"], &["filter", "inspect"]]
-        .map(|command| [command, &["--help"]].concat());
+    let commands =
+        [&[][..], &["run"], &["check"], &["top"], &["schema"], &["filter"], &["filter", "inspect"]]
+            .map(|command| [command, &["--help"]].concat());
     for arguments in commands {
         let output = Command::new(env!("CARGO_BIN_EXE_tidegate")).args(&arguments).output();
         let help = String::from_utf8(output.expect("the binary runs").stdout).expect("the help is text");

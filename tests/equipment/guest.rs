@@ -251,6 +251,9 @@ fn emit(text: &mut Text, body: &mut String, place: Place, step: &Step) {
         Step::Spin(rounds) => {
             let _ = writeln!(body, "(call $spin (i32.const {rounds}))");
         }
+        Step::Grow(pages) => {
+            let _ = writeln!(body, "(drop (memory.grow (i32.const {pages})))");
+        }
         Step::EatMemory => body.push_str("(call $eat_memory)\n"),
         Step::Recurse => body.push_str("(drop (call $recurse (i32.const 1)))\n"),
         step => hostcall::emit(text, body, step),

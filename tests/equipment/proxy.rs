@@ -41,6 +41,9 @@ pub(crate) struct Start {
     workers: usize,
     environment: Vec<(String, String)>,
     open_files: Option<u64>,
+    watches: bool,
+    /// A command line that it is started by.
+    wrapper: Vec<String>,
 }
 
 impl Start {
@@ -59,6 +62,20 @@ impl Start {
     /// How many files it may have open at first.
     pub(crate) fn open_files(mut self, count: u64) -> Start {
         self.open_files = Some(count);
+        self
+    }
+
+    /// It notices changed files by itself; otherwise a test says when to look.
+    pub(crate) fn watching(mut self) -> Start {
+        self.watches = true;
+        self
+    }
+
+    /// It is started by a shell that does this first. For what only a process itself can be denied.
+    pub(crate) fn after(mut self, wrapper: &[&str], first: &str) -> Start {
+        self.wrapper = wrapper.iter().map(|&part| part.to_owned()).collect();
+        self.wrapper.extend(["sh", "-c"].map(str::to_owned));
+        self.wrapper.push(format!("{first} && exec \"$0\" \"$@\""));
         self
     }
 
@@ -86,7 +103,10 @@ impl Start {
     fn start_until(self, is_there: impl Fn(&Value) -> bool) -> Proxy {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let file = self.write_to(folder.path());
-        let process = self.spawn(&["run", &file, "--workers", &self.workers.to_string()]);
+        let workers = self.workers.to_string();
+        let mut arguments = vec!["run", &file, "--workers", &workers];
+        arguments.extend((!self.watches).then_some("--no-watch"));
+        let process = self.spawn(&arguments);
         let listeners = process.find(&process.stderr, "the proxy to be ready", |lines| {
             let events: Vec<Value> =
                 lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
@@ -116,7 +136,9 @@ impl Start {
 
     fn write_to(&self, folder: &Path) -> String {
         for (name, content) in &self.files {
-            std::fs::write(folder.join(name), content).expect("a temporary file can be written");
+            let file = folder.join(name);
+            std::fs::create_dir_all(file.parent().expect("it has a folder")).expect("a folder can be made");
+            std::fs::write(file, content).expect("a temporary file can be written");
         }
         let file: PathBuf = folder.join("tidegate.yaml");
         std::fs::write(&file, &self.config).expect("a temporary file can be written");
@@ -126,10 +148,14 @@ impl Start {
     fn spawn(&self, arguments: &[&str]) -> Process {
         let chosen = std::env::var("TIDEGATE_BINARY");
         let binary = chosen.as_deref().unwrap_or(env!("CARGO_BIN_EXE_tidegate"));
-        let mut command = Command::new(if self.open_files.is_some() { "sh" } else { binary });
+        let mut wrapper = self.wrapper.clone();
         if let Some(count) = self.open_files {
-            command.args(["-c", &format!("ulimit -S -n {count} && exec \"$0\" \"$@\""), binary]);
+            let limited = format!("ulimit -S -n {count} && exec \"$0\" \"$@\"");
+            wrapper.extend(["sh".to_owned(), "-c".to_owned(), limited]);
         }
+        wrapper.push(binary.to_owned());
+        let mut command = Command::new(&wrapper[0]);
+        command.args(&wrapper[1..]);
         command.args(["--log-format", "json"]).args(arguments).env_remove("RUST_LOG");
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         Process::start("tidegate", &mut command)
@@ -145,7 +171,9 @@ impl Proxy {
     /// Prepares a proxy with exactly this text as its configuration, right or wrong.
     pub(crate) fn with_text(config: &str) -> Start {
         let (files, environment) = (Vec::new(), Vec::new());
-        Start { config: config.to_owned(), files, workers: 1, environment, open_files: None }
+        let config = config.to_owned();
+        let (open_files, watches, wrapper) = (None, false, Vec::new());
+        Start { config, files, workers: 1, environment, open_files, watches, wrapper }
     }
 
     /// Starts a proxy with this configuration and one worker.
@@ -290,6 +318,28 @@ impl Proxy {
         self.process.signal(signal);
     }
 
+    /// Where a file beside the configuration is.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// What the admin listener says of the configuration that is served.
+    pub(crate) fn status(&self) -> Value {
+        serde_json::from_str(&self.admin("/reload").text()).expect("the page is JSON")
+    }
+
+    /// Waits until the admin listener says that so many configurations were served, this one included.
+    pub(crate) fn wait_for_generation(&self, generation: u64) -> Value {
+        eventually(&format!("generation {generation}"), || {
+            Some(self.status()).filter(|status| status["generation"] == generation)
+        })
+    }
+
+    /// Asks the admin listener to have the configuration read.
+    pub(crate) fn post_reload(&self) -> super::Response {
+        Client::connect(self.address("admin")).request("POST", "/reload", &[("connection", "close")], "")
+    }
+
     /// Replaces a file beside the configuration, or makes one, at once.
     pub(crate) fn put(&self, name: &str, content: impl AsRef<[u8]>) {
         let (file, new) = (self.folder.path().join(name), self.folder.path().join(format!("{name}.new")));
@@ -354,7 +404,7 @@ impl Drop for Proxy {
 }
 
 /// The same configuration with an admin listener, unless it has one.
-fn with_admin(config: &str) -> String {
+pub(crate) fn with_admin(config: &str) -> String {
     if config.lines().any(|line| line.starts_with("admin:")) || config.starts_with('{') {
         return config.to_owned();
     }

@@ -158,6 +158,8 @@ pub(crate) enum Step {
     Loop,
     /// Does this many rounds of an empty loop.
     Spin(u32),
+    /// Grows memory by so many pages of 64 KiB.
+    Grow(u32),
     /// Grows memory by 64 KiB until it cannot, then traps.
     EatMemory,
     /// Calls itself until the stack ends.

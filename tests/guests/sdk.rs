@@ -25,6 +25,12 @@ use tidegate_sdk::{
 
 filter!(Sdk);
 
+tidegate_sdk::manifest! {
+    "clusters": ["up"],
+    "headers": {"read": ["x-*", ":method"], "write": ["x-*"]},
+    "reply": true
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Config {

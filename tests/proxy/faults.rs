@@ -93,6 +93,50 @@ fn a_filter_that_keeps_failing_is_made_anew_once_a_second_at_most() {
 }
 
 #[test]
+fn a_filter_that_does_nothing_but_fail_is_left_alone_until_it_is_tried_again() {
+    let upstream = Upstream::ok("hello");
+    let more = ", isolation: exchange, on_fault: open, breaker: {faults: 3, open_for: 1s}";
+    let proxy = with_filters(&upstream, &[("bad", &failing(Step::Trap), more)]);
+    let mut client = proxy.client();
+    let faults = || proxy.metrics().sum("tidegate_filter_faults_total", &[("filter", "bad")]);
+    let of = |metric: &str| proxy.metrics().sum(metric, &[("filter", "bad")]);
+    let mut fail = |count: usize| {
+        for _ in 0..count {
+            assert_eq!(client.request("GET", "/", &[("x-fail", "yes")], "").status(), 200, "it is open");
+        }
+    };
+    fail(10);
+    assert_eq!((faults(), of("tidegate_filter_on_fault_total")), (3.0, 10.0));
+    assert_eq!((of("tidegate_filter_breaker_trips_total"), of("tidegate_filter_breakers_open")), (1.0, 1.0));
+    proxy.wait_for_log("that it is left alone", |event| message(event).contains("not called for a while"));
+    let mut other = proxy.client();
+    eventually("it is tried again and fails at once", || {
+        other.request("GET", "/", &[("x-fail", "yes")], "");
+        (of("tidegate_filter_breaker_trips_total") == 2.0).then_some(())
+    });
+    assert_eq!(faults(), 4.0, "one more was enough");
+    eventually("it serves again", || {
+        assert_eq!(other.get("/").status(), 200);
+        (of("tidegate_filter_breakers_open") == 0.0).then_some(())
+    });
+}
+
+#[test]
+fn those_whose_requests_make_a_filter_fail_cannot_take_it_from_the_others() {
+    let upstream = Upstream::ok("hello");
+    let more = ", isolation: exchange, breaker: {faults: 3}";
+    let proxy = with_filters(&upstream, &[("bad", &failing(Step::Trap), more)]);
+    let mut client = proxy.client();
+    for _ in 0..10 {
+        assert_eq!(client.request("GET", "/", &[("x-fail", "yes")], "").status(), 503);
+        for _ in 0..2 {
+            assert_eq!(client.get("/").status(), 200);
+        }
+    }
+    assert_eq!(proxy.metrics().sum("tidegate_filter_breaker_trips_total", &[("filter", "bad")]), 0.0);
+}
+
+#[test]
 fn a_filter_that_was_made_anew_ticks_again() {
     let upstream = Upstream::ok("hello");
     let guest = failing(Step::Trap).on(On::Configure, [Step::TickPeriod(20)]).on(On::Tick, []);

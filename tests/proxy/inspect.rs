@@ -67,7 +67,15 @@ fn a_shipped_filter_is_recognised() {
               allocator         malloc
               tables            #
               traps show        names of functions, no source lines
-              custom sections   name (#), producers (#), target_features (#)
+              custom sections   tidegate.manifest (#), name (#), producers (#), target_features (#)
+
+            Manifest of fault 0.1.0, which asks for
+              headers.read      *
+              headers.write     content-length
+              body              write
+              properties.read   *
+              metrics           fault_*
+              reply             true
         "#]],
     );
 }

@@ -5,39 +5,50 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::equipment::Map::{RequestHeaders, ResponseHeaders};
 use crate::equipment::{
-    Answer, Client, Gate, GrpcAct, GrpcService, Guest, On, Proxy, Start, Step, Upstream, eventually,
+    Answer, Client, Gate, GrpcAct, GrpcService, Guest, On, Proxy, Start, Step, Upstream, When, eventually,
     forwarding, in_listener,
 };
 
 /// Marks requests and responses with its version, and logs what it is called for.
-fn marking(version: &str) -> Guest {
+pub(super) fn marking(version: &str) -> Guest {
     Guest::logger()
         .on(On::RequestHeaders, [Step::add(RequestHeaders, "x-version", version)])
         .on(On::ResponseHeaders, [Step::add(ResponseHeaders, "x-version", version)])
 }
 
+/// The same with so many steps more, in callbacks that nobody calls: code as large as a real filter's, that does not
+/// compress. About seven bytes each.
+pub(super) fn filled(guest: Guest, seed: u32, steps: u32) -> Guest {
+    let places = [On::GrpcInitial, On::GrpcReceive, On::GrpcTrailing, On::GrpcClose];
+    let mut state = seed;
+    (0..steps).fold(guest, |guest, step| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        guest.on(places[step as usize % places.len()], [Step::Spin(state)])
+    })
+}
+
 /// What a listener answers by itself.
-fn answering(text: &str) -> String {
+pub(super) fn answering(text: &str) -> String {
     format!(
         "listeners:\n- {{name: in, address: 127.0.0.1:0, routes: [{{match: {{path: {{prefix: /}}}}, respond: {{status: 200, body: {text}}}}}]}}\n"
     )
 }
 
 /// Everything through these filters to this upstream.
-fn filtering(upstream: &Upstream, filters: &[&str]) -> String {
+pub(super) fn filtering(upstream: &Upstream, filters: &[&str]) -> String {
     let chain = format!("filters: [{}]", filters.join(", "));
     let config = in_listener(&forwarding(&[upstream.address()], ""), &[&chain]);
     let filters = filters.iter().map(|name| format!("  {name}: {{module: ./{name}.wasm}}\n"));
     filters.fold(config + "filters:\n", |config, filter| config + &filter)
 }
 
-fn with_modules(config: &str, modules: &[(&str, &Guest)]) -> Start {
+pub(super) fn with_modules(config: &str, modules: &[(&str, &Guest)]) -> Start {
     let start = Proxy::with(config);
     modules.iter().fold(start, |start, (name, guest)| start.file(&format!("{name}.wasm"), guest.build()))
 }
 
 /// Answers `/held` when the gate opens, and everything else at once.
-fn holding(gate: &Gate) -> Upstream {
+pub(super) fn holding(gate: &Gate) -> Upstream {
     let held = gate.clone();
     Upstream::start(move |head| match head.target() {
         "/held" => Answer::default().read_body().wait(&held).head(200, &[("content-length", "0")]),
@@ -46,7 +57,7 @@ fn holding(gate: &Gate) -> Upstream {
 }
 
 /// How often a filter logged a line that begins so.
-fn count(proxy: &Proxy, filter: &str, begin: &str) -> usize {
+pub(super) fn count(proxy: &Proxy, filter: &str, begin: &str) -> usize {
     proxy.guest_log().iter().filter(|(name, line)| name == filter && line.starts_with(begin)).count()
 }
 
@@ -269,4 +280,82 @@ fn under_load_no_request_fails_and_each_is_answered_by_one_version() {
     eventually("the former guests are gone", || {
         (proxy.metrics().sum("tidegate_filter_instances", &[]) == 2.0).then_some(())
     });
+}
+
+/// A port that is free now.
+fn free_port() -> u16 {
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("there is a free port");
+    socket.local_addr().expect("it is bound").port()
+}
+
+#[test]
+fn an_address_gives_way_to_one_that_includes_it_and_back() {
+    let port = free_port();
+    let on = |host: &str, text: &str| answering(text).replace("127.0.0.1:0", &format!("\"{host}:{port}\""));
+    let ask = || Client::connect(([127, 0, 0, 1], port).into()).get("/").text();
+    let mut proxy = Proxy::start(&on("0.0.0.0", "all"));
+    assert_eq!(ask(), "all");
+    for (host, text) in [("127.0.0.1", "one"), ("0.0.0.0", "all"), ("[::]", "six"), ("127.0.0.1", "one")] {
+        assert!(proxy.change(&on(host, text)), "{host}");
+        eventually("the former listener to be gone", || (ask() == text).then_some(()));
+        (0..50).for_each(|_| assert_eq!(ask(), text, "{host}"));
+    }
+}
+
+#[test]
+fn listeners_whose_addresses_overlap_are_refused_as_when_starting() {
+    let port = free_port();
+    let one = |name: &str, host: &str| {
+        format!(
+            "- {{name: {name}, address: {host}:{port}, routes: [{{match: {{}}, respond: {{status: 200}}}}]}}\n"
+        )
+    };
+    let both = format!("listeners:\n{}{}", one("all", "0.0.0.0"), one("in", "127.0.0.1"));
+    let exit = Proxy::with(&both).run("run");
+    assert!(exit.stderr.contains("cannot listen"), "{}", exit.stderr);
+    let mut proxy = Proxy::start(&answering("one"));
+    assert!(!proxy.change(&both));
+    let mut proxy_of_all = Proxy::start(&format!("listeners:\n{}", one("all", "0.0.0.0")));
+    assert!(!proxy_of_all.change(&both), "the one that stays has it");
+}
+
+/// Says in `on_done` that it is not done, and is once it was called for something of its own.
+fn finishing_late(asks: Step, answer: On) -> Guest {
+    let finish = vec![Step::say("farewell"), Step::ProxyDone];
+    Guest::logger().on(On::Done, [Step::If(When::Call(1), vec![asks, Step::Return(0)])]).on(answer, finish)
+}
+
+#[test]
+fn a_filter_that_is_not_done_when_it_is_replaced_goes_on_until_it_is() {
+    let upstream = Upstream::ok("hello");
+    let by_tick = finishing_late(Step::TickPeriod(5), On::Tick);
+    let by_callout = finishing_late(Step::callout("up", "/farewell", 5000), On::CalloutResponse);
+    let config = filtering(&upstream, &["tick", "ask"]);
+    let mut proxy = with_modules(&config, &[("tick", &by_tick), ("ask", &by_callout)]).start();
+    proxy.put("tick.wasm", marking("1").build());
+    proxy.put("ask.wasm", marking("2").build());
+    let proved = proxy.guest_log().len();
+    assert!(proxy.reload());
+    for filter in ["tick", "ask"] {
+        let order = eventually("its end", || {
+            let log = proxy.guest_log();
+            let lines: Vec<String> = log
+                .into_iter()
+                .skip(proved)
+                .filter(|(name, _)| name == filter)
+                .map(|(_, line)| line)
+                .collect();
+            let begun = lines.iter().position(|line| line.starts_with("done ctx=1"))?;
+            lines.iter().any(|line| line == "farewell").then(|| lines[begun..].to_vec())
+        });
+        let at = |what: &str| order.iter().position(|line| line.starts_with(what));
+        assert!(at("delete ctx=1") > at("farewell") || at("delete ctx=1").is_none(), "{order:?}");
+    }
+    eventually("both to be gone", || {
+        (proxy.metrics().sum("tidegate_filter_instances", &[]) == 2.0).then_some(())
+    });
+    assert!(upstream.requests().iter().any(|request| request.head.target() == "/farewell"));
+    assert!(!proxy.log().iter().any(|event| {
+        event["message"].as_str().is_some_and(|message| message.contains("did not call proxy_done in time"))
+    }));
 }

@@ -447,6 +447,20 @@ fn a_fault_under_the_open_policy_lets_connections_go_on_without_the_filter() {
 }
 
 #[test]
+fn a_connection_that_comes_while_a_filter_is_over_its_rate_is_closed_and_an_earlier_one_goes_on() {
+    let guest = Guest::new().quiet().on(On::NewConnection, [Step::Spin(100_000)]).on(On::DownstreamData, []);
+    let limits = ", limits: {instructions: 10M, instructions_per_second: 1k}";
+    let backend = Backend::start();
+    let proxy = serving(&backend, &[("spender", &guest, limits)]);
+    let (mut first, mut upstream) = pair(&proxy, &backend);
+    proxy.client().expect_end();
+    wait_for_outcome(&proxy, "filter_over_rate");
+    first.send("more");
+    assert_eq!(upstream.exactly(4), "more");
+    first.half_close();
+}
+
+#[test]
 fn what_a_lost_filter_held_goes_on_under_the_open_policy() {
     let guest = Guest::new()
         .on(On::DownstreamData, [Step::If(When::Call(2), vec![Step::Trap]), Step::Return(1)])

@@ -36,6 +36,15 @@ use crate::visit::Visit;
 
 filter!(AbRoute);
 
+// Whose headers, and which clusters and properties, is for its configuration to say.
+tidegate_sdk::manifest! {
+    "clusters": ["*"],
+    "headers": {"read": ["*"], "write": ["*"]},
+    "body": "read",
+    "properties": {"read": ["*"]},
+    "metrics": ["ab_route_*"]
+}
+
 /// The filter.
 pub struct AbRoute {
     config: Config,

@@ -44,6 +44,16 @@ pub use filter::{Authz, State};
 
 tidegate_sdk::filter!(Authz);
 
+// Whose headers, and which clusters and properties, is for its configuration to say.
+tidegate_sdk::manifest! {
+    "clusters": ["*"],
+    "headers": {"read": ["*"], "write": ["*"]},
+    "body": "read",
+    "properties": {"read": ["*"], "write": ["jwt_claims"]},
+    "metrics": ["authz_*"],
+    "reply": true
+}
+
 /// The JSON Schema of the configuration.
 pub fn schema() -> schemars::Schema {
     schemars::schema_for!(Config)

@@ -51,6 +51,15 @@ use crate::spoil::{Corruption, Piece, Truncation};
 
 filter!(Fault);
 
+// Whose headers, and which clusters and properties, is for its configuration to say.
+tidegate_sdk::manifest! {
+    "headers": {"read": ["*"], "write": ["content-length"]},
+    "body": "write",
+    "properties": {"read": ["*"]},
+    "metrics": ["fault_*"],
+    "reply": true
+}
+
 /// How long what has gone on is given to be on its way before a connection is cut.
 const BEFORE_CUT: Duration = Duration::from_millis(1);
 

@@ -40,6 +40,15 @@ use crate::limiter::{Decision, Limit, Limiter};
 
 filter!(RateLimit);
 
+// Whose headers, and which clusters and properties, is for its configuration to say.
+tidegate_sdk::manifest! {
+    "headers": {"read": ["*"], "write": ["*"]},
+    "properties": {"read": ["*"]},
+    "shared_data": ["*"],
+    "metrics": ["rate_limit_*"],
+    "reply": true
+}
+
 /// The JSON Schema of the configuration.
 pub fn schema() -> schemars::Schema {
     schemars::schema_for!(config::File)

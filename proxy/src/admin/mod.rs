@@ -1,4 +1,5 @@
-//! The operator's listener: what the proxy knows about itself, read-only, over HTTP/1.1.
+//! The operator's listener: what the proxy knows about itself, and a way to have it read its configuration again, over
+//! HTTP/1.1.
 //!
 //! It runs on the control thread, away from traffic, and takes its answers from closures, so it depends on nobody who
 //! could depend on it. Its limits are fixed and small: nobody but a scraper, a probe and a person should be here.
@@ -11,8 +12,9 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -27,11 +29,13 @@ mod tests;
 
 pub use readiness::{Readiness, Stage};
 
+use pages::Answer;
+
 use crate::telemetry::metrics::Format;
 
 /// Connections served at once; more wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 64;
-/// From a connection's beginning to its end: one request, one response.
+/// From a connection's beginning to its end, but for a reload that it waits for: one request, one response.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// A request's line and headers together, in bytes.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
@@ -44,8 +48,30 @@ pub struct AdminState {
     pub metrics: Box<dyn Fn(Format) -> Result<String, fmt::Error> + Send + Sync>,
     /// `/ready`: whether traffic should be sent here.
     pub readiness: Arc<Readiness>,
+    /// `/filters`: what the filters cost, as JSON text.
+    pub filters: Box<dyn Fn() -> String + Send + Sync>,
     /// `/config`: the configuration in effect, as JSON text.
     pub config: Box<dyn Fn() -> String + Send + Sync>,
+    /// `GET /reload`: what is served and how the last reload went, as JSON text.
+    pub status: Box<dyn Fn() -> String + Send + Sync>,
+    /// `POST /reload`: has the configuration read again.
+    pub reload: Box<dyn Fn() -> Reloading + Send + Sync>,
+}
+
+/// A reload that is under way, or waits for one that is.
+pub type Reloading = Pin<Box<dyn Future<Output = Reloaded> + Send>>;
+
+/// How a reload went.
+#[derive(Debug, Clone)]
+pub enum Reloaded {
+    /// What was read is served: the status, as JSON text.
+    Served(String),
+    /// What was read cannot be served, and why.
+    Refused(String),
+    /// It is not the configuration's fault.
+    Failed(String),
+    /// The process ends.
+    Ending,
 }
 
 impl fmt::Debug for AdminState {
@@ -117,10 +143,34 @@ pub async fn serve(
 
 /// One connection: one request. A scraper's next connection costs nothing on loopback, and an idle one nothing at all.
 async fn serve_connection(stream: TcpStream, state: Arc<AdminState>, within: Duration) {
+    let reloads = AtomicBool::new(false);
     let service = service_fn(|request: hyper::Request<Incoming>| {
-        let response = pages::respond(&state, request.method(), request.uri().path(), request.headers());
-        async { Ok::<_, Infallible>(response) }
+        let (state, reloads) = (&state, &reloads);
+        async move {
+            let (head, body) = request.into_parts();
+            let response = match pages::respond(state, &head) {
+                Answer::Page(response) => response,
+                Answer::Reload => match pages::is_small(body).await {
+                    Err(response) => response,
+                    Ok(()) => {
+                        reloads.store(true, Ordering::Relaxed);
+                        let reloaded = (state.reload)().await;
+                        reloads.store(false, Ordering::Relaxed);
+                        pages::reloaded(reloaded)
+                    }
+                },
+            };
+            Ok::<_, Infallible>(response)
+        }
     });
+    let patience = async {
+        loop {
+            tokio::time::sleep(within).await;
+            if !reloads.load(Ordering::Relaxed) {
+                break;
+            }
+        }
+    };
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .keep_alive(false)
@@ -128,9 +178,10 @@ async fn serve_connection(stream: TcpStream, state: Arc<AdminState>, within: Dur
         .max_header_size(MAX_HEAD_BYTES)
         .max_buf_size(MAX_HEAD_BYTES)
         .serve_connection(TokioIo::new(stream), service);
-    match tokio::time::timeout(within, connection).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(%error, "an admin connection failed"),
-        Err(_) => tracing::debug!("an admin connection took too long"),
+    tokio::select! {
+        served = connection => if let Err(error) = served {
+            tracing::debug!(%error, "an admin connection failed");
+        },
+        () = patience => tracing::debug!("an admin connection took too long"),
     }
 }

@@ -1,14 +1,19 @@
 //! The pages: from a path to a response. No I/O.
 
-use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, ORIGIN};
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
-use http_body_util::Full;
-use hyper::body::Bytes;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::{Bytes, Incoming};
 
-use super::{AdminState, Stage};
+use super::{AdminState, Reloaded, Stage};
 use crate::telemetry::metrics::Format;
 
 const TEXT: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
+
+/// What a request to reload may carry, in bytes: nothing is made of it.
+const MAX_BODY_BYTES: usize = 16 * 1024;
 
 const INDEX: &str = "\
 tidegate
@@ -16,31 +21,68 @@ tidegate
 /metrics  metrics, for Prometheus
 /ready    200 while traffic should be sent here, 503 with the reason otherwise
 /live     200 while the process answers
+/filters  what each filter costs, by callback, as JSON: tidegate top shows it
 /config   the configuration in effect, as JSON
+/reload   what is served since when, and how the last reload went, as JSON; POST reads the configuration again
 ";
 
+/// What a request is answered with.
+pub(super) enum Answer {
+    Page(Response<Full<Bytes>>),
+    /// How a reload goes that is to be begun: see [`reloaded`].
+    Reload,
+}
+
 /// Answers a request. The body of an answer to HEAD is left out by hyper.
-pub(super) fn respond(
-    state: &AdminState,
-    method: &Method,
-    path: &str,
-    headers: &HeaderMap,
-) -> Response<Full<Bytes>> {
-    let known = matches!(path, "/" | "/metrics" | "/ready" | "/live" | "/config");
-    if !known {
-        return page(StatusCode::NOT_FOUND, TEXT, "no such page; / lists them\n");
-    }
-    if !matches!(*method, Method::GET | Method::HEAD) {
-        let mut response = page(StatusCode::METHOD_NOT_ALLOWED, TEXT, "this listener is read-only\n");
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return response;
-    }
-    match path {
-        "/metrics" => metrics(state, headers),
-        "/ready" => ready(state.readiness.stage()),
-        "/live" => page(StatusCode::OK, TEXT, "live\n"),
-        "/config" => page(StatusCode::OK, "application/json", (state.config)()),
-        _ => page(StatusCode::OK, TEXT, INDEX),
+pub(super) fn respond(state: &AdminState, Parts { method, uri, headers, .. }: &Parts) -> Answer {
+    let path = uri.path();
+    let known = matches!(path, "/" | "/metrics" | "/ready" | "/live" | "/filters" | "/config" | "/reload");
+    Answer::Page(match (path, method) {
+        _ if !known => page(StatusCode::NOT_FOUND, TEXT, "no such page; / lists them\n"),
+        ("/reload", &Method::POST) if is_of_a_browser(headers) => {
+            page(StatusCode::FORBIDDEN, TEXT, "a page in a browser cannot change anything here\n")
+        }
+        ("/reload", &Method::POST) => return Answer::Reload,
+        ("/metrics", &Method::GET | &Method::HEAD) => metrics(state, headers),
+        ("/ready", &Method::GET | &Method::HEAD) => ready(state.readiness.stage()),
+        ("/live", &Method::GET | &Method::HEAD) => page(StatusCode::OK, TEXT, "live\n"),
+        ("/filters", &Method::GET | &Method::HEAD) => page(StatusCode::OK, JSON, (state.filters)()),
+        ("/config", &Method::GET | &Method::HEAD) => page(StatusCode::OK, JSON, (state.config)()),
+        ("/reload", &Method::GET | &Method::HEAD) => page(StatusCode::OK, JSON, (state.status)()),
+        ("/", &Method::GET | &Method::HEAD) => page(StatusCode::OK, TEXT, INDEX),
+        ("/reload", _) => not_allowed("GET, HEAD, POST"),
+        _ => not_allowed("GET, HEAD"),
+    })
+}
+
+/// Whether a web page may be behind it: a browser names the page's origin with every POST (Fetch Standard, section 3.1),
+/// and may reach this listener although the page's author does not.
+fn is_of_a_browser(headers: &HeaderMap) -> bool {
+    let site = headers.get("sec-fetch-site");
+    headers.contains_key(ORIGIN) || site.is_some_and(|site| site != "none")
+}
+
+fn not_allowed(methods: &'static str) -> Response<Full<Bytes>> {
+    let text = format!("this page is for {methods}\n");
+    let mut response = page(StatusCode::METHOD_NOT_ALLOWED, TEXT, text);
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
+    response
+}
+
+/// Reads what came with a request to reload, or refuses it.
+pub(super) async fn is_small(body: Incoming) -> Result<(), Response<Full<Bytes>>> {
+    let read = Limited::new(body, MAX_BODY_BYTES).collect().await;
+    read.map(drop)
+        .map_err(|_| page(StatusCode::PAYLOAD_TOO_LARGE, TEXT, "nothing is made of a body: leave it out\n"))
+}
+
+/// How a reload went. What cannot be served is explained as in the log.
+pub(super) fn reloaded(outcome: Reloaded) -> Response<Full<Bytes>> {
+    match outcome {
+        Reloaded::Served(status) => page(StatusCode::OK, JSON, status),
+        Reloaded::Refused(why) => page(StatusCode::UNPROCESSABLE_ENTITY, TEXT, format!("{why}\n")),
+        Reloaded::Failed(why) => page(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{why}\n")),
+        Reloaded::Ending => page(StatusCode::SERVICE_UNAVAILABLE, TEXT, "the proxy ends\n"),
     }
 }
 

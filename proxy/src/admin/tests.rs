@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::{AdminState, Readiness, Stage, bind, serve, serve_connection};
+use super::{AdminState, Readiness, Reloaded, Stage, bind, serve, serve_connection};
 use crate::telemetry::metrics::{Format, Registry};
 
 fn state() -> (AdminState, Arc<Readiness>) {
@@ -19,7 +19,10 @@ fn state() -> (AdminState, Arc<Readiness>) {
     let state = AdminState {
         metrics: Box::new(move |format| metrics.render(format)),
         readiness: Arc::clone(&readiness),
+        filters: Box::new(|| "{\"filters\":{}}".to_owned()),
         config: Box::new(|| "{\"listeners\":[]}".to_owned()),
+        status: Box::new(|| "{\"generation\":1}".to_owned()),
+        reload: Box::new(|| Box::pin(async { Reloaded::Ending })),
     };
     (state, readiness)
 }
@@ -74,7 +77,7 @@ async fn the_index_lists_every_page_and_every_page_is_there() {
         .filter_map(|line| line.strip_prefix('/'))
         .filter_map(|line| line.split_whitespace().next())
         .collect();
-    assert_eq!(pages, ["metrics", "ready", "live", "config"]);
+    assert_eq!(pages, ["metrics", "ready", "live", "filters", "config", "reload"]);
     for page in pages {
         let response = admin.get(&format!("/{page}")).await;
         assert_eq!(status(&response), "200", "{response}");
@@ -121,7 +124,33 @@ async fn the_configuration_comes_as_json() {
 }
 
 #[tokio::test]
-async fn it_can_only_be_read() {
+async fn a_reload_that_the_end_overtakes_is_answered() {
+    let admin = Admin::start();
+    let response = admin.send(b"POST /reload HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n").await;
+    assert_eq!(status(&response), "503");
+}
+
+#[tokio::test]
+async fn a_reload_is_waited_for_longer_than_a_client() {
+    let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let mut client = TcpStream::connect(socket.local_addr().expect("it is bound")).await.expect("it listens");
+    client.write_all(b"POST /reload HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("it is buffered");
+    let (stream, _) = socket.accept().await.expect("a client");
+    let reload = || -> super::Reloading {
+        Box::pin(async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            Reloaded::Served("{}".to_owned())
+        })
+    };
+    let state = AdminState { reload: Box::new(reload), ..state().0 };
+    serve_connection(stream, Arc::new(state), Duration::from_millis(20)).await;
+    let mut response = String::new();
+    client.read_to_string(&mut response).await.expect("it is answered");
+    assert_eq!(status(&response), "200");
+}
+
+#[tokio::test]
+async fn the_pages_can_only_be_read() {
     let admin = Admin::start();
     let response = admin.send(b"POST /config HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n").await;
     assert_eq!(status(&response), "405");

@@ -17,7 +17,7 @@ use crate::wasm::Engine;
 pub(super) enum FilterCommand {
     /// Say what a module is, what it needs, and whether it will load
     ///
-    /// Shows the version of the ABI, what it was made with, what it exports and imports, its memory, every reason why
+    /// Shows the version of the ABI, what it was made with, what it asks to be allowed, exports and imports, its memory, every reason why
     /// it would not load, and what its author may not have meant. The module is compiled and not run. Ends with 0 if it
     /// will load, with 1 if not.
     #[command(after_help = INSPECT_EXAMPLES)]
@@ -96,7 +96,7 @@ enum Format {
 pub(super) fn perform(command: FilterCommand) -> anyhow::Result<ExitCode> {
     match command {
         FilterCommand::Inspect(InspectArgs { file, format }) => {
-            let bytes = origin::read_file(&file)?;
+            let bytes = origin::read_named(&file)?;
             let detached = origin::read_signatures(&origin::signature_file(&file))?;
             let report = Report::of(&Engine::new(None)?, &bytes).with_signatures(&bytes, detached.as_deref());
             match format {
@@ -113,7 +113,7 @@ pub(super) fn perform(command: FilterCommand) -> anyhow::Result<ExitCode> {
 fn sign(arguments: &SignArgs) -> anyhow::Result<ExitCode> {
     let SignArgs { file, key, detached, output } = arguments;
     let key = SecretKey::from_pem(&text_of(key)?).with_context(|| format!("{}", key.display()))?;
-    let bytes = origin::read_file(file)?;
+    let bytes = origin::read_named(file)?;
     let module = Signed::read(&bytes, None).with_context(|| format!("{}", file.display()))?;
     let (beside, content) = match detached {
         true => (origin::signature_file(file), module.detached(&key)),
@@ -127,9 +127,9 @@ fn sign(arguments: &SignArgs) -> anyhow::Result<ExitCode> {
 
 fn verify(arguments: &VerifyArgs) -> anyhow::Result<ExitCode> {
     let VerifyArgs { file, key, signature } = arguments;
-    let bytes = origin::read_file(file)?;
+    let bytes = origin::read_named(file)?;
     let detached = match signature {
-        Some(path) => Some(origin::read_file(path)?.into()),
+        Some(path) => Some(origin::read_named(path)?.into()),
         None => origin::read_signatures(&origin::signature_file(file))?,
     };
     let module = Signed::read(&bytes, detached.as_deref()).with_context(|| format!("{}", file.display()))?;
@@ -150,7 +150,7 @@ fn verify(arguments: &VerifyArgs) -> anyhow::Result<ExitCode> {
 
 /// A key's file, which is small.
 fn text_of(path: &Path) -> anyhow::Result<String> {
-    let bytes = origin::read_file(path)?;
+    let bytes = origin::read_named(path)?;
     String::from_utf8(bytes).with_context(|| format!("{} is no text", path.display()))
 }
 

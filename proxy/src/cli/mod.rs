@@ -7,6 +7,7 @@ mod filter;
 mod log;
 #[cfg(test)]
 mod tests;
+mod top;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::config::model::ModuleSource;
 use crate::config::{self, Loaded, Problems};
 use crate::server;
 use filter::FilterCommand;
@@ -36,6 +38,7 @@ const EXAMPLES: &str = "\
 Examples:
   tidegate check tidegate.yaml              is it valid, and do its filters start?
   tidegate run tidegate.yaml                serve until SIGTERM, then drain
+  tidegate top                              what do its filters cost, now?
   tidegate schema > tidegate.schema.json    for editors
   tidegate filter inspect filter.wasm       what is in it, and will it load?
   tidegate filter sign --key private.pem filter.wasm
@@ -46,19 +49,26 @@ enum Command {
     /// Serve traffic until SIGTERM or SIGINT, then drain
     ///
     /// Starts as a whole or not at all: with a configuration that is not valid, a port in use or a filter that does
-    /// not start it says so and ends with 1. SIGHUP has it read the file and the modules again; what cannot be served
-    /// then changes nothing.
+    /// not start it says so and ends with 1. When the file or a module changes, and at SIGHUP, it reads them again;
+    /// what cannot be served then changes nothing.
     #[command(after_help = "Example:\n  tidegate run tidegate.yaml --workers 2")]
     Run(RunArgs),
     /// Check a configuration as `run` would, and serve nothing
     ///
-    /// Fetches, compiles, starts and configures every filter too. Ends with 0 if `run` would start with all of it, with 1
-    /// and every problem with its place in the file otherwise.
+    /// Fetches, compiles, starts and configures every filter too, and shows what each asks for in its manifest beside
+    /// what its `capabilities` grant. Ends with 0 if `run` would start with all of it, with 1 and every problem with its
+    /// place in the file otherwise.
     #[command(after_help = "Example:\n  tidegate check tidegate.yaml && systemctl restart tidegate")]
     Check {
         /// The configuration, in YAML
         file: PathBuf,
     },
+    /// Show what the filters of a running proxy cost, live
+    ///
+    /// Reads the page /filters of its admin listener. On a terminal it shows the filters, those that take the most time
+    /// first, until q is pressed; ? lists the keys. Times are those of all workers together: 100 % is one core.
+    #[command(after_help = top::EXAMPLES)]
+    Top(top::TopArgs),
     /// Print the JSON Schema of the configuration
     #[command(after_help = "Example:\n  tidegate schema > tidegate.schema.json")]
     Schema,
@@ -74,6 +84,9 @@ struct RunArgs {
     /// Worker threads, instead of the configuration's `workers` [default there: one per core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=MAX_WORKERS))]
     workers: Option<u64>,
+    /// Leave changed files alone until SIGHUP, or POST /reload on the admin listener
+    #[arg(long)]
+    no_watch: bool,
 }
 
 /// Reads the process's arguments and does what they ask.
@@ -91,16 +104,23 @@ pub fn main() -> ExitCode {
 
 fn perform(command: Command, log: &LogArgs) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Run(RunArgs { file, workers }) => {
+        Command::Run(RunArgs { file, workers, no_watch }) => {
             log.set_up(Level::Info)?;
-            let options = server::Options { workers: workers.map(|workers| workers as usize) };
-            server::run(&load(&file)?, options)?;
+            let options = server::Options { workers: workers.map(|workers| workers as usize), no_watch };
+            server::run(load(&file)?, options)?;
         }
         Command::Check { file } => {
             log.set_up(Level::Warn)?;
             let loaded = load(&file)?;
-            server::check(&loaded)?;
-            print(&summary(&loaded))?;
+            let checked = server::check(&loaded)?;
+            print(&summary(&loaded, &checked.modules))?;
+            for permissions in checked.permissions.iter().filter(|permissions| permissions.are_worth_a_look()) {
+                print(&format!("\n{permissions}"))?;
+            }
+        }
+        Command::Top(arguments) => {
+            log.set_up(Level::Warn)?;
+            crate::top::run(&arguments.options())?;
         }
         Command::Schema => print(&format!("{:#}", config::schema()))?,
         Command::Filter(command) => {
@@ -121,7 +141,8 @@ fn load(file: &Path) -> Result<Loaded, Problems> {
     Ok(loaded)
 }
 
-fn summary(loaded: &Loaded) -> String {
+/// What there is; of a filter whose module is the newest of a folder also which that is.
+fn summary(loaded: &Loaded, modules: &[String]) -> String {
     let config = &loaded.config;
     let count = |number: usize, noun: &str| format!("{number} {noun}{}", if number == 1 { "" } else { "s" });
     let parts = [
@@ -130,7 +151,12 @@ fn summary(loaded: &Loaded) -> String {
         count(config.filters.len(), "filter"),
         count(config.clusters.len(), "cluster"),
     ];
-    format!("{} is valid: {}", loaded.path().display(), parts.join(", "))
+    let chosen = config.filters.iter().zip(modules).filter_map(|(filter, module)| {
+        let is_in_a_folder = matches!(&filter.module, ModuleSource::File(path) if path != Path::new(module));
+        is_in_a_folder.then(|| format!("\nfilter `{}`: {module}", filter.name))
+    });
+    let chosen: String = chosen.collect();
+    format!("{} is valid: {}{chosen}", loaded.path().display(), parts.join(", "))
 }
 
 /// An error as text: problems of a configuration as the excerpts that they are, anything else in one line with its

@@ -35,6 +35,7 @@ fn the_help_says_what_can_be_done() {
             Commands:
               run     Serve traffic until SIGTERM or SIGINT, then drain
               check   Check a configuration as `run` would, and serve nothing
+              top     Show what the filters of a running proxy cost, live
               schema  Print the JSON Schema of the configuration
               filter  What the authors of filters ask
               help    Print this message or the help of the given subcommand(s)
@@ -67,6 +68,7 @@ fn the_help_says_what_can_be_done() {
             Examples:
               tidegate check tidegate.yaml              is it valid, and do its filters start?
               tidegate run tidegate.yaml                serve until SIGTERM, then drain
+              tidegate top                              what do its filters cost, now?
               tidegate schema > tidegate.schema.json    for editors
               tidegate filter inspect filter.wasm       what is in it, and will it load?
               tidegate filter sign --key private.pem filter.wasm
@@ -83,8 +85,8 @@ fn the_help_of_run_says_how() {
             Serve traffic until SIGTERM or SIGINT, then drain
 
             Starts as a whole or not at all: with a configuration that is not valid, a port in use or a filter
-            that does not start it says so and ends with 1. SIGHUP has it read the file and the modules again;
-            what cannot be served then changes nothing.
+            that does not start it says so and ends with 1. When the file or a module changes, and at SIGHUP, it
+            reads them again; what cannot be served then changes nothing.
 
             Usage: tidegate run [OPTIONS] <FILE>
 
@@ -95,6 +97,9 @@ fn the_help_of_run_says_how() {
             Options:
                   --workers <N>
                       Worker threads, instead of the configuration's `workers` [default there: one per core]
+
+                  --no-watch
+                      Leave changed files alone until SIGHUP, or POST /reload on the admin listener
 
               -h, --help
                       Print help (see a summary with '-h')
@@ -130,8 +135,9 @@ fn the_help_of_check_says_how() {
         expect![[r#"
             Check a configuration as `run` would, and serve nothing
 
-            Fetches, compiles, starts and configures every filter too. Ends with 0 if `run` would start with all
-            of it, with 1 and every problem with its place in the file otherwise.
+            Compiles, starts and configures every filter too, and shows what each asks for in its manifest
+            beside what its `capabilities` grant. Ends with 0 if `run` would start, with 1 and every problem
+            with its place in the file otherwise.
 
             Usage: tidegate check [OPTIONS] <FILE>
 
@@ -221,6 +227,20 @@ fn workers_are_between_one_and_a_bound() {
     assert_eq!(run.workers, Some(2));
     for refused in ["0", "1025", "-1", "many"] {
         parse(&format!("tidegate run f.yaml --workers={refused}")).expect_err(refused);
+    }
+}
+
+#[test]
+fn top_takes_an_address_however_it_is_copied_and_an_interval_within_its_range() {
+    for taken in
+        ["--admin 10.0.0.1:9901", "--admin http://localhost:9901/", "--admin [::1]:1", "--interval 100ms"]
+    {
+        parse(&format!("tidegate top {taken}")).expect(taken);
+    }
+    for refused in
+        ["--admin 9901", "--admin :9901", "--admin a:b", "--interval 99ms", "--interval 5", "--interval 2h"]
+    {
+        parse(&format!("tidegate top {refused}")).expect_err(refused);
     }
 }
 

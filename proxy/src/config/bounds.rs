@@ -48,6 +48,10 @@ const fn count(default: u64, min: u64, max: u64) -> Bound<Count> {
     Bound { min: Count(min), max: Count(max), default: Count(default), default_words: None }
 }
 
+const fn limit_only(min: u64, max: u64) -> Bound<Count> {
+    Bound { min: Count(min), max: Count(max), default: Count(max), default_words: Some("none") }
+}
+
 const fn size(default: u64, min: u64, max: u64) -> Bound<Size> {
     Bound { min: Size(min), max: Size(max), default: Size(default), default_words: None }
 }
@@ -122,8 +126,35 @@ pub(crate) const MAX_KEY_FILE_BYTES: u64 = 64 * KIB;
 pub(crate) const FETCH_TIMEOUT: Bound<Duration> = millis(30 * SECOND, 1, HOUR);
 /// Attempts to fetch a module after the first.
 pub(crate) const FETCH_RETRIES: Bound<Count> = count(3, 0, 20);
+/// Faults within the breaker's interval; 0 is never.
+pub(crate) const BREAKER_FAULTS: Bound<Count> = count(5, 0, 1_000_000);
+/// How long the breaker looks back.
+pub(crate) const BREAKER_INTERVAL: Bound<Duration> = millis(MINUTE, SECOND, HOUR);
+/// How long the breaker is open at first.
+pub(crate) const BREAKER_OPEN_FOR: Bound<Duration> = millis(30 * SECOND, SECOND, HOUR);
+/// Between two instances of a filter that fails.
+pub(crate) const RELOAD_BASE_INTERVAL: Bound<Duration> = millis(SECOND, SECOND, HOUR);
+/// The most that it grows to.
+pub(crate) const RELOAD_MAX_INTERVAL: Bound<Duration> = millis(10 * SECOND, SECOND, HOUR);
+/// Exchanges that an instance serves.
+pub(crate) const RECYCLE_REQUESTS: Bound<Count> = limit_only(1, u64::MAX);
+/// Memory of an instance that is to be replaced.
+pub(crate) const RECYCLE_MEMORY: Bound<Size> =
+    Bound { min: Size(64 * KIB), max: Size(4 * GIB), default: Size(4 * GIB), default_words: Some("none") };
+/// Age of an instance.
+pub(crate) const RECYCLE_AFTER: Bound<Duration> = Bound {
+    min: Duration::from_millis(SECOND),
+    max: Duration::from_millis(30 * 24 * HOUR),
+    default: Duration::from_millis(30 * 24 * HOUR),
+    default_words: Some("none"),
+};
+/// Instances for single exchanges at once.
+pub(crate) const INSTANCES: Bound<Count> = count(1024, 1, 8192);
 /// Instructions in a callback.
 pub(crate) const INSTRUCTIONS: Bound<Count> = count(2_000_000, 1000, 1_000_000_000_000);
+/// Instructions in a second. Without default: there is no such limit where the file does not say.
+pub(crate) const INSTRUCTIONS_PER_SECOND: Bound<Count> =
+    Bound { default_words: Some("no limit"), ..count(1_000_000_000, 1000, 1_000_000_000_000) };
 /// Time in a callback.
 pub(crate) const WALL_CLOCK: Bound<Duration> = millis(SECOND, 1, MINUTE);
 /// Linear memory; the least is one page.

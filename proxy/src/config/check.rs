@@ -3,6 +3,7 @@
 //! A value that is missing or out of range is recorded and something harmless takes its place, so that the rest is
 //! still checked; [`check`] gives nothing when an error was recorded by anyone.
 
+mod capabilities;
 mod cluster;
 mod file;
 mod filter;
@@ -14,6 +15,7 @@ mod path;
 mod pattern;
 mod route;
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -29,6 +31,7 @@ use super::raw;
 use super::scalar::{Count, Quantity, Size, Text};
 use super::source::Span;
 use super::suggest;
+use crate::files::Footprint;
 
 pub(crate) use pattern::without_anchors;
 
@@ -41,10 +44,11 @@ pub(crate) struct Places {
     pub(crate) filter_configs: Vec<Span>,
 }
 
-/// Checks a file. Relative paths in it are relative to `folder`.
+/// Checks a file. Relative paths in it are relative to `folder`; files that it takes text from are noted.
 pub(crate) fn check(
     file: Located<raw::File>,
     folder: &Path,
+    footprint: &RefCell<Footprint>,
     log: &Collector<'_>,
 ) -> Option<(Config, Places)> {
     let Located { value: file, span } = file;
@@ -54,6 +58,7 @@ pub(crate) fn check(
     let mut checker = Checker {
         log,
         folder,
+        footprint,
         filters: filters.iter().map(|(name, _)| (name.value.clone(), false)).collect(),
         clusters: clusters.iter().map(|(name, _)| name.value.clone()).collect(),
         trusted_keys: keys.iter().map(|(name, _)| name.value.clone()).collect(),
@@ -87,6 +92,7 @@ pub(crate) fn check(
 struct Checker<'a> {
     log: &'a Collector<'a>,
     folder: &'a Path,
+    footprint: &'a RefCell<Footprint>,
     /// Each filter's name, in order, and whether a chain has it.
     filters: IndexMap<String, bool>,
     clusters: indexmap::IndexSet<String>,

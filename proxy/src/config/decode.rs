@@ -24,6 +24,9 @@ const LOCATED: &str = "$located";
 /// How a [`OneOrMany`] asks for a list, be it written as one or not.
 const ONE_OR_MANY: &str = "$one_or_many";
 
+/// The name of a type that is text or a mapping.
+pub(crate) const TEXT_OR_MAPPING: &str = "$text_or_mapping";
+
 /// The variant of a choice that stands for plain text where the others are mappings.
 pub(crate) const TEXT: &str = "$text";
 
@@ -146,6 +149,7 @@ impl<'de> Deserializer<'de> for Tree<'de> {
     ) -> Result<V::Value, Error> {
         match (name, &self.node.value) {
             (LOCATED, _) => visitor.visit_seq(Place::new(self, self.node.span, self.log)),
+            (TEXT_OR_MAPPING, Value::Scalar(Scalar::Text(text))) => visitor.visit_borrowed_str(text),
             (ONE_OR_MANY, Value::List(_)) => visitor.visit_seq(self.items()?),
             (ONE_OR_MANY, _) => visitor.visit_seq(Items::one(self.node, self.log)),
             _ => visitor.visit_newtype_struct(self),

@@ -8,9 +8,9 @@ use serde_json::{Map, Value, json};
 
 use super::check::without_anchors;
 use super::model::{
-    Action, Cluster, Clusters, Config, Credentials, Filter, FilterLimits, Forward, HeaderEdits, HostMatch,
-    Listener, ListenerLimits, Location, Match, ModuleSource, PathMatch, PathRewrite, Protocol, Redirect,
-    RedirectPath, Respond, Route, Secret, SecretOrigin, ValueMatch,
+    Action, Cluster, Clusters, Config, Credentials, Filter, FilterLimits, Forward, Grant, HeaderEdits,
+    HostMatch, Listener, ListenerLimits, Location, Match, ModuleSource, PathMatch, PathRewrite, Protocol,
+    Recycle, Redirect, RedirectPath, Respond, Route, Secret, SecretOrigin, ValueMatch,
 };
 use super::raw::{FROM_ENV, FROM_FILE};
 use super::scalar::{Count, Quantity, Size, name_of};
@@ -249,8 +249,10 @@ fn text(value: &HeaderValue) -> Value {
 fn filter(filter: &Filter) -> Value {
     let FilterLimits {
         instructions,
+        instructions_per_second,
         wall_clock,
         memory,
+        instances,
         callouts,
         log_bytes,
         shared_data,
@@ -264,27 +266,68 @@ fn filter(filter: &Filter) -> Value {
         None => (name.clone(), Value::from(value.as_str())),
     };
     let environment = filter.env.iter().map(shown);
-    json!({
+    let mut limits = json!({
+        "instructions": Count(instructions).write(),
+        "wall_clock": wall_clock.write(),
+        "memory": size(memory),
+        "instances": instances,
+        "callouts": callouts,
+        "log_bytes": size(log_bytes),
+        "shared_data": size(shared_data),
+        "queue": size(queue),
+        "cells": size(cells),
+        "metrics": metrics,
+    });
+    if let Some(rate) = instructions_per_second {
+        limits["instructions_per_second"] = Count(rate).write().into();
+    }
+    let mut shown = json!({
         "module": module(filter),
         "config": filter.config_shown.clone().unwrap_or_else(|| guest_value(&filter.config)),
         "vm_id": filter.vm_id,
         "vm_config": guest_value(&filter.vm_config),
         "root_id": filter.root_id,
         "env": Value::Object(environment.collect()),
-        "limits": {
-            "instructions": Count(instructions).write(),
-            "wall_clock": wall_clock.write(),
-            "memory": size(memory),
-            "callouts": callouts,
-            "log_bytes": size(log_bytes),
-            "shared_data": size(shared_data),
-            "queue": size(queue),
-            "cells": size(cells),
-            "metrics": metrics,
-        },
+        "limits": limits,
+        "isolation": name_of(filter.isolation),
+        "recycle": recycle(&filter.recycle),
         "on_fault": name_of(filter.on_fault),
+        "reload": {
+            "base_interval": filter.reload.base_interval.write(),
+            "max_interval": filter.reload.max_interval.write(),
+        },
+        "breaker": {
+            "faults": filter.breaker.faults,
+            "interval": filter.breaker.interval.write(),
+            "open_for": filter.breaker.open_for.write(),
+        },
+        "on_rate_exceeded": name_of(filter.on_rate_exceeded),
         "allow_on_headers_stop_iteration": filter.allow_on_headers_stop_iteration,
-    })
+    });
+    if let Some(granted) = grant(&filter.capabilities) {
+        shown["capabilities"] = granted;
+    }
+    shown
+}
+
+/// What a filter may do; nothing where the file says nothing, which is everything.
+fn grant(grant: &Grant) -> Option<Value> {
+    match grant {
+        Grant::Everything => None,
+        Grant::Manifest => Some("manifest".into()),
+        Grant::Only(capabilities) => Some(capabilities.to_json()),
+    }
+}
+
+/// What is not said is not there: it has no value that would mean the same.
+fn recycle(recycle: &Recycle) -> Value {
+    let Recycle { requests, memory, after } = recycle;
+    let limits = [
+        ("requests", requests.map(Value::from)),
+        ("memory", memory.map(|bytes| size(bytes).into())),
+        ("after", after.map(|after| after.write().into())),
+    ];
+    Value::Object(limits.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect())
 }
 
 /// A text where that says it all. Of secrets there is only where they are.

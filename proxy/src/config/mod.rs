@@ -25,17 +25,18 @@ mod suggest;
 mod tests;
 mod yaml;
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::cell::RefCell;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 pub use effective::effective;
 pub use problem::{Level, Problem, Problems};
-pub(crate) use scalar::{Count, Quantity, Size};
+pub(crate) use scalar::{Count, Parse, Quantity, Size, name_of};
 pub use schema::schema;
 pub use source::{Place, Source, Span};
 
+use crate::files::{Footprint, ReadError};
 use check::Places;
 use collector::Collector;
 use model::Config;
@@ -50,6 +51,7 @@ pub struct Loaded {
     pub warnings: Problems,
     source: Arc<Source>,
     places: Places,
+    footprint: Footprint,
 }
 
 /// A part of a configuration that can turn out to be wrong after it was checked.
@@ -69,6 +71,11 @@ impl Loaded {
     /// The file's name as it was given.
     pub fn path(&self) -> &Path {
         self.source.path()
+    }
+
+    /// Which files it was read from: itself, and those that it takes text from.
+    pub(crate) fn footprint(&self) -> &Footprint {
+        &self.footprint
     }
 
     /// Problems that were found after checking, each shown at its place in the file.
@@ -104,15 +111,34 @@ pub struct Finding {
 /// # Errors
 /// Everything that is wrong with it, all at once; that it cannot be read is a problem like any other.
 pub fn load(path: &Path) -> Result<Loaded, Problems> {
+    load_noting(path, &mut Footprint::default())
+}
+
+/// The same, and notes which files that took, also where it fails.
+///
+/// # Errors
+/// Those of [`load`].
+pub(crate) fn load_noting(path: &Path, footprint: &mut Footprint) -> Result<Loaded, Problems> {
+    let noted = RefCell::new(std::mem::take(footprint));
+    let loaded = read_file(path, &noted);
+    *footprint = noted.into_inner();
+    loaded
+}
+
+fn read_file(path: &Path, footprint: &RefCell<Footprint>) -> Result<Loaded, Problems> {
     let unreadable = |message: String, hint: &str| {
         Err(Problems::with_file(Arc::new(Source::new(path, "")), message, hint))
     };
-    let bytes = match read(path) {
-        Ok(bytes) => bytes,
-        Err(error) => return unreadable(format!("the file cannot be read: {error}"), remedy_for(&error)),
+    let read = footprint.borrow_mut().read_stream(path, MAX_FILE_BYTES as u64);
+    let bytes = match read {
+        Ok((bytes, _)) => bytes,
+        Err(ReadError::Unreadable(error)) => {
+            return unreadable(format!("the file cannot be read: {error}"), remedy_for(&error));
+        }
+        Err(error) => return unreadable(format!("the file {error}"), TOO_LARGE),
     };
     match String::from_utf8(bytes) {
-        Ok(text) => parse(&text, path),
+        Ok(text) => parse_noting(&text, path, footprint),
         Err(error) => {
             let at = error.utf8_error().valid_up_to();
             let line = error.as_bytes()[..at].iter().filter(|&&byte| byte == b'\n').count() + 1;
@@ -121,12 +147,8 @@ pub fn load(path: &Path) -> Result<Loaded, Problems> {
     }
 }
 
-/// One byte more than is allowed, so that [`parse`] sees that it is too large.
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
+/// What to do about a file that is larger than any configuration.
+const TOO_LARGE: &str = "is it the right file?";
 
 fn remedy_for(error: &io::Error) -> &'static str {
     match error.kind() {
@@ -142,13 +164,17 @@ fn remedy_for(error: &io::Error) -> &'static str {
 /// # Errors
 /// Everything that is wrong with it, all at once.
 pub fn parse(text: &str, path: &Path) -> Result<Loaded, Problems> {
+    parse_noting(text, path, &RefCell::default())
+}
+
+fn parse_noting(text: &str, path: &Path, footprint: &RefCell<Footprint>) -> Result<Loaded, Problems> {
     if text.len() > MAX_FILE_BYTES {
         let source = Arc::new(Source::new(path, ""));
-        return Err(Problems::with_file(source, "the file is larger than 16 MiB", "is it the right file?"));
+        return Err(Problems::with_file(source, "the file is larger than 16 MiB", TOO_LARGE));
     }
     let source = Arc::new(Source::new(path, text));
     let log = Collector::new(&source);
-    let checked = read_and_check(&source, &log);
+    let checked = read_and_check(&source, &log, footprint);
     if checked.is_none() && !log.has_errors() {
         let hint = "it needs `listeners` at least; a first one is examples/quickstart/tidegate.yaml";
         return Err(Problems::with_file(source.clone(), "the file is empty", hint));
@@ -156,17 +182,22 @@ pub fn parse(text: &str, path: &Path) -> Result<Loaded, Problems> {
     let problems = log.finish(source.clone());
     match checked {
         Some((config, places)) if !problems.are_fatal() => {
-            Ok(Loaded { config, warnings: problems, source, places })
+            let footprint = footprint.borrow().clone();
+            Ok(Loaded { config, warnings: problems, source, places, footprint })
         }
         _ => Err(problems),
     }
 }
 
-fn read_and_check(source: &Source, log: &Collector<'_>) -> Option<(Config, Places)> {
+fn read_and_check(
+    source: &Source,
+    log: &Collector<'_>,
+    footprint: &RefCell<Footprint>,
+) -> Option<(Config, Places)> {
     let root = yaml::read(source, log)?;
     if root.is_nothing() {
         return None;
     }
     let file = decode::decode::<raw::File>(&root, log).given()?;
-    check::check(file, source.path().parent().unwrap_or(Path::new("")), log)
+    check::check(file, source.path().parent().unwrap_or(Path::new("")), footprint, log)
 }

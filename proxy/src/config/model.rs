@@ -3,7 +3,10 @@
 //! Everything here was checked once, when the file was read: names are unique and resolved to indices, regular
 //! expressions are compiled, sizes and durations are in range. Nothing below this module checks again.
 
+mod capabilities;
+mod form;
 mod module;
+mod names;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,8 +21,16 @@ use super::bounds;
 use super::scalar::{Count, Size};
 use crate::path::PathNormalization;
 
+pub use capabilities::{
+    Access, BodyAccess, Capabilities, Grant, HEADER_PROPERTIES, LogFloor, header_name, property_name,
+    shows_headers,
+};
+pub use form::{BadList, CapabilitiesForm};
 pub(crate) use module::SecretOrigin;
-pub use module::{Credentials, Image, Location, ModuleSource, Pull, Remote, Secret, Sha256, TrustedKey};
+pub use module::{Credentials, Image, Location, ModuleSource, Pull, Remote, Secret, TrustedKey};
+pub use names::{BadName, MAX_NAME_LEN, MAX_NAMES, Names, check_name};
+
+pub use crate::files::Sha256;
 
 /// A whole configuration.
 #[derive(Debug, Clone)]
@@ -341,10 +352,22 @@ pub struct Filter {
     pub env: Vec<(String, String)>,
     /// Those of them whose values are the proxy's own variables', which may be secret: its names for them.
     pub env_sources: Vec<(String, String)>,
+    /// What it may do.
+    pub capabilities: Grant,
     /// What the guest may use.
     pub limits: FilterLimits,
+    /// Which exchanges share an instance.
+    pub isolation: Isolation,
+    /// When an instance is replaced.
+    pub recycle: Recycle,
     /// What becomes of a request when the filter fails.
     pub on_fault: OnFault,
+    /// How soon an instance that failed has a successor.
+    pub reload: Reload,
+    /// When a filter that fails is left alone.
+    pub breaker: Breaker,
+    /// What becomes of a request that comes while the filter is over `limits.instructions_per_second`.
+    pub on_rate_exceeded: OnFault,
     /// Whether `Pause` from a headers callback lets body callbacks go on (Envoy's `PluginConfig` field 9).
     pub allow_on_headers_stop_iteration: bool,
 }
@@ -363,8 +386,14 @@ impl Filter {
             root_id: String::new(),
             env: Vec::new(),
             env_sources: Vec::new(),
+            capabilities: Grant::Everything,
             limits: FilterLimits::default(),
+            isolation: Isolation::Worker,
+            recycle: Recycle::default(),
             on_fault: OnFault::Closed,
+            reload: Reload::default(),
+            breaker: Breaker::default(),
+            on_rate_exceeded: OnFault::Closed,
             allow_on_headers_stop_iteration: false,
         }
     }
@@ -375,11 +404,15 @@ impl Filter {
 pub struct FilterLimits {
     /// Wasm instructions in one callback.
     pub instructions: u64,
+    /// Wasm instructions in one second, of the filter on one worker; without it there is no such limit.
+    pub instructions_per_second: Option<u64>,
     /// Wall-clock time in one callback: the backstop for time spent in hostcalls.
     pub wall_clock: Duration,
     /// Linear memory of one instance, in bytes.
     pub memory: usize,
-    /// Callouts in flight from one instance.
+    /// Instances on one worker, where each exchange has its own.
+    pub instances: usize,
+    /// Callouts in flight from one instance, or from all of a filter on a worker where each exchange has its own.
     pub callouts: usize,
     /// Log bytes in one second from one instance; more is dropped and counted.
     pub log_bytes: usize,
@@ -400,8 +433,10 @@ impl Default for FilterLimits {
         let count = |Count(count): Count| usize::try_from(count).unwrap_or(usize::MAX);
         FilterLimits {
             instructions: bounds::INSTRUCTIONS.default.0,
+            instructions_per_second: None,
             wall_clock: bounds::WALL_CLOCK.default,
             memory: bytes(bounds::MEMORY.default),
+            instances: count(bounds::INSTANCES.default),
             callouts: count(bounds::CALLOUTS.default),
             log_bytes: bytes(bounds::LOG_BYTES.default),
             shared_data: bytes(bounds::SHARED_DATA.default),
@@ -415,7 +450,66 @@ impl Default for FilterLimits {
 /// How much of a body a listener holds for a filter where the file says nothing, in bytes.
 pub const BUFFER_LIMIT: usize = bounds::BUFFER_LIMIT.default.0 as usize;
 
-/// What becomes of a request when a filter fails on it.
+/// Which exchanges share an instance of a filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Isolation {
+    /// All of a worker.
+    Worker,
+    /// None: each has its own, made from a configured one.
+    Exchange,
+}
+
+/// When an instance is replaced by a new one: whichever comes first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Recycle {
+    /// After so many exchanges.
+    pub requests: Option<u64>,
+    /// When it has more memory than this, in bytes.
+    pub memory: Option<usize>,
+    /// At this age.
+    pub after: Option<Duration>,
+}
+
+/// How soon an instance that failed has a successor: the wait doubles from the one to the other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reload {
+    /// The first wait.
+    pub base_interval: Duration,
+    /// The longest; at least the first.
+    pub max_interval: Duration,
+}
+
+impl Default for Reload {
+    fn default() -> Reload {
+        Reload {
+            base_interval: bounds::RELOAD_BASE_INTERVAL.default,
+            max_interval: bounds::RELOAD_MAX_INTERVAL.default,
+        }
+    }
+}
+
+/// When a filter that fails is left alone, on each worker for itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Breaker {
+    /// After so many faults in the interval, on at least half of the exchanges that it was called for; 0 is never.
+    pub faults: u64,
+    /// How long it looks back.
+    pub interval: Duration,
+    /// For how long, the first time.
+    pub open_for: Duration,
+}
+
+impl Default for Breaker {
+    fn default() -> Breaker {
+        Breaker {
+            faults: bounds::BREAKER_FAULTS.default.0,
+            interval: bounds::BREAKER_INTERVAL.default,
+            open_for: bounds::BREAKER_OPEN_FOR.default,
+        }
+    }
+}
+
+/// What becomes of a request when a filter fails on it, or may not be called for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnFault {
     /// It is answered 503.

@@ -3,6 +3,7 @@
 //! The JSON Schema is generated from here. Fields without `#[serde(default)]` are required, which `check` enforces;
 //! nothing here knows what is valid beyond the form of each value.
 
+mod capabilities;
 mod cluster;
 mod filter;
 mod guest;
@@ -21,8 +22,9 @@ use super::decode::{Field, Map};
 use super::scalar::{Count, Size, Text, Traffic};
 use crate::path::EscapedSlashes;
 
+pub(crate) use capabilities::{Access, Capabilities, Grant, Patterns};
 pub(crate) use cluster::Cluster;
-pub(crate) use filter::{Filter, FilterLimits};
+pub(crate) use filter::{Breaker, Filter, FilterLimits, Recycle, Reload};
 pub(crate) use guest::GuestConfig;
 pub(crate) use module::{Credentials, FROM_FILE, Module, ModuleFields, Secret, TrustedKey};
 pub(crate) use route::{

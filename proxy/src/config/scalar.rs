@@ -4,6 +4,7 @@
 
 mod http;
 mod module;
+mod name;
 mod net;
 mod quantity;
 mod word;
@@ -17,6 +18,7 @@ use serde::de::{Deserialize, Deserializer, Visitor};
 
 pub(crate) use self::http::Authority;
 pub(crate) use module::Url;
+pub(crate) use name::NamePattern;
 pub(crate) use net::Host;
 pub(crate) use quantity::{Count, Quantity, Size};
 pub(crate) use word::{Scheme, Traffic, name_of};

@@ -91,6 +91,9 @@ impl From<Interrupt> for Ending {
             Interrupt::Fault { filter, kind } => {
                 Ending::failed(Failure::FilterFault, format!("wasm_fail_stream:{}", kind.word())).by(filter)
             }
+            Interrupt::OverRate { filter } => {
+                Ending::failed(Failure::FilterOverRate, "filter_over_rate".to_owned()).by(filter)
+            }
             Interrupt::BodyTooLarge(Direction::Request) => Failure::RequestTooLarge.into(),
             Interrupt::BodyTooLarge(Direction::Response) => Failure::ResponseTooLarge.into(),
         }

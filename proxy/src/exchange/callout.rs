@@ -7,12 +7,13 @@ use bytes::BytesMut;
 use http::header::HOST;
 use http::{HeaderMap, Request, Response};
 use http_body_util::BodyExt;
+use tokio::sync::Notify;
 
 use super::{grpc, headers};
 use crate::filter::{Instance, Performer};
 use crate::tasks::Tasks;
 use crate::upstream::{Attempt, RequestBody, ResponseBody, UpstreamError, Upstreams};
-use crate::wasm::{CalloutResponse, CalloutResult, GrpcCallout, GrpcKind, HttpCall};
+use crate::wasm::{Abandoned, CalloutResponse, CalloutResult, GrpcCallout, GrpcKind, HttpCall};
 
 /// A response's body is held for the guest up to this, in bytes; more is a reset.
 pub const CALLOUT_RESPONSE_LIMIT: usize = 1024 * 1024;
@@ -26,11 +27,13 @@ pub(crate) struct Callouts {
     tasks: Rc<Tasks>,
     /// gRPC streams, which end with their guests at the latest.
     streams: Rc<Tasks>,
+    worn: Rc<Notify>,
 }
 
 impl Callouts {
-    pub(crate) fn new(upstreams: Rc<Upstreams>, tasks: Rc<Tasks>) -> Rc<Callouts> {
-        Rc::new(Callouts { upstreams, tasks, streams: Rc::default() })
+    /// `worn` is notified of guests that are to be replaced.
+    pub(crate) fn new(upstreams: Rc<Upstreams>, tasks: Rc<Tasks>, worn: Rc<Notify>) -> Rc<Callouts> {
+        Rc::new(Callouts { upstreams, tasks, streams: Rc::default(), worn })
     }
 
     /// Waits until no gRPC stream is open: to be called when the guests are gone.
@@ -40,17 +43,16 @@ impl Callouts {
 }
 
 impl Performer for Callouts {
-    fn http_call(&self, from: &Rc<Instance>, generation: u64, call: Box<HttpCall>) {
+    fn http_call(&self, from: &Rc<Instance>, generation: u64, call: Box<HttpCall>, abandoned: Abandoned) {
         let upstreams = self.upstreams.clone();
         // A guest that fails again and again must not leave its callouts behind, each time as many as it may have.
-        let lost = from.lost();
         let from = Rc::downgrade(from);
         self.tasks.spawn(async move {
             let token = call.token;
             let limit = call.timeout.unwrap_or(LONGEST_CALLOUT);
             let result = tokio::select! {
                 biased;
-                () = lost => return,
+                () = abandoned.wait() => return,
                 result = tokio::time::timeout(limit, perform(&upstreams, *call)) => result,
             };
             if let Some(instance) = from.upgrade() {
@@ -66,6 +68,10 @@ impl Performer for Callouts {
         };
         let recipient = grpc::Recipient::new(from, generation, callout.token);
         tasks.spawn(grpc::perform(self.upstreams.clone(), recipient, *callout));
+    }
+
+    fn recycle(&self) {
+        self.worn.notify_one();
     }
 }
 

@@ -9,11 +9,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::Notify;
 
+use super::rate::{Rate, Verdict};
+use super::singles::Singles;
 use super::slot::{Generation, Slot};
 use crate::config::model::OnFault;
 use crate::wasm::{
-    CalloutResult, Clusters, ContextId, Effect, Fault, FaultKind, GrpcCallout, GrpcEvent, HttpCall, Inbox,
-    Plugin, Services, Vm,
+    Abandoned, CalloutResult, Clusters, ContextId, Effect, Fault, FaultKind, GrpcCallout, GrpcEvent,
+    HttpCall, Inbox, Plugin, Services, Vm, Work,
 };
 
 /// How long a filter that is told to go may take, where it says that it is not done.
@@ -21,12 +23,16 @@ const LONGEST_FAREWELL: Duration = Duration::from_secs(5);
 
 /// Does for guests what takes time and needs the outside.
 pub trait Performer {
-    /// Sends a request for a guest. Its result goes to [`Instance::deliver`], once.
-    fn http_call(&self, from: &Rc<Instance>, generation: u64, call: Box<HttpCall>);
+    /// Sends a request for a guest. Its result goes to [`Instance::deliver`], once, unless it was
+    /// abandoned.
+    fn http_call(&self, from: &Rc<Instance>, generation: u64, call: Box<HttpCall>, abandoned: Abandoned);
 
     /// Begins a gRPC callout for a guest. What comes of it goes to [`Instance::deliver_grpc`], until that says that the
     /// guest wants no more of it.
     fn grpc(&self, from: &Rc<Instance>, generation: u64, callout: Box<GrpcCallout>);
+
+    /// A guest has [worn out](Instance::is_worn): it is to be replaced when there is time. Nothing does that without.
+    fn recycle(&self) {}
 }
 
 /// A listener's filters on one worker.
@@ -73,6 +79,8 @@ pub struct Instance {
     services: RefCell<Services>,
     performer: RefCell<Rc<dyn Performer>>,
     slot: Rc<Slot>,
+    /// How much it may run, where that is limited.
+    rate: Option<Rate>,
     /// Its root context in the guest of the moment.
     root: Cell<ContextId>,
     ticker: RefCell<Option<tokio::task::JoinHandle<()>>>,
@@ -80,8 +88,6 @@ pub struct Instance {
     /// Whether it was told to go, and who waits until it has.
     going: Cell<bool>,
     gone: Notify,
-    /// Whoever works for the guest of the moment is told here that it is lost.
-    lost: Arc<Notify>,
 }
 
 impl std::fmt::Debug for Instance {
@@ -122,7 +128,7 @@ impl Instance {
 
     /// A filter whose module is missing: it fails on everything that passes it, which `on_fault` decides on.
     pub fn missing(plugin: Plugin, services: Services, performer: Rc<dyn Performer>) -> Rc<Instance> {
-        let (slot, root) = Slot::vacant(&services);
+        let (slot, root) = Slot::vacant(&plugin, &services);
         Instance::house(slot, root, plugin, services, performer)
     }
 
@@ -133,18 +139,21 @@ impl Instance {
         services: Services,
         performer: Rc<dyn Performer>,
     ) -> Rc<Instance> {
+        let per_second = plugin.filter().limits.instructions_per_second;
+        let rate =
+            per_second.map(|rate| Rate::new(rate, services.usage.instructions(), services.clock.monotonic()));
         let instance = Rc::new(Instance {
             name: plugin.filter().name.as_str().into(),
             plugin,
             services: RefCell::new(services),
             performer: RefCell::new(performer),
             slot,
+            rate,
             root: Cell::new(root),
             ticker: RefCell::new(None),
             queue_watch: RefCell::new(None),
             going: Cell::new(false),
             gone: Notify::new(),
-            lost: Arc::default(),
         });
         instance.slot.house(&instance);
         instance
@@ -172,6 +181,38 @@ impl Instance {
         self.plugin.filter().on_fault
     }
 
+    /// What becomes of an exchange that begins while the filter is over its rate.
+    pub(super) fn on_rate_exceeded(&self) -> OnFault {
+        self.plugin.filter().on_rate_exceeded
+    }
+
+    /// Whether work that is about to begin is to be kept from the filter, because it is over its rate: that is counted,
+    /// and told once.
+    pub(super) fn withholds(&self, work: Work) -> bool {
+        let Some(rate) = &self.rate else { return false };
+        let services = self.services.borrow();
+        let verdict = rate.judge(services.usage.instructions(), services.clock.monotonic());
+        match verdict {
+            Verdict::Within => return false,
+            Verdict::WithinAgain(withheld) => {
+                tracing::info!(filter = %self.name, withheld, "the filter is within its rate again");
+                return false;
+            }
+            Verdict::Over => {}
+            Verdict::OverNow => tracing::warn!(
+                filter = %self.name,
+                "the filter is over its rate (`limits.instructions_per_second`): it is not called for what begins now"
+            ),
+        }
+        services.usage.record_withheld(work);
+        true
+    }
+
+    /// How long it takes until the filter is within its rate.
+    fn delay(&self) -> Duration {
+        self.rate.as_ref().map_or(Duration::ZERO, Rate::delay)
+    }
+
     /// Its root context in the guest of the moment.
     pub(super) fn root(&self) -> ContextId {
         self.root.get()
@@ -181,29 +222,82 @@ impl Instance {
         self.root.set(root);
     }
 
-    /// Runs `work` on the guest, the one of `generation` if that is given: the guest that an exchange has its context
-    /// in. What the guest asked for is performed afterwards.
+    /// Runs `work` on the guest that a new exchange is to have its context in. What the guest asked for is performed
+    /// afterwards.
     ///
     /// # Errors
     ///
     /// The kind of the fault, when the guest fails now, failed before, or cannot be made anew yet.
+    pub(super) fn open<R>(
+        &self,
+        work: impl FnOnce(&mut Vm, Generation) -> Result<R, Fault>,
+    ) -> Result<R, FaultKind> {
+        self.slot.open(self, work)
+    }
+
+    /// Runs `work` on the guest of this generation, in which an exchange has its context. What the guest asked for is
+    /// performed afterwards.
+    ///
+    /// # Errors
+    ///
+    /// The kind of the fault, when the guest fails now or has failed before.
     pub(super) fn enter<R>(
         &self,
-        generation: Option<Generation>,
+        generation: Generation,
         work: impl FnOnce(&mut Vm, Generation) -> Result<R, Fault>,
     ) -> Result<R, FaultKind> {
         self.slot.enter(self, generation, work)
     }
 
+    /// Its root context in a guest.
+    pub(super) fn root_in(&self, vm: &Vm, generation: Generation) -> ContextId {
+        if Singles::is_single(generation) { vm.first_root() } else { self.root() }
+    }
+
+    /// Whether the guest has served, grown or lived as long as the filter's configuration lets it: then a successor is
+    /// to take its place.
+    pub fn is_worn(&self) -> bool {
+        self.slot.is_worn()
+    }
+
+    /// The guest is to be replaced, for its age.
+    pub fn wear_out(&self) {
+        self.slot.wear_out(self);
+    }
+
+    /// The guest could not be replaced: it serves on.
+    pub fn renew(&self) {
+        self.slot.renew();
+    }
+
+    /// Counts an exchange on which the filter failed, or could not be called.
+    pub(super) fn note_policy(&self) {
+        self.services.borrow().usage.record_policy();
+    }
+
+    /// Notes whether the filter is left alone.
+    pub(super) fn note_breaker(&self, is_open: bool) {
+        self.services.borrow().usage.record_breaker(is_open);
+    }
+
+    pub(super) fn report_breaker(&self, open_for: Duration) {
+        tracing::error!(
+            filter = %self.name,
+            seconds = open_for.as_secs(),
+            on_fault = ?self.on_fault(),
+            "the filter fails again and again: it is not called for a while"
+        );
+    }
+
     /// Gives a guest the result of a call that it made. A guest that is gone does not get it.
     pub fn deliver(&self, generation: u64, token: u32, result: CalloutResult) {
-        let _ = self.enter(Some(generation), |vm, _| vm.on_http_call_response(token, result));
+        let _ = self.enter(generation, |vm, _| vm.on_http_call_response(token, result));
     }
 
     /// Gives a guest what came of a gRPC callout. Whether it wants more of it: not if that was the end, if it cancelled
     /// it, or if it is gone.
     pub fn deliver_grpc(self: &Rc<Self>, generation: u64, token: u32, event: GrpcEvent) -> bool {
-        self.enter(Some(generation), |vm, _| vm.on_grpc(token, event)).unwrap_or(false)
+        self.enter(generation, |vm, _| vm.on_grpc(token, event)).unwrap_or(false)
     }
 
     /// Calls the filter's root by a number that both agree on: see [`Vm::on_foreign_function`]. The proxy never does.
@@ -212,7 +306,7 @@ impl Instance {
     ///
     /// The kind of the fault, when the guest fails now, failed before, or cannot be made anew yet.
     pub fn call_foreign_function(&self, function: u32, arguments: Bytes) -> Result<(), FaultKind> {
-        self.enter(None, |vm, _| vm.on_foreign_function(self.root(), function, arguments))
+        self.slot.enter_root(self, |vm, _| vm.on_foreign_function(self.root(), function, arguments))
     }
 
     /// Ends the filter's part in its guest: `on_done` and `on_delete` of its root, and no more ticks nor items of
@@ -245,14 +339,16 @@ impl Instance {
 
     pub(super) fn perform(self: &Rc<Self>, generation: Generation, effect: Effect) {
         match effect {
-            Effect::HttpCall(call) => self.performer().http_call(self, generation, call),
+            Effect::HttpCall(call, abandoned) => {
+                self.performer().http_call(self, generation, call, abandoned);
+            }
             Effect::Grpc(callout) => self.performer().grpc(self, generation, callout),
             Effect::SetTick(period) => self.tick_every(generation, period),
             Effect::WatchQueues(inbox) => self.watch_queues(generation, inbox),
         }
     }
 
-    fn performer(&self) -> Rc<dyn Performer> {
+    pub(super) fn performer(&self) -> Rc<dyn Performer> {
         self.performer.borrow().clone()
     }
 
@@ -262,12 +358,6 @@ impl Instance {
 
     pub(super) fn note_end(&self) {
         self.gone.notify_waiters();
-    }
-
-    /// Ends when the guest of the moment is lost, or the filter's part in it has ended: nobody is left to be given what
-    /// it asked for.
-    pub fn lost(&self) -> impl Future<Output = ()> + 'static {
-        self.lost.clone().notified_owned()
     }
 
     pub(super) fn note_rebuild(&self) {
@@ -284,7 +374,7 @@ impl Instance {
     }
 
     /// Calls `on_tick` each period. The period is measured from the end of one call to the start of the next, so that
-    /// ticks never overlap.
+    /// ticks never overlap. One that comes while the filter is over its rate is left out.
     fn tick_every(self: &Rc<Self>, generation: Generation, period: Option<Duration>) {
         self.stop_ticking();
         let Some(period) = period else { return };
@@ -293,8 +383,11 @@ impl Instance {
             loop {
                 tokio::time::sleep(period).await;
                 let Some(instance) = Weak::upgrade(&instance) else { return };
+                if instance.withholds(Work::Tick) {
+                    continue;
+                }
                 let root = instance.root();
-                if instance.enter(Some(generation), |vm, _| vm.on_tick(root)).is_err() {
+                if instance.enter(generation, |vm, _| vm.on_tick(root)).is_err() {
                     return;
                 }
             }
@@ -303,16 +396,22 @@ impl Instance {
     }
 
     /// Calls `on_queue_ready` once for each item that the filter is to be told of, whichever thread put it in. Other
-    /// tasks of the worker have their turn between two calls.
+    /// tasks of the worker have their turn between two calls. While the filter is over its rate they wait in the queue.
     fn watch_queues(self: &Rc<Self>, generation: Generation, inbox: Arc<Inbox>) {
         let instance = Rc::downgrade(self);
         let task = tokio::task::spawn_local(async move {
             loop {
                 poll_fn(|context| inbox.poll_ready(context)).await;
                 let Some(instance) = Weak::upgrade(&instance) else { return };
+                if instance.withholds(Work::QueueItem) {
+                    let delay = instance.delay();
+                    drop(instance);
+                    tokio::time::sleep(delay).await;
+                    continue;
+                }
                 let root = instance.root();
                 // A root that is told of nothing though there is something has gone.
-                if instance.enter(Some(generation), |vm, _| vm.on_queue_ready(root)) != Ok(true) {
+                if instance.enter(generation, |vm, _| vm.on_queue_ready(root)) != Ok(true) {
                     return;
                 }
                 drop(instance);
@@ -326,7 +425,6 @@ impl Instance {
 
     /// Has the guest called no more of its own accord: no ticks, no items of queues, no results of callouts.
     pub(super) fn stop_calling(&self) {
-        self.lost.notify_waiters();
         self.stop_ticking();
         if let Some(task) = self.queue_watch.borrow_mut().take() {
             task.abort();

@@ -14,11 +14,14 @@
 //! This module knows no sockets: what a guest asks for that takes time leaves through [`Performer`].
 
 mod body;
+mod breaker;
 mod data;
 mod flow;
 mod instance;
 mod meter;
+mod rate;
 mod run;
+mod singles;
 mod slot;
 
 pub use body::{FlowBody, FlowError, HeadError};

@@ -17,7 +17,7 @@ use crate::config::model::OnFault;
 use crate::wasm::stream::{
     BodyBuffer, Direction, Injection, LocalReply, ResponseHead, Stream, StreamAction, StreamRef,
 };
-use crate::wasm::{ContextId, Fault, FaultKind, Vm};
+use crate::wasm::{ContextId, Fault, FaultKind, Vm, Work};
 
 /// What ends an exchange's ordinary way, before it is answered from upstream or while it is.
 #[derive(Debug)]
@@ -40,6 +40,11 @@ pub enum Interrupt {
         filter: Arc<str>,
         /// How it failed.
         kind: FaultKind,
+    },
+    /// The exchange began while a filter was over its rate, and the policy for that is to close.
+    OverRate {
+        /// The filter's name.
+        filter: Arc<str>,
     },
     /// A filter held more of this direction's body than it may.
     BodyTooLarge(Direction),
@@ -240,6 +245,12 @@ impl Run {
         if self.finished.replace(true) {
             return;
         }
+        for stage in 0..self.len() {
+            // One that has not seen the exchange is only told of its end if it may be.
+            if self.is_withheld(stage) {
+                self.seats[stage].bypassed.set(true);
+            }
+        }
         let seated = |stage: &usize| !self.seats[*stage].bypassed.get();
         // A fault here can no longer change the answer: it is counted by the instance. Where there is a single filter
         // nobody comes between its callbacks, and the guest is entered once.
@@ -303,6 +314,9 @@ impl Run {
         if direction == Direction::Response && self.seats[stage].context.get().is_none() {
             return Ok(None); // it never saw the request: an earlier filter answered
         }
+        if self.is_withheld(stage) {
+            return self.apply_rate_policy(stage).map(|()| None);
+        }
         self.forget_resume_of(stage, direction);
         match self.enter(stage, work) {
             Ok(result) => Ok(Some(result)),
@@ -339,25 +353,40 @@ impl Run {
         let seat = &self.seats[stage];
         let seated = seat.context.get();
         let instance = self.chain.instance(stage);
-        instance.enter(seated.map(|(generation, _)| generation), |vm, generation| {
-            let context = match seated {
-                Some((_, context)) => context,
-                None => {
-                    let context = vm.open(instance.root(), &self.stream, stage)?;
-                    seat.context.set(Some((generation, context)));
-                    context
-                }
-            };
-            work(vm, context)
-        })
+        match seated {
+            Some((generation, context)) => instance.enter(generation, |vm, _| work(vm, context)),
+            None => instance.open(|vm, generation| {
+                let context = vm.open(instance.root_in(vm, generation), &self.stream, stage)?;
+                seat.context.set(Some((generation, context)));
+                work(vm, context)
+            }),
+        }
     }
 
     /// What a filter's failure does to this exchange: it goes on without it, or it ends.
     fn apply_policy(&self, stage: usize, kind: FaultKind) -> Result<(), Interrupt> {
         self.seats[stage].bypassed.set(true);
+        self.chain.instance(stage).note_policy();
         match self.chain.instance(stage).on_fault() {
             OnFault::Open => Ok(()),
             OnFault::Closed => Err(Interrupt::Fault { filter: self.chain.name(stage), kind }),
+        }
+    }
+
+    /// Whether the exchange is kept from a filter that has not seen it yet, because that is over its rate. One that has
+    /// seen its beginning sees all of it.
+    fn is_withheld(&self, stage: usize) -> bool {
+        let seat = &self.seats[stage];
+        let is_new = seat.context.get().is_none() && !seat.bypassed.get();
+        is_new && self.chain.instance(stage).withholds(Work::Exchange)
+    }
+
+    /// What it does to this exchange that a filter is over its rate: it goes on without it, or it ends.
+    fn apply_rate_policy(&self, stage: usize) -> Result<(), Interrupt> {
+        self.seats[stage].bypassed.set(true);
+        match self.chain.instance(stage).on_rate_exceeded() {
+            OnFault::Open => Ok(()),
+            OnFault::Closed => Err(Interrupt::OverRate { filter: self.chain.name(stage) }),
         }
     }
 

@@ -1,19 +1,19 @@
-//! The guest of the moment: of one filter on one worker, or of several that share a VM.
+//! The guest of the moment: of one filter on one worker, or of several that share a VM; and beside it, where a filter is
+//! isolated so, the guests that serve one exchange each.
 //!
 //! A guest that failed is never called again. The next exchange gets a new one, unless the last was made less than a
-//! backoff ago: a request that kills its guest must not turn into an amplifier.
+//! backoff ago: a request that kills its guest must not turn into an amplifier. A filter that does nothing but fail is
+//! left alone for a while.
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
+use super::breaker::{Admission, Backoff, Breaker};
 use super::instance::Instance;
+use super::singles::Singles;
 use crate::wasm::stream::StreamAction;
 use crate::wasm::{Clusters, ContextId, Effect, Fault, FaultKind, Plugin, Services, Vm};
-
-/// Between two guests of one slot, at least; jittered by up to a half on top.
-const REBUILD_BACKOFF: Duration = Duration::from_secs(1);
 
 /// The root of a filter that has none in the guest of the moment: no root has this number.
 const NO_ROOT: ContextId = 0;
@@ -24,6 +24,12 @@ pub(super) type Generation = u64;
 /// A place for a guest, and the filters that run in it, in the order in which they came.
 pub(super) struct Slot {
     guest: RefCell<Occupant>,
+    singles: Option<Singles>,
+    breaker: RefCell<Breaker>,
+    /// Exchanges that the guest of the moment was called for.
+    served: Cell<u64>,
+    /// Whether it has served, grown or lived long enough to be replaced.
+    worn: Cell<bool>,
     tenants: RefCell<Vec<Weak<Instance>>>,
     /// How many of them were told to go.
     going: Cell<usize>,
@@ -33,8 +39,7 @@ pub(super) struct Slot {
 struct Occupant {
     vm: Option<Vm>,
     generation: Generation,
-    made: Instant,
-    backoff: Duration,
+    backoff: Backoff,
     last_fault: FaultKind,
 }
 
@@ -49,26 +54,31 @@ impl Slot {
     pub(super) fn start(plugin: &Plugin, services: &Services) -> Result<(Rc<Slot>, ContextId), Fault> {
         let vm = plugin.start(services.clone())?;
         let root = vm.first_root();
-        let guest = RefCell::new(Occupant {
-            vm: Some(vm),
-            generation: 1,
-            made: services.clock.monotonic(),
-            backoff: Duration::ZERO,
-            last_fault: FaultKind::Dead,
-        });
-        Ok((Rc::new(Slot { guest, tenants: RefCell::default(), going: Cell::new(0) }), root))
+        let slot = Slot::of(Some(vm), Singles::new(plugin, services), plugin, services);
+        Ok((slot, root))
     }
 
     /// A place that stays empty: the filter's module is missing, and every call is a fault.
-    pub(super) fn vacant(services: &Services) -> (Rc<Slot>, ContextId) {
-        let guest = RefCell::new(Occupant {
-            vm: None,
-            generation: 0,
-            made: services.clock.monotonic(),
-            backoff: Duration::MAX,
-            last_fault: FaultKind::Missing,
-        });
-        (Rc::new(Slot { guest, tenants: RefCell::default(), going: Cell::new(0) }), NO_ROOT)
+    pub(super) fn vacant(plugin: &Plugin, services: &Services) -> (Rc<Slot>, ContextId) {
+        (Slot::of(None, None, plugin, services), NO_ROOT)
+    }
+
+    fn of(vm: Option<Vm>, singles: Option<Singles>, plugin: &Plugin, services: &Services) -> Rc<Slot> {
+        let filter = plugin.filter();
+        let (generation, last_fault) = match vm {
+            Some(_) => (1, FaultKind::Dead),
+            None => (0, FaultKind::Missing),
+        };
+        let backoff = Backoff::new(&filter.reload, services.clock.monotonic());
+        Rc::new(Slot {
+            guest: RefCell::new(Occupant { vm, generation, backoff, last_fault }),
+            singles,
+            breaker: RefCell::new(Breaker::new(&filter.breaker)),
+            served: Cell::new(0),
+            worn: Cell::new(false),
+            tenants: RefCell::default(),
+            going: Cell::new(0),
+        })
     }
 
     /// Starts one more filter in the guest.
@@ -87,6 +97,9 @@ impl Slot {
         if let Some(vm) = &mut self.guest.borrow_mut().vm {
             vm.know_clusters(clusters.clone());
         }
+        if let Some(singles) = &self.singles {
+            singles.know_clusters(clusters);
+        }
     }
 
     /// Takes a filter in, and performs what its guest asked for until now.
@@ -97,8 +110,55 @@ impl Slot {
         self.perform(guest.generation, effects);
     }
 
+    /// See [`Instance::open`].
+    pub(super) fn open<R>(
+        &self,
+        tenant: &Instance,
+        work: impl FnOnce(&mut Vm, Generation) -> Result<R, Fault>,
+    ) -> Result<R, FaultKind> {
+        match self.breaker.borrow_mut().admit(|| tenant.services().clock.monotonic()) {
+            Admission::Usual => {}
+            Admission::Trial => tenant.note_breaker(false),
+            Admission::Refused => return Err(self.guest.borrow().last_fault),
+        }
+        let Some(singles) = &self.singles else {
+            self.served.set(self.served.get() + 1);
+            return self.enter_moment(tenant, None, work);
+        };
+        self.revive(tenant);
+        self.breaker.borrow_mut().note_exchange();
+        let (generation, effects, result) = singles.open(work);
+        self.perform(generation, effects);
+        result.map_err(|fault| self.lose_single(tenant, &fault))
+    }
+
     /// See [`Instance::enter`].
     pub(super) fn enter<R>(
+        &self,
+        tenant: &Instance,
+        generation: Generation,
+        work: impl FnOnce(&mut Vm, Generation) -> Result<R, Fault>,
+    ) -> Result<R, FaultKind> {
+        if !Singles::is_single(generation) {
+            return self.enter_moment(tenant, Some(generation), work);
+        }
+        let entered = self.singles.as_ref().and_then(|singles| singles.enter(generation, work));
+        let (effects, result) = entered.ok_or(FaultKind::Dead)?;
+        self.perform(generation, effects);
+        result.map_err(|fault| self.lose_single(tenant, &fault))
+    }
+
+    /// See [`Instance::call_foreign_function`].
+    pub(super) fn enter_root<R>(
+        &self,
+        tenant: &Instance,
+        work: impl FnOnce(&mut Vm, Generation) -> Result<R, Fault>,
+    ) -> Result<R, FaultKind> {
+        self.enter_moment(tenant, None, work)
+    }
+
+    /// Calls the guest of the moment, which is made anew if that is due and nobody asks for a certain one.
+    fn enter_moment<R>(
         &self,
         tenant: &Instance,
         generation: Option<Generation>,
@@ -114,10 +174,14 @@ impl Slot {
             }
             return Err(guest.last_fault);
         };
+        if generation.is_none() {
+            self.breaker.borrow_mut().note_exchange();
+        }
         if generation.is_some_and(|wanted| wanted != guest.generation) {
             return Err(FaultKind::Dead);
         }
         let result = work(vm, guest.generation);
+        self.note_wear(tenant, vm);
         if vm.has_effects() {
             let effects = vm.take_effects();
             self.perform(guest.generation, effects);
@@ -125,6 +189,40 @@ impl Slot {
         let result = result.map_err(|fault| self.lose(guest, tenant, &fault));
         self.tell_of_ends(guest);
         result
+    }
+
+    /// Makes the guest anew that has no exchanges, if it was lost: its ticks are to go on.
+    fn revive(&self, tenant: &Instance) {
+        let guest = &mut *self.guest.borrow_mut();
+        if guest.vm.is_none() {
+            self.rebuild(guest, tenant);
+        }
+    }
+
+    /// Notes whether the guest is to be replaced, and tells whoever does that.
+    fn note_wear(&self, tenant: &Instance, vm: &Vm) {
+        let recycle = &tenant.plugin().filter().recycle;
+        let served_enough = recycle.requests.is_some_and(|most| self.served.get() >= most);
+        if served_enough || recycle.memory.is_some_and(|most| vm.memory_bytes() > most) {
+            self.wear_out(tenant);
+        }
+    }
+
+    /// The guest is to be replaced.
+    pub(super) fn wear_out(&self, tenant: &Instance) {
+        if !self.worn.replace(true) {
+            tenant.performer().recycle();
+        }
+    }
+
+    pub(super) fn is_worn(&self) -> bool {
+        self.worn.get()
+    }
+
+    /// It could not be replaced: it serves on, as if it were new.
+    pub(super) fn renew(&self) {
+        self.worn.set(false);
+        self.served.set(0);
     }
 
     /// Tells a filter's root that it goes. Whether it went at once.
@@ -164,13 +262,22 @@ impl Slot {
         self.going.set(self.going.get() - (count - tenants.len()));
         if tenants.is_empty() {
             self.guest.borrow_mut().vm = None;
+            if let Some(singles) = &self.singles {
+                singles.clear();
+            }
         }
     }
 
-    /// Each effect is of the filter whose root asked for it, whoever's call it was.
+    /// Each effect is of the filter whose root asked for it, whoever's call it was. A guest for one exchange has one
+    /// filter, and does not live to tick.
     fn perform(&self, generation: Generation, effects: Vec<(ContextId, Effect)>) {
+        let is_single = Singles::is_single(generation);
         for (root, effect) in effects {
-            if let Some(tenant) = self.tenant(root) {
+            if is_single && matches!(effect, Effect::SetTick(_) | Effect::WatchQueues(_)) {
+                continue;
+            }
+            let tenant = if is_single { self.tenants().next() } else { self.tenant(root) };
+            if let Some(tenant) = tenant {
                 tenant.perform(generation, effect);
             }
         }
@@ -187,18 +294,19 @@ impl Slot {
 
     /// Makes a new guest, if the last one is old enough, with all the filters in it.
     fn rebuild(&self, guest: &mut Occupant, wanted_by: &Instance) {
+        if guest.last_fault == FaultKind::Missing {
+            return; // there is nothing to make it of
+        }
         let services = &wanted_by.services();
-        let now = services.clock.monotonic();
-        if now.saturating_duration_since(guest.made) < guest.backoff {
+        if !guest.backoff.may_rebuild(services) {
             return;
         }
-        guest.made = now;
-        guest.backoff = jittered_backoff(services);
         match self.restart() {
             Ok(mut vm) => {
                 guest.generation += 1;
                 let effects = vm.take_effects();
                 guest.vm = Some(vm);
+                self.renew();
                 self.perform(guest.generation, effects);
                 self.tenants().for_each(|tenant| tenant.note_rebuild());
             }
@@ -229,7 +337,7 @@ impl Slot {
 
     /// Drops a guest that failed, and tells every exchange that it had.
     fn lose(&self, guest: &mut Occupant, by: &Instance, fault: &Fault) -> FaultKind {
-        by.report(fault);
+        self.note_fault(by, fault);
         self.tenants().for_each(|tenant| tenant.stop_calling());
         guest.last_fault = fault.kind;
         if let Some(vm) = guest.vm.take() {
@@ -241,11 +349,22 @@ impl Slot {
         }
         fault.kind
     }
-}
 
-fn jittered_backoff(services: &Services) -> Duration {
-    let mut byte = [0];
-    // Without randomness there is none in the backoff, which then is as good as another's.
-    let _ = services.randomness.fill(&mut byte);
-    REBUILD_BACKOFF + REBUILD_BACKOFF * u32::from(byte[0]) / 512
+    /// A guest that served one exchange failed: nobody else is concerned.
+    fn lose_single(&self, by: &Instance, fault: &Fault) -> FaultKind {
+        self.note_fault(by, fault);
+        self.guest.borrow_mut().last_fault = fault.kind;
+        fault.kind
+    }
+
+    fn note_fault(&self, by: &Instance, fault: &Fault) {
+        by.report(fault);
+        if fault.kind == FaultKind::Instances {
+            return; // it says nothing of the filter's health
+        }
+        if let Some(open_for) = self.breaker.borrow_mut().note_fault(&by.services()) {
+            by.note_breaker(true);
+            by.report_breaker(open_for);
+        }
+    }
 }

@@ -5,12 +5,14 @@
 //! loading is found by [`crate::wasm`], which loads by it. It must not run the module.
 
 mod notes;
+mod permissions;
 mod text;
 mod toolchain;
 
 use serde::Serialize;
 
 pub use notes::Note;
+pub use permissions::Permissions;
 pub use toolchain::Tool;
 
 use crate::config::model::Sha256;
@@ -74,12 +76,29 @@ pub struct Facts {
     pub tables: Vec<Table>,
     /// Which of its exports the host asks for memory.
     pub allocator: Option<&'static str>,
+    /// What it says of itself and asks for; none without a manifest that can be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<Manifest>,
     /// What it exports, in its order.
     pub exports: Vec<Export>,
     /// What it imports, in its order, each once.
     pub imports: Vec<Import>,
     /// Its custom sections.
     pub custom_sections: Vec<CustomSection>,
+}
+
+/// What a module says of itself.
+#[derive(Debug, Serialize)]
+pub struct Manifest {
+    /// What its author calls it.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// What it asks for, as a filter's `capabilities` would grant it.
+    pub capabilities: serde_json::Value,
+    /// The same as lists.
+    #[serde(skip)]
+    asked: Vec<(&'static str, Vec<String>)>,
 }
 
 /// A memory, in bytes.
@@ -218,6 +237,7 @@ impl Facts {
             allocator: ["proxy_on_memory_allocate", "malloc"]
                 .into_iter()
                 .find(|name| outline.exports_function(name)),
+            manifest: outline.manifest.as_ref().and_then(|manifest| manifest.as_ref().ok()).map(Manifest::of),
             exports: outline.exports.iter().map(Export::of).collect(),
             imports: outline.imports.iter().map(Import::of).collect(),
             custom_sections: outline
@@ -225,6 +245,17 @@ impl Facts {
                 .iter()
                 .map(|section| CustomSection { name: section.name.clone(), size: section.size })
                 .collect(),
+        }
+    }
+}
+
+impl Manifest {
+    fn of(manifest: &crate::wasm::manifest::Manifest) -> Manifest {
+        Manifest {
+            name: manifest.name.clone(),
+            version: manifest.version.clone(),
+            capabilities: manifest.capabilities.to_json(),
+            asked: permissions::lists(&manifest.capabilities),
         }
     }
 }

@@ -75,6 +75,7 @@ pub(super) fn of(outline: &Outline) -> Vec<Note> {
     notes.on_callbacks(outline);
     notes.on_start(outline);
     notes.on_memory(outline);
+    notes.on_manifest(outline);
     notes.on_debugging(outline);
     notes.0
 }
@@ -192,6 +193,12 @@ impl Notes {
                 "it exports `proxy_on_memory_allocate` and `malloc`: the first is asked for memory here; Envoy asks the \
                  second",
             );
+        }
+    }
+
+    fn on_manifest(&mut self, outline: &Outline) {
+        if let Some(Err(error)) = &outline.manifest {
+            self.add("broken_manifest", format!("{error}; it is as if there were none"));
         }
     }
 

@@ -76,6 +76,16 @@ fn render_facts(text: &mut String, whole: usize, facts: &Facts) {
         .map(|section| format!("{} ({})", plain(&section.name), size(section.size as u64)));
     row(text, "custom sections", or(shortened(sections), "none"));
 
+    if let Some(manifest) = &facts.manifest {
+        let (name, version) = (plain(&manifest.name), plain(&manifest.version));
+        let _ = writeln!(text, "\nManifest of {name} {version}, which asks for");
+        for (capability, names) in &manifest.asked {
+            row(text, capability, shortened(names.iter().cloned()));
+        }
+        if manifest.asked.is_empty() {
+            text.push_str("  nothing\n");
+        }
+    }
     text.push_str("\nExports, which the host calls\n");
     for group in Group::ALL {
         let of_group = facts.exports.iter().filter(|export| export.group == Some(group.title()));
@@ -120,7 +130,7 @@ fn memory(memory: &Memory) -> String {
 }
 
 /// A name and its values, over as many lines as they take; nothing without values.
-fn row(text: &mut String, name: &str, values: impl IntoIterator<Item = impl AsRef<str>>) {
+pub(super) fn row(text: &mut String, name: &str, values: impl IntoIterator<Item = impl AsRef<str>>) {
     let mut column = 0;
     for value in values {
         let value = value.as_ref();
@@ -175,7 +185,7 @@ fn or(values: impl Iterator<Item = String>, none: &str) -> Vec<String> {
 }
 
 /// The first of the values, and how many more there are.
-fn shortened(values: impl Iterator<Item = String>) -> impl Iterator<Item = String> {
+pub(super) fn shortened(values: impl Iterator<Item = String>) -> impl Iterator<Item = String> {
     let values: Vec<String> = values.collect();
     let more = values.len().saturating_sub(MAX_NAMES);
     values.into_iter().take(MAX_NAMES).chain((more > 0).then(|| format!("and {more} more")))
@@ -200,7 +210,7 @@ pub(super) fn size(bytes: u64) -> String {
 }
 
 /// A text without characters that a terminal obeys.
-fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> String {
     text.chars()
         .flat_map(|c| match c.is_control() {
             true => c.escape_unicode().collect::<Vec<_>>(),

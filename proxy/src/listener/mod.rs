@@ -18,7 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 
 pub(crate) use connection::Drain;
-pub(crate) use socket::bind;
+pub(crate) use socket::{Neighbours, bind};
 
 use crate::config::model::Protocol;
 use crate::exchange::{Peer, Site};
@@ -70,8 +70,12 @@ impl Door {
     }
 
     /// Lets connections in, until the drain begins.
-    pub(crate) fn let_in(self: &Rc<Self>, listener: TcpListener) {
-        self.tasks.spawn(accept(self.clone(), listener));
+    pub(crate) fn let_in(self: &Rc<Self>, socket: std::net::TcpListener) {
+        match socket::listen(socket) {
+            Ok(listener) => drop(self.tasks.spawn(accept(self.clone(), listener))),
+            // Only memory can be short: the address was bound before.
+            Err(error) => tracing::error!(listener = self.site().listener().name, %error, "cannot listen"),
+        }
     }
 
     /// Waits until nobody is let in any more and the last connection has ended.

@@ -5,7 +5,7 @@
 //! the log and done without.
 
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -13,7 +13,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::MODULE_LIMIT;
-use crate::config::model::Sha256;
+use crate::files::{self, Sha256};
 use crate::signature::SIGNATURES_LIMIT;
 
 /// All entries together, in bytes: beyond it the ones that were not used for the longest time go.
@@ -51,7 +51,7 @@ impl Cache {
     /// The module with this digest.
     pub(super) fn module(&self, digest: Sha256) -> Option<Bytes> {
         let path = self.path(&format!("{digest}.wasm"))?;
-        let bytes = read(&path, MODULE_LIMIT)?;
+        let bytes = files::read(&path, MODULE_LIMIT).ok()?;
         if Sha256::of(&bytes) == digest {
             // The time of its last use, by which entries go.
             let _ = File::options()
@@ -73,7 +73,7 @@ impl Cache {
 
     /// The signatures of the module with this digest.
     pub(super) fn signatures(&self, digest: Sha256) -> Option<Bytes> {
-        read(&self.path(&format!("{digest}.sig"))?, SIGNATURES_LIMIT as u64).map(Bytes::from)
+        files::read(&self.path(&format!("{digest}.sig"))?, SIGNATURES_LIMIT as u64).ok().map(Bytes::from)
     }
 
     /// Keeps a module's signatures.
@@ -83,7 +83,7 @@ impl Cache {
 
     /// What a reference was when it was fetched.
     pub(super) fn note(&self, reference: &str) -> Option<Note> {
-        let text = read(&self.path(&name_of(reference))?, 4096)?;
+        let text = files::read(&self.path(&name_of(reference))?, 4096).ok()?;
         let WrittenNote { module, manifest } = serde_json::from_slice(&text).ok()?;
         let manifest = match manifest {
             Some(digest) => Some(Sha256::from_hex(&digest)?),
@@ -149,12 +149,6 @@ impl Cache {
 /// A reference can hold anything, and be secret: a file's name is its digest.
 fn name_of(reference: &str) -> String {
     format!("{}.json", Sha256::of(reference.as_bytes()))
-}
-
-fn read(path: &Path, limit: u64) -> Option<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path).ok()?.take(limit + 1).read_to_end(&mut bytes).ok()?;
-    (bytes.len() as u64 <= limit).then_some(bytes)
 }
 
 fn write(folder: &Path, name: &str, content: &[u8]) -> io::Result<()> {

@@ -10,15 +10,17 @@ mod cache;
 #[cfg(feature = "fetch")]
 mod fetch;
 
-use std::fs::File;
-use std::io::Read;
+use std::borrow::Cow;
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::builtin;
-use crate::config::model::{Config, Filter, Location, ModuleSource, Remote, Sha256};
+use crate::config::model::{Config, Filter, Location, ModuleSource, Remote};
+use crate::files::{self, Footprint, NoVersion, ReadError, Sha256};
 use cache::Cache;
 #[cfg(feature = "fetch")]
 pub(crate) use fetch::FetchError;
@@ -60,8 +62,11 @@ pub(crate) enum Unobtainable {
     NoBuiltin { name: String },
     /// Its file cannot be read.
     #[error("cannot read {}: {error}", path.display())]
-    Unreadable { path: PathBuf, error: String },
-    /// Its file is a pipe or a device, reading which may never end, or a folder.
+    Unreadable { path: PathBuf, error: Arc<io::Error> },
+    /// It is a folder, and which of its modules is meant cannot be said.
+    #[error("{}: {error}", path.display())]
+    NoVersion { path: PathBuf, error: Arc<NoVersion> },
+    /// Its file is a pipe or a device, reading which may never end.
     #[error("cannot read {}: it is not a file", path.display())]
     NotAFile { path: PathBuf },
     /// Its file is larger than any filter.
@@ -73,10 +78,23 @@ pub(crate) enum Unobtainable {
 }
 
 impl Unobtainable {
+    fn unread(path: &Path, error: ReadError) -> Unobtainable {
+        let path = path.to_owned();
+        match error {
+            ReadError::Unreadable(error) => Unobtainable::Unreadable { path, error: Arc::new(error) },
+            ReadError::NotAFile => Unobtainable::NotAFile { path },
+            ReadError::TooLarge { .. } => Unobtainable::TooLarge { path },
+        }
+    }
+
     /// What to do about it.
     pub(crate) fn hint(&self) -> String {
         match self {
             Unobtainable::NoBuiltin { .. } => format!("shipped are: {}", builtin::names().join(", ")),
+            Unobtainable::NoVersion { .. } => {
+                "a folder has the versions of one module, each named like `limits-1.2.0.wasm`; the newest serves"
+                    .to_owned()
+            }
             Unobtainable::NotAFile { .. } => "give the module's own file".to_owned(),
             Unobtainable::Unreadable { .. } => {
                 "a relative path is relative to the configuration file's folder".to_owned()
@@ -112,16 +130,17 @@ impl Origins {
     }
 
     /// Gets modules, those that have to be fetched side by side, and each of those once. An answer for each of `wanted`,
-    /// in its order.
+    /// in its order. Notes which files that took.
     pub(crate) fn obtain(
         &self,
         config: &Config,
         wanted: &[Wanted<'_>],
+        footprint: &mut Footprint,
     ) -> Vec<Result<Obtained, Unobtainable>> {
         let mut requests: Vec<Request> = Vec::new();
         let mut way = |wanted: &Wanted<'_>| match &wanted.filter.module {
             ModuleSource::Builtin(name) => Way::Here(built_in(name)),
-            ModuleSource::File(path) => Way::Here(file(path, wanted.signed)),
+            ModuleSource::File(path) => Way::Here(file(path, wanted.signed, footprint)),
             ModuleSource::Remote(remote) => {
                 Way::Fetched(join(&mut requests, Request::of(config, wanted, remote)))
             }
@@ -200,11 +219,38 @@ fn built_in(name: &str) -> Result<Obtained, Unobtainable> {
     Ok(Obtained { name, digest: Sha256::of(&bytes), bytes, detached: None, is_builtin: true })
 }
 
-fn file(path: &Path, signed: bool) -> Result<Obtained, Unobtainable> {
-    let bytes = Bytes::from(read_file(path)?);
-    let detached = if signed { read_signatures(&signature_file(path))? } else { None };
+fn file(path: &Path, signed: bool, footprint: &mut Footprint) -> Result<Obtained, Unobtainable> {
+    let path = &*version_of(path, footprint)?;
+    let read = footprint.read(path, MODULE_LIMIT);
+    let (bytes, digest) = read.map_err(|error| Unobtainable::unread(path, error))?;
+    let detached = if signed { signatures_beside(path, footprint)? } else { None };
     let name = path.display().to_string();
-    Ok(Obtained { name, digest: Sha256::of(&bytes), bytes, detached, is_builtin: false })
+    Ok(Obtained { name, bytes: bytes.into(), digest, detached, is_builtin: false })
+}
+
+/// The file that a path stands for: itself, or of a folder the newest version.
+fn version_of<'a>(path: &'a Path, footprint: &mut Footprint) -> Result<Cow<'a, Path>, Unobtainable> {
+    if !path.is_dir() {
+        return Ok(path.into());
+    }
+    let (newest, names) = files::newest(path);
+    footprint.listed(path, &names);
+    let unknown = |error| Unobtainable::NoVersion { path: path.to_owned(), error: Arc::new(error) };
+    newest.map(Cow::from).map_err(unknown)
+}
+
+fn signatures_beside(module: &Path, footprint: &mut Footprint) -> Result<Option<Bytes>, Unobtainable> {
+    let path = signature_file(module);
+    optional(&path, footprint.read(&path, MODULE_LIMIT).map(|(bytes, _)| bytes))
+}
+
+/// What is in a file, if there is one.
+fn optional(path: &Path, read: Result<Vec<u8>, ReadError>) -> Result<Option<Bytes>, Unobtainable> {
+    match read {
+        Ok(bytes) => Ok(Some(bytes.into())),
+        Err(error) if error.is_absence() => Ok(None),
+        Err(error) => Err(Unobtainable::unread(path, error)),
+    }
 }
 
 /// The file beside a module that holds its signatures.
@@ -216,26 +262,12 @@ pub(crate) fn signature_file(module: &Path) -> PathBuf {
 
 /// Reads the file with a module's signatures, if there is one.
 pub(crate) fn read_signatures(path: &Path) -> Result<Option<Bytes>, Unobtainable> {
-    if !path.exists() {
-        return Ok(None);
-    }
-    read_file(path).map(|bytes| Some(Bytes::from(bytes)))
+    optional(path, files::read(path, MODULE_LIMIT))
 }
 
-/// Reads a module's file, which may be any: no more than a module may have is ever read.
-pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, Unobtainable> {
-    let unreadable =
-        |error: std::io::Error| Unobtainable::Unreadable { path: path.to_owned(), error: error.to_string() };
-    if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
-        return Err(Unobtainable::NotAFile { path: path.to_owned() });
-    }
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(unreadable)?;
-    file.take(MODULE_LIMIT + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() as u64 > MODULE_LIMIT {
-        return Err(Unobtainable::TooLarge { path: path.to_owned() });
-    }
-    Ok(bytes)
+/// Reads what was named on the command line, which may be a pipe: no more than a module may have is ever read.
+pub(crate) fn read_named(path: &Path) -> Result<Vec<u8>, Unobtainable> {
+    files::read_stream(path, MODULE_LIMIT).map_err(|error| Unobtainable::unread(path, error))
 }
 
 /// A build that fetches nothing.

@@ -4,27 +4,35 @@
 //! compiled and proved, sockets are bound, and every worker has its guests running. Then the listeners open. A change
 //! of the configuration takes the same way beside what is served: see `reload`.
 //!
-//! The control thread serves the admin listener and waits for signals; workers share with it only what is immutable
+//! The control thread serves the admin listener, waits for signals and notices changed files; workers share with it only what is immutable
 //! or atomic. SIGTERM and SIGINT begin a drain; a second one ends the process at once.
 
+mod addresses;
 mod observe;
 mod process;
 mod reload;
+mod status;
+mod watch;
 mod worker;
 
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch as channel;
 
 use crate::admin::{self, AdminState, Readiness, Stage};
 use crate::config::{self, Loaded, Part};
+use crate::files::Footprint;
+use crate::inspect::Permissions;
 use crate::origin::Origins;
 use crate::snapshot::{Missing, Snapshot};
 use crate::wasm::Engine;
+use addresses::unbound;
 use process::{EpochClock, Timekeeper};
-use reload::{Current, Reloader, unbound};
+use reload::{Read, Reloader, Surroundings, Wishes};
+use status::{Cause, Status};
+use watch::Watch;
 use worker::{Crew, Shared};
 
 /// What the command line adds to the configuration.
@@ -32,6 +40,17 @@ use worker::{Crew, Shared};
 pub struct Options {
     /// Worker threads, instead of the configuration's.
     pub workers: Option<usize>,
+    /// Whether files are left unwatched: only a signal or the admin listener changes the configuration then.
+    pub no_watch: bool,
+}
+
+/// What was found of a configuration that can be served, for each filter by its index.
+#[derive(Debug)]
+pub struct Checked {
+    /// Where its module is from.
+    pub modules: Vec<String>,
+    /// What it asks for, and what it is granted.
+    pub permissions: Vec<Permissions>,
 }
 
 /// Does everything that starting does short of binding a socket: what `check` finds right, `run` starts with. A module
@@ -40,28 +59,35 @@ pub struct Options {
 /// # Errors
 ///
 /// [`Problems`](config::Problems): every filter that cannot be used, each at its place in the file.
-pub fn check(loaded: &Loaded) -> anyhow::Result<()> {
+pub fn check(loaded: &Loaded) -> anyhow::Result<Checked> {
     let engine = Engine::new(process::compiled_folder())?;
     let origins = Origins::new(process::cache_folder().as_deref());
     let _clock = EpochClock::start(&engine)?;
-    Snapshot::prepare(loaded, &engine, &origins, None, Missing::Refused)?;
-    Ok(())
+    let footprint = &mut Footprint::default();
+    let snapshot = Snapshot::prepare(loaded, &engine, &origins, None, Missing::Refused, footprint)?;
+    let filters = 0..loaded.config.filters.len();
+    Ok(Checked {
+        modules: filters.map(|filter| snapshot.code(filter).0.to_owned()).collect(),
+        permissions: snapshot.plugins().map(Permissions::of).collect(),
+    })
 }
 
-/// Serves until a signal ends it, then drains. SIGHUP has it read its configuration again.
+/// Serves until a signal ends it, then drains. SIGHUP, a changed file or the admin listener have it read its
+/// configuration again.
 ///
 /// # Errors
 ///
 /// Why it could not start: a filter that cannot be used, an address that cannot be bound, a thread that cannot be had.
-pub fn run(loaded: &Loaded, options: Options) -> anyhow::Result<()> {
+pub fn run(loaded: Loaded, options: Options) -> anyhow::Result<()> {
     process::raise_file_limit();
     let engine = Engine::new(process::compiled_folder())?;
     let time = Arc::new(Timekeeper::new(engine.clone()));
     time.run(true)?;
     let origins = Origins::new(process::cache_folder().as_deref());
-    let snapshot = Arc::new(Snapshot::prepare(loaded, &engine, &origins, None, Missing::Tolerated)?);
-    let workers = options.workers.or(snapshot.config().workers).unwrap_or_else(process::cores);
-    let admin = bind_admin(loaded)?;
+    let mut footprint = loaded.footprint().clone();
+    let read = Read::prepare(loaded, &engine, &origins, None, &mut footprint)?;
+    let admin = bind_admin(&read.loaded)?;
+    let workers = options.workers.or(read.snapshot.config().workers).unwrap_or_else(process::cores);
 
     let shared = Shared::new(workers)?;
     observe::export_guest_metrics(&shared.metrics, &shared.guest_metrics);
@@ -70,8 +96,15 @@ pub fn run(loaded: &Loaded, options: Options) -> anyhow::Result<()> {
     let result = runtime.block_on(async {
         let signals = Signals::new()?; // before anybody is told that this is ready
         let crew = Crew::start(&shared)?;
-        let reloader =
-            Reloader::start(loaded, snapshot, (engine, origins), &time, &shared, crew.orders()).await?;
+        let surroundings = Surroundings {
+            engine,
+            origins,
+            time,
+            shared: shared.clone(),
+            orders: crew.orders(),
+            watch: Watch::new(!options.no_watch),
+        };
+        let reloader = Reloader::start(read, footprint, surroundings).await?;
         if let Some(admin) = &admin {
             tracing::info!(listener = "admin", address = %admin.address(), "listening");
         }
@@ -91,15 +124,15 @@ async fn serve(
     shared: &Arc<Shared>,
 ) -> anyhow::Result<()> {
     let readiness = reloader.readiness();
-    let (ended, mut end) = watch::channel(());
+    let (wishes, wished) = Wishes::new();
+    let (ended, mut end) = channel::channel(());
     let admin = admin.map(|listener| {
-        let state = admin_state(shared, reloader.current(), &readiness);
+        let state = admin_state(shared, reloader.status(), wishes.clone(), &readiness);
         tokio::spawn(admin::serve(listener, state, async move {
             let _ = end.changed().await; // also when the sender is gone
         }))
     });
-    let wanted = Arc::new(Notify::new());
-    let reloading = tokio::spawn(reloader.run(wanted.clone()));
+    let reloading = tokio::spawn(reloader.run(wished));
 
     let lost = loop {
         tokio::select! {
@@ -108,7 +141,7 @@ async fn serve(
                     tracing::info!(signal, "draining");
                     break None;
                 }
-                Wish::Reload => wanted.notify_one(),
+                Wish::Reload => wishes.ask(Cause::Signal),
             },
             lost = crew.lost() => break Some(lost), // its connections are gone; the others end in order
         }
@@ -134,12 +167,24 @@ async fn serve(
     }
 }
 
-fn admin_state(shared: &Arc<Shared>, current: Current, readiness: &Arc<Readiness>) -> AdminState {
-    let metrics = shared.metrics.clone();
+fn admin_state(
+    shared: &Arc<Shared>,
+    status: Status,
+    wishes: Wishes,
+    readiness: &Arc<Readiness>,
+) -> AdminState {
+    let (metrics, overview, served) = (shared.metrics.clone(), shared.metrics.clone(), status.clone());
     AdminState {
         metrics: Box::new(move |format| metrics.render(format)),
         readiness: readiness.clone(),
-        config: Box::new(move || format!("{:#}\n", config::effective(current.snapshot().config()))),
+        // Numbers and names are always JSON.
+        filters: Box::new(move || serde_json::to_string(&overview.overview()).unwrap_or_default() + "\n"),
+        config: Box::new(move || format!("{:#}\n", config::effective(served.snapshot().config()))),
+        status: Box::new(move || status.page()),
+        reload: Box::new(move || {
+            let wishes = wishes.clone();
+            Box::pin(async move { wishes.ask_and_wait(Cause::Admin).await })
+        }),
     }
 }
 

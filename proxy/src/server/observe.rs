@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::telemetry::metrics::{
-    CellsSample, FilterObservation, FilterSample, GuestMetric, GuestValue, HistogramSample, Registry,
-    write_cells, write_guest_metrics,
+    CallbackSample, CellsSample, FilterObservation, FilterSample, GuestMetric, GuestValue, HistogramSample,
+    Registry, write_cells, write_guest_metrics,
 };
 use crate::wasm::metrics::MetricValue;
-use crate::wasm::{Callback, CellsUsage, FaultKind, FilterUsage, GuestMetrics, SharedData};
+use crate::wasm::{
+    Callback, CallbackCost, Capability, CellsUsage, FaultKind, FilterUsage, GuestMetrics, SharedData, Work,
+};
 
 /// Shows what a filter costs on a worker, for as long as the observation is kept.
 pub(super) fn observe_filter(
@@ -33,18 +35,36 @@ pub(super) fn observe_missing(
 fn sample(usage: &FilterUsage) -> FilterSample {
     let nonzero = |(name, count): (&'static str, u64)| (count > 0).then_some((name, count));
     FilterSample {
-        calls: Callback::ALL
+        callbacks: Callback::ALL
             .iter()
-            .filter_map(|one| nonzero((label(one.name()), usage.calls(*one))))
+            .map(|callback| (label(callback.name()), usage.cost(*callback)))
+            .filter(|(_, cost)| cost.calls > 0)
+            .map(|(name, cost)| (name, callback_sample(cost)))
             .collect(),
         faults: FaultKind::ALL.iter().filter_map(|one| nonzero((one.word(), usage.faults(*one)))).collect(),
-        instructions: usage.instructions(),
-        time: Duration::from_nanos(usage.nanoseconds()),
+        rate_limited: Work::ALL
+            .iter()
+            .filter_map(|one| nonzero((one.word(), usage.withheld(*one))))
+            .collect(),
+        denials: Capability::ALL
+            .iter()
+            .filter_map(|one| nonzero((one.name(), usage.denials(*one))))
+            .collect(),
         dropped_log_lines: usage.log_lines_dropped(),
         rebuilds: usage.rebuilds(),
+        recycles: usage.recycles(),
+        policies: usage.policies(),
+        breaker_trips: usage.breaker_trips(),
+        breakers_open: u64::from(usage.is_breaker_open()),
         instances: 1,
         memory_bytes: usage.memory_bytes(),
     }
+}
+
+fn callback_sample(cost: CallbackCost) -> CallbackSample {
+    let CallbackCost { calls, instructions, nanoseconds, hostcalls, bytes_in, bytes_out } = cost;
+    let time = Duration::from_nanos(nanoseconds);
+    CallbackSample { calls, instructions, time, hostcalls, bytes_in, bytes_out }
 }
 
 /// A callback's name without what all of them begin with: `on_request_headers`.

@@ -3,41 +3,65 @@
 //! It is read, checked and compiled, its filters proved, its sockets bound, and every worker starts the guests that are
 //! new: all of it beside what is served, which is not touched. Then all workers change to it. What cannot be done leaves
 //! everything as it was, and says why.
+//!
+//! What asks for it is a signal, the admin listener, a file that is another now (see [`Watch`]), or a module that was
+//! missing and has come (see `missing`).
 
-use std::io;
-use std::net::{SocketAddr, TcpListener};
+mod missing;
+
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
-use tokio::sync::Notify;
+use tokio::sync::{mpsc, oneshot};
 
+use super::addresses::Addresses;
 use super::process::Timekeeper;
-use super::worker::{Orders, Plan, Shared, WayIn};
-use crate::admin::{Readiness, Stage};
-use crate::config::model::{Config, Listener, OnFault};
-use crate::config::{self, Finding, Loaded, Part, Problems};
-use crate::listener::{self, Open};
+use super::status::{Attempt, Cause, Status};
+use super::watch::Watch;
+use super::worker::{Orders, Plan, Shared};
+use crate::admin::{Readiness, Reloaded};
+use crate::config::model::Config;
+use crate::config::{self, Loaded, Problems};
+use crate::files::Footprint;
 use crate::origin::Origins;
 use crate::snapshot::{Missing, Snapshot};
 use crate::wasm::Engine;
+use missing::Patience;
 
-/// The first wait between two looks for modules that are missing, and the longest.
-const FIRST_WAIT: Duration = Duration::from_secs(1);
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// Wishes that wait. Those of the admin listener are fewer, and one signal stands for all.
+const MAX_WISHES: usize = 128;
 
-/// The configuration that is served. Cheap to clone.
+/// Somebody wants the configuration read again.
+pub(super) struct Wish {
+    pub(super) cause: Cause,
+    /// Who waits for how it went.
+    pub(super) answer: Option<oneshot::Sender<Reloaded>>,
+}
+
+/// The way to have the configuration read again. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Current(Arc<Mutex<Arc<Snapshot>>>);
+pub(super) struct Wishes(mpsc::Sender<Wish>);
 
-impl Current {
-    pub(super) fn snapshot(&self) -> Arc<Snapshot> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+impl Wishes {
+    pub(super) fn new() -> (Wishes, mpsc::Receiver<Wish>) {
+        let (send, receive) = mpsc::channel(MAX_WISHES);
+        (Wishes(send), receive)
     }
 
-    fn replace(&self, snapshot: Arc<Snapshot>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = snapshot;
+    /// Asks for it. Wishes that come while it is read are one.
+    pub(super) fn ask(&self, cause: Cause) {
+        let _ = self.0.try_send(Wish { cause, answer: None }); // where so many wait, it is read anyway
+    }
+
+    /// Asks for it, and waits until what is there now was read and is served, or was refused.
+    pub(super) async fn ask_and_wait(&self, cause: Cause) -> Reloaded {
+        let (answer, answered) = oneshot::channel();
+        if self.0.send(Wish { cause, answer: Some(answer) }).await.is_err() {
+            return Reloaded::Ending;
+        }
+        answered.await.unwrap_or(Reloaded::Ending)
     }
 }
 
@@ -52,67 +76,82 @@ pub(super) struct Reloader {
     time: Arc<Timekeeper>,
     shared: Arc<Shared>,
     orders: Orders,
-    current: Current,
-    /// For each listener that is served.
-    addresses: Vec<Bound>,
+    status: Status,
+    addresses: Addresses,
+    watch: Watch,
+    /// What was read last.
+    footprint: Arc<Footprint>,
 }
 
 /// A file that was read, and what it became.
-struct Read {
-    loaded: Loaded,
-    snapshot: Arc<Snapshot>,
+pub(super) struct Read {
+    pub(super) loaded: Loaded,
+    pub(super) snapshot: Arc<Snapshot>,
 }
 
-/// An address that the process listens on.
-#[derive(Clone)]
-struct Bound {
-    /// The configuration's.
-    address: SocketAddr,
-    /// The listener that had it first: port 0 is another port for each.
-    first: String,
-    open: Arc<Open>,
-}
-
-impl Bound {
-    fn is_of(&self, listener: &Listener) -> bool {
-        self.address == listener.address && (self.address.port() != 0 || self.first == listener.name)
+impl Read {
+    /// Fetches, compiles and proves what was loaded. It may take as long as a network does.
+    ///
+    /// # Errors
+    ///
+    /// Every filter that cannot be used, at its place in the file.
+    pub(super) fn prepare(
+        loaded: Loaded,
+        engine: &Engine,
+        origins: &Origins,
+        former: Option<&Snapshot>,
+        footprint: &mut Footprint,
+    ) -> Result<Read, Problems> {
+        let snapshot = Snapshot::prepare(&loaded, engine, origins, former, Missing::Tolerated, footprint)?;
+        Ok(Read { loaded, snapshot: Arc::new(snapshot) })
     }
 }
 
+/// What all configurations have in common.
+pub(super) struct Surroundings {
+    pub(super) engine: Engine,
+    pub(super) origins: Origins,
+    pub(super) time: Arc<Timekeeper>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) orders: Orders,
+    pub(super) watch: Watch,
+}
+
 impl Reloader {
-    /// Takes the first configuration into service.
+    /// Takes the first configuration into service, and watches its files.
     ///
     /// # Errors
     ///
     /// An address that cannot be bound, a filter that does not start on a worker.
     pub(super) async fn start(
-        loaded: &Loaded,
-        snapshot: Arc<Snapshot>,
-        (engine, origins): (Engine, Origins),
-        time: &Arc<Timekeeper>,
-        shared: &Arc<Shared>,
-        orders: Orders,
+        read: Read,
+        footprint: Footprint,
+        surroundings: Surroundings,
     ) -> anyhow::Result<Reloader> {
+        let Surroundings { engine, origins, time, shared, orders, watch } = surroundings;
         let mut reloader = Reloader {
-            path: loaded.path().to_owned(),
+            path: read.loaded.path().to_owned(),
             engine,
             origins,
-            loaded: loaded.clone(),
+            loaded: read.loaded.clone(),
             readiness: Arc::default(),
-            time: time.clone(),
-            shared: shared.clone(),
+            time,
+            shared,
             orders,
-            current: Current(Arc::new(Mutex::new(snapshot.clone()))),
-            addresses: Vec::new(),
+            status: Status::new(read.snapshot.clone(), watch.is_on()),
+            addresses: Addresses::default(),
+            watch,
+            footprint: Arc::new(footprint),
         };
-        reloader.take(loaded, snapshot).await?;
-        reloader.rest();
+        reloader.take(&read).await?;
+        reloader.stop_idle_clock();
+        reloader.follow_anew().await;
         Ok(reloader)
     }
 
     /// What is served.
-    pub(super) fn current(&self) -> Current {
-        self.current.clone()
+    pub(super) fn status(&self) -> Status {
+        self.status.clone()
     }
 
     /// Whether what is served can serve.
@@ -120,114 +159,151 @@ impl Reloader {
         self.readiness.clone()
     }
 
-    /// Reads the configuration again each time that it is `wanted`; wishes that come meanwhile are one. Modules that are
+    /// Reads the configuration again each time that it is wished, and when a file of it has changed. Modules that are
     /// missing are looked for in between, each time after a longer wait.
-    pub(super) async fn run(mut self, wanted: Arc<Notify>) {
-        let mut waits = 0;
+    pub(super) async fn run(mut self, mut wishes: mpsc::Receiver<Wish>) {
+        let mut patience = Patience::new();
         self.announce_readiness();
         loop {
             tokio::select! {
-                () = wanted.notified() => {
-                    waits = 0;
-                    tracing::info!(path = %self.path.display(), "reading the configuration again");
-                    let outcome = self.reload().await;
-                    self.tell(outcome);
-                }
-                () = tokio::time::sleep(wait_after(waits)), if self.is_incomplete() => {
-                    waits += 1;
-                    match self.complete().await {
-                        Ok(false) => {}
-                        outcome => self.tell(outcome.map(|_| ())),
+                biased;
+                wish = wishes.recv() => match wish {
+                    Some(wish) => {
+                        self.fulfil(wish, &mut wishes).await;
+                        patience = Patience::new();
                     }
+                    None => return,
+                },
+                () = self.watch.stirred() => {
+                    if self.look().await {
+                        patience = Patience::new();
+                    }
+                }
+                () = patience.over(), if self.is_incomplete() => {
+                    self.look_for_missing().await;
+                    patience.wait_longer();
                 }
             }
             self.announce_readiness();
         }
     }
 
-    fn tell(&self, outcome: anyhow::Result<()>) {
-        self.rest();
+    /// Reads it once for all who wish it now. Whoever comes later may mean what was written meanwhile.
+    async fn fulfil(&mut self, wish: Wish, wishes: &mut mpsc::Receiver<Wish>) {
+        let cause = wish.cause;
+        let all: Vec<Wish> =
+            std::iter::once(wish).chain(std::iter::from_fn(|| wishes.try_recv().ok())).collect();
+        let outcome = self.reload(cause).await;
+        for answer in all.into_iter().filter_map(|wish| wish.answer) {
+            let _ = answer.send(outcome.clone()); // who has left does not hear it
+        }
+        self.follow_anew().await;
+    }
+
+    /// Reads it if a file that was read is another now. Whether one is.
+    async fn look(&mut self) -> bool {
+        let began = Instant::now();
+        let is_as_it_was = self.follow().await;
+        if is_as_it_was {
+            tracing::debug!("files were touched, and nothing in them has changed");
+        } else {
+            self.reload(Cause::File).await;
+            self.follow_anew().await;
+        }
+        self.watch.spend(began.elapsed());
+        !is_as_it_was
+    }
+
+    /// Watches what was read last. Whether it is as it was.
+    async fn follow(&self) -> bool {
+        if !self.watch.is_on() {
+            return true;
+        }
+        let (watch, footprint) = (self.watch.clone(), self.footprint.clone());
+        tokio::task::spawn_blocking(move || watch.follow(&footprint)).await.unwrap_or(true)
+    }
+
+    /// The same after reading: what changed before its folder was watched was noticed by nobody.
+    async fn follow_anew(&self) {
+        if !self.follow().await {
+            self.watch.look_again();
+        }
+    }
+
+    async fn reload(&mut self, cause: Cause) -> Reloaded {
+        let (at, began) = (SystemTime::now(), Instant::now());
+        tracing::info!(path = %self.path.display(), cause = cause.word(), "reading the configuration again");
+        let outcome = self.read_and_change().await;
+        let took = began.elapsed();
+        let refusal = self.note(cause, at, took, &outcome);
+        let milliseconds = took.as_millis() as u64;
+        match (outcome, refusal) {
+            (Err(error), Some(text)) => {
+                tracing::error!(
+                    milliseconds,
+                    "the configuration is not taken over, what was served is served on: {text}"
+                );
+                if error.is::<Problems>() { Reloaded::Refused(text) } else { Reloaded::Failed(text) }
+            }
+            _ => {
+                tracing::info!(milliseconds, "the configuration is served");
+                Reloaded::Served(self.status.page())
+            }
+        }
+    }
+
+    /// Notes how an attempt went: why it changed nothing, if so.
+    fn note(
+        &self,
+        cause: Cause,
+        at: SystemTime,
+        took: Duration,
+        outcome: &anyhow::Result<()>,
+    ) -> Option<String> {
+        self.stop_idle_clock();
         self.shared.metrics.note_reload(outcome.is_ok());
-        match outcome {
-            Ok(()) => tracing::info!("the configuration is served"),
-            Err(error) => tracing::error!(
-                "the configuration is not taken over, what was served is served on: {}",
-                describe(&error)
-            ),
-        }
+        let refusal = outcome.as_ref().err().map(describe);
+        self.status.note_attempt(Attempt { cause, at, took, refusal: refusal.clone() });
+        refusal
     }
 
-    fn is_incomplete(&self) -> bool {
-        self.current.snapshot().missing().next().is_some()
-    }
-
-    /// Traffic is welcome as soon as nothing is missing without which it would be refused.
-    fn announce_readiness(&self) {
-        let snapshot = self.current.snapshot();
-        let mut refusing = snapshot.missing().filter(|filter| filter.on_fault == OnFault::Closed);
-        if refusing.next().is_none() && self.readiness.stage() == Stage::Starting {
-            self.readiness.enter(Stage::Ready);
-            tracing::info!("ready");
-        }
-    }
-
-    /// Looks for the modules that are missing. Whether one was found, and is served.
-    async fn complete(&mut self) -> anyhow::Result<bool> {
-        let (loaded, engine, origins) = (self.loaded.clone(), self.engine.clone(), self.origins.clone());
-        let former = self.current.snapshot();
-        let completed = tokio::task::spawn_blocking(move || former.complete(&loaded, &engine, &origins));
-        let Some(snapshot) = completed.await.context("the modules could not be looked for")?? else {
-            return Ok(false);
-        };
-        let loaded = self.loaded.clone();
-        self.take(&loaded, Arc::new(snapshot)).await?;
-        Ok(true)
-    }
-
-    async fn reload(&mut self) -> anyhow::Result<()> {
+    async fn read_and_change(&mut self) -> anyhow::Result<()> {
         self.time.run(true).context("no thread can be had for the clock of filters' limits")?;
-        let (path, engine, former) = (self.path.clone(), self.engine.clone(), self.current.snapshot());
-        let origins = self.origins.clone();
-        // It may take seconds.
-        let read = tokio::task::spawn_blocking(move || {
-            let loaded = config::load(&path)?;
-            let snapshot = Snapshot::prepare(&loaded, &engine, &origins, Some(&former), Missing::Tolerated)?;
-            let snapshot = Arc::new(snapshot);
-            Ok(Read { loaded, snapshot })
+        let (path, engine, origins) = (self.path.clone(), self.engine.clone(), self.origins.clone());
+        let former = self.status.snapshot();
+        // It may take as long as a network does.
+        let reading = tokio::task::spawn_blocking(move || {
+            let mut footprint = Footprint::default();
+            let read = config::load_noting(&path, &mut footprint)
+                .and_then(|loaded| Read::prepare(loaded, &engine, &origins, Some(&former), &mut footprint));
+            (read, footprint)
         });
-        let read: Result<Read, Problems> = read.await.context("the configuration could not be read")?;
-        self.change(read?).await
-    }
-
-    async fn change(&mut self, Read { loaded, snapshot }: Read) -> anyhow::Result<()> {
-        if !loaded.warnings.is_empty() {
-            tracing::warn!("{}", loaded.warnings.render(false));
+        let (read, footprint) = reading.await.context("the configuration could not be read")?;
+        self.footprint = Arc::new(footprint);
+        let read = read?;
+        if !read.loaded.warnings.is_empty() {
+            tracing::warn!("{}", read.loaded.warnings.render(false));
         }
-        let former = self.current.snapshot();
-        self.take(&loaded, snapshot.clone()).await?;
-        warn_of_what_stays(former.config(), snapshot.config());
+        let former = self.status.snapshot();
+        self.take(&read).await?;
+        warn_of_what_stays(former.config(), read.snapshot.config());
         Ok(())
     }
 
     /// Binds what is not bound yet, has the workers prepare, and has them change over.
-    async fn take(&mut self, loaded: &Loaded, snapshot: Arc<Snapshot>) -> anyhow::Result<()> {
+    async fn take(&mut self, Read { loaded, snapshot }: &Read) -> anyhow::Result<()> {
         let workers = self.shared.workers();
-        let (addresses, mut sockets) = self.bind(loaded, workers)?;
-        let announced = announced(&addresses, &sockets)?;
-        let plans = (0..workers).map(|_| {
-            let ways_in = addresses
-                .iter()
-                .zip(&mut sockets)
-                .map(|(bound, sockets)| WayIn { open: bound.open.clone(), socket: sockets.pop() });
-            Plan { snapshot: snapshot.clone(), ways_in: ways_in.collect() }
-        });
-        let plans = plans.collect();
+        let (addresses, mut sockets) = self.addresses.successor(loaded, workers)?;
+        let announced = addresses.announced(&sockets)?;
+        let plans = (0..workers)
+            .map(|_| Plan { snapshot: snapshot.clone(), ways_in: addresses.ways_in(&mut sockets) })
+            .collect();
         self.orders.prepare(plans).await?;
         self.orders.adopt().await;
         self.addresses = addresses;
         self.loaded = loaded.clone();
         self.shared.metrics.note_missing(snapshot.missing().map(|filter| filter.name.clone()).collect());
-        self.current.replace(snapshot);
+        self.status.note_served(snapshot.clone());
         self.shared.metrics.note_config();
         for (listener, address) in announced {
             tracing::info!(listener, %address, "listening");
@@ -235,41 +311,12 @@ impl Reloader {
         Ok(())
     }
 
-    /// For each listener where it listens, and if that is new a socket for each worker.
-    fn bind(&self, loaded: &Loaded, workers: usize) -> Result<(Vec<Bound>, Vec<Vec<TcpListener>>), Problems> {
-        let mut findings = Vec::new();
-        let (mut addresses, mut sockets) = (Vec::new(), Vec::new());
-        for (index, listener) in loaded.config.listeners.iter().enumerate() {
-            if let Some(bound) = self.addresses.iter().find(|bound| bound.is_of(listener)) {
-                addresses.push(bound.clone());
-                sockets.push(Vec::new());
-                continue;
-            }
-            match listener::bind(listener.address, workers) {
-                Ok(bound) => sockets.push(bound),
-                Err(error) => findings.push(unbound(Part::ListenerAddress(index), listener.address, &error)),
-            }
-            let (address, first) = (listener.address, listener.name.clone());
-            addresses.push(Bound { address, first, open: Arc::default() });
-        }
-        if findings.is_empty() { Ok((addresses, sockets)) } else { Err(loaded.blame(findings)) }
-    }
-
-    /// Stops the clock where there is nothing to time.
-    fn rest(&self) {
-        if self.current.snapshot().config().filters.is_empty() {
+    /// Stops the clock of guests' limits where there is nothing to time.
+    fn stop_idle_clock(&self) {
+        if self.status.snapshot().config().filters.is_empty() {
             let _ = self.time.run(false); // stopping does not fail
         }
     }
-}
-
-/// Where each new listener really listens.
-fn announced(addresses: &[Bound], sockets: &[Vec<TcpListener>]) -> anyhow::Result<Vec<(String, SocketAddr)>> {
-    let new = addresses.iter().zip(sockets).filter_map(|(bound, sockets)| Some((bound, sockets.first()?)));
-    new.map(|(bound, socket)| {
-        Ok((bound.first.clone(), socket.local_addr().context("a socket has no address")?))
-    })
-    .collect()
 }
 
 /// Some things are made once, when the process starts.
@@ -284,28 +331,9 @@ fn warn_of_what_stays(former: &Config, new: &Config) {
     }
 }
 
-/// Between two looks for modules that are missing: a second at first, a minute at most, and by up to a half shorter by
-/// chance.
-fn wait_after(waits: u32) -> Duration {
-    let whole = FIRST_WAIT.saturating_mul(2_u32.saturating_pow(waits)).min(LONGEST_WAIT);
-    whole.mul_f64(1.0 - fastrand::f64() / 2.0)
-}
-
 fn describe(error: &anyhow::Error) -> String {
     match error.downcast_ref::<Problems>() {
         Some(problems) => problems.render(false),
         None => format!("{error:#}"),
     }
-}
-
-pub(super) fn unbound(part: Part, address: SocketAddr, error: &io::Error) -> Finding {
-    let hint = match error.kind() {
-        io::ErrorKind::AddrInUse => Some(format!("`ss -ltnp` shows who has port {}", address.port())),
-        io::ErrorKind::PermissionDenied => Some("ports below 1024 need CAP_NET_BIND_SERVICE".to_owned()),
-        io::ErrorKind::AddrNotAvailable => {
-            Some("`ip address` shows which addresses this machine has".to_owned())
-        }
-        _ => None,
-    };
-    Finding { part, message: format!("cannot listen on {address}: {error}"), hint }
 }

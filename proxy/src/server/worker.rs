@@ -11,10 +11,12 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use tokio::runtime::LocalOptions;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::observe;
 use crate::exchange::{Callouts, Life, Site};
@@ -27,6 +29,10 @@ use crate::telemetry::access_log::{AccessLog, Lane};
 use crate::telemetry::metrics::{FilterObservation, Registry};
 use crate::upstream::Upstreams;
 use crate::wasm::{FilterUsage, GuestMetrics, Services, SharedData};
+
+/// Between two replacements of guests that have served long enough, at least: each holds up its worker for as long as the
+/// new guests take to start.
+const RECYCLING_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What all workers share, whatever the configuration.
 pub(super) struct Shared {
@@ -239,7 +245,17 @@ impl Seed {
         let Seed { index, shared, mut orders, .. } = self;
         let mut worker = Worker::new(index, shared);
         let mut prepared = None;
-        while let Some(order) = orders.recv().await {
+        loop {
+            let order = tokio::select! {
+                biased;
+                order = orders.recv() => order,
+                // What was prepared has the guests of the moment.
+                () = worker.worn(), if prepared.is_none() => {
+                    worker.recycle();
+                    continue;
+                }
+            };
+            let Some(order) = order else { break };
             match order {
                 Order::Prepare(plan, done) => {
                     prepared = None;
@@ -272,6 +288,9 @@ struct Worker {
     /// The configurations that were left, until their last guest has ended.
     retiring: Rc<Tasks>,
     serving: Option<Generation>,
+    /// Notified when a guest is to be replaced.
+    worn: Rc<Notify>,
+    last_recycling: Option<Instant>,
 }
 
 /// A configuration on this worker.
@@ -288,13 +307,14 @@ struct Generation {
 struct Prepared {
     generation: Generation,
     /// For each of its doors: what it is to lead to, and the socket of one that is new.
-    sites: Vec<(Rc<Site>, Option<tokio::net::TcpListener>)>,
+    sites: Vec<(Rc<Site>, Option<TcpListener>)>,
 }
 
 /// A filter's instance, and what shows its cost. Cloned for each configuration that has it.
 #[derive(Clone)]
 struct Guest {
     instance: Rc<Instance>,
+    usage: Arc<FilterUsage>,
     _observation: Rc<FilterObservation>,
 }
 
@@ -308,6 +328,8 @@ impl Worker {
             closing: Rc::default(),
             retiring: Rc::default(),
             serving: None,
+            worn: Rc::default(),
+            last_recycling: None,
         }
     }
 
@@ -320,7 +342,7 @@ impl Worker {
             Some(serving) => serving.upstreams.successor(snapshot.clusters(), cell),
             None => Upstreams::new(snapshot.clusters(), cell),
         };
-        let callouts = Callouts::new(upstreams.clone(), self.tasks.clone());
+        let callouts = Callouts::new(upstreams.clone(), self.tasks.clone(), self.worn.clone());
         let mut guests = Guests {
             index,
             shared: &shared,
@@ -351,7 +373,6 @@ impl Worker {
                 Reporter::new(&shared.metrics, index, &config.name, lane),
                 life.clone(),
             );
-            let socket = socket.map(tokio::net::TcpListener::from_std).transpose()?;
             doors.push(door.unwrap_or_else(|| Door::new(site.clone(), open, drain)));
             sites.push((site, socket));
         }
@@ -362,6 +383,41 @@ impl Worker {
 
     fn door(&self, open: &Arc<Open>) -> Option<&Rc<Door>> {
         self.serving.as_ref()?.doors.iter().find(|door| Arc::ptr_eq(door.open(), open))
+    }
+
+    /// Ends when a guest is to be replaced, and the last one was not just now.
+    async fn worn(&self) {
+        while !self.guests().any(|guest| guest.instance.is_worn()) {
+            self.worn.notified().await;
+        }
+        if let Some(last) = self.last_recycling {
+            tokio::time::sleep_until(last + RECYCLING_INTERVAL).await;
+        }
+    }
+
+    /// Puts new guests in the place of those that have served long enough. The old ones keep the exchanges that they
+    /// have, and end with the last of them, as those of a former configuration do.
+    fn recycle(&mut self) {
+        self.last_recycling = Some(Instant::now());
+        let Some(serving) = &self.serving else { return };
+        let ways_in = serving.doors.iter().map(|door| WayIn { open: door.open().clone(), socket: None });
+        let plan = Plan { snapshot: serving.snapshot.clone(), ways_in: ways_in.collect() };
+        let worn: Vec<Guest> = self.guests().filter(|guest| guest.instance.is_worn()).cloned().collect();
+        match self.prepare(plan) {
+            Ok(prepared) => {
+                worn.iter().for_each(|guest| guest.usage.record_recycle());
+                drop(worn); // a guest that nobody else has is the one that ends
+                self.adopt(prepared);
+            }
+            Err(error) => {
+                tracing::warn!("a filter's instance could not be replaced, and serves on: {error:#}");
+                worn.iter().for_each(|guest| guest.instance.renew());
+            }
+        }
+    }
+
+    fn guests(&self) -> impl Iterator<Item = &Guest> {
+        self.serving.iter().flat_map(|serving| serving.guests.values())
     }
 
     /// Serves what was prepared, from the next request on.
@@ -430,6 +486,11 @@ impl Worker {
     }
 }
 
+/// Up to a tenth later.
+fn jittered(after: Duration) -> Duration {
+    after + after.mul_f64(fastrand::f64() / 10.0)
+}
+
 /// Ends filters side by side: none waits for another.
 async fn end_all(guests: &[Guest]) {
     let mut ending: Vec<_> = guests.iter().map(|guest| Box::pin(guest.instance.end())).collect();
@@ -466,7 +527,8 @@ impl Guests<'_> {
     /// The instance of the former configuration, if nothing about the filter has changed.
     fn taken_over(&self, filter: usize) -> Option<Guest> {
         let plugin = self.snapshot.plugin(filter);
-        self.former?.values().find(|former| former.instance.plugin().is(plugin)).cloned()
+        let is_it = |former: &&Guest| former.instance.plugin().is(plugin) && !former.instance.is_worn();
+        self.former?.values().find(is_it).cloned()
     }
 
     fn start(&self, filter: usize) -> anyhow::Result<Guest> {
@@ -484,17 +546,28 @@ impl Guests<'_> {
         if self.snapshot.is_missing(filter) {
             let observation = observe::observe_missing(&self.shared.metrics, &name, &usage);
             let instance = Instance::missing(plugin, services, self.callouts.clone());
-            return Ok(Guest { instance, _observation: Rc::new(observation) });
+            return Ok(Guest { instance, usage, _observation: Rc::new(observation) });
         }
         let others = self.running.values().chain(self.former.into_iter().flat_map(HashMap::values));
-        let other = others.map(|other| &other.instance).find(|other| other.plugin().shares(&plugin));
+        let mut others = others.map(|other| &other.instance).filter(|other| !other.is_worn());
+        let other = others.find(|other| other.plugin().shares(&plugin));
         let instance = match other {
             Some(other) => Instance::join(other, plugin, services, self.callouts.clone()),
             None => Instance::start(plugin, services, self.callouts.clone()),
         };
         let instance =
             instance.with_context(|| format!("filter `{name}` does not start on worker {}", self.index))?;
+        if let Some(after) = instance.plugin().filter().recycle.after {
+            let (instance, after) = (Rc::downgrade(&instance), jittered(after));
+            // It ends with the worker's runtime at the latest, and keeps nothing.
+            tokio::task::spawn_local(async move {
+                tokio::time::sleep(after).await;
+                if let Some(instance) = instance.upgrade() {
+                    instance.wear_out();
+                }
+            });
+        }
         let observation = observe::observe_filter(&self.shared.metrics, &name, &usage);
-        Ok(Guest { instance, _observation: Rc::new(observation) })
+        Ok(Guest { instance, usage, _observation: Rc::new(observation) })
     }
 }

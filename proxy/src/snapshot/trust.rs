@@ -1,7 +1,8 @@
 //! Whether a module may run: it is the one that the configuration names by its digest, and whom its listeners trust has
 //! signed it.
 
-use crate::config::model::{Config, Listener, Sha256};
+use crate::config::model::{Config, Listener};
+use crate::files::Sha256;
 use crate::origin::Obtained;
 use crate::signature::{SignatureError, Signed};
 

@@ -89,6 +89,9 @@ impl From<Interrupt> for Ending {
             Interrupt::Fault { filter, kind } => {
                 Ending { details: Some(kind.word()), filter: Some(filter), ..Failure::FilterFault.into() }
             }
+            Interrupt::OverRate { filter } => {
+                Ending { filter: Some(filter), ..Failure::FilterOverRate.into() }
+            }
             Interrupt::BodyTooLarge(Direction::Request) => Failure::RequestTooLarge.into(),
             Interrupt::BodyTooLarge(Direction::Response) => Failure::ResponseTooLarge.into(),
         }

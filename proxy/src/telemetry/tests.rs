@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 
 use super::access_log::{AccessLog, Ending, Entry};
 use super::metrics::{
-    ConnectFailure, FilterSample, Format, GuestMetric, GuestValue, HistogramSample, Registry,
+    CallbackSample, ConnectFailure, FilterSample, Format, GuestMetric, GuestValue, HistogramSample, Registry,
     write_guest_metrics,
 };
 use super::{ExchangeReport, Reporter};
@@ -172,13 +172,25 @@ fn label_values_of_any_text_are_escaped() {
 #[test]
 fn filters_are_summed_by_name_and_keep_their_counts_when_they_are_replaced() {
     let metrics = Registry::new();
-    let sample = || FilterSample {
-        calls: [("on_request_headers", 2)].into(),
+    let callback = CallbackSample {
+        calls: 2,
         instructions: 100,
         time: Duration::from_millis(5),
+        hostcalls: 6,
+        bytes_in: 30,
+        bytes_out: 0,
+    };
+    let sample = move || FilterSample {
+        callbacks: [("on_request_headers", callback)].into(),
+        rate_limited: [("exchange", 3)].into(),
         faults: [("trap", 1)].into(),
+        denials: [("headers.read", 3)].into(),
         dropped_log_lines: 7,
         rebuilds: 1,
+        recycles: 1,
+        policies: 3,
+        breaker_trips: 1,
+        breakers_open: 1,
         instances: 1,
         memory_bytes: 65536,
     };
@@ -187,11 +199,19 @@ fn filters_are_summed_by_name_and_keep_their_counts_when_they_are_replaced() {
     drop(first);
     expect![[r#"
         tidegate_filter_calls_total{filter="auth",callback="on_request_headers"} 4
+        tidegate_filter_instructions_total{filter="auth",callback="on_request_headers"} 200
+        tidegate_filter_time_seconds_total{filter="auth",callback="on_request_headers"} 0.01
+        tidegate_filter_hostcalls_total{filter="auth",callback="on_request_headers"} 12
+        tidegate_filter_copied_bytes_total{filter="auth",callback="on_request_headers",direction="in"} 60
         tidegate_filter_faults_total{filter="auth",kind="trap"} 2
-        tidegate_filter_time_seconds_total{filter="auth"} 0.01
-        tidegate_filter_instructions_total{filter="auth"} 200
+        tidegate_filter_denials_total{filter="auth",capability="headers.read"} 6
+        tidegate_filter_rate_limited_total{filter="auth",work="exchange"} 6
         tidegate_filter_dropped_log_lines_total{filter="auth"} 14
         tidegate_filter_rebuilds_total{filter="auth"} 2
+        tidegate_filter_recycles_total{filter="auth"} 2
+        tidegate_filter_on_fault_total{filter="auth"} 6
+        tidegate_filter_breaker_trips_total{filter="auth"} 2
+        tidegate_filter_breakers_open{filter="auth"} 1
         tidegate_filter_instances{filter="auth"} 1
         tidegate_filter_memory_bytes{filter="auth"} 65536
     "#]]

@@ -155,6 +155,11 @@ impl Contexts {
         }
     }
 
+    /// How many do not wait for `proxy_done`.
+    pub(crate) fn live(&self) -> usize {
+        self.len - self.parked
+    }
+
     /// How many wait for `proxy_done`.
     pub(crate) fn parked(&self) -> usize {
         self.parked

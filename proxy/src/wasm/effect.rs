@@ -1,10 +1,12 @@
 //! What a guest asks for that takes time, and what comes back: values that the pipeline turns into I/O and timers.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use tokio::sync::oneshot;
 
 use super::grpc::GrpcCallout;
 use super::queues::Inbox;
@@ -13,7 +15,7 @@ use super::queues::Inbox;
 #[derive(Debug)]
 pub enum Effect {
     /// `proxy_http_call`: perform it and call [`Vm::on_http_call_response`](super::Vm::on_http_call_response) once.
-    HttpCall(Box<HttpCall>),
+    HttpCall(Box<HttpCall>, Abandoned),
     /// `proxy_grpc_call`, `proxy_grpc_stream`: perform it and call [`Vm::on_grpc`](super::Vm::on_grpc) with what comes
     /// of it, until that says that nothing more is wanted.
     Grpc(Box<GrpcCallout>),
@@ -48,6 +50,17 @@ pub struct HttpCall {
     pub trailers: Option<HeaderMap>,
     /// How long the whole of it may take; `None` is for ever.
     pub timeout: Option<Duration>,
+}
+
+/// Whether anybody waits for a callout: not if its guest was lost, nor if the root that it is for has gone.
+#[derive(Debug)]
+pub struct Abandoned(pub(crate) oneshot::Receiver<Infallible>);
+
+impl Abandoned {
+    /// Ends when nobody does.
+    pub async fn wait(self) {
+        let _ = self.0.await; // nothing is ever sent
+    }
 }
 
 /// How a callout ended.

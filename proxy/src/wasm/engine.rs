@@ -1,12 +1,17 @@
 //! The compiler and its settings: one for the process.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use wasmtime::{Cache, CacheConfig, Config, OptLevel, WasmBacktraceDetails};
+use wasmtime::{
+    Cache, CacheConfig, Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
+    WasmBacktraceDetails,
+};
 
 use super::module::{LoadError, Module};
 use super::outline::Outline;
+use super::store::Store;
 
 /// How often [`Engine::advance_epoch`] is to be called: the grain of the wall-clock backstop.
 pub const EPOCH_PERIOD: Duration = Duration::from_millis(10);
@@ -18,10 +23,22 @@ pub(crate) const START_ALLOWANCE: u32 = 50;
 /// How deep a guest's own call stack may be, in bytes.
 const MAX_WASM_STACK: usize = 512 << 10;
 
+/// How many instances that serve one exchange each there may be at once in the process. Each has 4 GiB of address space
+/// that is not used.
+const MAX_POOLED: u32 = 8192;
+
+/// How much of the memory of such an instance is cleaned rather than given back when it ends, in bytes, and how many
+/// places of instances that ended are kept so: what is kept costs the next one no page faults.
+const KEPT_BYTES: usize = 512 << 10;
+const KEPT_PLACES: u32 = 64;
+
 /// Compiles modules; cheap to clone, shared by all threads.
 #[derive(Clone)]
 pub struct Engine {
     inner: wasmtime::Engine,
+    store: Option<Arc<Store>>,
+    /// Where the instances live that serve one exchange each; made when the first filter wants them.
+    pool: Arc<OnceLock<Result<wasmtime::Engine, String>>>,
 }
 
 /// The compiler cannot be had on this machine.
@@ -33,33 +50,52 @@ impl Engine {
     /// Makes the engine. Compiled modules are kept in `cache_dir` by content and compiler version; a folder that
     /// cannot be written is named in the log and then done without.
     pub fn new(cache_dir: Option<PathBuf>) -> Result<Engine, EngineError> {
-        let mut config = Config::new();
-        config
-            .consume_fuel(true)
-            .epoch_interruption(true)
-            .cranelift_opt_level(OptLevel::Speed)
-            .table_lazy_init(false) // a guest is instantiated rarely and calls through its tables all the time
-            .max_wasm_stack(MAX_WASM_STACK)
-            .wasm_backtrace_details(WasmBacktraceDetails::Enable)
-            .cache(cache_dir.as_deref().and_then(open_cache));
+        let (store, cache) = cache_dir.as_deref().and_then(open_store).unzip();
+        let mut config = configuration();
+        config.table_lazy_init(false); // a guest is instantiated rarely and calls through its tables all the time
+        config.cache(cache);
         let inner = wasmtime::Engine::new(&config).map_err(|error| EngineError(format!("{error:#}")))?;
-        Ok(Engine { inner })
+        Ok(Engine { inner, store: store.map(Arc::new), pool: Arc::default() })
+    }
+
+    /// Compiles a configured module, of which instances are made for single exchanges. What it is otherwise is what
+    /// `origin` is. It is not kept on disk: no two are the same.
+    pub(super) fn compile_image(&self, bytes: &[u8], origin: &Module) -> Result<Module, LoadError> {
+        let pool =
+            self.pool.get_or_init(|| wasmtime::Engine::new(&pooling()).map_err(|error| format!("{error:#}")));
+        let pool = pool.as_ref().map_err(|error| LoadError::Invalid(error.clone()))?;
+        origin.recompiled(pool, bytes)
     }
 
     /// Compiles and links a module. It takes as long as a compiler does: not for a worker's thread.
     pub fn compile(&self, bytes: &[u8]) -> Result<Module, LoadError> {
-        Module::load(&self.inner, bytes)
+        Module::load(self, bytes)
     }
 
     /// Everything that keeps a module from being a filter, where [`compile`](Engine::compile) says the first of it;
     /// nothing for one that it takes. `outline` is that of the same bytes. It takes as long as a compiler does.
     pub fn problems(&self, bytes: &[u8], outline: &Outline) -> Vec<LoadError> {
-        Module::problems(&self.inner, bytes, outline)
+        Module::problems(self, bytes, outline)
+    }
+
+    /// The compiler's part of [`compile`](Engine::compile), or what it gave the last time.
+    pub(super) fn translate(&self, bytes: &[u8]) -> wasmtime::Result<wasmtime::Module> {
+        match &self.store {
+            Some(store) => store.compile(&self.inner, bytes),
+            None => wasmtime::Module::new(&self.inner, bytes),
+        }
+    }
+
+    pub(super) fn inner(&self) -> &wasmtime::Engine {
+        &self.inner
     }
 
     /// Moves the clock that guests' wall-clock budgets are measured by; called every [`EPOCH_PERIOD`].
     pub fn advance_epoch(&self) {
         self.inner.increment_epoch();
+        if let Some(Ok(pool)) = self.pool.get() {
+            pool.increment_epoch();
+        }
     }
 }
 
@@ -76,32 +112,50 @@ pub(crate) fn epochs(budget: Duration) -> u64 {
         .saturating_add(1)
 }
 
-fn open_cache(directory: &Path) -> Option<Cache> {
-    let opened = prove_writable(directory).map_err(|error| error.to_string()).and_then(|directory| {
+/// What holds for every guest.
+fn configuration() -> Config {
+    let mut config = Config::new();
+    config
+        .consume_fuel(true)
+        .epoch_interruption(true)
+        .cranelift_opt_level(OptLevel::Speed)
+        .max_wasm_stack(MAX_WASM_STACK)
+        .wasm_backtrace_details(WasmBacktraceDetails::Enable);
+    config
+}
+
+/// For instances that come and go with exchanges: places that are used again, and memory that is mapped, not filled.
+fn pooling() -> Config {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_core_instances(MAX_POOLED)
+        .total_memories(MAX_POOLED)
+        .total_tables(MAX_POOLED)
+        .max_unused_warm_slots(KEPT_PLACES)
+        .linear_memory_keep_resident(KEPT_BYTES)
+        .table_keep_resident(KEPT_BYTES)
+        .pagemap_scan(Enabled::Auto);
+    let mut config = configuration();
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    config
+}
+
+/// The folder of compiled modules, and the compiler's cache in it.
+fn open_store(directory: &Path) -> Option<(Store, Cache)> {
+    let opened = Store::open(directory).map_err(|error| error.to_string()).and_then(|store| {
         let mut config = CacheConfig::new();
-        config.with_directory(directory);
-        Cache::new(config).map_err(|error| format!("{error:#}"))
+        config.with_directory(store.desk());
+        let cache = Cache::new(config).map_err(|error| format!("{error:#}"))?;
+        Ok((store, cache))
     });
-    match opened {
-        Ok(cache) => Some(cache),
-        Err(error) => {
+    opened
+        .inspect_err(|error| {
             tracing::warn!(
                 directory = %directory.display(),
                 %error,
                 "compiled modules are not kept: the cache folder cannot be used"
             );
-            None
-        }
-    }
-}
-
-/// The compiler's cache says nothing when it cannot write, so this tries. It wants an absolute path.
-fn prove_writable(directory: &Path) -> std::io::Result<PathBuf> {
-    std::fs::create_dir_all(directory)?;
-    let probe = directory.join(format!(".probe-{}", std::process::id()));
-    std::fs::write(&probe, b"")?;
-    std::fs::remove_file(&probe)?;
-    directory.canonicalize()
+        })
+        .ok()
 }
 
 #[cfg(test)]

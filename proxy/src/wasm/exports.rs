@@ -122,6 +122,11 @@ pub static EXPORTS: &[Export] = &[
     answers(Group::Allocator, "malloc", &["size"]),
 ];
 
+/// The names of those that this host looks for in an instance.
+pub(crate) fn looked_up() -> impl Iterator<Item = &'static str> {
+    EXPORTS.iter().filter(|export| export.is_called()).map(|export| export.name).chain(["memory"])
+}
+
 /// The entry of a name.
 pub(crate) fn find(name: &str) -> Option<&'static Export> {
     EXPORTS.iter().find(|export| export.name == name)

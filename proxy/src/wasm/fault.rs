@@ -2,7 +2,7 @@
 //!
 //! A fault means that the instance is lost; what becomes of its exchanges is the pipeline's decision.
 
-use wasmtime::{Trap, WasmBacktrace};
+use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 
 use super::abi::Callback;
 use super::engine::START_ALLOWANCE;
@@ -45,11 +45,13 @@ pub enum FaultKind {
     Dead,
     /// Its module could not be fetched yet.
     Missing,
+    /// It has as many instances as it may, each of which serves an exchange.
+    Instances,
 }
 
 impl FaultKind {
     /// Every kind.
-    pub const ALL: [FaultKind; 10] = [
+    pub const ALL: [FaultKind; 11] = [
         FaultKind::Trap,
         FaultKind::Instructions,
         FaultKind::WallClock,
@@ -60,6 +62,7 @@ impl FaultKind {
         FaultKind::Configure,
         FaultKind::Dead,
         FaultKind::Missing,
+        FaultKind::Instances,
     ];
     /// How many there are.
     pub const COUNT: usize = FaultKind::ALL.len();
@@ -77,6 +80,7 @@ impl FaultKind {
             FaultKind::Configure => "configure",
             FaultKind::Dead => "dead",
             FaultKind::Missing => "missing",
+            FaultKind::Instances => "instances",
         }
     }
 }
@@ -124,6 +128,7 @@ impl Fault {
     pub(crate) fn from_instantiation(error: &wasmtime::Error, host: &Host) -> Fault {
         let kind = match error.downcast_ref::<Trap>() {
             None if host.limiter.refusal().is_some() => FaultKind::Memory,
+            None if error.is::<PoolConcurrencyLimitError>() => FaultKind::Instances,
             None => FaultKind::Start,
             Some(_) => Fault::from_trap(error, Callback::Start, host).kind,
         };

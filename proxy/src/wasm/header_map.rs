@@ -6,6 +6,8 @@
 
 use http::header::HOST;
 use http::uri::{PathAndQuery, Scheme};
+use smallvec::SmallVec;
+
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 
 use super::abi::{MapType, Status};
@@ -101,6 +103,11 @@ pub(crate) fn path(uri: &Uri) -> &str {
 pub(crate) fn count(stream: &Stream, map: MapType) -> u32 {
     // A map never has more than 32,768 fields.
     view_of(stream, map).map_or(0, |view| view.len() as u32)
+}
+
+/// How many entries a map has for a guest that is shown those whose names are granted.
+pub(crate) fn count_of(stream: &Stream, map: MapType, is_granted: impl Fn(&[u8]) -> bool) -> u32 {
+    view_of(stream, map).map_or(0, |view| view.iter().filter(|(name, _)| is_granted(name)).count() as u32)
 }
 
 /// A map of a stream, if there is one.
@@ -209,6 +216,46 @@ impl Target<'_> {
             _ => return Ok(false),
         }
         Ok(true)
+    }
+
+    /// Replaces everything whose name is granted, or nothing if any of the pairs is not good. Pairs of other names are
+    /// left out, and what is there under other names stays.
+    pub(crate) fn replace_granted(
+        &mut self,
+        fields: &mut Fields,
+        pairs: &[Pair<'_>],
+        is_granted: impl Fn(&[u8]) -> bool,
+    ) -> Result<(), Status> {
+        let granted: SmallVec<[Pair<'_>; 16]> =
+            pairs.iter().filter(|(name, _)| is_granted(name)).copied().collect();
+        let there = self.headers().iter();
+        let kept: Vec<(HeaderName, HeaderValue)> = there
+            .filter(|(name, _)| !is_granted(name.as_str().as_bytes()))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
+        self.replace_all(fields, &granted)?;
+        for (name, value) in kept {
+            // A `host` that nobody may write is there again already.
+            if !matches!(self, Target::Request(_)) || name != HOST {
+                // They were there before: what is too much is the guest's own.
+                self.headers().try_append(name, value).map_err(|_full| Status::BadArgument)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a pair is among what is there.
+    pub(crate) fn has(&self, (name, value): &Pair<'_>) -> bool {
+        let view = match self {
+            Target::Request(head) => View::Request(head),
+            Target::Response(head) => View::Response(&head.status, &head.headers),
+            Target::Plain(headers) => View::Plain(headers),
+            Target::New(headers) => match headers {
+                Some(headers) => View::Plain(headers),
+                None => return false,
+            },
+        };
+        view.values(name).contains(value)
     }
 
     /// Replaces everything, or nothing if any of the pairs is not good.

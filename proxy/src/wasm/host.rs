@@ -1,24 +1,28 @@
 //! What one instance knows while its guest runs: the store's data, on which every hostcall acts.
 
+use std::convert::Infallible;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tokio::sync::oneshot;
 use wasmtime::{Memory, ResourceLimiter, TypedFunc};
 
 use super::abi::{AbiVersion, Callback, Status};
 use super::context::{Contexts, VM};
-use super::effect::{CalloutResponse, CalloutStatus, Effect};
+use super::effect::{Abandoned, CalloutResponse, CalloutStatus, Effect};
 use super::fault::Stop;
 use super::fields::Fields;
 use super::grpc::{Grpc, TokenKind};
 use super::hostcalls::metrics::MetricIds;
-use super::root::{Root, RootEnd};
+use super::plugin::Plugin;
+use super::root::{Root, RootEnd, Ticket};
 use super::services::Services;
 use super::shared_data::Space;
+use super::stopwatch::Stopwatch;
 use super::stream::StreamRef;
 use super::usage::FilterUsage;
-use crate::config::model::Filter;
 use crate::config::{Quantity, Size};
 
 /// The state of one instance.
@@ -28,7 +32,7 @@ pub(crate) struct Host {
     /// The ABI that the module declares.
     pub(crate) abi: AbiVersion,
     /// What it was given when it started, its first filter's.
-    pub(crate) services: Services,
+    pub(crate) services: Rc<Services>,
     /// When it was made, on the monotonic clock.
     pub(crate) began: Instant,
     /// The guest's memory, once it is instantiated.
@@ -65,9 +69,18 @@ pub(crate) struct Host {
     pub(crate) call_data: Option<Bytes>,
     /// The metrics that it defined.
     pub(crate) metric_ids: MetricIds,
+    /// Whether it is there for one exchange.
+    pub(crate) serves_one: bool,
+    /// What ids of queues mean that the instance has from the one that it was made from.
+    pub(crate) queue_ids: QueueIds,
     /// What its headers are made with.
     pub(crate) fields: Fields,
+    /// What measures its calls.
+    pub(crate) stopwatch: Rc<Stopwatch>,
 }
+
+/// Ids of queues, and what they are called in this process.
+pub(crate) type QueueIds = Rc<[(u32, u32)]>;
 
 /// A callback in progress.
 #[derive(Debug, Clone, Copy)]
@@ -109,47 +122,72 @@ pub(crate) enum Restriction {
 pub(crate) struct Callouts {
     /// Of each kind, without the bits that say which.
     last_tokens: [u32; 3],
-    /// Their tokens, and the roots that they are for.
-    in_flight: Vec<(u32, u32)>,
+    in_flight: Vec<Flight>,
+}
+
+/// A callout in flight.
+#[derive(Debug)]
+struct Flight {
+    token: u32,
+    /// The root that it is for.
+    root: u32,
+    _ticket: Ticket,
+    /// Dropped, it says that nobody waits for the result any more.
+    _wanted: oneshot::Sender<Infallible>,
 }
 
 impl Callouts {
-    /// How many are in flight for a root.
-    pub(crate) fn in_flight(&self, root: u32) -> usize {
-        self.in_flight.iter().filter(|(_, of)| *of == root).count()
+    /// Whether none is in flight.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.in_flight.is_empty()
     }
 
     /// A new token. Its low two bits say of which kind; the rest counts those of its kind and is never 0.
-    pub(crate) fn begin(&mut self, kind: TokenKind, root: u32) -> u32 {
+    fn begin(&mut self, kind: TokenKind, root: u32, ticket: Ticket) -> (u32, Abandoned) {
         let last = &mut self.last_tokens[kind as usize];
         loop {
             *last = last.wrapping_add(TokenKind::MASK + 1);
             let token = *last | kind as u32;
-            if *last != 0 && self.in_flight.iter().all(|(other, _)| *other != token) {
-                self.in_flight.push((token, root));
-                return token;
+            if *last != 0 && self.in_flight.iter().all(|other| other.token != token) {
+                let (wanted, abandoned) = oneshot::channel();
+                self.in_flight.push(Flight { token, root, _ticket: ticket, _wanted: wanted });
+                return (token, Abandoned(abandoned));
             }
         }
     }
 
     /// The root that a token in flight is for; it no longer is in flight.
     pub(crate) fn end(&mut self, token: u32) -> Option<u32> {
-        let place = self.in_flight.iter().position(|(in_flight, _)| *in_flight == token)?;
-        Some(self.in_flight.swap_remove(place).1)
+        let place = self.in_flight.iter().position(|flight| flight.token == token)?;
+        Some(self.in_flight.swap_remove(place).root)
     }
 
     /// Forgets a root's: their results have nobody to go to.
     pub(crate) fn forget(&mut self, root: u32) {
-        self.in_flight.retain(|(_, of)| *of != root);
+        self.in_flight.retain(|flight| flight.root != root);
     }
 }
 
 impl Host {
     /// The state of an instance that `first` is the first filter of.
-    pub(crate) fn new(first: &Arc<Filter>, abi: AbiVersion, services: Services) -> Host {
-        let mut host = Host {
+    pub(crate) fn new(first: &Plugin, services: Services) -> Host {
+        let shared = services.shared_data.space(&first.filter().vm_id);
+        let usage = services.usage.clone();
+        let mut host = Host::empty(first.module().abi(), Rc::new(services), shared, Rc::new(Stopwatch::new()));
+        host.add(first, usage);
+        host
+    }
+
+    /// The state of an instance without a filter.
+    pub(crate) fn empty(
+        abi: AbiVersion,
+        services: Rc<Services>,
+        shared: Arc<Space>,
+        stopwatch: Rc<Stopwatch>,
+    ) -> Host {
+        Host {
             limiter: Limiter::new(services.usage.clone()),
-            shared: services.shared_data.space(&first.vm_id),
+            shared,
             roots: Vec::with_capacity(1),
             abi,
             began: services.clock.monotonic(),
@@ -168,18 +206,20 @@ impl Host {
             effects: Vec::new(),
             call_data: None,
             metric_ids: MetricIds::default(),
+            serves_one: false,
+            queue_ids: QueueIds::default(),
             fields: Fields::default(),
-            services: services.clone(),
-        };
-        host.add(first.clone(), services.usage);
-        host
+            stopwatch,
+            services,
+        }
     }
 
     /// Adds a filter. The guest may have as much memory as the filter says that may have most.
-    pub(crate) fn add(&mut self, filter: Arc<Filter>, usage: Arc<FilterUsage>) -> usize {
-        self.limiter.memory = self.limiter.memory.max(filter.limits.memory);
+    pub(crate) fn add(&mut self, plugin: &Plugin, usage: Arc<FilterUsage>) -> usize {
+        let filter = plugin.filter().clone();
+        self.limiter.allow(filter.limits.memory);
         let id = self.contexts.add_root();
-        self.roots.push(Root::new(id, filter, self.abi, usage));
+        self.roots.push(Root::new(id, filter, plugin.grants().cloned(), self.abi, usage));
         self.roots.len() - 1
     }
 
@@ -235,9 +275,21 @@ impl Host {
     /// may whose streams go on. Nobody would hear of its end then.
     pub(crate) fn caller(&self) -> Result<u32, Status> {
         let root = self.root();
-        let may_call =
-            root.end != RootEnd::Gone && self.callouts.in_flight(root.id) < root.filter.limits.callouts;
+        let may_call = root.end != RootEnd::Gone && root.allowance.callouts() < root.filter.limits.callouts;
         if may_call { Ok(root.id) } else { Err(Status::InternalFailure) }
+    }
+
+    /// A token for a callout of a root that [may](Host::caller) have one more, and what tells whoever performs it that
+    /// nobody waits for it.
+    pub(crate) fn begin_callout(&mut self, kind: TokenKind, root: u32) -> (u32, Abandoned) {
+        let place = self.contexts.root(root).unwrap_or(0);
+        let ticket = self.roots[place].allowance.callout();
+        self.callouts.begin(kind, root, ticket)
+    }
+
+    /// The queue that the guest means by an id.
+    pub(crate) fn queue_id(&self, id: u32) -> u32 {
+        self.queue_ids.iter().find(|(known, _)| *known == id).map_or(id, |(_, real)| *real)
     }
 
     /// Notes what `proxy_get_status` says to a root.
@@ -268,7 +320,7 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        self.services.usage.record_memory(0);
+        self.limiter.usage.record_memory(self.limiter.counted, 0);
     }
 }
 
@@ -278,6 +330,8 @@ pub(crate) struct Limiter {
     memory: usize,
     /// How much it would have had when it last asked for more.
     asked: usize,
+    /// How much of it is counted as the filter's.
+    counted: usize,
     /// The same of the last time that it was refused, if that was during the present callback.
     refused: Option<usize>,
     usage: Arc<FilterUsage>,
@@ -290,7 +344,12 @@ pub(crate) const MAX_MEMORIES: usize = 1;
 
 impl Limiter {
     fn new(usage: Arc<FilterUsage>) -> Limiter {
-        Limiter { memory: 0, asked: 0, refused: None, usage }
+        Limiter { memory: 0, asked: 0, counted: 0, refused: None, usage }
+    }
+
+    /// Lets it have so much, in bytes, unless it may have more.
+    pub(crate) fn allow(&mut self, memory: usize) {
+        self.memory = self.memory.max(memory);
     }
 
     /// What memory was refused during the present callback, in words.
@@ -314,7 +373,7 @@ impl ResourceLimiter for Limiter {
         let allowed = desired <= self.memory;
         self.asked = desired;
         if allowed {
-            self.usage.record_memory(desired);
+            self.usage.record_memory(std::mem::replace(&mut self.counted, desired), desired);
         } else {
             self.refused = Some(desired);
         }

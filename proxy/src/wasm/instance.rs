@@ -1,15 +1,16 @@
 //! A running guest: how it starts, and the one way into it, which measures and bounds each call.
 
-use wasmtime::{Instance, Store, TypedFunc, WasmParams, WasmResults};
+use wasmtime::{Extern, Instance, Store, TypedFunc, WasmParams, WasmResults};
 
 use super::abi::Callback;
 use super::context::VM;
 use super::fault::{Fault, FaultKind};
 use super::host::{Host, Restriction};
+use super::image::{Image, Places};
 use super::plugin::Plugin;
 use super::root::{Budget, Root};
 use super::services::Services;
-use super::stopwatch::Stopwatch;
+use super::tally;
 use super::vm::ContextId;
 
 /// A callback of two numbers and an answer, and so on.
@@ -78,7 +79,7 @@ pub(crate) struct Merged {
 
 impl Exports {
     /// A module whose exports have other types than the ABI's was refused when it was loaded.
-    fn find(instance: &Instance, store: &mut Store<Host>) -> Exports {
+    fn find(instance: &impl Offers, store: &mut Store<Host>) -> Exports {
         let (i, s) = (instance, store);
         Exports {
             context_create: typed(i, s, Callback::ContextCreate.name()),
@@ -117,15 +118,37 @@ impl Exports {
     }
 }
 
+/// Where exports are found.
+trait Offers {
+    fn export(&self, store: &mut Store<Host>, name: &str) -> Option<Extern>;
+}
+
+impl Offers for Instance {
+    fn export(&self, store: &mut Store<Host>, name: &str) -> Option<Extern> {
+        self.get_export(store, name)
+    }
+}
+
+impl Offers for (&Instance, &Places) {
+    fn export(&self, store: &mut Store<Host>, name: &str) -> Option<Extern> {
+        let (instance, places) = self;
+        places.find(instance, store, name)
+    }
+}
+
 fn typed<P: WasmParams, R: WasmResults>(
-    instance: &Instance,
+    instance: &impl Offers,
     store: &mut Store<Host>,
     name: &str,
 ) -> Option<TypedFunc<P, R>> {
-    instance.get_typed_func(store, name).ok()
+    instance.export(store, name)?.into_func()?.typed(store).ok()
 }
 
-fn headers(instance: &Instance, store: &mut Store<Host>, name: &str) -> Option<HeadersFunc> {
+fn allocator(instance: &impl Offers, store: &mut Store<Host>) -> Option<TypedFunc<u32, u32>> {
+    typed(instance, store, "proxy_on_memory_allocate").or_else(|| typed(instance, store, "malloc"))
+}
+
+fn headers(instance: &impl Offers, store: &mut Store<Host>, name: &str) -> Option<HeadersFunc> {
     typed(instance, store, name)
         .map(HeadersFunc::Three)
         .or_else(|| typed(instance, store, name).map(HeadersFunc::Two))
@@ -134,7 +157,7 @@ fn headers(instance: &Instance, store: &mut Store<Host>, name: &str) -> Option<H
 /// The guest and what bounds it.
 pub(crate) struct Guest {
     pub(crate) store: Store<Host>,
-    stopwatch: Stopwatch,
+    instance: Option<Instance>,
     dead: bool,
 }
 
@@ -142,11 +165,10 @@ impl Guest {
     /// Instantiates a plugin, runs what its tool chain wants run first, and tells it of its root context and its
     /// configurations.
     pub(crate) fn start(plugin: &Plugin, services: Services) -> Result<(Guest, Exports), Fault> {
-        let (filter, module) = (plugin.filter(), plugin.module());
-        let host = Host::new(filter, module.abi(), services);
-        let mut store = Store::new(module.linked().module().engine(), host);
+        let host = Host::new(plugin, services);
+        let mut store = Store::new(plugin.module().linked().module().engine(), host);
         store.limiter(|host| &mut host.limiter);
-        let mut guest = Guest { store, stopwatch: Stopwatch::new(), dead: false };
+        let mut guest = Guest { store, instance: None, dead: false };
         let exports = guest.instantiate(plugin)?;
         guest.introduce(0, &exports)?;
         Ok((guest, exports))
@@ -159,7 +181,7 @@ impl Guest {
         services: &Services,
         exports: &Exports,
     ) -> Result<ContextId, Fault> {
-        let root = self.host_mut().add(plugin.filter().clone(), services.usage.clone());
+        let root = self.host_mut().add(plugin, services.usage.clone());
         self.introduce(root, exports)?;
         Ok(self.host().roots[root].id)
     }
@@ -171,8 +193,8 @@ impl Guest {
             Ok(instance) => instance,
             Err(error) => return Err(self.fail(Fault::from_instantiation(&error, self.store.data()))),
         };
-        let allocator = typed(&instance, &mut self.store, "proxy_on_memory_allocate")
-            .or_else(|| typed(&instance, &mut self.store, "malloc"));
+        self.instance = Some(instance);
+        let allocator = allocator(&instance, &mut self.store);
         let memory = instance.get_memory(&mut self.store, "memory");
         let host = self.store.data_mut();
         host.memory = memory;
@@ -180,6 +202,36 @@ impl Guest {
         self.initialise(&instance)?;
         self.store.data_mut().restriction = Restriction::None;
         Ok(Exports::find(&instance, &mut self.store))
+    }
+
+    /// Starts from an image: nothing of the guest runs.
+    pub(crate) fn stamp(image: &Image, host: Host) -> Result<(Guest, Exports), Fault> {
+        let linked = image.module.linked();
+        let mut store = Store::new(linked.module().engine(), host);
+        store.limiter(|host| &mut host.limiter);
+        let mut guest = Guest { store, instance: None, dead: false };
+        let instance = match linked.instantiate(&mut guest.store) {
+            Ok(instance) => instance,
+            Err(error) => return Err(guest.fail(Fault::from_instantiation(&error, guest.store.data()))),
+        };
+        let offers = (&instance, &image.exports);
+        let store = &mut guest.store;
+        let memory = offers.export(store, "memory").and_then(Extern::into_memory);
+        let allocator = allocator(&offers, store);
+        let host = store.data_mut();
+        host.memory = memory;
+        host.allocator = allocator;
+        host.restriction = Restriction::None;
+        let exports = Exports::find(&offers, store);
+        Ok((guest, exports))
+    }
+
+    /// Looks into the instance. `None` before there is one.
+    pub(crate) fn with_instance<R>(
+        &mut self,
+        look: impl FnOnce(&Instance, &mut Store<Host>) -> R,
+    ) -> Option<R> {
+        Some(look(self.instance.as_ref()?, &mut self.store))
     }
 
     /// A reactor has `_initialize`, and perhaps a `main` for what comes after; a command has `_start`.
@@ -250,12 +302,14 @@ impl Guest {
         host.begin(callback, context, end_of_stream);
         let is_stream = host.active.stream.is_some();
         let granted = self.grant();
-        let lap = if is_stream { self.stopwatch.sample() } else { self.stopwatch.start() };
+        tally::take(); // what a start section left
+        let host = self.store.data();
+        let lap = if is_stream { host.stopwatch.sample() } else { host.stopwatch.start() };
         let result = export.call(&mut self.store, params);
-        let nanoseconds = self.stopwatch.stop(lap);
         let used = granted.saturating_sub(self.store.get_fuel().unwrap_or(0));
         let host = self.store.data_mut();
-        host.roots[host.current.root].usage.record_call(callback, used, nanoseconds);
+        let nanoseconds = host.stopwatch.stop(lap);
+        host.roots[host.current.root].usage.record_call(callback, used, nanoseconds, tally::take());
         host.end();
         result.map_err(|error| self.fail(Fault::from_trap(&error, callback, self.store.data())))
     }

@@ -6,6 +6,7 @@ use wasmtime::{AsContextMut, Caller, Extern, Memory};
 use super::abi::Status;
 use super::host::{Host, Restriction};
 use super::hostcalls::Halt;
+use super::tally;
 
 /// A pointer that does not point into the guest's memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,20 +26,25 @@ pub(crate) fn view<'a>(call: &'a mut Caller<'_, Host>) -> Result<(&'a mut [u8], 
     Ok(memory.data_and_store_mut(call.as_context_mut()))
 }
 
-/// `len` bytes at `pointer`. An empty slice may point anywhere: guests pass what their language has for one.
+/// `len` bytes at `pointer`, which are counted as the guest's. An empty slice may point anywhere: guests pass what their
+/// language has for one.
 pub(crate) fn slice(memory: &[u8], pointer: u32, len: u32) -> Result<&[u8], OutOfBounds> {
     if len == 0 {
         return Ok(&[]);
     }
-    memory.get(range(pointer, len)).ok_or(OutOfBounds)
+    let bytes = memory.get(range(pointer, len)).ok_or(OutOfBounds)?;
+    tally::bytes_out(len);
+    Ok(bytes)
 }
 
-/// `len` bytes at `pointer`, to be written.
+/// `len` bytes at `pointer`, to be written, which are counted as given to the guest.
 pub(crate) fn slice_mut(memory: &mut [u8], pointer: u32, len: u32) -> Result<&mut [u8], OutOfBounds> {
     if len == 0 {
         return Ok(&mut []);
     }
-    memory.get_mut(range(pointer, len)).ok_or(OutOfBounds)
+    let place = memory.get_mut(range(pointer, len)).ok_or(OutOfBounds)?;
+    tally::bytes_in(len);
+    Ok(place)
 }
 
 fn range(pointer: u32, len: u32) -> std::ops::Range<usize> {
@@ -54,19 +60,22 @@ pub(crate) fn check(memory: &[u8], pointer: u32, len: u32) -> Result<(), OutOfBo
 
 /// Reads the little-endian number at `pointer`.
 pub(crate) fn load_u32(memory: &[u8], pointer: u32) -> Result<u32, OutOfBounds> {
-    let bytes = slice(memory, pointer, 4)?;
+    let bytes = memory.get(range(pointer, 4)).ok_or(OutOfBounds)?;
     bytes.try_into().map(u32::from_le_bytes).map_err(|_short| OutOfBounds)
 }
 
 /// Writes a number to `pointer`.
 pub(crate) fn store_u32(memory: &mut [u8], pointer: u32, value: u32) -> Result<(), OutOfBounds> {
-    slice_mut(memory, pointer, 4)?.copy_from_slice(&value.to_le_bytes());
-    Ok(())
+    store(memory, pointer, &value.to_le_bytes())
 }
 
 /// Writes a number to `pointer`.
 pub(crate) fn store_u64(memory: &mut [u8], pointer: u32, value: u64) -> Result<(), OutOfBounds> {
-    slice_mut(memory, pointer, 8)?.copy_from_slice(&value.to_le_bytes());
+    store(memory, pointer, &value.to_le_bytes())
+}
+
+fn store(memory: &mut [u8], pointer: u32, value: &[u8]) -> Result<(), OutOfBounds> {
+    memory.get_mut(range(pointer, value.len() as u32)).ok_or(OutOfBounds)?.copy_from_slice(value);
     Ok(())
 }
 

@@ -9,9 +9,11 @@
 //!   [`proof`] how that is tried before anything depends on it.
 //! - `host` is what an instance knows: its contexts, the one that it acts on, what it asked for; `root` what each of
 //!   the filters that share it has of its own.
-//! - [`hostcalls`] is what a guest may call: one table, one file for each family.
+//! - [`hostcalls`] is what a guest may call: one table, one file for each family; `grants` is what of it a filter may do
+//!   whose configuration says so, and [`manifest`] what its module asks for.
 //! - [`grpc`] is what an instance has open of gRPC callouts; an [`effect`] is what else it asks for that takes time.
-//! - `memory` and `pairs` are how values go in and out of a guest, `header_map` how it sees headers.
+//! - `memory` and `pairs` are how values go in and out of a guest, `header_map` how it sees headers; `tally` and
+//!   `stopwatch` measure it meanwhile.
 //! - [`stream`] is the exchange as guests see it, shared with the pipeline; [`body`] a piece of its body.
 //! - [`shared_data`] (and `cells` and [`queues`], beside it), [`metrics`] and [`usage`] outlive instances; [`services`]
 //!   hands them to one.
@@ -27,6 +29,7 @@ pub mod engine;
 pub mod exports;
 pub mod fault;
 pub mod grpc;
+pub mod manifest;
 pub mod metrics;
 pub mod module;
 pub mod outline;
@@ -36,6 +39,7 @@ pub mod properties;
 pub mod queues;
 pub mod services;
 pub mod shared_data;
+mod store;
 pub mod stream;
 pub mod usage;
 pub mod vm;
@@ -43,25 +47,31 @@ pub mod vm;
 mod cells;
 mod context;
 mod fields;
+mod grants;
 mod grpc_service;
 mod header_map;
 mod host;
 pub mod hostcalls;
+pub mod image;
 mod instance;
 mod memory;
 mod pairs;
 mod protobuf;
 mod root;
+pub mod stamp;
 mod stopwatch;
+mod tally;
 
 pub use abi::{
     AbiVersion, Callback, ConnectionStatus, DataStatus, HeadersStatus, LogLevel, PeerType, TrailersStatus,
 };
 pub use cells::CellsUsage;
-pub use effect::{CalloutResponse, CalloutResult, Effect, HttpCall};
+pub use effect::{Abandoned, CalloutResponse, CalloutResult, Effect, HttpCall};
 pub use engine::{EPOCH_PERIOD, Engine};
 pub use fault::{Fault, FaultKind};
+pub use grants::Capability;
 pub use grpc::{GrpcCallout, GrpcEvent, GrpcKind};
+pub use image::{Blank, NoImage};
 pub use metrics::GuestMetrics;
 pub use module::{LoadError, Module};
 pub use outline::Outline;
@@ -72,5 +82,6 @@ pub use services::{
     Clock, Clusters, GuestLog, NoRandomness, ProcessLog, Randomness, Services, SystemClock, SystemRandomness,
 };
 pub use shared_data::SharedData;
-pub use usage::FilterUsage;
+pub use stamp::Stamp;
+pub use usage::{CallbackCost, FilterUsage, Work};
 pub use vm::{ContextId, Vm};

@@ -7,9 +7,11 @@ use std::sync::Arc;
 use wasmtime::{InstancePre, Linker};
 
 use super::abi::{AbiVersion, Callback};
+use super::engine::Engine;
 use super::exports;
 use super::host::Host;
-use super::hostcalls;
+use super::hostcalls::{self, Hostcall};
+use super::manifest::{Manifest, ManifestError};
 use super::outline::Outline;
 
 /// A module that is ready to run. Cheap to clone, shared by all threads.
@@ -22,6 +24,8 @@ struct Shared {
     linked: InstancePre<Host>,
     abi: AbiVersion,
     edits_bodies: bool,
+    manifest: Option<Result<Manifest, ManifestError>>,
+    calls: Vec<&'static Hostcall>,
     exported: [bool; Callback::COUNT],
 }
 
@@ -124,7 +128,7 @@ impl LoadError {
 
 impl Module {
     /// Loads a module, or says the first thing that is wrong with it.
-    pub(super) fn load(engine: &wasmtime::Engine, bytes: &[u8]) -> Result<Module, LoadError> {
+    pub(super) fn load(engine: &Engine, bytes: &[u8]) -> Result<Module, LoadError> {
         let outline = Outline::read(bytes)?;
         if let Some(problem) = outline.problems().into_iter().next() {
             return Err(problem);
@@ -133,19 +137,19 @@ impl Module {
     }
 
     /// Everything that is wrong with a module whose outline this is; nothing if it can be loaded.
-    pub(super) fn problems(engine: &wasmtime::Engine, bytes: &[u8], outline: &Outline) -> Vec<LoadError> {
+    pub(super) fn problems(engine: &Engine, bytes: &[u8], outline: &Outline) -> Vec<LoadError> {
         let mut problems = outline.problems();
         if problems.is_empty() {
             problems.extend(Module::compile(engine, bytes, outline).err());
         } else if !problems.iter().any(|problem| matches!(problem, LoadError::Invalid(_))) {
-            problems.extend(wasmtime::Module::validate(engine, bytes).err().map(invalid));
+            problems.extend(wasmtime::Module::validate(engine.inner(), bytes).err().map(invalid));
         }
         problems
     }
 
-    fn compile(engine: &wasmtime::Engine, bytes: &[u8], outline: &Outline) -> Result<Module, LoadError> {
-        let module = wasmtime::Module::new(engine, bytes).map_err(invalid)?;
-        let linked = link(engine, &module)?;
+    fn compile(engine: &Engine, bytes: &[u8], outline: &Outline) -> Result<Module, LoadError> {
+        let module = engine.translate(bytes).map_err(invalid)?;
+        let linked = link(engine.inner(), &module)?;
         let abi = outline.markers().next().ok_or(LoadError::NoAbiVersion)?;
         let edits_bodies = ["proxy_set_buffer_bytes", "proxy_inject_encoded_data_to_filter_chain"]
             .into_iter()
@@ -155,7 +159,22 @@ impl Module {
             let name = callback.name();
             exported[*callback as usize] = exports::find(name).is_some() && outline.exports_function(name);
         }
-        Ok(Module { shared: Arc::new(Shared { linked, abi, edits_bodies, exported }) })
+        let manifest = outline.manifest.clone();
+        let calls = outline
+            .imports
+            .iter()
+            .filter_map(|import| hostcalls::find(&import.module, &import.name))
+            .collect();
+        Ok(Module { shared: Arc::new(Shared { linked, abi, edits_bodies, manifest, calls, exported }) })
+    }
+
+    /// The same filter with other contents of its memory, by an engine that may be another.
+    pub(super) fn recompiled(&self, engine: &wasmtime::Engine, bytes: &[u8]) -> Result<Module, LoadError> {
+        let module = wasmtime::Module::new(engine, bytes).map_err(invalid)?;
+        let linked = link(engine, &module)?;
+        let Shared { abi, edits_bodies, exported, .. } = *self.shared;
+        let (calls, manifest) = (self.shared.calls.clone(), self.shared.manifest.clone());
+        Ok(Module { shared: Arc::new(Shared { linked, abi, edits_bodies, exported, calls, manifest }) })
     }
 
     /// The ABI that it declares: the first that it names.
@@ -167,6 +186,21 @@ impl Module {
     /// exports: a guest may hold a body in its headers callback and write it from a tick or a callout's answer.
     pub fn edits_bodies(&self) -> bool {
         self.shared.edits_bodies
+    }
+
+    /// What it says of itself and asks for, if it does.
+    pub fn manifest(&self) -> Option<&Manifest> {
+        self.shared.manifest.as_ref()?.as_ref().ok()
+    }
+
+    /// Why what it says of itself cannot be read, if it says something that cannot.
+    pub fn manifest_error(&self) -> Option<&ManifestError> {
+        self.shared.manifest.as_ref()?.as_ref().err()
+    }
+
+    /// The hostcalls that it imports, each once.
+    pub fn calls(&self) -> &[&'static Hostcall] {
+        &self.shared.calls
     }
 
     /// Whether it exports a callback.

@@ -16,6 +16,7 @@ use super::abi::AbiVersion;
 use super::exports;
 use super::host::{MAX_MEMORIES, MAX_TABLE_ELEMENTS, MAX_TABLES};
 use super::hostcalls;
+use super::manifest::{self, Manifest, ManifestError};
 use super::module::LoadError;
 
 /// Bytes in a page of memory.
@@ -50,6 +51,8 @@ pub struct Outline {
     pub data_size: usize,
     /// The custom sections, in the file's order.
     pub custom_sections: Vec<CustomSection>,
+    /// What it says of itself and asks for, if it does, in a form that can be read.
+    pub manifest: Option<Result<Manifest, ManifestError>>,
     /// What the `producers` section says: field, name, version.
     pub producers: Vec<[String; 3]>,
     /// Where in the file there are texts to recognise an SDK by: data and the names of functions.
@@ -377,6 +380,13 @@ impl Reader {
         let (name, size) = (section.name().to_owned(), section.data().len());
         if name == "name" {
             self.outline.texts.push(section.range());
+        }
+        if name == manifest::SECTION {
+            let found = match self.outline.manifest {
+                None => Manifest::parse(section.data()),
+                Some(_) => Err(ManifestError::Several),
+            };
+            self.outline.manifest = Some(found);
         }
         self.outline.custom_sections.push(CustomSection { name, size });
         let KnownCustom::Producers(fields) = section.as_known() else { return Ok(()) };

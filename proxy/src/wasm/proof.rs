@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderValue, Method, Uri};
 
 use super::abi::LogLevel;
 use super::fault::Fault;
+use super::grants::Capability;
 use super::plugin::Plugin;
 use super::services::{GuestLog, Services};
 use super::stream::{RequestHead, Stream, StreamInfo, Subject};
@@ -35,6 +36,11 @@ impl Proof {
         let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
         let info = StreamInfo::new(services.clock.wall(), nowhere, nowhere);
         Ok(Proof { vm, last_word, info })
+    }
+
+    /// The instance.
+    pub(super) fn vm(&mut self) -> &mut Vm {
+        &mut self.vm
     }
 
     /// Has the guest make a context for an exchange or a connection, of which nothing follows. A guest that hears of
@@ -93,6 +99,8 @@ impl GuestLog for LastWord {
     }
 
     fn dropped(&self, _: &str, _: u64) {}
+
+    fn denied(&self, _: &str, _: Capability, _: &str) {}
 
     fn fault(&self, _: &str, _: &Fault) {}
 }

@@ -20,13 +20,13 @@ const MAX_DECLARED: usize = 128;
 const MAX_DECLARED_BYTES: usize = 16 << 10;
 
 /// Values by their paths, of which each is its segments joined by NULs.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Properties {
     values: HashMap<Vec<u8>, Property>,
     bytes: usize,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Property {
     value: Bytes,
     read_only: bool,
@@ -142,7 +142,7 @@ pub(crate) struct Declaration {
 }
 
 /// What one root declared.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Declarations {
     names: HashMap<Vec<u8>, Declaration>,
     bytes: usize,

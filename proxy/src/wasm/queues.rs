@@ -60,7 +60,15 @@ pub(crate) enum Refusal {
     Full,
 }
 
+/// From here on count the queues of instances that are thrown away: no queue of others ever has such an id.
+const FIRST_ASIDE: u32 = 1 << 31;
+
 impl Queues {
+    /// For instances that are thrown away.
+    pub(crate) fn aside() -> Queues {
+        Queues { last_id: AtomicU32::new(FIRST_ASIDE), ..Queues::default() }
+    }
+
     /// Makes a queue of that name, or takes over the one that there is, with what is in it.
     pub(crate) fn register(
         &self,
@@ -143,6 +151,11 @@ impl Queues {
 }
 
 impl QueueNames {
+    /// Every queue: its id and its name.
+    pub(crate) fn all(&self) -> Vec<(u32, Vec<u8>)> {
+        lock(&self.0).iter().map(|(name, queue)| (queue.id, name.clone())).collect()
+    }
+
     /// The id of the queue of that name.
     pub(crate) fn resolve(&self, name: &[u8]) -> Option<u32> {
         lock(&self.0).get(name).map(|queue| queue.id)

@@ -1,10 +1,13 @@
 //! One filter in an instance: its root context, and what is its own though others may share the instance.
 
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::abi::AbiVersion;
 use super::effect::CalloutStatus;
 use super::engine::{START_ALLOWANCE, epochs};
+use super::grants::Grants;
 use super::hostcalls::log::LogBudget;
 use super::properties::{Declarations, Properties};
 use super::queues::Inbox;
@@ -18,6 +21,10 @@ pub(crate) struct Root {
     pub(crate) id: u32,
     /// The filter's configuration.
     pub(crate) filter: Arc<Filter>,
+    /// What it may do; none if that is everything.
+    pub(crate) grants: Option<Arc<Grants>>,
+    /// The shared queues that it knows by their names, where what it may use of those depends on them.
+    pub(crate) queues: Vec<u32>,
     /// What the filter costs.
     pub(crate) usage: Arc<FilterUsage>,
     /// Whether it has not started yet.
@@ -32,14 +39,50 @@ pub(crate) struct Root {
     pub(crate) callout_status: CalloutStatus,
     /// The last error that it logged while it was started or configured: why it refuses, if it does.
     pub(crate) complaint: Option<String>,
-    /// What it may still log.
-    pub(crate) log_budget: LogBudget,
+    /// What it may still do, it and the filter's other instances on this worker.
+    pub(crate) allowance: Rc<Allowance>,
     /// What `set_property` stored without a stream.
     pub(crate) properties: Properties,
     /// What `declare_property` said of names.
     pub(crate) declarations: Declarations,
     /// What it is to be told of the queues that it registered, if it registered any.
     pub(crate) inbox: Option<Arc<Inbox>>,
+}
+
+/// What the instances of one filter may still do together, where there is one for each exchange.
+#[derive(Debug)]
+pub(crate) struct Allowance {
+    /// What they may log.
+    pub(crate) log: RefCell<LogBudget>,
+    /// How many callouts of theirs are in flight.
+    callouts: Cell<usize>,
+}
+
+impl Allowance {
+    pub(crate) fn new(limits: &FilterLimits) -> Rc<Allowance> {
+        Rc::new(Allowance { log: RefCell::new(LogBudget::new(limits.log_bytes)), callouts: Cell::new(0) })
+    }
+
+    /// How many callouts are in flight.
+    pub(crate) fn callouts(&self) -> usize {
+        self.callouts.get()
+    }
+
+    /// Counts a callout as in flight for as long as the ticket lives.
+    pub(crate) fn callout(self: &Rc<Self>) -> Ticket {
+        self.callouts.set(self.callouts.get() + 1);
+        Ticket(self.clone())
+    }
+}
+
+/// A callout in flight.
+#[derive(Debug)]
+pub(crate) struct Ticket(Rc<Allowance>);
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.0.callouts.set(self.0.callouts.get() - 1);
+    }
 }
 
 /// How far a root has gone towards its end.
@@ -78,16 +121,24 @@ impl Budget {
 
 impl Root {
     /// A root that has not started.
-    pub(crate) fn new(id: u32, filter: Arc<Filter>, abi: AbiVersion, usage: Arc<FilterUsage>) -> Root {
+    pub(crate) fn new(
+        id: u32,
+        filter: Arc<Filter>,
+        grants: Option<Arc<Grants>>,
+        abi: AbiVersion,
+        usage: Arc<FilterUsage>,
+    ) -> Root {
         Root {
             id,
+            grants,
+            queues: Vec::new(),
             starting: true,
             budget: Budget::of_start(&filter.limits),
             lone_stop: filter.allow_on_headers_stop_iteration || abi == AbiVersion::V0_2_100,
             end: RootEnd::Running,
             callout_status: CalloutStatus::default(),
             complaint: None,
-            log_budget: LogBudget::new(filter.limits.log_bytes),
+            allowance: Allowance::new(&filter.limits),
             properties: Properties::default(),
             declarations: Declarations::default(),
             inbox: None,

@@ -7,6 +7,7 @@ use std::time::{Instant, SystemTime};
 
 use super::abi::LogLevel;
 use super::fault::Fault;
+use super::grants::Capability;
 use super::metrics::GuestMetrics;
 use super::shared_data::SharedData;
 use super::usage::FilterUsage;
@@ -66,6 +67,11 @@ pub trait GuestLog: Send + Sync {
     fn line(&self, filter: &str, level: LogLevel, line: &str);
     /// Lines of a filter were dropped, because it logs more than it may.
     fn dropped(&self, filter: &str, lines: u64);
+    /// A filter was denied something, as not often is said of one filter and one capability.
+    fn denied(&self, filter: &str, capability: Capability, sentence: &str) {
+        let _ = capability;
+        self.line(filter, LogLevel::Warn, sentence);
+    }
     /// A filter failed.
     fn fault(&self, filter: &str, fault: &Fault);
 }
@@ -104,6 +110,10 @@ impl GuestLog for ProcessLog {
 
     fn dropped(&self, filter: &str, lines: u64) {
         tracing::warn!(filter, lines, "log lines of a filter were dropped: it logs too much");
+    }
+
+    fn denied(&self, filter: &str, capability: Capability, sentence: &str) {
+        tracing::warn!(filter, capability = capability.name(), "{sentence}");
     }
 
     fn fault(&self, filter: &str, fault: &Fault) {
@@ -154,7 +164,7 @@ impl Services {
     /// The same surroundings, but nothing that an instance could leave a trace in; only what it logs is kept.
     pub(crate) fn throw_away(&self) -> Services {
         Services {
-            shared_data: Arc::default(),
+            shared_data: Arc::new(SharedData::aside()),
             metrics: Arc::new(GuestMetrics::new(1)),
             worker: 0,
             usage: Arc::default(),

@@ -60,6 +60,11 @@ impl SharedData {
         SharedData::default()
     }
 
+    /// Nothing shared yet, for an instance that is thrown away.
+    pub(crate) fn aside() -> SharedData {
+        SharedData { queues: Queues::aside(), ..SharedData::default() }
+    }
+
     /// A value of a `vm_id`, for whoever looks from outside.
     pub fn value(&self, vm_id: &str, key: &[u8]) -> Option<Bytes> {
         self.space(vm_id).value(key).map(|(value, _)| value)

@@ -1,6 +1,8 @@
 //! How long a guest runs. Reading the clock twice costs a fifth of what a short call does, so calls for exchanges are
 //! sampled once there are many of them.
 
+use std::cell::{Cell, RefCell};
+
 /// So many calls are measured one by one before sampling begins.
 const EXACT: u32 = 256;
 
@@ -8,11 +10,12 @@ const EXACT: u32 = 256;
 /// which a regular choice could keep step with.
 const SHARE: u8 = 8;
 
-/// Measures a guest's calls.
+/// Measures the calls of a guest, or of all that are made of one image.
+#[derive(Debug)]
 pub(crate) struct Stopwatch {
     clock: quanta::Clock,
-    exact: u32,
-    choice: fastrand::Rng,
+    exact: Cell<u32>,
+    choice: RefCell<fastrand::Rng>,
 }
 
 /// A call being measured: when it began, and for how many calls it stands.
@@ -24,7 +27,8 @@ pub(crate) struct Lap {
 
 impl Stopwatch {
     pub(crate) fn new() -> Stopwatch {
-        Stopwatch { clock: quanta::Clock::new(), exact: EXACT, choice: fastrand::Rng::with_seed(0) }
+        let choice = RefCell::new(fastrand::Rng::with_seed(0));
+        Stopwatch { clock: quanta::Clock::new(), exact: Cell::new(EXACT), choice }
     }
 
     /// Begins to measure every call.
@@ -33,12 +37,13 @@ impl Stopwatch {
     }
 
     /// Begins to measure a call that is one of many like it, or leaves it to the others.
-    pub(crate) fn sample(&mut self) -> Option<Lap> {
-        if self.exact > 0 {
-            self.exact -= 1;
+    pub(crate) fn sample(&self) -> Option<Lap> {
+        if self.exact.get() > 0 {
+            self.exact.set(self.exact.get() - 1);
             return self.start();
         }
-        (self.choice.u8(..) < u8::MAX / SHARE + 1).then(|| Lap { began: self.clock.raw(), calls: SHARE })
+        (self.choice.borrow_mut().u8(..) < u8::MAX / SHARE + 1)
+            .then(|| Lap { began: self.clock.raw(), calls: SHARE })
     }
 
     /// How long the calls took that this one stands for, in nanoseconds.

@@ -6,6 +6,7 @@
 
 mod connection;
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,9 +15,11 @@ use bytes::Bytes;
 use super::abi::{Callback, DataStatus, HeadersStatus, MapType, TrailersStatus};
 use super::effect::{CalloutResult, CalloutStatus, Effect};
 use super::fault::Fault;
+use super::grants::Capability;
 use super::grpc::{GrpcEvent, Shown, TokenKind};
 use super::header_map;
 use super::host::Host;
+use super::image::Image;
 use super::instance::{Exports, Guest, HeadersFunc};
 use super::module::Module;
 use super::plugin::Plugin;
@@ -46,6 +49,30 @@ impl Vm {
         Ok(Vm { guest, exports, module })
     }
 
+    /// Starts an instance from an image.
+    pub(super) fn stamp(image: &Image, host: Host) -> Result<Vm, Fault> {
+        let (guest, exports) = Guest::stamp(image, host)?;
+        Ok(Vm { guest, exports, module: image.module.clone() })
+    }
+
+    /// Looks into the instance, which has started.
+    pub(super) fn with_instance<R>(
+        &mut self,
+        look: impl FnOnce(&wasmtime::Instance, &mut wasmtime::Store<Host>) -> R,
+    ) -> Option<R> {
+        self.guest.with_instance(look)
+    }
+
+    /// What the host keeps for the first root.
+    pub(super) fn state(&self) -> (&Root, &Host) {
+        (&self.host().roots[0], self.host())
+    }
+
+    /// The code that it runs.
+    pub(super) fn module(&self) -> &Module {
+        &self.module
+    }
+
     /// Runs one more plugin in this instance, which has to be one that [shares](Plugin::shares) with those that it
     /// runs. What comes back is its root context; the first plugin's is [`first_root`](Vm::first_root).
     ///
@@ -58,12 +85,18 @@ impl Vm {
 
     /// From now on the guest logs there.
     pub(super) fn log_to(&mut self, log: Arc<dyn GuestLog>) {
-        self.host_mut().services.log = log;
+        Rc::make_mut(&mut self.host_mut().services).log = log;
     }
 
     /// From now on these are the clusters that there are.
     pub fn know_clusters(&mut self, clusters: Arc<Clusters>) {
-        self.host_mut().services.clusters = clusters;
+        Rc::make_mut(&mut self.host_mut().services).clusters = clusters;
+    }
+
+    /// Whether no exchange has a context in it and no callout of its is in flight: nothing would be missed.
+    pub fn is_idle(&self) -> bool {
+        let host = self.host();
+        host.contexts.live() == 0 && host.callouts.is_empty()
     }
 
     /// The root context of the plugin that the instance was started with.
@@ -463,8 +496,14 @@ impl Vm {
     }
 
     fn count(&self, context: ContextId, map: MapType) -> u32 {
-        let context = self.host().contexts.stream(context);
-        context.map_or(0, |context| header_map::count(&context.stream.borrow(), map))
+        let Some(context) = self.host().contexts.stream(context) else { return 0 };
+        let stream = context.stream.borrow();
+        match &self.host().roots[context.root].grants {
+            None => header_map::count(&stream, map),
+            Some(grants) => {
+                header_map::count_of(&stream, map, |name| grants.allows(Capability::HeadersRead, name))
+            }
+        }
     }
 
     fn body_len(&self, context: ContextId, direction: Direction) -> u32 {

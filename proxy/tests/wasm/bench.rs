@@ -11,7 +11,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use tidegate::config::model::{Filter, FilterLimits, ModuleSource, OnFault};
+use tidegate::config::model::{
+    Breaker, Filter, FilterLimits, Grant, Isolation, ModuleSource, OnFault, Recycle, Reload,
+};
 use tidegate::wasm::stream::{RequestHead, ResponseHead, Stream, StreamInfo, StreamRef};
 use tidegate::wasm::{Clock, Engine, Fault, GuestMetrics, Plugin, Services, Vm};
 
@@ -93,13 +95,19 @@ impl Bench {
 
     /// Starts the guest, shows it a request's headers, and returns what it left.
     pub(crate) fn on_request_headers(&self, guest: &Guest) -> (Vm, StreamRef, Dump) {
+        let (vm, stream) = self.on_request_headers_undumped(guest);
+        let dump = Dump::of(&stream);
+        (vm, stream, dump)
+    }
+
+    /// The same of a guest that may not leave anything.
+    pub(crate) fn on_request_headers_undumped(&self, guest: &Guest) -> (Vm, StreamRef) {
         let mut vm = self.start(guest);
         let stream = get("/path?query");
         let context = vm.open(ROOT, &stream, 0).expect("nothing in it fails");
         vm.on_headers(context, tidegate::wasm::stream::Direction::Request, true)
             .unwrap_or_else(|fault| panic!("{fault}"));
-        let dump = Dump::of(&stream);
-        (vm, stream, dump)
+        (vm, stream)
     }
 }
 
@@ -116,10 +124,13 @@ pub(crate) fn filter() -> Filter {
         root_id: "the-root".to_owned(),
         env: vec![("KEY".to_owned(), "value".to_owned()), ("EMPTY".to_owned(), String::new())],
         env_sources: Vec::new(),
+        capabilities: Grant::Everything,
         limits: FilterLimits {
             instructions: 1_000_000,
+            instructions_per_second: None,
             wall_clock: Duration::from_secs(60),
             memory: 16 << 20,
+            instances: 8,
             callouts: 4,
             log_bytes: 1 << 20,
             shared_data: 1 << 20,
@@ -127,7 +138,12 @@ pub(crate) fn filter() -> Filter {
             cells: 1 << 20,
             metrics: 8,
         },
+        isolation: Isolation::Worker,
+        recycle: Recycle::default(),
         on_fault: OnFault::Closed,
+        reload: Reload::default(),
+        breaker: Breaker::default(),
+        on_rate_exceeded: OnFault::Closed,
         allow_on_headers_stop_iteration: false,
     }
 }

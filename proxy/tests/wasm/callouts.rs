@@ -27,7 +27,7 @@ const HEAD: [(&str, &str); 3] = [(":method", "POST"), (":path", "/check"), ("x-h
 
 fn calls(vm: &mut Vm) -> Vec<HttpCall> {
     let call = |(_, effect)| match effect {
-        Effect::HttpCall(call) => Some(*call),
+        Effect::HttpCall(call, _) => Some(*call),
         Effect::Grpc(_) | Effect::SetTick(_) | Effect::WatchQueues(_) => None,
     };
     vm.take_effects().into_iter().filter_map(call).collect()

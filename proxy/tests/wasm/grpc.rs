@@ -57,7 +57,7 @@ fn send(guest: &mut Guest, callback: &'static str, token: i64, message: &str, en
 fn callouts(vm: &mut Vm) -> Vec<GrpcCallout> {
     let callout = |(_, effect)| match effect {
         Effect::Grpc(callout) => Some(*callout),
-        Effect::HttpCall(_) | Effect::SetTick(_) | Effect::WatchQueues(_) => None,
+        Effect::HttpCall(..) | Effect::SetTick(_) | Effect::WatchQueues(_) => None,
     };
     vm.take_effects().into_iter().filter_map(callout).collect()
 }

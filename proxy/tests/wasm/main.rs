@@ -5,9 +5,11 @@ mod bench;
 mod documented;
 mod guest;
 
+mod accounting;
 mod arguments;
 mod bodies;
 mod callouts;
+mod capabilities;
 mod connections;
 mod faults;
 mod foreign;

@@ -104,7 +104,8 @@ fn what_a_guest_asks_for_is_of_the_root_that_asks() {
     vm.on_headers(context, Direction::Request, true).expect("nothing fails");
     assert_eq!(Dump::of(&stream).status(begun), 0);
     let effects = vm.take_effects();
-    let [(tick_of, Effect::SetTick(Some(period))), (call_of, Effect::HttpCall(call))] = &effects[..] else {
+    let [(tick_of, Effect::SetTick(Some(period))), (call_of, Effect::HttpCall(call, _))] = &effects[..]
+    else {
         panic!("a tick and a callout, not {effects:?}")
     };
     assert_eq!((*tick_of, *call_of, *period), (second, second, Duration::from_millis(5)));

@@ -18,6 +18,7 @@
 //! | metrics, with labels or without | [`Counter`], [`Gauge`], [`Histogram`], [`Family`] |
 //! | logs: `warn!(rule = name; "denied")` is `denied rule=admin` | [`log`] |
 //! | chance | [`random`] |
+//! | saying what the filter asks to be allowed | [`manifest!`] |
 //!
 //! # What holds everywhere
 //!
@@ -45,6 +46,7 @@ mod filter;
 mod hold;
 mod host;
 mod logging;
+mod manifest;
 mod memory;
 mod metrics;
 mod numbered;
@@ -64,6 +66,8 @@ pub use exchange::{Exchange, Request, Response};
 pub use fields::{Block, Fields, find_cookie, find_query};
 pub use filter::{Filter, Next};
 pub use log;
+#[doc(hidden)]
+pub use manifest::bytes_of;
 #[doc(hidden)]
 pub use memory::Allocator;
 pub use metrics::{Counter, CounterFamily, Family, Gauge, GaugeFamily, Histogram, HistogramFamily, Metric};

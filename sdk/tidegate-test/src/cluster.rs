@@ -10,7 +10,7 @@ use http::header::HOST;
 use http::{HeaderMap, Method};
 use tidegate::exchange::{CALLOUT_RESPONSE_LIMIT, LONGEST_CALLOUT, drop_hop_by_hop};
 use tidegate::filter::{Instance, Performer};
-use tidegate::wasm::{CalloutResponse, CalloutResult, GrpcCallout, GrpcEvent, HttpCall};
+use tidegate::wasm::{Abandoned, CalloutResponse, CalloutResult, GrpcCallout, GrpcEvent, HttpCall};
 
 use crate::message::{PayloadEnd, Response};
 use crate::panics::Panics;
@@ -179,7 +179,7 @@ pub(crate) struct Callouts {
 }
 
 impl Performer for Callouts {
-    fn http_call(&self, from: &Rc<Instance>, generation: u64, call: Box<HttpCall>) {
+    fn http_call(&self, from: &Rc<Instance>, generation: u64, call: Box<HttpCall>, _: Abandoned) {
         let token = call.token;
         let call = seen(*call, self.worker);
         let nth = self.clusters.calls.borrow().len();

@@ -271,6 +271,7 @@ impl Line {
                     Interrupt::Reply { .. } => Outcome::Replied,
                     Interrupt::Fault { kind, .. } => Outcome::Fault(*kind),
                     Interrupt::Close { .. } => Outcome::Failed(Failure::FilterClosed),
+                    Interrupt::OverRate { .. } => Outcome::Failed(Failure::FilterOverRate),
                     Interrupt::BodyTooLarge(Direction::Request) => Outcome::Failed(Failure::RequestTooLarge),
                     Interrupt::BodyTooLarge(Direction::Response) => {
                         Outcome::Failed(Failure::ResponseTooLarge)

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use tidegate::config::model::{BUFFER_LIMIT, Filter, FilterLimits, ModuleSource, OnFault};
+use tidegate::config::model::{BUFFER_LIMIT, Filter, FilterLimits, Grant, ModuleSource, OnFault};
 use tidegate::wasm::{Fault, LogLevel};
 
 use crate::cluster::{Answer, Call, Order, Script};
@@ -123,9 +123,18 @@ impl Setup {
         self
     }
 
-    /// Requests go on without the filter when it fails (`on_fault: open`). Without this they are answered 503.
+    /// Grants the filter what its manifest asks for, and nothing else (`capabilities: manifest`): one whose tests pass so
+    /// asks for all that it needs. Without this it may do everything. What it is denied is in the log, as warnings.
+    pub fn as_its_manifest_asks(mut self) -> Setup {
+        self.filter.capabilities = Grant::Manifest;
+        self
+    }
+
+    /// Requests go on without the filter when it fails (`on_fault: open`), or is over its `instructions_per_second`.
+    /// Without this they are answered 503.
     pub fn open_on_fault(mut self) -> Setup {
         self.filter.on_fault = OnFault::Open;
+        self.filter.on_rate_exceeded = OnFault::Open;
         self
     }
 

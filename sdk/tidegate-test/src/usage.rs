@@ -10,7 +10,8 @@ impl Usage {
     pub(crate) fn of(usage: &FilterUsage) -> Usage {
         let mut all = Usage::default();
         for &callback in Callback::ALL {
-            all.0[callback as usize] = (usage.calls(callback), usage.instructions_in(callback));
+            let cost = usage.cost(callback);
+            all.0[callback as usize] = (cost.calls, cost.instructions);
         }
         all
     }

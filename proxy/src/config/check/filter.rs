@@ -7,10 +7,10 @@ use serde_json::Value;
 
 use super::super::bounds;
 use super::super::decode::{Field, Located, Map};
-use super::super::model::{Filter, FilterLimits, ModuleSource, OnFault};
+use super::super::model::{Breaker, Filter, FilterLimits, Isolation, ModuleSource, OnFault, Recycle, Reload};
 use super::super::raw::{self, Variable};
-use super::super::scalar::{Count, Text};
-use super::{Checker, entries};
+use super::super::scalar::{Count, Quantity, Size, Text};
+use super::{Checker, entries, whole};
 use crate::builtin;
 
 /// Names, and what they stand for.
@@ -30,6 +30,7 @@ impl Checker<'_> {
         let module = module.and_then(|module| self.module(module));
         let limits = self
             .filter_limits(raw.limits.value().unwrap_or_default(), module.as_ref().map(|(source, _)| source));
+        let on_fault = raw.on_fault.value().map_or(OnFault::Closed, |Text(value)| value);
         let (module, sha256) = module?;
         Some(Filter {
             name: name.value,
@@ -42,8 +43,14 @@ impl Checker<'_> {
             root_id: raw.root_id.value().unwrap_or_default(),
             env,
             env_sources,
+            capabilities: self.grant(raw.capabilities),
             limits,
-            on_fault: raw.on_fault.value().map_or(OnFault::Closed, |Text(value)| value),
+            isolation: raw.isolation.value().map_or(Isolation::Worker, |Text(value)| value),
+            recycle: self.recycle(raw.recycle.value().unwrap_or_default()),
+            reload: self.reload(raw.reload),
+            breaker: self.breaker(raw.breaker.value().unwrap_or_default()),
+            on_fault,
+            on_rate_exceeded: raw.on_rate_exceeded.value().map_or(on_fault, |Text(value)| value),
             allow_on_headers_stop_iteration: raw.allow_on_headers_stop_iteration.value().unwrap_or(false),
         })
     }
@@ -98,6 +105,36 @@ impl Checker<'_> {
         }
     }
 
+    fn recycle(&self, raw: raw::Recycle) -> Recycle {
+        let memory = self.number_if_given(raw.memory, bounds::RECYCLE_MEMORY);
+        Recycle {
+            requests: self.number_if_given(raw.requests, bounds::RECYCLE_REQUESTS).map(|Count(count)| count),
+            memory: memory.map(|Size(bytes)| whole(bytes)),
+            after: self.number_if_given(raw.after, bounds::RECYCLE_AFTER),
+        }
+    }
+
+    fn reload(&self, raw: Field<raw::Reload>) -> Reload {
+        let Some(Located { value: raw, span }) = raw.given() else { return Reload::default() };
+        let base_interval = self.duration(raw.base_interval, bounds::RELOAD_BASE_INTERVAL);
+        let max_interval = self.number_if_given(raw.max_interval, bounds::RELOAD_MAX_INTERVAL);
+        if let Some(max) = max_interval.filter(|max| *max < base_interval) {
+            let (max, base) = (max.write(), base_interval.write());
+            self.log.error(span, format!("`max_interval: {max}` is less than `base_interval: {base}`"));
+        }
+        let max_interval = max_interval.unwrap_or(bounds::RELOAD_MAX_INTERVAL.default).max(base_interval);
+        Reload { base_interval, max_interval }
+    }
+
+    fn breaker(&self, raw: raw::Breaker) -> Breaker {
+        let Count(faults) = self.number(raw.faults, bounds::BREAKER_FAULTS);
+        Breaker {
+            faults,
+            interval: self.duration(raw.interval, bounds::BREAKER_INTERVAL),
+            open_for: self.duration(raw.open_for, bounds::BREAKER_OPEN_FOR),
+        }
+    }
+
     fn filter_limits(&self, raw: raw::FilterLimits, module: Option<&ModuleSource>) -> FilterLimits {
         let shipped = match module {
             Some(ModuleSource::Builtin(name)) => builtin::instructions(name).map(Count),
@@ -108,8 +145,12 @@ impl Checker<'_> {
             self.number_if_given(raw.instructions, bounds::INSTRUCTIONS).unwrap_or(usual);
         FilterLimits {
             instructions,
+            instructions_per_second: self
+                .number_if_given(raw.instructions_per_second, bounds::INSTRUCTIONS_PER_SECOND)
+                .map(|Count(rate)| rate),
             wall_clock: self.duration(raw.wall_clock, bounds::WALL_CLOCK),
             memory: self.bytes(raw.memory, bounds::MEMORY),
+            instances: self.count(raw.instances, bounds::INSTANCES),
             callouts: self.count(raw.callouts, bounds::CALLOUTS),
             log_bytes: self.bytes(raw.log_bytes, bounds::LOG_BYTES),
             shared_data: self.bytes(raw.shared_data, bounds::SHARED_DATA),

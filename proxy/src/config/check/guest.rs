@@ -4,11 +4,8 @@ use serde_json::{Map, Value, json};
 
 use super::super::bounds;
 use super::super::decode::{Field, Located};
-use super::super::raw::GuestConfig;
+use super::super::raw::{FROM_FILE, GuestConfig};
 use super::Checker;
-
-/// The only key of a mapping that stands for a file's text.
-const FROM_FILE: &str = "from_file";
 
 /// What a guest is configured with.
 #[derive(Debug, Default)]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::Uri;
 
 use super::super::bounds;
+use crate::files::Sha256;
 use crate::signature::PublicKey;
 
 /// Where a module's code is.
@@ -14,10 +15,22 @@ use crate::signature::PublicKey;
 pub enum ModuleSource {
     /// Shipped in the binary: `builtin:NAME`.
     Builtin(String),
-    /// A file; relative paths are relative to the configuration file's folder (already resolved here).
+    /// A file, or a folder of which the newest version serves; relative paths are relative to the configuration file's
+    /// folder (already resolved here).
     File(PathBuf),
     /// A server or a registry.
     Remote(Box<Remote>),
+}
+
+/// As logs and messages name it.
+impl fmt::Display for ModuleSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ModuleSource::Builtin(name) => write!(f, "builtin:{name}"),
+            ModuleSource::File(path) => write!(f, "{}", path.display()),
+            ModuleSource::Remote(remote) => write!(f, "{}", remote.location),
+        }
+    }
 }
 
 /// A module that is fetched, and how.
@@ -165,42 +178,4 @@ pub struct TrustedKey {
     pub path: PathBuf,
     /// The key itself.
     pub key: PublicKey,
-}
-
-/// SHA-256 of something. Shown as 64 hexadecimal digits.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Sha256(pub [u8; 32]);
-
-impl Sha256 {
-    /// That of these bytes.
-    pub fn of(bytes: &[u8]) -> Sha256 {
-        use sha2::Digest as _;
-        Sha256(sha2::Sha256::digest(bytes).into())
-    }
-
-    /// From 64 hexadecimal digits.
-    pub fn from_hex(text: &str) -> Option<Sha256> {
-        let digits = text.as_bytes();
-        if digits.len() != 64 {
-            return None;
-        }
-        let mut bytes = [0; 32];
-        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-            let digit = |at: usize| char::from(pair[at]).to_digit(16);
-            *byte = u8::try_from(digit(0)? << 4 | digit(1)?).ok()?;
-        }
-        Some(Sha256(bytes))
-    }
-}
-
-impl fmt::Display for Sha256 {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for Sha256 {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self}")
-    }
 }

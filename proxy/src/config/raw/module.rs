@@ -31,7 +31,7 @@ pub(crate) enum Module {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ModuleFields {
-    /// A file, relative to the folder of this configuration.
+    /// A file, relative to the folder of this configuration, or a folder, of which the newest version serves.
     #[serde(default)]
     pub(crate) file: Field<String>,
     /// A URL, `https://` or `http://`.

@@ -2,7 +2,7 @@
 
 use schemars::{Schema, json_schema};
 
-use super::super::model::{LoadBalancer, OnFault, Pull};
+use super::super::model::{BodyAccess, Isolation, LoadBalancer, LogFloor, OnFault, Pull};
 use super::super::suggest;
 use super::{Parse, Refusal};
 use crate::path::EscapedSlashes;
@@ -55,7 +55,10 @@ macro_rules! words {
 }
 
 words!(EscapedSlashes, "`keep`, `reject`, `unescape` or `redirect`", "keep" => EscapedSlashes::Keep, "reject" => EscapedSlashes::Reject, "unescape" => EscapedSlashes::Unescape, "redirect" => EscapedSlashes::Redirect);
+words!(BodyAccess, "`none`, `read` or `write`", "none" => BodyAccess::None, "read" => BodyAccess::Read, "write" => BodyAccess::Write);
+words!(LogFloor, "`trace`, `debug`, `info`, `warn`, `error`, `critical` or `none`", "trace" => LogFloor::Trace, "debug" => LogFloor::Debug, "info" => LogFloor::Info, "warn" => LogFloor::Warn, "error" => LogFloor::Error, "critical" => LogFloor::Critical, "none" => LogFloor::None);
 words!(LoadBalancer, "`round_robin` or `least_request`", "round_robin" => LoadBalancer::RoundRobin, "least_request" => LoadBalancer::LeastRequest);
+words!(Isolation, "`worker` or `exchange`", "worker" => Isolation::Worker, "exchange" => Isolation::Exchange);
 words!(OnFault, "`closed` or `open`", "closed" => OnFault::Closed, "open" => OnFault::Open);
 words!(Pull, "`if_not_present` or `always`", "if_not_present" => Pull::IfNotPresent, "always" => Pull::Always);
 words!(Traffic, "`http` or `tcp`", "http" => Traffic::Http, "tcp" => Traffic::Tcp);

@@ -126,7 +126,7 @@ worker: 2
         20 |   f: {module: builtin:x, configuration: {}, limits: {cpu: 1}}
            |                          ^^^^^^^^^^^^^
            |
-           = help: the fields here are `module`, `config`, `vm_id`, `vm_config`, `root_id`, `env`, `limits`, `on_fault`, `allow_on_headers_stop_iteration`
+           = help: the fields here are `module`, `config`, `vm_id`, `vm_config`, `root_id`, `env`, `limits`, `isolation`, `recycle`, `on_fault`, `reload`, `breaker` and 2 more
 
         error: unknown field `cpu`
           --> tidegate.yaml:20:54
@@ -134,7 +134,7 @@ worker: 2
         20 |   f: {module: builtin:x, configuration: {}, limits: {cpu: 1}}
            |                                                      ^^^
            |
-           = help: the fields here are `instructions`, `wall_clock`, `memory`, `callouts`, `log_bytes`, `shared_data`, `queue`, `cells`, `metrics`
+           = help: the fields here are `instructions`, `instructions_per_second`, `wall_clock`, `memory`, `instances`, `callouts`, `log_bytes`, `shared_data`, `queue`, `cells`, `metrics`
 
         error: unknown field `worker`
           --> tidegate.yaml:21:1

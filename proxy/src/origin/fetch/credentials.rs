@@ -1,9 +1,6 @@
 //! What a server is shown: a name and a password, from the configuration or from a file of Docker's.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::Read as _;
-use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -11,6 +8,7 @@ use serde::Deserialize;
 
 use super::FetchError;
 use crate::config::model::Credentials;
+use crate::files;
 
 /// Bytes of a file of Docker's.
 const FILE_LIMIT: u64 = 1 << 20;
@@ -51,19 +49,14 @@ pub(super) fn of(credentials: &Credentials, host: &str) -> Result<Option<Basic>,
         }
         Credentials::DockerConfig(path) => {
             let unusable = |why: &str| FetchError::Credentials(format!("{}: {why}", path.display()));
-            let config = read(path).map_err(|error| unusable(&error.to_string()))?;
+            let config = files::read(path, FILE_LIMIT)
+                .map_err(|error| FetchError::Credentials(format!("{} {error}", path.display())))?;
             // Its own message would repeat what stands there.
             let config: DockerConfig = serde_json::from_slice(&config)
                 .map_err(|_| unusable("it is not as `docker login` writes it"))?;
             config.of(host).map_err(unusable)
         }
     }
-}
-
-fn read(path: &Path) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(FILE_LIMIT).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 impl DockerConfig {

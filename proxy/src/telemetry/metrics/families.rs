@@ -22,6 +22,12 @@ pub(super) fn write(page: &mut Page<'_>, cells: &Cells) -> fmt::Result {
     write_clusters(page, cells)
 }
 
+/// How many exchanges have ended.
+pub(super) fn requests(cells: &Cells) -> u64 {
+    let cells = || cells.exchanges.values().flat_map(BTreeMap::values);
+    outcomes().map(|outcome| cells().map(|cell| cell.ended(outcome)).sum::<u64>()).sum()
+}
+
 fn write_exchanges(page: &mut Page<'_>, cells: &Cells) -> fmt::Result {
     let mut requests = page.counter(
         "tidegate_requests_total",

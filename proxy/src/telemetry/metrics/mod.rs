@@ -13,6 +13,7 @@
 //! | `page`     | one scrape's text in either format |
 //! | `families` | the names and help texts of the cells' metrics |
 //! | `filter`   | what a filter cost, from whoever runs it |
+//! | `overview` | the proxy and its filters on one page, as JSON |
 //! | `guest`    | metrics that filters define themselves |
 //! | `server`   | the server as a whole: build, workers, configuration |
 //! | `process`  | the process as the kernel sees it |
@@ -22,6 +23,7 @@ mod families;
 mod filter;
 mod guest;
 mod number;
+mod overview;
 mod page;
 mod process;
 mod registry;
@@ -29,9 +31,10 @@ mod server;
 mod shared;
 
 pub use cells::{ClusterCell, ConnectFailure, ExchangeCell, ListenerCell, TcpCell};
-pub use filter::{FilterObservation, FilterSample};
+pub use filter::{CallbackSample, FilterObservation, FilterSample};
 pub use guest::{GuestMetric, GuestValue, write_guest_metrics};
 pub use number::{Counter, DURATION_BOUNDS, Gauge, Histogram, HistogramSample};
+pub use overview::{CallbackOverview, FilterOverview, Overview};
 pub(super) use page::Described;
 pub use page::{Family, Format, Number, Page};
 pub use registry::Registry;

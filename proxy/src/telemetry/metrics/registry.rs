@@ -13,6 +13,7 @@ use prometheus_client::encoding::{DescriptorEncoder, text};
 use super::cells::{ClusterCell, ExchangeCell, ListenerCell, TcpCell};
 use super::families;
 use super::filter::{FilterObservation, FilterSample, Filters};
+use super::overview::Overview;
 use super::page::{Format, Page};
 use super::process;
 use super::server::ServerNumbers;
@@ -124,6 +125,20 @@ impl Registry {
     /// Notes which filters' modules could not be fetched yet.
     pub fn note_missing(&self, filters: Vec<String>) {
         self.server.note_missing(filters);
+    }
+
+    /// The proxy and its filters on one page.
+    pub fn overview(&self) -> Overview {
+        let mut overview = self.server.overview();
+        overview.filters =
+            lock(&self.filters).sum().iter().map(|(name, sample)| (name.clone(), sample.into())).collect();
+        let cells = lock(&self.cells);
+        overview.requests = families::requests(&cells);
+        for cell in cells.listeners.values().flat_map(BTreeMap::values) {
+            overview.active_requests += cell.active_exchanges.value();
+            overview.active_connections += cell.active_connections.value();
+        }
+        overview
     }
 
     /// Everything as text.

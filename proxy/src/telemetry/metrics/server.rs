@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use super::overview::Overview;
 use super::page::Page;
 use super::registry::lock;
 
@@ -12,6 +13,8 @@ use super::registry::lock;
 #[derive(Debug)]
 pub(super) struct ServerNumbers {
     began: Instant,
+    /// The same on the wall clock, in milliseconds since the Unix epoch.
+    began_ms: u64,
     workers: AtomicU64,
     config_generation: AtomicU64,
     /// Milliseconds since the Unix epoch; 0 before there is a configuration.
@@ -26,6 +29,7 @@ impl Default for ServerNumbers {
     fn default() -> Self {
         ServerNumbers {
             began: Instant::now(),
+            began_ms: unix_ms(),
             workers: AtomicU64::new(0),
             config_generation: AtomicU64::new(0),
             config_loaded_ms: AtomicU64::new(0),
@@ -43,8 +47,7 @@ impl ServerNumbers {
     }
 
     pub(super) fn note_config(&self) {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.config_loaded_ms.store(since_epoch.as_millis() as u64, Relaxed);
+        self.config_loaded_ms.store(unix_ms(), Relaxed);
         self.config_generation.fetch_add(1, Relaxed);
     }
 
@@ -56,6 +59,19 @@ impl ServerNumbers {
 
     pub(super) fn note_missing(&self, filters: Vec<String>) {
         *lock(&self.missing) = filters;
+    }
+
+    /// What it knows of an overview.
+    pub(super) fn overview(&self) -> Overview {
+        Overview {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            start_time_seconds: self.began_ms as f64 / 1e3,
+            uptime_seconds: self.began.elapsed().as_secs_f64(),
+            workers: self.workers.load(Relaxed),
+            config_generation: self.config_generation.load(Relaxed),
+            config_last_reload_successful: !self.last_reload_failed.load(Relaxed),
+            ..Overview::default()
+        }
     }
 
     pub(super) fn write(&self, page: &mut Page<'_>) -> fmt::Result {
@@ -86,4 +102,9 @@ impl ServerNumbers {
         reloads.sample(&[("result", "success")], self.reloads.load(Relaxed))?;
         reloads.sample(&[("result", "failure")], self.failed_reloads.load(Relaxed))
     }
+}
+
+/// The wall clock, in milliseconds since the Unix epoch.
+fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
 }

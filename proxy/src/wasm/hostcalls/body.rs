@@ -6,6 +6,7 @@ use bytes::Bytes;
 use super::{Call, Halt, Outcome};
 use crate::wasm::abi::{BufferType, Callback, Status};
 use crate::wasm::body::MAX_EDITED_LEN;
+use crate::wasm::grants::Capability;
 use crate::wasm::grpc::Shown;
 use crate::wasm::host::Host;
 use crate::wasm::memory::{Out, check, give, give_with, slice, store_u32, view};
@@ -24,7 +25,7 @@ enum Source {
 ///
 /// - `BadArgument`: the number names no buffer.
 /// - `NotFound`: there is no such buffer now: a body is there in its own callback, and outside it while some of it is
-///   held; a callout's in the callout's callback.
+///   held; a callout's in the callout's callback. Nor for a filter that may not read bodies.
 /// - `InvalidMemoryAccess`: a pointer is not of the guest's memory, or the allocator gave no block in it.
 pub(crate) fn bytes(
     call: &mut Call<'_>,
@@ -38,6 +39,9 @@ pub(crate) fn bytes(
     let out = Out { pointer: value, len: value_len };
     let (memory, host) = view(call)?;
     out.check(memory)?;
+    if is_of_stream(buffer) && !host.may(Capability::BodyRead, b"") {
+        return Err(Status::NotFound.into());
+    }
     match find(host, buffer)? {
         Source::Fixed(bytes) => {
             let (start, len) = clamp(bytes.len(), start, max);
@@ -66,6 +70,9 @@ pub(crate) fn status(call: &mut Call<'_>, buffer: u32, len: u32, flags: u32) -> 
     let (memory, host) = view(call)?;
     check(memory, len, 4)?;
     check(memory, flags, 4)?;
+    if is_of_stream(buffer) && !host.may(Capability::BodyRead, b"") {
+        return Err(Status::NotFound.into());
+    }
     let found = match find(host, buffer)? {
         Source::Fixed(bytes) => bytes.len(),
         Source::Body(direction) => body_len(host, direction),
@@ -95,6 +102,9 @@ pub(crate) fn set_bytes(
     let buffer = BufferType::try_from(buffer)?;
     let (memory, host) = view(call)?;
     let value = slice(memory, value, value_len)?;
+    if is_of_stream(buffer) && !host.may(Capability::BodyWrite, b"") {
+        return Ok(());
+    }
     let Source::Body(direction) = find(host, buffer)? else {
         return Err(Status::BadArgument.into());
     };
@@ -116,6 +126,21 @@ pub(crate) fn set_bytes(
     }
     body.splice(start as usize, len as usize, value);
     Ok(())
+}
+
+/// Whether a buffer is a body or the data of a connection.
+fn is_of_stream(buffer: BufferType) -> bool {
+    match buffer {
+        BufferType::RequestBody
+        | BufferType::ResponseBody
+        | BufferType::DownstreamData
+        | BufferType::UpstreamData => true,
+        BufferType::CalloutBody
+        | BufferType::GrpcMessage
+        | BufferType::VmConfiguration
+        | BufferType::PluginConfiguration
+        | BufferType::CallData => false,
+    }
 }
 
 /// What `start` and `max` are of a buffer of that length: `u32::MAX` stands for everything.

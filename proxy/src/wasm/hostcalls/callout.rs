@@ -12,6 +12,7 @@ use http::{Method, Uri};
 use super::{Call, Outcome};
 use crate::wasm::abi::Status;
 use crate::wasm::effect::{Effect, HttpCall};
+use crate::wasm::grants::Capability;
 use crate::wasm::grpc::TokenKind;
 use crate::wasm::header_map::{append_plain, field_value, parse_method, parse_path, parse_scheme};
 use crate::wasm::host::Host;
@@ -55,8 +56,8 @@ pub(crate) fn http_call(
     let timeout = read_timeout(timeout_ms)?;
     let authority = head.authority.map_or_else(|| authority_of(&cluster), Ok)?;
     let root = host.caller()?;
-    let new = host.callouts.begin(TokenKind::Http, root);
-    let effect = Effect::HttpCall(Box::new(HttpCall {
+    let (new, abandoned) = host.begin_callout(TokenKind::Http, root);
+    let http_call = Box::new(HttpCall {
         token: new,
         cluster,
         method: head.method,
@@ -67,7 +68,8 @@ pub(crate) fn http_call(
         body: Bytes::copy_from_slice(body),
         trailers,
         timeout,
-    }));
+    });
+    let effect = Effect::HttpCall(http_call, abandoned);
     host.effects.push((root, effect));
     store_u32(memory, token, new)?;
     Ok(())
@@ -88,9 +90,13 @@ pub(crate) fn status(call: &mut Call<'_>, code: u32, message: u32, message_len: 
     give(call, out, text.as_bytes())
 }
 
+/// The cluster that a guest names, if there is one that the filter may call.
 pub(super) fn known_cluster(host: &Host, name: &[u8]) -> Result<String, Status> {
     let name = std::str::from_utf8(name).map_err(|_| Status::BadArgument)?;
     let (known, _) = host.services.clusters.get_key_value(name).ok_or(Status::BadArgument)?;
+    if !host.may(Capability::Clusters, name.as_bytes()) {
+        return Err(Status::BadArgument);
+    }
     Ok(known.clone())
 }
 

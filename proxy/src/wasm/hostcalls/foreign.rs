@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use super::{Call, Outcome, log};
 use crate::wasm::abi::Status;
+use crate::wasm::grants::Capability;
 use crate::wasm::host::Host;
 use crate::wasm::memory::{Out, give, slice, view};
 
@@ -83,7 +84,7 @@ table! {
 /// `proxy_call_foreign_function` (0.1.0): calls a function by its name, with arguments of its own form, and gives the
 /// guest what it answers. A null place for the value means that the guest does not want it.
 ///
-/// - `NotFound`: there is no function of this name, or what it is about is not there.
+/// - `NotFound`: there is no function of this name, the filter may not call it, or what it is about is not there.
 /// - `BadArgument`: it cannot take the arguments, or not from here.
 /// - `SerializationFailure`: what is to be compressed or uncompressed cannot be.
 /// - `InternalFailure`: it would exceed a limit.
@@ -103,6 +104,9 @@ pub(crate) fn call_function(
     let arguments = slice(memory, arguments, arguments_len)?;
     if let Some(out) = out {
         out.check(memory)?;
+    }
+    if !host.may_call_function(name) {
+        return Err(Status::NotFound.into());
     }
     let function = FOREIGN_FUNCTIONS.iter().find(|function| function.name.as_bytes() == name);
     let answer = (function.ok_or(Status::NotFound)?.call)(host, arguments)?;
@@ -127,6 +131,9 @@ fn log_level(host: &mut Host, _: &[u8]) -> Answer {
 fn extend_timeout(host: &mut Host, arguments: &[u8]) -> Answer {
     const MOST: Duration = Duration::from_secs(3600);
     let by = Duration::from_nanos(Arguments(arguments).u64()?);
+    if !host.may(Capability::Reply, b"") {
+        return Err(Status::NotFound);
+    }
     let (stream, _) = host.active.stream.as_ref().ok_or(Status::BadArgument)?;
     let extension = &mut stream.borrow_mut().timeout_extension;
     *extension = extension.saturating_add(by).min(MOST);

@@ -181,7 +181,7 @@ fn open(
     let root = host.caller()?;
     let (outbox, outgoing) = queue();
     begin(&outbox).map_err(|_refused| Status::InternalFailure)?;
-    let token = host.callouts.begin(kind.token_kind(), root);
+    let (token, _) = host.begin_callout(kind.token_kind(), root);
     host.grpc.open(token, root, outbox);
     let callout = GrpcCallout { token, kind, cluster, authority, path, metadata, timeout, outgoing };
     host.effects.push((root, Effect::Grpc(Box::new(callout))));

@@ -1,14 +1,23 @@
 //! Header maps: reads are lenient, a change that can have no effect any more is refused. Look-ups go from the guest's
 //! bytes straight into the map; nothing is copied on the way.
+//!
+//! Of an exchange's headers and trailers a filter sees and changes those that its `capabilities` grant: others are not
+//! there, and a change of them has no effect, which is no error to the guest: SDKs know none. What a callout was
+//! answered is the filter's own.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
 
 use super::{Call, Outcome};
 use crate::wasm::abi::{AbiVersion, Callback, MapType, Status};
 use crate::wasm::fields::Fields;
+use crate::wasm::grants::{Capability, Grants};
 use crate::wasm::grpc::Shown;
 use crate::wasm::header_map::{Target, View, view_of};
 use crate::wasm::host::Host;
 use crate::wasm::memory::{self, Out, check, give, give_checked, give_with, slice, store_u32, view};
-use crate::wasm::pairs;
+use crate::wasm::pairs::{self, Pair};
 use crate::wasm::stream::{Direction, Progress, Stream, StreamRef, Subject};
 
 /// `proxy_get_header_map_size` (0.1.0): writes the length of all names and values of a map to `size`, in bytes, as
@@ -20,8 +29,12 @@ pub(crate) fn size(call: &mut Call<'_>, map: u32, size: u32) -> Outcome {
     let map = MapType::try_from(map)?;
     let (memory, host) = view(call)?;
     check(memory, size, 4)?;
-    let len = read(host, map, |view| view.iter().map(|(name, value)| name.len() + value.len()).sum())
-        .unwrap_or(0usize);
+    let shown = shown(host, map);
+    let sum = |view: View<'_>| {
+        let lengths = view.iter().filter(|pair| shown(pair)).map(|(name, value)| name.len() + value.len());
+        lengths.sum()
+    };
+    let len = read(host, map, sum).unwrap_or(0usize);
     store_u32(memory, size, u32::try_from(len).unwrap_or(u32::MAX))?;
     Ok(())
 }
@@ -34,10 +47,20 @@ pub(crate) fn size(call: &mut Call<'_>, map: u32, size: u32) -> Outcome {
 pub(crate) fn pairs(call: &mut Call<'_>, map: u32, pairs: u32, pairs_len: u32) -> Outcome {
     let map = MapType::try_from(map)?;
     let out = Out { pointer: pairs, len: pairs_len };
-    with_view(call, map, |call, view| match view {
-        Some(view) if view.len() > 0 => {
+    with_view(call, map, |call, view| match (view, restriction(call.data(), map)) {
+        (Some(view), None) if view.len() > 0 => {
             let len = pairs::serialised_len(view.iter());
             give_with(call, out, len, |block| pairs::write(block, view.len(), view.iter()))
+        }
+        (Some(view), Some(grants)) => {
+            let granted: SmallVec<[Pair<'_>; 32]> =
+                view.iter().filter(|(name, _)| grants.allows(Capability::HeadersRead, name)).collect();
+            if granted.is_empty() {
+                return give(call, out, &[]);
+            }
+            let pairs = || granted.iter().copied();
+            let len = pairs::serialised_len(pairs());
+            give_with(call, out, len, |block| pairs::write(block, granted.len(), pairs()))
         }
         _ => give(call, out, &[]),
     })
@@ -47,8 +70,8 @@ pub(crate) fn pairs(call: &mut Call<'_>, map: u32, pairs: u32, pairs_len: u32) -
 /// Pseudo-headers are names like others; `:authority` and `host` are one.
 ///
 /// - `BadArgument`: the number names no map.
-/// - `NotFound`: the map has no such name, or there is no such map now; a guest of version 0.1.0 gets an empty value
-///   instead.
+/// - `NotFound`: the map has no such name, or the filter may not read it, or there is no such map now; a guest of
+///   version 0.1.0 gets an empty value instead.
 /// - `InvalidMemoryAccess`: a pointer is not of the guest's memory, or the allocator gave no block in it.
 pub(crate) fn value(
     call: &mut Call<'_>,
@@ -64,7 +87,8 @@ pub(crate) fn value(
         let (memory, host) = memory::view(call)?;
         let key = slice(memory, key, key_len)?;
         out.check(memory)?;
-        let found = view.and_then(|view| view.value(&mut host.fields, key));
+        let may_read = !is_of_exchange(map) || host.may(Capability::HeadersRead, key);
+        let found = view.filter(|_| may_read).and_then(|view| view.value(&mut host.fields, key));
         match found {
             Some(found) => give_checked(call, out, found.len(), |block| block.copy_from_slice(found)),
             None if host.abi == AbiVersion::V0_1_0 => give(call, out, &[]),
@@ -74,7 +98,8 @@ pub(crate) fn value(
 }
 
 /// `proxy_set_header_map_pairs` (0.1.0): replaces a whole map, or changes nothing. Pseudo-headers (and `host`) that are
-/// not among the pairs stay. Of the request's headers this lets the route be found anew.
+/// not among the pairs stay, and so does what the filter may not write. Of the request's headers this lets the route be
+/// found anew.
 ///
 /// - `BadArgument`: the number names no map; the pairs are malformed, more than 1024 or longer than 1 MiB; one of them
 ///   cannot be a header; or the map can no longer be changed, or never could, as those of callouts.
@@ -83,7 +108,20 @@ pub(crate) fn set_pairs(call: &mut Call<'_>, map: u32, pairs: u32, pairs_len: u3
     let map = MapType::try_from(map)?;
     let (memory, host) = view(call)?;
     let pairs = pairs::parse(slice(memory, pairs, pairs_len)?)?;
-    change(host, map, |target, fields| target.replace_all(fields, &pairs))?;
+    let Some(grants) = host.root().grants.clone().filter(|_| is_of_exchange(map)) else {
+        change(host, map, |target, fields| target.replace_all(fields, &pairs))?;
+        return Ok(());
+    };
+    let is_granted = |name: &[u8]| grants.allows(Capability::HeadersWrite, name);
+    let mut denied = None;
+    change(host, map, |target, fields| {
+        // What is given back as it was is no attempt to change it.
+        denied = pairs.iter().find(|pair| !is_granted(pair.0) && !target.has(pair));
+        target.replace_granted(fields, &pairs, is_granted)
+    })?;
+    if let Some((name, _)) = denied {
+        host.deny(Capability::HeadersWrite, name);
+    }
     Ok(())
 }
 
@@ -105,6 +143,9 @@ pub(crate) fn add(
     let map = MapType::try_from(map)?;
     let (memory, host) = view(call)?;
     let (key, value) = (slice(memory, key, key_len)?, slice(memory, value, value_len)?);
+    if is_of_exchange(map) && !host.may(Capability::HeadersWrite, key) {
+        return Ok(());
+    }
     change(host, map, |target, fields| target.add(fields, key, value))?;
     Ok(())
 }
@@ -126,6 +167,9 @@ pub(crate) fn replace(
     let map = MapType::try_from(map)?;
     let (memory, host) = view(call)?;
     let (key, value) = (slice(memory, key, key_len)?, slice(memory, value, value_len)?);
+    if is_of_exchange(map) && !host.may(Capability::HeadersWrite, key) {
+        return Ok(());
+    }
     change(host, map, |target, fields| target.set(fields, key, value))?;
     Ok(())
 }
@@ -139,8 +183,36 @@ pub(crate) fn remove(call: &mut Call<'_>, map: u32, key: u32, key_len: u32) -> O
     let map = MapType::try_from(map)?;
     let (memory, host) = view(call)?;
     let key = slice(memory, key, key_len)?;
+    if is_of_exchange(map) && !host.may(Capability::HeadersWrite, key) {
+        return Ok(());
+    }
     change(host, map, |target, fields| target.remove(fields, key))?;
     Ok(())
+}
+
+/// Whether a map is an exchange's, not a callout's answer.
+fn is_of_exchange(map: MapType) -> bool {
+    match map {
+        MapType::RequestHeaders
+        | MapType::RequestTrailers
+        | MapType::ResponseHeaders
+        | MapType::ResponseTrailers => true,
+        MapType::GrpcInitialMetadata
+        | MapType::GrpcTrailingMetadata
+        | MapType::CalloutHeaders
+        | MapType::CalloutTrailers => false,
+    }
+}
+
+/// What says which entries of a map the filter may see; none if it may see all.
+fn restriction(host: &Host, map: MapType) -> Option<Arc<Grants>> {
+    host.root().grants.clone().filter(|_| is_of_exchange(map))
+}
+
+/// Whether the filter is shown an entry of a map.
+fn shown(host: &Host, map: MapType) -> impl Fn(&Pair<'_>) -> bool + use<> {
+    let restriction = restriction(host, map);
+    move |(name, _)| restriction.as_ref().is_none_or(|grants| grants.allows(Capability::HeadersRead, name))
 }
 
 /// Reads a map without calling the guest meanwhile.

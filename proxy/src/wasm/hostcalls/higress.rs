@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use super::{Call, Outcome};
 use crate::wasm::abi::Status;
+use crate::wasm::grants::Capability;
 use crate::wasm::host::Host;
 use crate::wasm::memory::{Out, check, give, slice, view};
 use crate::wasm::pairs;
@@ -17,7 +18,8 @@ use crate::wasm::stream::Progress;
 /// they have no effect.
 ///
 /// - `NotFound`: there is no exchange.
-/// - `BadArgument`: there is no response yet, or the exchange is over, as in `proxy_on_log`.
+/// - `BadArgument`: there is no response yet, the exchange is over, as in `proxy_on_log`, or the filter may not write
+///   bodies.
 /// - `InternalFailure`: more than the listener's `buffer_limit` waits to be sent.
 /// - `InvalidMemoryAccess`: a pointer or a length is not of the guest's memory.
 pub(crate) fn inject_data(call: &mut Call<'_>, data: u32, data_len: u32, end_of_stream: u32) -> Outcome {
@@ -27,6 +29,9 @@ pub(crate) fn inject_data(call: &mut Call<'_>, data: u32, data_len: u32, end_of_
 
 pub(super) fn inject(host: &Host, data: &[u8], end_of_stream: bool) -> Result<(), Status> {
     let (stream, stage) = host.active.stream.as_ref().ok_or(Status::NotFound)?;
+    if !host.may(Capability::BodyWrite, b"") {
+        return Err(Status::BadArgument);
+    }
     let mut stream = stream.borrow_mut();
     if host.is_over() || stream.response.is_none() {
         return Err(Status::BadArgument);
@@ -37,7 +42,7 @@ pub(super) fn inject(host: &Host, data: &[u8], end_of_stream: bool) -> Result<()
 /// `proxy_get_upstream_hosts` (0.2.100, Higress): gives the guest the endpoints of the cluster that the request is for,
 /// as pairs of an address and what is known of it, in JSON: `{"health_status":"Healthy"}`.
 ///
-/// - `NotFound`: there is no exchange, or no cluster for it.
+/// - `NotFound`: there is no exchange, or no cluster for it, or none that the filter may call.
 /// - `InvalidMemoryAccess`: a pointer is not of the guest's memory, or the allocator gave no block in it.
 pub(crate) fn upstream_hosts(call: &mut Call<'_>, value: u32, value_len: u32) -> Outcome {
     // There are no health checks that could say otherwise.
@@ -49,6 +54,9 @@ pub(crate) fn upstream_hosts(call: &mut Call<'_>, value: u32, value_len: u32) ->
         let (stream, _) = host.active.stream.as_ref().ok_or(Status::NotFound)?;
         let stream = stream.borrow();
         let cluster = stream.info.cluster_name.as_deref().ok_or(Status::NotFound)?;
+        if !host.may(Capability::Clusters, cluster.as_bytes()) {
+            return Err(Status::NotFound.into());
+        }
         let endpoints = host.services.clusters.get(cluster).ok_or(Status::NotFound)?;
         let addresses: Vec<String> = endpoints.iter().map(SocketAddr::to_string).collect();
         let hosts = || addresses.iter().map(|address| (address.as_bytes(), HEALTHY));
@@ -64,7 +72,8 @@ pub(crate) fn upstream_hosts(call: &mut Call<'_>, value: u32, value_len: u32) ->
 /// a filter asks for it before it lets the head go on.
 ///
 /// - `NotFound`: there is no exchange.
-/// - `BadArgument`: this is no IP address with a port, or the request has been sent.
+/// - `BadArgument`: this is no IP address with a port, the request has been sent, or the filter may not call the
+///   cluster that it is for.
 /// - `InvalidMemoryAccess`: a pointer or a length is not of the guest's memory.
 pub(crate) fn set_upstream_host(call: &mut Call<'_>, address: u32, address_len: u32) -> Outcome {
     let (memory, host) = view(call)?;
@@ -72,7 +81,8 @@ pub(crate) fn set_upstream_host(call: &mut Call<'_>, address: u32, address_len: 
     let address = std::str::from_utf8(address).ok().and_then(|address| address.parse().ok());
     let (stream, _) = host.active.stream.as_ref().ok_or(Status::NotFound)?;
     let mut stream = stream.borrow_mut();
-    if stream.request_progress != Progress::Head {
+    let cluster = stream.info.cluster_name.as_deref().unwrap_or_default();
+    if stream.request_progress != Progress::Head || !host.may(Capability::Clusters, cluster.as_bytes()) {
         return Err(Status::BadArgument.into());
     }
     stream.preferred_endpoint = Some(address.ok_or(Status::BadArgument)?);

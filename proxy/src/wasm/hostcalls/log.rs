@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Call, Outcome};
+use crate::config::model::LogFloor;
 use crate::wasm::abi::{Callback, LogLevel};
 use crate::wasm::host::Host;
 use crate::wasm::memory::{check, slice, store_u32, view};
@@ -12,7 +13,8 @@ use crate::wasm::memory::{check, slice, store_u32, view};
 const MAX_COMPLAINT: usize = 4 << 10;
 
 /// `proxy_log` (0.1.0): writes a line to the process's log, whole, with the filter's name. Levels are 0 trace, 1 debug,
-/// 2 info, 3 warn, 4 error, 5 critical, which the log has as an error. A line below the log's level is dropped, and so
+/// 2 info, 3 warn, 4 error, 5 critical, which the log has as an error. A line below the log's level, or below the
+/// filter's `capabilities.log`, is dropped, and so
 /// is one beyond the filter's `limits.log_bytes` in this second, which is counted; bytes that are not UTF-8 become
 /// U+FFFD.
 ///
@@ -38,7 +40,16 @@ pub(crate) fn log_level(call: &mut Call<'_>, level: u32) -> Outcome {
 
 /// The lowest level at which a guest's line is written.
 pub(crate) fn current_level(host: &Host) -> LogLevel {
-    host.services.log.level()
+    let taken = match host.log_floor() {
+        LogFloor::Trace => LogLevel::Trace,
+        LogFloor::Debug => LogLevel::Debug,
+        LogFloor::Info => LogLevel::Info,
+        LogFloor::Warn => LogLevel::Warn,
+        LogFloor::Error => LogLevel::Error,
+        LogFloor::Critical | LogFloor::None => LogLevel::Critical,
+    };
+    let kept = host.services.log.level();
+    if taken as u32 > kept as u32 { taken } else { kept }
 }
 
 /// Writes a guest's line. Bytes that are not UTF-8 show as U+FFFD.
@@ -55,15 +66,15 @@ pub(crate) fn write_line(host: &mut Host, level: LogLevel, line: &[u8]) {
 
 /// Whether lines of a level are written. The log knows none beyond `error`.
 fn is_kept(host: &Host, level: LogLevel) -> bool {
-    let level = if level == LogLevel::Critical { LogLevel::Error } else { level };
-    level as u32 >= current_level(host) as u32
+    let kept = if level == LogLevel::Critical { LogLevel::Error } else { level };
+    kept as u32 >= host.services.log.level() as u32 && level as u32 >= host.log_floor() as u32
 }
 
 /// Whether the budget has room for a line of this length, in bytes.
 fn admit(host: &mut Host, len: usize) -> bool {
     let now = host.services.clock.monotonic();
     let root = host.root_mut();
-    let admission = root.log_budget.take(len, now);
+    let admission = root.allowance.log.borrow_mut().take(len, now);
     if !admission.admitted {
         root.usage.record_dropped_log_line();
     }

@@ -16,6 +16,7 @@ pub(crate) mod log;
 pub(crate) mod metrics;
 pub(crate) mod property;
 pub(crate) mod queue;
+pub(crate) mod refusal;
 pub(crate) mod shared_data;
 pub(crate) mod stream;
 pub(crate) mod table;
@@ -67,6 +68,12 @@ impl From<Stop> for Halt {
     fn from(stop: Stop) -> Halt {
         Halt::Trap(wasmtime::Error::new(stop))
     }
+}
+
+/// Every name by which something can be called: hostcalls, and foreign functions.
+pub fn names() -> impl Iterator<Item = &'static str> + Clone {
+    let hostcalls = HOSTCALLS.iter().map(|hostcall| hostcall.name);
+    hostcalls.chain(FOREIGN_FUNCTIONS.iter().map(|function| function.name))
 }
 
 /// The hostcall that an import names.

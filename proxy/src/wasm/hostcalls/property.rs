@@ -2,17 +2,21 @@
 //! store under names of their own.
 //!
 //! A path is its segments joined by NULs. Numbers are 8 bytes little-endian, times and durations are nanoseconds, a
-//! boolean is one byte, a map is serialised as pairs. What is not known (yet) is `NotFound`.
+//! boolean is one byte, a map is serialised as pairs. What is not known (yet) is `NotFound`, and so is what the filter may
+//! not read. Headers are granted as headers, by whichever name they are asked for.
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, REFERER, USER_AGENT};
 
 use super::{Call, Outcome};
+use crate::config::model::HEADER_PROPERTIES;
 use crate::wasm::abi::{MapType, Status};
+use crate::wasm::grants::{Capability, Grants, property_name};
 use crate::wasm::header_map::{View, path, view_of};
 use crate::wasm::host::Host;
 use crate::wasm::memory::{Out, give, slice, view};
@@ -23,7 +27,7 @@ use crate::wasm::stream::{Stream, StreamInfo, Subject};
 /// as 8 bytes, times and durations as nanoseconds in 8 bytes, a truth value as one byte, a map as pairs. The path is
 /// its parts with a NUL between them.
 ///
-/// - `NotFound`: there is no such property, or it is not known yet.
+/// - `NotFound`: there is no such property, it is not known yet, or the filter may not read it.
 /// - `InvalidMemoryAccess`: a pointer is not of the guest's memory, or the allocator gave no block in it.
 pub(crate) fn property(call: &mut Call<'_>, path: u32, path_len: u32, value: u32, value_len: u32) -> Outcome {
     let out = Out { pointer: value, len: value_len };
@@ -31,6 +35,11 @@ pub(crate) fn property(call: &mut Call<'_>, path: u32, path_len: u32, value: u32
     out.check(memory)?;
     let path = slice(memory, path, path_len)?;
     let memory_size = memory.len() as u64;
+    let restriction = match permission(host, path) {
+        Permission::Granted => None,
+        Permission::HeadersGranted(grants) => Some(grants),
+        Permission::Denied => return Err(Status::NotFound.into()),
+    };
     let stream = host.active.stream.as_ref().map(|(stream, _)| stream.clone());
     let Some(stream) = stream else {
         let found = filter_property(host, memory_size, path)
@@ -38,8 +47,12 @@ pub(crate) fn property(call: &mut Call<'_>, path: u32, path_len: u32, value: u32
         return give(call, out, &found.ok_or(Status::NotFound)?);
     };
     let stream = stream.borrow();
+    if restriction.is_some() {
+        let found = stream_property(&stream, path, restriction.as_deref());
+        return give(call, out, &found.ok_or(Status::NotFound)?);
+    }
     let found = filter_property(host, memory_size, path)
-        .or_else(|| stream_property(&stream, path))
+        .or_else(|| stream_property(&stream, path, None))
         .or_else(|| stream.properties.get(stored_key(path)).map(|value| Found::Borrowed(value)))
         .or_else(|| stream.connection_property(stored_key(path)).map(Found::Shared));
     give(call, out, &found.ok_or(Status::NotFound)?)
@@ -47,7 +60,7 @@ pub(crate) fn property(call: &mut Call<'_>, path: u32, path_len: u32, value: u32
 
 /// `proxy_set_property` (0.1.0): keeps bytes under a path for the filters behind this one and for the access log, as
 /// long as the exchange lasts, or the connection, if that was declared (`declare_property`); without a stream on the
-/// root, as long as that lasts.
+/// root, as long as that lasts. Under a path that the filter may not write nothing is kept.
 ///
 /// - `BadArgument`: there is a value, and it was declared read-only.
 /// - `InternalFailure`: the exchange, or the root, has 128 of them already, or 256 KiB.
@@ -61,6 +74,11 @@ pub(crate) fn set_property(
 ) -> Outcome {
     let (memory, host) = view(call)?;
     let (path, value) = (slice(memory, path, path_len)?, slice(memory, value, value_len)?);
+    if host.grants().is_some()
+        && !host.may(Capability::PropertiesWrite, &property_name(path).ok_or(Status::BadArgument)?)
+    {
+        return Ok(());
+    }
     let declaration = host.root().declarations.of(path);
     match &host.active.stream {
         Some((stream, _)) => {
@@ -72,6 +90,64 @@ pub(crate) fn set_property(
         }
     }
     Ok(())
+}
+
+/// Whether a filter may read a property.
+enum Permission {
+    Granted,
+    /// It is a map of headers, of which the filter sees those that these grant.
+    HeadersGranted(Arc<Grants>),
+    Denied,
+}
+
+/// What a filter's grants say of a property. What is known of the filter itself is its own.
+fn permission(host: &Host, path: &[u8]) -> Permission {
+    let Some(grants) = &host.root().grants else { return Permission::Granted };
+    if path.starts_with(b"plugin_") {
+        return Permission::Granted;
+    }
+    let Some(name) = property_name(stored_key(path)) else { return Permission::Denied };
+    let granted = match header_of(&name) {
+        HeaderOf::Map => return Permission::HeadersGranted(grants.clone()),
+        HeaderOf::Field(header) => host.may(Capability::HeadersRead, header),
+        HeaderOf::Known(header) if grants.allows(Capability::HeadersRead, header) => true,
+        HeaderOf::Known(_) | HeaderOf::None => host.may(Capability::PropertiesRead, &name),
+    };
+    if granted { Permission::Granted } else { Permission::Denied }
+}
+
+/// What of an exchange's headers a property shows.
+enum HeaderOf<'a> {
+    /// All headers or trailers of a message.
+    Map,
+    /// The one that it names.
+    Field(&'a [u8]),
+    /// One that it shows under a name of its own, or a part of it.
+    Known(&'static [u8]),
+    /// Nothing.
+    None,
+}
+
+fn header_of(name: &[u8]) -> HeaderOf<'_> {
+    for map in HEADER_PROPERTIES {
+        match name.strip_prefix(map.as_bytes()) {
+            Some(b"" | b".") => return HeaderOf::Map,
+            Some([b'.', header @ ..]) => return HeaderOf::Field(header),
+            _ => {}
+        }
+    }
+    match name {
+        b"request.path" | b"request.url_path" | b"request.query" => HeaderOf::Known(b":path"),
+        b"request.host" => HeaderOf::Known(b":authority"),
+        b"request.scheme" => HeaderOf::Known(b":scheme"),
+        b"request.method" => HeaderOf::Known(b":method"),
+        b"request.referer" => HeaderOf::Known(b"referer"),
+        b"request.useragent" => HeaderOf::Known(b"user-agent"),
+        b"request.id" => HeaderOf::Known(b"x-request-id"),
+        b"response.code" => HeaderOf::Known(b":status"),
+        b"response.grpc_status" => HeaderOf::Known(b"grpc-status"),
+        _ => HeaderOf::None,
+    }
 }
 
 /// Envoy keeps what a guest stores as filter state under `wasm.`, and shows it by both names.
@@ -133,14 +209,14 @@ fn filter_property(host: &Host, memory_size: u64, path: &[u8]) -> Option<Found<'
     })
 }
 
-/// What is known of an exchange.
-fn stream_property<'a>(stream: &'a Stream, path: &[u8]) -> Option<Found<'a>> {
+/// What is known of an exchange. Of a whole map of headers, those are shown that `grants` grant.
+fn stream_property<'a>(stream: &'a Stream, path: &[u8], grants: Option<&Grants>) -> Option<Found<'a>> {
     let info = &stream.info;
     let (root, rest) = first_segment(path);
     match root {
         b"request" | b"response" if stream.subject == Subject::Connection => data_property(info, root, rest),
-        b"request" => request_property(stream, rest),
-        b"response" => response_property(stream, rest),
+        b"request" => request_property(stream, rest, grants),
+        b"response" => response_property(stream, rest, grants),
         b"source" => endpoint_property(info.source, rest),
         b"destination" => endpoint_property(info.destination, rest),
         b"connection" => connection_property(info, rest),
@@ -162,13 +238,13 @@ fn first_segment(path: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-fn request_property<'a>(stream: &'a Stream, path: &[u8]) -> Option<Found<'a>> {
+fn request_property<'a>(stream: &'a Stream, path: &[u8], grants: Option<&Grants>) -> Option<Found<'a>> {
     let (head, info) = (&stream.request, &stream.info);
     let pseudo = |name: &[u8]| View::Request(head).pseudo(name).map(Found::Borrowed);
     let header = |name: HeaderName| head.headers.get(name).map(|value| Found::Borrowed(value.as_bytes()));
     let (member, rest) = first_segment(path);
     if member == b"headers" || member == b"headers_bytes" {
-        return map_property(&View::Request(head), rest);
+        return map_property(&View::Request(head), rest, grants);
     }
     match path {
         b"path" => pseudo(b":path"),
@@ -211,15 +287,15 @@ fn split_query(uri: &http::Uri) -> (&str, &str) {
     whole.split_once('?').unwrap_or((whole, ""))
 }
 
-fn response_property<'a>(stream: &'a Stream, path: &[u8]) -> Option<Found<'a>> {
+fn response_property<'a>(stream: &'a Stream, path: &[u8], grants: Option<&Grants>) -> Option<Found<'a>> {
     let info = &stream.info;
     let (member, rest) = first_segment(path);
     match member {
         b"headers" | b"headers_bytes" => {
             let head = stream.response.as_ref()?;
-            return map_property(&View::Response(&head.status, &head.headers), rest);
+            return map_property(&View::Response(&head.status, &head.headers), rest, grants);
         }
-        b"trailers" => return map_property(&view_of(stream, MapType::ResponseTrailers)?, rest),
+        b"trailers" => return map_property(&view_of(stream, MapType::ResponseTrailers)?, rest, grants),
         _ => {}
     }
     match path {
@@ -247,7 +323,8 @@ fn grpc_status(stream: &Stream) -> Option<u64> {
 }
 
 /// The whole map, or one of its values; several values of a name are joined by commas.
-fn map_property<'a>(map: &View<'a>, key: &[u8]) -> Option<Found<'a>> {
+fn map_property<'a>(map: &View<'a>, key: &[u8], grants: Option<&Grants>) -> Option<Found<'a>> {
+    let is_granted = |name: &[u8]| grants.is_none_or(|grants| grants.allows(Capability::HeadersRead, name));
     if !key.is_empty() {
         return joined(map, key).map(|value| match value {
             Cow::Borrowed(value) => Found::Borrowed(value),
@@ -256,7 +333,7 @@ fn map_property<'a>(map: &View<'a>, key: &[u8]) -> Option<Found<'a>> {
     }
     let mut entries: Vec<(&[u8], Cow<'_, [u8]>)> = Vec::with_capacity(map.len());
     for (name, _) in map.iter() {
-        if !entries.iter().any(|(known, _)| *known == name) {
+        if is_granted(name) && !entries.iter().any(|(known, _)| *known == name) {
             entries.push((name, joined(map, name)?));
         }
     }

@@ -6,6 +6,7 @@ use http::{HeaderMap, StatusCode};
 
 use super::{Call, Outcome};
 use crate::wasm::abi::{Status, StreamType};
+use crate::wasm::grants::Capability;
 use crate::wasm::header_map::append_plain;
 use crate::wasm::host::Host;
 use crate::wasm::memory::{slice, view};
@@ -72,7 +73,8 @@ pub(crate) fn clear_route_cache(call: &mut Call<'_>) -> Outcome {
 /// `proxy_send_local_response` (0.1.0): answers the exchange when the callback has returned, whose own answer no longer
 /// counts. Of two replies the first is sent. `details` goes to the access log, as one word; `grpc_status` is 0 to 16,
 /// any other number is none. It has no effect without a stream, and when the exchange is over, as in `proxy_on_log`,
-/// nor on a TCP connection.
+/// nor on a TCP connection. Of a filter that may not reply the client gets an empty 503 instead, and headers that it may
+/// not write are left out.
 ///
 /// - `BadArgument`: the status is not 200 to 599; the headers are malformed, or one of them cannot be a header.
 /// - `InvalidMemoryAccess`: a pointer or a length is not of the guest's memory.
@@ -108,9 +110,37 @@ pub(crate) fn reply(
         headers,
         grpc_status: reply_grpc_status(grpc_status),
     };
+    let reply = if host.may_reply() { granted(host, reply) } else { LocalReply::denied() };
     push(host, Subject::Exchange, StreamAction::Reply(Box::new(reply)));
     host.replied |= host.active.context == host.current.context;
     Ok(())
+}
+
+/// A reply without the headers that the filter may not write.
+fn granted(host: &Host, mut reply: LocalReply) -> LocalReply {
+    if host.grants().is_some() {
+        let names: Vec<_> = reply.headers.keys().cloned().collect();
+        for name in names {
+            if !host.may(Capability::HeadersWrite, name.as_str().as_bytes()) {
+                reply.headers.remove(name);
+            }
+        }
+    }
+    reply
+}
+
+impl LocalReply {
+    /// What is sent in the place of a reply that the filter may not give. To send the request on, or to hold it for
+    /// ever, would be worse: the filter meant to refuse it.
+    fn denied() -> LocalReply {
+        LocalReply {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            details: "reply_not_granted".to_owned(),
+            body: Bytes::new(),
+            headers: HeaderMap::new(),
+            grpc_status: None,
+        }
+    }
 }
 
 fn reply_status(status: u32) -> Result<StatusCode, Status> {

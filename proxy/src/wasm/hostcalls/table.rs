@@ -7,10 +7,11 @@ use wasmtime::Linker;
 use super::wasi::Errno;
 use super::{
     Call, Halt, Outcome, body, callout, config, context, env, foreign, grpc, headers, higress, log, metrics,
-    property, queue, shared_data, stream, timer, wasi,
+    property, queue, refusal, shared_data, stream, timer, wasi,
 };
 use crate::wasm::abi::Status;
 use crate::wasm::host::Host;
+use crate::wasm::tally;
 
 /// Groups hostcalls; the file of the same name does them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -220,7 +221,8 @@ macro_rules! value {
 }
 
 /// A section of the table: `Since Family name(argument: type, …) result access = function;` for one set of modules.
-/// `guarded` hostcalls need a context and are refused while there is none; `always` ones do not.
+/// `guarded` hostcalls need a context and are refused while there is none, or if the filter may not make them; `always`
+/// ones do not.
 macro_rules! table {
     ($( $modules:tt { $(
         $since:ident $family:ident $name:ident ( $($arg:ident : $ty:ident),* ) $result:ident $access:ident = $function:path;
@@ -261,13 +263,19 @@ macro_rules! table {
         const NAME: &str = stringify!($name);
         $linker
             .func_wrap($module, NAME, |mut call: Call<'_>, $($arg: $ty),*| -> wasmtime::Result<$type> {
-                table!(@admit $access call NAME);
+                tally::hostcall();
+                table!(@admit $access $convert, call NAME ($($arg),*));
                 $function(&mut call, $($arg),*).settle().map($convert)
             })
             .map(drop)
     }};
-    (@admit guarded $call:ident $name:ident) => { $call.data().admit($name).map_err(wasmtime::Error::new)? };
-    (@admit always $call:ident $name:ident) => {};
+    (@admit guarded $convert:path, $call:ident $name:ident ($($arg:ident),*)) => {
+        $call.data().admit($name).map_err(wasmtime::Error::new)?;
+        if let Some(refused) = refusal::of(&mut $call, $name, &[$(u64::from($arg)),*]) {
+            return refused.settle().map($convert);
+        }
+    };
+    (@admit always $convert:path, $call:ident $name:ident ($($arg:ident),*)) => {};
 }
 
 table! {

@@ -5,5 +5,6 @@ mod chunking;
 mod faults;
 mod guest;
 mod language;
+mod rates;
 mod steps;
 mod world;

@@ -8,6 +8,7 @@ use std::time::Instant;
 use super::{Answer, Arguments};
 use crate::wasm::abi::Status;
 use crate::wasm::cells::{Bucket, Cells, Refusal};
+use crate::wasm::grants::Capability;
 use crate::wasm::host::Host;
 
 /// `tidegate.bucket.take`
@@ -18,7 +19,7 @@ pub(super) fn take(host: &mut Host, arguments: &[u8]) -> Answer {
     if bucket.tokens == 0 || bucket.interval == 0 {
         return Err(Status::BadArgument);
     }
-    let (cells, now) = cells(host)?;
+    let (cells, now) = cells(host, arguments.0)?;
     let taken = cells.take(now, arguments.0, bucket, cost)?;
     let mut answer = Vec::with_capacity(20);
     answer.extend(taken.retry_after.to_le_bytes());
@@ -31,7 +32,7 @@ pub(super) fn take(host: &mut Host, arguments: &[u8]) -> Answer {
 pub(super) fn add(host: &mut Host, arguments: &[u8]) -> Answer {
     let mut arguments = Arguments(arguments);
     let (delta, ttl) = (arguments.u64()?.cast_signed(), arguments.u64()?);
-    let (cells, now) = cells(host)?;
+    let (cells, now) = cells(host, arguments.0)?;
     let (count, left) = cells.add(now, arguments.0, delta, ttl)?;
     let mut answer = Vec::with_capacity(16);
     answer.extend(count.to_le_bytes());
@@ -41,7 +42,7 @@ pub(super) fn add(host: &mut Host, arguments: &[u8]) -> Answer {
 
 /// `tidegate.kv.get`
 pub(super) fn value_of(host: &mut Host, key: &[u8]) -> Answer {
-    let (cells, now) = cells(host)?;
+    let (cells, now) = cells(host, key)?;
     let value = cells.value(now, key)?;
     Ok(value.map(|value| [&[1], &value[..]].concat()).unwrap_or_default())
 }
@@ -51,20 +52,24 @@ pub(super) fn set(host: &mut Host, arguments: &[u8]) -> Answer {
     let mut arguments = Arguments(arguments);
     let (ttl, key_len) = (arguments.u64()?, arguments.u32()? as usize);
     let (key, value) = arguments.0.split_at_checked(key_len).ok_or(Status::BadArgument)?;
-    let (cells, now) = cells(host)?;
+    let (cells, now) = cells(host, key)?;
     cells.set(now, key, value, ttl)?;
     Ok(Vec::new())
 }
 
 /// `tidegate.kv.delete`
 pub(super) fn delete(host: &mut Host, key: &[u8]) -> Answer {
-    let (cells, now) = cells(host)?;
+    let (cells, now) = cells(host, key)?;
     Ok(vec![u8::from(cells.delete(now, key))])
 }
 
 /// The cells that this guest shares with those of its `vm_id`, and the time. A filter that may have none finds no such
-/// function.
-fn cells(host: &Host) -> Result<(&Cells, Instant), Status> {
+/// function; to one that may not use the key they are as if they were full.
+fn cells<'a>(host: &'a Host, key: &[u8]) -> Result<(&'a Cells, Instant), Status> {
+    if !host.may(Capability::SharedData, key) {
+        // `NotFound` would have an SDK count elsewhere, where it could not either.
+        return Err(Status::InternalFailure);
+    }
     match host.root().filter.limits.cells {
         0 => Err(Status::NotFound),
         capacity => {

@@ -5,6 +5,7 @@
 
 use super::Answer;
 use crate::wasm::abi::Status;
+use crate::wasm::grants::{Capability, property_name};
 use crate::wasm::host::Host;
 use crate::wasm::properties::{Declaration, LifeSpan};
 use crate::wasm::protobuf::{Malformed, Value, fields};
@@ -34,6 +35,9 @@ pub(super) fn declare_property(host: &mut Host, arguments: &[u8]) -> Answer {
     // What a stream says in its own callback holds for nobody, as in Envoy: a filter's streams would contradict each
     // other.
     if host.contexts.stream(host.current.context).is_none() {
+        if !host.may(Capability::PropertiesWrite, name) {
+            return Err(Status::NotFound);
+        }
         host.roots[host.current.root].declarations.add(name, declaration)?;
     }
     Ok(Vec::new())
@@ -59,6 +63,9 @@ pub(super) fn set_filter_state(host: &mut Host, arguments: &[u8]) -> Answer {
     }
     let (stream, _) = host.active.stream.as_ref().ok_or(Status::NotFound)?;
     let key = [b"filter_state\0", path].concat();
+    if !host.may(Capability::PropertiesWrite, &property_name(&key).unwrap_or_default()) {
+        return Err(Status::NotFound);
+    }
     stream.borrow_mut().set_property(&key, value, Declaration { read_only: false, span })?;
     Ok(Vec::new())
 }
