@@ -111,8 +111,7 @@ impl Snapshot {
                 Err(unusable) => findings.push(unusable.found(index, &config.filters[index])),
             }
         }
-        let assemble =
-            || Snapshot::assemble(config.clone(), filters, self.endpoints.clone(), Some(self));
+        let assemble = || Snapshot::assemble(config.clone(), filters, self.endpoints.clone(), Some(self));
         Arrivals {
             snapshot: came.then(assemble),
             problems: (!findings.is_empty()).then(|| loaded.blame(findings)),
@@ -192,8 +191,7 @@ fn wanted(config: &Config, index: usize, once: bool) -> Wanted<'_> {
 }
 
 fn endpoints(config: &Config) -> Arc<Clusters> {
-    let endpoints =
-        config.clusters.iter().map(|cluster| (cluster.name.clone(), cluster.endpoints.clone()));
+    let endpoints = config.clusters.iter().map(|cluster| (cluster.name.clone(), cluster.endpoints.clone()));
     Arc::new(endpoints.collect())
 }
 

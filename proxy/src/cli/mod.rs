@@ -114,7 +114,8 @@ fn perform(command: Command, log: &LogArgs) -> anyhow::Result<ExitCode> {
             let loaded = load(&file)?;
             let checked = server::check(&loaded)?;
             print(&summary(&loaded, &checked.modules))?;
-            for permissions in checked.permissions.iter().filter(|permissions| permissions.are_worth_a_look()) {
+            for permissions in checked.permissions.iter().filter(|permissions| permissions.are_worth_a_look())
+            {
                 print(&format!("\n{permissions}"))?;
             }
         }

@@ -135,9 +135,9 @@ fn the_help_of_check_says_how() {
         expect![[r#"
             Check a configuration as `run` would, and serve nothing
 
-            Compiles, starts and configures every filter too, and shows what each asks for in its manifest
-            beside what its `capabilities` grant. Ends with 0 if `run` would start, with 1 and every problem
-            with its place in the file otherwise.
+            Fetches, compiles, starts and configures every filter too, and shows what each asks for in its
+            manifest beside what its `capabilities` grant. Ends with 0 if `run` would start with all of it, with
+            1 and every problem with its place in the file otherwise.
 
             Usage: tidegate check [OPTIONS] <FILE>
 

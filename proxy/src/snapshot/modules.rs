@@ -50,8 +50,7 @@ impl<'a> Modules<'a> {
         former: &'a [Proved],
     ) -> Modules<'a> {
         // What images are made of exports more than the module does.
-        let plain =
-            former.iter().filter(|former| former.plugin.filter().isolation == Isolation::Worker);
+        let plain = former.iter().filter(|former| former.plugin.filter().isolation == Isolation::Worker);
         let compiled = plain.filter_map(|former| Some((former.digest?, former.plugin.module().clone())));
         let compiled = compiled.collect();
         Modules { engine, config, services, former, compiled }

@@ -173,7 +173,8 @@ impl Host {
     pub(crate) fn new(first: &Plugin, services: Services) -> Host {
         let shared = services.shared_data.space(&first.filter().vm_id);
         let usage = services.usage.clone();
-        let mut host = Host::empty(first.module().abi(), Rc::new(services), shared, Rc::new(Stopwatch::new()));
+        let mut host =
+            Host::empty(first.module().abi(), Rc::new(services), shared, Rc::new(Stopwatch::new()));
         host.add(first, usage);
         host
     }

@@ -189,9 +189,9 @@ fn what_turns_out_wrong_later_is_shown_at_its_place() {
     .assert_eq(&blame(Part::ListenerAddress(1), "the address is in use"));
     expect![[r#"
         error: there is no such file
-          --> tidegate.yaml:55:20
+          --> tidegate.yaml:65:20
            |
-        55 |   limits: {module: ./limits.wasm, config: '{"spaced": 1}'}
+        65 |   limits: {module: ./limits.wasm, capabilities: manifest, config: '{"spaced": 1}'}
            |                    ^^^^^^^^^^^^^
            |
            = help: a remedy"#]]
