@@ -194,6 +194,20 @@ fn a_file_can_be_pinned_too() {
 }
 
 #[test]
+fn of_a_folder_the_version_that_would_serve_has_to_be_the_pinned_one() {
+    let upstream = Upstream::ok("hello");
+    let pinned = format!("module: {{file: ./modules, sha256: {}}}", digest(&marking("1")));
+    let start = || {
+        Proxy::with(&filtering(&upstream, &[("mark", &pinned)])).file("modules/m-1.0.0.wasm", marking("1"))
+    };
+    let exit = start().run("check");
+    assert_eq!(exit.code, Some(0), "{}", exit.stderr);
+    let exit = start().file("modules/m-1.1.0.wasm", marking("2")).run("check");
+    assert_eq!(exit.code, Some(1));
+    assert!(exit.stderr.contains("m-1.1.0.wasm: its SHA-256 is"), "{}", exit.stderr);
+}
+
+#[test]
 fn a_download_that_is_cut_off_or_refused_for_now_is_tried_again() {
     let upstream = Upstream::ok("hello");
     let asked = AtomicUsize::new(0);
@@ -305,7 +319,7 @@ fn a_reload_that_cannot_fetch_changes_nothing() {
     assert_eq!(proxy.metrics().sum("tidegate_filter_module_missing", &[]), 0.0);
 }
 
-/// A server that is not there until the gate opens, and then has the module.
+/// A server that is not there until the gate opens, and then has the module, and under `/bad.wasm` none.
 fn absent_until(gate: &Gate) -> (Upstream, Arc<AtomicUsize>) {
     let (open, asked) = (gate.clone(), Arc::new(AtomicUsize::new(0)));
     let counted = asked.clone();
@@ -314,9 +328,10 @@ fn absent_until(gate: &Gate) -> (Upstream, Arc<AtomicUsize>) {
         let there = there.clone();
         move || *there.lock().expect("nobody panicked") = open.pass()
     });
-    let server = Upstream::start(move |_| {
+    let server = Upstream::start(move |head| {
         counted.fetch_add(1, Ordering::Relaxed);
         match *there.lock().expect("nobody panicked") {
+            true if head.target() == "/bad.wasm" => bytes(b"no module"),
             true => bytes(&marking("1")),
             false => Answer::sized(503, &[], ""),
         }
@@ -341,9 +356,16 @@ fn without_its_module_an_open_filter_is_passed_by_until_it_is_there() {
     assert!(proxy.metrics().sum("tidegate_filter_faults_total", &[("kind", "missing")]) >= 1.0);
     let warning = proxy.wait_for_log("the warning", |event| message(event).contains("module is missing"));
     assert!(text(&warning, "reason").contains("answered 503"), "{warning}");
+    let status = proxy.status();
+    assert_eq!(status["modules"]["mark"]["file"], url(server.address()), "{status}");
+    assert!(status["modules"]["mark"]["sha256"].is_null(), "{status}");
     gate.open();
-    proxy.wait_for_log("the module", |event| message(event) == "the configuration is served");
+    proxy.wait_for_log("the module", |event| message(event) == "modules that were missing are served");
     assert_eq!(client.get("/").field("x-version"), Some("1"));
+    let status = proxy.status();
+    assert_eq!(status["last_reload"]["cause"], "module", "{status}");
+    let sha256 = digest(&marking("1")).replace("sha256:", "");
+    assert_eq!(status["modules"]["mark"]["sha256"], sha256, "{status}");
     assert_eq!(proxy.metrics().sum("tidegate_filter_module_missing", &[]), 0.0);
 }
 
@@ -364,6 +386,61 @@ fn without_its_module_a_closed_filter_refuses_traffic_and_the_proxy_is_not_ready
     proxy.wait_for_log("readiness", |event| message(event) == "ready");
     assert_eq!(client.get("/").field("x-version"), Some("1"));
     assert_eq!(proxy.admin("/ready").status(), 200);
+}
+
+#[test]
+fn a_missing_module_that_comes_broken_keeps_no_other_from_serving() {
+    let upstream = Upstream::ok("hello");
+    let gate = Gate::new();
+    let (server, _) = absent_until(&gate);
+    let at = server.address();
+    let of = |name: &str| format!("module: {{url: \"http://{at}/{name}.wasm\", retries: 0}}, on_fault: open");
+    let filters = [("bad", &*of("bad")), ("mark", &*of("mark"))];
+    let proxy = keeping(&filtering(&upstream, &filters), &folder()).start();
+    let mut client = proxy.client();
+    assert_eq!(client.get("/").field("x-version"), None);
+    gate.open();
+    let refusal = proxy.wait_for_log("the refusal", |event| message(event).contains("cannot serve"));
+    assert!(message(&refusal).contains("bad.wasm"), "{refusal}");
+    assert_eq!(client.get("/").field("x-version"), Some("1"));
+    let missing = |filter| proxy.metrics().sum("tidegate_filter_module_missing", &[("filter", filter)]);
+    assert_eq!((missing("bad"), missing("mark")), (1.0, 0.0));
+}
+
+#[test]
+fn a_module_that_comes_late_has_an_instance_for_each_exchange_where_that_is_wanted() {
+    let upstream = Upstream::ok("hello");
+    let gate = Gate::new();
+    let (server, _) = absent_until(&gate);
+    let module = format!("module: {{url: \"{}\", retries: 0}}", url(server.address()));
+    let fields = format!("{module}, on_fault: open, isolation: exchange, recycle: {{requests: 1}}");
+    let proxy = keeping(&filtering(&upstream, &[("mark", &fields)]), &folder()).start();
+    let mut client = proxy.client();
+    for _ in 0..2 {
+        let response = client.get("/");
+        assert_eq!((response.status(), response.field("x-version")), (200, None));
+    }
+    gate.open();
+    proxy.wait_for_log("the module", |event| message(event) == "modules that were missing are served");
+    for _ in 0..2 {
+        assert_eq!(client.get("/").field("x-version"), Some("1"));
+    }
+}
+
+#[test]
+fn of_a_missing_module_nobody_says_what_it_does_with_tcp() {
+    let upstream = Upstream::ok("hello");
+    let (nobody, _socket) = refusing_address();
+    let config = format!(
+        "listeners: [{{name: l, address: \"127.0.0.1:0\", protocol: tcp, cluster: up, filters: [mark]}}]\n\
+         filters: {{mark: {{module: {{url: \"http://{nobody}/\", retries: 0}}, on_fault: open}}}}\n\
+         clusters: {{up: {{endpoints: [\"{}\"]}}}}\n",
+        upstream.address()
+    );
+    let proxy = keeping(&config, &folder()).start();
+    proxy.wait_for_log("the warning", |event| message(event).contains("module is missing"));
+    proxy.wait_for_log("readiness", |event| message(event) == "ready");
+    assert!(proxy.log().iter().all(|event| !message(event).contains("sees nothing here")));
 }
 
 #[test]

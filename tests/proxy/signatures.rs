@@ -9,6 +9,7 @@ use crate::equipment::tool;
 use crate::equipment::{Exit, Proxy, Upstream, in_listener};
 
 use super::fetching::{bytes, filtering, folder, keeping, marking};
+use super::watch::{wait_for_refusals, wait_for_version};
 
 /// A folder with the keys of `ann` and `bob` in it, made as the documentation says.
 fn keys() -> Option<TempDir> {
@@ -182,6 +183,56 @@ fn a_signature_may_be_a_file_beside_the_module() {
     assert_eq!(server.requests().len(), 2);
     let exit = keeping(&requiring(&upstream, &folder, "bob", &url), &cache).run("check");
     assert!(exit.code == Some(1) && exit.stderr.contains("has no valid one"), "{}", exit.stderr);
+}
+
+/// A module and the file with ann's signature of it.
+fn signed_beside(folder: &TempDir, module: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    std::fs::write(folder.path().join("m.wasm"), module).expect("it can be written");
+    let exit = filter(folder, &["sign", "--key", "@ann.pem", "--detached", "@m.wasm"]);
+    assert_eq!(exit.code, Some(0), "{}", exit.stderr);
+    (module.to_vec(), std::fs::read(folder.path().join("m.wasm.sig")).expect("it is there"))
+}
+
+#[test]
+fn each_version_of_a_folder_has_its_own_signature_which_is_awaited() {
+    let Some(folder) = keys() else { return };
+    let upstream = Upstream::ok("hello");
+    let (first, first_signature) = signed_beside(&folder, &marking("1"));
+    let (second, second_signature) = signed_beside(&folder, &marking("2"));
+    let proxy = Proxy::with(&requiring(&upstream, &folder, "ann", "./modules"))
+        .file("modules/mark-1.0.0.wasm", first)
+        .file("modules/mark-1.0.0.wasm.sig", first_signature)
+        .watching()
+        .start();
+    wait_for_version(&proxy, "1");
+    proxy.put("modules/mark-2.0.0.wasm", second);
+    wait_for_refusals(&proxy, 1);
+    assert_eq!(proxy.client().get("/").field("x-version"), Some("1"), "what is served stays");
+    proxy.put("modules/mark-2.0.0.wasm.sig", second_signature);
+    wait_for_version(&proxy, "2");
+}
+
+#[test]
+fn a_changed_signature_and_a_changed_key_are_noticed() {
+    let Some(folder) = keys() else { return };
+    let upstream = Upstream::ok("hello");
+    let (module, signature) = signed_beside(&folder, &marking("1"));
+    let by_bob = signed(&folder, &marking("2"), &["bob"]);
+    let proxy = Proxy::with(&requiring(&upstream, &folder, "ann", "{file: ./mark.wasm}"))
+        .file("mark.wasm", module)
+        .file("mark.wasm.sig", signature.clone())
+        .watching()
+        .start();
+    wait_for_version(&proxy, "1");
+    proxy.put("mark.wasm.sig", "no signature");
+    wait_for_refusals(&proxy, 1);
+    proxy.put("mark.wasm.sig", signature);
+    proxy.wait_for_metric("tidegate_config_reloads_total", &[("result", "success")], 1.0);
+    std::fs::copy(folder.path().join("bob.pub.pem"), folder.path().join("ann.pub.pem"))
+        .expect("it can be copied");
+    wait_for_refusals(&proxy, 2);
+    proxy.put("mark.wasm", by_bob);
+    wait_for_version(&proxy, "2");
 }
 
 #[test]
