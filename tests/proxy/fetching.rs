@@ -6,15 +6,25 @@ use std::sync::{Arc, Mutex};
 
 use tempfile::TempDir;
 
-use crate::equipment::Map::ResponseHeaders;
+use crate::equipment::Map::{RequestHeaders, ResponseHeaders};
 use crate::equipment::{
-    Act, Answer, Gate, Guest, On, Proxy, Start, Step, Upstream, base64, digest, forwarding, in_listener,
-    message, refusing_address, text,
+    Act, Answer, Gate, Guest, On, Proxy, Start, Step, Upstream, When, base64, digest, forwarding,
+    in_listener, message, refusing_address, text,
 };
 
 /// Says in responses which version it is.
 pub(super) fn marking(version: &str) -> Vec<u8> {
     Guest::new().on(On::ResponseHeaders, [Step::add(ResponseHeaders, "x-version", version)]).build()
+}
+
+/// The same, and it traps on requests with `x-fail: yes`.
+fn fragile(version: &str) -> Vec<u8> {
+    let fails = When::Header(RequestHeaders, "x-fail", "yes");
+    Guest::new()
+        .quiet()
+        .on(On::RequestHeaders, [Step::If(fails, vec![Step::Trap])])
+        .on(On::ResponseHeaders, [Step::add(ResponseHeaders, "x-version", version)])
+        .build()
 }
 
 /// An answer with these bytes.
@@ -319,7 +329,7 @@ fn a_reload_that_cannot_fetch_changes_nothing() {
     assert_eq!(proxy.metrics().sum("tidegate_filter_module_missing", &[]), 0.0);
 }
 
-/// A server that is not there until the gate opens, and then has the module, and under `/bad.wasm` none.
+/// A server that is not there until the gate opens, and then has a module; under `/bad.wasm` it has none.
 fn absent_until(gate: &Gate) -> (Upstream, Arc<AtomicUsize>) {
     let (open, asked) = (gate.clone(), Arc::new(AtomicUsize::new(0)));
     let counted = asked.clone();
@@ -332,6 +342,7 @@ fn absent_until(gate: &Gate) -> (Upstream, Arc<AtomicUsize>) {
         counted.fetch_add(1, Ordering::Relaxed);
         match *there.lock().expect("nobody panicked") {
             true if head.target() == "/bad.wasm" => bytes(b"no module"),
+            true if head.target() == "/fragile.wasm" => bytes(&fragile("1")),
             true => bytes(&marking("1")),
             false => Answer::sized(503, &[], ""),
         }
@@ -412,7 +423,7 @@ fn a_module_that_comes_late_has_an_instance_for_each_exchange_where_that_is_want
     let upstream = Upstream::ok("hello");
     let gate = Gate::new();
     let (server, _) = absent_until(&gate);
-    let module = format!("module: {{url: \"{}\", retries: 0}}", url(server.address()));
+    let module = format!("module: {{url: \"http://{}/fragile.wasm\", retries: 0}}", server.address());
     let fields = format!("{module}, on_fault: open, isolation: exchange, recycle: {{requests: 1}}");
     let proxy = keeping(&filtering(&upstream, &[("mark", &fields)]), &folder()).start();
     let mut client = proxy.client();
@@ -423,8 +434,12 @@ fn a_module_that_comes_late_has_an_instance_for_each_exchange_where_that_is_want
     gate.open();
     proxy.wait_for_log("the module", |event| message(event) == "modules that were missing are served");
     for _ in 0..2 {
+        assert_eq!(client.request("GET", "/", &[("x-fail", "yes")], "").field("x-version"), None);
         assert_eq!(client.get("/").field("x-version"), Some("1"));
     }
+    let sum = |metric, label| proxy.metrics().sum(metric, label);
+    assert_eq!(sum("tidegate_filter_faults_total", &[("kind", "trap")]), 2.0);
+    assert_eq!(sum("tidegate_filter_rebuilds_total", &[]), 0.0, "the faults cost their exchanges alone");
 }
 
 #[test]
