@@ -1,28 +1,21 @@
 //! A configuration ready to be served: its filters compiled and proved, its routes indexed, its clusters made.
 //! Immutable, shared by all workers, swapped whole.
 
-use std::borrow::Cow;
+mod modules;
+mod trust;
+mod unusable;
+
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::Read;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sha2::{Digest as _, Sha256};
-
-use crate::builtin;
-use crate::config::model::{self, Config, Filter, Grant, Isolation, ModuleSource, Protocol};
-use crate::config::{Finding, Loaded, Part, Problems};
-use crate::files::{self, Digest, Footprint, NoVersion};
+use crate::config::model::{self, Config, Filter, Protocol};
+use crate::config::{Loaded, Problems};
+use crate::files::{Footprint, Sha256};
+use crate::origin::{Origins, Unobtainable, Wanted};
 use crate::route::Table;
 use crate::upstream::Cluster;
-use crate::wasm::stream::Subject;
-use crate::wasm::{
-    Blank, Callback, Clusters, Engine, Fault, FaultKind, LoadError, Module, NoImage, Plugin, Proof, Services,
-};
-
-/// A module larger than this is not read, in bytes.
-const MODULE_LIMIT: u64 = 64 * 1024 * 1024;
+use crate::wasm::{Callback, Clusters, Engine, Plugin, Services};
+use modules::{Modules, Proved};
 
 /// Everything that workers serve from.
 #[derive(Debug)]
@@ -34,121 +27,28 @@ pub(crate) struct Snapshot {
     endpoints: Arc<Clusters>,
 }
 
-/// A filter that may serve.
-#[derive(Debug, Clone)]
-struct Proved {
-    plugin: Plugin,
-    /// Where its module is from: what messages call it.
-    origin: String,
-    /// What its module's bytes are.
-    digest: Digest,
-    /// What it was shown to make contexts for.
-    subjects: Vec<Subject>,
+/// What to do with modules that cannot be fetched at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// They are problems, as any other module is that cannot be had.
+    Refused,
+    /// The configuration is served without them, each filter by its `on_fault`.
+    Tolerated,
 }
 
-/// Why a filter cannot be served.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Unusable {
-    /// `builtin:NAME` is not shipped.
-    #[error("there is no built-in filter `{name}`")]
-    NoBuiltin { name: String },
-    /// Its file cannot be read.
-    #[error("cannot read {}: {error}", path.display())]
-    Unreadable { path: PathBuf, error: std::io::Error },
-    /// It is a folder, and which of its modules is meant cannot be said.
-    #[error("{}: {error}", path.display())]
-    NoVersion { path: PathBuf, error: NoVersion },
-    /// Its file is a pipe or a device, reading which may never end.
-    #[error("cannot read {}: it is not a file", path.display())]
-    NotAFile { path: PathBuf },
-    /// Its file is larger than any filter.
-    #[error("{} is larger than {} MiB", path.display(), MODULE_LIMIT >> 20)]
-    TooLarge { path: PathBuf },
-    /// Its module cannot be a filter.
-    #[error("{origin}: {source}")]
-    Load { origin: String, source: LoadError },
-    /// It does not start, or refuses its configuration.
-    #[error("{origin}: {}", .fault.message)]
-    Start { origin: String, fault: Box<Fault> },
-    /// No instances for single exchanges can be made of it.
-    #[error("{origin}: {source}")]
-    NoImage { origin: String, source: NoImage },
-    /// It is to be allowed what its module asks for, and that does not say.
-    #[error("{origin}: {reason}")]
-    NoManifest { origin: String, reason: String },
-    /// It is in a chain, and fails when it is to make a context for an exchange or a connection.
-    #[error("{origin}: the filter makes no contexts for {}: {}", plural(*.subject), .fault.message)]
-    NoContexts { origin: String, subject: Subject, fault: Box<Fault> },
-}
-
-fn plural(subject: Subject) -> &'static str {
-    match subject {
-        Subject::Exchange => "exchanges",
-        Subject::Connection => "connections",
-    }
-}
-
-impl Unusable {
-    /// The finding for the filter at `index`.
-    fn found(self, index: usize, filter: &Filter) -> Finding {
-        let part = match &self {
-            Unusable::Start { fault, .. } if fault.kind == FaultKind::Configure => Part::FilterConfig(index),
-            _ => Part::FilterModule(index),
-        };
-        let hint = self.hint().map(str::to_owned).or_else(|| match &self {
-            Unusable::NoBuiltin { .. } => Some(format!("shipped are: {}", builtin::names().join(", "))),
-            _ => None,
-        });
-        Finding { part, message: format!("filter `{}`: {self}", filter.name), hint }
-    }
-
-    fn hint(&self) -> Option<&'static str> {
-        Some(match self {
-            Unusable::NoBuiltin { .. } => return None, // `found` lists those that there are
-            Unusable::NoManifest { .. } => {
-                "name what it may do in `capabilities`, or build the module with a manifest"
-            }
-            Unusable::Load { .. } => "`tidegate filter inspect FILE` says all that is wrong with a module",
-            Unusable::NoImage { .. } => "`isolation: worker` takes any module",
-            Unusable::NoVersion { .. } => {
-                "a folder has the versions of one module, each named like `limits-1.2.0.wasm`; the newest serves"
-            }
-            Unusable::NotAFile { .. } => "give the module's own file",
-            Unusable::Unreadable { .. } => "a relative path is relative to the configuration file's folder",
-            Unusable::TooLarge { .. } => "strip its debug information, or build it with `opt-level`",
-            Unusable::Start { fault, .. } => match fault.kind {
-                FaultKind::Configure => "the filter refuses its `config`",
-                FaultKind::Memory => {
-                    "the filter needs more than `limits.memory` to start: raise it, or have the linker give the module \
-                     less, such as a smaller stack"
-                }
-                FaultKind::Instructions => {
-                    "the filter needs more than `limits.instructions` to start: raise it"
-                }
-                FaultKind::WallClock => "the filter needs more than `limits.wall_clock` to start: raise it",
-                _ => "the filter does not start; what it logged above may say why",
-            },
-            Unusable::NoContexts { fault, .. } => match fault.kind {
-                FaultKind::Memory => "the filter needs more than `limits.memory` for a context: raise it",
-                FaultKind::Instructions => {
-                    "the filter needs more than `limits.instructions` for a context: raise it"
-                }
-                FaultKind::WallClock => {
-                    "the filter needs more than `limits.wall_clock` for a context: raise it"
-                }
-                _ => {
-                    "a filter of a chain has to make a context for each exchange (`create_http_context` and `get_type` \
-                     in the Rust SDK); one for the background alone cannot be in a chain"
-                }
-            },
-        })
-    }
+/// What came of looking for modules that were missing.
+#[derive(Debug)]
+pub(crate) struct Arrivals {
+    /// The same configuration with those that came, if any did.
+    pub(crate) snapshot: Option<Snapshot>,
+    /// What is wrong with those that came and cannot be used, if any: they are missing still.
+    pub(crate) problems: Option<Problems>,
 }
 
 impl Snapshot {
-    /// Compiles, links and proves every filter, and makes what is looked up later. What is as it was in `former` is
-    /// taken from there: filters of the same code and configuration, and clusters. Notes which files modules were read
-    /// from, also where it fails.
+    /// Gets, compiles, links and proves every filter, and makes what is looked up later. What is as it was in `former` is
+    /// taken from there: filters of the same code and configuration, and clusters. Notes which files that took, also
+    /// where it fails.
     ///
     /// # Errors
     ///
@@ -156,19 +56,32 @@ impl Snapshot {
     pub(crate) fn prepare(
         loaded: &Loaded,
         engine: &Engine,
+        origins: &Origins,
         former: Option<&Snapshot>,
+        missing: Missing,
         footprint: &mut Footprint,
     ) -> Result<Snapshot, Problems> {
-        let config = loaded.config.clone();
-        let endpoints =
-            config.clusters.iter().map(|cluster| (cluster.name.clone(), cluster.endpoints.clone()));
-        let endpoints: Arc<Clusters> = Arc::new(endpoints.collect());
-        let services = Services { clusters: endpoints.clone(), ..Services::new() };
+        let config = &loaded.config;
+        let every = 0..config.filters.len();
+        let wanted: Vec<_> = every.map(|index| wanted(config, index, false)).collect();
+        let answers = origins.obtain(config, &wanted, footprint);
+        // A module that was there is a mistake to lose.
+        let may_be_missing = |filter: &Filter, why: &Unobtainable| {
+            missing == Missing::Tolerated
+                && former.is_none_or(|former| former.misses(filter))
+                && why.is_of_the_moment()
+        };
+        let endpoints = endpoints(config);
+        let former_filters = former.map_or(&[][..], |former| &former.filters);
+        let mut modules = Modules::new(engine, config, services(&endpoints), former_filters);
         let mut filters = Vec::with_capacity(config.filters.len());
         let mut findings = Vec::new();
-        let mut modules = Modules::new(engine, former.map_or(&[], |former| &former.filters));
-        for (index, filter) in config.filters.iter().enumerate() {
-            match modules.prove(filter, &services, subjects(&config, index), footprint) {
+        for ((index, filter), answer) in config.filters.iter().enumerate().zip(answers) {
+            let proved = match answer {
+                Err(why) if may_be_missing(filter, &why) => modules.stand_in(index, &why),
+                answer => modules.accept(index, answer),
+            };
+            match proved {
                 Ok(proved) => filters.push(proved),
                 Err(unusable) => findings.push(unusable.found(index, filter)),
             }
@@ -176,6 +89,41 @@ impl Snapshot {
         if !findings.is_empty() {
             return Err(loaded.blame(findings));
         }
+        Ok(Snapshot::assemble(config.clone(), filters, endpoints, former))
+    }
+
+    /// Looks for the modules that are missing. One that comes and cannot be used keeps no other from serving.
+    pub(crate) fn complete(&self, loaded: &Loaded, engine: &Engine, origins: &Origins) -> Arrivals {
+        let config = &loaded.config;
+        let indices: Vec<usize> = (0..self.filters.len()).filter(|&index| self.is_missing(index)).collect();
+        let wanted: Vec<_> = indices.iter().map(|&index| wanted(config, index, true)).collect();
+        // What is missing is fetched: no file is read for it.
+        let answers = origins.obtain(config, &wanted, &mut Footprint::default());
+        let mut modules = Modules::new(engine, config, services(&self.endpoints), &self.filters);
+        let mut filters = self.filters.clone();
+        let (mut came, mut findings) = (false, Vec::new());
+        for (index, answer) in indices.into_iter().zip(answers) {
+            if answer.as_ref().is_err_and(Unobtainable::is_of_the_moment) {
+                continue;
+            }
+            match modules.accept(index, answer) {
+                Ok(proved) => (filters[index], came) = (proved, true),
+                Err(unusable) => findings.push(unusable.found(index, &config.filters[index])),
+            }
+        }
+        let assemble = || Snapshot::assemble(config.clone(), filters, self.endpoints.clone(), Some(self));
+        Arrivals {
+            snapshot: came.then(assemble),
+            problems: (!findings.is_empty()).then(|| loaded.blame(findings)),
+        }
+    }
+
+    fn assemble(
+        config: Config,
+        filters: Vec<Proved>,
+        endpoints: Arc<Clusters>,
+        former: Option<&Snapshot>,
+    ) -> Snapshot {
         warn_of_filters_that_see_nothing(&config, &filters);
         let tables = config.listeners.iter().map(|listener| Table::new(&listener.routes)).collect();
         let clusters = {
@@ -187,7 +135,7 @@ impl Snapshot {
             };
             config.clusters.iter().map(cluster).collect()
         };
-        Ok(Snapshot { config, filters, tables, clusters, endpoints })
+        Snapshot { config, filters, tables, clusters, endpoints }
     }
 
     pub(crate) fn config(&self) -> &Config {
@@ -202,15 +150,30 @@ impl Snapshot {
         &self.filters[filter].plugin
     }
 
-    /// Where a filter's module is from, and the SHA-256 of its bytes.
-    pub(crate) fn code(&self, filter: usize) -> (&str, &Digest) {
-        let Proved { origin, digest, .. } = &self.filters[filter];
-        (origin, digest)
-    }
-
     /// Every filter.
     pub(crate) fn plugins(&self) -> impl Iterator<Item = &Plugin> {
         self.filters.iter().map(|proved| &proved.plugin)
+    }
+
+    /// Where a filter's module is from, and the SHA-256 of its bytes, unless it is missing.
+    pub(crate) fn code(&self, filter: usize) -> (&str, Option<Sha256>) {
+        let Proved { origin, digest, .. } = &self.filters[filter];
+        (origin, *digest)
+    }
+
+    /// Whether a filter's module could not be fetched yet.
+    pub(crate) fn is_missing(&self, filter: usize) -> bool {
+        self.filters[filter].digest.is_none()
+    }
+
+    /// The filters whose modules could not be fetched yet.
+    pub(crate) fn missing(&self) -> impl Iterator<Item = &Arc<Filter>> {
+        self.filters.iter().filter(|proved| proved.digest.is_none()).map(|proved| proved.plugin.filter())
+    }
+
+    /// Whether this filter's module is still to come.
+    fn misses(&self, filter: &Filter) -> bool {
+        self.missing().any(|missing| missing.name == filter.name && missing.module == filter.module)
     }
 
     pub(crate) fn clusters(&self) -> &[Arc<Cluster>] {
@@ -222,26 +185,32 @@ impl Snapshot {
     }
 }
 
-/// What passes the chains that a filter is in.
-fn subjects(config: &Config, filter: usize) -> Vec<Subject> {
-    let subject = |protocol: &Protocol| match protocol {
-        Protocol::Http => Subject::Exchange,
-        Protocol::Tcp(_) => Subject::Connection,
-    };
-    let listeners = config.listeners.iter().filter(|listener| listener.filters.contains(&filter));
-    let mut subjects: Vec<_> = listeners.map(|listener| subject(&listener.protocol)).collect();
-    subjects.dedup();
-    subjects
+/// `once`: with one attempt only.
+fn wanted(config: &Config, index: usize, once: bool) -> Wanted<'_> {
+    Wanted { filter: &config.filters[index], signed: trust::is_asked_of(config, index), once }
+}
+
+fn endpoints(config: &Config) -> Arc<Clusters> {
+    let endpoints = config.clusters.iter().map(|cluster| (cluster.name.clone(), cluster.endpoints.clone()));
+    Arc::new(endpoints.collect())
+}
+
+/// What filters have while they are tried.
+fn services(endpoints: &Arc<Clusters>) -> Services {
+    Services { clusters: endpoints.clone(), ..Services::new() }
 }
 
 /// A module without a callback for connections does nothing on a TCP listener. It is no error, as it is none in Envoy.
-/// Most SDKs export every callback, so that this finds few of those that are meant for HTTP.
+/// Most SDKs export every callback, so that this finds few of those that are meant for HTTP. Of a module that is missing
+/// nobody knows.
 fn warn_of_filters_that_see_nothing(config: &Config, filters: &[Proved]) {
     let tcp = config.listeners.iter().filter(|listener| matches!(listener.protocol, Protocol::Tcp(_)));
-    for (listener, plugin) in tcp
-        .flat_map(|listener| listener.filters.iter().map(move |&filter| (listener, &filters[filter].plugin)))
+    for (listener, proved) in
+        tcp.flat_map(|listener| listener.filters.iter().map(move |&filter| (listener, &filters[filter])))
     {
-        if !Callback::OF_CONNECTIONS.iter().any(|callback| plugin.module().handles(*callback)) {
+        let plugin = &proved.plugin;
+        let sees = Callback::OF_CONNECTIONS.iter().any(|callback| plugin.module().handles(*callback));
+        if proved.digest.is_some() && !sees {
             let (filter, listener) = (&plugin.filter().name, &listener.name);
             tracing::warn!(
                 filter,
@@ -250,156 +219,4 @@ fn warn_of_filters_that_see_nothing(config: &Config, filters: &[Proved]) {
             );
         }
     }
-}
-
-/// The modules of one configuration, by their bytes: filters that run the same code share it, in memory and in the
-/// processor's caches.
-struct Modules<'a> {
-    engine: &'a Engine,
-    former: &'a [Proved],
-    compiled: HashMap<Digest, Module>,
-}
-
-impl<'a> Modules<'a> {
-    fn new(engine: &'a Engine, former: &'a [Proved]) -> Modules<'a> {
-        let compiled = former.iter().map(|proved| (proved.digest, proved.plugin.module().clone())).collect();
-        Modules { engine, former, compiled }
-    }
-
-    /// `subjects`: what the filter is to make contexts for.
-    fn prove(
-        &mut self,
-        filter: &Arc<Filter>,
-        services: &Services,
-        subjects: Vec<Subject>,
-        footprint: &mut Footprint,
-    ) -> Result<Proved, Unusable> {
-        let began = std::time::Instant::now();
-        let Code { origin, bytes, digest } = read(&filter.module, footprint)?;
-        let is_as_it_was = |former: &&Proved| {
-            former.digest == digest
-                && former.plugin.filter() == filter
-                && subjects.iter().all(|subject| former.subjects.contains(subject))
-        };
-        if let Some(former) = self.former.iter().find(is_as_it_was) {
-            return Ok(Proved { origin, ..former.clone() });
-        }
-        let (plugin, mut proof) = self.start(filter, &origin, digest, &bytes, services)?;
-        for &subject in &subjects {
-            let none =
-                |fault| Unusable::NoContexts { origin: origin.clone(), subject, fault: Box::new(fault) };
-            proof.open(subject).map_err(none)?;
-        }
-        tracing::info!(
-            filter = filter.name,
-            module = origin,
-            abi = ?plugin.module().abi(),
-            milliseconds = began.elapsed().as_millis() as u64,
-            "filter compiled"
-        );
-        Ok(Proved { plugin, origin, digest, subjects })
-    }
-
-    /// Starts the filter in an instance that is thrown away, and if each exchange is to have its own, keeps an image of it.
-    fn start(
-        &mut self,
-        filter: &Arc<Filter>,
-        origin: &str,
-        digest: Digest,
-        bytes: &[u8],
-        services: &Services,
-    ) -> Result<(Plugin, Proof), Unusable> {
-        let origin = || origin.to_owned();
-        let no_image = |source| Unusable::NoImage { origin: origin(), source };
-        let alone = filter.isolation == Isolation::Exchange;
-        let blank = alone.then(|| Blank::new(bytes)).transpose().map_err(no_image)?;
-        let module = match &blank {
-            Some(blank) => self.engine.compile(blank.bytes()),
-            None => self.compile(digest, bytes),
-        };
-        let module = module.map_err(|source| Unusable::Load { origin: origin(), source })?;
-        if let Some(reason) = lack_of_manifest(filter, &module) {
-            return Err(Unusable::NoManifest { origin: origin(), reason });
-        }
-        let plugin = Plugin::new(filter.clone(), module);
-        let start = |fault| Unusable::Start { origin: origin(), fault: Box::new(fault) };
-        let mut proof = plugin.prove(services).map_err(start)?;
-        let plugin = match &blank {
-            Some(blank) => plugin.with_image(blank, &mut proof, self.engine).map_err(no_image)?,
-            None => plugin,
-        };
-        Ok((plugin, proof))
-    }
-
-    fn compile(&mut self, digest: Digest, bytes: &[u8]) -> Result<Module, LoadError> {
-        if let Some(module) = self.compiled.get(&digest) {
-            return Ok(module.clone());
-        }
-        let module = self.engine.compile(bytes)?;
-        self.compiled.insert(digest, module.clone());
-        Ok(module)
-    }
-}
-
-/// Why a filter cannot be allowed what its module asks for, if that is what it is to be allowed.
-fn lack_of_manifest(filter: &Filter, module: &Module) -> Option<String> {
-    match (&filter.capabilities, module.manifest()) {
-        (Grant::Manifest, None) => Some(match module.manifest_error() {
-            Some(error) => error.to_string(),
-            None => "the module has no manifest that says what it asks for".to_owned(),
-        }),
-        (Grant::Manifest, Some(_)) | (Grant::Everything | Grant::Only(_), _) => None,
-    }
-}
-
-/// A module that was read.
-struct Code {
-    /// What to call it in messages.
-    origin: String,
-    bytes: Cow<'static, [u8]>,
-    digest: Digest,
-}
-
-fn read(source: &ModuleSource, footprint: &mut Footprint) -> Result<Code, Unusable> {
-    match source {
-        ModuleSource::Builtin(name) => {
-            let bytes = builtin::module(name).ok_or_else(|| Unusable::NoBuiltin { name: name.clone() })?;
-            let digest = Sha256::digest(bytes).into();
-            Ok(Code { origin: format!("builtin:{name}"), bytes: bytes.into(), digest })
-        }
-        ModuleSource::File(path) => {
-            let path = version_of(path, footprint)?;
-            let bytes = match std::fs::metadata(&*path) {
-                Ok(metadata) if !metadata.is_file() => Err(Unusable::NotAFile { path: path.to_path_buf() }),
-                _ => read_module(&path),
-            };
-            let bytes = bytes.inspect_err(|_| footprint.missed(&path, MODULE_LIMIT))?;
-            let digest = Sha256::digest(&bytes).into();
-            footprint.read(&path, MODULE_LIMIT, digest);
-            Ok(Code { origin: path.display().to_string(), bytes: bytes.into(), digest })
-        }
-    }
-}
-
-/// The file that a path stands for: itself, or of a folder the newest version.
-fn version_of<'a>(path: &'a Path, footprint: &mut Footprint) -> Result<Cow<'a, Path>, Unusable> {
-    if !path.is_dir() {
-        return Ok(path.into());
-    }
-    let (newest, names) = files::newest(path);
-    footprint.listed(path, &names);
-    let newest = newest.map_err(|error| Unusable::NoVersion { path: path.to_owned(), error })?;
-    Ok(newest.into())
-}
-
-/// Reads a module's file, which may be any: no more than a module may have is ever read.
-pub(crate) fn read_module(path: &Path) -> Result<Vec<u8>, Unusable> {
-    let unreadable = |error| Unusable::Unreadable { path: path.to_owned(), error };
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(unreadable)?;
-    file.take(MODULE_LIMIT + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() as u64 > MODULE_LIMIT {
-        return Err(Unusable::TooLarge { path: path.to_owned() });
-    }
-    Ok(bytes)
 }

@@ -107,6 +107,9 @@ fn complete(part: &str) -> String {
     file
 }
 
+/// A public key, that of RFC 8032's first test, where a page names one.
+const KEY: &str = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n-----END PUBLIC KEY-----\n";
+
 /// Why a configuration is not what a page should show. Parts may leave things unused. The files that it takes text from
 /// are there.
 fn refuse(text: &str, kind: &str) -> Option<String> {
@@ -116,7 +119,8 @@ fn refuse(text: &str, kind: &str) -> Option<String> {
     for (at, after) in text.clone().split("from_file: ").skip(1).enumerate() {
         let named = after.split('}').next().unwrap_or_default();
         let file = format!("{root}/{at}");
-        fs::write(&file, "text").expect("a temporary file can be written");
+        let content = if named.ends_with(".pem") { KEY } else { "text" };
+        fs::write(&file, content).expect("a temporary file can be written");
         text = text.replace(named, &file);
     }
     match config::parse(&text, &folder.path().join("page.yaml")) {

@@ -92,6 +92,15 @@ impl Start {
 
     /// Starts it and waits until it is ready; fails the test where it does not become so.
     pub(crate) fn start(self) -> Proxy {
+        self.start_until(|event| message(event) == "ready")
+    }
+
+    /// Starts it and waits until it listens, ready for traffic or not.
+    pub(crate) fn start_unready(self) -> Proxy {
+        self.start_until(|event| message(event) == "listening" && text(event, "listener") == "admin")
+    }
+
+    fn start_until(self, is_there: impl Fn(&Value) -> bool) -> Proxy {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let file = self.write_to(folder.path());
         let workers = self.workers.to_string();
@@ -101,7 +110,7 @@ impl Start {
         let listeners = process.find(&process.stderr, "the proxy to be ready", |lines| {
             let events: Vec<Value> =
                 lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
-            events.iter().any(|event| message(event) == "ready").then(|| listeners(&events))
+            events.iter().any(&is_there).then(|| listeners(&events))
         });
         let Some(listeners) = listeners else {
             let status = process.wait();

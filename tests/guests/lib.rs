@@ -29,6 +29,16 @@ fn build(name: &str) -> Result<PathBuf, BuildError> {
     Build::new(folder).example(name).profile("filter").target_dir(target_dir(folder)).run()
 }
 
+/// The built module of the guest `name` with debug information, not optimised.
+///
+/// # Panics
+/// When it cannot be built, with the reason.
+pub fn debuggable(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let built = Build::new(folder).example(name).profile("dev").target_dir(target_dir(folder)).run();
+    built.unwrap_or_else(|error| panic!("guest {name}: {error}"))
+}
+
 /// The built module of the filter whose `Cargo.toml` is in `folder`, a project of its own, as cargo builds a release.
 ///
 /// # Panics

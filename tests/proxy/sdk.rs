@@ -208,6 +208,45 @@ fn a_panic_is_logged_with_its_place_and_costs_no_other_exchange() {
     });
 }
 
+/// A module's bytes without its custom sections.
+fn stripped(module: &[u8]) -> Vec<u8> {
+    let mut stripped = module[..8].to_vec(); // the magic and the version
+    for payload in wasmparser::Parser::new(0).parse_all(module) {
+        let Some((id, range)) = payload.expect("it is a module").as_section() else { continue };
+        if id != 0 {
+            stripped.push(id);
+            let mut length = range.len();
+            while length >= 0x80 {
+                stripped.push(length as u8 | 0x80);
+                length >>= 7;
+            }
+            stripped.push(length as u8);
+            stripped.extend_from_slice(&module[range]);
+        }
+    }
+    stripped
+}
+
+#[test]
+fn a_fault_of_a_stripped_module_has_source_lines_where_its_debug_information_lies_beside_it() {
+    let upstream = Upstream::ok("hello");
+    let config = in_listener(&forwarding(&[upstream.address()], ""), &["filters: [sdk]"]);
+    let config = config + "filters:\n  sdk: {module: ./sdk.wasm}\n";
+    let whole = std::fs::read(guests::debuggable("sdk")).expect("a module that was built can be read");
+    let module = stripped(&whole);
+    assert!(module.len() < whole.len() / 2, "most of it is debug information");
+    for (beside, has_lines) in [(None, false), (Some("sdk.debug.wasm"), true)] {
+        let mut start = Proxy::with(&config).file("sdk.wasm", module.clone());
+        if let Some(name) = beside {
+            start = start.file(name, whole.clone());
+        }
+        let proxy = start.start();
+        assert_eq!(proxy.client().request("GET", "/", &[("x-do", "panic")], "").status(), 503);
+        let fault = proxy.wait_for_log("the fault", |event| event["fault"] == "trap");
+        assert_eq!(message(&fault).contains("sdk.rs:"), has_lines, "{}", message(&fault));
+    }
+}
+
 #[test]
 fn what_a_filter_answers_and_leaves_is_not_shown_to_the_filters_behind_it() {
     let upstream = Upstream::ok("hello");

@@ -19,7 +19,7 @@ fn wait_for_answer(proxy: &Proxy, text: &str) {
     eventually(&format!("the answer {text}"), || (client.get("/").text() == text).then_some(()));
 }
 
-fn wait_for_version(proxy: &Proxy, version: &str) {
+pub(super) fn wait_for_version(proxy: &Proxy, version: &str) {
     let mut client = proxy.client();
     eventually(&format!("version {version}"), || {
         (client.get("/").field("x-version") == Some(version)).then_some(())
@@ -27,7 +27,7 @@ fn wait_for_version(proxy: &Proxy, version: &str) {
 }
 
 /// Waits until so many configurations were refused.
-fn wait_for_refusals(proxy: &Proxy, number: usize) {
+pub(super) fn wait_for_refusals(proxy: &Proxy, number: usize) {
     proxy.wait_for_metric("tidegate_config_reloads_total", &[("result", "failure")], number as f64);
 }
 

@@ -41,6 +41,7 @@ Examples:
   tidegate top                              what do its filters cost, now?
   tidegate schema > tidegate.schema.json    for editors
   tidegate filter inspect filter.wasm       what is in it, and will it load?
+  tidegate filter sign --key private.pem filter.wasm
   TIDEGATE_LOG=info,tidegate::wasm=debug tidegate run tidegate.yaml";
 
 #[derive(Debug, Subcommand)]
@@ -54,9 +55,9 @@ enum Command {
     Run(RunArgs),
     /// Check a configuration as `run` would, and serve nothing
     ///
-    /// Compiles, starts and configures every filter too, and shows what each asks for in its manifest beside what
-    /// its `capabilities` grant. Ends with 0 if `run` would start, with 1 and every problem
-    /// with its place in the file otherwise.
+    /// Fetches, compiles, starts and configures every filter too, and shows what each asks for in its manifest beside
+    /// what its `capabilities` grant. Ends with 0 if `run` would start with all of it, with 1 and every problem with its
+    /// place in the file otherwise.
     #[command(after_help = "Example:\n  tidegate check tidegate.yaml && systemctl restart tidegate")]
     Check {
         /// The configuration, in YAML

@@ -118,6 +118,14 @@ pub(crate) const IDLE_CONNECTIONS: Bound<Count> = count(128, 0, 65_536);
 pub(crate) const MAX_CONFIG_FILES: usize = 16;
 /// Bytes of such a file.
 pub(crate) const MAX_CONFIG_FILE_BYTES: u64 = MIB;
+/// Keys that may be trusted.
+pub(crate) const MAX_TRUSTED_KEYS: usize = 64;
+/// Bytes of a key's file, and of a file with a secret.
+pub(crate) const MAX_KEY_FILE_BYTES: u64 = 64 * KIB;
+/// One attempt to fetch a module.
+pub(crate) const FETCH_TIMEOUT: Bound<Duration> = millis(30 * SECOND, 1, HOUR);
+/// Attempts to fetch a module after the first.
+pub(crate) const FETCH_RETRIES: Bound<Count> = count(3, 0, 20);
 /// Faults within the breaker's interval; 0 is never.
 pub(crate) const BREAKER_FAULTS: Bound<Count> = count(5, 0, 1_000_000);
 /// How long the breaker looks back.

@@ -5,10 +5,12 @@
 
 mod capabilities;
 mod cluster;
+mod file;
 mod filter;
 mod guest;
 mod headers;
 mod listener;
+mod module;
 mod path;
 mod pattern;
 mod route;
@@ -51,6 +53,7 @@ pub(crate) fn check(
 ) -> Option<(Config, Places)> {
     let Located { value: file, span } = file;
     let filters = entries(file.filters);
+    let keys = entries(file.trusted_keys);
     let clusters = entries(file.clusters);
     let mut checker = Checker {
         log,
@@ -58,6 +61,7 @@ pub(crate) fn check(
         footprint,
         filters: filters.iter().map(|(name, _)| (name.value.clone(), false)).collect(),
         clusters: clusters.iter().map(|(name, _)| name.value.clone()).collect(),
+        trusted_keys: keys.iter().map(|(name, _)| name.value.clone()).collect(),
         places: Places::default(),
     };
     let filters_at: Vec<_> = filters.iter().map(|(name, _)| name.span).collect();
@@ -66,6 +70,7 @@ pub(crate) fn check(
         clusters.into_iter().filter_map(|(name, raw)| checker.cluster(name, raw)).map(Arc::new).collect();
     let filters =
         filters.into_iter().filter_map(|(name, raw)| checker.filter(name, raw)).map(Arc::new).collect();
+    let trusted_keys = checker.trusted_keys(keys);
     let listeners = checker.required(file.listeners, "listeners", span).map(|list| checker.listeners(list));
     let listeners = listeners.unwrap_or_default();
     let admin = file.admin.given().and_then(|raw| checker.admin(raw, &listeners));
@@ -75,6 +80,7 @@ pub(crate) fn check(
         listeners,
         filters,
         clusters,
+        trusted_keys,
         admin,
         workers: checker.number_if_given(file.workers, bounds::WORKERS).map(|Count(count)| whole(count)),
         drain_timeout: checker.duration(file.drain_timeout, bounds::DRAIN_TIMEOUT),
@@ -90,6 +96,7 @@ struct Checker<'a> {
     /// Each filter's name, in order, and whether a chain has it.
     filters: IndexMap<String, bool>,
     clusters: indexmap::IndexSet<String>,
+    trusted_keys: indexmap::IndexSet<String>,
     places: Places,
 }
 

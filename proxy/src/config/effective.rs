@@ -8,11 +8,11 @@ use serde_json::{Map, Value, json};
 
 use super::check::without_anchors;
 use super::model::{
-    Action, Cluster, Clusters, Config, Filter, FilterLimits, Forward, Grant, HeaderEdits, HostMatch,
-    Listener, ListenerLimits, Match, ModuleSource, PathMatch, PathRewrite, Protocol, Recycle, Redirect,
-    RedirectPath, Respond, Route, ValueMatch,
+    Action, Cluster, Clusters, Config, Credentials, Filter, FilterLimits, Forward, Grant, HeaderEdits,
+    HostMatch, Listener, ListenerLimits, Location, Match, ModuleSource, PathMatch, PathRewrite, Protocol,
+    Recycle, Redirect, RedirectPath, Respond, Route, Secret, SecretOrigin, ValueMatch,
 };
-use super::raw::FROM_ENV;
+use super::raw::{FROM_ENV, FROM_FILE};
 use super::scalar::{Count, Quantity, Size, name_of};
 use crate::path::PathNormalization;
 
@@ -27,12 +27,27 @@ pub fn effective(config: &Config) -> Value {
     if let Some(admin) = &config.admin {
         file.insert("admin".into(), json!({ "address": admin.address }));
     }
-    file.insert("listeners".into(), config.listeners.iter().map(|it| listener(it, config)).collect());
+    file.insert("listeners".into(), config.listeners.iter().map(|it| signed_listener(it, config)).collect());
     let filters = config.filters.iter().map(|it| (it.name.clone(), filter(it)));
     file.insert("filters".into(), Value::Object(filters.collect()));
     let clusters = config.clusters.iter().map(|it| (it.name.clone(), cluster(it)));
     file.insert("clusters".into(), Value::Object(clusters.collect()));
+    if !config.trusted_keys.is_empty() {
+        let keys = config.trusted_keys.iter();
+        let keys = keys.map(|key| (key.name.clone(), json!({ FROM_FILE: key.path.to_string_lossy() })));
+        file.insert("trusted_keys".into(), Value::Object(keys.collect()));
+    }
     Value::Object(file)
+}
+
+/// A list without a key would be refused: nobody could sign for it.
+fn signed_listener(it: &Listener, config: &Config) -> Value {
+    let mut shown = listener(it, config);
+    if !it.require_signature_by.is_empty() {
+        let keys = it.require_signature_by.iter().filter_map(|&index| config.trusted_keys.get(index));
+        shown["require_signature_by"] = keys.map(|key| key.name.as_str()).collect();
+    }
+    shown
 }
 
 fn listener(listener: &Listener, config: &Config) -> Value {
@@ -267,10 +282,7 @@ fn filter(filter: &Filter) -> Value {
         limits["instructions_per_second"] = Count(rate).write().into();
     }
     let mut shown = json!({
-        "module": match &filter.module {
-            ModuleSource::Builtin(name) => format!("builtin:{name}"),
-            ModuleSource::File(path) => path.to_string_lossy().into_owned(),
-        },
+        "module": module(filter),
         "config": filter.config_shown.clone().unwrap_or_else(|| guest_value(&filter.config)),
         "vm_id": filter.vm_id,
         "vm_config": guest_value(&filter.vm_config),
@@ -316,6 +328,61 @@ fn recycle(recycle: &Recycle) -> Value {
         ("after", after.map(|after| after.write().into())),
     ];
     Value::Object(limits.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect())
+}
+
+/// A text where that says it all. Of secrets there is only where they are.
+fn module(filter: &Filter) -> Value {
+    let (mut fields, remote) = match (&filter.module, filter.sha256) {
+        (ModuleSource::Builtin(name), _) => return format!("builtin:{name}").into(),
+        (ModuleSource::File(path), None) => return path.to_string_lossy().into(),
+        (ModuleSource::File(path), Some(_)) => {
+            (Map::from_iter([("file".to_owned(), path.to_string_lossy().into())]), None)
+        }
+        (ModuleSource::Remote(remote), _) => (location(&remote.location), Some(remote)),
+    };
+    if let Some(sha256) = filter.sha256 {
+        fields.insert("sha256".into(), sha256.to_string().into());
+    }
+    if let Some(remote) = remote {
+        fields.insert("timeout".into(), remote.timeout.write().into());
+        fields.insert("retries".into(), remote.retries.into());
+        fields.insert("pull".into(), name_of(remote.pull).into());
+        match &remote.credentials {
+            Credentials::None => {}
+            Credentials::Basic { username, password } => {
+                let shown = json!({ "username": secret(username), "password": secret(password) });
+                fields.insert("credentials".into(), shown);
+            }
+            Credentials::DockerConfig(path) => {
+                fields.insert("credentials".into(), json!({ "docker_config": path.to_string_lossy() }));
+            }
+        }
+        if remote.plain_http {
+            fields.insert("plain_http".into(), true.into());
+        }
+    }
+    Value::Object(fields)
+}
+
+fn location(location: &Location) -> Map<String, Value> {
+    match location {
+        Location::Image(image) => {
+            let image = image.to_string();
+            Map::from_iter([("oci".to_owned(), image.trim_start_matches("oci://").into())])
+        }
+        Location::Url { url, cluster } => {
+            let mut fields = Map::from_iter([("url".to_owned(), url.to_string().into())]);
+            fields.extend(cluster.iter().map(|name| ("cluster".to_owned(), name.as_str().into())));
+            fields
+        }
+    }
+}
+
+fn secret(secret: &Secret) -> Value {
+    match &secret.origin {
+        SecretOrigin::Environment(name) => json!({ FROM_ENV: name }),
+        SecretOrigin::File(path) => json!({ FROM_FILE: path.to_string_lossy() }),
+    }
 }
 
 /// JSON as JSON where that gives the guest the same bytes again, else the text.

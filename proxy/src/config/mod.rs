@@ -26,12 +26,9 @@ mod tests;
 mod yaml;
 
 use std::cell::RefCell;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
-
-use sha2::{Digest as _, Sha256};
 
 pub use effective::effective;
 pub use problem::{Level, Problem, Problems};
@@ -39,7 +36,7 @@ pub(crate) use scalar::{Count, Parse, Quantity, Size, name_of};
 pub use schema::schema;
 pub use source::{Place, Source, Span};
 
-use crate::files::Footprint;
+use crate::files::{Footprint, ReadError};
 use check::Places;
 use collector::Collector;
 use model::Config;
@@ -132,15 +129,13 @@ fn read_file(path: &Path, footprint: &RefCell<Footprint>) -> Result<Loaded, Prob
     let unreadable = |message: String, hint: &str| {
         Err(Problems::with_file(Arc::new(Source::new(path, "")), message, hint))
     };
-    let bytes = match read(path) {
-        Ok(bytes) => {
-            footprint.borrow_mut().read(path, MAX_FILE_BYTES as u64, Sha256::digest(&bytes).into());
-            bytes
-        }
-        Err(error) => {
-            footprint.borrow_mut().missed(path, MAX_FILE_BYTES as u64);
+    let read = footprint.borrow_mut().read_stream(path, MAX_FILE_BYTES as u64);
+    let bytes = match read {
+        Ok((bytes, _)) => bytes,
+        Err(ReadError::Unreadable(error)) => {
             return unreadable(format!("the file cannot be read: {error}"), remedy_for(&error));
         }
+        Err(error) => return unreadable(format!("the file {error}"), TOO_LARGE),
     };
     match String::from_utf8(bytes) {
         Ok(text) => parse_noting(&text, path, footprint),
@@ -152,12 +147,8 @@ fn read_file(path: &Path, footprint: &RefCell<Footprint>) -> Result<Loaded, Prob
     }
 }
 
-/// One byte more than is allowed, so that [`parse`] sees that it is too large.
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
+/// What to do about a file that is larger than any configuration.
+const TOO_LARGE: &str = "is it the right file?";
 
 fn remedy_for(error: &io::Error) -> &'static str {
     match error.kind() {
@@ -179,7 +170,7 @@ pub fn parse(text: &str, path: &Path) -> Result<Loaded, Problems> {
 fn parse_noting(text: &str, path: &Path, footprint: &RefCell<Footprint>) -> Result<Loaded, Problems> {
     if text.len() > MAX_FILE_BYTES {
         let source = Arc::new(Source::new(path, ""));
-        return Err(Problems::with_file(source, "the file is larger than 16 MiB", "is it the right file?"));
+        return Err(Problems::with_file(source, "the file is larger than 16 MiB", TOO_LARGE));
     }
     let source = Arc::new(Source::new(path, text));
     let log = Collector::new(&source);

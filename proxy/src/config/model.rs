@@ -5,10 +5,10 @@
 
 mod capabilities;
 mod form;
+mod module;
 mod names;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +26,11 @@ pub use capabilities::{
     shows_headers,
 };
 pub use form::{BadList, CapabilitiesForm};
+pub(crate) use module::SecretOrigin;
+pub use module::{Credentials, Image, Location, ModuleSource, Pull, Remote, Secret, TrustedKey};
 pub use names::{BadName, MAX_NAME_LEN, MAX_NAMES, Names, check_name};
+
+pub use crate::files::Sha256;
 
 /// A whole configuration.
 #[derive(Debug, Clone)]
@@ -37,6 +41,8 @@ pub struct Config {
     pub filters: Vec<Arc<Filter>>,
     /// Every cluster that is declared.
     pub clusters: Vec<Arc<Cluster>>,
+    /// The keys that modules may have to be signed with.
+    pub trusted_keys: Vec<TrustedKey>,
     /// The operator's own listener.
     pub admin: Option<Admin>,
     /// How many worker threads to start; `None` is one per core.
@@ -61,6 +67,9 @@ pub struct Listener {
     pub address: SocketAddr,
     /// The chain in order, as indices into [`Config::filters`].
     pub filters: Vec<usize>,
+    /// The keys one of which must have signed each module of the chain, as indices into [`Config::trusted_keys`]; with
+    /// none no signature is asked for.
+    pub require_signature_by: Vec<usize>,
     /// What comes in.
     pub protocol: Protocol,
     /// Tried in order; the first that matches wins. None on a TCP listener.
@@ -326,6 +335,8 @@ pub struct Filter {
     pub name: String,
     /// Where its code is.
     pub module: ModuleSource,
+    /// What its code must be.
+    pub sha256: Option<Sha256>,
     /// The plugin configuration, as bytes: a mapping in the file is JSON text here, with the text of files in it.
     pub config: Bytes,
     /// The same with the names of files in the place of their text, which may be secret; `None` where it names none.
@@ -367,6 +378,7 @@ impl Filter {
         Filter {
             name: name.into(),
             module,
+            sha256: None,
             config: Bytes::new(),
             config_shown: None,
             vm_id: String::new(),
@@ -385,16 +397,6 @@ impl Filter {
             allow_on_headers_stop_iteration: false,
         }
     }
-}
-
-/// Where a module's code is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ModuleSource {
-    /// Shipped in the binary: `builtin:NAME`.
-    Builtin(String),
-    /// A file, or a folder of which the newest version serves; relative paths are relative to the configuration file's
-    /// folder (already resolved here).
-    File(PathBuf),
 }
 
 /// What a guest may use.

@@ -7,6 +7,7 @@ mod capabilities;
 mod cluster;
 mod filter;
 mod guest;
+mod module;
 mod route;
 mod variable;
 
@@ -25,6 +26,7 @@ pub(crate) use capabilities::{Access, Capabilities, Grant, Patterns};
 pub(crate) use cluster::Cluster;
 pub(crate) use filter::{Breaker, Filter, FilterLimits, Recycle, Reload};
 pub(crate) use guest::GuestConfig;
+pub(crate) use module::{Credentials, FROM_FILE, Module, ModuleFields, Secret, TrustedKey};
 pub(crate) use route::{
     ClusterHeader, Edit, Match, Path, Redirect, RedirectPath, RegexRewrite, Respond, Route, ValueMatcher,
 };
@@ -55,6 +57,9 @@ pub(crate) struct File {
     /// The services by name, which is any text.
     #[serde(default)]
     pub(crate) clusters: Field<Map<String, Cluster>>,
+    /// The keys that listeners may require modules to be signed with, by name.
+    #[serde(default)]
+    pub(crate) trusted_keys: Field<Map<String, TrustedKey>>,
 }
 
 /// The operator's listener.
@@ -83,6 +88,10 @@ pub(crate) struct Listener {
     /// The chain of filters that requests pass, in order; responses pass it backwards. Each name at most once.
     #[serde(default)]
     pub(crate) filters: Field<Vec<Field<String>>>,
+    /// The trusted keys one of which must have signed the module of each filter of the chain. Those that are built in are
+    /// part of the signed or unsigned binary, and need none. Default: none, and no signature is asked for.
+    #[serde(default)]
+    pub(crate) require_signature_by: Field<Vec<Field<String>>>,
     /// Whether each exchange is written to standard output as a line of JSON. Default: `false`.
     #[serde(default)]
     #[schemars(extend("default" = false))]

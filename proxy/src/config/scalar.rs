@@ -3,6 +3,7 @@
 //! Whether a well-formed value is also sensible (in range, allowed in its place) is the business of `check`.
 
 mod http;
+mod module;
 mod name;
 mod net;
 mod quantity;
@@ -16,6 +17,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::{Deserialize, Deserializer, Visitor};
 
 pub(crate) use self::http::Authority;
+pub(crate) use module::Url;
 pub(crate) use name::NamePattern;
 pub(crate) use net::Host;
 pub(crate) use quantity::{Count, Quantity, Size};

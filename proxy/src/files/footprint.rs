@@ -1,16 +1,10 @@
 //! Which files a configuration was read from, and what was in them.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest as _, Sha256};
-
-use super::versions;
-
-/// SHA-256 of a file's bytes.
-pub(crate) type Digest = [u8; 32];
+use super::read::{ReadError, read, read_stream};
+use super::{Sha256, versions};
 
 /// The files and folders that a configuration was read from, and what was in them then. Filled while it is read, also
 /// where that fails: what is missing is a part of it.
@@ -29,31 +23,56 @@ struct Trace {
 /// What was found at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Seen {
-    File(Digest),
+    File(Sha256),
     /// A folder of modules: a digest of their names.
-    Folder(Digest),
-    /// Nothing that can be read.
+    Folder(Sha256),
+    /// Nothing that is read.
     Nothing,
 }
 
 impl Footprint {
-    /// Notes what was read of a file, which is no more than `limit` bytes and one. A pipe, which can be read once, is no
-    /// file.
-    pub(crate) fn read(&mut self, path: &Path, limit: u64, digest: Digest) {
-        if !path.is_file() {
-            return;
-        }
-        self.traces.insert(path.to_owned(), Trace { limit, seen: Seen::File(digest) });
+    /// Reads a plain file of at most `limit` bytes, and notes what was found.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`read`].
+    pub(crate) fn read(&mut self, path: &Path, limit: u64) -> Result<(Vec<u8>, Sha256), ReadError> {
+        self.note(path, limit, read(path, limit))
     }
 
-    /// Notes a file that should have been read.
-    pub(crate) fn missed(&mut self, path: &Path, limit: u64) {
-        self.traces.insert(path.to_owned(), Trace { limit, seen: Seen::Nothing });
+    /// The same of what may also be a pipe. That can be read once, so that there is nothing to note of it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`read`], except that anything may be read.
+    pub(crate) fn read_stream(&mut self, path: &Path, limit: u64) -> Result<(Vec<u8>, Sha256), ReadError> {
+        self.note(path, limit, read_stream(path, limit))
+    }
+
+    fn note(
+        &mut self,
+        path: &Path,
+        limit: u64,
+        found: Result<Vec<u8>, ReadError>,
+    ) -> Result<(Vec<u8>, Sha256), ReadError> {
+        let found = found.map(|bytes| {
+            let digest = Sha256::of(&bytes);
+            (bytes, digest)
+        });
+        let seen = match &found {
+            Ok((_, digest)) if path.is_file() => Seen::File(*digest),
+            Ok(_) => return found,
+            Err(_) if path.is_dir() => see_folder(path),
+            Err(_) => Seen::Nothing,
+        };
+        self.traces.insert(path.to_owned(), Trace { limit, seen });
+        found
     }
 
     /// Notes a folder of modules by the names that were in it.
     pub(crate) fn listed(&mut self, folder: &Path, names: &[String]) {
-        self.traces.insert(folder.to_owned(), Trace { limit: 0, seen: Seen::Folder(digest_of(names)) });
+        let seen = Seen::Folder(digest_of(names));
+        self.traces.insert(folder.to_owned(), Trace { limit: 0, seen });
     }
 
     /// Every path that was looked at, and whether it was a folder of modules.
@@ -68,29 +87,20 @@ impl Footprint {
 }
 
 fn look(path: &Path, limit: u64) -> Seen {
-    let look = || -> io::Result<Seen> {
-        let metadata = std::fs::metadata(path)?;
-        if metadata.is_dir() {
-            let names = versions::names(path).unwrap_or_default();
-            return Ok(Seen::Folder(digest_of(&names)));
-        }
-        if !metadata.is_file() {
-            return Ok(Seen::Nothing); // reading a pipe or a device may never end
-        }
-        let mut bytes = Vec::new();
-        File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
-        Ok(Seen::File(Sha256::digest(&bytes).into()))
-    };
-    look().unwrap_or(Seen::Nothing)
+    match read(path, limit) {
+        Ok(bytes) => Seen::File(Sha256::of(&bytes)),
+        Err(ReadError::NotAFile) if path.is_dir() => see_folder(path),
+        Err(_) => Seen::Nothing,
+    }
 }
 
-fn digest_of(names: &[String]) -> Digest {
-    let mut hash = Sha256::new();
-    for name in names {
-        hash.update(name.as_bytes());
-        hash.update([0]);
-    }
-    hash.finalize().into()
+fn see_folder(path: &Path) -> Seen {
+    Seen::Folder(digest_of(&versions::names(path).unwrap_or_default()))
+}
+
+/// No name has a NUL in it.
+fn digest_of(names: &[String]) -> Sha256 {
+    Sha256::of(names.join("\0").as_bytes())
 }
 
 #[cfg(test)]
@@ -131,5 +141,23 @@ mod tests {
         assert!(empty.holds());
         std::fs::write(folder.path().join("a-1.wasm"), "").unwrap();
         assert!(!empty.holds());
+    }
+
+    #[test]
+    fn what_is_too_large_or_no_file_is_found_unchanged_until_it_changes() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a");
+        let mut footprint = Footprint::default();
+        std::fs::write(&file, "more than this").unwrap();
+        assert!(footprint.read(&file, 4).is_err());
+        assert!(footprint.holds());
+        std::fs::write(&file, "less").unwrap();
+        assert!(!footprint.holds());
+        std::fs::remove_file(&file).unwrap();
+        std::fs::create_dir(&file).unwrap();
+        assert!(footprint.read(&file, 4).is_err());
+        assert!(footprint.holds());
+        assert!(footprint.read_stream(&file, 4).is_err());
+        assert!(footprint.holds());
     }
 }

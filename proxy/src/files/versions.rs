@@ -46,7 +46,7 @@ pub(crate) fn newest(folder: &Path) -> (Result<PathBuf, NoVersion>, Vec<String>)
 
 /// Whether a file of this name is a module of its folder. Hidden files are not: copies under way are.
 pub(crate) fn is_module(name: &str) -> bool {
-    name.ends_with(".wasm") && !name.starts_with('.')
+    name.ends_with(".wasm") && !name.ends_with(".debug.wasm") && !name.starts_with('.')
 }
 
 /// The names of the modules in a folder, in order.

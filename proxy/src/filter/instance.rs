@@ -126,6 +126,12 @@ impl Instance {
         Ok(Instance::house(other.slot.clone(), root, plugin, services, performer))
     }
 
+    /// A filter whose module is missing: it fails on everything that passes it, which `on_fault` decides on.
+    pub fn missing(plugin: Plugin, services: Services, performer: Rc<dyn Performer>) -> Rc<Instance> {
+        let (slot, root) = Slot::vacant(&plugin, &services);
+        Instance::house(slot, root, plugin, services, performer)
+    }
+
     fn house(
         slot: Rc<Slot>,
         root: ContextId,
@@ -357,6 +363,10 @@ impl Instance {
     pub(super) fn note_rebuild(&self) {
         self.services.borrow().usage.record_rebuild();
         tracing::info!(filter = %self.name, "filter restarted after a fault");
+    }
+
+    pub(super) fn note_missing(&self) {
+        self.services.borrow().usage.record_fault(FaultKind::Missing);
     }
 
     pub(super) fn report(&self, fault: &Fault) {

@@ -54,23 +54,31 @@ impl Slot {
     pub(super) fn start(plugin: &Plugin, services: &Services) -> Result<(Rc<Slot>, ContextId), Fault> {
         let vm = plugin.start(services.clone())?;
         let root = vm.first_root();
+        let slot = Slot::of(Some(vm), Singles::new(plugin, services), plugin, services);
+        Ok((slot, root))
+    }
+
+    /// A place that stays empty: the filter's module is missing, and every call is a fault.
+    pub(super) fn vacant(plugin: &Plugin, services: &Services) -> (Rc<Slot>, ContextId) {
+        (Slot::of(None, None, plugin, services), NO_ROOT)
+    }
+
+    fn of(vm: Option<Vm>, singles: Option<Singles>, plugin: &Plugin, services: &Services) -> Rc<Slot> {
         let filter = plugin.filter();
-        let guest = Occupant {
-            vm: Some(vm),
-            generation: 1,
-            backoff: Backoff::new(&filter.reload, services.clock.monotonic()),
-            last_fault: FaultKind::Dead,
+        let (generation, last_fault) = match vm {
+            Some(_) => (1, FaultKind::Dead),
+            None => (0, FaultKind::Missing),
         };
-        let slot = Slot {
-            guest: RefCell::new(guest),
-            singles: Singles::new(plugin, services),
+        let backoff = Backoff::new(&filter.reload, services.clock.monotonic());
+        Rc::new(Slot {
+            guest: RefCell::new(Occupant { vm, generation, backoff, last_fault }),
+            singles,
             breaker: RefCell::new(Breaker::new(&filter.breaker)),
             served: Cell::new(0),
             worn: Cell::new(false),
             tenants: RefCell::default(),
             going: Cell::new(0),
-        };
-        Ok((Rc::new(slot), root))
+        })
     }
 
     /// Starts one more filter in the guest.
@@ -162,7 +170,12 @@ impl Slot {
         if guest.vm.is_none() && generation.is_none() {
             self.rebuild(guest, tenant);
         }
-        let Some(vm) = &mut guest.vm else { return Err(guest.last_fault) };
+        let Some(vm) = &mut guest.vm else {
+            if guest.last_fault == FaultKind::Missing {
+                tenant.note_missing(); // nobody else counts what it is not there for
+            }
+            return Err(guest.last_fault);
+        };
         if generation.is_none() {
             self.breaker.borrow_mut().note_exchange();
         }
@@ -294,6 +307,9 @@ impl Slot {
 
     /// Makes a new guest, if the last one is old enough, with all the filters in it.
     fn rebuild(&self, guest: &mut Occupant, wanted_by: &Instance) {
+        if guest.last_fault == FaultKind::Missing {
+            return; // there is nothing to make it of
+        }
         let services = &wanted_by.services();
         if !guest.backoff.may_rebuild(services) {
             return;

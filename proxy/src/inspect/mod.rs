@@ -15,6 +15,8 @@ pub use notes::Note;
 pub use permissions::Permissions;
 pub use toolchain::Tool;
 
+use crate::config::model::Sha256;
+use crate::signature::{SignatureError, Signed};
 use crate::wasm::exports;
 use crate::wasm::hostcalls;
 use crate::wasm::outline::{self, Item, Outline, PAGE};
@@ -31,6 +33,10 @@ pub struct Report {
     pub notes: Vec<Note>,
     /// How large it is, in bytes.
     pub size: usize,
+    /// SHA-256 of it, which a configuration can pin it by.
+    pub sha256: String,
+    /// The signatures of it as it is, in it and beside it: how many; none where they cannot be read.
+    pub signatures: Option<usize>,
     /// The rest, for what is a WebAssembly module.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub module: Option<Facts>,
@@ -160,22 +166,46 @@ impl Report {
     /// Inspects a module. It is compiled, which takes as long as a compiler does, and not run.
     pub fn of(engine: &Engine, bytes: &[u8]) -> Report {
         let size = bytes.len();
+        let sha256 = Sha256::of(bytes).to_string();
+        let signatures = signatures(bytes, None);
         let outline = match Outline::read(bytes) {
             Ok(outline) => outline,
             Err(problem) => {
                 let problems = vec![(&problem).into()];
-                return Report { loads: false, problems, notes: Vec::new(), size, module: None };
+                return Report {
+                    loads: false,
+                    problems,
+                    notes: Vec::new(),
+                    size,
+                    sha256,
+                    signatures,
+                    module: None,
+                };
             }
         };
         let problems: Vec<Problem> = engine.problems(bytes, &outline).iter().map(Problem::from).collect();
         let notes = notes::of(&outline);
         let module = Some(Facts::of(&outline, bytes));
-        Report { loads: problems.is_empty(), problems, notes, size, module }
+        Report { loads: problems.is_empty(), problems, notes, size, sha256, signatures, module }
+    }
+
+    /// With what a file beside the module, `bytes`, says of its signatures.
+    #[must_use]
+    pub fn with_signatures(self, bytes: &[u8], detached: Option<&[u8]>) -> Report {
+        Report { signatures: signatures(bytes, detached), ..self }
     }
 
     /// The report for people. `name` is what they call the module.
     pub fn text(&self, name: &str) -> String {
         text::render(self, name)
+    }
+}
+
+fn signatures(bytes: &[u8], detached: Option<&[u8]>) -> Option<usize> {
+    match Signed::read(bytes, detached) {
+        Ok(signed) => Some(signed.count()),
+        Err(SignatureError::NotAModule) => Some(0),
+        Err(_) => None,
     }
 }
 

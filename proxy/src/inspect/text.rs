@@ -22,7 +22,16 @@ pub(super) fn render(report: &Report, name: &str) -> String {
     paragraphs(&mut text, "Problems", report.problems.iter().map(|problem| &*problem.message));
     text.push('\n');
     match &report.module {
-        Some(facts) => render_facts(&mut text, report.size, facts),
+        Some(facts) => {
+            row(&mut text, "SHA-256", [&report.sha256]);
+            let signatures = match report.signatures {
+                None => "cannot be read".to_owned(),
+                Some(0) => "none".to_owned(),
+                Some(count) => format!("{count}, by whom `tidegate filter verify` says"),
+            };
+            row(&mut text, "signatures", [signatures]);
+            render_facts(&mut text, report.size, facts);
+        }
         None => row(&mut text, "size", [size(report.size as u64)]),
     }
     paragraphs(&mut text, "Notes", report.notes.iter().map(|note| &*note.message));

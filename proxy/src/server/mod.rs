@@ -26,7 +26,8 @@ use crate::config::model::{Config, OnFault};
 use crate::config::{self, Loaded, Part};
 use crate::files::Footprint;
 use crate::inspect::Permissions;
-use crate::snapshot::Snapshot;
+use crate::origin::Origins;
+use crate::snapshot::{Missing, Snapshot};
 use crate::wasm::Engine;
 use addresses::unbound;
 use process::{EpochClock, Timekeeper};
@@ -53,15 +54,18 @@ pub struct Checked {
     pub permissions: Vec<Permissions>,
 }
 
-/// Does everything that starting does short of binding a socket: what `check` finds right, `run` starts with.
+/// Does everything that starting does short of binding a socket: what `check` finds right, `run` starts with. A module
+/// that cannot be fetched is a problem here, where `run` would start without it.
 ///
 /// # Errors
 ///
 /// [`Problems`](config::Problems): every filter that cannot be used, each at its place in the file.
 pub fn check(loaded: &Loaded) -> anyhow::Result<Checked> {
-    let engine = Engine::new(process::cache_folder())?;
+    let engine = Engine::new(process::compiled_folder())?;
+    let origins = Origins::new(process::cache_folder().as_deref());
     let _clock = EpochClock::start(&engine)?;
-    let snapshot = Snapshot::prepare(loaded, &engine, None, &mut Footprint::default())?;
+    let footprint = &mut Footprint::default();
+    let snapshot = Snapshot::prepare(loaded, &engine, &origins, None, Missing::Refused, footprint)?;
     let filters = 0..loaded.config.filters.len();
     Ok(Checked {
         modules: filters.map(|filter| snapshot.code(filter).0.to_owned()).collect(),
@@ -77,11 +81,12 @@ pub fn check(loaded: &Loaded) -> anyhow::Result<Checked> {
 /// Why it could not start: a filter that cannot be used, an address that cannot be bound, a thread that cannot be had.
 pub fn run(loaded: Loaded, options: Options) -> anyhow::Result<()> {
     process::raise_file_limit();
-    let engine = Engine::new(process::cache_folder())?;
+    let engine = Engine::new(process::compiled_folder())?;
     let time = Arc::new(Timekeeper::new(engine.clone()));
     time.run(true)?;
+    let origins = Origins::new(process::cache_folder().as_deref());
     let mut footprint = loaded.footprint().clone();
-    let read = Read::prepare(loaded, &engine, None, &mut footprint)?;
+    let read = Read::prepare(loaded, &engine, &origins, None, &mut footprint)?;
     let admin = bind_admin(&read.loaded)?;
     let workers = options.workers.or(read.snapshot.config().workers).unwrap_or_else(process::cores);
 
@@ -94,6 +99,7 @@ pub fn run(loaded: Loaded, options: Options) -> anyhow::Result<()> {
         let crew = Crew::start(&shared)?;
         let surroundings = Surroundings {
             engine,
+            origins,
             time,
             shared: shared.clone(),
             orders: crew.orders(),
@@ -118,7 +124,7 @@ async fn serve(
     reloader: Reloader,
     shared: &Arc<Shared>,
 ) -> anyhow::Result<()> {
-    let readiness = Arc::new(Readiness::default());
+    let readiness = reloader.readiness();
     let (wishes, wished) = Wishes::new();
     let (ended, mut end) = channel::channel(());
     let admin = admin.map(|listener| {
@@ -128,8 +134,6 @@ async fn serve(
         }))
     });
     let reloading = tokio::spawn(reloader.run(wished));
-    readiness.enter(Stage::Ready);
-    tracing::info!("ready");
 
     let lost = loop {
         tokio::select! {

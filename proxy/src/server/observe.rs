@@ -22,6 +22,16 @@ pub(super) fn observe_filter(
     metrics.observe_filter(filter, move || sample(&usage))
 }
 
+/// The same for a filter whose module is missing: no instance of it is alive.
+pub(super) fn observe_missing(
+    metrics: &Registry,
+    filter: &str,
+    usage: &Arc<FilterUsage>,
+) -> FilterObservation {
+    let usage = usage.clone();
+    metrics.observe_filter(filter, move || FilterSample { instances: 0, ..sample(&usage) })
+}
+
 fn sample(usage: &FilterUsage) -> FilterSample {
     let nonzero = |(name, count): (&'static str, u64)| (count > 0).then_some((name, count));
     FilterSample {

@@ -9,7 +9,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::wasm::{EPOCH_PERIOD, Engine};
 
-/// The folder for compiled modules, in place of the user's cache folder. Empty: none.
+/// The folder for compiled and fetched modules, in place of the user's cache folder. Empty: none.
 const CACHE_VARIABLE: &str = "TIDEGATE_CACHE_DIR";
 
 /// How many workers there are where nobody says.
@@ -17,7 +17,7 @@ pub(super) fn cores() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Where compiled modules are kept: `TIDEGATE_CACHE_DIR`, or `tidegate` in the user's cache folder (XDG Base Directory
+/// Where modules are kept: `TIDEGATE_CACHE_DIR`, or `tidegate` in the user's cache folder (XDG Base Directory
 /// Specification), or nowhere.
 pub(super) fn cache_folder() -> Option<PathBuf> {
     if let Some(named) = std::env::var_os(CACHE_VARIABLE) {
@@ -26,6 +26,11 @@ pub(super) fn cache_folder() -> Option<PathBuf> {
     let absolute = |variable| std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
     let user = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")))?;
     Some(user.join("tidegate"))
+}
+
+/// Where compiled modules are kept. The compiler removes from its folder what it does not know, so it has its own.
+pub(super) fn compiled_folder() -> Option<PathBuf> {
+    Some(cache_folder()?.join("compiled"))
 }
 
 /// Asks for as many open files as the process may have: every connection is two of them.

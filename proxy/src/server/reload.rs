@@ -4,11 +4,14 @@
 //! new: all of it beside what is served, which is not touched. Then all workers change to it. What cannot be done leaves
 //! everything as it was, and says why.
 //!
-//! What asks for it is a signal, the admin listener, or a file that is another now (see [`Watch`]).
+//! What asks for it is a signal, the admin listener, a file that is another now (see [`Watch`]), or a module that was
+//! missing and has come (see `missing`).
+
+mod missing;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
 use tokio::sync::{mpsc, oneshot};
@@ -18,12 +21,14 @@ use super::process::Timekeeper;
 use super::status::{Attempt, Cause, Status};
 use super::watch::Watch;
 use super::worker::{Orders, Plan, Shared};
-use crate::admin::Reloaded;
+use crate::admin::{Readiness, Reloaded};
 use crate::config::model::Config;
 use crate::config::{self, Loaded, Problems};
 use crate::files::Footprint;
-use crate::snapshot::Snapshot;
+use crate::origin::Origins;
+use crate::snapshot::{Missing, Snapshot};
 use crate::wasm::Engine;
+use missing::Patience;
 
 /// Wishes that wait. Those of the admin listener are fewer, and one signal stands for all.
 const MAX_WISHES: usize = 128;
@@ -64,6 +69,10 @@ impl Wishes {
 pub(super) struct Reloader {
     path: PathBuf,
     engine: Engine,
+    origins: Origins,
+    /// What is served, as it was read.
+    loaded: Loaded,
+    readiness: Arc<Readiness>,
     time: Arc<Timekeeper>,
     shared: Arc<Shared>,
     orders: Orders,
@@ -81,7 +90,7 @@ pub(super) struct Read {
 }
 
 impl Read {
-    /// Compiles and proves what was loaded. It may take seconds.
+    /// Fetches, compiles and proves what was loaded. It may take as long as a network does.
     ///
     /// # Errors
     ///
@@ -89,17 +98,19 @@ impl Read {
     pub(super) fn prepare(
         loaded: Loaded,
         engine: &Engine,
+        origins: &Origins,
         former: Option<&Snapshot>,
         footprint: &mut Footprint,
     ) -> Result<Read, Problems> {
-        let snapshot = Arc::new(Snapshot::prepare(&loaded, engine, former, footprint)?);
-        Ok(Read { loaded, snapshot })
+        let snapshot = Snapshot::prepare(&loaded, engine, origins, former, Missing::Tolerated, footprint)?;
+        Ok(Read { loaded, snapshot: Arc::new(snapshot) })
     }
 }
 
 /// What all configurations have in common.
 pub(super) struct Surroundings {
     pub(super) engine: Engine,
+    pub(super) origins: Origins,
     pub(super) time: Arc<Timekeeper>,
     pub(super) shared: Arc<Shared>,
     pub(super) orders: Orders,
@@ -117,10 +128,13 @@ impl Reloader {
         footprint: Footprint,
         surroundings: Surroundings,
     ) -> anyhow::Result<Reloader> {
-        let Surroundings { engine, time, shared, orders, watch } = surroundings;
+        let Surroundings { engine, origins, time, shared, orders, watch } = surroundings;
         let mut reloader = Reloader {
             path: read.loaded.path().to_owned(),
             engine,
+            origins,
+            loaded: read.loaded.clone(),
+            readiness: Arc::default(),
             time,
             shared,
             orders,
@@ -140,17 +154,37 @@ impl Reloader {
         self.status.clone()
     }
 
-    /// Reads the configuration again each time that it is wished, and when a file of it has changed.
+    /// Whether what is served can serve.
+    pub(super) fn readiness(&self) -> Arc<Readiness> {
+        self.readiness.clone()
+    }
+
+    /// Reads the configuration again each time that it is wished, and when a file of it has changed. Modules that are
+    /// missing are looked for in between, each time after a longer wait.
     pub(super) async fn run(mut self, mut wishes: mpsc::Receiver<Wish>) {
+        let mut patience = Patience::new();
+        self.announce_readiness();
         loop {
             tokio::select! {
                 biased;
                 wish = wishes.recv() => match wish {
-                    Some(wish) => self.fulfil(wish, &mut wishes).await,
+                    Some(wish) => {
+                        self.fulfil(wish, &mut wishes).await;
+                        patience = Patience::new();
+                    }
                     None => return,
                 },
-                () = self.watch.stirred() => self.look().await,
+                () = self.watch.stirred() => {
+                    if self.look().await {
+                        patience = Patience::new();
+                    }
+                }
+                () = patience.over(), if self.is_incomplete() => {
+                    self.look_for_missing().await;
+                    patience.wait_longer();
+                }
             }
+            self.announce_readiness();
         }
     }
 
@@ -166,16 +200,18 @@ impl Reloader {
         self.follow_anew().await;
     }
 
-    /// Reads it if a file that was read is another now.
-    async fn look(&mut self) {
+    /// Reads it if a file that was read is another now. Whether one is.
+    async fn look(&mut self) -> bool {
         let began = Instant::now();
-        if self.follow().await {
+        let is_as_it_was = self.follow().await;
+        if is_as_it_was {
             tracing::debug!("files were touched, and nothing in them has changed");
         } else {
             self.reload(Cause::File).await;
             self.follow_anew().await;
         }
         self.watch.spend(began.elapsed());
+        !is_as_it_was
     }
 
     /// Watches what was read last. Whether it is as it was.
@@ -198,11 +234,8 @@ impl Reloader {
         let (at, began) = (SystemTime::now(), Instant::now());
         tracing::info!(path = %self.path.display(), cause = cause.word(), "reading the configuration again");
         let outcome = self.read_and_change().await;
-        self.stop_idle_clock();
-        self.shared.metrics.note_reload(outcome.is_ok());
         let took = began.elapsed();
-        let refusal = outcome.as_ref().err().map(describe);
-        self.status.note_attempt(Attempt { cause, at, took, refusal: refusal.clone() });
+        let refusal = self.note(cause, at, took, &outcome);
         let milliseconds = took.as_millis() as u64;
         match (outcome, refusal) {
             (Err(error), Some(text)) => {
@@ -219,14 +252,30 @@ impl Reloader {
         }
     }
 
+    /// Notes how an attempt went: why it changed nothing, if so.
+    fn note(
+        &self,
+        cause: Cause,
+        at: SystemTime,
+        took: Duration,
+        outcome: &anyhow::Result<()>,
+    ) -> Option<String> {
+        self.stop_idle_clock();
+        self.shared.metrics.note_reload(outcome.is_ok());
+        let refusal = outcome.as_ref().err().map(describe);
+        self.status.note_attempt(Attempt { cause, at, took, refusal: refusal.clone() });
+        refusal
+    }
+
     async fn read_and_change(&mut self) -> anyhow::Result<()> {
         self.time.run(true).context("no thread can be had for the clock of filters' limits")?;
-        let (path, engine, former) = (self.path.clone(), self.engine.clone(), self.status.snapshot());
-        // It may take seconds.
+        let (path, engine, origins) = (self.path.clone(), self.engine.clone(), self.origins.clone());
+        let former = self.status.snapshot();
+        // It may take as long as a network does.
         let reading = tokio::task::spawn_blocking(move || {
             let mut footprint = Footprint::default();
             let read = config::load_noting(&path, &mut footprint)
-                .and_then(|loaded| Read::prepare(loaded, &engine, Some(&former), &mut footprint));
+                .and_then(|loaded| Read::prepare(loaded, &engine, &origins, Some(&former), &mut footprint));
             (read, footprint)
         });
         let (read, footprint) = reading.await.context("the configuration could not be read")?;
@@ -252,6 +301,8 @@ impl Reloader {
         self.orders.prepare(plans).await?;
         self.orders.adopt().await;
         self.addresses = addresses;
+        self.loaded = loaded.clone();
+        self.shared.metrics.note_missing(snapshot.missing().map(|filter| filter.name.clone()).collect());
         self.status.note_served(snapshot.clone());
         self.shared.metrics.note_config();
         for (listener, address) in announced {

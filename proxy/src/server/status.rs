@@ -16,6 +16,8 @@ pub(super) enum Cause {
     File,
     /// The admin listener was asked to.
     Admin,
+    /// A module that was missing is there.
+    Module,
 }
 
 impl Cause {
@@ -25,6 +27,7 @@ impl Cause {
             Cause::Signal => "signal",
             Cause::File => "file",
             Cause::Admin => "admin",
+            Cause::Module => "module",
         }
     }
 }
@@ -106,12 +109,12 @@ impl Status {
     }
 }
 
-/// For each filter which file serves, and what is in it.
+/// For each filter which module serves, and what is in it: null while it is missing.
 fn modules(snapshot: &Snapshot) -> Map<String, Value> {
     let filters = snapshot.config().filters.iter().enumerate();
     let module = filters.map(|(index, filter)| {
         let (origin, digest) = snapshot.code(index);
-        let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = digest.map(|digest| digest.to_string());
         (filter.name.clone(), json!({ "file": origin, "sha256": digest }))
     });
     module.collect()

@@ -543,6 +543,11 @@ impl Guests<'_> {
             clusters: self.snapshot.endpoints().clone(),
             ..Services::new()
         };
+        if self.snapshot.is_missing(filter) {
+            let observation = observe::observe_missing(&self.shared.metrics, &name, &usage);
+            let instance = Instance::missing(plugin, services, self.callouts.clone());
+            return Ok(Guest { instance, usage, _observation: Rc::new(observation) });
+        }
         let others = self.running.values().chain(self.former.into_iter().flat_map(HashMap::values));
         let mut others = others.map(|other| &other.instance).filter(|other| !other.is_worn());
         let other = others.find(|other| other.plugin().shares(&plugin));

@@ -46,13 +46,15 @@ pub enum FaultKind {
     Configure,
     /// It was called although it had failed before.
     Dead,
+    /// Its module could not be fetched yet.
+    Missing,
     /// It has as many instances as it may, each of which serves an exchange.
     Instances,
 }
 
 impl FaultKind {
     /// Every kind.
-    pub const ALL: [FaultKind; 11] = [
+    pub const ALL: [FaultKind; 12] = [
         FaultKind::Trap,
         FaultKind::Instructions,
         FaultKind::WallClock,
@@ -63,6 +65,7 @@ impl FaultKind {
         FaultKind::Start,
         FaultKind::Configure,
         FaultKind::Dead,
+        FaultKind::Missing,
         FaultKind::Instances,
     ];
     /// How many there are.
@@ -81,6 +84,7 @@ impl FaultKind {
             FaultKind::Start => "start",
             FaultKind::Configure => "configure",
             FaultKind::Dead => "dead",
+            FaultKind::Missing => "missing",
             FaultKind::Instances => "instances",
         }
     }

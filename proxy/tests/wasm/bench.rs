@@ -116,6 +116,7 @@ pub(crate) fn filter() -> Filter {
     Filter {
         name: "tested".to_owned(),
         module: ModuleSource::File(PathBuf::from("tested.wasm")),
+        sha256: None,
         config: Bytes::from_static(b"{\"plugin\": 1}"),
         config_shown: None,
         vm_id: "the-vm".to_owned(),

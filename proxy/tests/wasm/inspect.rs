@@ -55,6 +55,8 @@ fn a_filter_that_loads_is_shown_as_a_whole() {
         expect![[r#"
             filter.wasm will load
 
+              SHA-256           903e8c967e34ae4f21f817b53aaba9c08d0c9140dad45f15b3ec085a350318ba
+              signatures        none
               size              551 bytes, of which code 34 bytes in 8 functions, data 47 bytes
               ABI               0.2.0
               made with         Rust, rustc 1.95.0, proxy-wasm 0.2.5 (SDK), tidegate-sdk (SDK)
@@ -106,6 +108,8 @@ fn a_module_that_does_not_load_is_told_every_reason() {
                 one
               - the module has 200000 entries in a table, and a filter may have 100000
 
+              SHA-256           4be0ad36bee1d24c7bae3d1b371de6864a69c3f7ed3982de043b8a2842baa04e
+              signatures        none
               size              146 bytes, of which code 8 bytes in 2 functions, data 0 bytes
               ABI               no version named
               made with         nothing that is recognised
@@ -182,6 +186,8 @@ fn what_tools_read_is_all_of_it() {
             }
           ],
           "size": 177,
+          "sha256": "ec4019d76a766c84e13aef15090c46893ee5ad49c464ad1999c5b2c035050830",
+          "signatures": 0,
           "module": {
             "abi_version": "0.1.0",
             "abi_markers": [

@@ -27,15 +27,15 @@ impl Checker<'_> {
         self.places.filter_configs.push(config.as_ref().map_or(module_at, |config| config.span));
         let config = config.map(|config| self.guest_config(config)).unwrap_or_default();
         let (env, env_sources) = self.environment(raw.env);
-        let source = module.as_ref().map(|module| &module.value.0);
-        let limits = self.filter_limits(raw.limits.value().unwrap_or_default(), source);
+        let module = module.and_then(|module| self.module(module));
+        let limits = self
+            .filter_limits(raw.limits.value().unwrap_or_default(), module.as_ref().map(|(source, _)| source));
         let on_fault = raw.on_fault.value().map_or(OnFault::Closed, |Text(value)| value);
+        let (module, sha256) = module?;
         Some(Filter {
             name: name.value,
-            module: match module?.value.0 {
-                ModuleSource::File(path) => ModuleSource::File(self.folder.join(path)),
-                builtin @ ModuleSource::Builtin(_) => builtin,
-            },
+            module,
+            sha256,
             config: guest_bytes(config.read),
             config_shown: config.shown,
             vm_id: raw.vm_id.value().unwrap_or_default(),
@@ -85,7 +85,7 @@ impl Checker<'_> {
 
     /// A variable of the proxy's own. One that is missing is a mistake: a filter that is to do without is configured
     /// without.
-    fn own_variable(&self, name: &Located<String>) -> Option<String> {
+    pub(super) fn own_variable(&self, name: &Located<String>) -> Option<String> {
         let shown = name.value.escape_debug();
         match std::env::var(&name.value) {
             Ok(value) => Some(value),

@@ -1,20 +1,11 @@
 //! Checks what guests are configured with, and puts the text of files where it names them.
 
-use std::fs::{self, File};
-use std::io::{self, Read};
-use std::path::Path;
-
 use serde_json::{Map, Value, json};
-use sha2::{Digest as _, Sha256};
 
 use super::super::bounds;
 use super::super::decode::{Field, Located};
-use super::super::raw::GuestConfig;
-use super::super::source::Span;
+use super::super::raw::{FROM_FILE, GuestConfig};
 use super::Checker;
-
-/// The only key of a mapping that stands for a file's text.
-const FROM_FILE: &str = "from_file";
 
 /// What a guest is configured with.
 #[derive(Debug, Default)]
@@ -89,62 +80,7 @@ impl Resolver<'_> {
             return Default::default();
         }
         let path = self.checker.folder.join(path);
-        let text = self.text_of(&path).map_err(|why| self.record(&path, span, &why)).unwrap_or_default();
+        let text = self.checker.text_of(&path, bounds::MAX_CONFIG_FILE_BYTES, span).unwrap_or_default();
         (text.into(), json!({ FROM_FILE: path.to_string_lossy() }))
     }
-
-    /// Reads a file, and notes that it was.
-    fn text_of(&self, path: &Path) -> Result<String, Unusable> {
-        let (limit, mut footprint) = (bounds::MAX_CONFIG_FILE_BYTES, self.checker.footprint.borrow_mut());
-        let bytes = bytes_of(path).inspect_err(|_| footprint.missed(path, limit))?;
-        footprint.read(path, limit, Sha256::digest(&bytes).into());
-        text(bytes)
-    }
-
-    fn record(&self, path: &Path, span: Span, why: &Unusable) {
-        let hint = match why {
-            Unusable::Unreadable(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                "let the user that runs tidegate read it"
-            }
-            Unusable::Unreadable(_) => "a relative path is relative to the folder of this configuration",
-            Unusable::NotAFile => "name a plain file",
-            Unusable::TooLarge => "is it the right file?",
-            Unusable::NotText { .. } => "save it as UTF-8",
-        };
-        self.checker.log.error_with_hint(span, format!("`{}` {why}", path.display()), hint);
-    }
-}
-
-/// Why a file's text cannot be had.
-#[derive(Debug, thiserror::Error)]
-enum Unusable {
-    #[error("cannot be read: {0}")]
-    Unreadable(#[from] io::Error),
-    /// Reading a pipe or a device may never end.
-    #[error("is not a file")]
-    NotAFile,
-    #[error("is larger than {} MiB", bounds::MAX_CONFIG_FILE_BYTES >> 20)]
-    TooLarge,
-    #[error("is not UTF-8 text: see its line {line}")]
-    NotText { line: usize },
-}
-
-/// One byte more than is allowed, so that [`text`] sees that it is too large.
-fn bytes_of(path: &Path) -> Result<Vec<u8>, Unusable> {
-    if !fs::metadata(path)?.is_file() {
-        return Err(Unusable::NotAFile);
-    }
-    let mut bytes = Vec::new();
-    File::open(path)?.take(bounds::MAX_CONFIG_FILE_BYTES + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
-fn text(bytes: Vec<u8>) -> Result<String, Unusable> {
-    if bytes.len() as u64 > bounds::MAX_CONFIG_FILE_BYTES {
-        return Err(Unusable::TooLarge);
-    }
-    String::from_utf8(bytes).map_err(|error| {
-        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        Unusable::NotText { line: good.iter().filter(|&&byte| byte == b'\n').count() + 1 }
-    })
 }

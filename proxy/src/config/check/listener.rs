@@ -42,6 +42,7 @@ impl Checker<'_> {
             }
             let protocol = self.protocol(&mut raw, span);
             let filters = self.chain(raw.filters);
+            let require_signature_by = self.signers(raw.require_signature_by);
             let path_normalization = path_normalization(raw.path_normalization.value().unwrap_or_default());
             let routes = match protocol {
                 Some(Protocol::Http) => self.required(raw.routes, "routes", span),
@@ -54,6 +55,7 @@ impl Checker<'_> {
                 name: name.value,
                 address: address.value.0,
                 filters,
+                require_signature_by,
                 protocol,
                 routes,
                 access_log: raw.access_log.value().unwrap_or(false),

@@ -7,17 +7,18 @@ use serde::Deserialize;
 
 use super::super::bounds;
 use super::super::decode::{Field, Map};
-use super::super::model::{Isolation, ModuleSource, OnFault};
+use super::super::model::{Isolation, OnFault};
 use super::super::scalar::{Count, Size, Text};
-use super::{Grant, GuestConfig, Variable};
+use super::{Grant, GuestConfig, Module, Variable};
 
 /// A filter: a WebAssembly module and what it is given.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Filter {
-    /// Its code: `builtin:NAME`, or a file, relative to the folder of this configuration, or a folder, of which the newest
-    /// version serves: the highest of `NAME-VERSION.wasm`.
-    pub(crate) module: Field<Text<ModuleSource>>,
+    /// Its code: `builtin:NAME`; a file, relative to the folder of this configuration, or a folder, of which the newest
+    /// version serves: the highest of `NAME-VERSION.wasm`; a URL, `https://` or `http://`; an image in a registry,
+    /// `oci://registry/repository:tag`; or a mapping that says more.
+    pub(crate) module: Field<Module>,
     /// What the filter is configured with: a text as it is, anything else as JSON. Anywhere in it, `{from_file: PATH}`
     /// is the text of a file, relative to the folder of this configuration.
     #[serde(default)]

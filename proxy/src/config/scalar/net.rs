@@ -1,11 +1,10 @@
-//! Addresses, hosts, and where a module is.
+//! Addresses and hosts.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
 use schemars::{Schema, json_schema};
 
-use super::super::model::{HostMatch, ModuleSource};
+use super::super::model::HostMatch;
 use super::{Parse, Refusal};
 
 impl Parse for SocketAddr {
@@ -102,25 +101,5 @@ pub(super) fn check_host(host: &str) -> Result<(), &'static str> {
             "a host is made of letters, digits, `-` and `.`; names in other scripts are written in their `xn--` form",
         ),
         false => Ok(()),
-    }
-}
-
-impl Parse for ModuleSource {
-    const EXPECTED: &'static str = "a module such as `builtin:fault` or `./my.wasm`";
-
-    fn parse(text: &str) -> Result<ModuleSource, Refusal> {
-        let refuse = |hint: &str| Err(Self::refuse(&text).hint(hint));
-        match text.strip_prefix("builtin:") {
-            Some("") => refuse("name the built-in filter: `builtin:fault`"),
-            Some(name) => Ok(ModuleSource::Builtin(name.to_owned())),
-            None if text.is_empty() => refuse("name a file or a built-in filter"),
-            None if text.contains("://") => refuse("modules are not downloaded: give a file"),
-            None if text.contains('\0') => refuse("a file's name has no NUL in it"),
-            None => Ok(ModuleSource::File(PathBuf::from(text))),
-        }
-    }
-
-    fn schema() -> Schema {
-        json_schema!({ "type": "string", "minLength": 1 })
     }
 }

@@ -325,7 +325,7 @@ fn values_of_the_wrong_kind() {
         15 |   - a string
            |     ^^^^^^^^
            |
-           = help: its fields are `name`, `address`, `protocol`, `filters`, `access_log`, `buffer_limit`, `trusted_hops`, `path_normalization`, `limits`, `routes`, `cluster`, `clusters`
+           = help: its fields are `name`, `address`, `protocol`, `filters`, `require_signature_by`, `access_log`, `buffer_limit`, `trusted_hops`, `path_normalization`, `limits`, `routes`, `cluster`, `clusters`
 
         error: expected a mapping, found a list
           --> tidegate.yaml:17:5
@@ -497,7 +497,7 @@ admin: {address: 127.0.0.1:8080}
 #[test]
 fn filters() {
     expect![[r#"
-        error: expected a module such as `builtin:fault` or `./my.wasm`, found `builtin:`
+        error: expected a module such as `builtin:fault`, `./my.wasm`, `https://host/my.wasm` or `oci://registry/my-filter:1.0`, found `builtin:`
          --> tidegate.yaml:5:13
           |
         5 |     module: "builtin:"
@@ -570,13 +570,13 @@ fn filters() {
 "#,
     )));
     expect![[r#"
-        error: expected a module such as `builtin:fault` or `./my.wasm`, found `https://example.com/x.wasm`
+        error: expected a module such as `builtin:fault`, `./my.wasm`, `https://host/my.wasm` or `oci://registry/my-filter:1.0`, found `ftp://example.com/x.wasm`
          --> tidegate.yaml:5:13
           |
-        5 |     module: https://example.com/x.wasm
-          |             ^^^^^^^^^^^^^^^^^^^^^^^^^^
+        5 |     module: ftp://example.com/x.wasm
+          |             ^^^^^^^^^^^^^^^^^^^^^^^^
           |
-          = help: modules are not downloaded: give a file
+          = help: a module is fetched by `https://`, `http://` or `oci://`
     "#]]
-    .assert_eq(&problems(&with_filter("    module: https://example.com/x.wasm\n")));
+    .assert_eq(&problems(&with_filter("    module: ftp://example.com/x.wasm\n")));
 }

@@ -6,6 +6,7 @@ mod environment;
 mod fields;
 mod files;
 mod forms;
+mod modules;
 mod never_panics;
 mod routes;
 mod schema;

@@ -133,6 +133,11 @@ impl Registry {
         open
     }
 
+    /// Notes which filters' modules could not be fetched yet.
+    pub fn note_missing(&self, filters: Vec<String>) {
+        self.server.note_missing(filters);
+    }
+
     /// The proxy and its filters on one page.
     pub fn overview(&self) -> Overview {
         let mut overview = self.server.overview();

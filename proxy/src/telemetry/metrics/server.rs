@@ -1,11 +1,13 @@
 //! The server as a whole: which build, for how long, how many workers, which configuration.
 
 use std::fmt;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::overview::Overview;
 use super::page::Page;
+use super::registry::lock;
 
 /// What the control thread notes.
 #[derive(Debug)]
@@ -20,6 +22,7 @@ pub(super) struct ServerNumbers {
     reloads: AtomicU64,
     failed_reloads: AtomicU64,
     last_reload_failed: AtomicBool,
+    missing: Mutex<Vec<String>>,
 }
 
 impl Default for ServerNumbers {
@@ -33,6 +36,7 @@ impl Default for ServerNumbers {
             reloads: AtomicU64::new(0),
             failed_reloads: AtomicU64::new(0),
             last_reload_failed: AtomicBool::new(false),
+            missing: Mutex::default(),
         }
     }
 }
@@ -51,6 +55,10 @@ impl ServerNumbers {
         let counter = if succeeded { &self.reloads } else { &self.failed_reloads };
         counter.fetch_add(1, Relaxed);
         self.last_reload_failed.store(!succeeded, Relaxed);
+    }
+
+    pub(super) fn note_missing(&self, filters: Vec<String>) {
+        *lock(&self.missing) = filters;
     }
 
     /// What it knows of an overview.
@@ -82,6 +90,13 @@ impl ServerNumbers {
             "Whether what the file said when it was last read is what is served.",
         )?
         .sample(&[], u64::from(!self.last_reload_failed.load(Relaxed)))?;
+        let mut missing = page.gauge(
+            "tidegate_filter_module_missing",
+            "1 for a filter whose module could not be fetched yet; nothing for all others.",
+        )?;
+        for filter in lock(&self.missing).iter() {
+            missing.sample(&[("filter", filter)], 1u64)?;
+        }
         let mut reloads =
             page.counter("tidegate_config_reloads_total", "Attempts to change the configuration.")?;
         reloads.sample(&[("result", "success")], self.reloads.load(Relaxed))?;

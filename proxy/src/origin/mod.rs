@@ -1,0 +1,299 @@
+//! Where modules come from: the binary, files, servers and registries.
+//!
+//! It gives bytes, and what they are known by. Whether they are trusted, and what is in them, is the business of
+//! `snapshot`. Nothing here is on a request's way: it takes as long as a network does.
+
+// What only a fetch needs stays in its place in a build that fetches nothing.
+#![cfg_attr(not(feature = "fetch"), allow(dead_code))]
+
+mod cache;
+#[cfg(feature = "fetch")]
+mod fetch;
+
+use std::borrow::Cow;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::builtin;
+use crate::config::model::{Config, Filter, Location, ModuleSource, Remote};
+use crate::files::{self, Footprint, NoVersion, ReadError, Sha256};
+use crate::wasm::debug_info;
+use cache::Cache;
+#[cfg(feature = "fetch")]
+pub(crate) use fetch::FetchError;
+#[cfg(not(feature = "fetch"))]
+pub(crate) use without::FetchError;
+
+/// A module larger than this is not read, in bytes.
+pub(crate) const MODULE_LIMIT: u64 = 64 << 20;
+
+/// The same of its debug information, which is larger.
+const DEBUG_LIMIT: u64 = 256 << 20;
+
+/// What the name of a file with a module's signatures ends in, after the module's own name.
+pub(crate) const SIGNATURE_SUFFIX: &str = ".sig";
+
+/// The way to modules.
+#[derive(Debug, Clone)]
+pub(crate) struct Origins {
+    cache: Cache,
+}
+
+/// A module's bytes.
+#[derive(Debug, Clone)]
+pub(crate) struct Obtained {
+    /// What to call it in messages.
+    pub(crate) name: String,
+    /// The module.
+    pub(crate) bytes: Bytes,
+    /// Of these bytes.
+    pub(crate) digest: Sha256,
+    /// What the file with its signatures says, if there is one and it was asked for.
+    pub(crate) detached: Option<Bytes>,
+    /// The file beside it that may have its debug information.
+    pub(crate) debug: Option<Bytes>,
+    /// Whether it is part of this binary.
+    pub(crate) is_builtin: bool,
+}
+
+/// Why there are none.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum Unobtainable {
+    /// `builtin:NAME` is not shipped.
+    #[error("there is no built-in filter `{name}`")]
+    NoBuiltin { name: String },
+    /// Its file cannot be read.
+    #[error("cannot read {}: {error}", path.display())]
+    Unreadable { path: PathBuf, error: Arc<io::Error> },
+    /// It is a folder, and which of its modules is meant cannot be said.
+    #[error("{}: {error}", path.display())]
+    NoVersion { path: PathBuf, error: Arc<NoVersion> },
+    /// Its file is a pipe or a device, reading which may never end.
+    #[error("cannot read {}: it is not a file", path.display())]
+    NotAFile { path: PathBuf },
+    /// Its file is larger than any filter.
+    #[error("{} is larger than {} MiB", path.display(), MODULE_LIMIT >> 20)]
+    TooLarge { path: PathBuf },
+    /// It cannot be fetched.
+    #[error("cannot fetch {name}: {error}")]
+    Fetch { name: String, error: FetchError },
+}
+
+impl Unobtainable {
+    fn unread(path: &Path, error: ReadError) -> Unobtainable {
+        let path = path.to_owned();
+        match error {
+            ReadError::Unreadable(error) => Unobtainable::Unreadable { path, error: Arc::new(error) },
+            ReadError::NotAFile => Unobtainable::NotAFile { path },
+            ReadError::TooLarge { .. } => Unobtainable::TooLarge { path },
+        }
+    }
+
+    /// What to do about it.
+    pub(crate) fn hint(&self) -> String {
+        match self {
+            Unobtainable::NoBuiltin { .. } => format!("shipped are: {}", builtin::names().join(", ")),
+            Unobtainable::NoVersion { .. } => {
+                "a folder has the versions of one module, each named like `limits-1.2.0.wasm`; the newest serves"
+                    .to_owned()
+            }
+            Unobtainable::NotAFile { .. } => "give the module's own file".to_owned(),
+            Unobtainable::Unreadable { .. } => {
+                "a relative path is relative to the configuration file's folder".to_owned()
+            }
+            Unobtainable::TooLarge { .. } => {
+                "strip its debug information, or build it with `opt-level`".to_owned()
+            }
+            Unobtainable::Fetch { error, .. } => error.hint().to_owned(),
+        }
+    }
+
+    /// Whether it may be had later, although nothing is changed here: a server does not answer.
+    pub(crate) fn is_of_the_moment(&self) -> bool {
+        matches!(self, Unobtainable::Fetch { error, .. } if error.is_of_the_moment())
+    }
+}
+
+/// A module that is wanted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    /// By this filter.
+    pub(crate) filter: &'a Filter,
+    /// With the file of its signatures, if it has none in it.
+    pub(crate) signed: bool,
+    /// With one attempt only: whoever asks will ask again.
+    pub(crate) once: bool,
+}
+
+impl Origins {
+    /// Modules that were fetched are kept under this folder, if there is one.
+    pub(crate) fn new(cache_folder: Option<&Path>) -> Origins {
+        Origins { cache: Cache::new(cache_folder) }
+    }
+
+    /// Gets modules, those that have to be fetched side by side, and each of those once. An answer for each of `wanted`,
+    /// in its order. Notes which files that took.
+    pub(crate) fn obtain(
+        &self,
+        config: &Config,
+        wanted: &[Wanted<'_>],
+        footprint: &mut Footprint,
+    ) -> Vec<Result<Obtained, Unobtainable>> {
+        let mut requests: Vec<Request> = Vec::new();
+        let mut way = |wanted: &Wanted<'_>| match &wanted.filter.module {
+            ModuleSource::Builtin(name) => Way::Here(built_in(name)),
+            ModuleSource::File(path) => Way::Here(file(path, wanted.signed, footprint)),
+            ModuleSource::Remote(remote) => {
+                Way::Fetched(join(&mut requests, Request::of(config, wanted, remote)))
+            }
+        };
+        let ways: Vec<Way> = wanted.iter().map(&mut way).collect();
+        let fetched = fetch_all(requests, &self.cache);
+        let answer = |way: Way| match way {
+            Way::Here(answer) => answer,
+            Way::Fetched(index) => fetched[index].clone(),
+        };
+        ways.into_iter().map(answer).collect()
+    }
+}
+
+/// How a module comes here.
+enum Way {
+    /// It is on this machine.
+    Here(Result<Obtained, Unobtainable>),
+    /// By this one of the requests.
+    Fetched(usize),
+}
+
+/// The index of a request among those that are made, once each.
+fn join(requests: &mut Vec<Request>, request: Request) -> usize {
+    let is_same = |other: &Request| other.remote == request.remote && other.sha256 == request.sha256;
+    let index = requests.iter().position(is_same).unwrap_or(requests.len());
+    match requests.get_mut(index) {
+        Some(same) => same.signed |= request.signed,
+        None => requests.push(request),
+    }
+    index
+}
+
+/// A module that is to be fetched.
+#[derive(Debug, Clone)]
+struct Request {
+    remote: Remote,
+    sha256: Option<Sha256>,
+    signed: bool,
+    /// Where to ask instead of the URL's host.
+    endpoints: Option<Vec<SocketAddr>>,
+}
+
+impl Request {
+    fn of(config: &Config, wanted: &Wanted<'_>, remote: &Remote) -> Request {
+        let endpoints = match &remote.location {
+            Location::Url { cluster: Some(name), .. } => {
+                let cluster = config.clusters.iter().find(|cluster| cluster.name == *name);
+                Some(cluster.map(|cluster| cluster.endpoints.clone()).unwrap_or_default())
+            }
+            Location::Url { .. } | Location::Image(_) => None,
+        };
+        let retries = if wanted.once { 0 } else { remote.retries };
+        let remote = Remote { retries, ..remote.clone() };
+        Request { remote, sha256: wanted.filter.sha256, signed: wanted.signed, endpoints }
+    }
+}
+
+#[cfg(feature = "fetch")]
+fn fetch_all(requests: Vec<Request>, cache: &Cache) -> Vec<Result<Obtained, Unobtainable>> {
+    fetch::fetch_all(requests, cache)
+}
+
+#[cfg(not(feature = "fetch"))]
+fn fetch_all(requests: Vec<Request>, _: &Cache) -> Vec<Result<Obtained, Unobtainable>> {
+    let refuse = |request: Request| {
+        let name = request.remote.location.to_string();
+        Err(Unobtainable::Fetch { name, error: FetchError })
+    };
+    requests.into_iter().map(refuse).collect()
+}
+
+fn built_in(name: &str) -> Result<Obtained, Unobtainable> {
+    let bytes = builtin::module(name).ok_or_else(|| Unobtainable::NoBuiltin { name: name.to_owned() })?;
+    let (bytes, name) = (Bytes::from_static(bytes), format!("builtin:{name}"));
+    Ok(Obtained { name, digest: Sha256::of(&bytes), bytes, detached: None, debug: None, is_builtin: true })
+}
+
+fn file(path: &Path, signed: bool, footprint: &mut Footprint) -> Result<Obtained, Unobtainable> {
+    let path = &*version_of(path, footprint)?;
+    let read = footprint.read(path, MODULE_LIMIT);
+    let (bytes, digest) = read.map_err(|error| Unobtainable::unread(path, error))?;
+    let detached = if signed { signatures_beside(path, footprint)? } else { None };
+    let name = path.display().to_string();
+    let places = debug_info::places(path, &bytes);
+    // It helps to understand a fault, and nothing depends on it: what cannot be read is not there.
+    let debug = places.iter().find_map(|place| files::read(place, DEBUG_LIMIT).ok()).map(Bytes::from);
+    Ok(Obtained { name, bytes: bytes.into(), digest, detached, debug, is_builtin: false })
+}
+
+/// The file that a path stands for: itself, or of a folder the newest version.
+fn version_of<'a>(path: &'a Path, footprint: &mut Footprint) -> Result<Cow<'a, Path>, Unobtainable> {
+    if !path.is_dir() {
+        return Ok(path.into());
+    }
+    let (newest, names) = files::newest(path);
+    footprint.listed(path, &names);
+    let unknown = |error| Unobtainable::NoVersion { path: path.to_owned(), error: Arc::new(error) };
+    newest.map(Cow::from).map_err(unknown)
+}
+
+fn signatures_beside(module: &Path, footprint: &mut Footprint) -> Result<Option<Bytes>, Unobtainable> {
+    let path = signature_file(module);
+    optional(&path, footprint.read(&path, MODULE_LIMIT).map(|(bytes, _)| bytes))
+}
+
+/// What is in a file, if there is one.
+fn optional(path: &Path, read: Result<Vec<u8>, ReadError>) -> Result<Option<Bytes>, Unobtainable> {
+    match read {
+        Ok(bytes) => Ok(Some(bytes.into())),
+        Err(error) if error.is_absence() => Ok(None),
+        Err(error) => Err(Unobtainable::unread(path, error)),
+    }
+}
+
+/// The file beside a module that holds its signatures.
+pub(crate) fn signature_file(module: &Path) -> PathBuf {
+    let mut name = module.as_os_str().to_owned();
+    name.push(SIGNATURE_SUFFIX);
+    name.into()
+}
+
+/// Reads the file with a module's signatures, if there is one.
+pub(crate) fn read_signatures(path: &Path) -> Result<Option<Bytes>, Unobtainable> {
+    optional(path, files::read(path, MODULE_LIMIT))
+}
+
+/// Reads what was named on the command line, which may be a pipe: no more than a module may have is ever read.
+pub(crate) fn read_named(path: &Path) -> Result<Vec<u8>, Unobtainable> {
+    files::read_stream(path, MODULE_LIMIT).map_err(|error| Unobtainable::unread(path, error))
+}
+
+/// A build that fetches nothing.
+#[cfg(not(feature = "fetch"))]
+mod without {
+    /// Modules are not fetched.
+    #[derive(Debug, Clone, thiserror::Error)]
+    #[error("this build of tidegate fetches no modules")]
+    pub(crate) struct FetchError;
+
+    impl FetchError {
+        pub(crate) fn hint(&self) -> &'static str {
+            "build it with the feature `fetch`, or give a file"
+        }
+
+        pub(crate) fn is_of_the_moment(&self) -> bool {
+            false
+        }
+    }
+}

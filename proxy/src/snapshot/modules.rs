@@ -1,0 +1,182 @@
+//! The modules of one configuration: each is compiled once, and a filter of it is tried before it may serve.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::trust;
+use super::unusable::Unusable;
+use crate::config::model::{Config, Filter, Grant, Isolation, OnFault, Protocol};
+use crate::files::Sha256;
+use crate::origin::{Obtained, Unobtainable};
+use crate::wasm::stream::Subject;
+use crate::wasm::{Blank, Engine, LoadError, Module, Plugin, Proof, Services, debug_info};
+
+/// A filter that may serve.
+#[derive(Debug, Clone)]
+pub(super) struct Proved {
+    pub(super) plugin: Plugin,
+    /// Where its module is from: what messages call it.
+    pub(super) origin: String,
+    /// What its module's bytes are; nothing where they could not be fetched yet.
+    pub(super) digest: Option<Sha256>,
+    /// What it was shown to make contexts for.
+    subjects: Vec<Subject>,
+}
+
+/// The module of filters whose own is missing, which is never called. It exports what every filter must, and does
+/// nothing: `(memory 0)`, the marker of ABI 0.2.1, and an allocator that has nothing to give.
+const STAND_IN: &[u8] =
+    b"\0asm\x01\0\0\0\x01\x09\x02`\0\0`\x01\x7f\x01\x7f\x03\x03\x02\0\x01\x05\x03\x01\0\0\
+\x07-\x03\x06memory\x02\0\x17proxy_abi_version_0_2_1\0\0\x06malloc\0\x01\
+\x0a\x09\x02\x02\0\x0b\x04\0A\0\x0b";
+
+/// The modules of one configuration, by their bytes: filters that run the same code share it, in memory and in the
+/// processor's caches.
+pub(super) struct Modules<'a> {
+    engine: &'a Engine,
+    config: &'a Config,
+    services: Services,
+    former: &'a [Proved],
+    compiled: HashMap<Sha256, Module>,
+}
+
+impl<'a> Modules<'a> {
+    /// `services`: what filters have while they are tried. What is as it was in `former` is taken from there.
+    pub(super) fn new(
+        engine: &'a Engine,
+        config: &'a Config,
+        services: Services,
+        former: &'a [Proved],
+    ) -> Modules<'a> {
+        // What images are made of exports more than the module does.
+        let plain = former.iter().filter(|former| former.plugin.filter().isolation == Isolation::Worker);
+        let compiled = plain.filter_map(|former| Some((former.digest?, former.plugin.module().clone())));
+        let compiled = compiled.collect();
+        Modules { engine, config, services, former, compiled }
+    }
+
+    /// The filter at `index`, of the module that was obtained for it.
+    pub(super) fn accept(
+        &mut self,
+        index: usize,
+        obtained: Result<Obtained, Unobtainable>,
+    ) -> Result<Proved, Unusable> {
+        let trusted = trust::examine(self.config, index, obtained?)?;
+        self.prove(&self.config.filters[index], trusted, subjects(self.config, index))
+    }
+
+    /// What takes the place of the filter at `index`, whose module is missing. It is never called, so that there is no
+    /// image of it either.
+    pub(super) fn stand_in(&mut self, index: usize, why: &Unobtainable) -> Result<Proved, Unusable> {
+        let filter = &self.config.filters[index];
+        let passes = match filter.on_fault {
+            OnFault::Open => "requests go on without it",
+            OnFault::Closed => "requests to it are answered 503",
+        };
+        tracing::warn!(filter = filter.name, reason = %why, "the filter's module is missing: {passes} until it is there");
+        let origin = filter.module.to_string();
+        let module = self.compile(Sha256::of(STAND_IN), STAND_IN);
+        let module = module.map_err(|source| Unusable::Load { origin: origin.clone(), source })?;
+        let plugin = Plugin::new(filter.clone(), module);
+        Ok(Proved { plugin, origin, digest: None, subjects: Vec::new() })
+    }
+
+    /// `subjects`: what the filter is to make contexts for.
+    fn prove(
+        &mut self,
+        filter: &Arc<Filter>,
+        module: Obtained,
+        subjects: Vec<Subject>,
+    ) -> Result<Proved, Unusable> {
+        let began = Instant::now();
+        let Obtained { name: origin, bytes, digest, debug, .. } = module;
+        let is_as_it_was = |former: &&Proved| {
+            former.digest == Some(digest)
+                && former.plugin.filter() == filter
+                && subjects.iter().all(|subject| former.subjects.contains(subject))
+        };
+        if let Some(former) = self.former.iter().find(is_as_it_was) {
+            return Ok(Proved { origin, ..former.clone() });
+        }
+        let explained = debug.and_then(|debug| debug_info::join(&bytes, &debug));
+        let bytes = explained.as_deref().unwrap_or(&bytes);
+        let (plugin, mut proof) = self.start(filter, &origin, digest, bytes)?;
+        for &subject in &subjects {
+            let none =
+                |fault| Unusable::NoContexts { origin: origin.clone(), subject, fault: Box::new(fault) };
+            proof.open(subject).map_err(none)?;
+        }
+        tracing::info!(
+            filter = filter.name,
+            module = origin,
+            sha256 = %digest,
+            abi = ?plugin.module().abi(),
+            milliseconds = began.elapsed().as_millis() as u64,
+            "filter compiled"
+        );
+        Ok(Proved { plugin, origin, digest: Some(digest), subjects })
+    }
+
+    /// Starts the filter in an instance that is thrown away, and if each exchange is to have its own, keeps an image of it.
+    fn start(
+        &mut self,
+        filter: &Arc<Filter>,
+        origin: &str,
+        digest: Sha256,
+        bytes: &[u8],
+    ) -> Result<(Plugin, Proof), Unusable> {
+        let origin = || origin.to_owned();
+        let no_image = |source| Unusable::NoImage { origin: origin(), source };
+        let alone = filter.isolation == Isolation::Exchange;
+        let blank = alone.then(|| Blank::new(bytes)).transpose().map_err(no_image)?;
+        let module = match &blank {
+            Some(blank) => self.engine.compile(blank.bytes()),
+            None => self.compile(digest, bytes),
+        };
+        let module = module.map_err(|source| Unusable::Load { origin: origin(), source })?;
+        if let Some(reason) = lack_of_manifest(filter, &module) {
+            return Err(Unusable::NoManifest { origin: origin(), reason });
+        }
+        let plugin = Plugin::new(filter.clone(), module);
+        let start = |fault| Unusable::Start { origin: origin(), fault: Box::new(fault) };
+        let mut proof = plugin.prove(&self.services).map_err(start)?;
+        let plugin = match &blank {
+            Some(blank) => plugin.with_image(blank, &mut proof, self.engine).map_err(no_image)?,
+            None => plugin,
+        };
+        Ok((plugin, proof))
+    }
+
+    fn compile(&mut self, digest: Sha256, bytes: &[u8]) -> Result<Module, LoadError> {
+        if let Some(module) = self.compiled.get(&digest) {
+            return Ok(module.clone());
+        }
+        let module = self.engine.compile(bytes)?;
+        self.compiled.insert(digest, module.clone());
+        Ok(module)
+    }
+}
+
+/// What passes the chains that a filter is in.
+fn subjects(config: &Config, filter: usize) -> Vec<Subject> {
+    let subject = |protocol: &Protocol| match protocol {
+        Protocol::Http => Subject::Exchange,
+        Protocol::Tcp(_) => Subject::Connection,
+    };
+    let listeners = config.listeners.iter().filter(|listener| listener.filters.contains(&filter));
+    let mut subjects: Vec<_> = listeners.map(|listener| subject(&listener.protocol)).collect();
+    subjects.dedup();
+    subjects
+}
+
+/// Why a filter cannot be allowed what its module asks for, if that is what it is to be allowed.
+fn lack_of_manifest(filter: &Filter, module: &Module) -> Option<String> {
+    match (&filter.capabilities, module.manifest()) {
+        (Grant::Manifest, None) => Some(match module.manifest_error() {
+            Some(error) => error.to_string(),
+            None => "the module has no manifest that says what it asks for".to_owned(),
+        }),
+        (Grant::Manifest, Some(_)) | (Grant::Everything | Grant::Only(_), _) => None,
+    }
+}
