@@ -33,6 +33,7 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
+pub(crate) use effective::canary_policy;
 pub use effective::effective;
 pub use problem::{Level, Problem, Problems};
 pub(crate) use scalar::{Count, Parse, Quantity, Size};

@@ -3,6 +3,8 @@
 //! Everything here was checked once, when the file was read: names are unique and resolved to indices, regular
 //! expressions are compiled, sizes and durations are in range. Nothing below this module checks again.
 
+mod canary;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,13 +19,17 @@ use super::bounds;
 use super::scalar::{Count, Size};
 use crate::path::PathNormalization;
 
+pub use canary::{Canary, CanaryMode, Percent, Promote, Rollback, Times};
+
 /// A whole configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Where downstream connections come in.
     pub listeners: Vec<Listener>,
-    /// Every filter that is declared, used by a listener or not.
+    /// Every filter that is declared, used by a listener or not; behind them the second versions of `canaries`.
     pub filters: Vec<Arc<Filter>>,
+    /// The filters that have a second version.
+    pub canaries: Vec<Canary>,
     /// Every cluster that is declared.
     pub clusters: Vec<Arc<Cluster>>,
     /// The operator's own listener.

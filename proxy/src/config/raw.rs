@@ -3,6 +3,7 @@
 //! The JSON Schema is generated from here. Fields without `#[serde(default)]` are required, which `check` enforces;
 //! nothing here knows what is valid beyond the form of each value.
 
+mod canary;
 mod cluster;
 mod filter;
 mod guest;
@@ -20,6 +21,7 @@ use super::decode::{Field, Map};
 use super::scalar::{Count, Size, Text, Traffic};
 use crate::path::EscapedSlashes;
 
+pub(crate) use canary::{Canary, Promote, Rollback};
 pub(crate) use cluster::Cluster;
 pub(crate) use filter::{Breaker, Filter, FilterLimits, Recycle, Reload};
 pub(crate) use guest::GuestConfig;

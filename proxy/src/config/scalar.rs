@@ -5,6 +5,7 @@
 mod http;
 mod net;
 mod quantity;
+mod ratio;
 mod word;
 
 use std::borrow::Cow;
