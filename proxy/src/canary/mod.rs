@@ -36,7 +36,7 @@ use crate::wasm::stream::RequestHead;
 
 pub use cells::{Cells, Comparison, Counts, Outcome, Sums, Version};
 use control::Control;
-pub use control::{Order, Refused, Report};
+pub use control::{Next, Order, Refused, Report, RolledBack, State, VersionReport};
 use gate::Gate;
 pub use gate::Turn;
 pub use judge::Reason;

@@ -253,6 +253,7 @@ impl Reloader {
         self.orders.adopt().await;
         self.addresses = addresses;
         self.status.note_served(snapshot.clone());
+        self.shared.canaries.note_served(snapshot);
         self.shared.metrics.note_config();
         for (listener, address) in announced {
             tracing::info!(listener, %address, "listening");
