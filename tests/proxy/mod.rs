@@ -4,6 +4,7 @@ mod ab_route;
 mod authz;
 mod bad_input;
 mod bodies;
+mod canary;
 mod cluster_header;
 mod connections;
 
@@ -29,8 +30,8 @@ mod paths;
 mod probe;
 mod queues;
 pub(crate) mod rate_limit;
-mod recycling;
 mod rates;
+mod recycling;
 mod reload;
 mod reload_by_admin;
 mod scale;

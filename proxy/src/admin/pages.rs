@@ -31,7 +31,8 @@ tidegate
 /reload   what is served since when, and how the last reload went, as JSON; POST reads the configuration again
 ";
 
-const ORDERS: &str = "say `?percent=5`, `?rollback`, `?promote`, `?pause` or `?resume`; a share is 0% to 100%\n";
+const ORDERS: &str =
+    "say `?percent=5`, `?rollback`, `?promote`, `?pause` or `?resume`; a share is 0% to 100%\n";
 
 /// What a request is answered with.
 pub(super) enum Answer {
@@ -51,7 +52,10 @@ pub(super) fn respond(state: &AdminState, Parts { method, uri, headers, .. }: &P
     if let Some(filter) = path.strip_prefix("/canaries/") {
         return steer(filter, method, uri.query().unwrap_or_default(), headers);
     }
-    let known = matches!(path, "/" | "/metrics" | "/ready" | "/live" | "/filters" | "/canaries" | "/config" | "/reload");
+    let known = matches!(
+        path,
+        "/" | "/metrics" | "/ready" | "/live" | "/filters" | "/canaries" | "/config" | "/reload"
+    );
     Answer::Page(match (path, method) {
         _ if !known => page(StatusCode::NOT_FOUND, TEXT, "no such page; / lists them\n"),
         ("/reload", &Method::POST) if is_of_a_browser(headers) => forbidden(),
@@ -102,9 +106,11 @@ fn order(query: &str) -> Option<Order> {
 pub(super) fn steered(filter: &str, outcome: Steered) -> Response<Full<Bytes>> {
     match outcome {
         Steered::Done(report) => page(StatusCode::OK, JSON, report),
-        Steered::NoSuch => {
-            page(StatusCode::NOT_FOUND, TEXT, format!("no filter `{filter}` has a canary; /canaries lists them\n"))
-        }
+        Steered::NoSuch => page(
+            StatusCode::NOT_FOUND,
+            TEXT,
+            format!("no filter `{filter}` has a canary; /canaries lists them\n"),
+        ),
         Steered::Refused(why) => page(StatusCode::CONFLICT, TEXT, format!("{why}\n")),
     }
 }

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::{AdminState, Readiness, Reloaded, Stage, bind, serve, serve_connection};
+use super::{AdminState, Readiness, Reloaded, Stage, Steered, bind, serve, serve_connection};
 use crate::telemetry::metrics::{Format, Registry};
 
 fn state() -> (AdminState, Arc<Readiness>) {
@@ -21,6 +21,8 @@ fn state() -> (AdminState, Arc<Readiness>) {
         readiness: Arc::clone(&readiness),
         filters: Box::new(|| "{\"filters\":{}}".to_owned()),
         config: Box::new(|| "{\"listeners\":[]}".to_owned()),
+        canaries: Box::new(|| "{\"canaries\":[]}".to_owned()),
+        steer: Box::new(|_, _| Steered::NoSuch),
         status: Box::new(|| "{\"generation\":1}".to_owned()),
         reload: Box::new(|| Box::pin(async { Reloaded::Ending })),
     };

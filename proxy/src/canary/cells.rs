@@ -57,13 +57,8 @@ pub enum Comparison {
 
 impl Comparison {
     /// Every one, in the order of its discriminant.
-    pub const ALL: [Comparison; 5] = [
-        Comparison::Same,
-        Comparison::Decision,
-        Comparison::Headers,
-        Comparison::Fault,
-        Comparison::Unknown,
-    ];
+    pub const ALL: [Comparison; 5] =
+        [Comparison::Same, Comparison::Decision, Comparison::Headers, Comparison::Fault, Comparison::Unknown];
 
     /// Its word in metrics and on the admin listener.
     pub fn word(self) -> &'static str {

@@ -91,7 +91,8 @@ impl Control {
             return self.roll_back(canary, verdict, counts, now);
         }
         let comparable = stable.is_some() || !compares(rollback);
-        if comparable && self.is_due(canary, counts, now)
+        if comparable
+            && self.is_due(canary, counts, now)
             && let Some(next) = next_step(canary)
         {
             let (filter, from, to) = (canary.filter(), shown(canary.percent()), shown(next));

@@ -76,11 +76,16 @@ pub(super) fn judge(rollback: &Rollback, stable: Option<&Sums>, candidate: &Sums
         (Reason::Instructions, instructions, work(stable), work(candidate), "its instructions are"),
     ];
     for (reason, bound, stable, candidate, what) in means {
-        let (Some(Times(bound)), Some(stable), Some(candidate)) = (bound, stable, candidate) else { continue };
+        let (Some(Times(bound)), Some(stable), Some(candidate)) = (bound, stable, candidate) else {
+            continue;
+        };
         // A version that costs nothing has no multiple.
         let stable = stable.max(1.0);
         if candidate > stable * f64::from(*bound) / 100.0 {
-            return Some((reason, format!("{what} {:.2} times those of the first version", candidate / stable)));
+            return Some((
+                reason,
+                format!("{what} {:.2} times those of the first version", candidate / stable),
+            ));
         }
     }
     None

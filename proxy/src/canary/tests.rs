@@ -77,8 +77,11 @@ fn means_are_compared_with_those_of_the_first_version() {
         instructions: Some(Times(150)),
         ..Rollback::default()
     };
-    let version =
-        |latency_ns, instructions| Sums { latency_ns: 100 * latency_ns, instructions: 100 * instructions, ..sums(100) };
+    let version = |latency_ns, instructions| Sums {
+        latency_ns: 100 * latency_ns,
+        instructions: 100 * instructions,
+        ..sums(100)
+    };
     let stable = version(1000, 1000);
     assert!(judge(&rollback, Some(&stable), &version(2000, 1500)).is_none());
     assert_eq!(judge(&rollback, Some(&stable), &version(2100, 1500)).unwrap().0, Reason::Latency);
@@ -91,7 +94,8 @@ fn a_window_forgets_what_was_long_ago_but_not_a_first_version_that_left() {
     let (enough, interval) = (10, Duration::from_secs(60));
     let mut window = Window::new(Counts::default(), began);
     let at = |minutes: u64| began + minutes * interval;
-    let counts = |stable, candidate| Counts { stable: sums(stable), candidate: sums(candidate), ..Counts::default() };
+    let counts =
+        |stable, candidate| Counts { stable: sums(stable), candidate: sums(candidate), ..Counts::default() };
     assert_eq!(window.view(&counts(9, 9), enough, interval, at(0)), (None, sums(9)));
     assert_eq!(window.view(&counts(20, 20), enough, interval, at(1)), (Some(sums(20)), sums(20)));
     assert_eq!(window.view(&counts(20, 40), enough, interval, at(2)).1, sums(40));

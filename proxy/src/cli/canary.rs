@@ -154,7 +154,9 @@ fn table(reports: &[Report]) -> String {
             State::Paused => "paused".to_owned(),
             State::Promoted => "promoted: make it the first in the configuration".to_owned(),
             State::RolledBack => match &report.rolled_back {
-                Some(why) => format!("rolled back from {}%, {}: {}", why.from_percent, why.reason, why.details),
+                Some(why) => {
+                    format!("rolled back from {}%, {}: {}", why.from_percent, why.reason, why.details)
+                }
                 None => "rolled back".to_owned(),
             },
         };

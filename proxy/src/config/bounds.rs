@@ -173,8 +173,12 @@ pub(crate) const CANARY_FAULTS: Bound<Count> = count(1, 0, 1_000_000_000);
 pub(crate) const CANARY_SHARE: Bound<Percent> =
     Bound { min: Percent(1), max: Percent::ALL, default: Percent::ALL, default_words: Some("not looked at") };
 /// How many times the first version's mean. Without default, in the same way.
-pub(crate) const CANARY_TIMES: Bound<Times> =
-    Bound { min: Times(101), max: Times(100_000), default: Times(100_000), default_words: Some("not looked at") };
+pub(crate) const CANARY_TIMES: Bound<Times> = Bound {
+    min: Times(101),
+    max: Times(100_000),
+    default: Times(100_000),
+    default_words: Some("not looked at"),
+};
 /// A second version's share.
 pub(crate) const CANARY_PERCENT: Bound<Percent> =
     Bound { min: Percent::NONE, max: Percent::ALL, default: Percent::NONE, default_words: None };

@@ -174,7 +174,9 @@ impl Checker<'_> {
 
     fn rollback(&self, raw: raw::Rollback, mode: CanaryMode) -> Rollback {
         if mode == CanaryMode::Shadow {
-            for (field, span) in [("server_errors", raw.server_errors.span()), ("latency", raw.latency.span())] {
+            for (field, span) in
+                [("server_errors", raw.server_errors.span()), ("latency", raw.latency.span())]
+            {
                 if let Some(span) = span {
                     let message = format!("a shadow answers nobody: `{field}` cannot be told of it");
                     self.log.error_with_hint(span, message, "look at `faults`, `denials` or `instructions`");
