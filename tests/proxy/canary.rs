@@ -137,7 +137,10 @@ fn a_shadow_changes_nothing_and_its_decisions_are_compared() {
         [Step::If(When::Header(RequestHeaders, "x-first", "deny"), vec![Step::reply(403, "no", &[])])],
     );
     let canary = "percent: 100, mode: shadow, rollback: {faults: 0}";
-    let proxy = with_canary(&upstream, &first, &second, canary);
+    // A pause at the headers lets it see the body.
+    let config = config(&upstream, canary).replace("{f: {", "{f: {allow_on_headers_stop_iteration: true, ");
+    let start = Proxy::with(&config).file("first.wasm", first.build());
+    let proxy = start.file("second.wasm", second.build()).start();
     let mut client = proxy.client();
     let mut ask = |fields: &[(&str, &str)], body: &str, status, counted: &str| {
         let before = report(&proxy)["shadow"][counted].as_u64();

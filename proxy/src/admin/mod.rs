@@ -59,13 +59,16 @@ pub struct AdminState {
     /// `GET /canaries`: filters' second versions, as JSON text.
     pub canaries: Box<dyn Fn() -> String + Send + Sync>,
     /// `POST /canaries/FILTER`: says what is to become of a filter's second version.
-    pub steer: Box<dyn Fn(&str, Order) -> Steered + Send + Sync>,
+    pub steer: Steer,
     /// `POST /reload`: has the configuration read again.
     pub reload: Box<dyn Fn() -> Reloading + Send + Sync>,
 }
 
 /// A reload that is under way, or waits for one that is.
 pub type Reloading = Pin<Box<dyn Future<Output = Reloaded> + Send>>;
+
+/// Says to the canary of the filter of this name what is to become of it.
+pub type Steer = Box<dyn Fn(&str, Order) -> Steered + Send + Sync>;
 
 /// What came of an order to a filter's second version.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -79,7 +79,7 @@ async fn the_index_lists_every_page_and_every_page_is_there() {
         .filter_map(|line| line.strip_prefix('/'))
         .filter_map(|line| line.split_whitespace().next())
         .collect();
-    assert_eq!(pages, ["metrics", "ready", "live", "filters", "config", "reload"]);
+    assert_eq!(pages, ["metrics", "ready", "live", "filters", "canaries", "config", "reload"]);
     for page in pages {
         let response = admin.get(&format!("/{page}")).await;
         assert_eq!(status(&response), "200", "{response}");

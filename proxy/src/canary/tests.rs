@@ -77,7 +77,7 @@ fn means_are_compared_with_those_of_the_first_version() {
         instructions: Some(Times(150)),
         ..Rollback::default()
     };
-    let version = |latency_ns, instructions| Sums {
+    let version = |latency_ns: u64, instructions: u64| Sums {
         latency_ns: 100 * latency_ns,
         instructions: 100 * instructions,
         ..sums(100)
@@ -93,7 +93,7 @@ fn a_window_forgets_what_was_long_ago_but_not_a_first_version_that_left() {
     let began = Instant::now();
     let (enough, interval) = (10, Duration::from_secs(60));
     let mut window = Window::new(Counts::default(), began);
-    let at = |minutes: u64| began + minutes * interval;
+    let at = |minutes: u32| began + interval * minutes;
     let counts =
         |stable, candidate| Counts { stable: sums(stable), candidate: sums(candidate), ..Counts::default() };
     assert_eq!(window.view(&counts(9, 9), enough, interval, at(0)), (None, sums(9)));

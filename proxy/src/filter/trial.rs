@@ -153,8 +153,8 @@ impl Trial {
     /// Counts the exchange, which has ended. `answer`: how long it took to the response's head, and whether its status
     /// is 5xx.
     pub(super) fn count(&self, answer: Option<(Duration, bool)>, duration: Duration) {
-        if let Some(shadow) = self.shadow.take() {
-            self.count_shadow(shadow, duration);
+        if let Some(mut shadow) = self.shadow.take() {
+            self.count_shadow(&mut shadow, duration);
         }
         if !self.seen.get() {
             return;
@@ -164,7 +164,7 @@ impl Trial {
         self.split.cells.count(self.version.get().unwrap_or(Version::Stable), &outcome);
     }
 
-    fn count_shadow(&self, mut shadow: Box<Shadow>, duration: Duration) {
+    fn count_shadow(&self, shadow: &mut Shadow, duration: Duration) {
         let decided = shadow.finish(duration);
         let cells = &self.split.cells;
         let comparison = match (decided, self.ended_it.get()) {

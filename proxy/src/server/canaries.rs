@@ -121,10 +121,10 @@ impl Canaries {
 impl State {
     /// Keeps the counts of those that nobody has any more.
     fn bury(&mut self) {
-        let (dead, alive) =
+        let (dead, alive): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.ending).into_iter().partition(|canary| Arc::strong_count(canary) == 1);
         self.ending = alive;
-        for canary in Vec::<Arc<Canary>>::from(dead) {
+        for canary in dead {
             self.ended.entry(canary.filter().to_owned()).or_default().add(&canary);
         }
     }

@@ -32,6 +32,9 @@ pub struct VersionSample {
     pub faults: u64,
 }
 
+/// Counts of several kinds.
+type Kinds = fn(&CanarySample) -> &Vec<(&'static str, u64)>;
+
 /// Writes what became of canaries.
 ///
 /// # Errors
@@ -76,7 +79,7 @@ pub fn write_canaries(page: &mut Page<'_>, samples: &[CanarySample]) -> fmt::Res
             }
         }
     }
-    let kinds: [(&str, &str, &str, fn(&CanarySample) -> &Vec<(&'static str, u64)>); 2] = [
+    let kinds: [(&str, &str, &str, Kinds); 2] = [
         (
             "tidegate_filter_canary_rollbacks_total",
             "How often a filter's second version was rolled back.",
