@@ -26,8 +26,8 @@ tidegate
 /ready    200 while traffic should be sent here, 503 with the reason otherwise
 /live     200 while the process answers
 /filters  what each filter costs, by callback, as JSON: tidegate top shows it
-/config   the configuration in effect, as JSON
 /canaries filters' second versions, as JSON: tidegate canary shows them and steers them
+/config   the configuration in effect, as JSON
 /reload   what is served since when, and how the last reload went, as JSON; POST reads the configuration again
 ";
 
