@@ -175,6 +175,29 @@ fn a_shadow_changes_nothing_and_its_decisions_are_compared() {
 }
 
 #[test]
+fn what_a_shadow_decides_on_a_callout_that_was_not_sent_is_not_compared() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let upstream = Upstream::start(move |_| {
+        let answer = Answer::default().read_body().wait(&held);
+        answer.head(200, &[("content-length", "5")]).send("hello")
+    });
+    let asking = [Step::callout("up", "/ask", 60_000), Step::Return(1)];
+    let second = Guest::new()
+        .on(On::RequestHeaders, asking)
+        .on(On::CalloutResponse, [Step::EffectiveStream, Step::reply(401, "no", &[]), Step::say("denied")]);
+    let proxy = with_canary(&upstream, &version("1"), &second, "percent: 100, mode: shadow");
+    let mut client = proxy.client();
+    client.send(&request_text("GET", "/", &[], ""));
+    upstream.wait_for(1);
+    proxy.wait_for_log("the shadow's decision", |event| message(event) == "denied");
+    gate.open();
+    assert_eq!(client.response().text(), "hello");
+    proxy.wait_for_metric("tidegate_filter_canary_shadow_total", &[("result", "unknown")], 1.0);
+    assert_eq!(report(&proxy)["candidate"]["denials"], 0);
+}
+
+#[test]
 fn what_a_shadow_shares_nobody_else_sees() {
     let upstream = Upstream::ok("hello");
     let sharing = [Step::SharedSet("k".to_owned(), "shadow".to_owned(), None)];

@@ -12,11 +12,13 @@
 //! | `window`  | what both versions did in the last while |
 //! | `judge`   | whether the second version did worse |
 //! | `control` | the share in force: steps, rollbacks, what operators say |
+//! | `report`  | what operators are shown |
 
 mod cells;
 mod control;
 mod gate;
 mod judge;
+mod report;
 mod window;
 
 #[cfg(test)]
@@ -36,10 +38,11 @@ use crate::wasm::stream::RequestHead;
 
 pub use cells::{Cells, Comparison, Counts, Outcome, Sums, Version};
 use control::Control;
-pub use control::{Next, Order, Refused, Report, RolledBack, State, VersionReport};
+pub use control::{Order, Refused};
 use gate::Gate;
 pub use gate::Turn;
 pub use judge::Reason;
+pub use report::{Next, Report, RolledBack, State, VersionReport};
 
 /// Two versions of a filter side by side, in the whole process.
 #[derive(Debug)]

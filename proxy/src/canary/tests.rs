@@ -102,3 +102,98 @@ fn a_window_forgets_what_was_long_ago_but_not_a_first_version_that_left() {
     // What was before the first mark is out of sight now; the first version sees nothing any more.
     assert_eq!(window.view(&counts(20, 50), enough, interval, at(3)), (Some(sums(20)), sums(30)));
 }
+
+/// A canary of a filter `f` on one worker, and its time.
+struct Trial {
+    canary: Canary,
+    cells: Arc<Cells>,
+    now: Instant,
+}
+
+impl Trial {
+    fn new(promote: Option<model::Promote>, rollback: Rollback) -> Trial {
+        let policy = model::Canary {
+            filter: 0,
+            candidate: 1,
+            mode: CanaryMode::Serve,
+            percent: Percent(500),
+            matches: None,
+            key: None,
+            rollback,
+            promote,
+        };
+        let canary = Canary::new("f", policy, Map::new(), Arc::default());
+        Trial { cells: canary.cells(0), canary, now: Instant::now() }
+    }
+
+    /// Both versions serve so many exchanges, of which the second denies all or none.
+    fn serve(&self, exchanges: usize, denies: bool) {
+        for _ in 0..exchanges {
+            self.cells.count(Version::Stable, &Outcome::default());
+            self.cells.count(Version::Candidate, &Outcome { denied: denies, ..Outcome::default() });
+        }
+    }
+
+    fn look_after(&mut self, minutes: u32) -> Percent {
+        self.now += Duration::from_secs(60) * minutes;
+        self.canary.look(self.now);
+        self.canary.percent()
+    }
+}
+
+fn steps() -> Option<model::Promote> {
+    let steps = [5, 50, 100].map(|percent| Percent(percent * 100)).to_vec();
+    Some(model::Promote { steps, every: Duration::from_secs(300) })
+}
+
+fn denials() -> Rollback {
+    Rollback { minimum: 10, denials: Some(Percent(500)), ..Rollback::default() }
+}
+
+#[test]
+fn a_step_takes_both_its_time_and_its_exchanges() {
+    let mut trial = Trial::new(steps(), denials());
+    trial.serve(20, false);
+    assert_eq!(trial.look_after(4), Percent(500), "it is too early");
+    assert_eq!(trial.look_after(2), Percent(5000));
+    assert_eq!(trial.look_after(60), Percent(5000), "nothing was seen in this step");
+    trial.serve(20, false);
+    assert_eq!(trial.look_after(0), Percent::ALL);
+    trial.serve(20, false);
+    assert_eq!(trial.look_after(60), Percent::ALL);
+}
+
+#[test]
+fn a_paused_canary_takes_no_step_but_is_rolled_back() {
+    let mut trial = Trial::new(steps(), denials());
+    trial.canary.steer(Order::Pause).unwrap();
+    trial.serve(20, false);
+    assert_eq!(trial.look_after(60), Percent(500));
+    trial.serve(200, true);
+    assert_eq!(trial.look_after(0), Percent::NONE);
+    assert_eq!(trial.canary.rollbacks(), [(Reason::Denials, 1)].into());
+}
+
+#[test]
+fn what_was_rolled_back_begins_anew_when_an_operator_says_so() {
+    let mut trial = Trial::new(None, denials());
+    trial.serve(20, true);
+    assert_eq!(trial.look_after(0), Percent::NONE);
+    trial.canary.steer(Order::Share(Percent(1000))).unwrap();
+    assert_eq!(trial.look_after(60), Percent(1000), "what was before does not count again");
+    trial.serve(20, true);
+    assert_eq!(trial.look_after(0), Percent::NONE);
+    assert_eq!(trial.canary.rollbacks(), [(Reason::Denials, 2)].into());
+}
+
+#[test]
+fn what_happened_long_ago_does_not_dilute_what_happens_now() {
+    let mut trial = Trial::new(None, denials());
+    trial.serve(1000, false);
+    for _ in 0..3 {
+        trial.serve(10, false);
+        assert_eq!(trial.look_after(2), Percent(500));
+    }
+    trial.serve(10, true);
+    assert_eq!(trial.look_after(0), Percent::NONE, "10 of 1040, but of the last 20");
+}
