@@ -1,6 +1,7 @@
 //! tidegate: a programmable proxy for service-to-service traffic, extended with WebAssembly.
 
 pub mod admin;
+pub mod canary;
 pub mod cli;
 pub mod config;
 pub mod error;

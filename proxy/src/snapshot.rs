@@ -8,8 +8,11 @@ mod unusable;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use tokio::sync::Notify;
+
+use crate::canary::Canary;
 use crate::config::model::{self, Config, Filter, Protocol};
-use crate::config::{Loaded, Problems};
+use crate::config::{self, Loaded, Problems};
 use crate::files::{Footprint, Sha256};
 use crate::origin::{Origins, Unobtainable, Wanted};
 use crate::route::Table;
@@ -25,6 +28,10 @@ pub(crate) struct Snapshot {
     tables: Vec<Table>,
     clusters: Vec<Arc<Cluster>>,
     endpoints: Arc<Clusters>,
+    /// Filters' second versions, in the order of the configuration's.
+    canaries: Vec<Arc<Canary>>,
+    /// Notified when one of those fails, and when they are others; the same in every configuration.
+    alarm: Arc<Notify>,
 }
 
 /// What to do with modules that cannot be fetched at the moment.
@@ -135,7 +142,47 @@ impl Snapshot {
             };
             config.clusters.iter().map(cluster).collect()
         };
-        Snapshot { config, filters, tables, clusters, endpoints }
+        let alarm = former.map_or_else(Arc::default, |former| former.alarm.clone());
+        let mut snapshot =
+            Snapshot { config, filters, tables, clusters, endpoints, canaries: Vec::new(), alarm };
+        snapshot.canaries = snapshot.make_canaries(former);
+        snapshot
+    }
+
+    /// A canary goes on where both versions and what is said of them are as they were.
+    fn make_canaries(&self, former: Option<&Snapshot>) -> Vec<Arc<Canary>> {
+        let made = self.config.canaries.iter().map(|canary| {
+            let name = &self.config.filters[canary.filter].name;
+            let terms = config::canary_policy(canary);
+            let is_it = |former: &Snapshot, at: usize| {
+                let before = &former.config.canaries[at];
+                former.canaries[at].is_of(name, &terms)
+                    && former.plugin(before.filter).is(self.plugin(canary.filter))
+                    && former.plugin(before.candidate).is(self.plugin(canary.candidate))
+            };
+            let kept = former.and_then(|former| {
+                let at = (0..former.canaries.len()).find(|at| is_it(former, *at))?;
+                Some(former.canaries[at].clone())
+            });
+            kept.unwrap_or_else(|| {
+                Arc::new(Canary::new(name, canary.clone(), terms.clone(), self.alarm.clone()))
+            })
+        });
+        made.collect()
+    }
+
+    /// The canary of a filter, and its second version.
+    pub(crate) fn canary(&self, filter: usize) -> Option<(&Arc<Canary>, usize)> {
+        let at = self.config.canaries.iter().position(|canary| canary.filter == filter)?;
+        Some((&self.canaries[at], self.config.canaries[at].candidate))
+    }
+
+    pub(crate) fn canaries(&self) -> &[Arc<Canary>] {
+        &self.canaries
+    }
+
+    pub(crate) fn alarm(&self) -> &Arc<Notify> {
+        &self.alarm
     }
 
     pub(crate) fn config(&self) -> &Config {

@@ -10,7 +10,8 @@ use tidegate::config;
 use tidegate::error::{Failure, Outcome, StatusClass};
 use tidegate::telemetry::access_log::{Ending, Entry};
 use tidegate::telemetry::metrics::{
-    CallbackSample, CellsSample, ConnectFailure, FilterSample, Format, Registry, write_cells,
+    CallbackSample, CanarySample, CellsSample, ConnectFailure, FilterSample, Format, Registry, VersionSample,
+    write_canaries, write_cells,
 };
 use tidegate::wasm::FaultKind;
 use tidegate::wasm::exports::EXPORTS;
@@ -151,6 +152,16 @@ fn the_page_of_metrics_has_every_metric_with_its_labels() {
     registry.add_source(|page| {
         write_cells(page, &[CellsSample { vm_id: "v".to_owned(), ..CellsSample::default() }])
     });
+    registry.add_source(|page| {
+        let sample = CanarySample {
+            filter: "f".to_owned(),
+            percent: Some(5.0),
+            versions: [("stable", VersionSample::default()), ("candidate", VersionSample::default())],
+            rollbacks: vec![("faults", 1)],
+            compared: vec![("same", 1)],
+        };
+        write_canaries(page, &[sample])
+    });
     let page = registry.render(Format::Prometheus).expect("metrics can be rendered");
 
     let mut text = "What `/metrics` of the admin listener shows, in Prometheus's text format or, for a client that \
@@ -261,7 +272,9 @@ fn every_hostcall_says_what_it_does_and_names_statuses_that_there_are() {
 fn the_page_of_the_command_line_is_the_help_text() {
     let mut text = String::new();
     let commands =
-        [&[][..], &["run"], &["check"], &["top"], &["schema"], &["filter"], &["filter", "inspect"]]
+        [&[][..], &["run"], &["check"], &["top"], &["canary"], &["canary", "set"], &["schema"], &["filter"]]
+            .into_iter()
+            .chain([&["filter", "inspect"][..]])
             .map(|command| [command, &["--help"]].concat());
     for arguments in commands {
         let output = Command::new(env!("CARGO_BIN_EXE_tidegate")).args(&arguments).output();

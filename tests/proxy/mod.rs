@@ -4,6 +4,7 @@ mod ab_route;
 mod authz;
 mod bad_input;
 mod bodies;
+mod canary;
 mod capabilities;
 mod cluster_header;
 mod connections;

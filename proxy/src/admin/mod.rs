@@ -4,6 +4,7 @@
 //! It runs on the control thread, away from traffic, and takes its answers from closures, so it depends on nobody who
 //! could depend on it. Its limits are fixed and small: nobody but a scraper, a probe and a person should be here.
 
+pub(crate) mod client;
 mod pages;
 mod readiness;
 
@@ -31,6 +32,7 @@ pub use readiness::{Readiness, Stage};
 
 use pages::Answer;
 
+use crate::canary::Order;
 use crate::telemetry::metrics::Format;
 
 /// Connections served at once; more wait in the kernel's queue.
@@ -56,6 +58,10 @@ pub struct AdminState {
     pub config: Box<dyn Fn() -> String + Send + Sync>,
     /// `GET /reload`: what is served and how the last reload went, as JSON text.
     pub status: Box<dyn Fn() -> String + Send + Sync>,
+    /// `GET /canaries`: filters' second versions, as JSON text.
+    pub canaries: Box<dyn Fn() -> String + Send + Sync>,
+    /// `POST /canaries/FILTER`: says what is to become of a filter's second version.
+    pub steer: Steer,
     /// `POST /reload`: has the configuration read again.
     pub reload: Box<dyn Fn() -> Reloading + Send + Sync>,
 }
@@ -71,6 +77,20 @@ pub struct Trouble {
 
 /// A reload that is under way, or waits for one that is.
 pub type Reloading = Pin<Box<dyn Future<Output = Reloaded> + Send>>;
+
+/// Says to the canary of the filter of this name what is to become of it.
+pub type Steer = Box<dyn Fn(&str, Order) -> Steered + Send + Sync>;
+
+/// What came of an order to a filter's second version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Steered {
+    /// It was followed: what the canary does now, as JSON text.
+    Done(String),
+    /// The filter has no second version, or there is no such filter.
+    NoSuch,
+    /// It makes no sense now, and why.
+    Refused(String),
+}
 
 /// How a reload went.
 #[derive(Debug, Clone)]
@@ -161,6 +181,10 @@ async fn serve_connection(stream: TcpStream, state: Arc<AdminState>, within: Dur
             let (head, body) = request.into_parts();
             let response = match pages::respond(state, &head) {
                 Answer::Page(response) => response,
+                Answer::Steer { filter, order } => match pages::is_small(body).await {
+                    Err(response) => response,
+                    Ok(()) => pages::steered(&filter, (state.steer)(&filter, order)),
+                },
                 Answer::Reload => match pages::is_small(body).await {
                     Err(response) => response,
                     Ok(()) => {

@@ -5,14 +5,18 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Bytes, Incoming};
+use percent_encoding::percent_decode_str;
 
-use super::{AdminState, Reloaded, Stage, Trouble};
+use super::{AdminState, Reloaded, Stage, Steered, Trouble};
+use crate::canary::Order;
+use crate::config::Parse as _;
+use crate::config::model::Percent;
 use crate::telemetry::metrics::Format;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 
-/// What a request to reload may carry, in bytes: nothing is made of it.
+/// What a request that changes something may carry, in bytes: nothing is made of it.
 const MAX_BODY_BYTES: usize = 16 * 1024;
 
 const INDEX: &str = "\
@@ -22,37 +26,97 @@ tidegate
 /ready    200 while traffic should be sent here, 503 with the reason otherwise
 /live     200 while the process answers
 /filters  what each filter costs, by callback, as JSON: tidegate top shows it
+/canaries filters' second versions, as JSON: tidegate canary shows them and steers them
 /config   the configuration in effect, as JSON
 /reload   what is served since when, and how the last reload went, as JSON; POST reads the configuration again
 ";
+
+const ORDERS: &str =
+    "say `?percent=5`, `?rollback`, `?promote`, `?pause` or `?resume`; a share is 0% to 100%\n";
 
 /// What a request is answered with.
 pub(super) enum Answer {
     Page(Response<Full<Bytes>>),
     /// How a reload goes that is to be begun: see [`reloaded`].
     Reload,
+    /// What comes of an order to a filter's second version: see [`steered`].
+    Steer {
+        filter: String,
+        order: Order,
+    },
 }
 
 /// Answers a request. The body of an answer to HEAD is left out by hyper.
 pub(super) fn respond(state: &AdminState, Parts { method, uri, headers, .. }: &Parts) -> Answer {
     let path = uri.path();
-    let known = matches!(path, "/" | "/metrics" | "/ready" | "/live" | "/filters" | "/config" | "/reload");
+    if let Some(filter) = path.strip_prefix("/canaries/") {
+        return steer(filter, method, uri.query().unwrap_or_default(), headers);
+    }
+    let known = matches!(
+        path,
+        "/" | "/metrics" | "/ready" | "/live" | "/filters" | "/canaries" | "/config" | "/reload"
+    );
     Answer::Page(match (path, method) {
         _ if !known => page(StatusCode::NOT_FOUND, TEXT, "no such page; / lists them\n"),
-        ("/reload", &Method::POST) if is_of_a_browser(headers) => {
-            page(StatusCode::FORBIDDEN, TEXT, "a page in a browser cannot change anything here\n")
-        }
+        ("/reload", &Method::POST) if is_of_a_browser(headers) => forbidden(),
         ("/reload", &Method::POST) => return Answer::Reload,
         ("/metrics", &Method::GET | &Method::HEAD) => metrics(state, headers),
         ("/ready", &Method::GET | &Method::HEAD) => ready(state.readiness.stage(), &(state.troubles)()),
         ("/live", &Method::GET | &Method::HEAD) => page(StatusCode::OK, TEXT, "live\n"),
         ("/filters", &Method::GET | &Method::HEAD) => page(StatusCode::OK, JSON, (state.filters)()),
+        ("/canaries", &Method::GET | &Method::HEAD) => page(StatusCode::OK, JSON, (state.canaries)()),
         ("/config", &Method::GET | &Method::HEAD) => page(StatusCode::OK, JSON, (state.config)()),
         ("/reload", &Method::GET | &Method::HEAD) => page(StatusCode::OK, JSON, (state.status)()),
         ("/", &Method::GET | &Method::HEAD) => page(StatusCode::OK, TEXT, INDEX),
         ("/reload", _) => not_allowed("GET, HEAD, POST"),
         _ => not_allowed("GET, HEAD"),
     })
+}
+
+/// An order to a filter's second version: `?percent=5`, `?rollback`, `?promote`, `?pause` or `?resume`.
+fn steer(filter: &str, method: &Method, query: &str, headers: &HeaderMap) -> Answer {
+    if method != Method::POST {
+        return Answer::Page(not_allowed("POST"));
+    }
+    if is_of_a_browser(headers) {
+        return Answer::Page(forbidden());
+    }
+    let filter = percent_decode_str(filter).decode_utf8_lossy().into_owned();
+    match order(query) {
+        Some(order) => Answer::Steer { filter, order },
+        None => Answer::Page(page(StatusCode::BAD_REQUEST, TEXT, ORDERS)),
+    }
+}
+
+fn order(query: &str) -> Option<Order> {
+    Some(match query {
+        "rollback" => Order::Rollback,
+        "promote" => Order::Promote,
+        "pause" => Order::Pause,
+        "resume" => Order::Resume,
+        _ => {
+            let share = percent_decode_str(query.strip_prefix("percent=")?).decode_utf8().ok()?;
+            let share = Percent::parse(&share).ok()?;
+            (share <= Percent::ALL).then_some(Order::Share(share))?
+        }
+    })
+}
+
+/// What came of an order.
+pub(super) fn steered(filter: &str, outcome: Steered) -> Response<Full<Bytes>> {
+    match outcome {
+        Steered::Done(report) => page(StatusCode::OK, JSON, report),
+        Steered::NoSuch => page(
+            StatusCode::NOT_FOUND,
+            TEXT,
+            format!("no filter `{filter}` has a canary; /canaries lists them\n"),
+        ),
+        Steered::Refused(why) => page(StatusCode::CONFLICT, TEXT, format!("{why}\n")),
+    }
+}
+
+fn forbidden() -> Response<Full<Bytes>> {
+    page(StatusCode::FORBIDDEN, TEXT, "a page in a browser cannot change anything here\n")
 }
 
 /// Whether a web page may be behind it: a browser names the page's origin with every POST (Fetch Standard, section 3.1),
@@ -69,7 +133,7 @@ fn not_allowed(methods: &'static str) -> Response<Full<Bytes>> {
     response
 }
 
-/// Reads what came with a request to reload, or refuses it.
+/// Reads what came with a request that changes something, or refuses it.
 pub(super) async fn is_small(body: Incoming) -> Result<(), Response<Full<Bytes>>> {
     let read = Limited::new(body, MAX_BODY_BYTES).collect().await;
     read.map(drop)

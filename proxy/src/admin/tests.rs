@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::{AdminState, Readiness, Reloaded, Stage, bind, serve, serve_connection};
+use super::{AdminState, Readiness, Reloaded, Stage, Steered, bind, serve, serve_connection};
 use crate::telemetry::metrics::{Format, Registry};
 
 fn state() -> (AdminState, Arc<Readiness>) {
@@ -22,6 +22,8 @@ fn state() -> (AdminState, Arc<Readiness>) {
         troubles: Box::new(Vec::new),
         filters: Box::new(|| "{\"filters\":{}}".to_owned()),
         config: Box::new(|| "{\"listeners\":[]}".to_owned()),
+        canaries: Box::new(|| "{\"canaries\":[]}".to_owned()),
+        steer: Box::new(|_, _| Steered::NoSuch),
         status: Box::new(|| "{\"generation\":1}".to_owned()),
         reload: Box::new(|| Box::pin(async { Reloaded::Ending })),
     };
@@ -78,7 +80,7 @@ async fn the_index_lists_every_page_and_every_page_is_there() {
         .filter_map(|line| line.strip_prefix('/'))
         .filter_map(|line| line.split_whitespace().next())
         .collect();
-    assert_eq!(pages, ["metrics", "ready", "live", "filters", "config", "reload"]);
+    assert_eq!(pages, ["metrics", "ready", "live", "filters", "canaries", "config", "reload"]);
     for page in pages {
         let response = admin.get(&format!("/{page}")).await;
         assert_eq!(status(&response), "200", "{response}");

@@ -3,6 +3,7 @@
 //! Thin: it reads arguments, sets up logging, calls the library and shows an error once. Exit codes are 0 for done,
 //! 1 for a configuration, a module or a start that failed, 2 for a command line that makes no sense.
 
+mod canary;
 mod filter;
 mod log;
 #[cfg(test)]
@@ -39,6 +40,7 @@ Examples:
   tidegate check tidegate.yaml              is it valid, and do its filters start?
   tidegate run tidegate.yaml                serve until SIGTERM, then drain
   tidegate top                              what do its filters cost, now?
+  tidegate canary list                      how do filters' second versions do?
   tidegate schema > tidegate.schema.json    for editors
   tidegate filter inspect filter.wasm       what is in it, and will it load?
   tidegate filter sign --key private.pem filter.wasm
@@ -69,6 +71,11 @@ enum Command {
     /// first, until q is pressed; ? lists the keys. Times are those of all workers together: 100 % is one core.
     #[command(after_help = top::EXAMPLES)]
     Top(top::TopArgs),
+    /// Show and steer the second versions of a running proxy's filters
+    ///
+    /// Reads the page /canaries of its admin listener, and says to it what is to become of a filter's `canary`.
+    #[command(after_help = canary::EXAMPLES)]
+    Canary(canary::CanaryArgs),
     /// Print the JSON Schema of the configuration
     #[command(after_help = "Example:\n  tidegate schema > tidegate.schema.json")]
     Schema,
@@ -123,6 +130,10 @@ fn perform(command: Command, log: &LogArgs) -> anyhow::Result<ExitCode> {
             log.set_up(Level::Warn)?;
             crate::top::run(&arguments.options())?;
         }
+        Command::Canary(arguments) => {
+            log.set_up(Level::Warn)?;
+            return canary::perform(arguments);
+        }
         Command::Schema => print(&format!("{:#}", config::schema()))?,
         Command::Filter(command) => {
             log.set_up(Level::Warn)?;
@@ -149,7 +160,7 @@ fn summary(loaded: &Loaded, modules: &[String]) -> String {
     let parts = [
         count(config.listeners.len(), "listener"),
         count(config.listeners.iter().map(|listener| listener.routes.len()).sum(), "route"),
-        count(config.filters.len(), "filter"),
+        count(config.filters.len() - config.canaries.len(), "filter"),
         count(config.clusters.len(), "cluster"),
     ];
     let chosen = config.filters.iter().zip(modules).filter_map(|(filter, module)| {

@@ -36,6 +36,7 @@ fn the_help_says_what_can_be_done() {
               run     Serve traffic until SIGTERM or SIGINT, then drain
               check   Check a configuration as `run` would, and serve nothing
               top     Show what the filters of a running proxy cost, live
+              canary  Show and steer the second versions of a running proxy's filters
               schema  Print the JSON Schema of the configuration
               filter  What the authors of filters ask
               help    Print this message or the help of the given subcommand(s)
@@ -69,6 +70,7 @@ fn the_help_says_what_can_be_done() {
               tidegate check tidegate.yaml              is it valid, and do its filters start?
               tidegate run tidegate.yaml                serve until SIGTERM, then drain
               tidegate top                              what do its filters cost, now?
+              tidegate canary list                      how do filters' second versions do?
               tidegate schema > tidegate.schema.json    for editors
               tidegate filter inspect filter.wasm       what is in it, and will it load?
               tidegate filter sign --key private.pem filter.wasm

@@ -52,7 +52,7 @@ impl TopArgs {
 }
 
 /// `HOST:PORT`, as it is or as a URL that somebody copied.
-fn address(text: &str) -> Result<String, String> {
+pub(super) fn address(text: &str) -> Result<String, String> {
     let bare = text.strip_prefix("http://").unwrap_or(text);
     let bare = bare.strip_suffix('/').unwrap_or(bare);
     match bare.rsplit_once(':') {

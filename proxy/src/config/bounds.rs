@@ -6,6 +6,7 @@ use std::time::Duration;
 use schemars::Schema;
 use schemars::transform::Transform;
 
+use super::model::{Percent, Times};
 use super::scalar::{Count, Quantity, Size};
 
 /// What a number may be, ends included, and what it is when the file does not say.
@@ -169,5 +170,27 @@ pub(crate) const SHARED_DATA: Bound<Size> = size(MIB, 0, GIB);
 pub(crate) const QUEUE: Bound<Size> = size(MIB, 0, GIB);
 /// Cells.
 pub(crate) const CELLS: Bound<Size> = size(16 * MIB, 0, 16 * GIB);
+/// Exchanges that make a comparison of a filter's two versions.
+pub(crate) const CANARY_MINIMUM: Bound<Count> = count(100, 1, 1_000_000_000);
+/// How far such a comparison looks back.
+pub(crate) const CANARY_INTERVAL: Bound<Duration> = millis(MINUTE, SECOND, 24 * HOUR);
+/// Exchanges that a second version fails on; 0 is never.
+pub(crate) const CANARY_FAULTS: Bound<Count> = count(1, 0, 1_000_000_000);
+/// By how much a share may be beyond the first version's. Without default: it is not looked at where the file does not
+/// say.
+pub(crate) const CANARY_SHARE: Bound<Percent> =
+    Bound { min: Percent(1), max: Percent::ALL, default: Percent::ALL, default_words: Some("not looked at") };
+/// How many times the first version's mean. Without default, in the same way.
+pub(crate) const CANARY_TIMES: Bound<Times> = Bound {
+    min: Times(101),
+    max: Times(100_000),
+    default: Times(100_000),
+    default_words: Some("not looked at"),
+};
+/// A second version's share.
+pub(crate) const CANARY_PERCENT: Bound<Percent> =
+    Bound { min: Percent::NONE, max: Percent::ALL, default: Percent::NONE, default_words: None };
+/// How long a step of a second version's share lasts.
+pub(crate) const CANARY_EVERY: Bound<Duration> = millis(5 * MINUTE, SECOND, 30 * 24 * HOUR);
 /// Metrics that a filter defines.
 pub(crate) const METRICS: Bound<Count> = count(256, 0, 65_536);

@@ -3,6 +3,7 @@
 //! A value that is missing or out of range is recorded and something harmless takes its place, so that the rest is
 //! still checked; [`check`] gives nothing when an error was recorded by anyone.
 
+mod canary;
 mod capabilities;
 mod cluster;
 mod file;
@@ -68,17 +69,18 @@ pub(crate) fn check(
 
     let clusters =
         clusters.into_iter().filter_map(|(name, raw)| checker.cluster(name, raw)).map(Arc::new).collect();
-    let filters =
-        filters.into_iter().filter_map(|(name, raw)| checker.filter(name, raw)).map(Arc::new).collect();
+    let (filters, canaries) = checker.filters(filters);
     let trusted_keys = checker.trusted_keys(keys);
     let listeners = checker.required(file.listeners, "listeners", span).map(|list| checker.listeners(list));
     let listeners = listeners.unwrap_or_default();
     let admin = file.admin.given().and_then(|raw| checker.admin(raw, &listeners));
     checker.warn_of_unused_filters(&filters_at);
+    checker.warn_of_blind_shadows(&canaries, &listeners);
 
     let config = Config {
         listeners,
         filters,
+        canaries: canaries.into_iter().map(|canary| canary.value).collect(),
         clusters,
         trusted_keys,
         admin,

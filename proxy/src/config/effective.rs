@@ -2,6 +2,8 @@
 //!
 //! What it gives is itself a valid configuration that means the same.
 
+mod canary;
+
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
@@ -16,6 +18,8 @@ use super::raw::{FROM_ENV, FROM_FILE};
 use super::scalar::{Count, Quantity, Size, name_of};
 use crate::path::PathNormalization;
 
+pub(crate) use canary::policy as canary_policy;
+
 /// The whole configuration with its defaults filled in, as the file could have said it. Of files that a filter's
 /// `config` names there are only the names.
 pub fn effective(config: &Config) -> Value {
@@ -28,8 +32,12 @@ pub fn effective(config: &Config) -> Value {
         file.insert("admin".into(), json!({ "address": admin.address }));
     }
     file.insert("listeners".into(), config.listeners.iter().map(|it| signed_listener(it, config)).collect());
-    let filters = config.filters.iter().map(|it| (it.name.clone(), filter(it)));
-    file.insert("filters".into(), Value::Object(filters.collect()));
+    let mut filters: Map<String, Value> =
+        config.filters.iter().map(|it| (it.name.clone(), filter(it))).collect();
+    for canary in &config.canaries {
+        canary::nest(&mut filters, config, canary);
+    }
+    file.insert("filters".into(), Value::Object(filters));
     let clusters = config.clusters.iter().map(|it| (it.name.clone(), cluster(it)));
     file.insert("clusters".into(), Value::Object(clusters.collect()));
     if !config.trusted_keys.is_empty() {

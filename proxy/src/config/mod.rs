@@ -30,6 +30,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+pub(crate) use effective::canary_policy;
 pub use effective::effective;
 pub use problem::{Level, Problem, Problems};
 pub(crate) use scalar::{Count, Parse, Quantity, Size, name_of};

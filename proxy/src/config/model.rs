@@ -3,6 +3,7 @@
 //! Everything here was checked once, when the file was read: names are unique and resolved to indices, regular
 //! expressions are compiled, sizes and durations are in range. Nothing below this module checks again.
 
+mod canary;
 mod capabilities;
 mod form;
 mod module;
@@ -21,6 +22,7 @@ use super::bounds;
 use super::scalar::{Count, Size};
 use crate::path::PathNormalization;
 
+pub use canary::{Canary, CanaryMode, Percent, Promote, Rollback, Times};
 pub use capabilities::{
     Access, BodyAccess, Capabilities, Grant, HEADER_PROPERTIES, LogFloor, header_name, property_name,
     shows_headers,
@@ -37,8 +39,10 @@ pub use crate::files::Sha256;
 pub struct Config {
     /// Where downstream connections come in.
     pub listeners: Vec<Listener>,
-    /// Every filter that is declared, used by a listener or not.
+    /// Every filter that is declared, used by a listener or not; behind them the second versions of `canaries`.
     pub filters: Vec<Arc<Filter>>,
+    /// The filters that have a second version.
+    pub canaries: Vec<Canary>,
     /// Every cluster that is declared.
     pub clusters: Vec<Arc<Cluster>>,
     /// The keys that modules may have to be signed with.
@@ -49,6 +53,13 @@ pub struct Config {
     pub workers: Option<usize>,
     /// How long a drain waits for exchanges in flight before it cuts them.
     pub drain_timeout: Duration,
+}
+
+impl Config {
+    /// The filter that chains name: the first version of one that is a second.
+    pub fn first_version(&self, filter: usize) -> usize {
+        self.canaries.iter().find(|canary| canary.candidate == filter).map_or(filter, |canary| canary.filter)
+    }
 }
 
 /// The operator's listener: metrics, readiness, the effective configuration.

@@ -3,6 +3,7 @@
 //! The JSON Schema is generated from here. Fields without `#[serde(default)]` are required, which `check` enforces;
 //! nothing here knows what is valid beyond the form of each value.
 
+mod canary;
 mod capabilities;
 mod cluster;
 mod filter;
@@ -22,6 +23,7 @@ use super::decode::{Field, Map};
 use super::scalar::{Count, Size, Text, Traffic};
 use crate::path::EscapedSlashes;
 
+pub(crate) use canary::{Canary, Promote, Rollback};
 pub(crate) use capabilities::{Access, Capabilities, Grant, Patterns};
 pub(crate) use cluster::Cluster;
 pub(crate) use filter::{Breaker, Filter, FilterLimits, Recycle, Reload};

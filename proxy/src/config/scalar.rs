@@ -7,6 +7,7 @@ mod module;
 mod name;
 mod net;
 mod quantity;
+mod ratio;
 mod word;
 
 use std::borrow::Cow;

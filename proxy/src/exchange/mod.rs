@@ -413,6 +413,9 @@ impl Exchange {
         if self.last || unread || self.site.is_draining() {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
+        if self.run.is_compared() {
+            self.run.note_answer(status, self.watch.beginning.elapsed());
+        }
         self.report.answer(status);
         (status, headers)
     }

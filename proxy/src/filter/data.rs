@@ -254,7 +254,7 @@ impl Run {
             // A fault here can no longer change anything: it is counted by the instance.
             let _ = self.call_on(stage, |vm, context| vm.close_connection(context, peer));
         }
-        self.mark_finished();
+        self.mark_finished(duration);
     }
 
     /// Counts what was read from the client, or written to it.

@@ -200,6 +200,10 @@ impl Flow {
         self.data_at(0, body, end)
     }
 
+    pub(super) fn push_body(&mut self, body: BodyBuffer, end: bool) -> Result<(), Interrupt> {
+        self.data_at(0, body, end)
+    }
+
     pub(super) fn push_trailers(&mut self, trailers: HeaderMap) -> Result<(), Interrupt> {
         self.run.stream().borrow_mut().set_trailers(self.direction, trailers);
         self.trailers_at(0)
@@ -249,6 +253,9 @@ impl Flow {
         }
         let (stage, direction) = (self.stage_of(at), self.direction);
         let awaited = std::mem::replace(&mut self.places[at].head, HeadPart::Here) == HeadPart::Awaited;
+        if self.run.has_shadow() {
+            self.run.shadow_head(stage, direction, end);
+        }
         let status = self.run.call(stage, direction, |vm, context| vm.on_headers(context, direction, end))?;
         if status == Some(HeadersStatus::Leave) {
             self.run.leave(stage, direction);
@@ -291,6 +298,9 @@ impl Flow {
             return self.check_limit(at, buffering);
         }
         let (stage, direction) = (self.stage_of(at), self.direction);
+        if self.run.has_shadow() {
+            self.run.shadow_body(stage, direction, data.chunks(), end);
+        }
         if self.places[at].state == State::Flowing && self.run.is_bypassed(stage) {
             return self.pass_data(at, data, end);
         }
@@ -345,6 +355,9 @@ impl Flow {
             return Ok(());
         }
         let (stage, direction) = (self.stage_of(at), self.direction);
+        if self.run.has_shadow() {
+            self.run.shadow_trailers(stage, direction);
+        }
         let status = self.run.call(stage, direction, |vm, context| vm.on_trailers(context, direction))?;
         self.places[at].ended = Some(Ending::Trailers);
         match status {
@@ -402,6 +415,9 @@ impl Flow {
         }
         place.head = HeadPart::Ahead;
         place.closed = end;
+        if self.run.has_shadow() && self.direction == Direction::Request {
+            self.run.note_passed(self.stage_of(from));
+        }
         self.head_at(from + 1, end)
     }
 

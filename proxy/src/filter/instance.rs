@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use super::rate::{Rate, Verdict};
 use super::singles::Singles;
 use super::slot::{Generation, Slot};
+use super::trial::Split;
 use crate::config::model::OnFault;
 use crate::wasm::{
     Abandoned, CalloutResult, Clusters, ContextId, Effect, Fault, FaultKind, GrpcCallout, GrpcEvent,
@@ -40,13 +41,26 @@ pub trait Performer {
 pub struct Chain {
     instances: Vec<Rc<Instance>>,
     edits_bodies: bool,
+    /// For each filter its second version; nothing at all where no filter has one.
+    splits: Vec<Option<Rc<Split>>>,
+    has_shadow: bool,
 }
 
 impl Chain {
     /// The chain of these filters, in order.
     pub fn new(instances: Vec<Rc<Instance>>) -> Chain {
         let edits_bodies = instances.iter().any(|instance| instance.plugin.module().edits_bodies());
-        Chain { instances, edits_bodies }
+        Chain { instances, edits_bodies, splits: Vec::new(), has_shadow: false }
+    }
+
+    /// Puts a second version beside the filter at `stage`.
+    #[must_use]
+    pub fn beside(mut self, stage: usize, split: Split) -> Chain {
+        self.edits_bodies |= split.candidate().plugin.module().edits_bodies();
+        self.has_shadow |= split.is_shadow();
+        self.splits.resize(self.instances.len(), None);
+        self.splits[stage] = Some(Rc::new(split));
+        self
     }
 
     /// How many filters there are.
@@ -63,8 +77,16 @@ impl Chain {
         &self.instances[stage]
     }
 
-    pub(super) fn name(&self, stage: usize) -> Arc<str> {
-        self.instances[stage].name.clone()
+    pub(super) fn split(&self, stage: usize) -> Option<&Rc<Split>> {
+        self.splits.get(stage)?.as_ref()
+    }
+
+    pub(super) fn has_splits(&self) -> bool {
+        !self.splits.is_empty()
+    }
+
+    pub(super) fn has_shadow(&self) -> bool {
+        self.has_shadow
     }
 
     pub(super) fn edits_bodies(&self) -> bool {
@@ -157,6 +179,15 @@ impl Instance {
         });
         instance.slot.house(&instance);
         instance
+    }
+
+    pub(super) fn name(&self) -> Arc<str> {
+        self.name.clone()
+    }
+
+    /// Instructions that it has run.
+    pub(super) fn instructions(&self) -> u64 {
+        self.services.borrow().usage.instructions()
     }
 
     /// The filter's code and configuration.

@@ -10,6 +10,8 @@
 //! [`Run`] is one exchange's way through a chain, and a `Flow` one direction of it: a state machine
 //! that is pushed events and never waits. Waiting is done by [`FlowBody`], which a task polls. A TCP connection takes
 //! the same way with what it has: [`Opening`], and a [`DataFlow`] for each direction.
+//! A filter may have a second version beside it, a [`Split`]: each exchange has one of the two, or the second is shown a
+//! copy of it as a `Shadow`, in a run of its own.
 //!
 //! This module knows no sockets: what a guest asks for that takes time leaves through [`Performer`].
 
@@ -21,11 +23,15 @@ mod instance;
 mod meter;
 mod rate;
 mod run;
+mod shadow;
 mod singles;
 mod slot;
+mod trial;
 
 pub use body::{FlowBody, FlowError, HeadError};
 pub use data::{DataFlow, Opening};
 pub use instance::{Chain, Instance, Performer};
 pub use meter::Meter;
 pub use run::{Interrupt, Run};
+pub use shadow::Mute;
+pub use trial::Split;

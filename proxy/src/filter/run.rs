@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
 
-use super::instance::Chain;
+use super::instance::{Chain, Instance};
 use super::meter::Meter;
 use super::slot::Generation;
+use super::trial::Trial;
 use crate::config::model::OnFault;
 use crate::wasm::stream::{
     BodyBuffer, Direction, Injection, LocalReply, ResponseHead, Stream, StreamAction, StreamRef,
@@ -79,6 +80,8 @@ pub struct Run {
     seats: Vec<Seat>,
     meter: Meter,
     interrupt: RefCell<Option<Interrupt>>,
+    /// How long it took to the response's head, and whether its status is 5xx: noted where a filter has two versions.
+    answer: Cell<Option<(Duration, bool)>>,
     aside: Cell<bool>,
     finished: Cell<bool>,
 }
@@ -88,13 +91,23 @@ pub struct Run {
 struct Seat {
     context: Cell<Option<(Generation, ContextId)>>,
     bypassed: Cell<bool>,
+    /// It failed on this exchange, or could not be called for it.
+    failed: Cell<bool>,
+    /// Where there are two versions of it.
+    trial: Option<Box<Trial>>,
+}
+
+impl Seat {
+    fn at(chain: &Chain, stage: usize) -> Seat {
+        Seat { trial: chain.split(stage).map(|split| Box::new(Trial::new(split))), ..Seat::default() }
+    }
 }
 
 impl Run {
     /// Takes a seat for every filter of the chain; contexts are opened when a guest is first called.
     pub fn new(chain: Rc<Chain>, mut stream: Stream, buffer_limit: usize) -> Rc<Run> {
         stream.buffer_limit = buffer_limit;
-        let seats = (0..chain.len()).map(|_| Seat::default()).collect();
+        let seats = (0..chain.len()).map(|stage| Seat::at(&chain, stage)).collect();
         Rc::new(Run {
             chain,
             stream: Rc::new(RefCell::new(stream)),
@@ -102,6 +115,7 @@ impl Run {
             seats,
             meter: Meter::default(),
             interrupt: RefCell::new(None),
+            answer: Cell::new(None),
             aside: Cell::new(false),
             finished: Cell::new(false),
         })
@@ -192,7 +206,10 @@ impl Run {
         }
         let ends = |_, action: &StreamAction| matches!(action, StreamAction::Reply(_) | StreamAction::Close);
         let (stage, action) = self.stream.borrow_mut().take_action(ends)?;
-        let filter = self.chain.name(stage);
+        if let Some(trial) = self.trial(stage) {
+            trial.note_end(&action);
+        }
+        let filter = self.name(stage);
         Some(match action {
             StreamAction::Reply(reply) => Interrupt::Reply { filter, reply },
             _ => Interrupt::Close { filter },
@@ -235,16 +252,22 @@ impl Run {
             info.response_bytes = self.meter.bytes(Direction::Response);
             info.duration = Some(duration);
         }
-        self.finish();
+        self.finish(duration);
     }
 
     /// Ends the exchange for its guests, in the order of the chain and as in Envoy: every one of them logs it before
     /// the first is told `on_done` and `on_delete`. Once; later calls do nothing. A guest that never saw the exchange
     /// still gets to log it.
-    fn finish(&self) {
+    fn finish(&self, duration: Duration) {
         if self.finished.replace(true) {
             return;
         }
+        self.trials().for_each(Trial::settle);
+        self.finish_guests();
+        self.trials().for_each(|trial| trial.count(self.answer.get(), duration));
+    }
+
+    fn finish_guests(&self) {
         for stage in 0..self.len() {
             // One that has not seen the exchange is only told of its end if it may be.
             if self.is_withheld(stage) {
@@ -314,6 +337,9 @@ impl Run {
         if direction == Direction::Response && self.seats[stage].context.get().is_none() {
             return Ok(None); // it never saw the request: an earlier filter answered
         }
+        if let Some(trial) = self.trial(stage) {
+            trial.note_seen();
+        }
         if self.is_withheld(stage) {
             return self.apply_rate_policy(stage).map(|()| None);
         }
@@ -341,8 +367,49 @@ impl Run {
         self.finished.get()
     }
 
-    pub(super) fn mark_finished(&self) {
+    /// The end of a connection, which took `duration`.
+    pub(super) fn mark_finished(&self, duration: Duration) {
         self.finished.set(true);
+        self.trials().for_each(|trial| trial.count(None, duration));
+    }
+
+    /// Whether some filter has two versions, so that how the exchange is answered is to be [noted](Run::note_answer).
+    pub fn is_compared(&self) -> bool {
+        self.chain.has_splits()
+    }
+
+    /// The response's head is there, so long after the exchange began.
+    pub fn note_answer(&self, status: StatusCode, after: Duration) {
+        self.answer.set(Some((after, status.is_server_error())));
+    }
+
+    pub(super) fn has_shadow(&self) -> bool {
+        self.chain.has_shadow()
+    }
+
+    /// Whether a filter failed on this exchange.
+    pub(super) fn has_failed(&self, stage: usize) -> bool {
+        self.seats[stage].failed.get()
+    }
+
+    pub(super) fn trial(&self, stage: usize) -> Option<&Trial> {
+        self.seats[stage].trial.as_deref()
+    }
+
+    fn trials(&self) -> impl Iterator<Item = &Trial> {
+        self.seats.iter().filter_map(|seat| seat.trial.as_deref())
+    }
+
+    /// The version of a filter that the exchange has.
+    fn instance(&self, stage: usize) -> &Rc<Instance> {
+        let trial = self.trial(stage);
+        trial
+            .and_then(|trial| trial.instance(&self.stream, self.buffer_limit))
+            .unwrap_or_else(|| self.chain.instance(stage))
+    }
+
+    fn name(&self, stage: usize) -> Arc<str> {
+        self.instance(stage).name()
     }
 
     fn enter<R>(
@@ -352,24 +419,33 @@ impl Run {
     ) -> Result<R, FaultKind> {
         let seat = &self.seats[stage];
         let seated = seat.context.get();
-        let instance = self.chain.instance(stage);
-        match seated {
+        let instance = self.instance(stage);
+        let enter = || match seated {
             Some((generation, context)) => instance.enter(generation, |vm, _| work(vm, context)),
             None => instance.open(|vm, generation| {
                 let context = vm.open(instance.root_in(vm, generation), &self.stream, stage)?;
                 seat.context.set(Some((generation, context)));
                 work(vm, context)
             }),
+        };
+        match &seat.trial {
+            None => enter(),
+            Some(trial) => trial.measure(instance, enter),
         }
     }
 
     /// What a filter's failure does to this exchange: it goes on without it, or it ends.
     fn apply_policy(&self, stage: usize, kind: FaultKind) -> Result<(), Interrupt> {
-        self.seats[stage].bypassed.set(true);
-        self.chain.instance(stage).note_policy();
-        match self.chain.instance(stage).on_fault() {
+        let seat = &self.seats[stage];
+        seat.bypassed.set(true);
+        seat.failed.set(true);
+        if let Some(trial) = &seat.trial {
+            trial.note_fault();
+        }
+        self.instance(stage).note_policy();
+        match self.instance(stage).on_fault() {
             OnFault::Open => Ok(()),
-            OnFault::Closed => Err(Interrupt::Fault { filter: self.chain.name(stage), kind }),
+            OnFault::Closed => Err(Interrupt::Fault { filter: self.name(stage), kind }),
         }
     }
 
@@ -378,15 +454,15 @@ impl Run {
     fn is_withheld(&self, stage: usize) -> bool {
         let seat = &self.seats[stage];
         let is_new = seat.context.get().is_none() && !seat.bypassed.get();
-        is_new && self.chain.instance(stage).withholds(Work::Exchange)
+        is_new && self.instance(stage).withholds(Work::Exchange)
     }
 
     /// What it does to this exchange that a filter is over its rate: it goes on without it, or it ends.
     fn apply_rate_policy(&self, stage: usize) -> Result<(), Interrupt> {
         self.seats[stage].bypassed.set(true);
-        match self.chain.instance(stage).on_rate_exceeded() {
+        match self.instance(stage).on_rate_exceeded() {
             OnFault::Open => Ok(()),
-            OnFault::Closed => Err(Interrupt::OverRate { filter: self.chain.name(stage) }),
+            OnFault::Closed => Err(Interrupt::OverRate { filter: self.name(stage) }),
         }
     }
 

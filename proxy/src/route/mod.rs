@@ -1,6 +1,7 @@
 //! From a request to a route, and what a route does to a request's head. Pure: no I/O, no clock, no randomness of its
 //! own.
 
+mod condition;
 mod host;
 mod matcher;
 mod query;
@@ -8,6 +9,7 @@ mod rewrite;
 mod table;
 mod trie;
 
+pub use condition::Condition;
 pub use rewrite::{InvalidPath, location, pick, pick_share, rewrite_path};
 pub use table::Table;
 

@@ -8,6 +8,7 @@
 //! or atomic. SIGTERM and SIGINT begin a drain; a second one ends the process at once.
 
 mod addresses;
+mod canaries;
 mod observe;
 mod process;
 mod reload;
@@ -93,6 +94,7 @@ pub fn run(loaded: Loaded, options: Options) -> anyhow::Result<()> {
     let shared = Shared::new(workers)?;
     observe::export_guest_metrics(&shared.metrics, &shared.guest_metrics);
     observe::export_cells(&shared.metrics, &shared.shared_data);
+    shared.canaries.export(&shared.metrics);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(async {
         let signals = Signals::new()?; // before anybody is told that this is ready
@@ -133,6 +135,8 @@ async fn serve(
             let _ = end.changed().await; // also when the sender is gone
         }))
     });
+    let (canaries, alarm) = (shared.canaries.clone(), reloader.status().snapshot().alarm().clone());
+    let canaries = tokio::spawn(async move { canaries.watch(&alarm).await });
     let reloading = tokio::spawn(reloader.run(wished));
 
     let lost = loop {
@@ -149,6 +153,7 @@ async fn serve(
     };
     reloading.abort();
     let _ = reloading.await; // it holds what the workers share
+    canaries.abort();
     readiness.enter(Stage::Draining);
     crew.orders().drain();
     tokio::select! {
@@ -174,6 +179,7 @@ fn admin_state(
     wishes: Wishes,
     readiness: &Arc<Readiness>,
 ) -> AdminState {
+    let (canaries, steered) = (shared.canaries.clone(), shared.canaries.clone());
     let (metrics, overview, served) = (shared.metrics.clone(), shared.metrics.clone(), status.clone());
     let (observed, doubted) = (shared.clone(), status.clone());
     AdminState {
@@ -183,6 +189,8 @@ fn admin_state(
         // Numbers and names are always JSON.
         filters: Box::new(move || serde_json::to_string(&overview.overview()).unwrap_or_default() + "\n"),
         config: Box::new(move || format!("{:#}\n", config::effective(served.snapshot().config()))),
+        canaries: Box::new(move || canaries.page()),
+        steer: Box::new(move |filter, order| steered.steer(filter, order)),
         status: Box::new(move || status.page()),
         reload: Box::new(move || {
             let wishes = wishes.clone();

@@ -18,9 +18,10 @@ use tokio::runtime::LocalOptions;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::canaries::Canaries;
 use super::observe;
 use crate::exchange::{Callouts, Life, Site};
-use crate::filter::{Chain, Instance};
+use crate::filter::{Chain, Instance, Mute, Performer, Split};
 use crate::listener::{Door, Open};
 use crate::snapshot::Snapshot;
 use crate::tasks::Tasks;
@@ -39,6 +40,10 @@ pub(super) struct Shared {
     pub(super) metrics: Arc<Registry>,
     pub(super) guest_metrics: Arc<GuestMetrics>,
     pub(super) shared_data: Arc<SharedData>,
+    pub(super) canaries: Arc<Canaries>,
+    /// What shadows have in the place of the two: nothing of theirs reaches others.
+    shadow_data: Arc<SharedData>,
+    shadow_metrics: Arc<GuestMetrics>,
     access_log: Mutex<AccessLog>,
     workers: usize,
 }
@@ -52,6 +57,9 @@ impl Shared {
             metrics,
             guest_metrics: Arc::new(GuestMetrics::new(workers)),
             shared_data: Arc::default(),
+            canaries: Arc::default(),
+            shadow_data: Arc::default(),
+            shadow_metrics: Arc::new(GuestMetrics::new(workers)),
             workers,
         }))
     }
@@ -314,8 +322,30 @@ struct Prepared {
 #[derive(Clone)]
 struct Guest {
     instance: Rc<Instance>,
+    role: Role,
     usage: Arc<FilterUsage>,
     _observation: Rc<FilterObservation>,
+}
+
+/// What a filter is on its worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// A filter, or the first version of one.
+    First,
+    /// A second version, beside the first.
+    Second,
+    /// A second version that only looks on.
+    Shadow,
+}
+
+impl Role {
+    /// Who does what such a filter asks of others.
+    fn performer(self, callouts: &Rc<Callouts>) -> Rc<dyn Performer> {
+        match self {
+            Role::First | Role::Second => callouts.clone(),
+            Role::Shadow => Mute::over(callouts.clone()),
+        }
+    }
 }
 
 impl Worker {
@@ -356,15 +386,14 @@ impl Worker {
         let mut sites = Vec::with_capacity(ways_in.len());
         for (at, WayIn { open, socket }) in ways_in.into_iter().enumerate() {
             let config = &snapshot.config().listeners[at];
-            let chain =
-                config.filters.iter().map(|filter| guests.instance(*filter)).collect::<Result<_, _>>()?;
+            let chain = guests.chain(&config.filters)?;
             let door = self.door(&open).cloned();
             let drain = door.as_ref().map_or_else(Rc::default, |door| door.drain().clone());
             let lane = config.access_log.then(|| self.lane.get_or_insert_with(|| shared.lane()).clone());
             let site = Site::new(
                 snapshot.clone(),
                 at,
-                Rc::new(Chain::new(chain)),
+                Rc::new(chain),
                 upstreams.clone(),
                 self.tasks.clone(),
                 drain.stage(),
@@ -424,7 +453,8 @@ impl Worker {
     fn adopt(&mut self, prepared: Prepared) {
         let Prepared { generation, sites } = prepared;
         for guest in generation.guests.values() {
-            guest.instance.move_to(generation.snapshot.endpoints(), generation.callouts.clone());
+            let performer = guest.role.performer(&generation.callouts);
+            guest.instance.move_to(generation.snapshot.endpoints(), performer);
         }
         for (door, (site, socket)) in generation.doors.iter().zip(sites) {
             door.lead_to(site);
@@ -512,12 +542,26 @@ struct Guests<'a> {
 }
 
 impl Guests<'_> {
-    fn instance(&mut self, filter: usize) -> anyhow::Result<Rc<Instance>> {
+    /// The chain of these filters, and what is beside them.
+    fn chain(&mut self, filters: &[usize]) -> anyhow::Result<Chain> {
+        let first = filters.iter().map(|filter| self.instance(*filter, Role::First));
+        let mut chain = Chain::new(first.collect::<Result<_, _>>()?);
+        for (stage, filter) in filters.iter().enumerate() {
+            if let Some((canary, candidate)) = self.snapshot.canary(*filter) {
+                let role = if canary.is_shadow() { Role::Shadow } else { Role::Second };
+                let split = Split::new(canary, self.index, self.instance(candidate, role)?);
+                chain = chain.beside(stage, split);
+            }
+        }
+        Ok(chain)
+    }
+
+    fn instance(&mut self, filter: usize, role: Role) -> anyhow::Result<Rc<Instance>> {
         let guest = match self.running.get(&filter) {
             Some(guest) => guest.clone(),
-            None => match self.taken_over(filter) {
+            None => match self.taken_over(filter, role) {
                 Some(guest) => guest,
-                None => self.start(filter)?,
+                None => self.start(filter, role)?,
             },
         };
         self.running.insert(filter, guest.clone());
@@ -525,19 +569,25 @@ impl Guests<'_> {
     }
 
     /// The instance of the former configuration, if nothing about the filter has changed.
-    fn taken_over(&self, filter: usize) -> Option<Guest> {
+    fn taken_over(&self, filter: usize, role: Role) -> Option<Guest> {
         let plugin = self.snapshot.plugin(filter);
-        let is_it = |former: &&Guest| former.instance.plugin().is(plugin) && !former.instance.is_worn();
+        let is_it = |former: &&Guest| {
+            former.role == role && former.instance.plugin().is(plugin) && !former.instance.is_worn()
+        };
         self.former?.values().find(is_it).cloned()
     }
 
-    fn start(&self, filter: usize) -> anyhow::Result<Guest> {
+    fn start(&self, filter: usize, role: Role) -> anyhow::Result<Guest> {
         let plugin = self.snapshot.plugin(filter).clone();
         let name = plugin.filter().name.clone();
         let usage = Arc::new(FilterUsage::new());
+        let (shared_data, metrics) = match role {
+            Role::First | Role::Second => (&self.shared.shared_data, &self.shared.guest_metrics),
+            Role::Shadow => (&self.shared.shadow_data, &self.shared.shadow_metrics),
+        };
         let services = Services {
-            shared_data: self.shared.shared_data.clone(),
-            metrics: self.shared.guest_metrics.clone(),
+            shared_data: shared_data.clone(),
+            metrics: metrics.clone(),
             worker: self.index,
             usage: usage.clone(),
             clusters: self.snapshot.endpoints().clone(),
@@ -546,14 +596,16 @@ impl Guests<'_> {
         if self.snapshot.is_missing(filter) {
             let observation = observe::observe_missing(&self.shared.metrics, &name, &usage);
             let instance = Instance::missing(plugin, services, self.callouts.clone());
-            return Ok(Guest { instance, usage, _observation: Rc::new(observation) });
+            return Ok(Guest { instance, role, usage, _observation: Rc::new(observation) });
         }
         let others = self.running.values().chain(self.former.into_iter().flat_map(HashMap::values));
+        // A second version that fails is not to take the first one's guest with it.
+        let others = others.filter(|other| other.role == Role::First && role == Role::First);
         let mut others = others.map(|other| &other.instance).filter(|other| !other.is_worn());
         let other = others.find(|other| other.plugin().shares(&plugin));
         let instance = match other {
-            Some(other) => Instance::join(other, plugin, services, self.callouts.clone()),
-            None => Instance::start(plugin, services, self.callouts.clone()),
+            Some(other) => Instance::join(other, plugin, services, role.performer(self.callouts)),
+            None => Instance::start(plugin, services, role.performer(self.callouts)),
         };
         let instance =
             instance.with_context(|| format!("filter `{name}` does not start on worker {}", self.index))?;
@@ -568,6 +620,6 @@ impl Guests<'_> {
             });
         }
         let observation = observe::observe_filter(&self.shared.metrics, &name, &usage);
-        Ok(Guest { instance, usage, _observation: Rc::new(observation) })
+        Ok(Guest { instance, role, usage, _observation: Rc::new(observation) })
     }
 }

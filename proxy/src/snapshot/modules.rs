@@ -158,8 +158,9 @@ impl<'a> Modules<'a> {
     }
 }
 
-/// What passes the chains that a filter is in.
+/// What passes the chains that a filter is in; a second version is in those of the first.
 fn subjects(config: &Config, filter: usize) -> Vec<Subject> {
+    let filter = config.first_version(filter);
     let subject = |protocol: &Protocol| match protocol {
         Protocol::Http => Subject::Exchange,
         Protocol::Tcp(_) => Subject::Connection,

@@ -107,7 +107,7 @@ impl Checker<'_> {
         }
     }
 
-    fn matches(&self, raw: Option<raw::Match>) -> Match {
+    pub(super) fn matches(&self, raw: Option<raw::Match>) -> Match {
         let Some(raw) = raw else {
             return Match {
                 hosts: vec![],
@@ -327,7 +327,7 @@ impl Checker<'_> {
 }
 
 /// Whether no request is left for the routes after this.
-fn takes_everything(matches: &Match) -> bool {
+pub(super) fn takes_everything(matches: &Match) -> bool {
     let any_path = match &matches.path {
         PathMatch::Any => true,
         PathMatch::Prefix(prefix) => prefix == "/",

@@ -9,10 +9,10 @@ use super::super::bounds;
 use super::super::decode::{Field, Map};
 use super::super::model::{Isolation, OnFault};
 use super::super::scalar::{Count, Size, Text};
-use super::{Grant, GuestConfig, Module, Variable};
+use super::{Canary, Grant, GuestConfig, Module, Variable};
 
 /// A filter: a WebAssembly module and what it is given.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Filter {
     /// Its code: `builtin:NAME`; a file, relative to the folder of this configuration, or a folder, of which the newest
@@ -71,6 +71,9 @@ pub(crate) struct Filter {
     #[serde(default)]
     #[schemars(extend("default" = false))]
     pub(crate) allow_on_headers_stop_iteration: Field<bool>,
+    /// A second version of the filter beside this one, that gets some of its exchanges.
+    #[serde(default)]
+    pub(crate) canary: Field<Canary>,
 }
 
 /// When an instance is replaced by a new one: whichever comes first. Without any of these it never is.

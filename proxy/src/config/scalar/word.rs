@@ -2,7 +2,7 @@
 
 use schemars::{Schema, json_schema};
 
-use super::super::model::{BodyAccess, Isolation, LoadBalancer, LogFloor, OnFault, Pull};
+use super::super::model::{BodyAccess, CanaryMode, Isolation, LoadBalancer, LogFloor, OnFault, Pull};
 use super::super::suggest;
 use super::{Parse, Refusal};
 use crate::path::EscapedSlashes;
@@ -59,6 +59,7 @@ words!(BodyAccess, "`none`, `read` or `write`", "none" => BodyAccess::None, "rea
 words!(LogFloor, "`trace`, `debug`, `info`, `warn`, `error`, `critical` or `none`", "trace" => LogFloor::Trace, "debug" => LogFloor::Debug, "info" => LogFloor::Info, "warn" => LogFloor::Warn, "error" => LogFloor::Error, "critical" => LogFloor::Critical, "none" => LogFloor::None);
 words!(LoadBalancer, "`round_robin` or `least_request`", "round_robin" => LoadBalancer::RoundRobin, "least_request" => LoadBalancer::LeastRequest);
 words!(Isolation, "`worker` or `exchange`", "worker" => Isolation::Worker, "exchange" => Isolation::Exchange);
+words!(CanaryMode, "`serve` or `shadow`", "serve" => CanaryMode::Serve, "shadow" => CanaryMode::Shadow);
 words!(OnFault, "`closed` or `open`", "closed" => OnFault::Closed, "open" => OnFault::Open);
 words!(Pull, "`if_not_present` or `always`", "if_not_present" => Pull::IfNotPresent, "always" => Pull::Always);
 words!(Traffic, "`http` or `tcp`", "http" => Traffic::Http, "tcp" => Traffic::Tcp);

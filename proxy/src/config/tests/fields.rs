@@ -126,7 +126,7 @@ worker: 2
         20 |   f: {module: builtin:x, configuration: {}, limits: {cpu: 1}}
            |                          ^^^^^^^^^^^^^
            |
-           = help: the fields here are `module`, `config`, `vm_id`, `vm_config`, `root_id`, `env`, `capabilities`, `limits`, `isolation`, `recycle`, `on_fault`, `reload` and 3 more
+           = help: the fields here are `module`, `config`, `vm_id`, `vm_config`, `root_id`, `env`, `capabilities`, `limits`, `isolation`, `recycle`, `on_fault`, `reload` and 4 more
 
         error: unknown field `cpu`
           --> tidegate.yaml:20:54

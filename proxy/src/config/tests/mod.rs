@@ -1,5 +1,6 @@
 //! What the configuration promises as a whole: diagnostics, checked values, the schema, and that nothing panics.
 
+mod canary;
 mod capabilities;
 mod diagnostics;
 mod environment;

@@ -189,10 +189,10 @@ fn what_turns_out_wrong_later_is_shown_at_its_place() {
     .assert_eq(&blame(Part::ListenerAddress(1), "the address is in use"));
     expect![[r#"
         error: there is no such file
-          --> tidegate.yaml:65:20
+          --> tidegate.yaml:66:13
            |
-        65 |   limits: {module: ./limits.wasm, capabilities: manifest, config: '{"spaced": 1}'}
-           |                    ^^^^^^^^^^^^^
+        66 |     module: ./limits.wasm
+           |             ^^^^^^^^^^^^^
            |
            = help: a remedy"#]]
     .assert_eq(&blame(Part::FilterModule(1), "there is no such file"));

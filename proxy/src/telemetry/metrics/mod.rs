@@ -13,11 +13,13 @@
 //! | `page`     | one scrape's text in either format |
 //! | `families` | the names and help texts of the cells' metrics |
 //! | `filter`   | what a filter cost, from whoever runs it |
+//! | `canary`   | filters' second versions |
 //! | `overview` | the proxy and its filters on one page, as JSON |
 //! | `guest`    | metrics that filters define themselves |
 //! | `server`   | the server as a whole: build, workers, configuration |
 //! | `process`  | the process as the kernel sees it |
 
+mod canary;
 mod cells;
 mod families;
 mod filter;
@@ -30,6 +32,7 @@ mod registry;
 mod server;
 mod shared;
 
+pub use canary::{CanarySample, VersionSample, write_canaries};
 pub use cells::{ClusterCell, ConnectFailure, ExchangeCell, ListenerCell, TcpCell};
 pub use filter::{CallbackSample, FilterObservation, FilterSample};
 pub use guest::{GuestMetric, GuestValue, write_guest_metrics};

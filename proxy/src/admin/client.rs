@@ -1,0 +1,87 @@
+//! Asks an admin listener: the other side of this module, for commands that talk to a running proxy.
+
+use std::io;
+use std::time::Duration;
+
+use http::header::HOST;
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+/// How long an answer may take, and how large it may be: a thousand filters with all their callbacks are 4 MiB.
+const PATIENCE: Duration = Duration::from_secs(5);
+const MAX_PAGE_BYTES: usize = 64 << 20;
+
+/// Where a proxy's admin listener is: `HOST:PORT`.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    address: String,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ClientError {
+    /// Nobody listens there, or what listens broke off.
+    #[error("no admin listener answers at {address}: {error}")]
+    Unreachable { address: String, error: io::Error },
+    /// Nothing came in time.
+    #[error("the admin listener at {0} did not answer within 5s")]
+    Late(String),
+    /// What came is no answer of an admin listener.
+    #[error("{address} is no admin listener of a tidegate: {why}")]
+    Strange { address: String, why: String },
+}
+
+impl Client {
+    /// For the listener at `HOST:PORT`.
+    pub(crate) fn new(address: &str) -> Client {
+        Client { address: address.to_owned() }
+    }
+
+    /// Where it is.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Asks for a page, or says something to it. `path` is in origin form.
+    ///
+    /// # Errors
+    ///
+    /// Nobody answers, or not in time, or not in HTTP.
+    pub(crate) async fn ask(&self, method: Method, path: &str) -> Result<(StatusCode, Bytes), ClientError> {
+        let answer = tokio::time::timeout(PATIENCE, self.fetch(method, path)).await;
+        answer.unwrap_or_else(|_| Err(ClientError::Late(self.address.clone())))
+    }
+
+    async fn fetch(&self, method: Method, path: &str) -> Result<(StatusCode, Bytes), ClientError> {
+        let stream = TcpStream::connect(&self.address).await.map_err(|error| self.unreachable(error))?;
+        let broken = |error: hyper::Error| self.unreachable(io::Error::other(error));
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+        let exchange = async {
+            let request = Request::builder().method(method).uri(path).header(HOST, &self.address);
+            let request = request.body(Empty::<Bytes>::new()).map_err(|error| self.strange(&error))?;
+            let response = sender.send_request(request).await.map_err(broken)?;
+            let status = response.status();
+            let body = Limited::new(response.into_body(), MAX_PAGE_BYTES).collect().await;
+            Ok((status, body.map_err(|error| self.strange(&*error))?.to_bytes()))
+        };
+        let mut exchange = std::pin::pin!(exchange);
+        tokio::select! {
+            page = &mut exchange => page,
+            // It ends when the answer is there, which is still to be read then.
+            _ = connection => exchange.await,
+        }
+    }
+
+    fn unreachable(&self, error: io::Error) -> ClientError {
+        ClientError::Unreachable { address: self.address.clone(), error }
+    }
+
+    /// What came makes no sense.
+    pub(crate) fn strange(&self, why: &(dyn std::error::Error + 'static)) -> ClientError {
+        ClientError::Strange { address: self.address.clone(), why: why.to_string() }
+    }
+}
