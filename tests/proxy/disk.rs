@@ -26,7 +26,9 @@ fn warnings(proxy: &Proxy) -> Vec<Value> {
 
 /// The modules that are kept.
 fn kept(cache: &Path) -> Vec<PathBuf> {
-    let files = fs::read_dir(cache).expect("it was made").map(|file| file.expect("it can be listed").path());
+    let files = fs::read_dir(cache.join("compiled"))
+        .expect("it was made")
+        .map(|file| file.expect("it can be listed").path());
     files.filter(|file| file.extension().is_some_and(|extension| extension == "compiled")).collect()
 }
 
@@ -119,7 +121,7 @@ fn what_a_process_that_was_killed_left_is_cleared_up() {
     killed.signal(rustix::process::Signal::KILL);
     killed.wait();
     let desks = || {
-        let files = fs::read_dir(folder.path()).expect("it was made");
+        let files = fs::read_dir(folder.path().join("compiled")).expect("it was made");
         let names = files.map(|file| file.expect("it can be listed").file_name().into_string());
         names.filter(|name| name.as_ref().is_ok_and(|name| name.starts_with("desk-"))).count()
     };

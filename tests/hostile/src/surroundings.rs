@@ -167,7 +167,7 @@ fn answer_callouts(vm: &mut Vm) -> Result<(), Fault> {
     let (mut tokens, mut grpc) = (Vec::new(), Vec::new());
     for (_, effect) in vm.take_effects() {
         match effect {
-            Effect::HttpCall(call) => tokens.push(call.token),
+            Effect::HttpCall(call, _) => tokens.push(call.token),
             Effect::Grpc(callout) => grpc.push(callout.token),
             Effect::SetTick(_) | Effect::WatchQueues(_) => {}
         }
