@@ -217,9 +217,9 @@ fn ticking() -> Vec<u8> {
 
 /// `good` serves both listeners, and behind it on one of them the other filter works.
 fn beside(upstream: &Upstream, isolation: &str) -> String {
-    let mut config = format!(
-        "listeners:\n- {{name: in, address: 127.0.0.1:0, filters: [good], routes: [{{match: {{path: {{prefix: /}}}}, cluster: up}}]}}\n\
-         - {{name: bad, address: 127.0.0.1:0, filters: [good, bad], routes: [{{match: {{path: {{prefix: /}}}}, cluster: up, timeout: 1s}}]}}\n"
+    let mut config = String::from(
+        "listeners:\n- {name: in, address: 127.0.0.1:0, filters: [good], routes: [{match: {path: {prefix: /}}, cluster: up}]}\n\
+         - {name: bad, address: 127.0.0.1:0, filters: [good, bad], routes: [{match: {path: {prefix: /}}, cluster: up, timeout: 1s}]}\n",
     );
     let _ = write!(
         config,
