@@ -29,7 +29,7 @@ impl Seen {
         sorted.get((sorted.len() * 99 / 100).min(last)).copied().unwrap_or_default()
     }
 
-    fn add(&mut self, other: Seen) {
+    pub(crate) fn add(&mut self, other: Seen) {
         self.latencies.extend(other.latencies);
         self.failures.extend(other.failures);
         self.failures.truncate(10);

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use crate::equipment::Map::{RequestHeaders, ResponseHeaders};
+use crate::equipment::load::Seen;
 use crate::equipment::{
     Answer, Guest, On, Proxy, Response, Step, Upstream, eventually, forwarding, in_listener, load,
     refusing_address,
@@ -229,32 +230,49 @@ fn beside(upstream: &Upstream, isolation: &str) -> String {
     config
 }
 
+/// What clients of the good filter see, and those of both, for a turn.
+fn beside_the_other(proxy: &Proxy, turn: Duration) -> (Seen, Seen) {
+    let (good, bad) = (proxy.address("in"), proxy.address("bad"));
+    let (((), bad), good) = load::during(good, 2, is_of_one_version, || {
+        load::during(bad, 2, |_| Ok(()), || for_a_while(turn))
+    });
+    (good, bad)
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
 #[test]
 fn the_worst_filter_costs_nobody_but_its_own() {
+    let (turns, turn) = if in_full().is_some() { (7, Duration::from_secs(1)) } else { (1, SHORT / 8) };
     for isolation in ["worker", "exchange"] {
         for Villain(name, module, fault) in villains() {
             let upstream = telling();
-            let proxy = Proxy::with(&beside(&upstream, isolation))
-                .file("good.wasm", marking("good"))
-                .file("bad.wasm", module)
-                .workers(2)
-                .start();
-            let (good, bad) = (proxy.address("in"), proxy.address("bad"));
-            let part = in_full().map_or(SHORT / 8, |all| all / 48);
-            let ((), quiet) = load::during(good, 2, is_of_one_version, || for_a_while(part));
+            let start = |module: Vec<u8>| {
+                let proxy = Proxy::with(&beside(&upstream, isolation));
+                proxy.file("good.wasm", marking("good")).file("bad.wasm", module).workers(2).start()
+            };
+            // As much load beside a filter that does nothing, in turns: what else the machine does meets both.
+            let (quiet, proxy) = (start(Guest::new().quiet().build()), start(module));
             let before = proxy.resident_bytes();
-            let (((), hurt), seen) = load::during(good, 2, is_of_one_version, || {
-                load::during(bad, 2, |_| Ok(()), || for_a_while(part))
-            });
+            let (mut calm, mut seen, mut hurt) = (Vec::new(), Seen::default(), 0);
+            let mut slow = Vec::new();
+            for _ in 0..turns {
+                calm.push(beside_the_other(&quiet, turn).0.p99());
+                let (good, bad) = beside_the_other(&proxy, turn);
+                slow.push(good.p99());
+                seen.add(good);
+                hurt += bad.answers();
+            }
+            let (calm, slow) = (median(calm), median(slow));
             println!(
-                "{name}, isolation {isolation}: {} good answers, p99 {:?} after {:?}; {} of the other",
+                "{name}, isolation {isolation}: {} good answers, p99 {slow:?}, {calm:?} beside a harmless filter; {hurt} of the other",
                 seen.answers(),
-                seen.p99(),
-                quiet.p99(),
-                hurt.answers()
             );
             assert!(seen.failures.is_empty(), "{name}, {isolation}: {:?}", seen.failures);
-            assert!(seen.answers() > 0 && (hurt.answers() > 0 || name == "never-resumes"), "{name}");
+            assert!(seen.answers() > 0 && (hurt > 0 || name == "never-resumes"), "{name}");
             let metrics = proxy.metrics();
             assert_eq!(metrics.sum("tidegate_filter_faults_total", &[("filter", "good")]), 0.0, "{name}");
             if let Some(kind) = fault {
@@ -268,8 +286,7 @@ fn the_worst_filter_costs_nobody_but_its_own() {
             let grown = proxy.resident_bytes().saturating_sub(before);
             assert!(grown < 64 << 20, "{name}, {isolation}: it grew by {} KiB", grown >> 10);
             if in_full().is_some() {
-                let bound = quiet.p99() * 2;
-                assert!(seen.p99() <= bound, "{name}, {isolation}: {:?} after {:?}", seen.p99(), quiet.p99());
+                assert!(slow <= calm * 2, "{name}, {isolation}: {slow:?}, and {calm:?} beside a harmless filter");
             }
         }
     }
