@@ -233,9 +233,8 @@ fn beside(upstream: &Upstream, isolation: &str) -> String {
 /// What clients of the good filter see, and those of both, for a turn.
 fn beside_the_other(proxy: &Proxy, turn: Duration) -> (Seen, Seen) {
     let (good, bad) = (proxy.address("in"), proxy.address("bad"));
-    let (((), bad), good) = load::during(good, 2, is_of_one_version, || {
-        load::during(bad, 2, |_| Ok(()), || for_a_while(turn))
-    });
+    let (((), bad), good) =
+        load::during(good, 2, is_of_one_version, || load::during(bad, 2, |_| Ok(()), || for_a_while(turn)));
     (good, bad)
 }
 
@@ -286,7 +285,10 @@ fn the_worst_filter_costs_nobody_but_its_own() {
             let grown = proxy.resident_bytes().saturating_sub(before);
             assert!(grown < 64 << 20, "{name}, {isolation}: it grew by {} KiB", grown >> 10);
             if in_full().is_some() {
-                assert!(slow <= calm * 2, "{name}, {isolation}: {slow:?}, and {calm:?} beside a harmless filter");
+                assert!(
+                    slow <= calm * 2,
+                    "{name}, {isolation}: {slow:?}, and {calm:?} beside a harmless filter"
+                );
             }
         }
     }

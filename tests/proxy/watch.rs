@@ -316,7 +316,9 @@ fn from_a_file_that_was_written_to_the_version_that_serves() {
             .map(|version| {
                 let began = std::time::Instant::now();
                 proxy.put("mark.wasm", &modules[version as usize]);
-                while client.get("/").field("x-version") != Some(&version.to_string()) {}
+                while client.get("/").field("x-version") != Some(&version.to_string()) {
+                    std::thread::park_timeout(std::time::Duration::from_millis(1)); // who compiles needs the processor too
+                }
                 began.elapsed()
             })
             .collect();

@@ -98,7 +98,7 @@ impl Watch {
 
     /// Looks again after a while, although nothing was noticed.
     pub(super) fn look_again(&self) {
-        self.pulse.stir();
+        self.pulse.look_again();
     }
 
     /// Notes how long the work took that came of what stirred. After much of it nothing stirs for a while.

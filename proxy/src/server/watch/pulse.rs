@@ -45,7 +45,9 @@ struct State {
     expected: HashMap<PathBuf, Names>,
     /// When each file that stirred will have been left alone for long enough.
     stirring: HashMap<PathBuf, Instant>,
-    /// When the first of them stirred.
+    /// When to look although nothing stirs. What stirs says when by itself.
+    again: Option<Instant>,
+    /// When the first of all that stirred.
     since: Option<Instant>,
     rests_until: Option<Instant>,
     burst: Burst,
@@ -54,7 +56,7 @@ struct State {
 impl State {
     fn due(&self) -> Option<Instant> {
         let latest = self.since? + LATEST;
-        let quiet = self.stirring.values().max().copied()?;
+        let quiet = self.stirring.values().max().copied().or(self.again)?;
         let due = quiet.min(latest);
         Some(self.rests_until.map_or(due, |rested| due.max(rested)))
     }
@@ -78,6 +80,11 @@ impl State {
         let full = self.stirring.len() >= MAX_FILES && !self.stirring.contains_key(&file);
         let file = if full { PathBuf::new() } else { file };
         self.stirring.insert(file, now + wait);
+    }
+
+    fn look_again(&mut self, now: Instant) {
+        self.since.get_or_insert(now);
+        self.again = Some(now + PARTIAL);
     }
 
     /// How long to wait for more of what happened, if it counts.
@@ -121,9 +128,9 @@ impl Pulse {
         }
     }
 
-    /// As if something had happened that may go on.
-    pub(super) fn stir(&self) {
-        self.change(|state| state.stir(PathBuf::new(), PARTIAL, Instant::now()));
+    /// It is time to look after a while although nothing was noticed; sooner if something that happens says so.
+    pub(super) fn look_again(&self) {
+        self.change(|state| state.look_again(Instant::now()));
     }
 
     /// From now on nothing is due for a while.
@@ -144,7 +151,7 @@ impl Pulse {
                     let mut state = self.state();
                     if state.due().is_some_and(|at| at <= Instant::now()) {
                         state.stirring.clear();
-                        state.since = None;
+                        (state.again, state.since) = (None, None);
                         return;
                     }
                 }
@@ -259,6 +266,17 @@ mod tests {
         assert_eq!(state.due(), None);
         state.take(Ok(Event::new(WRITTEN).add_path("/f/a".into())), now);
         assert_eq!(state.due(), Some(now + SECOND));
+    }
+
+    #[test]
+    fn a_second_look_waits_only_where_nothing_says_when() {
+        let (mut state, now) = (state(), Instant::now());
+        state.look_again(now);
+        assert_eq!(state.due(), Some(now + PARTIAL));
+        state.take(Ok(Event::new(WRITTEN).add_path("/f/a".into())), now);
+        assert_eq!(state.due(), Some(now + WHOLE));
+        state.look_again(now);
+        assert_eq!(state.due(), Some(now + WHOLE));
     }
 
     #[test]
