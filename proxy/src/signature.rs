@@ -10,6 +10,7 @@
 use ed25519_dalek::pkcs8::{DecodePrivateKey as _, DecodePublicKey as _, EncodePublicKey as _};
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use sha2::{Digest as _, Sha256};
+use wasm_encoder::{CustomSection, Encode as _, Section as _};
 use wasmparser::BinaryReader;
 
 /// What every module begins with: the magic number and version 1 of the binary format.
@@ -198,12 +199,8 @@ impl<'a> Signed<'a> {
             });
         }
         let data = self.data(kept, key);
-        let mut section = Vec::new();
-        put_slice(&mut section, SECTION.as_bytes());
-        section.extend(data);
         let mut module = HEADER.to_vec();
-        module.push(0);
-        put_slice(&mut module, &section);
+        CustomSection { name: SECTION.into(), data: data.into() }.append_to(&mut module);
         module.extend(self.content);
         module
     }
@@ -216,18 +213,18 @@ impl<'a> Signed<'a> {
             None => sets.push(SignedHashes { hashes: &self.hash, signatures: vec![&signature] }),
         }
         let mut data = KIND.to_vec();
-        put_number(&mut data, sets.len());
+        sets.len().encode(&mut data);
         for set in sets {
             let mut text = Vec::new();
-            put_number(&mut text, set.hashes.len() / 32);
+            (set.hashes.len() / 32).encode(&mut text);
             text.extend(set.hashes);
-            put_number(&mut text, set.signatures.len());
+            set.signatures.len().encode(&mut text);
             for signature in set.signatures {
                 let mut entry = vec![0, ED25519]; // no name of the key
-                put_slice(&mut entry, signature);
-                put_slice(&mut text, &entry);
+                signature.encode(&mut entry);
+                entry.as_slice().encode(&mut text);
             }
-            put_slice(&mut data, &text);
+            text.as_slice().encode(&mut data);
         }
         data
     }
@@ -291,20 +288,6 @@ fn read_slice<'a>(reader: &mut BinaryReader<'a>) -> wasmparser::Result<BinaryRea
     let length = reader.read_var_u32()? as usize;
     let at = reader.original_position();
     Ok(BinaryReader::new(reader.read_bytes(length)?, at))
-}
-
-fn put_slice(to: &mut Vec<u8>, bytes: &[u8]) {
-    put_number(to, bytes.len());
-    to.extend(bytes);
-}
-
-/// LEB128.
-fn put_number(to: &mut Vec<u8>, mut number: usize) {
-    while number > 0x7f {
-        to.push((number & 0x7f) as u8 | 0x80);
-        number >>= 7;
-    }
-    to.push(number as u8);
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What operators grant filters and see of what they were denied.
 
 use expect_test::{Expect, expect};
+use wasm_encoder::{CustomSection, Section as _};
 
 use crate::equipment::Map::RequestHeaders;
 use crate::equipment::{Answer, Guest, On, Proxy, Start, Step, Upstream, forwarding, in_listener, message};
@@ -68,13 +69,8 @@ fn asking(capabilities: &str) -> Vec<u8> {
         r#"{{"manifest": 1, "name": "asker", "version": "1.2.0", "capabilities": {{{capabilities}}}}}"#
     );
     let mut module = Guest::new().build();
-    let name = "tidegate.manifest";
-    let content = [&[name.len() as u8], name.as_bytes(), manifest.as_bytes()].concat();
-    module.push(0); // a custom section
-    let len = content.len();
-    assert!((128..16384).contains(&len), "two bytes of LEB128");
-    module.extend([len as u8 | 0x80, (len >> 7) as u8]);
-    module.extend(content);
+    let section = CustomSection { name: "tidegate.manifest".into(), data: manifest.as_bytes().into() };
+    section.append_to(&mut module);
     module
 }
 

@@ -3,9 +3,12 @@
 //! In short each time; `TIDEGATE_TEST_SECONDS` makes each part take that long, and has latencies compared, which says
 //! something only where nothing else runs: `make soak`.
 
+mod villains;
+
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
+use self::villains::{Villain, hostile, smithed, villains};
 use crate::equipment::Map::{RequestHeaders, ResponseHeaders};
 use crate::equipment::load::Seen;
 use crate::equipment::{
@@ -124,98 +127,6 @@ fn modules_and_configurations_are_swapped_under_load_and_no_request_is_lost() {
     settles(&proxy);
 }
 
-/// A module whose request callback does this. `$buffer` of 64 KiB is at 0; nothing of what it asks has a use.
-fn hostile(imports: &str, body: &str) -> Vec<u8> {
-    let text = format!(
-        r#"(module
-        {imports}
-        (memory (export "memory") 2)
-        (global $next (mut i32) (i32.const 65536))
-        (data (i32.const 0) "a-name-of-some-length")
-        (data (i32.const 64) "up")
-        ;; four pairs: the counts, the lengths, and the texts, each with a NUL
-        (data (i32.const 128) "\03\00\00\00\07\00\00\00\03\00\00\00\05\00\00\00\01\00\00\00\0a\00\00\00\01\00\00\00:method\00GET\00:path\00/\00:authority\00a\00")
-        (func (export "proxy_abi_version_0_2_1"))
-        (func (export "malloc") (param i32) (result i32) (i32.const 65536))
-        (func $deeper (param i32) (result i32)
-          (i32.add (i32.const 1) (call $deeper (i32.add (local.get 0) (i32.const 1)))))
-        (func (export "proxy_on_context_create") (param i32 i32))
-        (func (export "proxy_on_request_headers") (param $context i32) (param i32 i32) (result i32)
-          (local $i i32)
-          {body}
-          (i32.const 0)))"#
-    );
-    wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"))
-}
-
-/// A filter that means harm: its name, its module, and the kind of fault that it comes to, if it comes to one.
-struct Villain(&'static str, Vec<u8>, Option<&'static str>);
-
-fn villains() -> Vec<Villain> {
-    let again = |call: &str| format!("(loop $again {call} (br $again))");
-    let log = r#"(import "env" "proxy_log" (func $log (param i32 i32 i32) (result i32)))"#;
-    let get = r#"(import "env" "proxy_get_header_map_pairs" (func $get (param i32 i32 i32) (result i32)))"#;
-    let share =
-        r#"(import "env" "proxy_set_shared_data" (func $share (param i32 i32 i32 i32 i32) (result i32)))"#;
-    let call = r#"(import "env" "proxy_http_call"
-        (func $call (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))"#;
-    let grow =
-        "(loop $again (br_if $again (i32.ne (i32.const -1) (memory.grow (i32.const 1))))) (unreachable)";
-    let many = "(loop $again
-        (drop (call $call (i32.const 64) (i32.const 2) (i32.const 128) (i32.const 60) (i32.const 0) (i32.const 0)
-          (i32.const 0) (i32.const 0) (i32.const 1000) (i32.const 512)))
-        (local.set $i (i32.add (local.get $i) (i32.const 1)))
-        (br_if $again (i32.lt_u (local.get $i) (i32.const 10000))))";
-    let keys = "(i32.store (i32.const 0) (local.get $context))
-        (loop $again
-        (i32.store (i32.const 4) (local.get $i))
-        (drop (call $share (i32.const 0) (i32.const 21) (i32.const 0) (i32.const 4096) (i32.const 0)))
-        (local.set $i (i32.add (local.get $i) (i32.const 1)))
-        (br_if $again (i32.lt_u (local.get $i) (i32.const 1000))))";
-    vec![
-        Villain("loops", hostile("", &again("")), Some("instructions")),
-        Villain("recurses", hostile("", "(drop (call $deeper (i32.const 0)))"), None),
-        Villain("eats-memory", hostile("", grow), Some("memory")),
-        Villain("traps", hostile("", "(unreachable)"), Some("trap")),
-        Villain(
-            "asks-for-ever",
-            hostile(get, &again("(drop (call $get (i32.const 0) (i32.const 512) (i32.const 516)))")),
-            Some("instructions"),
-        ),
-        Villain(
-            "logs-for-ever",
-            hostile(log, &again("(drop (call $log (i32.const 4) (i32.const 0) (i32.const 4096)))")),
-            Some("instructions"),
-        ),
-        Villain("calls-out", hostile(call, many), None),
-        Villain("shares", hostile(share, keys), None),
-        Villain("never-resumes", hostile("", "(return (i32.const 1))"), None),
-        Villain("poisoned-allocator", poisoned(), Some("allocator")),
-        Villain("ticks", ticking(), None),
-        Villain("traps-everywhere", Guest::new().quiet().on(On::Log, [Step::Trap]).build(), Some("trap")),
-    ]
-}
-
-/// Its allocator points outside of its memory, and it cannot do without.
-fn poisoned() -> Vec<u8> {
-    let module = r#"(module
-        (import "env" "proxy_get_header_map_pairs" (func $get (param i32 i32 i32) (result i32)))
-        (memory (export "memory") 1)
-        (func (export "proxy_abi_version_0_2_1"))
-        (func (export "malloc") (param i32) (result i32) (i32.const -16))
-        (func (export "proxy_on_context_create") (param i32 i32))
-        (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
-          (if (call $get (i32.const 0) (i32.const 512) (i32.const 516)) (then (unreachable)))
-          (i32.const 0)))"#;
-    wat::parse_str(module).expect("it is a module")
-}
-
-/// A storm of ticks, each of which works.
-fn ticking() -> Vec<u8> {
-    let guest = Guest::new().quiet().on(On::Configure, [Step::TickPeriod(1)]);
-    guest.on(On::Tick, [Step::Spin(100_000)]).build()
-}
-
 /// `good` serves both listeners, and behind it on one of them the other filter works.
 fn beside(upstream: &Upstream, isolation: &str) -> String {
     let mut config = String::from(
@@ -291,6 +202,47 @@ fn the_worst_filter_costs_nobody_but_its_own() {
                 );
             }
         }
+    }
+}
+
+/// Modules that somebody's dice wrote, one after the other. Many of them do not start, and the one before goes on.
+#[test]
+fn no_module_costs_anybody_but_its_own() {
+    let modules = if in_full().is_some() { 500 } else { 40 };
+    let first = fastrand::u64(..1 << 32);
+    println!("modules {first} to {}", first + modules - 1);
+    for isolation in ["worker", "exchange"] {
+        let upstream = telling();
+        let mut proxy = Proxy::with(&beside(&upstream, isolation))
+            .file("good.wasm", marking("good"))
+            .file("bad.wasm", Guest::new().quiet().build())
+            .workers(2)
+            .start();
+        let (good, bad) = (proxy.address("in"), proxy.address("bad"));
+        let mut served = 0;
+        let (before, seen) = load::during(good, 1, is_of_one_version, || {
+            let mut before = 0;
+            for seed in first..first + modules {
+                proxy.put("bad.wasm", smithed(seed, isolation == "worker"));
+                served += usize::from(proxy.reload());
+                load::during(bad, 2, |_| Ok(()), || for_a_while(SHORT / 40));
+                if seed == first + modules / 4 {
+                    before = proxy.resident_bytes();
+                }
+            }
+            before
+        });
+        let grown = proxy.resident_bytes().saturating_sub(before);
+        println!(
+            "isolation {isolation}: {served} served, {} good answers, {} KiB more",
+            seen.answers(),
+            grown >> 10
+        );
+        assert!(seen.failures.is_empty() && seen.answers() > 0, "{:?}", seen.failures);
+        assert!(served > 0, "some of them start");
+        assert_eq!(proxy.metrics().sum("tidegate_filter_faults_total", &[("filter", "good")]), 0.0);
+        assert!(grown < 64 << 20, "it grew by {} KiB", grown >> 10);
+        settles(&proxy);
     }
 }
 

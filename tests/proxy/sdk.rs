@@ -1,5 +1,7 @@
 //! What filters written with the SDK may count on: a guest that does what a request asks for.
 
+use wasm_encoder::{RawSection, Section as _};
+
 use crate::equipment::{Answer, Gate, Guest, Proxy, Upstream, eventually, forwarding, in_listener, message};
 
 fn with_sdk(upstream: &Upstream) -> Proxy {
@@ -214,14 +216,7 @@ fn stripped(module: &[u8]) -> Vec<u8> {
     for payload in wasmparser::Parser::new(0).parse_all(module) {
         let Some((id, range)) = payload.expect("it is a module").as_section() else { continue };
         if id != 0 {
-            stripped.push(id);
-            let mut length = range.len();
-            while length >= 0x80 {
-                stripped.push(length as u8 | 0x80);
-                length >>= 7;
-            }
-            stripped.push(length as u8);
-            stripped.extend_from_slice(&module[range]);
+            RawSection { id, data: &module[range] }.append_to(&mut stripped);
         }
     }
     stripped

@@ -141,6 +141,7 @@ async fn a_reload_is_waited_for_longer_than_a_client() {
     let (stream, _) = socket.accept().await.expect("a client");
     let reload = || -> super::Reloading {
         Box::pin(async {
+            // The reload takes that long: ten times what a client has.
             tokio::time::sleep(Duration::from_millis(200)).await;
             Reloaded::Served("{}".to_owned())
         })

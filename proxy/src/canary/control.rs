@@ -9,6 +9,7 @@ use super::report::{Next, Report, RolledBack, State, VersionReport};
 use super::window::Window;
 use super::{Canary, CanaryMode};
 use crate::config::model::{self, Percent, Promote, Rollback};
+use crate::telemetry::timestamp;
 
 /// What an operator says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -178,7 +179,7 @@ impl Control {
             mode: canary.policy.mode.word().to_owned(),
             state,
             percent: shown(percent),
-            since: moment(self.since),
+            since: format!("{:.3}", timestamp(self.since)),
             next,
             rolled_back: self.rolled_back.clone(),
             stable,
@@ -216,10 +217,4 @@ fn next_step(canary: &Canary) -> Option<Percent> {
 /// As people write it: 5 is 5 %.
 fn shown(Percent(share): Percent) -> f64 {
     f64::from(share) / 100.0
-}
-
-/// RFC 3339 in UTC.
-fn moment(time: SystemTime) -> String {
-    let time = jiff::Timestamp::try_from(time).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-    format!("{time:.3}")
 }

@@ -2,14 +2,15 @@
 //!
 //! One is made from an image when an exchange first calls the filter, and goes when the exchange has ended for it and
 //! nothing that it asked for is under way. It ticks while it lives, if it asked for that itself, and for a while after its
-//! exchange has ended: who ticks may have something left to do. What the filter asked for while it was configured (ticks, items of queues) is its other guest's, the one that was configured.
+//! exchange has ended: who ticks may have something left to do. What the filter asked for while it was configured
+//! (ticks, items of queues) is its other guest's, the one that was configured.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
 
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::instance::LONGEST_FAREWELL;
 use super::slot::Generation;

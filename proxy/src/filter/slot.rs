@@ -121,11 +121,14 @@ impl Slot {
             Admission::Trial => tenant.note_breaker(false),
             Admission::Refused => return Err(self.guest.borrow().last_fault),
         }
-        let Some(singles) = &self.singles else {
-            self.served.set(self.served.get() + 1);
-            return self.enter_moment(tenant, None, work);
-        };
         self.revive(tenant);
+        let Some(singles) = &self.singles else {
+            return self.enter_moment(tenant, None, |vm, generation| {
+                self.served.set(self.served.get() + 1);
+                self.breaker.borrow_mut().note_exchange();
+                work(vm, generation)
+            });
+        };
         self.breaker.borrow_mut().note_exchange();
         let (generation, effects, result) = singles.open(work);
         self.perform(generation, effects);
@@ -156,10 +159,11 @@ impl Slot {
         tenant: &Instance,
         work: impl FnOnce(&mut Vm, Generation) -> Result<R, Fault>,
     ) -> Result<R, FaultKind> {
+        self.revive(tenant);
         self.enter_moment(tenant, None, work)
     }
 
-    /// Calls the guest of the moment, which is made anew if that is due and nobody asks for a certain one.
+    /// Calls the guest of the moment, if it is the one that is asked for.
     fn enter_moment<R>(
         &self,
         tenant: &Instance,
@@ -167,18 +171,12 @@ impl Slot {
         work: impl FnOnce(&mut Vm, Generation) -> Result<R, Fault>,
     ) -> Result<R, FaultKind> {
         let guest = &mut *self.guest.borrow_mut();
-        if guest.vm.is_none() && generation.is_none() {
-            self.rebuild(guest, tenant);
-        }
         let Some(vm) = &mut guest.vm else {
             if guest.last_fault == FaultKind::Missing {
                 tenant.note_missing(); // nobody else counts what it is not there for
             }
             return Err(guest.last_fault);
         };
-        if generation.is_none() {
-            self.breaker.borrow_mut().note_exchange();
-        }
         if generation.is_some_and(|wanted| wanted != guest.generation) {
             return Err(FaultKind::Dead);
         }
@@ -191,14 +189,6 @@ impl Slot {
         let result = result.map_err(|fault| self.lose(guest, tenant, &fault));
         self.tell_of_ends(guest);
         result
-    }
-
-    /// Makes the guest anew that has no exchanges, if it was lost: its ticks are to go on.
-    fn revive(&self, tenant: &Instance) {
-        let guest = &mut *self.guest.borrow_mut();
-        if guest.vm.is_none() {
-            self.rebuild(guest, tenant);
-        }
     }
 
     /// Notes whether the guest is to be replaced, and tells whoever does that.
@@ -274,24 +264,15 @@ impl Slot {
     /// filter, whose other guest is told of items in queues.
     fn perform(&self, generation: Generation, effects: Vec<(ContextId, Effect)>) {
         for (root, effect) in effects {
-            match (&self.singles, effect) {
-                (Some(singles), effect) if Singles::is_single(generation) => {
-                    let Some(tenant) = self.tenants().next() else { continue };
-                    match effect {
-                        Effect::SetTick(period) => {
-                            singles.tick_by(generation, period.map(|period| tenant.tick(generation, period)));
-                        }
-                        Effect::WatchQueues(_) => {}
-                        effect @ (Effect::HttpCall(..) | Effect::Grpc(_)) => {
-                            tenant.perform(generation, effect)
-                        }
-                    }
+            let singles = self.singles.as_ref().filter(|_| Singles::is_single(generation));
+            let tenant = if singles.is_some() { self.tenants().next() } else { self.tenant(root) };
+            let Some(tenant) = tenant else { continue };
+            match (singles, effect) {
+                (Some(singles), Effect::SetTick(period)) => {
+                    singles.tick_by(generation, period.map(|period| tenant.tick(generation, period)));
                 }
-                (_, effect) => {
-                    if let Some(tenant) = self.tenant(root) {
-                        tenant.perform(generation, effect);
-                    }
-                }
+                (Some(_), Effect::WatchQueues(_)) => {}
+                (_, effect) => tenant.perform(generation, effect),
             }
         }
     }
@@ -305,10 +286,13 @@ impl Slot {
         self.tenants.borrow().iter().filter_map(Weak::upgrade).collect::<Vec<_>>().into_iter()
     }
 
-    /// Makes a new guest, if the last one is old enough, with all the filters in it.
-    fn rebuild(&self, guest: &mut Occupant, wanted_by: &Instance) {
-        if guest.last_fault == FaultKind::Missing {
-            return; // there is nothing to make it of
+    /// Makes the guest of the moment anew with all the filters in it, if it was lost and is old enough. Where it has no
+    /// exchanges, its ticks are to go on.
+    fn revive(&self, wanted_by: &Instance) {
+        let guest = &mut *self.guest.borrow_mut();
+        // Of a module that is missing there is nothing to make it of.
+        if guest.vm.is_some() || guest.last_fault == FaultKind::Missing {
+            return;
         }
         let services = &wanted_by.services();
         if !guest.backoff.may_rebuild(services) {

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Map, Value, json};
 
 use crate::snapshot::Snapshot;
+use crate::telemetry::timestamp;
 
 /// Why a configuration is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,7 +87,7 @@ impl Status {
             let mut shown = json!({
                 "result": if last.refusal.is_none() { "success" } else { "failure" },
                 "cause": last.cause.word(),
-                "at": moment(last.at),
+                "at": format!("{:.3}", timestamp(last.at)),
                 "duration_ms": last.took.as_millis() as u64,
             });
             if let Some(refusal) = &last.refusal {
@@ -96,7 +97,7 @@ impl Status {
         });
         let page = json!({
             "generation": state.generation,
-            "since": moment(state.since),
+            "since": format!("{:.3}", timestamp(state.since)),
             "watching": state.watching,
             "modules": modules(&state.snapshot),
             "last_reload": last,
@@ -118,10 +119,4 @@ fn modules(snapshot: &Snapshot) -> Map<String, Value> {
         (filter.name.clone(), json!({ "file": origin, "sha256": digest }))
     });
     module.collect()
-}
-
-/// RFC 3339 in UTC.
-fn moment(time: SystemTime) -> String {
-    let time = jiff::Timestamp::try_from(time).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-    format!("{time:.3}")
 }

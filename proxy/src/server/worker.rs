@@ -4,12 +4,13 @@
 //! serves: the guests that are new start, those that are not are taken over. Then all of them change to it. An exchange
 //! ends under the configuration that it began with; the guests that only that had end after the last of them.
 
+mod guests;
+
 use std::collections::HashMap;
 use std::net::TcpListener;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::Poll;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -18,18 +19,17 @@ use tokio::runtime::LocalOptions;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
+use self::guests::{Guest, Guests, end_all};
 use super::canaries::Canaries;
-use super::observe;
 use crate::exchange::{Callouts, Life, Site};
-use crate::filter::{Chain, Instance, Mute, Performer, Split};
 use crate::listener::{Door, Open};
 use crate::snapshot::Snapshot;
 use crate::tasks::Tasks;
 use crate::telemetry::Reporter;
 use crate::telemetry::access_log::{AccessLog, Lane};
-use crate::telemetry::metrics::{FilterObservation, Registry};
+use crate::telemetry::metrics::Registry;
 use crate::upstream::Upstreams;
-use crate::wasm::{FilterUsage, GuestMetrics, Services, SharedData};
+use crate::wasm::{GuestMetrics, SharedData};
 
 /// Between two replacements of guests that have served long enough, at least: each holds up its worker for as long as the
 /// new guests take to start.
@@ -318,36 +318,6 @@ struct Prepared {
     sites: Vec<(Rc<Site>, Option<TcpListener>)>,
 }
 
-/// A filter's instance, and what shows its cost. Cloned for each configuration that has it.
-#[derive(Clone)]
-struct Guest {
-    instance: Rc<Instance>,
-    role: Role,
-    usage: Arc<FilterUsage>,
-    _observation: Rc<FilterObservation>,
-}
-
-/// What a filter is on its worker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Role {
-    /// A filter, or the first version of one.
-    First,
-    /// A second version, beside the first.
-    Second,
-    /// A second version that only looks on.
-    Shadow,
-}
-
-impl Role {
-    /// Who does what such a filter asks of others.
-    fn performer(self, callouts: &Rc<Callouts>) -> Rc<dyn Performer> {
-        match self {
-            Role::First | Role::Second => callouts.clone(),
-            Role::Shadow => Mute::over(callouts.clone()),
-        }
-    }
-}
-
 impl Worker {
     fn new(index: usize, shared: Arc<Shared>) -> Worker {
         Worker {
@@ -513,113 +483,5 @@ impl Worker {
             doors.iter().for_each(|door| door.drain().give_up());
             guests.iter().for_each(|guest| guest.instance.stop());
         }
-    }
-}
-
-/// Up to a tenth later.
-fn jittered(after: Duration) -> Duration {
-    after + after.mul_f64(fastrand::f64() / 10.0)
-}
-
-/// Ends filters side by side: none waits for another.
-async fn end_all(guests: &[Guest]) {
-    let mut ending: Vec<_> = guests.iter().map(|guest| Box::pin(guest.instance.end())).collect();
-    std::future::poll_fn(|cx| {
-        ending.retain_mut(|end| end.as_mut().poll(cx).is_pending());
-        if ending.is_empty() { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
-}
-
-/// A configuration's guests on this worker: one for each filter that a chain names.
-struct Guests<'a> {
-    index: usize,
-    shared: &'a Arc<Shared>,
-    snapshot: &'a Snapshot,
-    callouts: &'a Rc<Callouts>,
-    former: Option<&'a HashMap<usize, Guest>>,
-    running: HashMap<usize, Guest>,
-}
-
-impl Guests<'_> {
-    /// The chain of these filters, and what is beside them.
-    fn chain(&mut self, filters: &[usize]) -> anyhow::Result<Chain> {
-        let first = filters.iter().map(|filter| self.instance(*filter, Role::First));
-        let mut chain = Chain::new(first.collect::<Result<_, _>>()?);
-        for (stage, filter) in filters.iter().enumerate() {
-            if let Some((canary, candidate)) = self.snapshot.canary(*filter) {
-                let role = if canary.is_shadow() { Role::Shadow } else { Role::Second };
-                let split = Split::new(canary, self.index, self.instance(candidate, role)?);
-                chain = chain.beside(stage, split);
-            }
-        }
-        Ok(chain)
-    }
-
-    fn instance(&mut self, filter: usize, role: Role) -> anyhow::Result<Rc<Instance>> {
-        let guest = match self.running.get(&filter) {
-            Some(guest) => guest.clone(),
-            None => match self.taken_over(filter, role) {
-                Some(guest) => guest,
-                None => self.start(filter, role)?,
-            },
-        };
-        self.running.insert(filter, guest.clone());
-        Ok(guest.instance)
-    }
-
-    /// The instance of the former configuration, if nothing about the filter has changed.
-    fn taken_over(&self, filter: usize, role: Role) -> Option<Guest> {
-        let plugin = self.snapshot.plugin(filter);
-        let is_it = |former: &&Guest| {
-            former.role == role && former.instance.plugin().is(plugin) && !former.instance.is_worn()
-        };
-        self.former?.values().find(is_it).cloned()
-    }
-
-    fn start(&self, filter: usize, role: Role) -> anyhow::Result<Guest> {
-        let plugin = self.snapshot.plugin(filter).clone();
-        let name = plugin.filter().name.clone();
-        let usage = Arc::new(FilterUsage::new());
-        let (shared_data, metrics) = match role {
-            Role::First | Role::Second => (&self.shared.shared_data, &self.shared.guest_metrics),
-            Role::Shadow => (&self.shared.shadow_data, &self.shared.shadow_metrics),
-        };
-        let services = Services {
-            shared_data: shared_data.clone(),
-            metrics: metrics.clone(),
-            worker: self.index,
-            usage: usage.clone(),
-            clusters: self.snapshot.endpoints().clone(),
-            ..Services::new()
-        };
-        if self.snapshot.is_missing(filter) {
-            let observation = observe::observe_missing(&self.shared.metrics, &name, &usage);
-            let instance = Instance::missing(plugin, services, self.callouts.clone());
-            return Ok(Guest { instance, role, usage, _observation: Rc::new(observation) });
-        }
-        let others = self.running.values().chain(self.former.into_iter().flat_map(HashMap::values));
-        // A second version that fails is not to take the first one's guest with it.
-        let others = others.filter(|other| other.role == Role::First && role == Role::First);
-        let mut others = others.map(|other| &other.instance).filter(|other| !other.is_worn());
-        let other = others.find(|other| other.plugin().shares(&plugin));
-        let instance = match other {
-            Some(other) => Instance::join(other, plugin, services, role.performer(self.callouts)),
-            None => Instance::start(plugin, services, role.performer(self.callouts)),
-        };
-        let instance =
-            instance.with_context(|| format!("filter `{name}` does not start on worker {}", self.index))?;
-        if let Some(after) = instance.plugin().filter().recycle.after {
-            let (instance, after) = (Rc::downgrade(&instance), jittered(after));
-            // It ends with the worker's runtime at the latest, and keeps nothing.
-            tokio::task::spawn_local(async move {
-                tokio::time::sleep(after).await;
-                if let Some(instance) = instance.upgrade() {
-                    instance.wear_out();
-                }
-            });
-        }
-        let observation = observe::observe_filter(&self.shared.metrics, &name, &usage);
-        Ok(Guest { instance, role, usage, _observation: Rc::new(observation) })
     }
 }

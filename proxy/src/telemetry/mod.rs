@@ -13,5 +13,12 @@ mod tcp_report;
 #[cfg(test)]
 mod tests;
 
+use std::time::SystemTime;
+
 pub use report::{ExchangeReport, Reporter};
 pub use tcp_report::TcpReport;
+
+/// A moment that is displayed as RFC 3339 has it, in UTC.
+pub(crate) fn timestamp(time: SystemTime) -> jiff::Timestamp {
+    jiff::Timestamp::try_from(time).unwrap_or(jiff::Timestamp::UNIX_EPOCH)
+}

@@ -7,7 +7,8 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use wasmparser::{Parser, Payload};
+use wasm_encoder::{CustomSection, Section as _};
+use wasmparser::{BinaryReader, Parser, Payload};
 
 /// The section that names the file.
 const POINTER: &str = "external_debug_info";
@@ -17,8 +18,7 @@ const POINTER: &str = "external_debug_info";
 pub fn places(path: &Path, module: &[u8]) -> Vec<PathBuf> {
     let named = sections(module).and_then(|sections| {
         let section = sections.custom.into_iter().find(|section| section.name == POINTER)?;
-        let (name, _) = wasm_string(&module[section.data])?;
-        let name = Path::new(name);
+        let name = Path::new(BinaryReader::new(&module[section.data], 0).read_string().ok()?);
         (name.file_name()? == name.as_os_str()).then(|| path.with_file_name(name))
     });
     let beside = path.with_extension("debug.wasm");
@@ -38,13 +38,8 @@ pub fn join(module: &[u8], side: &[u8]) -> Option<Vec<u8>> {
     let mut joined = module.to_vec();
     let found: Vec<_> = theirs.custom.iter().filter(wanted).collect();
     for Custom { name, data } in &found {
-        let mut content = Vec::with_capacity(name.len() + data.len() + 5);
-        write_length(&mut content, name.len());
-        content.extend_from_slice(name.as_bytes());
-        content.extend_from_slice(&side[data.clone()]);
-        joined.push(0); // a custom section
-        write_length(&mut joined, content.len());
-        joined.extend_from_slice(&content);
+        let section = CustomSection { name: (*name).into(), data: (&side[data.clone()]).into() };
+        section.append_to(&mut joined);
     }
     (!found.is_empty()).then_some(joined)
 }
@@ -76,25 +71,6 @@ fn sections(module: &[u8]) -> Option<Sections<'_>> {
     Some(sections)
 }
 
-/// A length and as many bytes of text, and what follows.
-fn wasm_string(bytes: &[u8]) -> Option<(&str, &[u8])> {
-    let mut reader = wasmparser::BinaryReader::new(bytes, 0);
-    let text = reader.read_string().ok()?;
-    Some((text, &bytes[reader.original_position()..]))
-}
-
-/// A number as WebAssembly writes lengths: LEB128.
-fn write_length(bytes: &mut Vec<u8>, mut length: usize) {
-    loop {
-        let low = (length & 0x7f) as u8;
-        length >>= 7;
-        bytes.push(if length == 0 { low } else { low | 0x80 });
-        if length == 0 {
-            return;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,13 +80,7 @@ mod tests {
         let mut module = wat::parse_str(format!("(module (func (result i32) (i32.const {constant})))"))
             .expect("it is a module");
         for (name, data) in custom {
-            let mut content = Vec::new();
-            write_length(&mut content, name.len());
-            content.extend_from_slice(name.as_bytes());
-            content.extend_from_slice(data);
-            module.push(0);
-            write_length(&mut module, content.len());
-            module.extend_from_slice(&content);
+            CustomSection { name: (*name).into(), data: (*data).into() }.append_to(&mut module);
         }
         module
     }

@@ -189,6 +189,7 @@ impl Guest {
     fn instantiate(&mut self, plugin: &Plugin) -> Result<Exports, Fault> {
         self.grant();
         let instance = plugin.module().linked().instantiate(&mut self.store);
+        tally::take(); // a start section is no callback: nobody counts what it did
         let instance = match instance {
             Ok(instance) => instance,
             Err(error) => return Err(self.fail(Fault::from_instantiation(&error, self.store.data()))),
@@ -302,7 +303,6 @@ impl Guest {
         host.begin(callback, context, end_of_stream);
         let is_stream = host.active.stream.is_some();
         let granted = self.grant();
-        tally::take(); // what a start section left
         let host = self.store.data();
         let lap = if is_stream { host.stopwatch.sample() } else { host.stopwatch.start() };
         let result = export.call(&mut self.store, params);

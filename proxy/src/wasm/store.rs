@@ -15,7 +15,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use sha2::{Digest, Sha256};
+use sha2::Digest as _;
+
+use crate::files::Sha256;
 
 /// What a kept module begins with: the layout of what follows.
 const MAGIC: &str = "tidegate compiled module 1";
@@ -172,11 +174,7 @@ fn warn_not_kept(file: &Path, error: &str) {
 fn name_of(engine: &wasmtime::Engine, bytes: &[u8]) -> String {
     let mut compiler = DefaultHasher::new();
     engine.precompile_compatibility_hash().hash(&mut compiler);
-    format!("{}-{:016x}.{KEPT}", hex(&Sha256::digest(bytes)), compiler.finish())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{}-{:016x}.{KEPT}", Sha256::of(bytes), compiler.finish())
 }
 
 /// A module as it is kept: what it is, the compiler's name for it, the digest of both that and what follows.
@@ -187,8 +185,8 @@ fn sealed(name: &Path, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn digest(name: &str, payload: &[u8]) -> String {
-    hex(&Sha256::new().chain_update(name).chain_update([0]).chain_update(payload).finalize())
+fn digest(name: &str, payload: &[u8]) -> Sha256 {
+    Sha256(sha2::Sha256::new().chain_update(name).chain_update([0]).chain_update(payload).finalize().into())
 }
 
 /// The compiler's name for a kept module, and its file.
@@ -203,7 +201,8 @@ fn unsealed(bytes: &[u8]) -> Option<(PathBuf, Vec<u8>)> {
     let mut line = || std::str::from_utf8(parts.next()?).ok();
     let (magic, name, sum) = (line()?, line()?, line()?);
     let payload = parts.next()?;
-    (magic == MAGIC && digest(name, payload) == sum).then(|| (PathBuf::from(name), payload.to_vec()))
+    (magic == MAGIC && digest(name, payload).to_string() == sum)
+        .then(|| (PathBuf::from(name), payload.to_vec()))
 }
 
 /// A folder of this process alone. It is known to be in use by a lock, which ends with the process.

@@ -1,13 +1,12 @@
 //! Checks filters' second versions, each of which is a filter of its own.
 
 use std::mem::take;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::super::bounds;
 use super::super::decode::{Field, Located};
 use super::super::model::{
-    Canary, CanaryMode, Filter, Listener, Match, ModuleSource, Percent, Promote, Protocol, Rollback,
+    Canary, CanaryMode, Filter, Listener, Match, Percent, Promote, Protocol, Rollback,
 };
 use super::super::raw;
 use super::super::scalar::{Count, Quantity, Text};
@@ -89,41 +88,15 @@ impl Checker<'_> {
             let message = format!("there is a filter `{name}`, which is what this version is called");
             self.log.error_with_hint(span, message, "give that filter another name");
         }
-        let says_module = raw.module.span().is_some();
-        let module = match raw.module {
-            Field::Absent => {
-                // It is not used, but that what is shipped may have limits of its own.
-                let stand_in = match &first.module {
-                    ModuleSource::Remote(_) => ModuleSource::File(PathBuf::new()),
-                    here => here.clone(),
-                };
-                Field::Given(Located { value: raw::Module::Text(stand_in), span })
-            }
-            given => given,
-        };
-        let (says_config, says_vm_id, says_vm_config, says_root_id, says_env, says_limits) = (
-            !raw.config.is_absent(),
-            !raw.vm_id.is_absent(),
-            !raw.vm_config.is_absent(),
-            !raw.root_id.is_absent(),
-            !raw.env.is_absent(),
-            !raw.limits.is_absent(),
-        );
-        let (says_isolation, says_recycle, says_on_fault, says_reload, says_breaker, says_on_rate) = (
-            !raw.isolation.is_absent(),
-            !raw.recycle.is_absent(),
-            !raw.on_fault.is_absent(),
-            !raw.reload.is_absent(),
-            !raw.breaker.is_absent(),
-            !raw.on_rate_exceeded.is_absent(),
-        );
+        self.name(&Located { value: name.clone(), span });
         let own = raw::Filter {
-            module,
+            module: raw.module,
             config: raw.config,
             vm_id: raw.vm_id,
             vm_config: raw.vm_config,
             root_id: raw.root_id,
             env: raw.env,
+            capabilities: raw.capabilities,
             limits: raw.limits,
             isolation: raw.isolation,
             recycle: raw.recycle,
@@ -131,52 +104,12 @@ impl Checker<'_> {
             reload: raw.reload,
             breaker: raw.breaker,
             on_rate_exceeded: raw.on_rate_exceeded,
-            ..raw::Filter::default()
+            // What is not named here is what a second version cannot change.
+            allow_on_headers_stop_iteration: Field::Absent,
+            canary: Field::Absent,
         };
-        let shown = Located { value: name.clone(), span };
-        let own = self.filter(shown, Field::Given(Located { value: own, span }));
         let mut version = Filter { name, ..first.clone() };
-        let Some(own) = own else { return version };
-        // A field that is not named here is one that a second version cannot change.
-        if says_module {
-            (version.module, version.sha256) = (own.module, own.sha256);
-        }
-        if says_config {
-            (version.config, version.config_shown) = (own.config, own.config_shown);
-        }
-        if says_vm_id {
-            version.vm_id = own.vm_id;
-        }
-        if says_vm_config {
-            version.vm_config = own.vm_config;
-        }
-        if says_root_id {
-            version.root_id = own.root_id;
-        }
-        if says_env {
-            (version.env, version.env_sources) = (own.env, own.env_sources);
-        }
-        if says_limits {
-            version.limits = own.limits;
-        }
-        if says_isolation {
-            version.isolation = own.isolation;
-        }
-        if says_recycle {
-            version.recycle = own.recycle;
-        }
-        if says_on_fault {
-            version.on_fault = own.on_fault;
-        }
-        if says_reload {
-            version.reload = own.reload;
-        }
-        if says_breaker {
-            version.breaker = own.breaker;
-        }
-        if says_on_rate || says_on_fault {
-            version.on_rate_exceeded = own.on_rate_exceeded;
-        }
+        self.redefine(&mut version, own, span);
         version
     }
 

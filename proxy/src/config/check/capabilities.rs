@@ -2,7 +2,7 @@
 
 use ::http::HeaderName;
 
-use super::super::decode::{Field, Located};
+use super::super::decode::Located;
 use super::super::model::{Access, Capabilities, Grant, Names, header_name, property_name, shows_headers};
 use super::super::raw::{self, Patterns};
 use super::super::scalar::{NamePattern, Text};
@@ -12,11 +12,10 @@ use super::{Checker, items};
 use crate::wasm::hostcalls;
 
 impl Checker<'_> {
-    pub(super) fn grant(&self, raw: Field<raw::Grant>) -> Grant {
-        match raw.value() {
-            None => Grant::Everything,
-            Some(raw::Grant::Manifest) => Grant::Manifest,
-            Some(raw::Grant::Only(raw)) => Grant::Only(Box::new(self.capabilities(*raw))),
+    pub(super) fn grant(&self, raw: raw::Grant) -> Grant {
+        match raw {
+            raw::Grant::Manifest => Grant::Manifest,
+            raw::Grant::Only(raw) => Grant::Only(Box::new(self.capabilities(*raw))),
         }
     }
 

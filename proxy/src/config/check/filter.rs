@@ -1,15 +1,19 @@
 //! Checks filters.
 
 use std::env::VarError;
+use std::mem::take;
+use std::path::PathBuf;
 
 use bytes::Bytes;
 use serde_json::Value;
 
 use super::super::bounds;
 use super::super::decode::{Field, Located, Map};
-use super::super::model::{Breaker, Filter, FilterLimits, Isolation, ModuleSource, OnFault, Recycle, Reload};
+use super::super::model::{Breaker, Filter, FilterLimits, ModuleSource, Recycle, Reload};
 use super::super::raw::{self, Variable};
 use super::super::scalar::{Count, Quantity, Size, Text};
+use super::super::source::Span;
+use super::guest::Resolved;
 use super::{Checker, entries, whole};
 use crate::builtin;
 
@@ -17,42 +21,60 @@ use crate::builtin;
 type Pairs = Vec<(String, String)>;
 
 impl Checker<'_> {
+    /// A filter. One whose module has no place has a stand-in for it: the rest is checked all the same.
     pub(super) fn filter(&mut self, name: Located<String>, raw: Field<raw::Filter>) -> Option<Filter> {
         self.name(&name);
-        let Located { value: raw, span: _ } = raw.given()?;
-        let module = self.required(raw.module, "module", name.span);
-        let config = raw.config.given();
-        let module_at = module.as_ref().map_or(name.span, |module| module.span);
+        let mut raw = raw.value()?;
+        let module = self.required(take(&mut raw.module), "module", name.span);
+        raw.module = module.map_or(Field::Invalid, Field::Given);
+        if raw.limits.is_absent() {
+            // What they are without a word depends on the module.
+            raw.limits = Field::Given(Located { value: raw::FilterLimits::default(), span: name.span });
+        }
+        let mut filter = Filter::new(name.value, ModuleSource::File(PathBuf::new()));
+        self.redefine(&mut filter, raw, name.span);
+        Some(filter)
+    }
+
+    /// Puts what is said of a filter in the place of what it has. It stands at `span`.
+    pub(super) fn redefine(&mut self, filter: &mut Filter, raw: raw::Filter, span: Span) {
+        let module_at = raw.module.span().unwrap_or(span);
         self.places.filter_modules.push(module_at);
-        self.places.filter_configs.push(config.as_ref().map_or(module_at, |config| config.span));
-        let config = config.map(|config| self.guest_config(config)).unwrap_or_default();
-        let (env, env_sources) = self.environment(raw.env);
-        let module = module.and_then(|module| self.module(module));
-        let limits = self
-            .filter_limits(raw.limits.value().unwrap_or_default(), module.as_ref().map(|(source, _)| source));
-        let on_fault = raw.on_fault.value().map_or(OnFault::Closed, |Text(value)| value);
-        let (module, sha256) = module?;
-        Some(Filter {
-            name: name.value,
-            module,
-            sha256,
-            config: guest_bytes(config.read),
-            config_shown: config.shown,
-            vm_id: raw.vm_id.value().unwrap_or_default(),
-            vm_config: raw.vm_config.value().map(guest_bytes).unwrap_or_default(),
-            root_id: raw.root_id.value().unwrap_or_default(),
-            env,
-            env_sources,
-            capabilities: self.grant(raw.capabilities),
-            limits,
-            isolation: raw.isolation.value().map_or(Isolation::Worker, |Text(value)| value),
-            recycle: self.recycle(raw.recycle.value().unwrap_or_default()),
-            reload: self.reload(raw.reload),
-            breaker: self.breaker(raw.breaker.value().unwrap_or_default()),
-            on_fault,
-            on_rate_exceeded: raw.on_rate_exceeded.value().map_or(on_fault, |Text(value)| value),
-            allow_on_headers_stop_iteration: raw.allow_on_headers_stop_iteration.value().unwrap_or(false),
-        })
+        self.places.filter_configs.push(raw.config.span().unwrap_or(module_at));
+        if let Some((module, sha256)) = raw.module.given().and_then(|module| self.module(module)) {
+            (filter.module, filter.sha256) = (module, sha256);
+        }
+        if let Some(config) = raw.config.given() {
+            let Resolved { read, shown } = self.guest_config(config);
+            (filter.config, filter.config_shown) = (guest_bytes(read), shown);
+        }
+        if !raw.env.is_absent() {
+            (filter.env, filter.env_sources) = self.environment(raw.env);
+        }
+        if let Some(limits) = raw.limits.value() {
+            filter.limits = self.filter_limits(limits, &filter.module);
+        }
+        if let Some(recycle) = raw.recycle.value() {
+            filter.recycle = self.recycle(recycle);
+        }
+        if let Some(reload) = raw.reload.given() {
+            filter.reload = self.reload(reload);
+        }
+        if let Some(breaker) = raw.breaker.value() {
+            filter.breaker = self.breaker(breaker);
+        }
+        if let Some(grant) = raw.capabilities.value() {
+            filter.capabilities = self.grant(grant);
+        }
+        if let Some(Text(on_fault)) = raw.on_fault.value() {
+            (filter.on_fault, filter.on_rate_exceeded) = (on_fault, on_fault);
+        }
+        set(&mut filter.on_rate_exceeded, raw.on_rate_exceeded.value().map(|Text(value)| value));
+        set(&mut filter.isolation, raw.isolation.value().map(|Text(value)| value));
+        set(&mut filter.vm_id, raw.vm_id.value());
+        set(&mut filter.vm_config, raw.vm_config.value().map(guest_bytes));
+        set(&mut filter.root_id, raw.root_id.value());
+        set(&mut filter.allow_on_headers_stop_iteration, raw.allow_on_headers_stop_iteration.value());
     }
 
     /// The variables, and those of them that are the proxy's own, each with its name there.
@@ -114,8 +136,8 @@ impl Checker<'_> {
         }
     }
 
-    fn reload(&self, raw: Field<raw::Reload>) -> Reload {
-        let Some(Located { value: raw, span }) = raw.given() else { return Reload::default() };
+    fn reload(&self, raw: Located<raw::Reload>) -> Reload {
+        let Located { value: raw, span } = raw;
         let base_interval = self.duration(raw.base_interval, bounds::RELOAD_BASE_INTERVAL);
         let max_interval = self.number_if_given(raw.max_interval, bounds::RELOAD_MAX_INTERVAL);
         if let Some(max) = max_interval.filter(|max| *max < base_interval) {
@@ -135,9 +157,9 @@ impl Checker<'_> {
         }
     }
 
-    fn filter_limits(&self, raw: raw::FilterLimits, module: Option<&ModuleSource>) -> FilterLimits {
+    fn filter_limits(&self, raw: raw::FilterLimits, module: &ModuleSource) -> FilterLimits {
         let shipped = match module {
-            Some(ModuleSource::Builtin(name)) => builtin::instructions(name).map(Count),
+            ModuleSource::Builtin(name) => builtin::instructions(name).map(Count),
             _ => None,
         };
         let usual = shipped.unwrap_or(bounds::INSTRUCTIONS.default);
@@ -158,6 +180,13 @@ impl Checker<'_> {
             cells: self.bytes(raw.cells, bounds::CELLS),
             metrics: self.count(raw.metrics, bounds::METRICS),
         }
+    }
+}
+
+/// Takes what is given in the place of what is there.
+fn set<T>(place: &mut T, given: Option<T>) {
+    if let Some(given) = given {
+        *place = given;
     }
 }
 

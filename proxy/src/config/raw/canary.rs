@@ -10,7 +10,7 @@ use super::super::bounds;
 use super::super::decode::{Field, Map};
 use super::super::model::{CanaryMode, Isolation, OnFault, Percent, Times};
 use super::super::scalar::{Count, Text};
-use super::{Breaker, FilterLimits, GuestConfig, Match, Module, Recycle, Reload, Variable};
+use super::{Breaker, FilterLimits, Grant, GuestConfig, Match, Module, Recycle, Reload, Variable};
 
 /// A second version of a filter beside the first. What it does not say of the filter is as the first version's; a field
 /// that it gives replaces the first version's whole.
@@ -35,6 +35,9 @@ pub(crate) struct Canary {
     /// Environment variables that it sees.
     #[serde(default)]
     pub(crate) env: Field<Map<String, Variable>>,
+    /// What it may do. A second version that needs more than the first says so here.
+    #[serde(default)]
+    pub(crate) capabilities: Field<Grant>,
     /// What it may use: all limits, those that are not given here as they are without a word.
     #[serde(default)]
     pub(crate) limits: Field<FilterLimits>,

@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use serde::{Serialize, Serializer};
 
 use crate::error::Outcome;
+use crate::telemetry::timestamp;
 
 /// The facts of an exchange as far as they are known. What stays `None` is `null` in the line.
 #[derive(Debug, Clone)]
@@ -176,8 +177,7 @@ struct Moment(SystemTime);
 
 impl Display for Moment {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let moment = jiff::Timestamp::try_from(self.0).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-        write!(formatter, "{moment:.6}")
+        write!(formatter, "{:.6}", timestamp(self.0))
     }
 }
 

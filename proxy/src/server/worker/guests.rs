@@ -1,0 +1,155 @@
+//! The guests of a configuration on one worker: which are started for it, which are taken over from the one before.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use super::super::observe;
+use super::Shared;
+use crate::exchange::Callouts;
+use crate::filter::{Chain, Instance, Mute, Performer, Split};
+use crate::snapshot::Snapshot;
+use crate::telemetry::metrics::FilterObservation;
+use crate::wasm::{FilterUsage, Services};
+
+/// A filter's instance, and what shows its cost. Cloned for each configuration that has it.
+#[derive(Clone)]
+pub(super) struct Guest {
+    pub(super) instance: Rc<Instance>,
+    pub(super) role: Role,
+    pub(super) usage: Arc<FilterUsage>,
+    _observation: Rc<FilterObservation>,
+}
+
+/// What a filter is on its worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// A filter, or the first version of one.
+    First,
+    /// A second version, beside the first.
+    Second,
+    /// A second version that only looks on.
+    Shadow,
+}
+
+impl Role {
+    /// Who does what such a filter asks of others.
+    pub(super) fn performer(self, callouts: &Rc<Callouts>) -> Rc<dyn Performer> {
+        match self {
+            Role::First | Role::Second => callouts.clone(),
+            Role::Shadow => Mute::over(callouts.clone()),
+        }
+    }
+}
+
+/// A configuration's guests on this worker: one for each filter that a chain names.
+pub(super) struct Guests<'a> {
+    pub(super) index: usize,
+    pub(super) shared: &'a Arc<Shared>,
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) callouts: &'a Rc<Callouts>,
+    pub(super) former: Option<&'a HashMap<usize, Guest>>,
+    pub(super) running: HashMap<usize, Guest>,
+}
+
+impl Guests<'_> {
+    /// The chain of these filters, and what is beside them.
+    pub(super) fn chain(&mut self, filters: &[usize]) -> anyhow::Result<Chain> {
+        let first = filters.iter().map(|filter| self.instance(*filter, Role::First));
+        let mut chain = Chain::new(first.collect::<Result<_, _>>()?);
+        for (stage, filter) in filters.iter().enumerate() {
+            if let Some((canary, candidate)) = self.snapshot.canary(*filter) {
+                let role = if canary.is_shadow() { Role::Shadow } else { Role::Second };
+                let split = Split::new(canary, self.index, self.instance(candidate, role)?);
+                chain = chain.beside(stage, split);
+            }
+        }
+        Ok(chain)
+    }
+
+    fn instance(&mut self, filter: usize, role: Role) -> anyhow::Result<Rc<Instance>> {
+        let guest = match self.running.get(&filter) {
+            Some(guest) => guest.clone(),
+            None => match self.taken_over(filter, role) {
+                Some(guest) => guest,
+                None => self.start(filter, role)?,
+            },
+        };
+        self.running.insert(filter, guest.clone());
+        Ok(guest.instance)
+    }
+
+    /// The instance of the former configuration, if nothing about the filter has changed.
+    fn taken_over(&self, filter: usize, role: Role) -> Option<Guest> {
+        let plugin = self.snapshot.plugin(filter);
+        let is_it = |former: &&Guest| {
+            former.role == role && former.instance.plugin().is(plugin) && !former.instance.is_worn()
+        };
+        self.former?.values().find(is_it).cloned()
+    }
+
+    fn start(&self, filter: usize, role: Role) -> anyhow::Result<Guest> {
+        let plugin = self.snapshot.plugin(filter).clone();
+        let name = plugin.filter().name.clone();
+        let usage = Arc::new(FilterUsage::new());
+        let (shared_data, metrics) = match role {
+            Role::First | Role::Second => (&self.shared.shared_data, &self.shared.guest_metrics),
+            Role::Shadow => (&self.shared.shadow_data, &self.shared.shadow_metrics),
+        };
+        let services = Services {
+            shared_data: shared_data.clone(),
+            metrics: metrics.clone(),
+            worker: self.index,
+            usage: usage.clone(),
+            clusters: self.snapshot.endpoints().clone(),
+            ..Services::new()
+        };
+        if self.snapshot.is_missing(filter) {
+            let observation = observe::observe_missing(&self.shared.metrics, &name, &usage);
+            let instance = Instance::missing(plugin, services, self.callouts.clone());
+            return Ok(Guest { instance, role, usage, _observation: Rc::new(observation) });
+        }
+        let others = self.running.values().chain(self.former.into_iter().flat_map(HashMap::values));
+        // A second version that fails is not to take the first one's guest with it.
+        let others = others.filter(|other| other.role == Role::First && role == Role::First);
+        let mut others = others.map(|other| &other.instance).filter(|other| !other.is_worn());
+        let other = others.find(|other| other.plugin().shares(&plugin));
+        let instance = match other {
+            Some(other) => Instance::join(other, plugin, services, role.performer(self.callouts)),
+            None => Instance::start(plugin, services, role.performer(self.callouts)),
+        };
+        let instance =
+            instance.with_context(|| format!("filter `{name}` does not start on worker {}", self.index))?;
+        if let Some(after) = instance.plugin().filter().recycle.after {
+            let (instance, after) = (Rc::downgrade(&instance), jittered(after));
+            // It ends with the worker's runtime at the latest, and keeps nothing.
+            tokio::task::spawn_local(async move {
+                tokio::time::sleep(after).await;
+                if let Some(instance) = instance.upgrade() {
+                    instance.wear_out();
+                }
+            });
+        }
+        let observation = observe::observe_filter(&self.shared.metrics, &name, &usage);
+        Ok(Guest { instance, role, usage, _observation: Rc::new(observation) })
+    }
+}
+
+/// Up to a tenth later.
+fn jittered(after: Duration) -> Duration {
+    after + after.mul_f64(fastrand::f64() / 10.0)
+}
+
+/// Ends filters side by side: none waits for another.
+pub(super) async fn end_all(guests: &[Guest]) {
+    let mut ending: Vec<_> = guests.iter().map(|guest| Box::pin(guest.instance.end())).collect();
+    std::future::poll_fn(|cx| {
+        ending.retain_mut(|end| end.as_mut().poll(cx).is_pending());
+        if ending.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}
