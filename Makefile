@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 # A target that is not a file, all of them.
-.PHONY: help demo test soak fuzz release bench bench-host lint docs ci prepare filters-toolchain bench-parts docs-parts clean
+.PHONY: help demo test soak soak-short fuzz release bench bench-host lint docs ci prepare filters-toolchain bench-parts docs-parts clean
 
 help: ## Show this
 	@echo "tidegate: a programmable proxy for service-to-service traffic, extended with WebAssembly"
@@ -29,6 +29,9 @@ soak: prepare ## Run the tests of large numbers and of endurance in full, with t
 	  cargo test --package tidegate --test e2e -- proxy::scale proxy::endurance --nocapture --test-threads 1
 
 # The sanitizer that finds what the fuzzer's inputs do is an unstable option of the compiler.
+soak-short: prepare ## A minute of mixed traffic with reloads, faults and dead upstreams, with the binary of the tests
+	TIDEGATE_TEST_SECONDS=60 cargo test --package tidegate --test e2e -- proxy::endurance::everything --nocapture
+
 fuzz: prepare ## Look for a guest that harms its host, for FOR seconds (600)
 	tests/setup/cargo-fuzz.sh
 	RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=$(CURDIR)/build/fuzz build/cargo-fuzz/bin/cargo-fuzz run \

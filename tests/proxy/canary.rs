@@ -95,6 +95,21 @@ fn requests_that_match_get_the_second_version_and_no_others() {
     assert_eq!(version_of(&client.request("GET", "/", &[("x-canary", "1")], "")), "1");
 }
 
+/// What a second version says of a field takes the place of what the first one has, and nothing else does.
+#[test]
+fn a_second_version_may_do_what_the_first_may_not() {
+    let upstream = Upstream::ok("hello");
+    let granted = "capabilities: {headers: {write: [x-version]}}";
+    let config = config(&upstream, &format!("percent: 100, {granted}"));
+    let config =
+        config.replace("{module: ./first.wasm,", "{module: ./first.wasm, capabilities: {log: warn},");
+    let start = Proxy::with(&config).file("first.wasm", version("1").build());
+    let mut proxy = start.file("second.wasm", version("2").build()).start();
+    assert_eq!(version_of(&proxy.client().get("/")), "2");
+    assert!(proxy.change(&config.replace(&format!(", {granted}"), "")));
+    assert_eq!(version_of(&proxy.client().get("/")), "none", "as the first version, which may write nothing");
+}
+
 #[test]
 fn a_key_keeps_its_version() {
     let upstream = Upstream::ok("hello");

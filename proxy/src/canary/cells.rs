@@ -1,11 +1,12 @@
-//! What a worker counts of a filter's two versions. One thread writes: a count is a load and a store.
+//! What a worker counts of a filter's two versions.
 
 use std::ops::{Add, Sub};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
+
+use crate::telemetry::metrics::Counter;
 
 /// Which of a filter's two versions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,19 +78,19 @@ impl Comparison {
 #[repr(align(128))]
 pub struct Cells {
     versions: [VersionCells; 2],
-    compared: [AtomicU64; Comparison::ALL.len()],
+    compared: [Counter; Comparison::ALL.len()],
     alarm: Arc<Notify>,
 }
 
 #[derive(Debug, Default)]
 struct VersionCells {
-    exchanges: AtomicU64,
-    answers: AtomicU64,
-    server_errors: AtomicU64,
-    denials: AtomicU64,
-    faults: AtomicU64,
-    latency_ns: AtomicU64,
-    instructions: AtomicU64,
+    exchanges: Counter,
+    answers: Counter,
+    server_errors: Counter,
+    denials: Counter,
+    faults: Counter,
+    latency_ns: Counter,
+    instructions: Counter,
 }
 
 impl Cells {
@@ -100,19 +101,19 @@ impl Cells {
     /// Counts an exchange that has ended.
     pub fn count(&self, version: Version, outcome: &Outcome) {
         let cells = &self.versions[version as usize];
-        add(&cells.exchanges, 1);
-        add(&cells.denials, u64::from(outcome.denied));
-        add(&cells.instructions, outcome.instructions);
+        cells.exchanges.increment();
+        cells.denials.add(u64::from(outcome.denied));
+        cells.instructions.add(outcome.instructions);
         if let Some((latency, is_error)) = outcome.answer {
-            add(&cells.answers, 1);
-            add(&cells.server_errors, u64::from(is_error));
-            add(&cells.latency_ns, u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX));
+            cells.answers.increment();
+            cells.server_errors.add(u64::from(is_error));
+            cells.latency_ns.add(u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX));
         }
     }
 
     /// Counts an exchange that a version failed on, or could not be called for. At once: it may go on for long.
     pub fn count_fault(&self, version: Version) {
-        add(&self.versions[version as usize].faults, 1);
+        self.versions[version as usize].faults.increment();
         if version == Version::Candidate {
             self.alarm.notify_one();
         }
@@ -120,36 +121,28 @@ impl Cells {
 
     /// Counts how a shadow decided.
     pub fn count_comparison(&self, comparison: Comparison) {
-        add(&self.compared[comparison as usize], 1);
+        self.compared[comparison as usize].increment();
     }
 
     pub(super) fn counts(&self) -> Counts {
         let sums = |version: Version| {
             let cells = &self.versions[version as usize];
             Sums {
-                exchanges: read(&cells.exchanges),
-                answers: read(&cells.answers),
-                server_errors: read(&cells.server_errors),
-                denials: read(&cells.denials),
-                faults: read(&cells.faults),
-                latency_ns: read(&cells.latency_ns),
-                instructions: read(&cells.instructions),
+                exchanges: cells.exchanges.value(),
+                answers: cells.answers.value(),
+                server_errors: cells.server_errors.value(),
+                denials: cells.denials.value(),
+                faults: cells.faults.value(),
+                latency_ns: cells.latency_ns.value(),
+                instructions: cells.instructions.value(),
             }
         };
         Counts {
             stable: sums(Version::Stable),
             candidate: sums(Version::Candidate),
-            compared: std::array::from_fn(|at| read(&self.compared[at])),
+            compared: std::array::from_fn(|at| self.compared[at].value()),
         }
     }
-}
-
-fn read(cell: &AtomicU64) -> u64 {
-    cell.load(Ordering::Relaxed)
-}
-
-fn add(cell: &AtomicU64, amount: u64) {
-    cell.store(read(cell).wrapping_add(amount), Ordering::Relaxed);
 }
 
 /// What both versions did.

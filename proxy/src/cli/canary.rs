@@ -3,13 +3,13 @@
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use http::{Method, StatusCode};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
-use super::print;
 use super::top::address;
+use super::{Format, print};
 use crate::admin::client::Client;
 use crate::canary::{Report, State, VersionReport};
 use crate::config::Parse as _;
@@ -32,14 +32,6 @@ pub(super) struct CanaryArgs {
     /// How it is said
     #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
     format: Format,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Format {
-    /// For people
-    Text,
-    /// As the admin listener has it, for tools; its fields stay
-    Json,
 }
 
 #[derive(Debug, Subcommand)]

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 
-use super::print;
+use super::{Format, print};
 use crate::inspect::Report;
 use crate::origin;
 use crate::signature::{PublicKey, SecretKey, Signed};
@@ -83,14 +83,6 @@ pub(super) struct InspectArgs {
     /// How it is said
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Format {
-    /// For people
-    Text,
-    /// One JSON object, for tools; its fields stay
-    Json,
 }
 
 pub(super) fn perform(command: FilterCommand) -> anyhow::Result<ExitCode> {

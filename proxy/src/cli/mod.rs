@@ -14,13 +14,22 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::model::ModuleSource;
 use crate::config::{self, Loaded, Problems};
 use crate::server;
 use filter::FilterCommand;
 use log::{Level, LogArgs};
+
+/// How something is said.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Format {
+    /// For people
+    Text,
+    /// JSON, for tools; its fields stay
+    Json,
+}
 
 /// Most worker threads that may be asked for.
 const MAX_WORKERS: u64 = 1024;

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
+use super::Format;
 use crate::config::{Parse, Quantity};
 use crate::top;
 
@@ -27,17 +28,9 @@ pub(super) struct TopArgs {
     /// Look for one interval, print that and end
     #[arg(long)]
     once: bool,
-    /// How it is said
+    /// How it is said: as text on a terminal, or with --once as a table; as JSON, one line each interval
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Format {
-    /// For people: on a terminal, or with --once a table
-    Text,
-    /// One JSON object a line, for tools, one each interval; its fields stay
-    Json,
 }
 
 impl TopArgs {
