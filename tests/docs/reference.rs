@@ -93,6 +93,12 @@ fn kind(value: &Value) -> String {
         (Some("object"), _) if value["additionalProperties"].is_object() => {
             format!("name: {}", kind(&value["additionalProperties"]))
         }
+        (Some("object"), _) if value["properties"].is_object() => {
+            let fields = object(&value["properties"]).map(|(field, value)| format!("{field}: {}", kind(value)));
+            format!("`{{{}}}`", fields.collect::<Vec<_>>().join(", "))
+        }
+        (_, Some(pattern)) if pattern.ends_with("%?$") => "percentage".to_owned(),
+        (_, Some(pattern)) if pattern.ends_with("x?$") => "factor".to_owned(),
         (_, Some(pattern)) if pattern.contains("ms") => "duration".to_owned(),
         (_, Some(pattern)) if pattern.contains("KiB") => "size".to_owned(),
         (_, Some(pattern)) if pattern.contains("|M|") => "number".to_owned(),
@@ -146,6 +152,7 @@ fn the_page_of_metrics_has_every_metric_with_its_labels() {
         callbacks: [("on_tick", CallbackSample { bytes_in: 1, ..CallbackSample::default() })].into(),
         rate_limited: [("tick", 1)].into(),
         faults: [("trap", 1)].into(),
+        denials: [("headers.write", 1)].into(),
         ..FilterSample::default()
     };
     let _observed = registry.observe_filter("f", sample);
