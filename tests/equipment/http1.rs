@@ -251,6 +251,14 @@ impl Wire {
         }
     }
 
+    /// The same for a server, which ends a connection on which nothing more comes.
+    pub(crate) fn head_before_idle(&mut self) -> io::Result<Option<Head>> {
+        match self.head() {
+            Err(error) if is_timeout(&error) && self.unread.is_empty() => Ok(None),
+            other => other,
+        }
+    }
+
     /// The body that a head announced. Every piece of content is shown to `progress` as it comes.
     pub(crate) fn body(&mut self, framing: Framing, progress: &mut dyn FnMut(&[u8])) -> io::Result<Body> {
         let mut body = Body { framing: framing.clone(), ..Body::empty() };

@@ -204,7 +204,7 @@ impl Shared {
 
     /// Serves requests until either side ends the connection; true asks for a reset.
     fn exchanges(&self, wire: &mut Wire) -> io::Result<bool> {
-        while let Some(head) = wire.head()? {
+        while let Some(head) = wire.head_before_idle()? {
             let mut found = checks::request(&head);
             let framing = request_framing(&head)?;
             let answer = (self.script)(&head);
