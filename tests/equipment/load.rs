@@ -71,6 +71,7 @@ fn ask(
     over: &AtomicBool,
 ) -> Seen {
     let mut seen = Seen::default();
+    let first = Instant::now();
     let mut client = Client::connect(address);
     while !over.load(Ordering::Relaxed) {
         let began = Instant::now();
@@ -93,7 +94,8 @@ fn ask(
         };
         if let Some(failure) = failure {
             client = Client::connect(address);
-            seen.failures.push(failure);
+            let (at, took) = (began - first, began.elapsed());
+            seen.failures.push(format!("{failure} (asked after {at:?}, answered in {took:?})"));
             seen.failures.truncate(10);
         }
     }
