@@ -15,6 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::{JoinError, JoinHandle};
 
 use super::addresses::Addresses;
 use super::process::Timekeeper;
@@ -25,7 +26,7 @@ use crate::admin::{Readiness, Reloaded};
 use crate::config::model::Config;
 use crate::config::{self, Loaded, Problems};
 use crate::files::Footprint;
-use crate::origin::Origins;
+use crate::origin::{Errand, Origins};
 use crate::snapshot::{Missing, Snapshot};
 use crate::wasm::Engine;
 use missing::Patience;
@@ -105,6 +106,14 @@ impl Read {
         let snapshot = Snapshot::prepare(&loaded, engine, origins, former, Missing::Tolerated, footprint)?;
         Ok(Read { loaded, snapshot: Arc::new(snapshot) })
     }
+}
+
+/// What came of reading the configuration again.
+enum Change {
+    /// It is served.
+    Served,
+    /// It was given up, since there is another by now.
+    Outdated,
 }
 
 /// What all configurations have in common.
@@ -193,7 +202,13 @@ impl Reloader {
         let cause = wish.cause;
         let all: Vec<Wish> =
             std::iter::once(wish).chain(std::iter::from_fn(|| wishes.try_recv().ok())).collect();
-        let outcome = self.reload(cause).await;
+        let outcome = loop {
+            let (began, waited) = (Instant::now(), self.origins.waited());
+            match self.reload(cause).await {
+                Some(outcome) => break outcome,
+                None => self.spend(began, waited),
+            }
+        };
         for answer in all.into_iter().filter_map(|wish| wish.answer) {
             let _ = answer.send(outcome.clone()); // who has left does not hear it
         }
@@ -202,7 +217,7 @@ impl Reloader {
 
     /// Reads it if a file that was read is another now. Whether one is.
     async fn look(&mut self) -> bool {
-        let began = Instant::now();
+        let (began, waited) = (Instant::now(), self.origins.waited());
         let is_as_it_was = self.follow().await;
         if is_as_it_was {
             tracing::debug!("files were touched, and nothing in them has changed");
@@ -210,8 +225,14 @@ impl Reloader {
             self.reload(Cause::File).await;
             self.follow_anew().await;
         }
-        self.watch.spend(began.elapsed());
+        self.spend(began, waited);
         !is_as_it_was
+    }
+
+    /// Charges the work since `began` to who changes files. Who waits for a server does not work: `waited` is for how
+    /// long that had been done by then.
+    fn spend(&self, began: Instant, waited: Duration) {
+        self.watch.spend(began.elapsed().saturating_sub(self.origins.waited().saturating_sub(waited)));
     }
 
     /// Watches what was read last. Whether it is as it was.
@@ -230,14 +251,25 @@ impl Reloader {
         }
     }
 
-    async fn reload(&mut self, cause: Cause) -> Reloaded {
+    /// Reads it. Nothing comes of it where its files changed again while a server was waited for: what they say now is to
+    /// be read instead.
+    async fn reload(&mut self, cause: Cause) -> Option<Reloaded> {
         let (at, began) = (SystemTime::now(), Instant::now());
         tracing::info!(path = %self.path.display(), cause = cause.word(), "reading the configuration again");
         let outcome = self.read_and_change().await;
         let took = began.elapsed();
+        if matches!(outcome, Ok(Change::Outdated)) {
+            let milliseconds = took.as_millis() as u64;
+            tracing::info!(
+                milliseconds,
+                "the files have changed again while a module was fetched: it is given up, and they are read again"
+            );
+            return None;
+        }
+        let outcome = outcome.map(drop);
         let refusal = self.note(cause, at, took, &outcome);
         let milliseconds = took.as_millis() as u64;
-        match (outcome, refusal) {
+        Some(match (outcome, refusal) {
             (Err(error), Some(text)) => {
                 tracing::error!(
                     milliseconds,
@@ -246,10 +278,11 @@ impl Reloader {
                 if error.is::<Problems>() { Reloaded::Refused(text) } else { Reloaded::Failed(text) }
             }
             _ => {
-                tracing::info!(milliseconds, "the configuration is served");
+                let generation = self.status.generation();
+                tracing::info!(generation, milliseconds, "the configuration is served");
                 Reloaded::Served(self.status.page())
             }
-        }
+        })
     }
 
     /// Notes how an attempt went: why it changed nothing, if so.
@@ -267,27 +300,65 @@ impl Reloader {
         refusal
     }
 
-    async fn read_and_change(&mut self) -> anyhow::Result<()> {
+    async fn read_and_change(&mut self) -> anyhow::Result<Change> {
         self.time.run(true).context("no thread can be had for the clock of filters' limits")?;
-        let (path, engine, origins) = (self.path.clone(), self.engine.clone(), self.origins.clone());
-        let former = self.status.snapshot();
-        // It may take as long as a network does.
-        let reading = tokio::task::spawn_blocking(move || {
+        let path = self.path.clone();
+        let loading = tokio::task::spawn_blocking(move || {
             let mut footprint = Footprint::default();
-            let read = config::load_noting(&path, &mut footprint)
-                .and_then(|loaded| Read::prepare(loaded, &engine, &origins, Some(&former), &mut footprint));
-            (read, footprint)
+            (config::load_noting(&path, &mut footprint), footprint)
         });
-        let (read, footprint) = reading.await.context("the configuration could not be read")?;
+        let (loaded, footprint) = loading.await.context("the configuration could not be read")?;
         self.footprint = Arc::new(footprint);
-        let read = read?;
-        if !read.loaded.warnings.is_empty() {
-            tracing::warn!("{}", read.loaded.warnings.render(false));
-        }
+        let Some(read) = self.prepare(loaded?).await? else { return Ok(Change::Outdated) };
+        self.warn_of_what_is_new(&read.loaded);
         let former = self.status.snapshot();
         self.take(&read).await?;
         warn_of_what_stays(former.config(), read.snapshot.config());
-        Ok(())
+        Ok(Change::Served)
+    }
+
+    /// Prepares what was loaded, which may take as long as a network does: that is given up where the files that it was
+    /// loaded from are others meanwhile, and then there is nothing.
+    async fn prepare(&mut self, loaded: Loaded) -> anyhow::Result<Option<Read>> {
+        let (origins, errand) = self.origins.on_an_errand();
+        let (engine, former) = (self.engine.clone(), self.status.snapshot());
+        let mut footprint = Footprint::clone(&self.footprint);
+        let preparing = tokio::task::spawn_blocking(move || {
+            let read = Read::prepare(loaded, &engine, &origins, Some(&former), &mut footprint);
+            (read, footprint)
+        });
+        let (read, footprint) =
+            self.unless_outdated(preparing, &errand).await.context("the configuration could not be read")?;
+        if errand.is_cut_short() {
+            return Ok(None);
+        }
+        self.footprint = Arc::new(footprint);
+        Ok(Some(read?))
+    }
+
+    /// Waits for work that fetches modules, and calls that back where the files that were read are others by now.
+    async fn unless_outdated<T>(&self, mut work: JoinHandle<T>, errand: &Errand) -> Result<T, JoinError> {
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                () = self.watch.stirred() => {
+                    let footprint = self.footprint.clone();
+                    if !tokio::task::spawn_blocking(move || footprint.holds()).await.unwrap_or(true) {
+                        errand.call_back();
+                        return work.await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Says what is doubtful about a configuration, unless it was said of the one before.
+    fn warn_of_what_is_new(&self, loaded: &Loaded) {
+        let new = loaded.warnings.other_than(&self.loaded.warnings);
+        if !new.is_empty() {
+            tracing::warn!("{}", new.render(false));
+        }
     }
 
     /// Binds what is not bound yet, has the workers prepare, and has them change over.

@@ -50,6 +50,17 @@ impl Unusable {
         Finding { part, message: format!("filter `{}`: {self}", filter.name), hint: Some(self.hint()) }
     }
 
+    /// Whether the module's bytes or its signatures are what is wrong, so that others would do.
+    pub(super) fn is_of_the_module(&self) -> bool {
+        match self {
+            Unusable::Untrusted(_) | Unusable::Load { .. } | Unusable::NoManifest { .. } => true,
+            Unusable::Unobtainable(_)
+            | Unusable::Start { .. }
+            | Unusable::NoImage { .. }
+            | Unusable::NoContexts { .. } => false,
+        }
+    }
+
     fn hint(&self) -> String {
         let hint = match self {
             Unusable::Unobtainable(why) => return why.hint(),

@@ -51,7 +51,7 @@ pub(super) async fn pull(
     };
     let (digest, bytes) = session.manifest(&name, image.digest).await?;
     if let Some(bytes) = kept(digest) {
-        return Ok(Fetched { bytes, manifest: Some(digest) });
+        return Ok(Fetched { bytes, manifest: Some(digest), is_copy: true });
     }
     let manifest = match parse::<Described>(&bytes)?.is_index() {
         false => bytes,
@@ -69,7 +69,7 @@ pub(super) async fn pull(
             image::extract(&archive, compression)?
         }
     };
-    Ok(Fetched { bytes, manifest: Some(digest) })
+    Ok(Fetched { bytes, manifest: Some(digest), is_copy: false })
 }
 
 fn parse<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T, FetchError> {
