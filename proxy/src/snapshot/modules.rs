@@ -156,19 +156,26 @@ impl<'a> Modules<'a> {
         }
         let explained = debug.and_then(|debug| debug_info::join(&bytes, &debug));
         let bytes = explained.as_deref().unwrap_or(&bytes);
+        let is_shared = filter.isolation == Isolation::Worker && self.compiled.contains_key(&digest);
         let (plugin, mut proof) = self.start(filter, &origin, digest, bytes)?;
         for &subject in &subjects {
             let none =
                 |fault| Unusable::NoContexts { origin: origin.clone(), subject, fault: Box::new(fault) };
             proof.open(subject).map_err(none)?;
         }
+        let code = match (is_shared, plugin.module().is_kept()) {
+            (true, _) => "shared", // with another filter, of this configuration or of the one before
+            (false, true) => "kept",
+            (false, false) => "compiled",
+        };
         tracing::info!(
             filter = filter.name,
             module = origin,
             sha256 = %digest,
             abi = ?plugin.module().abi(),
+            code,
             milliseconds = began.elapsed().as_millis() as u64,
-            "filter compiled"
+            "filter prepared"
         );
         Ok(Proved { plugin, origin, digest: Some(digest), lack: None, subjects })
     }

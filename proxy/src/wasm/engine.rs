@@ -78,11 +78,11 @@ impl Engine {
         Module::problems(self, bytes, outline)
     }
 
-    /// The compiler's part of [`compile`](Engine::compile), or what it gave the last time.
-    pub(super) fn translate(&self, bytes: &[u8]) -> wasmtime::Result<wasmtime::Module> {
+    /// The compiler's part of [`compile`](Engine::compile), or what it gave the last time: whether it is that.
+    pub(super) fn translate(&self, bytes: &[u8]) -> wasmtime::Result<(wasmtime::Module, bool)> {
         match &self.store {
             Some(store) => store.compile(&self.inner, bytes),
-            None => wasmtime::Module::new(&self.inner, bytes),
+            None => Ok((wasmtime::Module::new(&self.inner, bytes)?, false)),
         }
     }
 

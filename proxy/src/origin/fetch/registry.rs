@@ -135,7 +135,7 @@ impl<'a> Session<'a> {
             }
         }
         if response.status() != StatusCode::OK {
-            return Err(client::refusal(self.host.clone(), response.status(), self.basic.is_some()));
+            return Err(client::refusal(self.host.clone(), response.status(), self.basic.is_some(), true));
         }
         client::body(response, &self.host, what, limit).await
     }
@@ -188,7 +188,7 @@ impl<'a> Session<'a> {
         let host = client::host(&parsed);
         let response = self.client.send(&url, headers).await?;
         if response.status() != StatusCode::OK {
-            return Err(client::refusal(host, response.status(), self.basic.is_some()));
+            return Err(client::refusal(host, response.status(), self.basic.is_some(), true));
         }
         #[derive(Deserialize)]
         struct Answer {
