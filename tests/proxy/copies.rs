@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use super::fetching::{bytes, filtering, folder, keeping, marking};
 use super::signatures::{keys, requiring, signed, signed_beside};
-use crate::equipment::{Answer, Exit, Proxy, Upstream, digest, message, text};
+use crate::equipment::{Answer, Exit, Guest, On, Proxy, Step, Upstream, digest, message, text};
 
 /// A server with one module, which can be another from then on, and no file of signatures.
 struct Shelf {
@@ -149,4 +149,18 @@ fn the_log_says_what_was_fetched_and_what_was_there() {
     assert_eq!(said(&proxy), (false, "kept".to_owned()));
     let there = proxy.wait_for_log("the copy", |event| message(event).contains("is on disk"));
     assert!(text(&there, "module").ends_with("/mark.wasm"), "{there}");
+}
+
+#[test]
+fn a_copy_that_does_not_start_is_called_one() {
+    let (upstream, cache) = (Upstream::ok("hello"), folder());
+    let shelf = Shelf::with(Guest::new().on(On::Configure, [Step::Spin(200_000)]).build());
+    let check = |more: &str| {
+        let fields = format!("module: \"{}\"{more}", shelf.url());
+        keeping(&filtering(&upstream, &[("mark", &fields)]), &cache).run("check")
+    };
+    assert_eq!(check("").code, Some(0));
+    let exit = check(", limits: {instructions: 1000}");
+    is_refused(&exit, "limits.instructions");
+    assert!(exit.stderr.contains("the module is a copy on disk: `pull: always`"), "{}", exit.stderr);
 }

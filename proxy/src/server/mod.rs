@@ -127,7 +127,7 @@ async fn serve(
     shared: &Arc<Shared>,
 ) -> anyhow::Result<()> {
     let readiness = reloader.readiness();
-    let (wishes, wished) = Wishes::new();
+    let (wishes, wished) = Wishes::new(reloader.news());
     let (ended, mut end) = channel::channel(());
     let admin = admin.map(|listener| {
         let state = admin_state(shared, reloader.status(), wishes.clone(), &readiness);

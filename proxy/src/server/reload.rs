@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::{JoinError, JoinHandle};
 
 use super::addresses::Addresses;
@@ -43,25 +43,32 @@ pub(super) struct Wish {
 
 /// The way to have the configuration read again. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Wishes(mpsc::Sender<Wish>);
+pub(super) struct Wishes {
+    send: mpsc::Sender<Wish>,
+    /// Notified with each.
+    news: Arc<Notify>,
+}
 
 impl Wishes {
-    pub(super) fn new() -> (Wishes, mpsc::Receiver<Wish>) {
+    /// `news`: [`Reloader::news`].
+    pub(super) fn new(news: Arc<Notify>) -> (Wishes, mpsc::Receiver<Wish>) {
         let (send, receive) = mpsc::channel(MAX_WISHES);
-        (Wishes(send), receive)
+        (Wishes { send, news }, receive)
     }
 
     /// Asks for it. Wishes that come while it is read are one.
     pub(super) fn ask(&self, cause: Cause) {
-        let _ = self.0.try_send(Wish { cause, answer: None }); // where so many wait, it is read anyway
+        let _ = self.send.try_send(Wish { cause, answer: None }); // where so many wait, it is read anyway
+        self.news.notify_one();
     }
 
     /// Asks for it, and waits until what is there now was read and is served, or was refused.
     pub(super) async fn ask_and_wait(&self, cause: Cause) -> Reloaded {
         let (answer, answered) = oneshot::channel();
-        if self.0.send(Wish { cause, answer: Some(answer) }).await.is_err() {
+        if self.send.send(Wish { cause, answer: Some(answer) }).await.is_err() {
             return Reloaded::Ending;
         }
+        self.news.notify_one();
         answered.await.unwrap_or(Reloaded::Ending)
     }
 }
@@ -80,6 +87,8 @@ pub(super) struct Reloader {
     status: Status,
     addresses: Addresses,
     watch: Watch,
+    /// Notified when somebody wishes it to be read.
+    news: Arc<Notify>,
     /// What was read last.
     footprint: Arc<Footprint>,
 }
@@ -150,6 +159,7 @@ impl Reloader {
             status: Status::new(read.snapshot.clone(), watch.is_on()),
             addresses: Addresses::default(),
             watch,
+            news: Arc::default(),
             footprint: Arc::new(footprint),
         };
         reloader.take(&read).await?;
@@ -161,6 +171,11 @@ impl Reloader {
     /// What is served.
     pub(super) fn status(&self) -> Status {
         self.status.clone()
+    }
+
+    /// To be notified with each wish.
+    pub(super) fn news(&self) -> Arc<Notify> {
+        self.news.clone()
     }
 
     /// Whether what is served can serve.
@@ -336,19 +351,20 @@ impl Reloader {
         Ok(Some(read?))
     }
 
-    /// Waits for work that fetches modules, and calls that back where the files that were read are others by now.
+    /// Waits for work that fetches modules, and calls that back where the files that were read are others by now. They are
+    /// looked at when something is noticed of them, and when somebody wishes them to be read.
     async fn unless_outdated<T>(&self, mut work: JoinHandle<T>, errand: &Errand) -> Result<T, JoinError> {
         loop {
             tokio::select! {
                 biased;
                 done = &mut work => return done,
-                () = self.watch.stirred() => {
-                    let footprint = self.footprint.clone();
-                    if !tokio::task::spawn_blocking(move || footprint.holds()).await.unwrap_or(true) {
-                        errand.call_back();
-                        return work.await;
-                    }
-                }
+                () = self.watch.stirred() => {}
+                () = self.news.notified() => {}
+            }
+            let footprint = self.footprint.clone();
+            if !tokio::task::spawn_blocking(move || footprint.holds()).await.unwrap_or(true) {
+                errand.call_back();
+                return work.await;
             }
         }
     }

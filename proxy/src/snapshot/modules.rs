@@ -98,17 +98,28 @@ impl<'a> Modules<'a> {
         let obtained = obtained?;
         let may_be_outdated = obtained.may_be_outdated();
         match self.try_out(index, obtained) {
-            Err(why) if may_be_outdated && why.is_of_the_module() => {
-                match super::obtain_anew(self.origins, self.config, index) {
-                    Ok(obtained) => self.try_out(index, obtained),
-                    Err(error) => {
-                        let filter = &self.config.filters[index].name;
-                        tracing::warn!(filter, %error, "the copy of the module on disk is no good, and no other can be had");
-                        Err(why)
-                    }
-                }
+            Err(why) if may_be_outdated && why.is_of_the_module() => self.try_what_is_there_now(index, why),
+            Err(why) if may_be_outdated => {
+                let filter = &self.config.filters[index].name;
+                tracing::warn!(
+                    filter,
+                    "the module is a copy on disk: `pull: always` has the server asked for what it has now"
+                );
+                Err(why)
             }
             outcome => outcome,
+        }
+    }
+
+    /// The same with what the server has, instead of a copy that is no good and why it is not.
+    fn try_what_is_there_now(&mut self, index: usize, why: Unusable) -> Result<Proved, Unusable> {
+        match super::obtain_anew(self.origins, self.config, index) {
+            Ok(obtained) => self.try_out(index, obtained),
+            Err(error) => {
+                let filter = &self.config.filters[index].name;
+                tracing::warn!(filter, %error, "the copy of the module on disk is no good, and no other can be had");
+                Err(why)
+            }
         }
     }
 

@@ -186,18 +186,17 @@ fn redirect_problem(error: &reqwest::Error) -> &'static str {
 
 /// Whether what answered a greeting of TLS is no TLS.
 fn is_answered_without_tls(error: &reqwest::Error) -> bool {
-    let is_it = |error: &(dyn std::error::Error + 'static)| {
-        // An error of I/O has the one that it carries not for its source.
-        let carried = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        let tls = error.downcast_ref().or_else(|| carried.and_then(|carried| carried.downcast_ref()));
-        matches!(tls, Some(rustls::Error::InvalidMessage(_)))
-    };
     let mut cause = error.source();
     while let Some(error) = cause {
-        if is_it(error) {
+        if matches!(error.downcast_ref(), Some(rustls::Error::InvalidMessage(_))) {
             return true;
         }
-        cause = error.source();
+        // An error of I/O has for its source that of the error which it carries, not that error itself.
+        let carried = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        cause = match carried {
+            Some(carried) => Some(carried),
+            None => error.source(),
+        };
     }
     false
 }
