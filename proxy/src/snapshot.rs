@@ -72,6 +72,9 @@ impl Snapshot {
         let every = 0..config.filters.len();
         let wanted: Vec<_> = every.map(|index| wanted(config, index, false)).collect();
         let answers = origins.obtain(config, &wanted, footprint);
+        if origins.is_cut_short() {
+            return Err(loaded.blame([])); // whoever called it back does not read it
+        }
         // A module that was there is a mistake to lose.
         let may_be_missing = |filter: &Filter, why: &Unobtainable| {
             missing == Missing::Tolerated
