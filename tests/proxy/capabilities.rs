@@ -54,6 +54,7 @@ fn a_reply_that_is_not_granted_is_a_plain_503() {
     assert_eq!((response.status(), response.field("x-own")), (503, None));
     assert!(!response.text().contains("of the filter"));
     assert!(upstream.requests().is_empty());
+    proxy.wait_for_metric("tidegate_requests_total", &[("outcome", "reply_not_granted")], 1.0);
 }
 
 fn check(start: Start, expected: Expect) {

@@ -438,7 +438,10 @@ impl Run {
     fn apply_policy(&self, stage: usize, kind: FaultKind) -> Result<(), Interrupt> {
         let seat = &self.seats[stage];
         seat.bypassed.set(true);
-        seat.failed.set(true);
+        // The loss of a guest is told to every exchange that it had, the one that it failed on included.
+        if seat.failed.replace(true) {
+            return Ok(());
+        }
         if let Some(trial) = &seat.trial {
             trial.note_fault();
         }

@@ -50,11 +50,13 @@ pub enum FaultKind {
     Missing,
     /// It has as many instances as it may, each of which serves an exchange.
     Instances,
+    /// It is left alone for a while, because it does nothing but fail.
+    Breaker,
 }
 
 impl FaultKind {
     /// Every kind.
-    pub const ALL: [FaultKind; 12] = [
+    pub const ALL: [FaultKind; 13] = [
         FaultKind::Trap,
         FaultKind::Instructions,
         FaultKind::WallClock,
@@ -67,6 +69,7 @@ impl FaultKind {
         FaultKind::Dead,
         FaultKind::Missing,
         FaultKind::Instances,
+        FaultKind::Breaker,
     ];
     /// How many there are.
     pub const COUNT: usize = FaultKind::ALL.len();
@@ -86,6 +89,7 @@ impl FaultKind {
             FaultKind::Dead => "dead",
             FaultKind::Missing => "missing",
             FaultKind::Instances => "instances",
+            FaultKind::Breaker => "breaker",
         }
     }
 }
