@@ -342,6 +342,20 @@ fn command(proxy: &Proxy, arguments: &[&str]) -> Exit {
 }
 
 #[test]
+fn a_step_that_waits_for_traffic_says_for_how_much() {
+    let upstream = Upstream::ok("hello");
+    let canary = "promote: {steps: [50, 100], every: 1h}, rollback: {minimum: 20, denials: 5%}";
+    let proxy = with_canary(&upstream, &version("1"), &version("2"), canary);
+    let said = command(&proxy, &["list"]).stdout;
+    assert!(said.contains("when stable has seen 20 more, when candidate has seen 20 more"), "{said}");
+    let seen = until(&proxy, "some exchanges of both", |report| {
+        ["stable", "candidate"].iter().all(|of| report[of]["exchanges"].as_u64() > Some(0))
+    });
+    let missing = 20 - seen["candidate"]["exchanges"].as_u64().expect("it is a number").min(20);
+    assert_eq!(seen["next"]["missing_candidate"], missing, "{seen}");
+}
+
+#[test]
 fn the_command_line_shows_and_steers() {
     let upstream = Upstream::ok("hello");
     let proxy = with_canary(&upstream, &version("1"), &version("2"), "percent: 5");

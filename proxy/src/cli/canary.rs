@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::top::address;
 use super::{Format, print};
 use crate::admin::client::Client;
-use crate::canary::{Report, State, VersionReport};
+use crate::canary::{Next, Report, State, VersionReport};
 use crate::config::Parse as _;
 use crate::config::model::Percent;
 
@@ -154,7 +154,7 @@ fn table(reports: &[Report]) -> String {
         };
         text += &format!("{}  {}  {}%  {state}\n", report.filter, report.mode, report.percent);
         if let Some(next) = &report.next {
-            text += &format!("  next       {}% in {:.0}s at the earliest\n", next.percent, next.in_seconds);
+            text += &format!("  next       {}\n", step(next));
         }
         for (name, version) in [("stable", &report.stable), ("candidate", &report.candidate)] {
             text += &format!("  {name:<10} {}\n", numbers(version));
@@ -162,6 +162,17 @@ fn table(reports: &[Report]) -> String {
         if let Some(shadow) = &report.shadow {
             let results: Vec<_> = shadow.iter().map(|(result, count)| format!("{result} {count}")).collect();
             text += &format!("  shadow     {}\n", results.join(", "));
+        }
+    }
+    text
+}
+
+/// When the next step comes, and what it waits for.
+fn step(next: &Next) -> String {
+    let mut text = format!("{}% in {:.0}s at the earliest", next.percent, next.in_seconds);
+    for (version, missing) in [("stable", next.missing_stable), ("candidate", next.missing_candidate)] {
+        if missing > 0 {
+            text += &format!(", when {version} has seen {missing} more");
         }
     }
     text
