@@ -168,10 +168,13 @@ impl Module {
         Ok(Module { shared: Arc::new(Shared { linked, abi, edits_bodies, manifest, calls, exported }) })
     }
 
-    /// The same filter with other contents of its memory, by an engine that may be another.
-    pub(super) fn recompiled(&self, engine: &wasmtime::Engine, bytes: &[u8]) -> Result<Module, LoadError> {
-        let module = wasmtime::Module::new(engine, bytes).map_err(invalid)?;
-        let linked = link(engine, &module)?;
+    /// The same filter with other contents of its memory, compiled by an engine that may be another.
+    pub(super) fn with_contents(
+        &self,
+        engine: &wasmtime::Engine,
+        module: wasmtime::Result<wasmtime::Module>,
+    ) -> Result<Module, LoadError> {
+        let linked = link(engine, &module.map_err(invalid)?)?;
         let Shared { abi, edits_bodies, exported, .. } = *self.shared;
         let (calls, manifest) = (self.shared.calls.clone(), self.shared.manifest.clone());
         Ok(Module { shared: Arc::new(Shared { linked, abi, edits_bodies, exported, calls, manifest }) })
