@@ -1,6 +1,6 @@
 //! A filter that fails costs its own requests at most: the proxy goes on, and the fault is counted by name.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::filters::with_filters;
 use crate::equipment::Map::RequestHeaders;
@@ -103,20 +103,27 @@ const BUDGET: &str = "limits: {instructions: 100k}";
 #[test]
 fn the_access_log_tells_who_made_a_filter_fail_from_whom_it_was_not_there_for() {
     let upstream = Upstream::ok("hello");
-    let more = format!(", {BUDGET}, breaker: {{faults: 2, open_for: 1h}}");
-    let config = in_listener(&forwarding(&[upstream.address()], ""), &["access_log: true", "filters: [bad]"])
-        + &format!("filters:\n  bad: {{module: ./bad.wasm{more}}}\n");
-    let proxy = Proxy::with(&config).file("bad.wasm", failing(Step::Loop).build()).start();
-    let mut client = proxy.client();
-    // The first fault's successor comes at once, and with the second the breaker opens.
-    for _ in 0..2 {
-        assert_eq!(client.request("GET", "/", &[("x-fail", "yes")], "").status(), 503);
-    }
-    assert_eq!(client.get("/").status(), 503);
-    let log = proxy.wait_for_access_log(3);
-    let details: Vec<_> = log.iter().map(|line| text(line, "details")).collect();
     let failed = "wasm_fail_stream:instructions";
-    assert_eq!(details, [failed, failed, "wasm_fail_stream:breaker"]);
+    let lines = [
+        ("closed", 503, [failed, failed, "wasm_fail_stream:breaker"], json!([])),
+        ("open", 200, [""; 3], json!(["bad"])),
+    ];
+    for (policy, status, details, skipped) in lines {
+        let more = format!(", {BUDGET}, on_fault: {policy}, breaker: {{faults: 2, open_for: 1h}}");
+        let fields = ["access_log: true", "filters: [bad]"];
+        let config = in_listener(&forwarding(&[upstream.address()], ""), &fields);
+        let config = config + &format!("filters:\n  bad: {{module: ./bad.wasm{more}}}\n");
+        let proxy = Proxy::with(&config).file("bad.wasm", failing(Step::Loop).build()).start();
+        let mut client = proxy.client();
+        // The first fault's successor comes at once, and with the second the breaker opens.
+        for fields in [&[("x-fail", "yes")][..], &[("x-fail", "yes")], &[]] {
+            assert_eq!(client.request("GET", "/", fields, "").status(), status);
+        }
+        let log = proxy.wait_for_access_log(3);
+        let seen: Vec<_> = log.iter().map(|line| text(line, "details")).collect();
+        assert_eq!(seen, details, "{log:#?}");
+        assert!(log.iter().all(|line| line["skipped"] == skipped), "{log:#?}");
+    }
 }
 
 #[test]

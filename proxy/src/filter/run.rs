@@ -93,6 +93,8 @@ struct Seat {
     bypassed: Cell<bool>,
     /// It failed on this exchange, or could not be called for it.
     failed: Cell<bool>,
+    /// The exchange goes on without it, though not because it wanted that.
+    skipped: Cell<bool>,
     /// Where there are two versions of it.
     trial: Option<Box<Trial>>,
 }
@@ -446,10 +448,8 @@ impl Run {
             trial.note_fault();
         }
         self.instance(stage).note_policy();
-        match self.instance(stage).on_fault() {
-            OnFault::Open => Ok(()),
-            OnFault::Closed => Err(Interrupt::Fault { filter: self.name(stage), kind }),
-        }
+        let policy = self.instance(stage).on_fault();
+        self.go_on_without(stage, policy, |filter| Interrupt::Fault { filter, kind })
     }
 
     /// Whether the exchange is kept from a filter that has not seen it yet, because that is over its rate. One that has
@@ -463,10 +463,29 @@ impl Run {
     /// What it does to this exchange that a filter is over its rate: it goes on without it, or it ends.
     fn apply_rate_policy(&self, stage: usize) -> Result<(), Interrupt> {
         self.seats[stage].bypassed.set(true);
-        match self.instance(stage).on_rate_exceeded() {
-            OnFault::Open => Ok(()),
-            OnFault::Closed => Err(Interrupt::OverRate { filter: self.name(stage) }),
+        let policy = self.instance(stage).on_rate_exceeded();
+        self.go_on_without(stage, policy, |filter| Interrupt::OverRate { filter })
+    }
+
+    fn go_on_without(
+        &self,
+        stage: usize,
+        policy: OnFault,
+        otherwise: impl FnOnce(Arc<str>) -> Interrupt,
+    ) -> Result<(), Interrupt> {
+        match policy {
+            OnFault::Open => {
+                self.seats[stage].skipped.set(true);
+                Ok(())
+            }
+            OnFault::Closed => Err(otherwise(self.name(stage))),
         }
+    }
+
+    /// The names of the filters that the exchange went on without, by the policy for their failure or their rate.
+    pub fn skipped(&self) -> Vec<Arc<str>> {
+        let skipped = (0..self.len()).filter(|stage| self.seats[*stage].skipped.get());
+        skipped.map(|stage| self.name(stage)).collect()
     }
 
     /// The first wish of any guest, and whose it is.
