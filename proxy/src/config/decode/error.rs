@@ -6,6 +6,7 @@ use serde::de::{Expected, Unexpected};
 
 use super::super::collector::Collector;
 use super::super::source::Span;
+use super::super::suggest;
 
 /// Why a value did not decode: a message, perhaps a hint, and a place if it is not the value's own.
 ///
@@ -62,6 +63,11 @@ impl serde::de::Error for Error {
             Some((message, hint)) => Error::new(message).hint(hint),
             None => Error::new(text),
         }
+    }
+
+    fn unknown_field(field: &str, expected: &'static [&'static str]) -> Error {
+        let known = expected.iter().copied();
+        Error::new(format!("unknown field `{field}`")).hint(suggest::remedy(field, "fields here", known))
     }
 
     fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Error {
