@@ -150,10 +150,8 @@ fn it_says_that_nobody_answers_or_that_it_is_no_proxy() {
     let upstream = Upstream::ok("hello");
     let exit = top(&["--admin", &format!("http://{}/", upstream.address()), "--once"]);
     let says = |why: &str, address: std::net::SocketAddr| {
-        format!(
-            "error: {address} is no admin listener of a tidegate: {why} (`admin.address` of its configuration says where \
-             it is)"
-        )
+        let hint = "`--admin` takes the `admin.address` of the proxy's configuration";
+        format!("error: {address} is no admin listener of a tidegate: {why}; {hint}")
     };
     let not_the_page = says("what it answers is not the page /filters", upstream.address());
     assert_eq!((exit.code, &*exit.stderr), (Some(1), &*not_the_page));

@@ -32,7 +32,7 @@ pub(crate) enum ClientError {
     Late(String),
     /// What came is no answer of an admin listener.
     #[error(
-        "{address} is no admin listener of a tidegate: {why} (`admin.address` of its configuration says where it is)"
+        "{address} is no admin listener of a tidegate: {why}; `--admin` takes the `admin.address` of the proxy's configuration"
     )]
     Strange { address: String, why: String },
 }
