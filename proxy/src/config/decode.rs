@@ -114,7 +114,10 @@ impl<'de> Deserializer<'de> for Tree<'de> {
             Value::Scalar(Scalar::Text(value)) => visitor.visit_borrowed_str(value),
             Value::Scalar(Scalar::Unusable(why)) => Err(self.unusable(why)),
             Value::List(items) => visitor.visit_seq(Items::new(items, self.log)),
-            Value::Mapping(entries) => visitor.visit_map(Entries::new(entries, self.log)),
+            Value::Mapping(entries) => {
+                let place = |name: &str| entries.get(name).map(|entry| entry.key);
+                visitor.visit_map(Entries::new(entries, self.log)).map_err(|error| error.at_its_key(place))
+            }
         }
     }
 

@@ -66,6 +66,13 @@ fn the_page_of_costs_names_every_field_that_is_printed_as_json() {
     }
 }
 
+#[test]
+fn one_of_a_kind_is_not_many() {
+    let alone = Overview { workers: 1, active_connections: 1, ..now() };
+    let said = text::traffic(&alone, &Costs::between(&earlier(), &alone));
+    assert!(said.starts_with("1 worker, ") && said.contains(", 1 connection, "), "{said}");
+}
+
 fn earlier() -> Overview {
     proxy(90.0, &[("auth", filter(1000, 10)), ("limits", filter(1000, 40)), ("gone", filter(9, 1))])
 }

@@ -44,10 +44,10 @@ fn one_that_is_not_set_is_a_mistake() {
     .assert_eq(&problems("{A: {from_env: NO_SUCH_VARIABLE}, B: {from_env: \"a\\0=\"}}"));
     expect![[r#"
         error: unknown field `from_file`
-         --> tidegate.yaml:6:14
+         --> tidegate.yaml:6:15
           |
         6 |     env: {A: {from_file: x}, B: {}, C: [x], D: {from_env: 5}}
-          |              ^^^^^^^^^^^^^^
+          |               ^^^^^^^^^
           |
           = help: the fields here are `from_env`
 

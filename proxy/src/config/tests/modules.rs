@@ -213,10 +213,10 @@ fn what_makes_no_sense_of_a_module_is_explained() {
           = help: give both, each as `{from_env: NAME}` or `{from_file: PATH}`, or only `docker_config: PATH`
 
         error: unknown field `form_env`
-         --> tidegate.yaml:5:64
+         --> tidegate.yaml:5:65
           |
         5 |     module: {oci: r.io/a:1, sah256: 1, credentials: {username: {form_env: A}, password: {from_env: A}}}
-          |                                                                ^^^^^^^^^^^^^
+          |                                                                 ^^^^^^^^
           |
           = help: did you mean `from_env`?
 
