@@ -364,11 +364,14 @@ fn the_command_line_shows_and_steers() {
     let exit = command(&proxy, &["promote", "nobody"]);
     assert!(exit.stderr.contains("no filter `nobody` has a canary"), "{}", exit.stderr);
     assert_eq!(command(&proxy, &["set", "f", "101%"]).code, Some(2));
-    for format in ["text", "json"] {
-        let admin = upstream.address().to_string();
-        let exit = Proxy::with("").run_in(&["canary", "list", "--format", format, "--admin", &admin]);
-        assert_eq!((exit.code, &*exit.stdout), (Some(1), ""));
-        assert!(exit.stderr.contains("what it answers is not the page /canaries"), "{}", exit.stderr);
+    for (status, why) in [(200, "what it answers is not the page"), (404, "it has no page /canaries")] {
+        let other = Upstream::start(move |_| Answer::sized(status, &[], "hello"));
+        for format in ["text", "json"] {
+            let admin = other.address().to_string();
+            let exit = Proxy::with("").run_in(&["canary", "list", "--format", format, "--admin", &admin]);
+            assert_eq!((exit.code, &*exit.stdout), (Some(1), ""));
+            assert!(exit.stderr.contains(why), "{}", exit.stderr);
+        }
     }
 }
 
