@@ -370,6 +370,7 @@ fn the_command_line_shows_and_steers() {
     proxy.settle();
     let page: Value = serde_json::from_str(&done(&["list", "--format", "json"])).expect("it is JSON");
     assert_eq!(page["canaries"][0]["candidate"]["exchanges"], 1);
+    assert!(done(&["list"]).contains("candidate  1 exchange, 0 with 5xx"), "{}", done(&["list"]));
     assert!(done(&["rollback", "f"]).contains("rolled back from 100%, operator"));
     let exit = command(&proxy, &["pause", "f"]);
     assert_eq!(exit.code, Some(1));
@@ -377,6 +378,15 @@ fn the_command_line_shows_and_steers() {
     let exit = command(&proxy, &["promote", "nobody"]);
     assert!(exit.stderr.contains("no filter `nobody` has a canary"), "{}", exit.stderr);
     assert_eq!(command(&proxy, &["set", "f", "101%"]).code, Some(2));
+    for (status, why) in [(200, "what it answers is not the page"), (404, "it has no page /canaries")] {
+        let other = Upstream::start(move |_| Answer::sized(status, &[], "hello"));
+        for format in ["text", "json"] {
+            let admin = other.address().to_string();
+            let exit = Proxy::with("").run_in(&["canary", "list", "--format", format, "--admin", &admin]);
+            assert_eq!((exit.code, &*exit.stdout), (Some(1), ""));
+            assert!(exit.stderr.contains(why), "{}", exit.stderr);
+        }
+    }
 }
 
 #[test]

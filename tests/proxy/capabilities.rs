@@ -66,10 +66,14 @@ fn check(start: Start, expected: Expect) {
 
 /// A module with a manifest that asks for this.
 fn asking(capabilities: &str) -> Vec<u8> {
+    stating(capabilities, Guest::new().build())
+}
+
+/// This module, with such a manifest.
+fn stating(capabilities: &str, mut module: Vec<u8>) -> Vec<u8> {
     let manifest = format!(
         r#"{{"manifest": 1, "name": "asker", "version": "1.2.0", "capabilities": {{{capabilities}}}}}"#
     );
-    let mut module = Guest::new().build();
     let section = CustomSection { name: "tidegate.manifest".into(), data: manifest.as_bytes().into() };
     section.append_to(&mut module);
     module
@@ -87,7 +91,7 @@ fn check_shows_what_a_filter_asks_for_beside_what_it_is_granted() {
               headers.read      asks for x-user, cookie; is granted x-user
               headers.write     asks for nothing; is granted x-tier
               metrics           asks for asker_*; is granted *
-              reply             asks for true; is granted nothing
+              reply             asks for yes; is granted nothing
               log               asks for nothing; is granted warn
                 warning         asked for and not granted: headers.read: cookie
                 warning         asked for and not granted: reply: true
@@ -101,7 +105,7 @@ fn check_shows_what_a_filter_asks_for_beside_what_it_is_granted() {
             filter `f`, asker 1.2.0, asks for and is granted
               headers.read      asks for x-user, cookie; is granted x-user, cookie
               metrics           asks for asker_*; is granted asker_*
-              reply             asks for true; is granted true
+              reply             asks for yes; is granted yes
         "#]],
     );
     check(
@@ -110,7 +114,7 @@ fn check_shows_what_a_filter_asks_for_beside_what_it_is_granted() {
         filter `f`, asker 1.2.0, may do everything; it asks for
           headers.read      x-user, cookie
           metrics           asker_*
-          reply             true
+          reply             yes
     "#]],
     );
     check(
@@ -120,6 +124,25 @@ fn check_shows_what_a_filter_asks_for_beside_what_it_is_granted() {
           nothing
     "#]],
     );
+}
+
+#[test]
+fn check_notes_imports_that_what_is_asked_for_needs_and_no_others() {
+    let upstream = Upstream::ok("hello");
+    let guest = Guest::new().on(On::RequestHeaders, [Step::add(RequestHeaders, "x-mark", "1")]).build();
+    let notes = |capabilities: &str, module: &[u8]| {
+        let exit = with_filter(&upstream, capabilities, module).run("check");
+        assert_eq!(exit.code, Some(0), "{}", exit.stderr);
+        exit.stdout.contains("imports what nothing granted allows")
+            && exit.stdout.contains("proxy_add_header_map_value")
+    };
+    assert!(notes("capabilities: {}", &guest), "who says nothing of itself is known by its imports");
+    let modest = stating(r#""metrics": ["x"]"#, guest.clone());
+    assert!(!notes("capabilities: manifest", &modest), "it does not ask for it itself");
+    assert!(!notes("capabilities: {metrics: [x]}", &modest), "neither does it here");
+    let frank = stating(r#""headers": {"write": ["x-mark"]}"#, guest);
+    assert!(!notes("capabilities: manifest", &frank));
+    assert!(notes("capabilities: {metrics: [x]}", &frank), "it asks for it and does not get it");
 }
 
 #[test]

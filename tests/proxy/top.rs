@@ -8,7 +8,9 @@ use serde_json::Value;
 
 use super::filters::with_filters;
 use crate::equipment::Map::{RequestHeaders, ResponseHeaders};
-use crate::equipment::{Exit, Guest, On, Proxy, Step, Terminal, Upstream, eventually, refusing_address};
+use crate::equipment::{
+    Answer, Exit, Guest, On, Proxy, Step, Terminal, Upstream, eventually, refusing_address,
+};
 
 /// A filter that reads, writes and runs a while in each direction.
 fn busy() -> Guest {
@@ -92,6 +94,9 @@ fn one_look_as_json_has_every_filter_with_its_callbacks() {
         filters.iter().find(|filter| filter["name"] == name).unwrap_or_else(|| panic!("{name}: {costs}"))
     };
     assert!(number(&costs["requests_per_second"]) > 0.0 && number(&costs["seconds"]) >= 0.5);
+    assert_eq!((&costs["workers"], &costs["config_generation"]), (&1.into(), &1.into()));
+    assert!(number(&costs["uptime_seconds"]) > 0.0 && costs["config_last_reload_successful"] == true);
+    assert_eq!(costs["version"], env!("CARGO_PKG_VERSION"));
     let (busy, calm) = (filter("busy"), filter("calm"));
     assert_eq!((&busy["state"], &busy["instances"]), (&"ok".into(), &1.into()));
     assert!(number(&busy["cpu"]) > number(&calm["cpu"]) && number(&busy["cpu"]) < 1.0, "{costs}");
@@ -144,8 +149,18 @@ fn it_says_that_nobody_answers_or_that_it_is_no_proxy() {
 
     let upstream = Upstream::ok("hello");
     let exit = top(&["--admin", &format!("http://{}/", upstream.address()), "--once"]);
-    assert_eq!(exit.code, Some(1));
-    assert!(exit.stderr.contains("is no admin listener of a tidegate"), "{}", exit.stderr);
+    let says = |why: &str, address: std::net::SocketAddr| {
+        let hint = "`--admin` takes the `admin.address` of the proxy's configuration";
+        format!("error: {address} is no admin listener of a tidegate: {why}; {hint}")
+    };
+    let not_the_page = says("what it answers is not the page /filters", upstream.address());
+    assert_eq!((exit.code, &*exit.stderr), (Some(1), &*not_the_page));
+    let upstream = Upstream::start(|_| Answer::sized(404, &[], ""));
+    let exit = top(&["--admin", &upstream.address().to_string(), "--once"]);
+    assert_eq!(exit.stderr, says("it has no page /filters and answered 404", upstream.address()));
+    let upstream = Upstream::start(|_| Answer::default().send("220 mail.example.com ESMTP\r\n"));
+    let exit = top(&["--admin", &upstream.address().to_string(), "--once"]);
+    assert_eq!(exit.stderr, says("it does not answer in HTTP", upstream.address()));
 }
 
 #[test]
@@ -172,8 +187,10 @@ fn on_a_terminal_it_goes_on_until_a_key_and_leaves_the_terminal_as_it_was() {
     terminal.press("xq");
     assert!(terminal.wait().success());
     assert!(terminal.is_restored());
+    // What it wrote last may be read after its end is known.
+    terminal.wait_for("\u{1b}[?1049l");
     let shown = terminal.shown();
-    assert!(shown.contains("\u{1b}[?1049h") && shown.contains("\u{1b}[?1049l"), "{shown:?}");
+    assert!(shown.contains("\u{1b}[?1049h"), "{shown:?}");
 }
 
 #[test]

@@ -165,7 +165,7 @@ fn load(file: &Path) -> Result<Loaded, Problems> {
 /// What there is; of a filter whose module is the newest of a folder also which that is.
 fn summary(loaded: &Loaded, modules: &[String]) -> String {
     let config = &loaded.config;
-    let count = |number: usize, noun: &str| format!("{number} {noun}{}", if number == 1 { "" } else { "s" });
+    let count = |number: usize, noun: &str| counted(number as u64, noun);
     let parts = [
         count(config.listeners.len(), "listener"),
         count(config.listeners.iter().map(|listener| listener.routes.len()).sum(), "route"),
@@ -178,6 +178,11 @@ fn summary(loaded: &Loaded, modules: &[String]) -> String {
     });
     let chosen: String = chosen.collect();
     format!("{} is valid: {}{chosen}", loaded.path().display(), parts.join(", "))
+}
+
+/// So many of what `noun` names.
+fn counted(number: u64, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 /// An error as text: problems of a configuration as the excerpts that they are, anything else in one line with its

@@ -18,7 +18,7 @@ pub struct Permissions {
     unreadable: Option<String>,
     /// None for everything.
     granted: Option<Capabilities>,
-    /// What it imports that nothing granted allows.
+    /// What it imports that nothing granted allows, though what it asks for would.
     useless: Vec<&'static str>,
 }
 
@@ -27,8 +27,12 @@ impl Permissions {
     pub fn of(plugin: &Plugin) -> Permissions {
         let module = plugin.module();
         let granted = plugin.capabilities();
+        let asked = module.manifest().map(|manifest| &manifest.capabilities);
+        // What its own manifest does not allow either comes with its SDK: nobody has to grant it.
+        let is_wanted = |call: &Hostcall| asked.is_none_or(|asked| may_succeed(call, asked));
         let useless = |granted: &Capabilities| {
-            module.calls().iter().filter(|call| !may_succeed(call, granted)).map(|call| call.name).collect()
+            let calls = module.calls().iter().filter(|call| is_wanted(call) && !may_succeed(call, granted));
+            calls.map(|call| call.name).collect()
         };
         Permissions {
             filter: plugin.filter().name.clone(),
@@ -145,7 +149,7 @@ fn list(capabilities: &Capabilities, name: &str) -> Option<Vec<String>> {
         "properties.write" => texts(&properties.write),
         "shared_data" => texts(&capabilities.shared_data),
         "metrics" => texts(&capabilities.metrics),
-        "reply" if capabilities.reply => word("true"),
+        "reply" if capabilities.reply => word("yes"),
         "log" if capabilities.log != LogFloor::default() => word(name_of(capabilities.log)),
         _ => Vec::new(),
     })

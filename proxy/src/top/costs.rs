@@ -9,6 +9,16 @@ use crate::telemetry::metrics::{CallbackOverview, FilterOverview, Overview};
 /// What the filters cost in a time. As JSON, its fields are added and never renamed.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct Costs {
+    /// The proxy's version.
+    pub(super) version: String,
+    /// How long its process has run.
+    pub(super) uptime_seconds: f64,
+    /// Worker threads that serve.
+    pub(super) workers: u64,
+    /// Configurations that took effect.
+    pub(super) config_generation: u64,
+    /// Whether what the file said when it was last read is what is served.
+    pub(super) config_last_reload_successful: bool,
     /// How long the time was. Since the process began, where it is another than the one before.
     pub(super) seconds: f64,
     /// Whether the proxy is another process than the one before, so that this is all that it has done.
@@ -123,6 +133,11 @@ impl Costs {
         });
         let is_here = |filter: &FilterCosts| filter.instances > 0 || filter.total.calls_per_second > 0.0;
         Costs {
+            version: now.version.clone(),
+            uptime_seconds: now.uptime_seconds,
+            workers: now.workers,
+            config_generation: now.config_generation,
+            config_last_reload_successful: now.config_last_reload_successful,
             seconds,
             restarted,
             requests_per_second: per_second(now.requests.saturating_sub(before.requests), seconds),

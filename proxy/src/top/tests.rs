@@ -53,6 +53,26 @@ fn proxy(uptime_seconds: f64, filters: &[(&str, FilterOverview)]) -> Overview {
     }
 }
 
+#[test]
+fn the_page_of_costs_names_every_field_that_is_printed_as_json() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/src/reference/costs.md");
+    let page = std::fs::read_to_string(page).expect("there is a page");
+    let (page, _) = page.split_once("## The page /filters").expect("it has both parts");
+    let shown = serde_json::to_value(Costs::between(&earlier(), &now())).expect("it is JSON");
+    let filter = &shown["filters"][0];
+    let objects = [&shown, filter, &filter["callbacks"]["on_log"]];
+    for (field, _) in objects.into_iter().flat_map(|object| object.as_object().expect("it is one")) {
+        assert!(page.contains(&format!("| `{field}` |")), "the page does not say what `{field}` is");
+    }
+}
+
+#[test]
+fn one_of_a_kind_is_not_many() {
+    let alone = Overview { workers: 1, active_connections: 1, ..now() };
+    let said = text::traffic(&alone, &Costs::between(&earlier(), &alone));
+    assert!(said.starts_with("1 worker, ") && said.contains(", 1 connection, "), "{said}");
+}
+
 fn earlier() -> Overview {
     proxy(90.0, &[("auth", filter(1000, 10)), ("limits", filter(1000, 40)), ("gone", filter(9, 1))])
 }

@@ -78,7 +78,8 @@ pub(crate) struct Filter {
     pub(crate) canary: Field<Canary>,
 }
 
-/// When an instance is replaced by a new one: whichever comes first. Without any of these it never is.
+/// When an instance is replaced by a new one: whichever comes first. Without any of these it never is. With
+/// `isolation: exchange` it is the one for the background, which serves no exchange.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Recycle {
