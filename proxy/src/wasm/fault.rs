@@ -127,6 +127,10 @@ impl FaultKind {
             FaultKind::Instances => {
                 "as many exchanges as `limits.instances` allows had an instance of their own (`isolation: exchange`)"
             }
+            FaultKind::Breaker => {
+                "it was left alone, because it did little but fail before (`breaker`): counted for no filter, it is \
+                in the access log's `details`"
+            }
         }
     }
 }
