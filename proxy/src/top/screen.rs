@@ -160,7 +160,7 @@ impl Screen {
         let last = rows.len() - 1;
         self.picked.select(Some(self.picked.selected().unwrap_or_default().min(last)));
         let table = table(&FILTER_COLUMNS, &rows, &self.filters, area.width, |filter| match filter.state {
-            State::Failing => Style::from(Color::Red),
+            State::Missing | State::BreakerOpen | State::Failing => Style::from(Color::Red),
             State::RateLimited => Style::from(Color::Yellow),
             State::Gone => Style::from(Modifier::DIM),
             State::Ok => Style::new(),
