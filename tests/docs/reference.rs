@@ -94,7 +94,8 @@ fn kind(value: &Value) -> String {
             format!("name: {}", kind(&value["additionalProperties"]))
         }
         (Some("object"), _) if value["properties"].is_object() => {
-            let fields = object(&value["properties"]).map(|(field, value)| format!("{field}: {}", kind(value)));
+            let fields =
+                object(&value["properties"]).map(|(field, value)| format!("{field}: {}", kind(value)));
             format!("`{{{}}}`", fields.collect::<Vec<_>>().join(", "))
         }
         (_, Some(pattern)) if pattern.ends_with("%?$") => "percentage".to_owned(),
