@@ -204,6 +204,25 @@ async fn nothing_is_said_to_a_web_page_nor_under_a_name_of_another_machine() {
 }
 
 #[tokio::test]
+async fn a_command_asks_under_the_address_that_a_name_led_to() {
+    let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = socket.local_addr().expect("it is bound");
+    let asking = tokio::spawn(async move {
+        let client = super::client::Client::new(&format!("localhost:{}", address.port()));
+        client.ask(http::Method::GET, "/live").await.map(|(status, _)| status.as_u16())
+    });
+    let (mut stream, _) = socket.accept().await.expect("it asks");
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.expect("it says all of its request"));
+    }
+    let head = String::from_utf8(head).expect("it is text");
+    assert!(head.contains(&format!("host: {address}\r\n")), "{head}");
+    stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.expect("it reads");
+    assert!(matches!(asking.await.expect("no panic"), Ok(204)));
+}
+
+#[tokio::test]
 async fn a_head_beyond_its_limits_is_refused() {
     let admin = Admin::start();
     let many = "x: y\r\n".repeat(65);
