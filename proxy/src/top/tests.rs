@@ -235,6 +235,27 @@ fn keys_sort_and_pick_and_open() {
 }
 
 #[test]
+fn a_filter_that_is_not_called_is_said_to_be_and_why() {
+    let looks = |change: fn(&mut FilterOverview)| {
+        let mut now = filter(2000, 10);
+        change(&mut now);
+        let mut screen = Screen::new(source());
+        screen.see(proxy(90.0, &[("f", filter(1000, 10))]));
+        screen.see(proxy(92.0, &[("f", now)]));
+        let listed = drawn(&mut screen, 60, 8);
+        press(&mut screen, &[KeyCode::Enter]);
+        (listed, drawn(&mut screen, 60, 8))
+    };
+    let (listed, opened) = looks(|now| now.breakers_open = 1);
+    assert!(listed.contains(" breaker"), "{listed}");
+    assert!(opened.contains("filter f: left alone by 1 of 2 workers\n"), "{opened}");
+    let (listed, opened) = looks(|now| now.module_missing = true);
+    assert!(listed.contains(" missing"), "{listed}");
+    assert!(opened.contains("filter f: its module is missing\n"), "{opened}");
+    assert!(looks(|_| ()).1.contains("filter f\n"));
+}
+
+#[test]
 fn the_list_of_keys_goes_with_the_next_key() {
     let mut screen = seeing();
     press(&mut screen, &[KeyCode::Char('?')]);
