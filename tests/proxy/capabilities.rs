@@ -4,7 +4,9 @@ use expect_test::{Expect, expect};
 use wasm_encoder::{CustomSection, Section as _};
 
 use crate::equipment::Map::RequestHeaders;
-use crate::equipment::{Answer, Guest, On, Proxy, Start, Step, Upstream, forwarding, in_listener, message};
+use crate::equipment::{
+    Answer, Guest, On, Proxy, Start, Step, Upstream, forwarding, in_listener, message, text,
+};
 
 /// A proxy with one filter, of which this is the rest of its configuration, in flow style.
 fn with_filter(upstream: &Upstream, more: &str, module: impl Into<Vec<u8>>) -> Start {
@@ -143,6 +145,44 @@ fn check_notes_imports_that_what_is_asked_for_needs_and_no_others() {
     let frank = stating(r#""headers": {"write": ["x-mark"]}"#, guest);
     assert!(!notes("capabilities: manifest", &frank));
     assert!(notes("capabilities: {metrics: [x]}", &frank), "it asks for it and does not get it");
+}
+
+#[test]
+fn a_check_that_denies_warnings_denies_what_is_asked_for_and_not_granted() {
+    let upstream = Upstream::ok("hello");
+    for (capabilities, code) in [("manifest", 0), ("{}", 1)] {
+        let granted = format!("capabilities: {capabilities}");
+        let exit = with_filter(&upstream, &granted, asking(r#""reply": true"#)).run("check --deny-warnings");
+        assert_eq!(exit.code, Some(code), "{}", exit.stderr);
+    }
+}
+
+#[test]
+fn what_a_filter_asks_for_and_is_not_granted_is_logged_once_until_it_is_another() {
+    let upstream = Upstream::ok("hello");
+    let asks = asking(r#""headers": {"read": ["x-user", "cookie"]}, "reply": true"#);
+    let config = |capabilities: &str, more: &str| {
+        let text = in_listener(&forwarding(&[upstream.address()], ""), &["filters: [f]", more]);
+        format!("{text}filters:\n  f: {{module: ./f.wasm, capabilities: {capabilities}}}\n")
+    };
+    let mut proxy = Proxy::with(&config("{reply: true}", "")).file("f.wasm", asks).start();
+    let said = |proxy: &Proxy| -> Vec<String> {
+        let mut events = proxy.log();
+        events.retain(|event| message(event).contains("do not grant all that its manifest asks for"));
+        assert!(events.iter().all(|event| event["level"] == "WARN" && event["filter"] == "f"), "{events:?}");
+        events.iter().map(|event| text(event, "withheld")).collect()
+    };
+    let (read, both) = ("headers.read: x-user, cookie", "headers.read: x-user, cookie; reply: true");
+    assert_eq!(said(&proxy), [read], "at the start");
+    for (capabilities, more, expected) in [
+        ("{reply: true}", "access_log: true", &[read][..]),
+        ("{}", "", &[read, both]),
+        ("manifest", "", &[read, both]),
+        ("{reply: true}", "", &[read, both, read]),
+    ] {
+        assert!(proxy.change(&config(capabilities, more)));
+        assert_eq!(said(&proxy), expected, "{capabilities}");
+    }
 }
 
 #[test]

@@ -38,6 +38,7 @@ fn a_trap_costs_the_exchange_that_caused_it_and_no_other() {
     let mut held = proxy.client();
     held.send("GET /held HTTP/1.1\r\nhost: a\r\n\r\n");
     upstream.wait_for(1);
+    assert_eq!(of(&proxy, "tidegate_filter_instances", "bad"), 2.0, "the worker's, and the exchange's own");
     let mut client = proxy.client();
     for _ in 0..3 {
         assert_eq!(client.request("GET", "/", &[("x-fail", "yes")], "").status(), 503);
@@ -57,6 +58,7 @@ fn a_trap_costs_the_exchange_that_caused_it_and_no_other() {
     );
     assert_eq!(of(&proxy, "tidegate_filter_rebuilds_total", "bad"), 0.0);
     assert_eq!(of(&proxy, "tidegate_filter_on_fault_total", "bad"), 3.0);
+    proxy.wait_for_metric("tidegate_filter_instances", &[("filter", "bad")], 1.0);
 }
 
 #[test]

@@ -43,6 +43,7 @@ mod sdk;
 mod sharing;
 mod signatures;
 mod smuggling;
+mod standing;
 mod tcp;
 mod top;
 mod upgrades;

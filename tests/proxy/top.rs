@@ -6,10 +6,11 @@ use std::process::{Command, Stdio};
 use rustix::process::Signal;
 use serde_json::Value;
 
+use super::fetching::{filtering, folder, keeping};
 use super::filters::with_filters;
 use crate::equipment::Map::{RequestHeaders, ResponseHeaders};
 use crate::equipment::{
-    Answer, Exit, Guest, On, Proxy, Step, Terminal, Upstream, eventually, refusing_address,
+    Answer, Exit, Guest, On, Proxy, Step, Terminal, Upstream, When, eventually, refusing_address,
 };
 
 /// A filter that reads, writes and runs a while in each direction.
@@ -107,6 +108,76 @@ fn one_look_as_json_has_every_filter_with_its_callbacks() {
         number(&callback["microseconds_per_call"]) > 0.0 && number(&callback["hostcalls_per_second"]) > 0.0
     );
     assert!(number(&callback["bytes_out_per_second"]) > 0.0);
+}
+
+/// What it says of the only filter of a proxy that has no traffic: as an object, and its line.
+fn seen(proxy: &Proxy) -> (Value, String) {
+    let admin = proxy.address("admin").to_string();
+    let once = ["--admin", &admin, "--interval", "100ms", "--once"];
+    let look = |more: &[&str]| {
+        let exit = top(&[&once, more].concat());
+        assert_eq!(exit.code, Some(0), "{}", exit.stderr);
+        exit.stdout
+    };
+    let costs: Value = serde_json::from_str(&look(&["--format", "json"])).expect("it is one object");
+    let text = look(&[]);
+    (costs["filters"][0].clone(), text.lines().last().unwrap_or_default().to_owned())
+}
+
+fn shown(proxy: &Proxy, filter: &str) -> Value {
+    let page: Value = serde_json::from_str(&proxy.admin("/filters").text()).expect("it is JSON");
+    page["filters"][filter].clone()
+}
+
+#[test]
+fn a_filter_that_is_left_alone_is_not_said_to_be_well() {
+    let upstream = Upstream::ok("hello");
+    let failing = Guest::new().quiet().on(On::RequestHeaders, [Step::Trap]);
+    let more = ", isolation: exchange, breaker: {faults: 2, open_for: 1h}";
+    let proxy = with_filters(&upstream, &[("bad", &failing, more)]);
+    assert_eq!(seen(&proxy).0["state"], "ok");
+    for _ in 0..5 {
+        assert_eq!(proxy.client().get("/").status(), 503);
+    }
+    let page = shown(&proxy, "bad");
+    assert_eq!((&page["breakers_open"], &page["breaker_trips"]), (&1.into(), &1.into()), "{page}");
+    assert_eq!((&page["on_fault"], &page["workers"]), (&5.into(), &1.into()), "{page}");
+    let (filter, line) = seen(&proxy);
+    assert_eq!((&filter["state"], &filter["breakers_open"]), (&"breaker_open".into(), &1.into()), "{filter}");
+    assert!(line.starts_with("bad ") && line.contains(" breaker "), "{line}");
+}
+
+#[test]
+fn a_filter_whose_module_is_missing_is_shown_as_that() {
+    let upstream = Upstream::ok("hello");
+    let (server, _kept) = refusing_address();
+    let module = format!("module: {{url: \"http://{server}/f.wasm\", retries: 0}}");
+    let cache = folder();
+    let proxy = keeping(&filtering(&upstream, &[("absent", &module)]), &cache).start_unready();
+    assert_eq!(proxy.client().get("/").status(), 503);
+    let page = shown(&proxy, "absent");
+    assert_eq!((&page["module_missing"], &page["instances"]), (&true.into(), &0.into()), "{page}");
+    let (filter, line) = seen(&proxy);
+    assert_eq!((&filter["state"], &filter["module_missing"]), (&"missing".into(), &true.into()), "{filter}");
+    assert!(line.starts_with("absent ") && line.contains(" missing "), "{line}");
+}
+
+#[test]
+fn a_filter_that_lost_its_instance_is_failing_until_it_has_another() {
+    let upstream = Upstream::ok("hello");
+    let trap = Step::If(When::Header(RequestHeaders, "x-fail", "yes"), vec![Step::Trap]);
+    let proxy = with_filters(&upstream, &[("bad", &Guest::new().quiet().on(On::RequestHeaders, [trap]), "")]);
+    let alive = || {
+        let page = shown(&proxy, "bad");
+        (page["instances"].as_u64(), page["memory_bytes"].as_u64().is_some_and(|bytes| bytes > 0))
+    };
+    assert_eq!(alive(), (Some(1), true));
+    assert_eq!(proxy.client().request("GET", "/", &[("x-fail", "yes")], "").status(), 503);
+    assert_eq!(alive(), (Some(0), false));
+    assert_eq!(seen(&proxy).0["state"], "failing");
+    assert_eq!(proxy.client().get("/").status(), 200);
+    assert_eq!(alive(), (Some(1), true));
+    assert_eq!(seen(&proxy).0["state"], "ok");
 }
 
 #[test]

@@ -60,13 +60,15 @@ impl Client {
 
     async fn fetch(&self, method: Method, path: &str) -> Result<(StatusCode, Bytes), ClientError> {
         let stream = TcpStream::connect(&self.address).await.map_err(|error| self.unreachable(error))?;
+        // Whatever name led here: the listener answers none but addresses and localhost.
+        let host = stream.peer_addr().map_err(|error| self.unreachable(error))?.to_string();
         let broken = |error: hyper::Error| match error.is_parse() {
             true => self.strange("it does not answer in HTTP"),
             false => self.unreachable(io::Error::other(error)),
         };
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         let exchange = async {
-            let request = Request::builder().method(method).uri(path).header(HOST, &self.address);
+            let request = Request::builder().method(method).uri(path).header(HOST, host);
             let request = request.body(Empty::<Bytes>::new());
             let request = request.map_err(|error| self.unreachable(io::Error::other(error)))?;
             let response = sender.send_request(request).await.map_err(broken)?;

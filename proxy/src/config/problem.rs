@@ -3,6 +3,7 @@
 //! It only holds and shows problems; they are recorded in a `Collector`.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use annotate_snippets::{AnnotationKind, Group, Level as Shown, Renderer, Snippet};
@@ -55,6 +56,16 @@ impl Problems {
     /// Each problem.
     pub fn iter(&self) -> impl Iterator<Item = &Problem> {
         self.list.iter()
+    }
+
+    /// The file's name as it was given.
+    pub fn path(&self) -> &Path {
+        self.source.path()
+    }
+
+    /// How many more there were than are kept.
+    pub fn omitted(&self) -> usize {
+        self.omitted
     }
 
     /// Whether there is nothing to say.

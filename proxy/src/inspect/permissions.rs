@@ -45,6 +45,25 @@ impl Permissions {
         }
     }
 
+    /// The filter's name.
+    pub(crate) fn filter(&self) -> &str {
+        &self.filter
+    }
+
+    /// What its manifest asks for and its configuration does not grant, as `headers.read: x-user; reply: true`; none
+    /// where there is no such thing.
+    pub(crate) fn withheld(&self) -> Option<String> {
+        let (Some((_, asked)), Some(granted)) = (&self.asked, &self.granted) else { return None };
+        let lacking = lacking(asked, granted);
+        let each = lacking.iter().map(|(capability, missing)| format!("{capability}:{}", join(missing)));
+        (!lacking.is_empty()).then(|| each.collect::<Vec<_>>().join("; "))
+    }
+
+    /// Whether something of it is likely not meant.
+    pub fn have_warnings(&self) -> bool {
+        self.unreadable.is_some() || self.withheld().is_some()
+    }
+
     /// Whether there is something to compare: of a filter that may do everything and asks for nothing there is not.
     pub fn are_worth_a_look(&self) -> bool {
         self.granted.is_some() || self.asked.is_some() || self.unreadable.is_some()

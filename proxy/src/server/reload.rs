@@ -17,12 +17,13 @@ use anyhow::Context as _;
 use tokio::sync::{mpsc, oneshot};
 
 use super::addresses::Addresses;
+use super::notices::Notices;
 use super::process::Timekeeper;
+use super::standing::Standing;
 use super::status::{Attempt, Cause, Status};
 use super::watch::Watch;
 use super::worker::{Orders, Plan, Shared};
 use crate::admin::{Readiness, Reloaded};
-use crate::config::model::Config;
 use crate::config::{self, Loaded, Problems};
 use crate::files::Footprint;
 use crate::origin::Origins;
@@ -78,6 +79,7 @@ pub(super) struct Reloader {
     orders: Orders,
     status: Status,
     addresses: Addresses,
+    notices: Notices,
     watch: Watch,
     /// What was read last.
     footprint: Arc<Footprint>,
@@ -111,6 +113,7 @@ impl Read {
 pub(super) struct Surroundings {
     pub(super) engine: Engine,
     pub(super) origins: Origins,
+    pub(super) standing: Arc<Standing>,
     pub(super) time: Arc<Timekeeper>,
     pub(super) shared: Arc<Shared>,
     pub(super) orders: Orders,
@@ -128,7 +131,7 @@ impl Reloader {
         footprint: Footprint,
         surroundings: Surroundings,
     ) -> anyhow::Result<Reloader> {
-        let Surroundings { engine, origins, time, shared, orders, watch } = surroundings;
+        let Surroundings { engine, origins, standing, time, shared, orders, watch } = surroundings;
         let mut reloader = Reloader {
             path: read.loaded.path().to_owned(),
             engine,
@@ -138,8 +141,9 @@ impl Reloader {
             time,
             shared,
             orders,
-            status: Status::new(read.snapshot.clone(), watch.is_on()),
+            status: Status::new(read.snapshot.clone(), standing.clone(), watch.is_on()),
             addresses: Addresses::default(),
+            notices: Notices::new(standing),
             watch,
             footprint: Arc::new(footprint),
         };
@@ -284,10 +288,7 @@ impl Reloader {
         if !read.loaded.warnings.is_empty() {
             tracing::warn!("{}", read.loaded.warnings.render(false));
         }
-        let former = self.status.snapshot();
-        self.take(&read).await?;
-        warn_of_what_stays(former.config(), read.snapshot.config());
-        Ok(())
+        self.take(&read).await
     }
 
     /// Binds what is not bound yet, has the workers prepare, and has them change over.
@@ -309,6 +310,7 @@ impl Reloader {
         for (listener, address) in announced {
             tracing::info!(listener, %address, "listening");
         }
+        self.notices.tell(snapshot);
         Ok(())
     }
 
@@ -316,18 +318,6 @@ impl Reloader {
     fn stop_idle_clock(&self) {
         if self.status.snapshot().config().filters.is_empty() {
             let _ = self.time.run(false); // stopping does not fail
-        }
-    }
-}
-
-/// Some things are made once, when the process starts.
-fn warn_of_what_stays(former: &Config, new: &Config) {
-    let address = |config: &Config| config.admin.as_ref().map(|admin| admin.address);
-    for (field, differs) in
-        [("workers", former.workers != new.workers), ("admin", address(former) != address(new))]
-    {
-        if differs {
-            tracing::warn!(field, "a change of this takes a restart: it stays as it was");
         }
     }
 }

@@ -191,6 +191,7 @@ fn filters_are_summed_by_name_and_keep_their_counts_when_they_are_replaced() {
         policies: 3,
         breaker_trips: 1,
         breakers_open: 1,
+        workers: 1,
         instances: 1,
         memory_bytes: 65536,
     };
