@@ -131,6 +131,9 @@ failures! {
         /// its policy is `on_rate_exceeded: closed`.
         #[error("a filter was over its rate of instructions")]
         FilterOverRate,
+        /// A filter answered, and its `capabilities` do not let it.
+        #[error("a filter answered though its capabilities do not grant that")]
+        ReplyNotGranted,
         /// A filter closed the stream.
         #[error("a filter closed the stream")]
         FilterClosed,
@@ -200,6 +203,7 @@ impl Failure {
             ClientLeft           => row(None,      Downstream, "client_left",             "DC",  ""),
             FilterFault          => row(Some(503), Filter,     "filter_fault",            "-",   "a filter failed"),
             FilterOverRate       => row(Some(503), Filter,     "filter_over_rate",        "-",   "a filter is over its rate"),
+            ReplyNotGranted      => row(Some(503), Filter,     "reply_not_granted",       "-",   "a filter failed"),
             FilterClosed         => row(None,      Filter,     "filter_closed",           "LR",  ""),
             Draining             => row(None,      Proxy,      "draining",                "-",   ""),
             UpgradeFailed        => row(Some(502), Upstream,   "upgrade_failed",          "UPE", "upgrade failed"),

@@ -43,6 +43,12 @@ pub enum KeyError {
     /// See [`Private`](KeyError::Private).
     #[error("this is a public key, where the private one is expected")]
     Public,
+    /// It is a private key that only a passphrase opens, which nobody is asked for here.
+    #[error(
+        "this private key is encrypted, and is read as it is only: `openssl pkey -in KEY -out PLAIN` asks for its passphrase and \
+         writes it in plain"
+    )]
+    Encrypted,
     /// It is no key of Ed25519 in PEM, or one that anybody could sign for.
     #[error("this is no Ed25519 key in PEM")]
     Invalid,
@@ -103,6 +109,10 @@ impl SecretKey {
         match SigningKey::from_pkcs8_pem(text.trim()) {
             Ok(key) => Ok(SecretKey(key)),
             Err(_) if text.contains("PUBLIC KEY") => Err(KeyError::Public),
+            // The second is how it was written before PKCS #8.
+            Err(_) if text.contains("ENCRYPTED PRIVATE KEY") || text.contains("Proc-Type: 4,ENCRYPTED") => {
+                Err(KeyError::Encrypted)
+            }
             Err(_) => Err(KeyError::Invalid),
         }
     }

@@ -10,8 +10,8 @@ use tidegate::config;
 use tidegate::error::{Failure, Outcome, StatusClass};
 use tidegate::telemetry::access_log::{Ending, Entry};
 use tidegate::telemetry::metrics::{
-    CallbackSample, CanarySample, CellsSample, ConnectFailure, FilterSample, Format, Registry, VersionSample,
-    write_canaries, write_cells,
+    CallbackOverview, CallbackSample, CanarySample, CellsSample, ConnectFailure, FilterOverview,
+    FilterSample, Format, Overview, Registry, VersionSample, write_canaries, write_cells,
 };
 use tidegate::wasm::FaultKind;
 use tidegate::wasm::exports::EXPORTS;
@@ -126,9 +126,13 @@ fn the_page_of_failures_has_every_failure() {
         let (reason, party, flag) = (failure.reason(), failure.at_fault().word(), failure.flag());
         let _ = writeln!(text, "| `{reason}` | {status} | {party} | `{flag}` | {failure} |");
     }
-    text.push_str("\n## Faults of filters\n\nThe label `kind` of `tidegate_filter_faults_total`:\n\n");
+    text.push_str(
+        "\n## Faults of filters\n\nThe label `kind` of `tidegate_filter_faults_total`, and of an exchange that was answered \
+        for it the end of `details` in the access log (`wasm_fail_stream:trap`). The log's line has the message. What becomes \
+        of the exchange is up to the filter's `on_fault`.\n\n| kind | what happened |\n|---|---|\n",
+    );
     for kind in FaultKind::ALL {
-        let _ = writeln!(text, "- `{kind}`");
+        let _ = writeln!(text, "| `{kind}` | {} |", kind.description());
     }
     check(&expect_file!["../../docs/src/reference/failures.md"], "Failures", &text);
 }
@@ -276,21 +280,44 @@ fn every_hostcall_says_what_it_does_and_names_statuses_that_there_are() {
     }
 }
 
+/// The help of a command and of those within it, which it lists: none can be left out.
+fn write_help(text: &mut String, command: &[&str]) {
+    let arguments = [command, &["--help"]].concat();
+    let output = Command::new(env!("CARGO_BIN_EXE_tidegate")).args(&arguments).output();
+    let help = String::from_utf8(output.expect("the binary runs").stdout).expect("the help is text");
+    let lines: Vec<&str> = help.lines().map(str::trim_end).collect();
+    let _ = write!(text, "## tidegate {}\n\n```text\n{}\n```\n\n", arguments.join(" "), lines.join("\n"));
+    let listed =
+        lines.iter().skip_while(|line| **line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    // What a name is said to do may go on in a line that is set in further.
+    let names = listed.filter_map(|line| line.strip_prefix("  ")).filter(|line| !line.starts_with(' '));
+    for name in names.filter_map(|line| line.split(' ').next()).filter(|name| *name != "help") {
+        write_help(text, &[command, &[name]].concat());
+    }
+}
+
 #[test]
 fn the_page_of_the_command_line_is_the_help_text() {
     let mut text = String::new();
-    let commands =
-        [&[][..], &["run"], &["check"], &["top"], &["canary"], &["canary", "set"], &["schema"], &["filter"]]
-            .into_iter()
-            .chain([&["filter", "inspect"][..]])
-            .map(|command| [command, &["--help"]].concat());
-    for arguments in commands {
-        let output = Command::new(env!("CARGO_BIN_EXE_tidegate")).args(&arguments).output();
-        let help = String::from_utf8(output.expect("the binary runs").stdout).expect("the help is text");
-        let lines: Vec<&str> = help.lines().map(str::trim_end).collect();
-        let _ = write!(text, "## tidegate {}\n\n```text\n{}\n```\n\n", arguments.join(" "), lines.join("\n"));
-    }
+    write_help(&mut text, &[]);
     check(&expect_file!["../../docs/src/reference/command-line.md"], "The command line", &text);
+}
+
+#[test]
+fn the_page_of_costs_names_every_field_of_the_admin_listeners_page() {
+    let page =
+        std::fs::read_to_string(crate::root().join("docs/src/reference/costs.md")).expect("it is there");
+    let (_, page) = page.split_once("## The page /filters").expect("it has that part");
+    let filter = FilterOverview {
+        callbacks: [("on_log".to_owned(), CallbackOverview::default())].into(),
+        ..FilterOverview::default()
+    };
+    let overview = Overview { filters: [("f".to_owned(), filter)].into(), ..Overview::default() };
+    let shown = serde_json::to_value(overview).expect("it is JSON");
+    let filter = &shown["filters"]["f"];
+    for (field, _) in [&shown, filter, &filter["callbacks"]["on_log"]].into_iter().flat_map(object) {
+        assert!(page.contains(&format!("| `{field}` |")), "the page does not say what `{field}` is");
+    }
 }
 
 #[test]

@@ -38,7 +38,8 @@ pub(crate) struct Exit {
 pub(crate) struct Start {
     config: String,
     files: Vec<(String, Vec<u8>)>,
-    workers: usize,
+    /// As the configuration says where the command line does not.
+    workers: Option<usize>,
     environment: Vec<(String, String)>,
     open_files: Option<u64>,
     watches: bool,
@@ -55,7 +56,13 @@ impl Start {
 
     /// How many workers it has; 1 otherwise.
     pub(crate) fn workers(mut self, count: usize) -> Start {
-        self.workers = count;
+        self.workers = Some(count);
+        self
+    }
+
+    /// It has as many workers as its configuration says.
+    pub(crate) fn workers_as_configured(mut self) -> Start {
+        self.workers = None;
         self
     }
 
@@ -103,8 +110,9 @@ impl Start {
     fn start_until(self, is_there: impl Fn(&Value) -> bool) -> Proxy {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let file = self.write_to(folder.path());
-        let workers = self.workers.to_string();
-        let mut arguments = vec!["run", &file, "--workers", &workers];
+        let mut arguments = vec!["run", &file];
+        let workers = self.workers.map(|count| count.to_string());
+        arguments.extend(workers.iter().flat_map(|count| ["--workers", count]));
         arguments.extend((!self.watches).then_some("--no-watch"));
         let process = self.spawn(&arguments);
         let listeners = process.find(&process.stderr, "the proxy to be ready", |lines| {
@@ -120,11 +128,12 @@ impl Start {
         Proxy { process, listeners, settles: true, has_clusters, folder }
     }
 
-    /// Runs it where it is expected to end by itself, and says how it did.
+    /// Runs a command, its options behind it, where it is expected to end by itself, and says how it did.
     pub(crate) fn run(self, command: &str) -> Exit {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let file = self.write_to(folder.path());
-        self.run_in(&[command, &file])
+        let words: Vec<&str> = command.split(' ').chain([file.as_str()]).collect();
+        self.run_in(&words)
     }
 
     /// The same with arguments of the test's own.
@@ -173,7 +182,7 @@ impl Proxy {
         let (files, environment) = (Vec::new(), Vec::new());
         let config = config.to_owned();
         let (open_files, watches, wrapper) = (None, false, Vec::new());
-        Start { config, files, workers: 1, environment, open_files, watches, wrapper }
+        Start { config, files, workers: Some(1), environment, open_files, watches, wrapper }
     }
 
     /// Starts a proxy with this configuration and one worker.
@@ -200,7 +209,19 @@ impl Proxy {
 
     /// An answer of the admin listener to a GET.
     pub(crate) fn admin(&self, path: &str) -> super::Response {
-        Client::connect(self.address("admin")).request("GET", path, &[("connection", "close")], "")
+        self.ask_admin("GET", path, &[], "")
+    }
+
+    /// An answer of the admin listener.
+    pub(crate) fn ask_admin(
+        &self,
+        method: &str,
+        path: &str,
+        fields: &[(&str, &str)],
+        body: &str,
+    ) -> super::Response {
+        let fields = [&[("host", "localhost"), ("connection", "close")], fields].concat();
+        Client::connect(self.address("admin")).request(method, path, &fields, body)
     }
 
     /// All metrics now.
@@ -337,7 +358,7 @@ impl Proxy {
 
     /// Asks the admin listener to have the configuration read.
     pub(crate) fn post_reload(&self) -> super::Response {
-        Client::connect(self.address("admin")).request("POST", "/reload", &[("connection", "close")], "")
+        self.ask_admin("POST", "/reload", &[], "")
     }
 
     /// Replaces a file beside the configuration, or makes one, at once.

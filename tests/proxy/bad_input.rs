@@ -3,6 +3,8 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 
+use serde_json::Value;
+
 use crate::equipment::{Exit, Guest, On, Proxy, Start, Step, Upstream, When};
 
 const GOOD: &str = "listeners:\n- name: in\n  address: 127.0.0.1:0\n  filters: [f]\n  routes:\n\
@@ -17,9 +19,22 @@ fn refused(start: impl Fn() -> Start, mentions: &[&str]) {
         for mention in mentions {
             assert!(stderr.contains(mention), "{command} does not mention {mention:?}:\n{stderr}");
         }
+        if command == "run" {
+            all_events(&stderr);
+        }
         assert!(!stderr.contains("panicked"), "{command}:\n{stderr}");
         assert!(!stderr.contains("\"listening\""), "{command} was half started:\n{stderr}");
     }
+}
+
+/// What `run` says with `--log-format json`: an object a line, each with a level and a message.
+fn all_events(stderr: &str) -> Vec<Value> {
+    let event = |line: &str| -> Value {
+        let event: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{line:?}: {error}"));
+        assert!(event["level"].is_string() && event["message"].is_string(), "{event}");
+        event
+    };
+    stderr.lines().map(event).collect()
 }
 
 fn good_guest() -> Vec<u8> {
@@ -249,7 +264,68 @@ fn what_is_likely_not_meant_is_shown_and_does_not_stop_the_check() {
 }
 
 #[test]
+fn a_check_can_be_told_to_end_with_one_for_a_warning() {
+    for (text, code) in [(GOOD.to_owned(), 0), (GOOD.replace("  filters: [f]\n", ""), 1)] {
+        let exit = Proxy::with_text(&text).file("f.wasm", good_guest()).run("check --deny-warnings");
+        assert_eq!(exit.code, Some(code), "{}", exit.stderr);
+        assert_eq!(exit.stderr.contains("--deny-warnings"), code == 1, "{}", exit.stderr);
+    }
+}
+
+#[test]
+fn a_check_reads_standard_input_where_it_is_told_to() {
+    let reading = |text: &str| {
+        let quoted = text.replace('\'', "'\\''");
+        let first = format!("cd \"$TMPDIR\" && printf '%s' '{quoted}' > in.yaml && exec < in.yaml");
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        std::fs::write(folder.path().join("f.wasm"), good_guest()).expect("it can be written");
+        let inside = folder.path().to_str().expect("it has a plain name");
+        Proxy::with_text("").env("TMPDIR", inside).after(&[], &first).run_in(&["check", "-"])
+    };
+    let exit = reading(GOOD);
+    assert_eq!(exit.code, Some(0), "{}", exit.stderr);
+    assert!(exit.stdout.starts_with("standard input is valid: 1 listener"), "{}", exit.stdout);
+    let exit = reading(&GOOD.replace("module", "modul"));
+    assert_eq!(exit.code, Some(1), "{}", exit.stderr);
+    assert!(exit.stderr.contains("standard input:8:"), "{}", exit.stderr);
+    assert_eq!(reading("").code, Some(1));
+}
+
+#[test]
+fn a_log_in_json_has_an_object_for_each_problem_and_each_warning() {
+    let text = GOOD.replace("  filters: [f]\n", "  acces_log: true\n").replace("127.0.0.1:0", "nonsense");
+    let start = || Proxy::with_text(&text).file("f.wasm", good_guest());
+    let silent = start().env("TIDEGATE_LOG", "tidegate::wasm=debug").run("run");
+    assert_eq!(
+        all_events(&silent.stderr).len(),
+        2,
+        "why it does not start is said at every level: {silent:?}"
+    );
+    let exit = start().run("run");
+    let mut said = all_events(&exit.stderr);
+    said.retain(|event| event["level"] == "ERROR");
+    let [address, field] = &said[..] else { panic!("{said:#?}") };
+    let of = |event: &Value, field: &str| event[field].as_str().unwrap_or_default().to_owned();
+    assert!(of(address, "place").ends_with("tidegate.yaml:3:12"), "{address}");
+    assert!(of(field, "place").ends_with("tidegate.yaml:4:3"), "{field}");
+    assert!(
+        of(field, "message").contains("acces_log") && of(field, "hint").contains("access_log"),
+        "{field}"
+    );
+
+    let text = GOOD.replace("  filters: [f]\n", "");
+    let proxy = Proxy::with(&text).file("f.wasm", good_guest()).start();
+    let warning = proxy.wait_for_log("the warning", |event| of(event, "message").contains("in no chain"));
+    assert_eq!(warning["level"], "WARN");
+    assert!(of(&warning, "place").contains("tidegate.yaml:"), "{warning}");
+    assert!(proxy.log_from(0).iter().all(Value::is_object), "{:#?}", proxy.log_from(0));
+}
+
+#[test]
 fn levels_that_make_no_sense_are_refused() {
+    let exit = with_module(good_guest()).env("TIDEGATE_LOG", "info,tidegate=loud").run("run");
+    let [event] = &all_events(&exit.stderr)[..] else { panic!("{}", exit.stderr) };
+    assert!(event["message"].as_str().is_some_and(|text| text.contains("TIDEGATE_LOG")), "{event}");
     let exit = with_module(good_guest()).env("TIDEGATE_LOG", "info,tidegate=loud").run("check");
     assert_eq!(exit.code, Some(1), "{}", exit.stderr);
     assert!(exit.stderr.contains("TIDEGATE_LOG"), "{}", exit.stderr);

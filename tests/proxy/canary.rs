@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use crate::equipment::Map::{RequestHeaders, ResponseHeaders};
 use crate::equipment::{
-    Answer, Backend, Buffer, Client, Exit, Flow, Gate, Guest, On, Proxy, Response, Step, Upstream, When,
-    eventually, forwarding, in_listener, message, request_text,
+    Answer, Backend, Buffer, Exit, Flow, Gate, Guest, On, Proxy, Response, Step, Upstream, When, eventually,
+    forwarding, in_listener, message, request_text,
 };
 
 /// A filter that says which version it is, in both directions.
@@ -37,9 +37,7 @@ fn steer(proxy: &Proxy, order: &str) -> Response {
 }
 
 fn steer_with(proxy: &Proxy, order: &str, fields: &[(&str, &str)]) -> Response {
-    let fields = [fields, &[("connection", "close")]].concat();
-    let path = format!("/canaries/{order}");
-    Client::connect(proxy.address("admin")).request("POST", &path, &fields, "")
+    proxy.ask_admin("POST", &format!("/canaries/{order}"), fields, "")
 }
 
 /// Sends requests until it has happened.
@@ -342,6 +340,20 @@ fn command(proxy: &Proxy, arguments: &[&str]) -> Exit {
 }
 
 #[test]
+fn a_step_that_waits_for_traffic_says_for_how_much() {
+    let upstream = Upstream::ok("hello");
+    let canary = "promote: {steps: [50, 100], every: 1h}, rollback: {minimum: 20, denials: 5%}";
+    let proxy = with_canary(&upstream, &version("1"), &version("2"), canary);
+    let said = command(&proxy, &["list"]).stdout;
+    assert!(said.contains("when stable has seen 20 more, when candidate has seen 20 more"), "{said}");
+    let seen = until(&proxy, "some exchanges of both", |report| {
+        ["stable", "candidate"].iter().all(|of| report[of]["exchanges"].as_u64() > Some(0))
+    });
+    let missing = 20 - seen["candidate"]["exchanges"].as_u64().expect("it is a number").min(20);
+    assert_eq!(seen["next"]["missing_candidate"], missing, "{seen}");
+}
+
+#[test]
 fn the_command_line_shows_and_steers() {
     let upstream = Upstream::ok("hello");
     let proxy = with_canary(&upstream, &version("1"), &version("2"), "percent: 5");
@@ -356,6 +368,7 @@ fn the_command_line_shows_and_steers() {
     proxy.settle();
     let page: Value = serde_json::from_str(&done(&["list", "--format", "json"])).expect("it is JSON");
     assert_eq!(page["canaries"][0]["candidate"]["exchanges"], 1);
+    assert!(done(&["list"]).contains("candidate  1 exchange, 0 with 5xx"), "{}", done(&["list"]));
     assert!(done(&["rollback", "f"]).contains("rolled back from 100%, operator"));
     let exit = command(&proxy, &["pause", "f"]);
     assert_eq!(exit.code, Some(1));
@@ -363,6 +376,15 @@ fn the_command_line_shows_and_steers() {
     let exit = command(&proxy, &["promote", "nobody"]);
     assert!(exit.stderr.contains("no filter `nobody` has a canary"), "{}", exit.stderr);
     assert_eq!(command(&proxy, &["set", "f", "101%"]).code, Some(2));
+    for (status, why) in [(200, "what it answers is not the page"), (404, "it has no page /canaries")] {
+        let other = Upstream::start(move |_| Answer::sized(status, &[], "hello"));
+        for format in ["text", "json"] {
+            let admin = other.address().to_string();
+            let exit = Proxy::with("").run_in(&["canary", "list", "--format", format, "--admin", &admin]);
+            assert_eq!((exit.code, &*exit.stdout), (Some(1), ""));
+            assert!(exit.stderr.contains(why), "{}", exit.stderr);
+        }
+    }
 }
 
 #[test]
@@ -429,8 +451,12 @@ fn a_second_version_that_fails_leaves_the_first_ones_instance_alone() {
     assert_eq!(client.get("/").status(), 200);
     let faults = |filter| proxy.metrics().sum("tidegate_filter_faults_total", &[("filter", filter)]);
     assert_eq!(faults("f@canary"), 1.0);
-    let calls = |filter| proxy.metrics().sum("tidegate_filter_instances", &[("filter", filter)]);
-    assert_eq!((calls("f"), calls("f@canary")), (1.0, 1.0));
+    let alive = |filter| proxy.metrics().sum("tidegate_filter_instances", &[("filter", filter)]);
+    assert_eq!(
+        (alive("f"), alive("f@canary")),
+        (1.0, 0.0),
+        "the second one's is lost, the first one's is not"
+    );
     assert_eq!(proxy.metrics().sum("tidegate_filter_rebuilds_total", &[("filter", "f")]), 0.0);
 }
 

@@ -4,7 +4,9 @@ use expect_test::{Expect, expect};
 use wasm_encoder::{CustomSection, Section as _};
 
 use crate::equipment::Map::RequestHeaders;
-use crate::equipment::{Answer, Guest, On, Proxy, Start, Step, Upstream, forwarding, in_listener, message};
+use crate::equipment::{
+    Answer, Guest, On, Proxy, Start, Step, Upstream, forwarding, in_listener, message, text,
+};
 
 /// A proxy with one filter, of which this is the rest of its configuration, in flow style.
 fn with_filter(upstream: &Upstream, more: &str, module: impl Into<Vec<u8>>) -> Start {
@@ -54,6 +56,7 @@ fn a_reply_that_is_not_granted_is_a_plain_503() {
     assert_eq!((response.status(), response.field("x-own")), (503, None));
     assert!(!response.text().contains("of the filter"));
     assert!(upstream.requests().is_empty());
+    proxy.wait_for_metric("tidegate_requests_total", &[("outcome", "reply_not_granted")], 1.0);
 }
 
 fn check(start: Start, expected: Expect) {
@@ -65,10 +68,14 @@ fn check(start: Start, expected: Expect) {
 
 /// A module with a manifest that asks for this.
 fn asking(capabilities: &str) -> Vec<u8> {
+    stating(capabilities, Guest::new().build())
+}
+
+/// This module, with such a manifest.
+fn stating(capabilities: &str, mut module: Vec<u8>) -> Vec<u8> {
     let manifest = format!(
         r#"{{"manifest": 1, "name": "asker", "version": "1.2.0", "capabilities": {{{capabilities}}}}}"#
     );
-    let mut module = Guest::new().build();
     let section = CustomSection { name: "tidegate.manifest".into(), data: manifest.as_bytes().into() };
     section.append_to(&mut module);
     module
@@ -86,7 +93,7 @@ fn check_shows_what_a_filter_asks_for_beside_what_it_is_granted() {
               headers.read      asks for x-user, cookie; is granted x-user
               headers.write     asks for nothing; is granted x-tier
               metrics           asks for asker_*; is granted *
-              reply             asks for true; is granted nothing
+              reply             asks for yes; is granted nothing
               log               asks for nothing; is granted warn
                 warning         asked for and not granted: headers.read: cookie
                 warning         asked for and not granted: reply: true
@@ -100,7 +107,7 @@ fn check_shows_what_a_filter_asks_for_beside_what_it_is_granted() {
             filter `f`, asker 1.2.0, asks for and is granted
               headers.read      asks for x-user, cookie; is granted x-user, cookie
               metrics           asks for asker_*; is granted asker_*
-              reply             asks for true; is granted true
+              reply             asks for yes; is granted yes
         "#]],
     );
     check(
@@ -109,7 +116,7 @@ fn check_shows_what_a_filter_asks_for_beside_what_it_is_granted() {
         filter `f`, asker 1.2.0, may do everything; it asks for
           headers.read      x-user, cookie
           metrics           asker_*
-          reply             true
+          reply             yes
     "#]],
     );
     check(
@@ -119,6 +126,63 @@ fn check_shows_what_a_filter_asks_for_beside_what_it_is_granted() {
           nothing
     "#]],
     );
+}
+
+#[test]
+fn check_notes_imports_that_what_is_asked_for_needs_and_no_others() {
+    let upstream = Upstream::ok("hello");
+    let guest = Guest::new().on(On::RequestHeaders, [Step::add(RequestHeaders, "x-mark", "1")]).build();
+    let notes = |capabilities: &str, module: &[u8]| {
+        let exit = with_filter(&upstream, capabilities, module).run("check");
+        assert_eq!(exit.code, Some(0), "{}", exit.stderr);
+        exit.stdout.contains("imports what nothing granted allows")
+            && exit.stdout.contains("proxy_add_header_map_value")
+    };
+    assert!(notes("capabilities: {}", &guest), "who says nothing of itself is known by its imports");
+    let modest = stating(r#""metrics": ["x"]"#, guest.clone());
+    assert!(!notes("capabilities: manifest", &modest), "it does not ask for it itself");
+    assert!(!notes("capabilities: {metrics: [x]}", &modest), "neither does it here");
+    let frank = stating(r#""headers": {"write": ["x-mark"]}"#, guest);
+    assert!(!notes("capabilities: manifest", &frank));
+    assert!(notes("capabilities: {metrics: [x]}", &frank), "it asks for it and does not get it");
+}
+
+#[test]
+fn a_check_that_denies_warnings_denies_what_is_asked_for_and_not_granted() {
+    let upstream = Upstream::ok("hello");
+    for (capabilities, code) in [("manifest", 0), ("{}", 1)] {
+        let granted = format!("capabilities: {capabilities}");
+        let exit = with_filter(&upstream, &granted, asking(r#""reply": true"#)).run("check --deny-warnings");
+        assert_eq!(exit.code, Some(code), "{}", exit.stderr);
+    }
+}
+
+#[test]
+fn what_a_filter_asks_for_and_is_not_granted_is_logged_once_until_it_is_another() {
+    let upstream = Upstream::ok("hello");
+    let asks = asking(r#""headers": {"read": ["x-user", "cookie"]}, "reply": true"#);
+    let config = |capabilities: &str, more: &str| {
+        let text = in_listener(&forwarding(&[upstream.address()], ""), &["filters: [f]", more]);
+        format!("{text}filters:\n  f: {{module: ./f.wasm, capabilities: {capabilities}}}\n")
+    };
+    let mut proxy = Proxy::with(&config("{reply: true}", "")).file("f.wasm", asks).start();
+    let said = |proxy: &Proxy| -> Vec<String> {
+        let mut events = proxy.log();
+        events.retain(|event| message(event).contains("do not grant all that its manifest asks for"));
+        assert!(events.iter().all(|event| event["level"] == "WARN" && event["filter"] == "f"), "{events:?}");
+        events.iter().map(|event| text(event, "withheld")).collect()
+    };
+    let (read, both) = ("headers.read: x-user, cookie", "headers.read: x-user, cookie; reply: true");
+    assert_eq!(said(&proxy), [read], "at the start");
+    for (capabilities, more, expected) in [
+        ("{reply: true}", "access_log: true", &[read][..]),
+        ("{}", "", &[read, both]),
+        ("manifest", "", &[read, both]),
+        ("{reply: true}", "", &[read, both, read]),
+    ] {
+        assert!(proxy.change(&config(capabilities, more)));
+        assert_eq!(said(&proxy), expected, "{capabilities}");
+    }
 }
 
 #[test]

@@ -1,12 +1,13 @@
 //! Trouble with the disk: whatever happens to the folder of compiled modules, the proxy serves, and says what is wrong.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
 use super::reload::{filled, filtering, marking};
-use crate::equipment::{Proxy, Start, Upstream, message, text};
+use crate::equipment::{Proxy, Start, Upstream, forwarding, in_listener, message, text};
 
 /// A proxy with the filter `mark`, whose compiled modules are kept in a folder.
 fn keeping(upstream: &Upstream, cache: &Path) -> Start {
@@ -61,6 +62,41 @@ fn a_compiled_module_that_is_damaged_is_compiled_anew_and_replaced() {
         let again = start();
         serves(&again);
         assert_eq!(self::warnings(&again), [] as [Value; 0], "it was replaced");
+    }
+}
+
+#[test]
+fn an_image_that_is_the_same_at_each_start_is_kept_and_no_other() {
+    // Both begin with what they are told when they start; the second is never told the same.
+    let [steady, changing] = ["(i64.store (i32.const 0) (i64.const 1))", "(drop (call $time (i32.const 0)))"];
+    for (start, images) in [(steady, 1), (changing, 0)] {
+        let module = format!(
+            r#"(module
+            (import "env" "proxy_get_current_time_nanoseconds" (func $time (param i32) (result i32)))
+            (memory (export "memory") 1)
+            (func (export "proxy_abi_version_0_2_1"))
+            (func (export "malloc") (param i32) (result i32) (i32.const 1024))
+            (func (export "proxy_on_context_create") (param i32 i32))
+            (func (export "proxy_on_vm_start") (param i32 i32) (result i32) {start} (i32.const 1))
+            (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32) (i32.const 0)))"#
+        );
+        let (upstream, folder) = (Upstream::ok("hello"), folder());
+        let config = in_listener(&forwarding(&[upstream.address()], ""), &["filters: [f]"]);
+        let config = config + "filters:\n  f: {module: ./f.wasm, isolation: exchange}\n";
+        let serve = || {
+            let proxy = Proxy::with(&config).file("f.wasm", wat::parse_str(&module).expect("it is a module"));
+            let cache = folder.path().to_str().expect("temporary folders have plain names");
+            assert_eq!(proxy.env("TIDEGATE_CACHE_DIR", cache).start().client().get("/").status(), 200);
+            let mut files: Vec<_> = kept(folder.path())
+                .into_iter()
+                .map(|file| (fs::metadata(&file).expect("it is there").ino(), file))
+                .collect();
+            files.sort();
+            files
+        };
+        let first = serve();
+        assert_eq!(first.len(), 1 + images, "the module, and what it is after its start: {first:?}");
+        assert_eq!(serve(), first, "nothing was compiled anew");
     }
 }
 

@@ -1,8 +1,12 @@
 //! A filter that fails costs its own requests at most: the proxy goes on, and the fault is counted by name.
 
+use serde_json::{Value, json};
+
 use super::filters::with_filters;
 use crate::equipment::Map::RequestHeaders;
-use crate::equipment::{Guest, On, Step, Upstream, When, eventually, message, request_text, text};
+use crate::equipment::{
+    Guest, On, Proxy, Step, Upstream, When, eventually, forwarding, in_listener, message, request_text, text,
+};
 
 const CONDITION: When = When::Header(RequestHeaders, "x-fail", "yes");
 
@@ -76,6 +80,7 @@ fn with_the_open_policy_the_failing_request_goes_on_without_the_filter() {
     assert_eq!((response.status(), response.text().as_str()), (200, "hello"));
     assert_eq!(upstream.requests()[0].body.clone().unwrap().text(), "its body");
     proxy.wait_for_metric("tidegate_filter_faults_total", &[("filter", "bad"), ("kind", "trap")], 1.0);
+    proxy.wait_for_metric("tidegate_filter_on_fault_total", &[("filter", "bad")], 1.0);
 }
 
 #[test]
@@ -92,11 +97,41 @@ fn a_filter_that_keeps_failing_is_made_anew_once_a_second_at_most() {
     assert!(rebuilds >= 1.0 && rebuilds <= most, "{rebuilds} in {:?}", started.elapsed());
 }
 
+/// A small budget: a loop that exceeds it counts for the breaker, whatever the isolation.
+const BUDGET: &str = "limits: {instructions: 100k}";
+
+#[test]
+fn the_access_log_tells_who_made_a_filter_fail_from_whom_it_was_not_there_for() {
+    let upstream = Upstream::ok("hello");
+    let failed = "wasm_fail_stream:instructions";
+    let lines = [
+        ("closed", 503, [failed, failed, "wasm_fail_stream:breaker"], json!([])),
+        ("open", 200, [""; 3], json!(["bad"])),
+    ];
+    for (policy, status, details, skipped) in lines {
+        let more = format!(", {BUDGET}, on_fault: {policy}, breaker: {{faults: 2, open_for: 1h}}");
+        let fields = ["access_log: true", "filters: [bad]"];
+        let config = in_listener(&forwarding(&[upstream.address()], ""), &fields);
+        let config = config + &format!("filters:\n  bad: {{module: ./bad.wasm{more}}}\n");
+        let proxy = Proxy::with(&config).file("bad.wasm", failing(Step::Loop).build()).start();
+        let mut client = proxy.client();
+        // The first fault's successor comes at once, and with the second the breaker opens.
+        for fields in [&[("x-fail", "yes")][..], &[("x-fail", "yes")], &[]] {
+            assert_eq!(client.request("GET", "/", fields, "").status(), status);
+        }
+        let log = proxy.wait_for_access_log(3);
+        let seen: Vec<_> = log.iter().map(|line| text(line, "details")).collect();
+        assert_eq!(seen, details, "{log:#?}");
+        assert!(log.iter().all(|line| line["skipped"] == skipped), "{log:#?}");
+    }
+}
+
 #[test]
 fn a_filter_that_does_nothing_but_fail_is_left_alone_until_it_is_tried_again() {
     let upstream = Upstream::ok("hello");
-    let more = ", isolation: exchange, on_fault: open, breaker: {faults: 3, open_for: 1s}";
-    let proxy = with_filters(&upstream, &[("bad", &failing(Step::Trap), more)]);
+    let more =
+        format!(", isolation: exchange, on_fault: open, {BUDGET}, breaker: {{faults: 3, open_for: 1s}}");
+    let proxy = with_filters(&upstream, &[("bad", &failing(Step::Loop), &more)]);
     let mut client = proxy.client();
     let faults = || proxy.metrics().sum("tidegate_filter_faults_total", &[("filter", "bad")]);
     let of = |metric: &str| proxy.metrics().sum(metric, &[("filter", "bad")]);
@@ -115,6 +150,8 @@ fn a_filter_that_does_nothing_but_fail_is_left_alone_until_it_is_tried_again() {
         (of("tidegate_filter_breaker_trips_total") == 2.0).then_some(())
     });
     assert_eq!(faults(), 4.0, "one more was enough");
+    let tried = |event: &Value| message(event).contains("called again, after it was left alone");
+    proxy.wait_for_log("that it was tried", tried);
     eventually("it serves again", || {
         assert_eq!(other.get("/").status(), 200);
         (of("tidegate_filter_breakers_open") == 0.0).then_some(())
@@ -125,8 +162,10 @@ fn a_filter_that_does_nothing_but_fail_is_left_alone_until_it_is_tried_again() {
 fn a_proxy_whose_filter_does_nothing_but_fail_says_that_it_is_not_ready() {
     let upstream = Upstream::ok("hello");
     for (policy, status, word) in [("closed", 503, "failing"), ("open", 200, "ready")] {
-        let more = format!(", isolation: exchange, on_fault: {policy}, breaker: {{faults: 2, open_for: 1s}}");
-        let proxy = with_filters(&upstream, &[("bad", &failing(Step::Trap), &more)]);
+        let more = format!(
+            ", isolation: exchange, on_fault: {policy}, {BUDGET}, breaker: {{faults: 2, open_for: 1s}}"
+        );
+        let proxy = with_filters(&upstream, &[("bad", &failing(Step::Loop), &more)]);
         assert_eq!(proxy.admin("/ready").text(), "ready\n");
         let mut client = proxy.client();
         for _ in 0..2 {
@@ -145,8 +184,8 @@ fn a_proxy_whose_filter_does_nothing_but_fail_says_that_it_is_not_ready() {
 #[test]
 fn those_whose_requests_make_a_filter_fail_cannot_take_it_from_the_others() {
     let upstream = Upstream::ok("hello");
-    let more = ", isolation: exchange, breaker: {faults: 3}";
-    let proxy = with_filters(&upstream, &[("bad", &failing(Step::Trap), more)]);
+    let more = format!(", isolation: exchange, {BUDGET}, breaker: {{faults: 3}}");
+    let proxy = with_filters(&upstream, &[("bad", &failing(Step::Loop), &more)]);
     let mut client = proxy.client();
     for _ in 0..10 {
         assert_eq!(client.request("GET", "/", &[("x-fail", "yes")], "").status(), 503);

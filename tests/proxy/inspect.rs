@@ -78,7 +78,7 @@ fn a_shipped_filter_is_recognised() {
               body              write
               properties.read   *
               metrics           fault_*
-              reply             true
+              reply             yes
         "#]],
     );
 }
@@ -96,6 +96,37 @@ fn what_the_exit_code_says_is_whether_it_loads() {
         assert_eq!(inspect(refused, &["--format", "json"]).code, Some(1));
     }
     assert_eq!(inspect(&loads, &["--format", "yaml"]).code, Some(2));
+}
+
+#[test]
+fn of_a_file_that_breaks_off_only_what_is_there_is_shown() {
+    let whole = guest("headers");
+    let text = inspect(&whole[..whole.len() / 2], &[]).stdout;
+    let size =
+        Regex::new(r"  size +[\d.]+ KiB, not readable to its end: what follows is of the part before\n");
+    assert!(size.expect("it is one").is_match(&text), "{text}");
+    for absent in ["made with", "custom sections", "traps show"] {
+        assert!(!text.contains(absent), "it may be in the other part:\n{text}");
+    }
+    assert!(text.contains("  memory  ") && text.contains("proxy_on_request_headers"), "{text}");
+    let cut = inspect(&whole[..whole.len() / 2], &["--format", "json"]).stdout;
+    let cut: serde_json::Value = serde_json::from_str(&cut).expect("it is JSON");
+    assert_eq!(cut["module"]["is_whole"], false);
+    let number = |value: &serde_json::Value| value.as_u64().expect("it is a number");
+    assert!(number(&cut["module"]["code_size"]) < number(&cut["size"]), "{cut}");
+}
+
+#[cfg(feature = "builtin")]
+#[test]
+fn a_shipped_filter_is_named_as_in_a_configuration() {
+    let run = |name: &str| Proxy::with_text("").run_in(&["filter", "inspect", name]);
+    let exit = run("builtin:authz");
+    assert_eq!((exit.code, &*exit.stderr), (Some(0), ""));
+    assert!(exit.stdout.starts_with("builtin:authz will load\n"), "{}", exit.stdout);
+    assert!(exit.stdout.contains("\nManifest of authz "), "{}", exit.stdout);
+    let exit = run("builtin:auth");
+    let says = "error: there is no built-in filter `auth`: shipped are ";
+    assert!(exit.code == Some(1) && exit.stderr.starts_with(says), "{}", exit.stderr);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! An instance for each exchange: what fails in one is that exchange's alone, and each begins as the filter was configured.
 
+use std::time::Instant;
+
 use super::filters::with_filters;
 use crate::equipment::Buffer::PluginConfig;
 use crate::equipment::Map::{RequestHeaders, ResponseHeaders};
@@ -36,6 +38,7 @@ fn a_trap_costs_the_exchange_that_caused_it_and_no_other() {
     let mut held = proxy.client();
     held.send("GET /held HTTP/1.1\r\nhost: a\r\n\r\n");
     upstream.wait_for(1);
+    assert_eq!(of(&proxy, "tidegate_filter_instances", "bad"), 2.0, "the worker's, and the exchange's own");
     let mut client = proxy.client();
     for _ in 0..3 {
         assert_eq!(client.request("GET", "/", &[("x-fail", "yes")], "").status(), 503);
@@ -55,6 +58,30 @@ fn a_trap_costs_the_exchange_that_caused_it_and_no_other() {
     );
     assert_eq!(of(&proxy, "tidegate_filter_rebuilds_total", "bad"), 0.0);
     assert_eq!(of(&proxy, "tidegate_filter_on_fault_total", "bad"), 3.0);
+    proxy.wait_for_metric("tidegate_filter_instances", &[("filter", "bad")], 1.0);
+}
+
+#[test]
+fn traps_are_told_once_in_a_while_and_never_take_the_filter_from_the_next() {
+    const TRAPS: usize = 50;
+    let upstream = Upstream::ok("hello");
+    let proxy =
+        with_filters(&upstream, &[("bad", &failing(), ", isolation: exchange, breaker: {faults: 2}")]);
+    let started = Instant::now();
+    let mut client = proxy.client();
+    for _ in 0..TRAPS {
+        assert_eq!(client.request("GET", "/", &[("x-fail", "yes")], "").status(), 503);
+    }
+    assert_eq!(client.get("/").status(), 200);
+    assert_eq!(of(&proxy, "tidegate_filter_faults_total", "bad"), TRAPS as f64, "each is counted");
+    assert_eq!(of(&proxy, "tidegate_filter_breaker_trips_total", "bad"), 0.0);
+    eventually("a line that says how many had none", || {
+        client.request("GET", "/", &[("x-fail", "yes")], "");
+        proxy.log().iter().any(|event| message(event).contains("more faults since")).then_some(())
+    });
+    let lines = proxy.log().iter().filter(|event| event["fault"] == "trap").count();
+    let most = 1 + started.elapsed().as_secs() as usize;
+    assert!((2..=most.max(2)).contains(&lines), "{lines} lines in {:?}", started.elapsed());
 }
 
 #[test]

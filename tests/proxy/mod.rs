@@ -45,6 +45,7 @@ mod sdk;
 mod sharing;
 mod signatures;
 mod smuggling;
+mod standing;
 mod tcp;
 mod top;
 mod upgrades;

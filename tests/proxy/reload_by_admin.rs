@@ -9,7 +9,7 @@ use super::reload::answering;
 use crate::equipment::{Client, Proxy, Response, request_text, with_admin};
 
 fn post(proxy: &Proxy, fields: &[(&str, &str)], body: &str) -> Response {
-    Client::connect(proxy.address("admin")).request("POST", "/reload", fields, body)
+    proxy.ask_admin("POST", "/reload", fields, body)
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn those_who_ask_while_it_is_read_are_answered_by_one_more_reading() {
     rustix::fs::mkfifoat(CWD, &pipe, Mode::RUSR | Mode::WUSR).expect("a pipe can be made");
     let ask = || {
         let mut client = Client::connect(proxy.address("admin"));
-        client.send(&request_text("POST", "/reload", &[], ""));
+        client.send(&request_text("POST", "/reload", &[("host", "localhost")], ""));
         client
     };
     let mut first = ask();
@@ -78,7 +78,7 @@ fn those_who_ask_while_it_is_read_are_answered_by_one_more_reading() {
 }
 
 #[test]
-fn a_page_in_a_browser_cannot_ask_for_it() {
+fn a_page_in_a_browser_can_neither_ask_for_it_nor_read() {
     let proxy = Proxy::start(&answering("one"));
     let own = format!("http://{}", proxy.address("admin"));
     for fields in [
@@ -89,6 +89,7 @@ fn a_page_in_a_browser_cannot_ask_for_it() {
         [("sec-fetch-site", "same-origin")],
     ] {
         assert_eq!(post(&proxy, &fields, "").status(), 403, "{fields:?}");
+        assert_eq!(proxy.ask_admin("GET", "/config", &fields, "").status(), 403, "{fields:?}");
     }
     assert_eq!(proxy.metrics().sum("tidegate_config_reloads_total", &[]), 0.0);
     assert_eq!(post(&proxy, &[("sec-fetch-site", "none")], "").status(), 200);
@@ -97,7 +98,7 @@ fn a_page_in_a_browser_cannot_ask_for_it() {
 #[test]
 fn other_methods_and_large_bodies_are_refused() {
     let proxy = Proxy::start(&answering("one"));
-    let put = Client::connect(proxy.address("admin")).request("PUT", "/reload", &[], "");
+    let put = proxy.ask_admin("PUT", "/reload", &[], "");
     assert_eq!((put.status(), put.field("allow")), (405, Some("GET, HEAD, POST")));
     assert_eq!(post(&proxy, &[], &"x".repeat(100_000)).status(), 413);
     assert_eq!(proxy.metrics().sum("tidegate_config_reloads_total", &[]), 0.0);

@@ -38,6 +38,7 @@ fn a_fault_of_one_filter_restarts_both_together() {
         let labels = [("filter", filter)];
         assert_eq!(metrics.sum("tidegate_filter_faults_total", &labels), faults, "{filter}");
         assert_eq!(metrics.sum("tidegate_filter_rebuilds_total", &labels), 1.0, "{filter}");
+        assert_eq!(metrics.sum("tidegate_filter_instances", &labels), 1.0, "{filter} runs in one");
     }
 }
 

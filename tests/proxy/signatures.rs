@@ -82,7 +82,12 @@ fn a_module_is_signed_and_verified_in_itself_and_beside() {
     assert!(verify("bob").stderr.contains("others signed it"));
 
     assert_eq!(filter(&folder, &["sign", "--key", "@bob.pem", "@m.wasm", "-o", "@both.wasm"]).code, Some(0));
-    assert_eq!(filter(&folder, &["verify", "--key", "@bob.pub.pem", "@both.wasm"]).code, Some(0));
+    let by_bob = filter(&folder, &["verify", "--key", "@bob.pub.pem", "@both.wasm"]);
+    assert_eq!(by_bob.code, Some(0));
+    let signed = filter(&folder, &["sign", "--key", "@bob.pem", "@m.wasm", "-o", "@again.wasm"]).stdout;
+    let id = |said: &str| said.split_once(" is signed by ").map(|(_, by)| by.get(..64).map(str::to_owned));
+    assert!(id(&signed).flatten().is_some_and(|id| id.chars().all(|c| c.is_ascii_hexdigit())), "{signed}");
+    assert_eq!(id(&signed), id(&by_bob.stdout), "whoever verifies names the key as whoever signed did");
     let either = ["verify", "--key", "@ann.pub.pem", "--key", "@bob.pub.pem", "@both.wasm"];
     assert_eq!(filter(&folder, &either).code, Some(0));
 
@@ -104,6 +109,18 @@ fn keys_of_the_wrong_kind_are_refused_by_name() {
     assert!(exit.code == Some(1) && exit.stderr.contains("this is a private key"), "{}", exit.stderr);
     let exit = filter(&folder, &["sign", "--key", "@ann.pem", "@ann.pem"]);
     assert!(exit.code == Some(1) && exit.stderr.contains("it is no WebAssembly module"), "{}", exit.stderr);
+}
+
+#[test]
+fn an_encrypted_key_is_refused_with_what_to_do_about_it() {
+    let Some(folder) = keys() else { return };
+    std::fs::write(folder.path().join("m.wasm"), marking("1")).expect("it can be written");
+    let encrypt = ["pkey", "-in", "ann.pem", "-aes256", "-passout", "pass:secret", "-out", "locked.pem"];
+    let status = Command::new("openssl").args(encrypt).current_dir(folder.path()).status();
+    assert!(status.expect("openssl is there").success());
+    let exit = filter(&folder, &["sign", "--key", "@locked.pem", "@m.wasm"]);
+    assert!(exit.code == Some(1) && exit.stderr.contains("this private key is encrypted"), "{}", exit.stderr);
+    assert!(exit.stderr.contains("openssl pkey -in"), "{}", exit.stderr);
 }
 
 #[test]

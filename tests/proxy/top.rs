@@ -6,9 +6,12 @@ use std::process::{Command, Stdio};
 use rustix::process::Signal;
 use serde_json::Value;
 
+use super::fetching::{filtering, folder, keeping};
 use super::filters::with_filters;
 use crate::equipment::Map::{RequestHeaders, ResponseHeaders};
-use crate::equipment::{Exit, Guest, On, Proxy, Step, Terminal, Upstream, eventually, refusing_address};
+use crate::equipment::{
+    Answer, Exit, Guest, On, Proxy, Step, Terminal, Upstream, When, eventually, refusing_address,
+};
 
 /// A filter that reads, writes and runs a while in each direction.
 fn busy() -> Guest {
@@ -92,6 +95,9 @@ fn one_look_as_json_has_every_filter_with_its_callbacks() {
         filters.iter().find(|filter| filter["name"] == name).unwrap_or_else(|| panic!("{name}: {costs}"))
     };
     assert!(number(&costs["requests_per_second"]) > 0.0 && number(&costs["seconds"]) >= 0.5);
+    assert_eq!((&costs["workers"], &costs["config_generation"]), (&1.into(), &1.into()));
+    assert!(number(&costs["uptime_seconds"]) > 0.0 && costs["config_last_reload_successful"] == true);
+    assert_eq!(costs["version"], env!("CARGO_PKG_VERSION"));
     let (busy, calm) = (filter("busy"), filter("calm"));
     assert_eq!((&busy["state"], &busy["instances"]), (&"ok".into(), &1.into()));
     assert!(number(&busy["cpu"]) > number(&calm["cpu"]) && number(&busy["cpu"]) < 1.0, "{costs}");
@@ -102,6 +108,76 @@ fn one_look_as_json_has_every_filter_with_its_callbacks() {
         number(&callback["microseconds_per_call"]) > 0.0 && number(&callback["hostcalls_per_second"]) > 0.0
     );
     assert!(number(&callback["bytes_out_per_second"]) > 0.0);
+}
+
+/// What it says of the only filter of a proxy that has no traffic: as an object, and its line.
+fn seen(proxy: &Proxy) -> (Value, String) {
+    let admin = proxy.address("admin").to_string();
+    let once = ["--admin", &admin, "--interval", "100ms", "--once"];
+    let look = |more: &[&str]| {
+        let exit = top(&[&once, more].concat());
+        assert_eq!(exit.code, Some(0), "{}", exit.stderr);
+        exit.stdout
+    };
+    let costs: Value = serde_json::from_str(&look(&["--format", "json"])).expect("it is one object");
+    let text = look(&[]);
+    (costs["filters"][0].clone(), text.lines().last().unwrap_or_default().to_owned())
+}
+
+fn shown(proxy: &Proxy, filter: &str) -> Value {
+    let page: Value = serde_json::from_str(&proxy.admin("/filters").text()).expect("it is JSON");
+    page["filters"][filter].clone()
+}
+
+#[test]
+fn a_filter_that_is_left_alone_is_not_said_to_be_well() {
+    let upstream = Upstream::ok("hello");
+    let failing = Guest::new().quiet().on(On::RequestHeaders, [Step::Trap]);
+    let more = ", isolation: exchange, breaker: {faults: 2, open_for: 1h}";
+    let proxy = with_filters(&upstream, &[("bad", &failing, more)]);
+    assert_eq!(seen(&proxy).0["state"], "ok");
+    for _ in 0..5 {
+        assert_eq!(proxy.client().get("/").status(), 503);
+    }
+    let page = shown(&proxy, "bad");
+    assert_eq!((&page["breakers_open"], &page["breaker_trips"]), (&1.into(), &1.into()), "{page}");
+    assert_eq!((&page["on_fault"], &page["workers"]), (&5.into(), &1.into()), "{page}");
+    let (filter, line) = seen(&proxy);
+    assert_eq!((&filter["state"], &filter["breakers_open"]), (&"breaker_open".into(), &1.into()), "{filter}");
+    assert!(line.starts_with("bad ") && line.contains(" breaker "), "{line}");
+}
+
+#[test]
+fn a_filter_whose_module_is_missing_is_shown_as_that() {
+    let upstream = Upstream::ok("hello");
+    let (server, _kept) = refusing_address();
+    let module = format!("module: {{url: \"http://{server}/f.wasm\", retries: 0}}");
+    let cache = folder();
+    let proxy = keeping(&filtering(&upstream, &[("absent", &module)]), &cache).start_unready();
+    assert_eq!(proxy.client().get("/").status(), 503);
+    let page = shown(&proxy, "absent");
+    assert_eq!((&page["module_missing"], &page["instances"]), (&true.into(), &0.into()), "{page}");
+    let (filter, line) = seen(&proxy);
+    assert_eq!((&filter["state"], &filter["module_missing"]), (&"missing".into(), &true.into()), "{filter}");
+    assert!(line.starts_with("absent ") && line.contains(" missing "), "{line}");
+}
+
+#[test]
+fn a_filter_that_lost_its_instance_is_failing_until_it_has_another() {
+    let upstream = Upstream::ok("hello");
+    let trap = Step::If(When::Header(RequestHeaders, "x-fail", "yes"), vec![Step::Trap]);
+    let proxy = with_filters(&upstream, &[("bad", &Guest::new().quiet().on(On::RequestHeaders, [trap]), "")]);
+    let alive = || {
+        let page = shown(&proxy, "bad");
+        (page["instances"].as_u64(), page["memory_bytes"].as_u64().is_some_and(|bytes| bytes > 0))
+    };
+    assert_eq!(alive(), (Some(1), true));
+    assert_eq!(proxy.client().request("GET", "/", &[("x-fail", "yes")], "").status(), 503);
+    assert_eq!(alive(), (Some(0), false));
+    assert_eq!(seen(&proxy).0["state"], "failing");
+    assert_eq!(proxy.client().get("/").status(), 200);
+    assert_eq!(alive(), (Some(1), true));
+    assert_eq!(seen(&proxy).0["state"], "ok");
 }
 
 #[test]
@@ -144,8 +220,18 @@ fn it_says_that_nobody_answers_or_that_it_is_no_proxy() {
 
     let upstream = Upstream::ok("hello");
     let exit = top(&["--admin", &format!("http://{}/", upstream.address()), "--once"]);
-    assert_eq!(exit.code, Some(1));
-    assert!(exit.stderr.contains("is no admin listener of a tidegate"), "{}", exit.stderr);
+    let says = |why: &str, address: std::net::SocketAddr| {
+        let hint = "`--admin` takes the `admin.address` of the proxy's configuration";
+        format!("error: {address} is no admin listener of a tidegate: {why}; {hint}")
+    };
+    let not_the_page = says("what it answers is not the page /filters", upstream.address());
+    assert_eq!((exit.code, &*exit.stderr), (Some(1), &*not_the_page));
+    let upstream = Upstream::start(|_| Answer::sized(404, &[], ""));
+    let exit = top(&["--admin", &upstream.address().to_string(), "--once"]);
+    assert_eq!(exit.stderr, says("it has no page /filters and answered 404", upstream.address()));
+    let upstream = Upstream::start(|_| Answer::default().send("220 mail.example.com ESMTP\r\n"));
+    let exit = top(&["--admin", &upstream.address().to_string(), "--once"]);
+    assert_eq!(exit.stderr, says("it does not answer in HTTP", upstream.address()));
 }
 
 #[test]
@@ -172,8 +258,10 @@ fn on_a_terminal_it_goes_on_until_a_key_and_leaves_the_terminal_as_it_was() {
     terminal.press("xq");
     assert!(terminal.wait().success());
     assert!(terminal.is_restored());
+    // What it wrote last may be read after its end is known.
+    terminal.wait_for("\u{1b}[?1049l");
     let shown = terminal.shown();
-    assert!(shown.contains("\u{1b}[?1049h") && shown.contains("\u{1b}[?1049l"), "{shown:?}");
+    assert!(shown.contains("\u{1b}[?1049h"), "{shown:?}");
 }
 
 #[test]

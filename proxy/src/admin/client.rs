@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::header::HOST;
 use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -31,7 +31,9 @@ pub(crate) enum ClientError {
     #[error("the admin listener at {0} did not answer within 5s")]
     Late(String),
     /// What came is no answer of an admin listener.
-    #[error("{address} is no admin listener of a tidegate: {why}")]
+    #[error(
+        "{address} is no admin listener of a tidegate: {why}; `--admin` takes the `admin.address` of the proxy's configuration"
+    )]
     Strange { address: String, why: String },
 }
 
@@ -58,15 +60,25 @@ impl Client {
 
     async fn fetch(&self, method: Method, path: &str) -> Result<(StatusCode, Bytes), ClientError> {
         let stream = TcpStream::connect(&self.address).await.map_err(|error| self.unreachable(error))?;
-        let broken = |error: hyper::Error| self.unreachable(io::Error::other(error));
+        // Whatever name led here: the listener answers none but addresses and localhost.
+        let host = stream.peer_addr().map_err(|error| self.unreachable(error))?.to_string();
+        let broken = |error: hyper::Error| match error.is_parse() {
+            true => self.strange("it does not answer in HTTP"),
+            false => self.unreachable(io::Error::other(error)),
+        };
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         let exchange = async {
-            let request = Request::builder().method(method).uri(path).header(HOST, &self.address);
-            let request = request.body(Empty::<Bytes>::new()).map_err(|error| self.strange(&error))?;
+            let request = Request::builder().method(method).uri(path).header(HOST, host);
+            let request = request.body(Empty::<Bytes>::new());
+            let request = request.map_err(|error| self.unreachable(io::Error::other(error)))?;
             let response = sender.send_request(request).await.map_err(broken)?;
             let status = response.status();
             let body = Limited::new(response.into_body(), MAX_PAGE_BYTES).collect().await;
-            Ok((status, body.map_err(|error| self.strange(&*error))?.to_bytes()))
+            let body = body.map_err(|error| match error.is::<LengthLimitError>() {
+                true => self.strange("it answers more than any page has"),
+                false => self.unreachable(io::Error::other(error)),
+            })?;
+            Ok((status, body.to_bytes()))
         };
         let mut exchange = std::pin::pin!(exchange);
         tokio::select! {
@@ -80,8 +92,18 @@ impl Client {
         ClientError::Unreachable { address: self.address.clone(), error }
     }
 
-    /// What came makes no sense.
-    pub(crate) fn strange(&self, why: &(dyn std::error::Error + 'static)) -> ClientError {
-        ClientError::Strange { address: self.address.clone(), why: why.to_string() }
+    /// What came makes no sense: in whose words it does not is nothing to whoever asks.
+    fn strange(&self, why: impl Into<String>) -> ClientError {
+        ClientError::Strange { address: self.address.clone(), why: why.into() }
+    }
+
+    /// What came is no page that the admin listener has at `path`.
+    pub(crate) fn no_such_page(&self, path: &str) -> ClientError {
+        self.strange(format!("what it answers is not the page {path}"))
+    }
+
+    /// There is no page at `path`, where the admin listener has one.
+    pub(crate) fn refused(&self, path: &str, status: StatusCode) -> ClientError {
+        self.strange(format!("it has no page {path} and answered {}", status.as_u16()))
     }
 }

@@ -5,6 +5,7 @@
 //! could depend on it. Its limits are fixed and small: nobody but a scraper, a probe and a person should be here.
 
 pub(crate) mod client;
+mod origin;
 mod pages;
 mod readiness;
 

@@ -1,13 +1,13 @@
 //! The pages: from a path to a response. No I/O.
 
-use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, ORIGIN};
+use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use percent_encoding::percent_decode_str;
 
-use super::{AdminState, Reloaded, Stage, Steered, Trouble};
+use super::{AdminState, Reloaded, Stage, Steered, Trouble, origin};
 use crate::canary::Order;
 use crate::config::Parse as _;
 use crate::config::model::Percent;
@@ -47,10 +47,14 @@ pub(super) enum Answer {
 }
 
 /// Answers a request. The body of an answer to HEAD is left out by hyper.
-pub(super) fn respond(state: &AdminState, Parts { method, uri, headers, .. }: &Parts) -> Answer {
+pub(super) fn respond(state: &AdminState, head: &Parts) -> Answer {
+    if let Err(stranger) = origin::admit(head) {
+        return Answer::Page(page(StatusCode::FORBIDDEN, TEXT, format!("{stranger}\n")));
+    }
+    let Parts { method, uri, headers, .. } = head;
     let path = uri.path();
     if let Some(filter) = path.strip_prefix("/canaries/") {
-        return steer(filter, method, uri.query().unwrap_or_default(), headers);
+        return steer(filter, method, uri.query().unwrap_or_default());
     }
     let known = matches!(
         path,
@@ -58,7 +62,6 @@ pub(super) fn respond(state: &AdminState, Parts { method, uri, headers, .. }: &P
     );
     Answer::Page(match (path, method) {
         _ if !known => page(StatusCode::NOT_FOUND, TEXT, "no such page; / lists them\n"),
-        ("/reload", &Method::POST) if is_of_a_browser(headers) => forbidden(),
         ("/reload", &Method::POST) => return Answer::Reload,
         ("/metrics", &Method::GET | &Method::HEAD) => metrics(state, headers),
         ("/ready", &Method::GET | &Method::HEAD) => ready(state.readiness.stage(), &(state.troubles)()),
@@ -74,12 +77,9 @@ pub(super) fn respond(state: &AdminState, Parts { method, uri, headers, .. }: &P
 }
 
 /// An order to a filter's second version: `?percent=5`, `?rollback`, `?promote`, `?pause` or `?resume`.
-fn steer(filter: &str, method: &Method, query: &str, headers: &HeaderMap) -> Answer {
+fn steer(filter: &str, method: &Method, query: &str) -> Answer {
     if method != Method::POST {
         return Answer::Page(not_allowed("POST"));
-    }
-    if is_of_a_browser(headers) {
-        return Answer::Page(forbidden());
     }
     let filter = percent_decode_str(filter).decode_utf8_lossy().into_owned();
     match order(query) {
@@ -113,17 +113,6 @@ pub(super) fn steered(filter: &str, outcome: Steered) -> Response<Full<Bytes>> {
         ),
         Steered::Refused(why) => page(StatusCode::CONFLICT, TEXT, format!("{why}\n")),
     }
-}
-
-fn forbidden() -> Response<Full<Bytes>> {
-    page(StatusCode::FORBIDDEN, TEXT, "a page in a browser cannot change anything here\n")
-}
-
-/// Whether a web page may be behind it: a browser names the page's origin with every POST (Fetch Standard, section 3.1),
-/// and may reach this listener although the page's author does not.
-fn is_of_a_browser(headers: &HeaderMap) -> bool {
-    let site = headers.get("sec-fetch-site");
-    headers.contains_key(ORIGIN) || site.is_some_and(|site| site != "none")
 }
 
 fn not_allowed(methods: &'static str) -> Response<Full<Bytes>> {

@@ -62,7 +62,7 @@ impl Admin {
     }
 
     async fn get(&self, path: &str) -> String {
-        self.send(format!("GET {path} HTTP/1.1\r\nhost: admin\r\n\r\n").as_bytes()).await
+        self.send(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").as_bytes()).await
     }
 }
 
@@ -113,8 +113,9 @@ async fn metrics_come_in_the_format_that_the_client_reads() {
     assert!(plain.contains("\ntidegate_upstream_connections_total{cluster=\"api\"} 1\n"), "{plain}");
     assert!(!plain.contains("# EOF"));
     let accept = "application/openmetrics-text;version=1.0.0;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
-    let open =
-        admin.send(format!("GET /metrics HTTP/1.1\r\nhost: a\r\naccept: {accept}\r\n\r\n").as_bytes()).await;
+    let open = admin
+        .send(format!("GET /metrics HTTP/1.1\r\nhost: localhost\r\naccept: {accept}\r\n\r\n").as_bytes())
+        .await;
     assert!(open.contains(&format!("content-type: {}\r\n", Format::OpenMetrics.content_type())), "{open}");
     assert!(open.ends_with("# EOF\n"), "{open}");
 }
@@ -129,7 +130,7 @@ async fn the_configuration_comes_as_json() {
 #[tokio::test]
 async fn a_reload_that_the_end_overtakes_is_answered() {
     let admin = Admin::start();
-    let response = admin.send(b"POST /reload HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n").await;
+    let response = admin.send(b"POST /reload HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n").await;
     assert_eq!(status(&response), "503");
 }
 
@@ -137,7 +138,7 @@ async fn a_reload_that_the_end_overtakes_is_answered() {
 async fn a_reload_is_waited_for_longer_than_a_client() {
     let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let mut client = TcpStream::connect(socket.local_addr().expect("it is bound")).await.expect("it listens");
-    client.write_all(b"POST /reload HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("it is buffered");
+    client.write_all(b"POST /reload HTTP/1.1\r\nhost: localhost\r\n\r\n").await.expect("it is buffered");
     let (stream, _) = socket.accept().await.expect("a client");
     let reload = || -> super::Reloading {
         Box::pin(async {
@@ -156,23 +157,81 @@ async fn a_reload_is_waited_for_longer_than_a_client() {
 #[tokio::test]
 async fn the_pages_can_only_be_read() {
     let admin = Admin::start();
-    let response = admin.send(b"POST /config HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n").await;
+    let response = admin.send(b"POST /config HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n").await;
     assert_eq!(status(&response), "405");
     assert!(response.contains("allow: GET, HEAD\r\n"), "{response}");
-    let head = admin.send(b"HEAD /live HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    let head = admin.send(b"HEAD /live HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
     assert_eq!(status(&head), "200");
     assert!(head.ends_with("\r\n\r\n"), "{head}");
     assert_eq!(status(&admin.get("/quitquitquit").await), "404");
 }
 
 #[tokio::test]
+async fn nothing_is_said_to_a_web_page_nor_under_a_name_of_another_machine() {
+    let admin = Admin::start();
+    let ask = async |method: &str, path: &str, fields: &str| {
+        admin.send(format!("{method} {path} HTTP/1.1\r\n{fields}\r\n").as_bytes()).await
+    };
+    for (method, path) in [
+        ("GET", "/"),
+        ("GET", "/config"),
+        ("GET", "/metrics"),
+        ("GET", "/filters"),
+        ("GET", "/canaries"),
+        ("GET", "/reload"),
+        ("HEAD", "/config"),
+        ("POST", "/reload"),
+        ("POST", "/canaries/f?promote"),
+    ] {
+        for (fields, why) in [
+            ("host: localhost\r\norigin: http://evil\r\n", "web page"),
+            ("host: localhost\r\nsec-fetch-site: cross-site\r\n", "web page"),
+            ("host: evil.com\r\n", "another host"),
+            ("host: localhost\r\nhost: evil.com\r\n", "another host"),
+        ] {
+            let response = ask(method, path, fields).await;
+            assert_eq!(status(&response), "403", "{method} {path} {fields}: {response}");
+            assert_eq!(response.contains(why), method != "HEAD", "{response}");
+        }
+    }
+    let absolute = ask("GET", "http://evil.com/config", "host: localhost\r\n").await;
+    assert_eq!(status(&absolute), "403", "{absolute}");
+    for fields in ["host: 127.0.0.1:9901\r\n", "host: [::1]\r\nsec-fetch-site: none\r\n", "host:\r\n"] {
+        assert_eq!(status(&ask("GET", "/config", fields).await), "200", "{fields}");
+    }
+    let nameless = admin.send(b"GET /config HTTP/1.0\r\n\r\n").await;
+    assert_eq!(status(&nameless), "200", "{nameless}");
+}
+
+#[tokio::test]
+async fn a_command_asks_under_the_address_that_a_name_led_to() {
+    let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = socket.local_addr().expect("it is bound");
+    let asking = tokio::spawn(async move {
+        let client = super::client::Client::new(&format!("localhost:{}", address.port()));
+        client.ask(http::Method::GET, "/live").await.map(|(status, _)| status.as_u16())
+    });
+    let (mut stream, _) = socket.accept().await.expect("it asks");
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.expect("it says all of its request"));
+    }
+    let head = String::from_utf8(head).expect("it is text");
+    assert!(head.contains(&format!("host: {address}\r\n")), "{head}");
+    stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.expect("it reads");
+    assert!(matches!(asking.await.expect("no panic"), Ok(204)));
+}
+
+#[tokio::test]
 async fn a_head_beyond_its_limits_is_refused() {
     let admin = Admin::start();
     let many = "x: y\r\n".repeat(65);
-    let response = admin.send(format!("GET /live HTTP/1.1\r\nhost: a\r\n{many}\r\n").as_bytes()).await;
+    let response =
+        admin.send(format!("GET /live HTTP/1.1\r\nhost: localhost\r\n{many}\r\n").as_bytes()).await;
     assert_eq!(status(&response), "431");
     let long = "y".repeat(17 * 1024);
-    let response = admin.send(format!("GET /live HTTP/1.1\r\nhost: a\r\nx: {long}\r\n\r\n").as_bytes()).await;
+    let response =
+        admin.send(format!("GET /live HTTP/1.1\r\nhost: localhost\r\nx: {long}\r\n\r\n").as_bytes()).await;
     assert_eq!(status(&response), "431");
 }
 
@@ -184,7 +243,7 @@ async fn it_answers_the_request_under_way_and_stops() {
     // Once a later connection was served, the earlier one was accepted.
     admin.get("/live").await;
     admin.stop.send(()).expect("it serves");
-    under_way.write_all(b"host: a\r\n\r\n").await.expect("it reads");
+    under_way.write_all(b"host: localhost\r\n\r\n").await.expect("it reads");
     let mut response = String::new();
     under_way.read_to_string(&mut response).await.expect("it answers");
     assert_eq!(status(&response), "200");
@@ -221,7 +280,7 @@ async fn a_connection_over_the_limit_waits_for_another_to_end() {
         silent.push(TcpStream::connect(admin.address).await.expect("it listens"));
     }
     let mut next = TcpStream::connect(admin.address).await.expect("the kernel takes it");
-    next.write_all(b"GET /live HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("it is buffered");
+    next.write_all(b"GET /live HTTP/1.1\r\nhost: localhost\r\n\r\n").await.expect("it is buffered");
     let mut response = String::new();
     let early = tokio::time::timeout(Duration::from_millis(200), next.read_to_string(&mut response)).await;
     assert!(early.is_err(), "{response}");

@@ -1,7 +1,7 @@
 //! The share in force: how it grows by itself, how it goes to nothing, and what operators say of it.
 
 use std::collections::BTreeMap;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::cells::{Comparison, Counts, Version};
 use super::judge::{Reason, Verdict, judge};
@@ -96,7 +96,7 @@ impl Control {
         let (changed, before) = &self.changed;
         !self.paused
             && now.duration_since(*changed) >= *every
-            && (*counts - *before).candidate.exchanges >= canary.policy.rollback.minimum
+            && missing_candidate(canary, counts, before) == 0
     }
 
     fn share(&mut self, canary: &Canary, percent: Percent, counts: &Counts, now: Instant) {
@@ -158,6 +158,20 @@ impl Control {
         Ok(())
     }
 
+    fn next(&self, canary: &Canary, counts: &Counts, every: Duration, step: Percent) -> Next {
+        let rollback = &canary.policy.rollback;
+        let (changed, before) = &self.changed;
+        Next {
+            percent: shown(step),
+            in_seconds: every.saturating_sub(changed.elapsed()).as_secs_f64(),
+            missing_stable: match compares(rollback) {
+                true => self.window.missing_stable(counts, rollback.minimum),
+                false => 0,
+            },
+            missing_candidate: missing_candidate(canary, counts, before),
+        }
+    }
+
     pub(super) fn report(&self, canary: &Canary, counts: Counts) -> Report {
         let percent = canary.percent();
         let state = match &self.rolled_back {
@@ -167,10 +181,8 @@ impl Control {
             None => State::Running,
         };
         let next = canary.policy.promote.as_ref().zip(next_step(canary));
-        let next = next.filter(|_| state == State::Running).map(|(Promote { every, .. }, step)| Next {
-            percent: shown(step),
-            in_seconds: every.saturating_sub(self.changed.0.elapsed()).as_secs_f64(),
-        });
+        let next = next.filter(|_| state == State::Running);
+        let next = next.map(|(Promote { every, .. }, step)| self.next(canary, &counts, *every, step));
         let version = |version| (version, VersionReport::of(counts.of(version)));
         let [(_, stable), (_, candidate)] = Version::ALL.map(version);
         let compared = Comparison::ALL.iter().zip(counts.compared);
@@ -189,6 +201,11 @@ impl Control {
                 .then(|| compared.map(|(comparison, count)| (comparison.word().to_owned(), count)).collect()),
         }
     }
+}
+
+/// How many exchanges the second version has to see before it may have more, of those since `before`.
+fn missing_candidate(canary: &Canary, counts: &Counts, before: &Counts) -> u64 {
+    canary.policy.rollback.minimum.saturating_sub((*counts - *before).candidate.exchanges)
 }
 
 impl CanaryMode {

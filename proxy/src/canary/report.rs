@@ -56,6 +56,12 @@ pub struct Next {
     pub percent: f64,
     /// In how many seconds, at the earliest.
     pub in_seconds: f64,
+    /// How many exchanges the first version has to see before, at least; 0 where it saw enough, or does not matter.
+    #[serde(default)]
+    pub missing_stable: u64,
+    /// The same of the second version.
+    #[serde(default)]
+    pub missing_candidate: u64,
 }
 
 /// What a version did since its canary began.

@@ -43,6 +43,14 @@ impl Window {
         (self.last_stable, recent.candidate)
     }
 
+    /// How many exchanges of the first version are not there yet, of as many as are enough.
+    pub(super) fn missing_stable(&self, counts: &Counts, enough: u64) -> u64 {
+        match self.last_stable {
+            Some(_) => 0,
+            None => enough.saturating_sub((*counts - self.older).stable.exchanges),
+        }
+    }
+
     /// Begins anew with another share; what the first version did is not forgotten.
     pub(super) fn restart(&mut self, counts: &Counts, now: Instant) {
         *self = Window { last_stable: self.last_stable, ..Window::new(*counts, now) };

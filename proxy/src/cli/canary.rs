@@ -9,9 +9,9 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
 use super::top::address;
-use super::{Format, print};
+use super::{Format, counted, print};
 use crate::admin::client::Client;
-use crate::canary::{Report, State, VersionReport};
+use crate::canary::{Next, Report, State, VersionReport};
 use crate::config::Parse as _;
 use crate::config::model::Percent;
 
@@ -76,7 +76,10 @@ fn percent(text: &str) -> Result<String, String> {
     Ok(text.trim_end_matches('%').trim_end().to_owned())
 }
 
-/// What the page /canaries has.
+/// The page that has all of them.
+const PAGE: &str = "/canaries";
+
+/// What it has.
 #[derive(Debug, Serialize, Deserialize)]
 struct Page {
     canaries: Vec<Report>,
@@ -103,7 +106,7 @@ pub(super) fn perform(arguments: CanaryArgs) -> anyhow::Result<ExitCode> {
     match format {
         Format::Json => print(text.trim_end())?,
         Format::Text => {
-            let report: Report = serde_json::from_str(&text).map_err(|error| client.strange(&error))?;
+            let report: Report = serde_json::from_str(&text).map_err(|_| client.no_such_page(PAGE))?;
             print(table(&[report]).trim_end())?;
         }
     }
@@ -111,11 +114,11 @@ pub(super) fn perform(arguments: CanaryArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn list(client: &Client, format: Format) -> anyhow::Result<ExitCode> {
-    let text = ask(client, Method::GET, "/canaries")?;
+    let text = ask(client, Method::GET, PAGE)?;
+    let page: Page = serde_json::from_str(&text).map_err(|_| client.no_such_page(PAGE))?;
     match format {
         Format::Json => print(text.trim_end())?,
         Format::Text => {
-            let page: Page = serde_json::from_str(&text).map_err(|error| client.strange(&error))?;
             if page.canaries.is_empty() {
                 print("no filter has a canary")?;
             } else {
@@ -131,6 +134,9 @@ fn ask(client: &Client, method: Method, path: &str) -> anyhow::Result<String> {
     let runtime = runtime.context("nobody can be asked")?;
     let (status, body) = runtime.block_on(client.ask(method, path))?;
     let text = String::from_utf8_lossy(&body).into_owned();
+    if status != StatusCode::OK && path == PAGE {
+        return Err(client.refused(path, status).into());
+    }
     if status != StatusCode::OK {
         bail!("{}", text.trim_end());
     }
@@ -154,7 +160,7 @@ fn table(reports: &[Report]) -> String {
         };
         text += &format!("{}  {}  {}%  {state}\n", report.filter, report.mode, report.percent);
         if let Some(next) = &report.next {
-            text += &format!("  next       {}% in {:.0}s at the earliest\n", next.percent, next.in_seconds);
+            text += &format!("  next       {}\n", step(next));
         }
         for (name, version) in [("stable", &report.stable), ("candidate", &report.candidate)] {
             text += &format!("  {name:<10} {}\n", numbers(version));
@@ -167,15 +173,28 @@ fn table(reports: &[Report]) -> String {
     text
 }
 
+/// When the next step comes, and what it waits for.
+fn step(next: &Next) -> String {
+    let mut text = format!("{}% in {:.0}s at the earliest", next.percent, next.in_seconds);
+    for (version, missing) in [("stable", next.missing_stable), ("candidate", next.missing_candidate)] {
+        if missing > 0 {
+            text += &format!(", when {version} has seen {missing} more");
+        }
+    }
+    text
+}
+
 fn numbers(version: &VersionReport) -> String {
     let VersionReport { exchanges, server_errors, denials, faults, latency_ms, instructions } = version;
-    let mut text =
-        format!("{exchanges} exchanges, {server_errors} with 5xx, {denials} denied, {faults} failed on");
+    let mut text = format!(
+        "{}, {server_errors} with 5xx, {denials} denied, {faults} failed on",
+        counted(*exchanges, "exchange")
+    );
     if let Some(latency) = latency_ms {
         text += &format!(", {latency:.2} ms");
     }
     if let Some(instructions) = instructions {
-        text += &format!(", {instructions} instructions");
+        text += &format!(", {}", counted(*instructions, "instruction"));
     }
     text
 }

@@ -1,5 +1,6 @@
 //! `tidegate filter`: what the authors of filters ask.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -7,6 +8,7 @@ use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 
 use super::{Format, print};
+use crate::builtin;
 use crate::inspect::Report;
 use crate::origin;
 use crate::signature::{PublicKey, SecretKey, Signed};
@@ -26,13 +28,13 @@ pub(super) enum FilterCommand {
     ///
     /// Puts an Ed25519 signature into the module, beside those that it has, or into a file of its own. The format is
     /// that of the WebAssembly tool conventions, which other tools read and write. The module stays what it is for every
-    /// host.
+    /// host. A signature in the module changes the module's SHA-256: sign first, then pin.
     #[command(after_help = SIGN_EXAMPLES)]
     Sign(SignArgs),
     /// Say whether a module is signed by a key
     ///
-    /// Looks for a signature in the module, and in FILE.sig where there is one. Ends with 0 if one of the keys signed the
-    /// module as it is, with 1 if none did.
+    /// Looks for a signature in the module, and in FILE.sig where there is one, and names the key whose it is by its 32 bytes,
+    /// as `sign` does. Ends with 0 if one of the keys signed the module as it is, with 1 if none did.
     #[command(after_help = "Example:\n  tidegate filter verify --key public.pem filter.wasm")]
     Verify(VerifyArgs),
 }
@@ -40,6 +42,7 @@ pub(super) enum FilterCommand {
 const INSPECT_EXAMPLES: &str = "\
 Examples:
   tidegate filter inspect filter.wasm
+  tidegate filter inspect builtin:authz
   tidegate filter inspect filter.wasm --format json | jq .module.imports";
 
 const SIGN_EXAMPLES: &str = "\
@@ -78,7 +81,7 @@ pub(super) struct VerifyArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct InspectArgs {
-    /// The module, of 64 MiB at most
+    /// The module, of 64 MiB at most, or one that is shipped: builtin:NAME
     file: PathBuf,
     /// How it is said
     #[arg(long, value_enum, default_value_t = Format::Text)]
@@ -88,8 +91,13 @@ pub(super) struct InspectArgs {
 pub(super) fn perform(command: FilterCommand) -> anyhow::Result<ExitCode> {
     match command {
         FilterCommand::Inspect(InspectArgs { file, format }) => {
-            let bytes = origin::read_named(&file)?;
-            let detached = origin::read_signatures(&origin::signature_file(&file))?;
+            let (bytes, detached) = match file.to_str().and_then(|name| name.strip_prefix("builtin:")) {
+                Some(name) => (shipped(name)?, None),
+                None => (
+                    origin::read_named(&file)?.into(),
+                    origin::read_signatures(&origin::signature_file(&file))?,
+                ),
+            };
             let report = Report::of(&Engine::new(None)?, &bytes).with_signatures(&bytes, detached.as_deref());
             match format {
                 Format::Text => print(&report.text(&file.display().to_string()))?,
@@ -99,6 +107,16 @@ pub(super) fn perform(command: FilterCommand) -> anyhow::Result<ExitCode> {
         }
         FilterCommand::Sign(arguments) => sign(&arguments),
         FilterCommand::Verify(arguments) => verify(&arguments),
+    }
+}
+
+/// What the binary has under this name. A file that is called so is `./builtin:…`.
+fn shipped(name: &str) -> anyhow::Result<Cow<'static, [u8]>> {
+    match builtin::module(name) {
+        Some(bytes) => Ok(bytes.into()),
+        None => {
+            bail!("there is no built-in filter `{name}`: shipped are {}", builtin::names().join(", "))
+        }
     }
 }
 
@@ -128,7 +146,7 @@ fn verify(arguments: &VerifyArgs) -> anyhow::Result<ExitCode> {
     for path in key {
         let key = PublicKey::from_pem(&text_of(path)?).with_context(|| format!("{}", path.display()))?;
         if module.is_by(&key) {
-            print(&format!("{} is signed by {}", file.display(), path.display()))?;
+            print(&format!("{} is signed by {} ({})", file.display(), key.hex(), path.display()))?;
             return Ok(ExitCode::SUCCESS);
         }
     }

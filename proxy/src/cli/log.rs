@@ -8,6 +8,8 @@ use clap::{Args, ValueEnum};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use super::voice::Voice;
+
 /// The environment's say in what is logged.
 const VARIABLE: &str = "TIDEGATE_LOG";
 
@@ -21,7 +23,9 @@ pub(super) struct LogArgs {
     /// `warn,tidegate::wasm=debug`. The default is info for `run` and warn for `check`.
     #[arg(long, global = true, value_name = "LEVEL")]
     log_level: Option<Level>,
-    /// How each line is written to stderr
+    /// How the log is written to stderr
+    ///
+    /// With json, `run` says in it too what is wrong with its configuration, and what is likely not meant.
     #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
     log_format: Format,
 }
@@ -60,6 +64,14 @@ enum Format {
 }
 
 impl LogArgs {
+    /// How a command speaks whose standard error is the process's log.
+    pub(super) fn voice(&self) -> Voice {
+        match self.log_format {
+            Format::Text => Voice::People,
+            Format::Json => Voice::Log,
+        }
+    }
+
     /// Sets up the process's log. Called once, before anything is logged.
     ///
     /// # Errors
@@ -76,6 +88,12 @@ impl LogArgs {
         }
         Ok(())
     }
+}
+
+/// Has what `record` logs written as JSON, whatever the log's levels are and whether there is a log yet.
+pub(super) fn in_json(record: impl FnOnce()) {
+    let lines = tracing_subscriber::fmt().with_writer(io::stderr).json().flatten_event(true).finish();
+    tracing::subscriber::with_default(lines, record);
 }
 
 /// The command line's level, else the environment's directives, else the command's default.

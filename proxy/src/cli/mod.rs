@@ -9,18 +9,21 @@ mod log;
 #[cfg(test)]
 mod tests;
 mod top;
+mod voice;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::bail;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::model::ModuleSource;
-use crate::config::{self, Loaded, Problems};
+use crate::config::{self, Loaded};
 use crate::server;
 use filter::FilterCommand;
 use log::{Level, LogArgs};
+use voice::Voice;
 
 /// How something is said.
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -55,6 +58,14 @@ Examples:
   tidegate filter sign --key private.pem filter.wasm
   TIDEGATE_LOG=info,tidegate::wasm=debug tidegate run tidegate.yaml";
 
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  tidegate check tidegate.yaml && systemctl restart tidegate
+  envsubst < tidegate.yaml.in | tidegate check --deny-warnings -";
+
+/// What problems call a configuration that no file has.
+const STANDARD_INPUT: &str = "standard input";
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve traffic until SIGTERM or SIGINT, then drain
@@ -68,11 +79,14 @@ enum Command {
     ///
     /// Fetches, compiles, starts and configures every filter too, and shows what each asks for in its manifest beside
     /// what its `capabilities` grant. Ends with 0 if `run` would start with all of it, with 1 and every problem with its
-    /// place in the file otherwise.
-    #[command(after_help = "Example:\n  tidegate check tidegate.yaml && systemctl restart tidegate")]
+    /// place in the file otherwise. What is allowed but likely not meant is a warning, and lets it end with 0.
+    #[command(after_help = CHECK_EXAMPLES)]
     Check {
-        /// The configuration, in YAML
+        /// The configuration, in YAML; `-` for standard input, where relative paths begin in the current folder
         file: PathBuf,
+        /// End with 1 where there are warnings, those about `capabilities` among them
+        #[arg(long)]
+        deny_warnings: bool,
     },
     /// Show what the filters of a running proxy cost, live
     ///
@@ -108,31 +122,42 @@ struct RunArgs {
 /// Reads the process's arguments and does what they ask.
 pub fn main() -> ExitCode {
     let CommandLine { command, log } = CommandLine::parse();
-    match perform(command, &log) {
-        Ok(code) => code,
-        Err(error) => {
-            // With nobody to read stderr the exit code still tells.
-            let _ = writeln!(io::stderr(), "{}", describe(&error, log::colours_wanted()));
-            ExitCode::FAILURE
-        }
-    }
+    let voice = match command {
+        Command::Run(_) => log.voice(),
+        _ => Voice::People,
+    };
+    perform(command, &log, voice).unwrap_or_else(|error| {
+        voice.fail(&error);
+        ExitCode::FAILURE
+    })
 }
 
-fn perform(command: Command, log: &LogArgs) -> anyhow::Result<ExitCode> {
+fn perform(command: Command, log: &LogArgs, voice: Voice) -> anyhow::Result<ExitCode> {
     match command {
         Command::Run(RunArgs { file, workers, no_watch }) => {
             log.set_up(Level::Info)?;
             let options = server::Options { workers: workers.map(|workers| workers as usize), no_watch };
-            server::run(load(&file)?, options)?;
+            let loaded = config::load(&file)?;
+            voice.warn(&loaded.warnings);
+            server::run(loaded, options)?;
         }
-        Command::Check { file } => {
+        Command::Check { file, deny_warnings } => {
             log.set_up(Level::Warn)?;
-            let loaded = load(&file)?;
+            let loaded = match file.as_os_str() == "-" {
+                true => config::load_from(io::stdin().lock(), Path::new(STANDARD_INPUT)),
+                false => config::load(&file),
+            }?;
+            voice.warn(&loaded.warnings);
             let checked = server::check(&loaded)?;
             print(&summary(&loaded, &checked.modules))?;
             for permissions in checked.permissions.iter().filter(|permissions| permissions.are_worth_a_look())
             {
                 print(&format!("\n{permissions}"))?;
+            }
+            let are_there = !loaded.warnings.is_empty()
+                || checked.permissions.iter().any(|permissions| permissions.have_warnings());
+            if deny_warnings && are_there {
+                bail!("there are warnings, which --deny-warnings does not let pass");
             }
         }
         Command::Top(arguments) => {
@@ -152,20 +177,10 @@ fn perform(command: Command, log: &LogArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Reads and checks a file. What is allowed but likely not meant is shown at once.
-fn load(file: &Path) -> Result<Loaded, Problems> {
-    let loaded = config::load(file)?;
-    if !loaded.warnings.is_empty() {
-        // A warning that nobody can read is none.
-        let _ = writeln!(io::stderr(), "{}\n", loaded.warnings.render(log::colours_wanted()));
-    }
-    Ok(loaded)
-}
-
 /// What there is; of a filter whose module is the newest of a folder also which that is.
 fn summary(loaded: &Loaded, modules: &[String]) -> String {
     let config = &loaded.config;
-    let count = |number: usize, noun: &str| format!("{number} {noun}{}", if number == 1 { "" } else { "s" });
+    let count = |number: usize, noun: &str| counted(number as u64, noun);
     let parts = [
         count(config.listeners.len(), "listener"),
         count(config.listeners.iter().map(|listener| listener.routes.len()).sum(), "route"),
@@ -180,13 +195,9 @@ fn summary(loaded: &Loaded, modules: &[String]) -> String {
     format!("{} is valid: {}{chosen}", loaded.path().display(), parts.join(", "))
 }
 
-/// An error as text: problems of a configuration as the excerpts that they are, anything else in one line with its
-/// causes.
-fn describe(error: &anyhow::Error, colours: bool) -> String {
-    match error.downcast_ref::<Problems>() {
-        Some(problems) => problems.render(colours),
-        None => format!("error: {error:#}"),
-    }
+/// So many of what `noun` names.
+fn counted(number: u64, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 /// Prints a line to stdout. A reader who has read enough (`| head`) is no error.

@@ -4,7 +4,8 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use expect_test::{Expect, expect};
 
-use super::{Command, CommandLine, describe};
+use super::voice::describe;
+use super::{Command, CommandLine};
 
 /// The long help of a command, by its name; of all with none.
 fn help(name: Option<&str>) -> String {
@@ -58,7 +59,10 @@ fn the_help_says_what_can_be_done() {
                       [possible values: off, error, warn, info, debug, trace]
 
                   --log-format <FORMAT>
-                      How each line is written to stderr
+                      How the log is written to stderr
+
+                      With json, `run` says in it too what is wrong with its configuration, and what is likely
+                      not meant.
 
                       Possible values:
                       - text: For people
@@ -116,7 +120,10 @@ fn the_help_of_run_says_how() {
                       [possible values: off, error, warn, info, debug, trace]
 
                   --log-format <FORMAT>
-                      How each line is written to stderr
+                      How the log is written to stderr
+
+                      With json, `run` says in it too what is wrong with its configuration, and what is likely
+                      not meant.
 
                       Possible values:
                       - text: For people
@@ -139,13 +146,59 @@ fn the_help_of_check_says_how() {
 
             Fetches, compiles, starts and configures every filter too, and shows what each asks for in its
             manifest beside what its `capabilities` grant. Ends with 0 if `run` would start with all of it, with
-            1 and every problem with its place in the file otherwise.
+            1 and every problem with its place in the file otherwise. What is allowed but likely not meant is a
+            warning, and lets it end with 0.
 
             Usage: tidegate check [OPTIONS] <FILE>
 
             Arguments:
               <FILE>
-                      The configuration, in YAML
+                      The configuration, in YAML; `-` for standard input, where relative paths begin in the
+                      current folder
+
+            Options:
+                  --deny-warnings
+                      End with 1 where there are warnings, those about `capabilities` among them
+
+              -h, --help
+                      Print help (see a summary with '-h')
+
+            Logging:
+                  --log-level <LEVEL>
+                      Least level that is logged
+
+                      In its place, the environment variable TIDEGATE_LOG takes levels by module, such as
+                      `warn,tidegate::wasm=debug`. The default is info for `run` and warn for `check`.
+
+                      [possible values: off, error, warn, info, debug, trace]
+
+                  --log-format <FORMAT>
+                      How the log is written to stderr
+
+                      With json, `run` says in it too what is wrong with its configuration, and what is likely
+                      not meant.
+
+                      Possible values:
+                      - text: For people
+                      - json: One JSON object a line
+
+                      [default: text]
+
+            Examples:
+              tidegate check tidegate.yaml && systemctl restart tidegate
+              envsubst < tidegate.yaml.in | tidegate check --deny-warnings -
+        "#]],
+    );
+}
+
+#[test]
+fn the_help_of_schema_says_how() {
+    check_help(
+        Some("schema"),
+        expect![[r#"
+            Print the JSON Schema of the configuration
+
+            Usage: tidegate schema [OPTIONS]
 
             Options:
               -h, --help
@@ -161,7 +214,10 @@ fn the_help_of_check_says_how() {
                       [possible values: off, error, warn, info, debug, trace]
 
                   --log-format <FORMAT>
-                      How each line is written to stderr
+                      How the log is written to stderr
+
+                      With json, `run` says in it too what is wrong with its configuration, and what is likely
+                      not meant.
 
                       Possible values:
                       - text: For people
@@ -170,45 +226,8 @@ fn the_help_of_check_says_how() {
                       [default: text]
 
             Example:
-              tidegate check tidegate.yaml && systemctl restart tidegate
+              tidegate schema > tidegate.schema.json
         "#]],
-    );
-}
-
-#[test]
-fn the_help_of_schema_says_how() {
-    check_help(
-        Some("schema"),
-        expect![[r#"
-        Print the JSON Schema of the configuration
-
-        Usage: tidegate schema [OPTIONS]
-
-        Options:
-          -h, --help
-                  Print help (see a summary with '-h')
-
-        Logging:
-              --log-level <LEVEL>
-                  Least level that is logged
-
-                  In its place, the environment variable TIDEGATE_LOG takes levels by module, such as
-                  `warn,tidegate::wasm=debug`. The default is info for `run` and warn for `check`.
-
-                  [possible values: off, error, warn, info, debug, trace]
-
-              --log-format <FORMAT>
-                  How each line is written to stderr
-
-                  Possible values:
-                  - text: For people
-                  - json: One JSON object a line
-
-                  [default: text]
-
-        Example:
-          tidegate schema > tidegate.schema.json
-    "#]],
     );
 }
 

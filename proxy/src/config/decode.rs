@@ -8,7 +8,7 @@ mod access;
 mod error;
 mod field;
 
-use serde::de::{Deserialize, Deserializer, Visitor};
+use serde::de::{Deserialize, Deserializer, Expected, Visitor};
 
 pub(crate) use error::Error;
 pub(crate) use field::{Field, Located, Map, OneOrMany};
@@ -114,7 +114,10 @@ impl<'de> Deserializer<'de> for Tree<'de> {
             Value::Scalar(Scalar::Text(value)) => visitor.visit_borrowed_str(value),
             Value::Scalar(Scalar::Unusable(why)) => Err(self.unusable(why)),
             Value::List(items) => visitor.visit_seq(Items::new(items, self.log)),
-            Value::Mapping(entries) => visitor.visit_map(Entries::new(entries, self.log)),
+            Value::Mapping(entries) => {
+                let place = |name: &str| entries.get(name).map(|entry| entry.key);
+                visitor.visit_map(Entries::new(entries, self.log)).map_err(|error| error.at_its_key(place))
+            }
         }
     }
 
@@ -150,6 +153,10 @@ impl<'de> Deserializer<'de> for Tree<'de> {
         match (name, &self.node.value) {
             (LOCATED, _) => visitor.visit_seq(Place::new(self, self.node.span, self.log)),
             (TEXT_OR_MAPPING, Value::Scalar(Scalar::Text(text))) => visitor.visit_borrowed_str(text),
+            (TEXT_OR_MAPPING, Value::Scalar(Scalar::Unusable(why))) => Err(self.unusable(why)),
+            (TEXT_OR_MAPPING, Value::Scalar(_) | Value::List(_)) => {
+                Err(self.mismatch(&(&visitor as &dyn Expected).to_string()))
+            }
             (ONE_OR_MANY, Value::List(_)) => visitor.visit_seq(self.items()?),
             (ONE_OR_MANY, _) => visitor.visit_seq(Items::one(self.node, self.log)),
             _ => visitor.visit_newtype_struct(self),

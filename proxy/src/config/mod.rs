@@ -26,7 +26,7 @@ mod tests;
 mod yaml;
 
 use std::cell::RefCell;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -115,6 +115,19 @@ pub fn load(path: &Path) -> Result<Loaded, Problems> {
     load_noting(path, &mut Footprint::default())
 }
 
+/// The same of what can be read from `input`. `path` is what problems call it, and modules' relative paths are relative to
+/// its folder.
+///
+/// # Errors
+/// Those of [`load`].
+pub fn load_from(input: impl io::Read, path: &Path) -> Result<Loaded, Problems> {
+    let mut bytes = Vec::new();
+    match input.take(MAX_FILE_BYTES as u64 + 1).read_to_end(&mut bytes) {
+        Ok(_) => read_bytes(bytes, path, &RefCell::default()),
+        Err(error) => Err(unreadable(path, format!("it cannot be read: {error}"), remedy_for(&error))),
+    }
+}
+
 /// The same, and notes which files that took, also where it fails.
 ///
 /// # Errors
@@ -127,23 +140,30 @@ pub(crate) fn load_noting(path: &Path, footprint: &mut Footprint) -> Result<Load
 }
 
 fn read_file(path: &Path, footprint: &RefCell<Footprint>) -> Result<Loaded, Problems> {
-    let unreadable = |message: String, hint: &str| {
-        Err(Problems::with_file(Arc::new(Source::new(path, "")), message, hint))
-    };
     let read = footprint.borrow_mut().read_stream(path, MAX_FILE_BYTES as u64);
     let bytes = match read {
         Ok((bytes, _)) => bytes,
         Err(ReadError::Unreadable(error)) => {
-            return unreadable(format!("the file cannot be read: {error}"), remedy_for(&error));
+            let message = format!("the file cannot be read: {error}");
+            return Err(unreadable(path, message, remedy_for(&error)));
         }
-        Err(error) => return unreadable(format!("the file {error}"), TOO_LARGE),
+        Err(error) => return Err(unreadable(path, format!("the file {error}"), TOO_LARGE)),
     };
+    read_bytes(bytes, path, footprint)
+}
+
+fn unreadable(path: &Path, message: String, hint: &str) -> Problems {
+    Problems::with_file(Arc::new(Source::new(path, "")), message, hint)
+}
+
+fn read_bytes(bytes: Vec<u8>, path: &Path, footprint: &RefCell<Footprint>) -> Result<Loaded, Problems> {
     match String::from_utf8(bytes) {
         Ok(text) => parse_noting(&text, path, footprint),
         Err(error) => {
             let at = error.utf8_error().valid_up_to();
             let line = error.as_bytes()[..at].iter().filter(|&&byte| byte == b'\n').count() + 1;
-            unreadable(format!("the file is not UTF-8 text: see line {line}"), "save it as UTF-8")
+            let message = format!("the file is not UTF-8 text: see line {line}");
+            Err(unreadable(path, message, "save it as UTF-8"))
         }
     }
 }

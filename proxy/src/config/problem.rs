@@ -3,6 +3,7 @@
 //! It only holds and shows problems; they are recorded in a `Collector`.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use annotate_snippets::{AnnotationKind, Group, Level as Shown, Renderer, Snippet};
@@ -73,6 +74,16 @@ impl Problems {
 
     fn identity<'a>(&'a self, problem: &'a Problem) -> (&'a str, &'a str) {
         (&problem.message, problem.place.map_or("", |place| self.source.line(place.line).trim()))
+    }
+
+    /// The file's name as it was given.
+    pub fn path(&self) -> &Path {
+        self.source.path()
+    }
+
+    /// How many more there were than are kept.
+    pub fn omitted(&self) -> usize {
+        self.omitted
     }
 
     /// Whether there is nothing to say.

@@ -82,6 +82,9 @@ impl From<Unnormalizable> for Ending {
 impl From<Interrupt> for Ending {
     fn from(interrupt: Interrupt) -> Ending {
         match interrupt {
+            Interrupt::Reply { filter, reply } if !reply.is_granted => {
+                Ending::from(Failure::ReplyNotGranted).by(filter)
+            }
             Interrupt::Reply { filter, reply } => {
                 Ending::Answer(Box::new(Answer::from_guest(filter, *reply)))
             }

@@ -499,6 +499,7 @@ impl Drop for Exchange {
         // Only guests ask how long it took.
         let duration = if self.run.is_idle() { Duration::ZERO } else { self.watch.beginning.elapsed() };
         self.run.finish_after(duration);
+        self.report.log(|entry| entry.skipped = self.run.skipped());
         self.peer.leave_exchange();
     }
 }

@@ -11,7 +11,8 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use super::flow::{Event, Flow};
-use super::run::{Interrupt, Run};
+use super::interrupt::Interrupt;
+use super::run::Run;
 use crate::wasm::stream::Direction;
 
 /// What a body gives next: nothing after its end.

@@ -11,7 +11,8 @@ use std::task::Waker;
 
 use bytes::{Buf, Bytes};
 
-use super::run::{Interrupt, Run};
+use super::interrupt::Interrupt;
+use super::run::Run;
 use crate::wasm::stream::{BodyBuffer, Direction};
 use crate::wasm::{ConnectionStatus, PeerType};
 

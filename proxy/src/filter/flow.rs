@@ -8,7 +8,8 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::task::Waker;
 
-use super::run::{Interrupt, Run, Wish};
+use super::interrupt::{Interrupt, Wish};
+use super::run::Run;
 use crate::wasm::stream::{BodyBuffer, Direction, Injection};
 use crate::wasm::{DataStatus, HeadersStatus, TrailersStatus};
 use bytes::Bytes;

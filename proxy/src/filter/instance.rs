@@ -311,6 +311,11 @@ impl Instance {
         self.services.borrow().usage.record_breaker(is_open);
     }
 
+    pub(super) fn report_trial(&self) {
+        self.note_breaker(false);
+        tracing::info!(filter = %self.name, "the filter is called again, after it was left alone for a while");
+    }
+
     pub(super) fn report_breaker(&self, open_for: Duration) {
         tracing::error!(
             filter = %self.name,

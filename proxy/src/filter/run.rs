@@ -11,64 +11,13 @@ use std::time::Duration;
 use http::{HeaderMap, StatusCode};
 
 use super::instance::{Chain, Instance};
+use super::interrupt::Interrupt;
 use super::meter::Meter;
 use super::slot::Generation;
 use super::trial::Trial;
 use crate::config::model::OnFault;
-use crate::wasm::stream::{
-    BodyBuffer, Direction, Injection, LocalReply, ResponseHead, Stream, StreamAction, StreamRef,
-};
+use crate::wasm::stream::{Direction, Injection, ResponseHead, Stream, StreamAction, StreamRef};
 use crate::wasm::{ContextId, Fault, FaultKind, Vm, Work};
-
-/// What ends an exchange's ordinary way, before it is answered from upstream or while it is.
-#[derive(Debug)]
-pub enum Interrupt {
-    /// A guest answers by itself.
-    Reply {
-        /// The filter's name.
-        filter: Arc<str>,
-        /// Its answer.
-        reply: Box<LocalReply>,
-    },
-    /// A guest closed the stream.
-    Close {
-        /// The filter's name.
-        filter: Arc<str>,
-    },
-    /// A filter failed and its policy is to close.
-    Fault {
-        /// The filter's name.
-        filter: Arc<str>,
-        /// How it failed.
-        kind: FaultKind,
-    },
-    /// The exchange began while a filter was over its rate, and the policy for that is to close.
-    OverRate {
-        /// The filter's name.
-        filter: Arc<str>,
-    },
-    /// A filter held more of this direction's body than it may.
-    BodyTooLarge(Direction),
-}
-
-/// What a guest wants of a direction while it takes part in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wish {
-    /// To go on where it paused.
-    Resume,
-    /// To put bytes into it.
-    Inject,
-}
-
-impl Wish {
-    fn of(action: &StreamAction, direction: Direction) -> Option<Wish> {
-        match action {
-            StreamAction::Resume(resumed) if *resumed == direction => Some(Wish::Resume),
-            StreamAction::Inject if direction == Direction::Response => Some(Wish::Inject),
-            _ => None,
-        }
-    }
-}
 
 /// One exchange's way through a chain. Shared by the two flows and the exchange that owns them; every context that was
 /// opened is closed once, by [`Run::finish_after`].
@@ -93,6 +42,8 @@ struct Seat {
     bypassed: Cell<bool>,
     /// It failed on this exchange, or could not be called for it.
     failed: Cell<bool>,
+    /// The exchange goes on without it, though not because it wanted that.
+    skipped: Cell<bool>,
     /// Where there are two versions of it.
     trial: Option<Box<Trial>>,
 }
@@ -438,15 +389,16 @@ impl Run {
     fn apply_policy(&self, stage: usize, kind: FaultKind) -> Result<(), Interrupt> {
         let seat = &self.seats[stage];
         seat.bypassed.set(true);
-        seat.failed.set(true);
+        // The loss of a guest is told to every exchange that it had, the one that it failed on included.
+        if seat.failed.replace(true) {
+            return Ok(());
+        }
         if let Some(trial) = &seat.trial {
             trial.note_fault();
         }
         self.instance(stage).note_policy();
-        match self.instance(stage).on_fault() {
-            OnFault::Open => Ok(()),
-            OnFault::Closed => Err(Interrupt::Fault { filter: self.name(stage), kind }),
-        }
+        let policy = self.instance(stage).on_fault();
+        self.go_on_without(stage, policy, |filter| Interrupt::Fault { filter, kind })
     }
 
     /// Whether the exchange is kept from a filter that has not seen it yet, because that is over its rate. One that has
@@ -460,57 +412,28 @@ impl Run {
     /// What it does to this exchange that a filter is over its rate: it goes on without it, or it ends.
     fn apply_rate_policy(&self, stage: usize) -> Result<(), Interrupt> {
         self.seats[stage].bypassed.set(true);
-        match self.instance(stage).on_rate_exceeded() {
-            OnFault::Open => Ok(()),
-            OnFault::Closed => Err(Interrupt::OverRate { filter: self.name(stage) }),
+        let policy = self.instance(stage).on_rate_exceeded();
+        self.go_on_without(stage, policy, |filter| Interrupt::OverRate { filter })
+    }
+
+    fn go_on_without(
+        &self,
+        stage: usize,
+        policy: OnFault,
+        otherwise: impl FnOnce(Arc<str>) -> Interrupt,
+    ) -> Result<(), Interrupt> {
+        match policy {
+            OnFault::Open => {
+                self.seats[stage].skipped.set(true);
+                Ok(())
+            }
+            OnFault::Closed => Err(otherwise(self.name(stage))),
         }
     }
 
-    /// The first wish of any guest, and whose it is.
-    pub(super) fn take_wish(&self, direction: Direction) -> Option<(usize, Wish)> {
-        let mut stream = self.stream.borrow_mut();
-        let (stage, action) =
-            stream.take_action(|_, action: &StreamAction| Wish::of(action, direction).is_some())?;
-        Some((stage, Wish::of(&action, direction)?))
-    }
-
-    /// The first wish of one guest.
-    pub(super) fn take_wish_of(&self, stage: usize, direction: Direction) -> Option<Wish> {
-        let mut stream = self.stream.borrow_mut();
-        let wanted = |by, action: &StreamAction| by == stage && Wish::of(action, direction).is_some();
-        let (_, action) = stream.take_action(wanted)?;
-        Wish::of(&action, direction)
-    }
-
-    /// A resume from before this callback was for something that had gone on already.
-    fn forget_resume_of(&self, stage: usize, direction: Direction) {
-        let is_resume =
-            |by, action: &StreamAction| by == stage && Wish::of(action, direction) == Some(Wish::Resume);
-        while self.stream.borrow_mut().take_action(is_resume).is_some() {}
-    }
-
-    pub(super) fn take_injection(&self, stage: usize) -> Injection {
-        std::mem::take(&mut self.stream.borrow_mut().stages[stage].injection)
-    }
-
-    /// Shows a piece of a body, or of a connection's data, behind what is held.
-    pub(super) fn show_body(&self, stage: usize, direction: Direction, data: BodyBuffer) {
-        self.body_mut(stage, direction, |body| body.join(data));
-    }
-
-    pub(super) fn take_body(&self, stage: usize, direction: Direction) -> BodyBuffer {
-        self.body_mut(stage, direction, std::mem::take)
-    }
-
-    pub(super) fn body_len(&self, stage: usize, direction: Direction) -> usize {
-        self.body_mut(stage, direction, |body| body.len())
-    }
-
-    fn body_mut<R>(&self, stage: usize, direction: Direction, work: impl FnOnce(&mut BodyBuffer) -> R) -> R {
-        work(self.stream.borrow_mut().stages[stage].body_mut(direction))
-    }
-
-    pub(super) fn has_trailers(&self, direction: Direction) -> bool {
-        self.stream.borrow().trailers(direction).is_some()
+    /// The names of the filters that the exchange went on without, by the policy for their failure or their rate.
+    pub fn skipped(&self) -> Vec<Arc<str>> {
+        let skipped = (0..self.len()).filter(|stage| self.seats[*stage].skipped.get());
+        skipped.map(|stage| self.name(stage)).collect()
     }
 }

@@ -11,7 +11,8 @@ use bytes::Bytes;
 
 use super::flow::{Event, Flow};
 use super::instance::{Chain, Instance, Performer};
-use super::run::{Interrupt, Run};
+use super::interrupt::Interrupt;
+use super::run::Run;
 use super::trial::Ended;
 use crate::wasm::stream::{BodyBuffer, Direction, RequestHead, Stream, Subject};
 use crate::wasm::{Abandoned, CalloutResult, GrpcCallout, GrpcEvent, HttpCall};

@@ -8,6 +8,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -18,6 +19,9 @@ use crate::wasm::{Clusters, ContextId, Effect, Fault, FaultKind, FilterUsage, Pl
 
 /// Numbers of these guests have this bit, others have not.
 const SINGLE: Generation = 1 << 63;
+
+/// Between two reports of faults, at least.
+const REPORTING_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A guest that serves one exchange.
 struct Single {
@@ -57,6 +61,8 @@ pub(super) struct Singles {
     most: usize,
     usage: Arc<FilterUsage>,
     last: Cell<Generation>,
+    /// When a fault was last reported, and how many were not since.
+    reported: Cell<Option<(Instant, u64)>>,
     guests: RefCell<HashMap<Generation, Single>>,
 }
 
@@ -68,6 +74,7 @@ impl Singles {
             most: plugin.filter().limits.instances,
             usage: services.usage.clone(),
             last: Cell::new(SINGLE),
+            reported: Cell::default(),
             guests: RefCell::default(),
         })
     }
@@ -137,6 +144,24 @@ impl Singles {
     /// Ends all of them. Their exchanges find that out when they next call.
     pub(super) fn clear(&self) {
         self.guests.borrow_mut().clear();
+    }
+
+    /// A fault, if it is to be reported: each request may cause one, so that it is one in a while, which says how many
+    /// there were in between.
+    pub(super) fn worth_a_line(&self, mut fault: Fault) -> Option<Fault> {
+        let now = Instant::now();
+        match self.reported.get() {
+            Some((at, silent)) if now - at < REPORTING_INTERVAL => {
+                self.reported.set(Some((at, silent + 1)));
+                return None;
+            }
+            Some((_, silent @ 1..)) => {
+                fault.message.push_str(&format!("\n    ({silent} more faults since the last line)"));
+            }
+            Some(_) | None => {}
+        }
+        self.reported.set(Some((now, 0)));
+        Some(fault)
     }
 
     fn make(&self) -> Result<Vm, Fault> {

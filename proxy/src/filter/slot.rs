@@ -25,6 +25,8 @@ pub(super) type Generation = u64;
 pub(super) struct Slot {
     guest: RefCell<Occupant>,
     singles: Option<Singles>,
+    /// Whether there is nothing to make a guest of.
+    is_vacant: bool,
     breaker: RefCell<Breaker>,
     /// Exchanges that the guest of the moment was called for.
     served: Cell<u64>,
@@ -40,7 +42,6 @@ struct Occupant {
     vm: Option<Vm>,
     generation: Generation,
     backoff: Backoff,
-    last_fault: FaultKind,
 }
 
 impl Occupant {
@@ -65,14 +66,12 @@ impl Slot {
 
     fn of(vm: Option<Vm>, singles: Option<Singles>, plugin: &Plugin, services: &Services) -> Rc<Slot> {
         let filter = plugin.filter();
-        let (generation, last_fault) = match vm {
-            Some(_) => (1, FaultKind::Dead),
-            None => (0, FaultKind::Missing),
-        };
+        let is_vacant = vm.is_none();
         let backoff = Backoff::new(&filter.reload, services.clock.monotonic());
         Rc::new(Slot {
-            guest: RefCell::new(Occupant { vm, generation, backoff, last_fault }),
+            guest: RefCell::new(Occupant { vm, generation: 1, backoff }),
             singles,
+            is_vacant,
             breaker: RefCell::new(Breaker::new(&filter.breaker)),
             served: Cell::new(0),
             worn: Cell::new(false),
@@ -118,8 +117,8 @@ impl Slot {
     ) -> Result<R, FaultKind> {
         match self.breaker.borrow_mut().admit(|| tenant.services().clock.monotonic()) {
             Admission::Usual => {}
-            Admission::Trial => tenant.note_breaker(false),
-            Admission::Refused => return Err(self.guest.borrow().last_fault),
+            Admission::Trial => tenant.report_trial(),
+            Admission::Refused => return Err(FaultKind::Breaker),
         }
         self.revive(tenant);
         let Some(singles) = &self.singles else {
@@ -133,7 +132,7 @@ impl Slot {
         let (generation, effects, result) = singles.open(work);
         self.perform(generation, effects);
         singles.settle(generation);
-        result.map_err(|fault| self.lose_single(tenant, &fault))
+        result.map_err(|fault| self.lose_single(singles, tenant, fault))
     }
 
     /// See [`Instance::enter`].
@@ -150,7 +149,7 @@ impl Slot {
         let (effects, result) = singles.enter(generation, work).ok_or(FaultKind::Dead)?;
         self.perform(generation, effects);
         singles.settle(generation);
-        result.map_err(|fault| self.lose_single(tenant, &fault))
+        result.map_err(|fault| self.lose_single(singles, tenant, fault))
     }
 
     /// See [`Instance::call_foreign_function`].
@@ -172,10 +171,11 @@ impl Slot {
     ) -> Result<R, FaultKind> {
         let guest = &mut *self.guest.borrow_mut();
         let Some(vm) = &mut guest.vm else {
-            if guest.last_fault == FaultKind::Missing {
+            if self.is_vacant {
                 tenant.note_missing(); // nobody else counts what it is not there for
+                return Err(FaultKind::Missing);
             }
-            return Err(guest.last_fault);
+            return Err(FaultKind::Dead);
         };
         if generation.is_some_and(|wanted| wanted != guest.generation) {
             return Err(FaultKind::Dead);
@@ -290,29 +290,25 @@ impl Slot {
     /// exchanges, its ticks are to go on.
     fn revive(&self, wanted_by: &Instance) {
         let guest = &mut *self.guest.borrow_mut();
-        // Of a module that is missing there is nothing to make it of.
-        if guest.vm.is_some() || guest.last_fault == FaultKind::Missing {
+        if guest.vm.is_some() || self.is_vacant {
             return;
         }
         let services = &wanted_by.services();
         if !guest.backoff.may_rebuild(services) {
             return;
         }
-        match self.restart() {
-            Ok(mut vm) => {
-                guest.generation += 1;
-                let effects = vm.take_effects();
-                guest.vm = Some(vm);
-                self.renew();
-                self.perform(guest.generation, effects);
-                self.tenants().for_each(|tenant| tenant.note_rebuild());
-            }
-            Err(fault) => guest.last_fault = fault,
-        }
+        // Why there is none was reported.
+        let Some(mut vm) = self.restart() else { return };
+        guest.generation += 1;
+        let effects = vm.take_effects();
+        guest.vm = Some(vm);
+        self.renew();
+        self.perform(guest.generation, effects);
+        self.tenants().for_each(|tenant| tenant.note_rebuild());
     }
 
     /// A new guest with every filter in it that was not told to go, in the order of the first one.
-    fn restart(&self) -> Result<Vm, FaultKind> {
+    fn restart(&self) -> Option<Vm> {
         let mut running: Option<Vm> = None;
         for tenant in self.tenants() {
             if tenant.is_going() {
@@ -324,19 +320,16 @@ impl Slot {
                 Some(vm) => vm.add(plugin, services),
                 None => plugin.start(services.clone()).map(|vm| running.insert(vm).first_root()),
             };
-            tenant.set_root(root.map_err(|fault| {
-                tenant.report(&fault);
-                fault.kind
-            })?);
+            tenant.set_root(root.inspect_err(|fault| tenant.report(fault)).ok()?);
         }
-        running.ok_or(FaultKind::Dead)
+        running
     }
 
     /// Drops a guest that failed, and tells every exchange that it had.
     fn lose(&self, guest: &mut Occupant, by: &Instance, fault: &Fault) -> FaultKind {
-        self.note_fault(by, fault);
+        by.report(fault);
+        self.note_strike(by);
         self.tenants().for_each(|tenant| tenant.stop_calling());
-        guest.last_fault = fault.kind;
         if let Some(vm) = guest.vm.take() {
             for (stream, stage) in vm.streams() {
                 if let Ok(mut stream) = stream.try_borrow_mut() {
@@ -348,17 +341,20 @@ impl Slot {
     }
 
     /// A guest that served one exchange failed: nobody else is concerned.
-    fn lose_single(&self, by: &Instance, fault: &Fault) -> FaultKind {
-        self.note_fault(by, fault);
-        self.guest.borrow_mut().last_fault = fault.kind;
-        fault.kind
+    fn lose_single(&self, singles: &Singles, by: &Instance, fault: Fault) -> FaultKind {
+        let kind = fault.kind;
+        if let Some(fault) = singles.worth_a_line(fault) {
+            by.report(&fault);
+        }
+        // What fails in no time costs nobody but its own exchange, however often it does.
+        if matches!(kind, FaultKind::Instructions | FaultKind::WallClock | FaultKind::Memory) {
+            self.note_strike(by);
+        }
+        kind
     }
 
-    fn note_fault(&self, by: &Instance, fault: &Fault) {
-        by.report(fault);
-        if fault.kind == FaultKind::Instances {
-            return; // it says nothing of the filter's health
-        }
+    /// A fault that others had to wait for, or lost their guest by.
+    fn note_strike(&self, by: &Instance) {
         if let Some(open_for) = self.breaker.borrow_mut().note_fault(&by.services()) {
             by.note_breaker(true);
             by.report_breaker(open_for);

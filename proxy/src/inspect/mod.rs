@@ -54,6 +54,8 @@ pub struct Problem {
 /// What a module has and wants.
 #[derive(Debug, Serialize)]
 pub struct Facts {
+    /// Whether it could be read to its end: of one that could not, what follows is of the part before.
+    pub is_whole: bool,
     /// The version of the ABI that counts: the first that it names.
     pub abi_version: Option<&'static str>,
     /// All that it names, in its order.
@@ -220,6 +222,7 @@ impl Facts {
         let has_section =
             |holds: fn(&str) -> bool| outline.custom_sections.iter().any(|section| holds(&section.name));
         Facts {
+            is_whole: outline.is_whole(),
             abi_version: outline.markers().next().map(AbiVersion::number),
             abi_markers: outline.markers().map(AbiVersion::number).collect(),
             made_with: toolchain::of(outline, bytes),

@@ -18,7 +18,7 @@ pub struct Permissions {
     unreadable: Option<String>,
     /// None for everything.
     granted: Option<Capabilities>,
-    /// What it imports that nothing granted allows.
+    /// What it imports that nothing granted allows, though what it asks for would.
     useless: Vec<&'static str>,
 }
 
@@ -27,8 +27,12 @@ impl Permissions {
     pub fn of(plugin: &Plugin) -> Permissions {
         let module = plugin.module();
         let granted = plugin.capabilities();
+        let asked = module.manifest().map(|manifest| &manifest.capabilities);
+        // What its own manifest does not allow either comes with its SDK: nobody has to grant it.
+        let is_wanted = |call: &Hostcall| asked.is_none_or(|asked| may_succeed(call, asked));
         let useless = |granted: &Capabilities| {
-            module.calls().iter().filter(|call| !may_succeed(call, granted)).map(|call| call.name).collect()
+            let calls = module.calls().iter().filter(|call| is_wanted(call) && !may_succeed(call, granted));
+            calls.map(|call| call.name).collect()
         };
         Permissions {
             filter: plugin.filter().name.clone(),
@@ -39,6 +43,25 @@ impl Permissions {
             granted: granted.cloned(),
             useless: granted.map(useless).unwrap_or_default(),
         }
+    }
+
+    /// The filter's name.
+    pub(crate) fn filter(&self) -> &str {
+        &self.filter
+    }
+
+    /// What its manifest asks for and its configuration does not grant, as `headers.read: x-user; reply: true`; none
+    /// where there is no such thing.
+    pub(crate) fn withheld(&self) -> Option<String> {
+        let (Some((_, asked)), Some(granted)) = (&self.asked, &self.granted) else { return None };
+        let lacking = lacking(asked, granted);
+        let each = lacking.iter().map(|(capability, missing)| format!("{capability}:{}", join(missing)));
+        (!lacking.is_empty()).then(|| each.collect::<Vec<_>>().join("; "))
+    }
+
+    /// Whether something of it is likely not meant.
+    pub fn have_warnings(&self) -> bool {
+        self.unreadable.is_some() || self.withheld().is_some()
     }
 
     /// Whether there is something to compare: of a filter that may do everything and asks for nothing there is not.
@@ -145,7 +168,7 @@ fn list(capabilities: &Capabilities, name: &str) -> Option<Vec<String>> {
         "properties.write" => texts(&properties.write),
         "shared_data" => texts(&capabilities.shared_data),
         "metrics" => texts(&capabilities.metrics),
-        "reply" if capabilities.reply => word("true"),
+        "reply" if capabilities.reply => word("yes"),
         "log" if capabilities.log != LogFloor::default() => word(name_of(capabilities.log)),
         _ => Vec::new(),
     })

@@ -40,13 +40,23 @@ pub(super) fn render(report: &Report, name: &str) -> String {
 
 fn render_facts(text: &mut String, whole: usize, facts: &Facts) {
     let functions = counted(facts.functions.into(), "function");
-    let parts = format!(
-        "{}, of which code {} in {functions}, data {}",
-        size(whole as u64),
-        size(facts.code_size as u64),
-        size(facts.data_size as u64)
-    );
+    let parts = match facts.is_whole {
+        true => format!(
+            "{}, of which code {} in {functions}, data {}",
+            size(whole as u64),
+            size(facts.code_size as u64),
+            size(facts.data_size as u64)
+        ),
+        false => {
+            format!("{}, not readable to its end: what follows is of the part before", size(whole as u64))
+        }
+    };
     row(text, "size", [parts]);
+    // What the part that is missing may have is not said to be missing.
+    let or = |values: Vec<String>, none: &str| match facts.is_whole || !values.is_empty() {
+        true => or(values, none),
+        false => Vec::new(),
+    };
     let abi = match (facts.abi_version, facts.abi_markers.len()) {
         (None, _) => "no version named".to_owned(),
         (Some(version), 0 | 1) => version.to_owned(),
@@ -58,23 +68,23 @@ fn render_facts(text: &mut String, whole: usize, facts: &Facts) {
         let of_kind = if tool.kind == "sdk" { " (SDK)" } else { "" };
         format!("{}{version}{of_kind}", plain(&tool.name))
     });
-    row(text, "made with", or(made_with, "nothing that is recognised"));
-    row(text, "memory", or(facts.memories.iter().map(memory), "none"));
-    row(text, "allocator", [facts.allocator.unwrap_or("none")]);
+    row(text, "made with", or(made_with.collect(), "nothing that is recognised"));
+    row(text, "memory", or(facts.memories.iter().map(memory).collect(), "none"));
+    row(text, "allocator", or(facts.allocator.into_iter().map(str::to_owned).collect(), "none"));
     let tables = facts.tables.iter().map(|table| counted(table.initial, "entry"));
-    row(text, "tables", or(tables, "none"));
+    row(text, "tables", or(tables.collect(), "none"));
     let shown_at_traps = match (facts.has_names, facts.has_debug_info) {
         (true, true) => "names of functions and source lines",
         (true, false) => "names of functions, no source lines",
         (false, true) => "source lines, no names of functions",
         (false, false) => "neither names of functions nor source lines",
     };
-    row(text, "traps show", [shown_at_traps]);
+    row(text, "traps show", facts.is_whole.then_some(shown_at_traps));
     let sections = facts
         .custom_sections
         .iter()
         .map(|section| format!("{} ({})", plain(&section.name), size(section.size as u64)));
-    row(text, "custom sections", or(shortened(sections), "none"));
+    row(text, "custom sections", or(shortened(sections).collect(), "none"));
 
     if let Some(manifest) = &facts.manifest {
         let (name, version) = (plain(&manifest.name), plain(&manifest.version));
@@ -179,8 +189,7 @@ fn paragraphs<'a>(text: &mut String, heading: &str, sentences: impl Iterator<Ite
 }
 
 /// The values, or what is said where there are none.
-fn or(values: impl Iterator<Item = String>, none: &str) -> Vec<String> {
-    let values: Vec<String> = values.collect();
+fn or(values: Vec<String>, none: &str) -> Vec<String> {
     if values.is_empty() { vec![none.to_owned()] } else { values }
 }
 

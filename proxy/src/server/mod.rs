@@ -9,9 +9,11 @@
 
 mod addresses;
 mod canaries;
+mod notices;
 mod observe;
 mod process;
 mod reload;
+mod standing;
 mod status;
 mod watch;
 mod worker;
@@ -33,6 +35,7 @@ use crate::wasm::Engine;
 use addresses::unbound;
 use process::{EpochClock, Timekeeper};
 use reload::{Read, Reloader, Surroundings, Wishes};
+use standing::Standing;
 use status::{Cause, Status};
 use watch::Watch;
 use worker::{Crew, Shared};
@@ -89,9 +92,9 @@ pub fn run(loaded: Loaded, options: Options) -> anyhow::Result<()> {
     let mut footprint = loaded.footprint().clone();
     let read = Read::prepare(loaded, &engine, &origins, None, &mut footprint)?;
     let admin = bind_admin(&read.loaded)?;
-    let workers = options.workers.or(read.snapshot.config().workers).unwrap_or_else(process::cores);
+    let standing = Arc::new(Standing::new(read.snapshot.config(), options));
 
-    let shared = Shared::new(workers)?;
+    let shared = Shared::new(standing.workers())?;
     observe::export_guest_metrics(&shared.metrics, &shared.guest_metrics);
     observe::export_cells(&shared.metrics, &shared.shared_data);
     shared.canaries.export(&shared.metrics);
@@ -102,6 +105,7 @@ pub fn run(loaded: Loaded, options: Options) -> anyhow::Result<()> {
         let surroundings = Surroundings {
             engine,
             origins,
+            standing,
             time,
             shared: shared.clone(),
             orders: crew.orders(),
@@ -188,7 +192,7 @@ fn admin_state(
         readiness: readiness.clone(),
         // Numbers and names are always JSON.
         filters: Box::new(move || serde_json::to_string(&overview.overview()).unwrap_or_default() + "\n"),
-        config: Box::new(move || format!("{:#}\n", config::effective(served.snapshot().config()))),
+        config: Box::new(move || served.config_page()),
         canaries: Box::new(move || canaries.page()),
         steer: Box::new(move |filter, order| steered.steer(filter, order)),
         status: Box::new(move || status.page()),

@@ -22,16 +22,6 @@ pub(super) fn observe_filter(
     metrics.observe_filter(filter, move || sample(&usage))
 }
 
-/// The same for a filter whose module is missing: no instance of it is alive.
-pub(super) fn observe_missing(
-    metrics: &Registry,
-    filter: &str,
-    usage: &Arc<FilterUsage>,
-) -> FilterObservation {
-    let usage = usage.clone();
-    metrics.observe_filter(filter, move || FilterSample { instances: 0, ..sample(&usage) })
-}
-
 fn sample(usage: &FilterUsage) -> FilterSample {
     let nonzero = |(name, count): (&'static str, u64)| (count > 0).then_some((name, count));
     FilterSample {
@@ -56,7 +46,8 @@ fn sample(usage: &FilterUsage) -> FilterSample {
         policies: usage.policies(),
         breaker_trips: usage.breaker_trips(),
         breakers_open: u64::from(usage.is_breaker_open()),
-        instances: 1,
+        workers: 1,
+        instances: usage.instances(),
         memory_bytes: usage.memory_bytes(),
     }
 }

@@ -18,12 +18,13 @@ use anyhow::Context as _;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::addresses::Addresses;
+use super::notices::Notices;
 use super::process::Timekeeper;
+use super::standing::Standing;
 use super::status::{Attempt, Cause, Status};
 use super::watch::Watch;
 use super::worker::{Orders, Plan, Shared};
 use crate::admin::{Readiness, Reloaded};
-use crate::config::model::Config;
 use crate::config::{self, Loaded, Problems};
 use crate::files::Footprint;
 use crate::origin::Origins;
@@ -86,6 +87,7 @@ pub(super) struct Reloader {
     orders: Orders,
     status: Status,
     addresses: Addresses,
+    notices: Notices,
     watch: Watch,
     /// Notified when somebody wishes it to be read.
     news: Arc<Notify>,
@@ -129,6 +131,7 @@ enum Change {
 pub(super) struct Surroundings {
     pub(super) engine: Engine,
     pub(super) origins: Origins,
+    pub(super) standing: Arc<Standing>,
     pub(super) time: Arc<Timekeeper>,
     pub(super) shared: Arc<Shared>,
     pub(super) orders: Orders,
@@ -146,7 +149,7 @@ impl Reloader {
         footprint: Footprint,
         surroundings: Surroundings,
     ) -> anyhow::Result<Reloader> {
-        let Surroundings { engine, origins, time, shared, orders, watch } = surroundings;
+        let Surroundings { engine, origins, standing, time, shared, orders, watch } = surroundings;
         let mut reloader = Reloader {
             path: read.loaded.path().to_owned(),
             engine,
@@ -156,8 +159,9 @@ impl Reloader {
             time,
             shared,
             orders,
-            status: Status::new(read.snapshot.clone(), watch.is_on()),
+            status: Status::new(read.snapshot.clone(), standing.clone(), watch.is_on()),
             addresses: Addresses::default(),
+            notices: Notices::new(standing),
             watch,
             news: Arc::default(),
             footprint: Arc::new(footprint),
@@ -326,9 +330,7 @@ impl Reloader {
         self.footprint = Arc::new(footprint);
         let Some(read) = self.prepare(loaded?).await? else { return Ok(Change::Outdated) };
         self.warn_of_what_is_new(&read.loaded);
-        let former = self.status.snapshot();
         self.take(&read).await?;
-        warn_of_what_stays(former.config(), read.snapshot.config());
         Ok(Change::Served)
     }
 
@@ -351,6 +353,7 @@ impl Reloader {
         for (listener, address) in announced {
             tracing::info!(listener, %address, "listening");
         }
+        self.notices.tell(snapshot);
         Ok(())
     }
 
@@ -358,18 +361,6 @@ impl Reloader {
     fn stop_idle_clock(&self) {
         if self.status.snapshot().config().filters.is_empty() {
             let _ = self.time.run(false); // stopping does not fail
-        }
-    }
-}
-
-/// Some things are made once, when the process starts.
-fn warn_of_what_stays(former: &Config, new: &Config) {
-    let address = |config: &Config| config.admin.as_ref().map(|admin| admin.address);
-    for (field, differs) in
-        [("workers", former.workers != new.workers), ("admin", address(former) != address(new))]
-    {
-        if differs {
-            tracing::warn!(field, "a change of this takes a restart: it stays as it was");
         }
     }
 }

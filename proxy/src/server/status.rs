@@ -5,6 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value, json};
 
+use super::standing::Standing;
+use crate::config;
 use crate::snapshot::Snapshot;
 use crate::telemetry::timestamp;
 
@@ -45,7 +47,10 @@ pub(super) struct Attempt {
 
 /// What is served now. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Status(Arc<Mutex<State>>);
+pub(super) struct Status {
+    state: Arc<Mutex<State>>,
+    standing: Arc<Standing>,
+}
 
 struct State {
     snapshot: Arc<Snapshot>,
@@ -58,9 +63,9 @@ struct State {
 
 impl Status {
     /// Before the first configuration is served.
-    pub(super) fn new(snapshot: Arc<Snapshot>, watching: bool) -> Status {
+    pub(super) fn new(snapshot: Arc<Snapshot>, standing: Arc<Standing>, watching: bool) -> Status {
         let state = State { snapshot, generation: 0, since: SystemTime::now(), watching, last: None };
-        Status(Arc::new(Mutex::new(state)))
+        Status { state: Arc::new(Mutex::new(state)), standing }
     }
 
     pub(super) fn snapshot(&self) -> Arc<Snapshot> {
@@ -83,6 +88,11 @@ impl Status {
     /// Notes how an attempt ended.
     pub(super) fn note_attempt(&self, attempt: Attempt) {
         self.state().last = Some(attempt);
+    }
+
+    /// The configuration in effect, as a JSON text: what takes a restart is as the process runs with it.
+    pub(super) fn config_page(&self) -> String {
+        format!("{:#}\n", config::effective(&self.standing.in_effect(self.snapshot().config())))
     }
 
     /// All of it, as a JSON text.
@@ -111,7 +121,7 @@ impl Status {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

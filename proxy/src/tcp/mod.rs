@@ -222,6 +222,7 @@ impl Drop for Connection {
         let meter = self.run.meter();
         self.report.count(meter.bytes(Direction::Request), meter.bytes(Direction::Response));
         self.run.close_connection(self.ended_by.unwrap_or(PeerType::Local), self.report.lasted());
+        self.report.log(|entry| entry.skipped = self.run.skipped());
     }
 }
 

@@ -133,6 +133,8 @@ pub(super) const CALLBACK_COLUMNS: [Column<CallbackCosts>; 8] = [
 /// The word for a state.
 pub(super) fn state(state: State) -> &'static str {
     match state {
+        State::Missing => "missing",
+        State::BreakerOpen => "breaker",
         State::Failing => "failing",
         State::RateLimited => "limited",
         State::Gone => "gone",

@@ -9,6 +9,16 @@ use crate::telemetry::metrics::{CallbackOverview, FilterOverview, Overview};
 /// What the filters cost in a time. As JSON, its fields are added and never renamed.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct Costs {
+    /// The proxy's version.
+    pub(super) version: String,
+    /// How long its process has run.
+    pub(super) uptime_seconds: f64,
+    /// Worker threads that serve.
+    pub(super) workers: u64,
+    /// Configurations that took effect.
+    pub(super) config_generation: u64,
+    /// Whether what the file said when it was last read is what is served.
+    pub(super) config_last_reload_successful: bool,
     /// How long the time was. Since the process began, where it is another than the one before.
     pub(super) seconds: f64,
     /// Whether the proxy is another process than the one before, so that this is all that it has done.
@@ -40,7 +50,15 @@ pub(super) struct FilterCosts {
     /// Linear memory of its instances.
     pub(super) memory_bytes: u64,
     /// Workers that run it.
+    pub(super) workers: u64,
+    /// Its instances.
     pub(super) instances: u64,
+    /// Whether its module is missing.
+    pub(super) module_missing: bool,
+    /// Workers that leave it alone, because it did nothing but fail.
+    pub(super) breakers_open: u64,
+    /// Exchanges that its `on_fault` was applied to, a second: it failed, or could not be called.
+    pub(super) on_fault_per_second: f64,
     /// Faults in this time, and since the process began.
     pub(super) faults: u64,
     /// The same by kind.
@@ -61,7 +79,11 @@ pub(super) struct FilterCosts {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum State {
-    /// It failed.
+    /// Its module could not be fetched yet: there is nothing to call.
+    Missing,
+    /// A worker at least leaves it alone, because it did nothing but fail.
+    BreakerOpen,
+    /// It failed, or no worker has had an instance of it since it did.
     Failing,
     /// It was over its rate of instructions.
     RateLimited,
@@ -69,6 +91,20 @@ pub(super) enum State {
     Gone,
     /// Nothing of that.
     Ok,
+}
+
+impl State {
+    /// The worst that is so: of now, and of a time with so many faults and so much withheld.
+    fn of(now: &FilterOverview, faults: u64, rate_limited: u64) -> State {
+        match now {
+            _ if now.module_missing => State::Missing,
+            _ if now.breakers_open > 0 => State::BreakerOpen,
+            _ if faults > 0 || (now.workers > 0 && now.instances == 0) => State::Failing,
+            _ if rate_limited > 0 => State::RateLimited,
+            _ if now.workers == 0 && now.instances == 0 => State::Gone,
+            _ => State::Ok,
+        }
+    }
 }
 
 /// What calls cost.
@@ -121,8 +157,15 @@ impl Costs {
             let nothing = FilterOverview::default();
             FilterCosts::between(name, before.filters.get(name).unwrap_or(&nothing), filter, seconds)
         });
-        let is_here = |filter: &FilterCosts| filter.instances > 0 || filter.total.calls_per_second > 0.0;
+        let is_here = |filter: &FilterCosts| {
+            filter.is_in_use() || filter.module_missing || filter.total.calls_per_second > 0.0
+        };
         Costs {
+            version: now.version.clone(),
+            uptime_seconds: now.uptime_seconds,
+            workers: now.workers,
+            config_generation: now.config_generation,
+            config_last_reload_successful: now.config_last_reload_successful,
             seconds,
             restarted,
             requests_per_second: per_second(now.requests.saturating_sub(before.requests), seconds),
@@ -134,6 +177,11 @@ impl Costs {
 }
 
 impl FilterCosts {
+    /// A page of a proxy that does not say how many workers run it says how many instances there are.
+    fn is_in_use(&self) -> bool {
+        self.workers > 0 || self.instances > 0
+    }
+
     fn between(name: &str, before: &FilterOverview, now: &FilterOverview, seconds: f64) -> FilterCosts {
         let nothing = CallbackOverview::default();
         let differences: BTreeMap<&String, CallbackOverview> = now
@@ -150,17 +198,16 @@ impl FilterCosts {
         let rate_limited = sum(&now.rate_limited).saturating_sub(sum(&before.rate_limited));
         FilterCosts {
             name: name.to_owned(),
-            state: match (faults, rate_limited, now.instances) {
-                (1.., ..) => State::Failing,
-                (_, 1.., _) => State::RateLimited,
-                (.., 0) => State::Gone,
-                _ => State::Ok,
-            },
+            state: State::of(now, faults, rate_limited),
             total: CallCosts::of(&all, seconds),
             exchanges_per_second: per_second(exchanges, seconds),
             microseconds_per_exchange: each(all.time_seconds * 1e6, exchanges),
             memory_bytes: now.memory_bytes,
+            workers: now.workers,
             instances: now.instances,
+            module_missing: now.module_missing,
+            breakers_open: now.breakers_open,
+            on_fault_per_second: per_second(now.on_fault.saturating_sub(before.on_fault), seconds),
             faults,
             faults_since_start: now.faults.clone(),
             rate_limited,

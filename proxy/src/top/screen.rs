@@ -160,7 +160,7 @@ impl Screen {
         let last = rows.len() - 1;
         self.picked.select(Some(self.picked.selected().unwrap_or_default().min(last)));
         let table = table(&FILTER_COLUMNS, &rows, &self.filters, area.width, |filter| match filter.state {
-            State::Failing => Style::from(Color::Red),
+            State::Missing | State::BreakerOpen | State::Failing => Style::from(Color::Red),
             State::RateLimited => Style::from(Color::Yellow),
             State::Gone => Style::from(Modifier::DIM),
             State::Ok => Style::new(),
@@ -177,7 +177,7 @@ impl Screen {
             }
         };
         let lines = vec![
-            Line::styled(format!("filter {}", name(&filter.name)), Modifier::BOLD),
+            Line::styled(format!("filter {}{}", name(&filter.name), ailment(filter)), Modifier::BOLD),
             Line::raw(format!(
                 "faults: {}; made anew: {}; log lines dropped: {}",
                 counts(&filter.faults_since_start),
@@ -242,6 +242,17 @@ impl Sorting {
         rows.sort_by(columns[0].order);
         let order = columns[self.column].order;
         rows.sort_by(|one, other| if self.reversed { order(other, one) } else { order(one, other) });
+    }
+}
+
+/// Why it is not called, if it is not.
+fn ailment(filter: &FilterCosts) -> String {
+    match filter.state {
+        State::Missing => ": its module is missing".to_owned(),
+        State::BreakerOpen => {
+            format!(": left alone by {} of {} workers", filter.breakers_open, filter.workers)
+        }
+        State::Failing | State::RateLimited | State::Gone | State::Ok => String::new(),
     }
 }
 

@@ -7,6 +7,9 @@ use http::{Method, StatusCode};
 use crate::admin::client::{Client, ClientError};
 use crate::telemetry::metrics::Overview;
 
+/// What is asked for.
+const PAGE: &str = "/filters";
+
 /// Where a proxy's admin listener is.
 #[derive(Debug, Clone)]
 pub(super) struct Source(Client);
@@ -17,9 +20,6 @@ pub(super) enum SourceError {
     /// There is no answer.
     #[error(transparent)]
     NoAnswer(#[from] ClientError),
-    /// What listens there answered something else.
-    #[error("{address} is no admin listener of a tidegate that has the page /filters: it answered {status}")]
-    Refused { address: String, status: StatusCode },
     /// The operating system gives this process no means to ask.
     #[error("nobody can be asked: {0}")]
     Local(#[from] io::Error),
@@ -38,10 +38,10 @@ impl Source {
 
     /// What it says now.
     pub(super) async fn ask(&self) -> Result<Overview, SourceError> {
-        let (status, page) = self.0.ask(Method::GET, "/filters").await?;
+        let (status, page) = self.0.ask(Method::GET, PAGE).await?;
         if status != StatusCode::OK {
-            return Err(SourceError::Refused { address: self.address().to_owned(), status });
+            return Err(self.0.refused(PAGE, status).into());
         }
-        serde_json::from_slice(&page).map_err(|error| self.0.strange(&error).into())
+        serde_json::from_slice(&page).map_err(|_| self.0.no_such_page(PAGE).into())
     }
 }

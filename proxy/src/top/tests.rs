@@ -29,6 +29,7 @@ fn filter(requests: u64, microseconds: u64) -> FilterOverview {
         bytes_out: requests * 20,
     };
     FilterOverview {
+        workers: 2,
         instances: 2,
         memory_bytes: 5 << 20,
         callbacks: [("on_request_headers".to_owned(), callback(0.75)), ("on_log".to_owned(), callback(0.25))]
@@ -53,6 +54,26 @@ fn proxy(uptime_seconds: f64, filters: &[(&str, FilterOverview)]) -> Overview {
     }
 }
 
+#[test]
+fn the_page_of_costs_names_every_field_that_is_printed_as_json() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/src/reference/costs.md");
+    let page = std::fs::read_to_string(page).expect("there is a page");
+    let (page, _) = page.split_once("## The page /filters").expect("it has both parts");
+    let shown = serde_json::to_value(Costs::between(&earlier(), &now())).expect("it is JSON");
+    let filter = &shown["filters"][0];
+    let objects = [&shown, filter, &filter["callbacks"]["on_log"]];
+    for (field, _) in objects.into_iter().flat_map(|object| object.as_object().expect("it is one")) {
+        assert!(page.contains(&format!("| `{field}` |")), "the page does not say what `{field}` is");
+    }
+}
+
+#[test]
+fn one_of_a_kind_is_not_many() {
+    let alone = Overview { workers: 1, active_connections: 1, ..now() };
+    let said = text::traffic(&alone, &Costs::between(&earlier(), &alone));
+    assert!(said.starts_with("1 worker, ") && said.contains(", 1 connection, "), "{said}");
+}
+
 fn earlier() -> Overview {
     proxy(90.0, &[("auth", filter(1000, 10)), ("limits", filter(1000, 40)), ("gone", filter(9, 1))])
 }
@@ -60,7 +81,7 @@ fn earlier() -> Overview {
 fn now() -> Overview {
     let failing = FilterOverview { faults: [("trap".to_owned(), 2)].into(), ..filter(3000, 10) };
     let limited = FilterOverview { rate_limited: [("exchange".to_owned(), 1500)].into(), ..filter(2000, 40) };
-    let gone = FilterOverview { instances: 0, memory_bytes: 0, ..filter(9, 1) };
+    let gone = FilterOverview { workers: 0, instances: 0, memory_bytes: 0, ..filter(9, 1) };
     proxy(92.0, &[("auth", failing), ("limits", limited), ("gone", gone)])
 }
 
@@ -103,6 +124,26 @@ fn rates_are_of_the_time_between_two_looks() {
     assert_eq!(auth.total.instructions_per_second, 4_000_000.0);
     assert_eq!(auth.callbacks["on_log"].instructions_per_second, 1_000_000.0);
     assert_eq!((auth.total.hostcalls_per_second, auth.total.bytes_per_second()), (6000.0, 240_000.0));
+}
+
+#[test]
+fn a_filters_state_is_the_worst_that_is_so() {
+    let of = |change: fn(&mut FilterOverview)| {
+        let mut now = filter(2000, 10);
+        change(&mut now);
+        let (before, now) = (proxy(90.0, &[("f", filter(1000, 10))]), proxy(92.0, &[("f", now)]));
+        Costs::between(&before, &now).filters[0].state
+    };
+    let failed = |now: &mut FilterOverview| now.faults = [("trap".to_owned(), 1)].into();
+    assert_eq!(of(|_| ()), State::Ok);
+    assert_eq!(of(|now| now.workers = 0), State::Ok, "a proxy that does not say how many workers");
+    assert_eq!(of(|now| (now.workers, now.instances) = (0, 0)), State::Gone);
+    assert_eq!(of(|now| now.rate_limited = [("exchange".to_owned(), 1)].into()), State::RateLimited);
+    assert_eq!(of(failed), State::Failing);
+    assert_eq!(of(|now| now.instances = 0), State::Failing, "it has none since it failed");
+    assert_eq!(of(|now| now.instances = 1), State::Ok, "another worker has one");
+    assert_eq!(of(|now| (now.breakers_open, now.instances) = (1, 0)), State::BreakerOpen);
+    assert_eq!(of(|now| (now.breakers_open, now.module_missing) = (1, true)), State::Missing);
 }
 
 #[test]
@@ -211,6 +252,27 @@ fn keys_sort_and_pick_and_open() {
     assert!(press(&mut screen, &[KeyCode::Char('q')]));
     assert!(screen.press(KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL)));
     assert!(!press(&mut screen, &[KeyCode::Char('c'), KeyCode::Char('x')]));
+}
+
+#[test]
+fn a_filter_that_is_not_called_is_said_to_be_and_why() {
+    let looks = |change: fn(&mut FilterOverview)| {
+        let mut now = filter(2000, 10);
+        change(&mut now);
+        let mut screen = Screen::new(source());
+        screen.see(proxy(90.0, &[("f", filter(1000, 10))]));
+        screen.see(proxy(92.0, &[("f", now)]));
+        let listed = drawn(&mut screen, 60, 8);
+        press(&mut screen, &[KeyCode::Enter]);
+        (listed, drawn(&mut screen, 60, 8))
+    };
+    let (listed, opened) = looks(|now| now.breakers_open = 1);
+    assert!(listed.contains(" breaker"), "{listed}");
+    assert!(opened.contains("filter f: left alone by 1 of 2 workers\n"), "{opened}");
+    let (listed, opened) = looks(|now| now.module_missing = true);
+    assert!(listed.contains(" missing"), "{listed}");
+    assert!(opened.contains("filter f: its module is missing\n"), "{opened}");
+    assert!(looks(|_| ()).1.contains("filter f\n"));
 }
 
 #[test]

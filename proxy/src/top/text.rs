@@ -43,13 +43,15 @@ pub(super) fn title(source: &Source, overview: &Overview) -> String {
 /// What it does.
 pub(super) fn traffic(overview: &Overview, costs: &Costs) -> String {
     let filters = costs.filters.iter().fold(0.0, |sum, filter| sum + filter.total.cpu);
-    let workers = overview.workers;
+    let plural = |is_one: bool| if is_one { "" } else { "s" };
     format!(
-        "{workers} worker{}, {} requests/s, {} in flight, {} connections, filters take {}% of a core",
-        if workers == 1 { "" } else { "s" },
+        "{} worker{}, {} requests/s, {} in flight, {} connection{}, filters take {}% of a core",
+        overview.workers,
+        plural(overview.workers == 1),
         number(costs.requests_per_second),
         costs.active_requests,
         costs.active_connections,
+        plural(costs.active_connections == 1),
         percent(filters),
     )
 }

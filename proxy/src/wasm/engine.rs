@@ -36,9 +36,16 @@ const KEPT_PLACES: u32 = 64;
 #[derive(Clone)]
 pub struct Engine {
     inner: wasmtime::Engine,
-    store: Option<Arc<Store>>,
+    kept: Option<Kept>,
     /// Where the instances live that serve one exchange each; made when the first filter wants them.
     pool: Arc<OnceLock<Result<wasmtime::Engine, String>>>,
+}
+
+/// Compiled modules on disk, and the compiler's cache among them, which is used with the store's leave alone.
+#[derive(Clone)]
+struct Kept {
+    store: Arc<Store>,
+    cache: Cache,
 }
 
 /// The compiler cannot be had on this machine.
@@ -50,21 +57,31 @@ impl Engine {
     /// Makes the engine. Compiled modules are kept in `cache_dir` by content and compiler version; a folder that
     /// cannot be written is named in the log and then done without.
     pub fn new(cache_dir: Option<PathBuf>) -> Result<Engine, EngineError> {
-        let (store, cache) = cache_dir.as_deref().and_then(open_store).unzip();
-        let mut config = configuration();
+        let kept = cache_dir.as_deref().and_then(open_store);
+        let mut config = configuration(kept.as_ref());
         config.table_lazy_init(false); // a guest is instantiated rarely and calls through its tables all the time
-        config.cache(cache);
         let inner = wasmtime::Engine::new(&config).map_err(|error| EngineError(format!("{error:#}")))?;
-        Ok(Engine { inner, store: store.map(Arc::new), pool: Arc::default() })
+        Ok(Engine { inner, kept, pool: Arc::default() })
     }
 
     /// Compiles a configured module, of which instances are made for single exchanges. What it is otherwise is what
-    /// `origin` is. It is not kept on disk: no two are the same.
-    pub(super) fn compile_image(&self, bytes: &[u8], origin: &Module) -> Result<Module, LoadError> {
-        let pool =
-            self.pool.get_or_init(|| wasmtime::Engine::new(&pooling()).map_err(|error| format!("{error:#}")));
+    /// `origin` is. On disk is kept what would be the same another time.
+    pub(super) fn compile_image(
+        &self,
+        bytes: &[u8],
+        origin: &Module,
+        is_repeatable: bool,
+    ) -> Result<Module, LoadError> {
+        let make =
+            || wasmtime::Engine::new(&pooling(self.kept.as_ref())).map_err(|error| format!("{error:#}"));
+        let pool = self.pool.get_or_init(make);
         let pool = pool.as_ref().map_err(|error| LoadError::Invalid(error.clone()))?;
-        origin.recompiled(pool, bytes)
+        let module = match &self.kept {
+            Some(kept) if is_repeatable => kept.store.compile(pool, bytes),
+            Some(kept) => kept.store.compile_once(pool, bytes).map(|module| (module, false)),
+            None => wasmtime::Module::new(pool, bytes).map(|module| (module, false)),
+        };
+        origin.with_contents(pool, module)
     }
 
     /// Compiles and links a module. It takes as long as a compiler does: not for a worker's thread.
@@ -80,9 +97,9 @@ impl Engine {
 
     /// The compiler's part of [`compile`](Engine::compile), or what it gave the last time: whether it is that.
     pub(super) fn translate(&self, bytes: &[u8]) -> wasmtime::Result<(wasmtime::Module, bool)> {
-        match &self.store {
-            Some(store) => store.compile(&self.inner, bytes),
-            None => Ok((wasmtime::Module::new(&self.inner, bytes)?, false)),
+        match &self.kept {
+            Some(kept) => kept.store.compile(&self.inner, bytes),
+            None => wasmtime::Module::new(&self.inner, bytes).map(|module| (module, false)),
         }
     }
 
@@ -113,8 +130,9 @@ pub(crate) fn epochs(budget: Duration) -> u64 {
 }
 
 /// What holds for every guest.
-fn configuration() -> Config {
+fn configuration(kept: Option<&Kept>) -> Config {
     let mut config = Config::new();
+    config.cache(kept.map(|kept| kept.cache.clone()));
     config
         .consume_fuel(true)
         .epoch_interruption(true)
@@ -125,7 +143,7 @@ fn configuration() -> Config {
 }
 
 /// For instances that come and go with exchanges: places that are used again, and memory that is mapped, not filled.
-fn pooling() -> Config {
+fn pooling(kept: Option<&Kept>) -> Config {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_core_instances(MAX_POOLED)
         .total_memories(MAX_POOLED)
@@ -134,18 +152,18 @@ fn pooling() -> Config {
         .linear_memory_keep_resident(KEPT_BYTES)
         .table_keep_resident(KEPT_BYTES)
         .pagemap_scan(Enabled::Auto);
-    let mut config = configuration();
+    let mut config = configuration(kept);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     config
 }
 
 /// The folder of compiled modules, and the compiler's cache in it.
-fn open_store(directory: &Path) -> Option<(Store, Cache)> {
+fn open_store(directory: &Path) -> Option<Kept> {
     let opened = Store::open(directory).map_err(|error| error.to_string()).and_then(|store| {
         let mut config = CacheConfig::new();
         config.with_directory(store.desk());
         let cache = Cache::new(config).map_err(|error| format!("{error:#}"))?;
-        Ok((store, cache))
+        Ok(Kept { store: Arc::new(store), cache })
     });
     opened
         .inspect_err(|error| {

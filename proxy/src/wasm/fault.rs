@@ -50,11 +50,13 @@ pub enum FaultKind {
     Missing,
     /// It has as many instances as it may, each of which serves an exchange.
     Instances,
+    /// It is left alone for a while, because it does nothing but fail.
+    Breaker,
 }
 
 impl FaultKind {
     /// Every kind.
-    pub const ALL: [FaultKind; 12] = [
+    pub const ALL: [FaultKind; 13] = [
         FaultKind::Trap,
         FaultKind::Instructions,
         FaultKind::WallClock,
@@ -67,6 +69,7 @@ impl FaultKind {
         FaultKind::Dead,
         FaultKind::Missing,
         FaultKind::Instances,
+        FaultKind::Breaker,
     ];
     /// How many there are.
     pub const COUNT: usize = FaultKind::ALL.len();
@@ -86,6 +89,48 @@ impl FaultKind {
             FaultKind::Dead => "dead",
             FaultKind::Missing => "missing",
             FaultKind::Instances => "instances",
+            FaultKind::Breaker => "breaker",
+        }
+    }
+}
+
+impl FaultKind {
+    /// What happened, in the words of whoever operates the proxy.
+    pub fn description(self) -> &'static str {
+        match self {
+            FaultKind::Trap => {
+                "it stopped itself (a panic, an abort, an exit) or did what no module may, such as reading beyond its \
+                 memory: a mistake in the filter, whose call stack is in the log"
+            }
+            FaultKind::Instructions => "one callback took more than `limits.instructions`",
+            FaultKind::WallClock => "one callback took longer than `limits.wall_clock`",
+            FaultKind::Memory => {
+                "it gave up when it got no memory beyond `limits.memory`, or needs more than that to begin with"
+            }
+            FaultKind::Stack => "its calls went too deep: a recursion without an end, most likely",
+            FaultKind::Protocol => {
+                "it called the proxy when the ABI does not let it: before its root context was created, or from its \
+                 allocator"
+            }
+            FaultKind::Allocator => {
+                "it gave up after its own allocator had returned no block that can be used"
+            }
+            FaultKind::Start => {
+                "it could not be instantiated, or refused to start (its `proxy_on_vm_start` answered false)"
+            }
+            FaultKind::Configure => "it refused its `config` (its `proxy_on_configure` answered false)",
+            FaultKind::Dead => {
+                "the exchange had begun in an instance that then failed on another one. Only the access log has this: the \
+                 fault is counted once, as what it was"
+            }
+            FaultKind::Missing => "its module could not be fetched yet, so that there is nothing to call",
+            FaultKind::Instances => {
+                "as many exchanges as `limits.instances` allows had an instance of their own (`isolation: exchange`)"
+            }
+            FaultKind::Breaker => {
+                "it was left alone, because it did little but fail before (`breaker`): counted for no filter, it is \
+                in the access log's `details`"
+            }
         }
     }
 }

@@ -71,6 +71,8 @@ pub(crate) struct Host {
     pub(crate) metric_ids: MetricIds,
     /// Whether it is there for one exchange.
     pub(crate) serves_one: bool,
+    /// Whether the guest was never told the time, nor given randomness: then another that is started so is the same.
+    pub(crate) is_repeatable: bool,
     /// What ids of queues mean that the instance has from the one that it was made from.
     pub(crate) queue_ids: QueueIds,
     /// What its headers are made with.
@@ -208,6 +210,7 @@ impl Host {
             call_data: None,
             metric_ids: MetricIds::default(),
             serves_one: false,
+            is_repeatable: true,
             queue_ids: QueueIds::default(),
             fields: Fields::default(),
             stopwatch,

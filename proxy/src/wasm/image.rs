@@ -72,8 +72,9 @@ impl<'a> Blank<'a> {
         let mut state = vm.with_instance(Captured::of).unwrap_or_default();
         let unsupported = |error: wasmtime::Error| NoImage::Unsupported(format!("{error:#}"));
         let bytes = at_once(self.wizer.snapshot(&self.context, &mut state)).map_err(unsupported)?;
-        let module = engine.compile_image(&bytes, vm.module()).map_err(NoImage::Configured)?;
         let (root, host) = vm.state();
+        let image = engine.compile_image(&bytes, vm.module(), host.is_repeatable);
+        let module = image.map_err(NoImage::Configured)?;
         Ok(Image {
             exports: Places::of(&module),
             module,

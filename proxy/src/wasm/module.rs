@@ -171,14 +171,18 @@ impl Module {
         })
     }
 
-    /// The same filter with other contents of its memory, by an engine that may be another.
-    pub(super) fn recompiled(&self, engine: &wasmtime::Engine, bytes: &[u8]) -> Result<Module, LoadError> {
-        let module = wasmtime::Module::new(engine, bytes).map_err(invalid)?;
-        let linked = link(engine, &module)?;
+    /// The same filter with other contents of its memory, compiled by an engine that may be another, or found compiled.
+    pub(super) fn with_contents(
+        &self,
+        engine: &wasmtime::Engine,
+        module: wasmtime::Result<(wasmtime::Module, bool)>,
+    ) -> Result<Module, LoadError> {
+        let (module, is_kept) = module.map_err(invalid)?;
+        let (linked, is_kept) = (link(engine, &module)?, is_kept && self.is_kept());
         let Shared { abi, edits_bodies, exported, .. } = *self.shared;
         let (calls, manifest) = (self.shared.calls.clone(), self.shared.manifest.clone());
         Ok(Module {
-            shared: Arc::new(Shared { linked, is_kept: false, abi, edits_bodies, exported, calls, manifest }),
+            shared: Arc::new(Shared { linked, is_kept, abi, edits_bodies, exported, calls, manifest }),
         })
     }
 

@@ -150,6 +150,11 @@ impl Outline {
         self.exports.iter().filter_map(|export| AbiVersion::from_marker(&export.name))
     }
 
+    /// Whether it could be read to its end. Of one that could not, only what came before is here.
+    pub fn is_whole(&self) -> bool {
+        self.invalid.is_none()
+    }
+
     /// The functions that it exports.
     pub fn functions(&self) -> impl Iterator<Item = (&str, &FuncType)> {
         self.exports.iter().filter_map(|export| match &export.item {
@@ -319,8 +324,10 @@ impl Reader {
                 }
             }
             Payload::StartSection { .. } => self.outline.has_start = true,
-            Payload::CodeSectionStart { count, size, .. } => {
-                (self.outline.functions, self.outline.code_size) = (count, size as usize);
+            Payload::CodeSectionStart { count, range, size } => {
+                // A file that breaks off in it has less of it than it says.
+                let there = self.outline.size.saturating_sub(range.start);
+                (self.outline.functions, self.outline.code_size) = (count, there.min(size as usize));
             }
             Payload::DataSection(section) => {
                 self.outline.data_size = section.range().len();

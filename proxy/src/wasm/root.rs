@@ -49,6 +49,12 @@ pub(crate) struct Root {
     pub(crate) inbox: Option<Arc<Inbox>>,
 }
 
+impl Drop for Root {
+    fn drop(&mut self) {
+        self.usage.record_instance_gone();
+    }
+}
+
 /// What the instances of one filter may still do together, where there is one for each exchange.
 #[derive(Debug)]
 pub(crate) struct Allowance {
@@ -128,6 +134,7 @@ impl Root {
         abi: AbiVersion,
         usage: Arc<FilterUsage>,
     ) -> Root {
+        usage.record_instance();
         Root {
             id,
             grants,

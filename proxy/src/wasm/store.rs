@@ -101,6 +101,22 @@ impl Store {
         module.map(|module| (module, is_kept))
     }
 
+    /// Compiles a module with such an engine, and keeps nothing of it.
+    ///
+    /// # Errors
+    ///
+    /// The compiler's.
+    pub(super) fn compile_once(
+        &self,
+        engine: &wasmtime::Engine,
+        bytes: &[u8],
+    ) -> wasmtime::Result<wasmtime::Module> {
+        let desk = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
+        let module = wasmtime::Module::new(engine, bytes);
+        desk.clear();
+        module
+    }
+
     /// Lays a kept module on the desk, and gives its inode there.
     fn lay_out(&self, kept: &Path, desk: &Desk) -> Option<u64> {
         let found = read(kept).and_then(|(name, payload)| {

@@ -165,6 +165,8 @@ pub struct LocalReply {
     pub headers: HeaderMap,
     /// 0–16, where the guest gave one.
     pub grpc_status: Option<u8>,
+    /// Whether the filter may reply. Where it may not, nothing of its reply is here, and the exchange fails.
+    pub is_granted: bool,
 }
 
 /// Facts about an exchange that `get_property` shows.

@@ -24,6 +24,7 @@ pub struct FilterUsage {
     policies: AtomicU64,
     breaker_trips: AtomicU64,
     breaker_open: AtomicU64,
+    instances: AtomicU64,
     memory_bytes: AtomicU64,
 }
 
@@ -137,6 +138,11 @@ impl FilterUsage {
         self.rebuilds.load(Ordering::Relaxed)
     }
 
+    /// Instances that the filter runs in: one, as many as exchanges have one of their own, none since a fault.
+    pub fn instances(&self) -> u64 {
+        self.instances.load(Ordering::Relaxed)
+    }
+
     /// Linear memory of the instances alive, in bytes; 0 while there is none.
     pub fn memory_bytes(&self) -> u64 {
         self.memory_bytes.load(Ordering::Relaxed)
@@ -183,6 +189,16 @@ impl FilterUsage {
     /// Counts an instance that was made in place of a failed one.
     pub fn record_rebuild(&self) {
         add(&self.rebuilds, 1);
+    }
+
+    /// Counts an instance that the filter begins to run in.
+    pub(crate) fn record_instance(&self) {
+        add(&self.instances, 1);
+    }
+
+    /// The same of one that has gone.
+    pub(crate) fn record_instance_gone(&self) {
+        add(&self.instances, 1_u64.wrapping_neg());
     }
 
     /// Notes that an instance has so much memory, in bytes, and how much it had before.

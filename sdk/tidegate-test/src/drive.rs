@@ -268,6 +268,9 @@ impl Line {
             Stop::Failed(failure) => (Outcome::Failed(failure), failure.into()),
             Stop::Interrupt(interrupt) => {
                 let outcome = match &interrupt {
+                    Interrupt::Reply { reply, .. } if !reply.is_granted => {
+                        Outcome::Failed(Failure::ReplyNotGranted)
+                    }
                     Interrupt::Reply { .. } => Outcome::Replied,
                     Interrupt::Fault { kind, .. } => Outcome::Fault(*kind),
                     Interrupt::Close { .. } => Outcome::Failed(Failure::FilterClosed),

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::super::bounds;
 use super::super::decode::{Field, Located, Map};
-use super::super::model::{Breaker, Filter, FilterLimits, ModuleSource, Recycle, Reload};
+use super::super::model::{Breaker, Filter, FilterLimits, Isolation, ModuleSource, Recycle, Reload};
 use super::super::raw::{self, Variable};
 use super::super::scalar::{Count, Quantity, Size, Text};
 use super::super::source::Span;
@@ -54,6 +54,7 @@ impl Checker<'_> {
         if let Some(limits) = raw.limits.value() {
             filter.limits = self.filter_limits(limits, &filter.module);
         }
+        let idle_recycling_at = raw.recycle.span().or(raw.isolation.span());
         if let Some(recycle) = raw.recycle.value() {
             filter.recycle = self.recycle(recycle);
         }
@@ -71,6 +72,12 @@ impl Checker<'_> {
         }
         set(&mut filter.on_rate_exceeded, raw.on_rate_exceeded.value().map(|Text(value)| value));
         set(&mut filter.isolation, raw.isolation.value().map(|Text(value)| value));
+        if let (Isolation::Exchange, Some(_), Some(span)) =
+            (filter.isolation, filter.recycle.requests, idle_recycling_at)
+        {
+            let hint = "exchanges have new instances anyway: leave it out; `memory` and `after` replace the one for the background";
+            self.log.warning(span, "`requests` recycles nothing with `isolation: exchange`", hint);
+        }
         set(&mut filter.vm_id, raw.vm_id.value());
         set(&mut filter.vm_config, raw.vm_config.value().map(guest_bytes));
         set(&mut filter.root_id, raw.root_id.value());

@@ -6,6 +6,7 @@ use serde::de::{Expected, Unexpected};
 
 use super::super::collector::Collector;
 use super::super::source::Span;
+use super::super::suggest;
 
 /// Why a value did not decode: a message, perhaps a hint, and a place if it is not the value's own.
 ///
@@ -15,11 +16,13 @@ pub(crate) struct Error {
     message: String,
     hint: Option<String>,
     span: Option<Span>,
+    /// The key that it is about, where its place is not known yet.
+    key: Option<String>,
 }
 
 impl Error {
     pub(super) fn new(message: impl Into<String>) -> Error {
-        Error { message: message.into(), hint: None, span: None }
+        Error { message: message.into(), hint: None, span: None, key: None }
     }
 
     /// Says what to do.
@@ -35,6 +38,12 @@ impl Error {
     /// Points elsewhere than at the value.
     pub(super) fn at(self, span: Span) -> Error {
         Error { span: Some(span), ..self }
+    }
+
+    /// Points at the key that it is about, which serde knows by name only.
+    pub(super) fn at_its_key(self, place: impl Fn(&str) -> Option<Span>) -> Error {
+        let at_key = self.key.as_deref().and_then(place);
+        Error { span: self.span.or(at_key), key: None, ..self }
     }
 
     /// Records it as a problem of the value at `span`.
@@ -62,6 +71,12 @@ impl serde::de::Error for Error {
             Some((message, hint)) => Error::new(message).hint(hint),
             None => Error::new(text),
         }
+    }
+
+    fn unknown_field(field: &str, expected: &'static [&'static str]) -> Error {
+        let known = expected.iter().copied();
+        let error = Error::new(format!("unknown field `{field}`"));
+        Error { key: Some(field.to_owned()), ..error.hint(suggest::remedy(field, "fields here", known)) }
     }
 
     fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Error {

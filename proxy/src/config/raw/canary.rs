@@ -61,7 +61,8 @@ pub(crate) struct Canary {
     pub(crate) on_rate_exceeded: Field<Text<OnFault>>,
     /// Whether it serves exchanges in the place of the first version (`serve`), or is only shown a copy of what the first
     /// version sees, so that its decisions can be compared (`shadow`): what it does then changes nothing, and its
-    /// callouts are not sent. Default: `serve`.
+    /// callouts are not sent. Compared are replies, by their status, and the heads that requests go on with, not
+    /// responses' heads or bodies. Default: `serve`.
     #[serde(default)]
     #[schemars(extend("default" = "serve"))]
     pub(crate) mode: Field<Text<CanaryMode>>,

@@ -59,7 +59,9 @@ pub(crate) struct Filter {
     /// How soon an instance that failed has a successor.
     #[serde(default)]
     pub(crate) reload: Field<Reload>,
-    /// When a filter that fails again and again is left alone: then `on_fault` says what becomes of requests.
+    /// When a filter that fails again and again is left alone: then `on_fault` says what becomes of requests. Under
+    /// `isolation: exchange` only those faults count that others had to wait for (`instructions`, `wall_clock`, `memory`):
+    /// a trap costs the exchange that caused it, however often there is one.
     #[serde(default)]
     pub(crate) breaker: Field<Breaker>,
     /// What becomes of a request that comes while the filter is over `limits.instructions_per_second`: answered 503
@@ -76,7 +78,8 @@ pub(crate) struct Filter {
     pub(crate) canary: Field<Canary>,
 }
 
-/// When an instance is replaced by a new one: whichever comes first. Without any of these it never is.
+/// When an instance is replaced by a new one: whichever comes first. Without any of these it never is. With
+/// `isolation: exchange` it is the one for the background, which serves no exchange.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Recycle {

@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
-use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
 use super::super::bounds;
-use super::super::decode::Field;
+use super::super::decode::{Field, TEXT_OR_MAPPING};
 use super::super::model::{Image, ModuleSource, Pull, Sha256};
 use super::super::scalar::{Count, Parse, Text, Url};
 use super::FROM_ENV;
@@ -104,7 +103,7 @@ pub(crate) enum Secret {
 
 impl<'de> Deserialize<'de> for Module {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ModuleVisitor)
+        deserializer.deserialize_newtype_struct(TEXT_OR_MAPPING, ModuleVisitor)
     }
 }
 
@@ -121,9 +120,8 @@ impl<'de> Visitor<'de> for ModuleVisitor {
         ModuleSource::parse(text).map(Module::Text).map_err(E::custom)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, entries: A) -> Result<Module, A::Error> {
-        ModuleFields::deserialize(MapAccessDeserializer::new(entries))
-            .map(|fields| Module::Fields(Box::new(fields)))
+    fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<Module, D::Error> {
+        ModuleFields::deserialize(deserializer).map(|fields| Module::Fields(Box::new(fields)))
     }
 }
 

@@ -43,11 +43,13 @@ fn one_that_is_not_set_is_a_mistake() {
     "#]]
     .assert_eq(&problems("{A: {from_env: NO_SUCH_VARIABLE}, B: {from_env: \"a\\0=\"}}"));
     expect![[r#"
-        error: unknown field `from_file`, expected `from_env`
-         --> tidegate.yaml:6:14
+        error: unknown field `from_file`
+         --> tidegate.yaml:6:15
           |
         6 |     env: {A: {from_file: x}, B: {}, C: [x], D: {from_env: 5}}
-          |              ^^^^^^^^^^^^^^
+          |               ^^^^^^^^^
+          |
+          = help: the fields here are `from_env`
 
         error: missing field `from_env`
          --> tidegate.yaml:6:33

@@ -2,7 +2,7 @@
 
 use expect_test::expect;
 
-use super::{problems, with_filter, with_routes};
+use super::{problems, valid, with_filter, with_routes};
 
 #[test]
 fn unknown_fields_are_refused_at_every_level() {
@@ -579,4 +579,22 @@ fn filters() {
           = help: a module is fetched by `https://`, `http://` or `oci://`
     "#]]
     .assert_eq(&problems(&with_filter("    module: ftp://example.com/x.wasm\n")));
+}
+
+#[test]
+fn a_number_of_requests_that_no_instance_will_see_is_warned_of() {
+    let warnings = |more: &str| {
+        let text = with_filter(&format!("    module: builtin:x\n    isolation: exchange\n{more}"));
+        valid(&text).warnings.render(false)
+    };
+    assert_eq!(warnings("    recycle: {memory: 12MiB, after: 6h}\n"), "");
+    expect![[r#"
+        warning: `requests` recycles nothing with `isolation: exchange`
+         --> tidegate.yaml:7:14
+          |
+        7 |     recycle: {requests: 10}
+          |              ^^^^^^^^^^^^^^
+          |
+          = help: exchanges have new instances anyway: leave it out; `memory` and `after` replace the one for the background
+    "#]].assert_eq(&(warnings("    recycle: {requests: 10}\n") + "\n"));
 }

@@ -70,7 +70,9 @@ fn what_makes_no_sense_of_a_module_is_explained() {
         "{oci: r.io/a:1, credentials: {username: ann, password: {from_file: ./no-such-file}}}",
         "{oci: r.io/a:1, credentials: {username: {from_env: CARGO_PKG_NAME}}}",
         "{oci: r.io/a:1, sha: 1}",
+        "{oci: r.io/a:1, sah256: 1, credentials: {username: {form_env: A}, password: {from_env: A}}}",
         "[a]",
+        "5",
     ];
     let all: String = cases.iter().map(|case| problems(&module(case)) + "\n").collect();
     expect![[r#"
@@ -186,17 +188,49 @@ fn what_makes_no_sense_of_a_module_is_explained() {
           |
           = help: give both, each as `{from_env: NAME}` or `{from_file: PATH}`, or only `docker_config: PATH`
 
-        error: unknown field `sha`, expected one of `file`, `url`, `oci`, `sha256`, `cluster`, `credentials`, `timeout`, `retries`, `pull`, `plain_http`
-         --> tidegate.yaml:5:13
+        error: unknown field `sha`
+         --> tidegate.yaml:5:29
           |
         5 |     module: {oci: r.io/a:1, sha: 1}
-          |             ^^^^^^^^^^^^^^^^^^^^^^^
+          |                             ^^^
+          |
+          = help: the fields here are `file`, `url`, `oci`, `sha256`, `cluster`, `credentials`, `timeout`, `retries`, `pull`, `plain_http`
+
+        error: unknown field `sah256`
+         --> tidegate.yaml:5:29
+          |
+        5 |     module: {oci: r.io/a:1, sah256: 1, credentials: {username: {form_env: A}, password: {from_env: A}}}
+          |                             ^^^^^^
+          |
+          = help: did you mean `sha256`?
+
+        error: credentials are a `username` and a `password`, or a `docker_config`
+         --> tidegate.yaml:5:53
+          |
+        5 |     module: {oci: r.io/a:1, sah256: 1, credentials: {username: {form_env: A}, password: {from_env: A}}}
+          |                                                     ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+          |
+          = help: give both, each as `{from_env: NAME}` or `{from_file: PATH}`, or only `docker_config: PATH`
+
+        error: unknown field `form_env`
+         --> tidegate.yaml:5:65
+          |
+        5 |     module: {oci: r.io/a:1, sah256: 1, credentials: {username: {form_env: A}, password: {from_env: A}}}
+          |                                                                 ^^^^^^^^
+          |
+          = help: did you mean `from_env`?
 
         error: expected a module such as `builtin:fault`, `./my.wasm`, `https://host/my.wasm` or `oci://registry/my-filter:1.0`, found a list
          --> tidegate.yaml:5:13
           |
         5 |     module: [a]
           |             ^^^
+
+        error: expected a module such as `builtin:fault`, `./my.wasm`, `https://host/my.wasm` or `oci://registry/my-filter:1.0`, found the number 5
+         --> tidegate.yaml:5:13
+          |
+        5 |     module: 5
+          |             ^
 
     "#]].assert_eq(&all);
 }

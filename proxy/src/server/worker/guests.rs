@@ -109,7 +109,7 @@ impl Guests<'_> {
             ..Services::new()
         };
         if self.snapshot.is_missing(filter) {
-            let observation = observe::observe_missing(&self.shared.metrics, &name, &usage);
+            let observation = observe::observe_filter(&self.shared.metrics, &name, &usage);
             let instance = Instance::missing(plugin, services, self.callouts.clone());
             return Ok(Guest { instance, role, usage, _observation: Rc::new(observation) });
         }

@@ -44,6 +44,9 @@ pub struct Entry {
     pub details: Option<String>,
     /// The filter that answered in the upstream's place, or closed the stream, or failed.
     pub filter: Option<Arc<str>>,
+    /// The filters that it went on without: they failed on it, were left alone or were over their rate, and their policy
+    /// for that is `open`. In the order of the chain.
+    pub skipped: Vec<Arc<str>>,
 }
 
 /// `x-forwarded-for` is no standard header, so the `http` crate has no name for it.
@@ -69,6 +72,7 @@ impl Entry {
             forwarded_for: None,
             details: None,
             filter: None,
+            skipped: Vec::new(),
         }
     }
 
@@ -111,6 +115,7 @@ impl Entry {
             flags: failure.map_or("-", |failure| failure.flag()),
             details: self.details.as_deref(),
             filter: self.filter.as_deref(),
+            skipped: self.skipped.iter().map(AsRef::as_ref).collect(),
             duration_ms: ending.duration.as_micros() as f64 / 1e3,
             request_bytes: ending.request_bytes,
             response_bytes: ending.response_bytes,
@@ -155,6 +160,7 @@ struct Line<'a> {
     flags: &'a str,
     details: Option<&'a str>,
     filter: Option<&'a str>,
+    skipped: Vec<&'a str>,
     duration_ms: f64,
     request_bytes: u64,
     response_bytes: u64,

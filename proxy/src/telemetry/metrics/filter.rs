@@ -35,6 +35,8 @@ pub struct FilterSample {
     pub breaker_trips: u64,
     /// Workers that leave it alone now. A level: it ends with its observation.
     pub breakers_open: u64,
+    /// Workers that run it. A level: it ends with its observation.
+    pub workers: u64,
     /// Instances alive. A level: it ends with its observation.
     pub instances: u64,
     /// Linear memory of the instances alive, in bytes. A level: it ends with its observation.
@@ -89,6 +91,7 @@ impl AddAssign<&FilterSample> for FilterSample {
         self.policies += other.policies;
         self.breaker_trips += other.breaker_trips;
         self.breakers_open += other.breakers_open;
+        self.workers += other.workers;
         self.instances += other.instances;
         self.memory_bytes += other.memory_bytes;
     }
@@ -127,7 +130,8 @@ impl Drop for FilterObservation {
     fn drop(&mut self) {
         let mut all = lock(&self.filters);
         if let Some((filter, sampler)) = all.observed.remove(&self.key) {
-            let last = FilterSample { instances: 0, memory_bytes: 0, breakers_open: 0, ..sampler() };
+            let last =
+                FilterSample { workers: 0, instances: 0, memory_bytes: 0, breakers_open: 0, ..sampler() };
             *all.ended.entry(filter).or_default() += &last;
         }
     }
@@ -208,7 +212,11 @@ impl Filters {
                 "Workers that leave a filter alone now, because it did nothing but fail.",
                 |s| s.breakers_open,
             ),
-            ("tidegate_filter_instances", "Instances of a filter alive.", |s| s.instances),
+            (
+                "tidegate_filter_instances",
+                "Instances of a filter alive: one for each worker, and one for each exchange that has its own.",
+                |s| s.instances,
+            ),
             (
                 "tidegate_filter_memory_bytes",
                 "Linear memory of a filter's instances; of one that filters share, with the first of them.",

@@ -32,7 +32,7 @@ pub struct Overview {
     pub active_requests: i64,
     /// Connections from clients that are open.
     pub active_connections: i64,
-    /// The filters, by name. One that the configuration no longer has keeps its counts, and has no instances.
+    /// The filters, by name. One that the configuration no longer has keeps its counts, and no worker runs it.
     pub filters: BTreeMap<String, FilterOverview>,
 }
 
@@ -41,6 +41,9 @@ pub struct Overview {
 #[serde(default)]
 pub struct FilterOverview {
     /// Workers that run it.
+    pub workers: u64,
+    /// Instances alive: one for each worker, none for one that lost its own to a fault and has not made it anew, and one
+    /// for each exchange that has an instance of its own.
     pub instances: u64,
     /// Linear memory of its instances; where filters share one, it is the first one's.
     pub memory_bytes: u64,
@@ -48,6 +51,14 @@ pub struct FilterOverview {
     pub faults: BTreeMap<String, u64>,
     /// What it was not called for, being over its `instructions_per_second`, by kind of work.
     pub rate_limited: BTreeMap<String, u64>,
+    /// Whether its module could not be fetched yet, so that there is nothing to call.
+    pub module_missing: bool,
+    /// Workers that leave it alone now, because it did nothing but fail.
+    pub breakers_open: u64,
+    /// How often a worker began to.
+    pub breaker_trips: u64,
+    /// Exchanges that its `on_fault` was applied to: it failed, or could not be called.
+    pub on_fault: u64,
     /// Instances made in place of faulty ones.
     pub rebuilds: u64,
     /// Log lines dropped at its `log_bytes`.
@@ -80,10 +91,15 @@ impl From<&FilterSample> for FilterOverview {
             counts.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect()
         };
         FilterOverview {
+            workers: sample.workers,
             instances: sample.instances,
             memory_bytes: sample.memory_bytes,
             faults: named(&sample.faults),
             rate_limited: named(&sample.rate_limited),
+            module_missing: false, // that is known of a filter by its name
+            breakers_open: sample.breakers_open,
+            breaker_trips: sample.breaker_trips,
+            on_fault: sample.policies,
             rebuilds: sample.rebuilds,
             dropped_log_lines: sample.dropped_log_lines,
             callbacks: sample

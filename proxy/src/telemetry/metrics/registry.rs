@@ -13,7 +13,7 @@ use prometheus_client::encoding::{DescriptorEncoder, text};
 use super::cells::{ClusterCell, ExchangeCell, ListenerCell, TcpCell};
 use super::families;
 use super::filter::{FilterObservation, FilterSample, Filters};
-use super::overview::Overview;
+use super::overview::{FilterOverview, Overview};
 use super::page::{Format, Page};
 use super::process;
 use super::server::ServerNumbers;
@@ -141,8 +141,10 @@ impl Registry {
     /// The proxy and its filters on one page.
     pub fn overview(&self) -> Overview {
         let mut overview = self.server.overview();
-        overview.filters =
-            lock(&self.filters).sum().iter().map(|(name, sample)| (name.clone(), sample.into())).collect();
+        for (name, sample) in &lock(&self.filters).sum() {
+            let filter = overview.filters.entry(name.clone()).or_default();
+            *filter = FilterOverview { module_missing: filter.module_missing, ..sample.into() };
+        }
         let cells = lock(&self.cells);
         overview.requests = families::requests(&cells);
         for cell in cells.listeners.values().flat_map(BTreeMap::values) {

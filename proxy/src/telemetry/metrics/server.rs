@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use super::overview::Overview;
+use super::overview::{FilterOverview, Overview};
 use super::page::Page;
 use super::registry::lock;
 
@@ -61,9 +61,11 @@ impl ServerNumbers {
         *lock(&self.missing) = filters;
     }
 
-    /// What it knows of an overview.
+    /// What it knows of an overview, the filters whose modules are missing among it.
     pub(super) fn overview(&self) -> Overview {
+        let missing = FilterOverview { module_missing: true, ..FilterOverview::default() };
         Overview {
+            filters: lock(&self.missing).iter().map(|name| (name.clone(), missing.clone())).collect(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             start_time_seconds: self.began_ms as f64 / 1e3,
             uptime_seconds: self.began.elapsed().as_secs_f64(),

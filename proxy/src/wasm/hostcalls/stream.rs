@@ -109,6 +109,7 @@ pub(crate) fn reply(
         body: Bytes::copy_from_slice(body),
         headers,
         grpc_status: reply_grpc_status(grpc_status),
+        is_granted: true,
     };
     let reply = if host.may_reply() { granted(host, reply) } else { LocalReply::denied() };
     push(host, Subject::Exchange, StreamAction::Reply(Box::new(reply)));
@@ -135,10 +136,11 @@ impl LocalReply {
     fn denied() -> LocalReply {
         LocalReply {
             status: StatusCode::SERVICE_UNAVAILABLE,
-            details: "reply_not_granted".to_owned(),
+            details: String::new(),
             body: Bytes::new(),
             headers: HeaderMap::new(),
             grpc_status: None,
+            is_granted: false,
         }
     }
 }

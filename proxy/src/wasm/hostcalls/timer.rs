@@ -34,7 +34,8 @@ pub(crate) fn current_time(call: &mut Call<'_>, time: u32) -> Outcome {
 }
 
 /// Nanoseconds since 1970; 0 before that.
-pub(super) fn wall_nanoseconds(host: &Host) -> u64 {
+pub(super) fn wall_nanoseconds(host: &mut Host) -> u64 {
+    host.is_repeatable = false;
     let since = host.services.clock.wall().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }

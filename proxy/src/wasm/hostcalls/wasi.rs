@@ -246,7 +246,8 @@ pub(crate) fn clock_time_get(call: &mut Call<'_>, clock: u32, _precision: u64, t
 }
 
 /// Counted from a second before the instance began: Go's run-time takes 0 for a broken clock.
-fn monotonic_nanoseconds(host: &Host) -> u64 {
+fn monotonic_nanoseconds(host: &mut Host) -> u64 {
+    host.is_repeatable = false;
     let since =
         host.services.clock.monotonic().saturating_duration_since(host.began) + Duration::from_secs(1);
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
@@ -408,6 +409,7 @@ pub(crate) fn random_get(call: &mut Call<'_>, buffer: u32, len: u32) -> Wasi {
         return Err(Errno::Inval);
     }
     let (memory, host) = view(call)?;
+    host.is_repeatable = false;
     host.services.randomness.fill(slice_mut(memory, buffer, len)?).map_err(|NoRandomness| Errno::Nosys)
 }
 
