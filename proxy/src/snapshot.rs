@@ -14,7 +14,7 @@ use crate::canary::Canary;
 use crate::config::model::{self, Config, Filter, Protocol};
 use crate::config::{self, Loaded, Problems};
 use crate::files::{Footprint, Sha256};
-use crate::origin::{Origins, Unobtainable, Wanted};
+use crate::origin::{Obtained, Origins, Unobtainable, Wanted};
 use crate::route::Table;
 use crate::upstream::Cluster;
 use crate::wasm::{Callback, Clusters, Engine, Plugin, Services};
@@ -72,6 +72,9 @@ impl Snapshot {
         let every = 0..config.filters.len();
         let wanted: Vec<_> = every.map(|index| wanted(config, index, false)).collect();
         let answers = origins.obtain(config, &wanted, footprint);
+        if origins.is_cut_short() {
+            return Err(loaded.blame([])); // whoever called it back does not read it
+        }
         // A module that was there is a mistake to lose.
         let may_be_missing = |filter: &Filter, why: &Unobtainable| {
             missing == Missing::Tolerated
@@ -80,7 +83,7 @@ impl Snapshot {
         };
         let endpoints = endpoints(config);
         let former_filters = former.map_or(&[][..], |former| &former.filters);
-        let mut modules = Modules::new(engine, config, services(&endpoints), former_filters);
+        let mut modules = Modules::new(engine, origins, config, services(&endpoints), former_filters);
         let mut filters = Vec::with_capacity(config.filters.len());
         let mut findings = Vec::new();
         for ((index, filter), answer) in config.filters.iter().enumerate().zip(answers) {
@@ -106,16 +109,27 @@ impl Snapshot {
         let wanted: Vec<_> = indices.iter().map(|&index| wanted(config, index, true)).collect();
         // What is missing is fetched: no file is read for it.
         let answers = origins.obtain(config, &wanted, &mut Footprint::default());
-        let mut modules = Modules::new(engine, config, services(&self.endpoints), &self.filters);
+        if origins.is_cut_short() {
+            return Arrivals { snapshot: None, problems: None };
+        }
+        let mut modules = Modules::new(engine, origins, config, services(&self.endpoints), &self.filters);
         let mut filters = self.filters.clone();
         let (mut came, mut findings) = (false, Vec::new());
         for (index, answer) in indices.into_iter().zip(answers) {
-            if answer.as_ref().is_err_and(Unobtainable::is_of_the_moment) {
-                continue;
-            }
-            match modules.accept(index, answer) {
-                Ok(proved) => (filters[index], came) = (proved, true),
-                Err(unusable) => findings.push(unusable.found(index, &config.filters[index])),
+            let filter = &config.filters[index];
+            match answer {
+                Err(why) if why.is_of_the_moment() => {
+                    if self.note_lack(index, &why) {
+                        tracing::warn!(filter = filter.name, reason = %why, "the filter's module is missing still");
+                    }
+                }
+                answer => match modules.accept(index, answer) {
+                    Ok(proved) => (filters[index], came) = (proved, true),
+                    Err(unusable) => {
+                        self.note_lack(index, &unusable);
+                        findings.push(unusable.found(index, filter));
+                    }
+                },
             }
         }
         let assemble = || Snapshot::assemble(config.clone(), filters, self.endpoints.clone(), Some(self));
@@ -218,6 +232,16 @@ impl Snapshot {
         self.filters.iter().filter(|proved| proved.digest.is_none()).map(|proved| proved.plugin.filter())
     }
 
+    /// The same, and for each why, in a line, by the last look for it.
+    pub(crate) fn lacks(&self) -> impl Iterator<Item = (&Arc<Filter>, String)> {
+        self.filters.iter().filter_map(|proved| Some((proved.plugin.filter(), proved.lack.as_ref()?.why())))
+    }
+
+    /// Notes why a module is missing still. Whether the reason is another than before.
+    fn note_lack(&self, filter: usize, why: &impl std::fmt::Display) -> bool {
+        self.filters[filter].lack.as_ref().is_some_and(|lack| lack.note(why))
+    }
+
     /// Whether this filter's module is still to come.
     fn misses(&self, filter: &Filter) -> bool {
         self.missing().any(|missing| missing.name == filter.name && missing.module == filter.module)
@@ -234,7 +258,15 @@ impl Snapshot {
 
 /// `once`: with one attempt only.
 fn wanted(config: &Config, index: usize, once: bool) -> Wanted<'_> {
-    Wanted { filter: &config.filters[index], signed: trust::is_asked_of(config, index), once }
+    Wanted { filter: &config.filters[index], signed: trust::is_asked_of(config, index), once, anew: false }
+}
+
+/// The module of a filter as the server has it now, by one attempt.
+fn obtain_anew(origins: &Origins, config: &Config, index: usize) -> Result<Obtained, Unobtainable> {
+    let wanted = Wanted { anew: true, ..wanted(config, index, true) };
+    // What may be another on a server is no file: nothing is read for it.
+    let mut answers = origins.obtain(config, &[wanted], &mut Footprint::default());
+    answers.remove(0)
 }
 
 fn endpoints(config: &Config) -> Arc<Clusters> {

@@ -2,12 +2,14 @@
 
 mod ab_route;
 mod authz;
+mod away;
 mod bad_input;
 mod bodies;
 mod canary;
 mod capabilities;
 mod cluster_header;
 mod connections;
+mod copies;
 
 mod disk;
 mod drain;

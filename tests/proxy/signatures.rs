@@ -12,7 +12,7 @@ use super::fetching::{bytes, filtering, folder, keeping, marking};
 use super::watch::{wait_for_refusals, wait_for_version};
 
 /// A folder with the keys of `ann` and `bob` in it, made as the documentation says.
-fn keys() -> Option<TempDir> {
+pub(super) fn keys() -> Option<TempDir> {
     if !tool::is_installed("openssl", Path::new("/usr/bin/openssl"), "packages.sh openssl") {
         return None;
     }
@@ -43,7 +43,7 @@ fn filter(folder: &TempDir, arguments: &[&str]) -> Exit {
 }
 
 /// A module that these keys signed, in itself.
-fn signed(folder: &TempDir, module: &[u8], by: &[&str]) -> Vec<u8> {
+pub(super) fn signed(folder: &TempDir, module: &[u8], by: &[&str]) -> Vec<u8> {
     std::fs::write(folder.path().join("m.wasm"), module).expect("it can be written");
     for name in by {
         let exit = filter(folder, &["sign", "--key", &format!("@{name}.pem"), "@m.wasm"]);
@@ -53,7 +53,7 @@ fn signed(folder: &TempDir, module: &[u8], by: &[&str]) -> Vec<u8> {
 }
 
 /// Everything through a filter `mark` that has to be signed by one of these keys.
-fn requiring(upstream: &Upstream, folder: &TempDir, by: &str, module: &str) -> String {
+pub(super) fn requiring(upstream: &Upstream, folder: &TempDir, by: &str, module: &str) -> String {
     let config = filtering(upstream, &[("mark", &format!("module: {module}"))]);
     let at = folder.path().display();
     in_listener(&config, &[&format!("require_signature_by: [{by}]")])
@@ -203,7 +203,7 @@ fn a_signature_may_be_a_file_beside_the_module() {
 }
 
 /// A module and the file with ann's signature of it.
-fn signed_beside(folder: &TempDir, module: &[u8]) -> (Vec<u8>, Vec<u8>) {
+pub(super) fn signed_beside(folder: &TempDir, module: &[u8]) -> (Vec<u8>, Vec<u8>) {
     std::fs::write(folder.path().join("m.wasm"), module).expect("it can be written");
     let exit = filter(folder, &["sign", "--key", "@ann.pem", "--detached", "@m.wasm"]);
     assert_eq!(exit.code, Some(0), "{}", exit.stderr);

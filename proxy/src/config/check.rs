@@ -87,7 +87,11 @@ pub(crate) fn check(
         workers: checker.number_if_given(file.workers, bounds::WORKERS).map(|Count(count)| whole(count)),
         drain_timeout: checker.duration(file.drain_timeout, bounds::DRAIN_TIMEOUT),
     };
-    (!log.has_errors()).then_some((config, checker.places))
+    if log.has_errors() {
+        return None;
+    }
+    checker.warn_of_what_anybody_can_change(&config);
+    Some((config, checker.places))
 }
 
 /// What checking needs to know everywhere.

@@ -68,6 +68,24 @@ impl Problems {
         self.omitted
     }
 
+    /// Those that `former` does not have: of the same words about the same text, wherever in the file that stands.
+    pub(crate) fn other_than(&self, former: &Problems) -> Problems {
+        let mut known: Vec<_> = former.list.iter().map(|problem| former.identity(problem)).collect();
+        let is_new = |problem: &&Problem| {
+            let identity = self.identity(problem);
+            let Some(at) = known.iter().position(|known| *known == identity) else { return true };
+            known.swap_remove(at); // the same said once more is new
+            false
+        };
+        let list = self.list.iter().filter(is_new).cloned().collect();
+        let omitted = self.omitted.saturating_sub(former.omitted);
+        Problems { source: self.source.clone(), list, omitted }
+    }
+
+    fn identity<'a>(&'a self, problem: &'a Problem) -> (&'a str, &'a str) {
+        (&problem.message, problem.place.map_or("", |place| self.source.line(place.line).trim()))
+    }
+
     /// Whether there is nothing to say.
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()

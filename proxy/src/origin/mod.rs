@@ -7,24 +7,29 @@
 #![cfg_attr(not(feature = "fetch"), allow(dead_code))]
 
 mod cache;
+mod errand;
 #[cfg(feature = "fetch")]
 mod fetch;
+mod unobtainable;
 
 use std::borrow::Cow;
-use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::builtin;
 use crate::config::model::{Config, Filter, Location, ModuleSource, Remote};
-use crate::files::{self, Footprint, NoVersion, ReadError, Sha256};
+use crate::files::{self, Footprint, ReadError, Sha256};
 use crate::wasm::debug_info;
-use cache::Cache;
+use cache::{Cache, Note};
+pub(crate) use errand::Errand;
 #[cfg(feature = "fetch")]
 pub(crate) use fetch::FetchError;
+pub(crate) use unobtainable::Unobtainable;
 #[cfg(not(feature = "fetch"))]
 pub(crate) use without::FetchError;
 
@@ -41,6 +46,7 @@ pub(crate) const SIGNATURE_SUFFIX: &str = ".sig";
 #[derive(Debug, Clone)]
 pub(crate) struct Origins {
     cache: Cache,
+    errand: Errand,
 }
 
 /// A module's bytes.
@@ -58,64 +64,30 @@ pub(crate) struct Obtained {
     pub(crate) debug: Option<Bytes>,
     /// Whether it is part of this binary.
     pub(crate) is_builtin: bool,
+    /// How it came, if it was fetched.
+    fetched: Option<Arc<Memo>>,
 }
 
-/// Why there are none.
-#[derive(Debug, Clone, thiserror::Error)]
-pub(crate) enum Unobtainable {
-    /// `builtin:NAME` is not shipped.
-    #[error("there is no built-in filter `{name}`")]
-    NoBuiltin { name: String },
-    /// Its file cannot be read.
-    #[error("cannot read {}: {error}", path.display())]
-    Unreadable { path: PathBuf, error: Arc<io::Error> },
-    /// It is a folder, and which of its modules is meant cannot be said.
-    #[error("{}: {error}", path.display())]
-    NoVersion { path: PathBuf, error: Arc<NoVersion> },
-    /// Its file is a pipe or a device, reading which may never end.
-    #[error("cannot read {}: it is not a file", path.display())]
-    NotAFile { path: PathBuf },
-    /// Its file is larger than any filter.
-    #[error("{} is larger than {} MiB", path.display(), MODULE_LIMIT >> 20)]
-    TooLarge { path: PathBuf },
-    /// It cannot be fetched.
-    #[error("cannot fetch {name}: {error}")]
-    Fetch { name: String, error: FetchError },
+impl Obtained {
+    /// Whether it, or its signatures, are a copy on disk that the server may have another of by now.
+    pub(crate) fn may_be_outdated(&self) -> bool {
+        self.fetched.as_ref().is_some_and(|memo| memo.may_be_outdated)
+    }
 }
 
-impl Unobtainable {
-    fn unread(path: &Path, error: ReadError) -> Unobtainable {
-        let path = path.to_owned();
-        match error {
-            ReadError::Unreadable(error) => Unobtainable::Unreadable { path, error: Arc::new(error) },
-            ReadError::NotAFile => Unobtainable::NotAFile { path },
-            ReadError::TooLarge { .. } => Unobtainable::TooLarge { path },
-        }
-    }
-
-    /// What to do about it.
-    pub(crate) fn hint(&self) -> String {
-        match self {
-            Unobtainable::NoBuiltin { .. } => format!("shipped are: {}", builtin::names().join(", ")),
-            Unobtainable::NoVersion { .. } => {
-                "a folder has the versions of one module, each named like `limits-1.2.0.wasm`; the newest serves"
-                    .to_owned()
-            }
-            Unobtainable::NotAFile { .. } => "give the module's own file".to_owned(),
-            Unobtainable::Unreadable { .. } => {
-                "a relative path is relative to the configuration file's folder".to_owned()
-            }
-            Unobtainable::TooLarge { .. } => {
-                "strip its debug information, or build it with `opt-level`".to_owned()
-            }
-            Unobtainable::Fetch { error, .. } => error.hint().to_owned(),
-        }
-    }
-
-    /// Whether it may be had later, although nothing is changed here: a server does not answer.
-    pub(crate) fn is_of_the_moment(&self) -> bool {
-        matches!(self, Unobtainable::Fetch { error, .. } if error.is_of_the_moment())
-    }
+/// What there is to remember of a module that was fetched, once it has proved to be a filter.
+#[derive(Debug)]
+struct Memo {
+    /// What it is remembered under.
+    reference: String,
+    /// An image's manifest.
+    manifest: Option<Sha256>,
+    /// Whether the module is a copy on disk already, and whether its signatures are.
+    is_copy: bool,
+    are_signatures_copy: bool,
+    may_be_outdated: bool,
+    /// Whether it was remembered: several filters may have the same.
+    is_kept: AtomicBool,
 }
 
 /// A module that is wanted.
@@ -127,12 +99,46 @@ pub(crate) struct Wanted<'a> {
     pub(crate) signed: bool,
     /// With one attempt only: whoever asks will ask again.
     pub(crate) once: bool,
+    /// Not by a reference's copy on disk: that was no good.
+    pub(crate) anew: bool,
 }
 
 impl Origins {
     /// Modules that were fetched are kept under this folder, if there is one.
     pub(crate) fn new(cache_folder: Option<&Path>) -> Origins {
-        Origins { cache: Cache::new(cache_folder) }
+        Origins { cache: Cache::new(cache_folder), errand: Errand::default() }
+    }
+
+    /// The same way for one errand, which can be called back.
+    pub(crate) fn on_an_errand(&self) -> (Origins, Errand) {
+        let errand = self.errand.next();
+        (Origins { cache: self.cache.clone(), errand: errand.clone() }, errand)
+    }
+
+    /// Whether this errand was called back before all was there.
+    pub(crate) fn is_cut_short(&self) -> bool {
+        self.errand.is_cut_short()
+    }
+
+    /// How long servers were waited for since this was made, on all errands.
+    pub(crate) fn waited(&self) -> Duration {
+        self.errand.waited()
+    }
+
+    /// Remembers what was fetched, now that it has proved to be a filter. Until then nothing does: the error page that a
+    /// server answers for a module is not what a URL stands for from then on.
+    pub(crate) fn keep(&self, obtained: &Obtained) {
+        let Some(memo) = &obtained.fetched else { return };
+        if memo.is_kept.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        if !memo.is_copy {
+            self.cache.keep(obtained.digest, &obtained.bytes);
+            self.cache.keep_note(&memo.reference, Note { module: obtained.digest, manifest: memo.manifest });
+        }
+        if let Some(signatures) = obtained.detached.as_ref().filter(|_| !memo.are_signatures_copy) {
+            self.cache.keep_signatures(obtained.digest, signatures);
+        }
     }
 
     /// Gets modules, those that have to be fetched side by side, and each of those once. An answer for each of `wanted`,
@@ -152,7 +158,7 @@ impl Origins {
             }
         };
         let ways: Vec<Way> = wanted.iter().map(&mut way).collect();
-        let fetched = fetch_all(requests, &self.cache);
+        let fetched = fetch_all(requests, &self.cache, &self.errand);
         let answer = |way: Way| match way {
             Way::Here(answer) => answer,
             Way::Fetched(index) => fetched[index].clone(),
@@ -186,6 +192,7 @@ struct Request {
     remote: Remote,
     sha256: Option<Sha256>,
     signed: bool,
+    anew: bool,
     /// Where to ask instead of the URL's host.
     endpoints: Option<Vec<SocketAddr>>,
 }
@@ -201,17 +208,18 @@ impl Request {
         };
         let retries = if wanted.once { 0 } else { remote.retries };
         let remote = Remote { retries, ..remote.clone() };
-        Request { remote, sha256: wanted.filter.sha256, signed: wanted.signed, endpoints }
+        let Wanted { filter, signed, anew, .. } = *wanted;
+        Request { remote, sha256: filter.sha256, signed, anew, endpoints }
     }
 }
 
 #[cfg(feature = "fetch")]
-fn fetch_all(requests: Vec<Request>, cache: &Cache) -> Vec<Result<Obtained, Unobtainable>> {
-    fetch::fetch_all(requests, cache)
+fn fetch_all(requests: Vec<Request>, cache: &Cache, errand: &Errand) -> Vec<Result<Obtained, Unobtainable>> {
+    fetch::fetch_all(requests, cache, errand)
 }
 
 #[cfg(not(feature = "fetch"))]
-fn fetch_all(requests: Vec<Request>, _: &Cache) -> Vec<Result<Obtained, Unobtainable>> {
+fn fetch_all(requests: Vec<Request>, _: &Cache, _: &Errand) -> Vec<Result<Obtained, Unobtainable>> {
     let refuse = |request: Request| {
         let name = request.remote.location.to_string();
         Err(Unobtainable::Fetch { name, error: FetchError })
@@ -222,7 +230,15 @@ fn fetch_all(requests: Vec<Request>, _: &Cache) -> Vec<Result<Obtained, Unobtain
 fn built_in(name: &str) -> Result<Obtained, Unobtainable> {
     let bytes = builtin::module(name).ok_or_else(|| Unobtainable::NoBuiltin { name: name.to_owned() })?;
     let (bytes, name) = (Bytes::from_static(bytes), format!("builtin:{name}"));
-    Ok(Obtained { name, digest: Sha256::of(&bytes), bytes, detached: None, debug: None, is_builtin: true })
+    Ok(Obtained {
+        name,
+        digest: Sha256::of(&bytes),
+        bytes,
+        detached: None,
+        debug: None,
+        is_builtin: true,
+        fetched: None,
+    })
 }
 
 fn file(path: &Path, signed: bool, footprint: &mut Footprint) -> Result<Obtained, Unobtainable> {
@@ -234,7 +250,7 @@ fn file(path: &Path, signed: bool, footprint: &mut Footprint) -> Result<Obtained
     let places = debug_info::places(path, &bytes);
     // It helps to understand a fault, and nothing depends on it: what cannot be read is not there.
     let debug = places.iter().find_map(|place| files::read(place, DEBUG_LIMIT).ok()).map(Bytes::from);
-    Ok(Obtained { name, bytes: bytes.into(), digest, detached, debug, is_builtin: false })
+    Ok(Obtained { name, bytes: bytes.into(), digest, detached, debug, is_builtin: false, fetched: None })
 }
 
 /// The file that a path stands for: itself, or of a folder the newest version.

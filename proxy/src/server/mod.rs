@@ -131,7 +131,7 @@ async fn serve(
     shared: &Arc<Shared>,
 ) -> anyhow::Result<()> {
     let readiness = reloader.readiness();
-    let (wishes, wished) = Wishes::new();
+    let (wishes, wished) = Wishes::new(reloader.news());
     let (ended, mut end) = channel::channel(());
     let admin = admin.map(|listener| {
         let state = admin_state(shared, reloader.status(), wishes.clone(), &readiness);
@@ -187,7 +187,7 @@ fn admin_state(
     let (metrics, overview, served) = (shared.metrics.clone(), shared.metrics.clone(), status.clone());
     let (observed, doubted) = (shared.clone(), status.clone());
     AdminState {
-        troubles: Box::new(move || troubles(&observed, doubted.snapshot().config())),
+        troubles: Box::new(move || troubles(&observed, &doubted.snapshot())),
         metrics: Box::new(move |format| metrics.render(format)),
         readiness: readiness.clone(),
         // Numbers and names are always JSON.
@@ -203,9 +203,17 @@ fn admin_state(
     }
 }
 
-/// The filters of chains that do nothing but fail. One that no worker calls, and that requests are refused without, leaves
+/// The filters without their modules, and those of chains that do nothing but fail. One that no worker calls, and that requests are refused without, leaves
 /// nothing to send traffic here for.
-fn troubles(shared: &Shared, config: &Config) -> Vec<Trouble> {
+fn troubles(shared: &Shared, snapshot: &Snapshot) -> Vec<Trouble> {
+    let missing = snapshot.lacks().map(|(filter, why)| Trouble {
+        what: format!("filter {} is without its module: {why}", filter.name),
+        is_severe: filter.on_fault == OnFault::Closed,
+    });
+    missing.chain(failing(shared, snapshot.config())).collect()
+}
+
+fn failing(shared: &Shared, config: &Config) -> Vec<Trouble> {
     let left_alone = shared.metrics.filters_left_alone();
     let is_in_a_chain = |index| config.listeners.iter().any(|listener| listener.filters.contains(&index));
     let filters = config.filters.iter().enumerate().filter(|(index, _)| is_in_a_chain(*index));

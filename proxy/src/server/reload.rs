@@ -8,13 +8,14 @@
 //! missing and has come (see `missing`).
 
 mod missing;
+mod preparing;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::addresses::Addresses;
 use super::notices::Notices;
@@ -43,25 +44,32 @@ pub(super) struct Wish {
 
 /// The way to have the configuration read again. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Wishes(mpsc::Sender<Wish>);
+pub(super) struct Wishes {
+    send: mpsc::Sender<Wish>,
+    /// Notified with each.
+    news: Arc<Notify>,
+}
 
 impl Wishes {
-    pub(super) fn new() -> (Wishes, mpsc::Receiver<Wish>) {
+    /// `news`: [`Reloader::news`].
+    pub(super) fn new(news: Arc<Notify>) -> (Wishes, mpsc::Receiver<Wish>) {
         let (send, receive) = mpsc::channel(MAX_WISHES);
-        (Wishes(send), receive)
+        (Wishes { send, news }, receive)
     }
 
     /// Asks for it. Wishes that come while it is read are one.
     pub(super) fn ask(&self, cause: Cause) {
-        let _ = self.0.try_send(Wish { cause, answer: None }); // where so many wait, it is read anyway
+        let _ = self.send.try_send(Wish { cause, answer: None }); // where so many wait, it is read anyway
+        self.news.notify_one();
     }
 
     /// Asks for it, and waits until what is there now was read and is served, or was refused.
     pub(super) async fn ask_and_wait(&self, cause: Cause) -> Reloaded {
         let (answer, answered) = oneshot::channel();
-        if self.0.send(Wish { cause, answer: Some(answer) }).await.is_err() {
+        if self.send.send(Wish { cause, answer: Some(answer) }).await.is_err() {
             return Reloaded::Ending;
         }
+        self.news.notify_one();
         answered.await.unwrap_or(Reloaded::Ending)
     }
 }
@@ -81,6 +89,8 @@ pub(super) struct Reloader {
     addresses: Addresses,
     notices: Notices,
     watch: Watch,
+    /// Notified when somebody wishes it to be read.
+    news: Arc<Notify>,
     /// What was read last.
     footprint: Arc<Footprint>,
 }
@@ -107,6 +117,14 @@ impl Read {
         let snapshot = Snapshot::prepare(&loaded, engine, origins, former, Missing::Tolerated, footprint)?;
         Ok(Read { loaded, snapshot: Arc::new(snapshot) })
     }
+}
+
+/// What came of reading the configuration again.
+enum Change {
+    /// It is served.
+    Served,
+    /// It was given up, since there is another by now.
+    Outdated,
 }
 
 /// What all configurations have in common.
@@ -145,6 +163,7 @@ impl Reloader {
             addresses: Addresses::default(),
             notices: Notices::new(standing),
             watch,
+            news: Arc::default(),
             footprint: Arc::new(footprint),
         };
         reloader.take(&read).await?;
@@ -156,6 +175,11 @@ impl Reloader {
     /// What is served.
     pub(super) fn status(&self) -> Status {
         self.status.clone()
+    }
+
+    /// To be notified with each wish.
+    pub(super) fn news(&self) -> Arc<Notify> {
+        self.news.clone()
     }
 
     /// Whether what is served can serve.
@@ -197,7 +221,13 @@ impl Reloader {
         let cause = wish.cause;
         let all: Vec<Wish> =
             std::iter::once(wish).chain(std::iter::from_fn(|| wishes.try_recv().ok())).collect();
-        let outcome = self.reload(cause).await;
+        let outcome = loop {
+            let (began, waited) = (Instant::now(), self.origins.waited());
+            match self.reload(cause).await {
+                Some(outcome) => break outcome,
+                None => self.spend(began, waited),
+            }
+        };
         for answer in all.into_iter().filter_map(|wish| wish.answer) {
             let _ = answer.send(outcome.clone()); // who has left does not hear it
         }
@@ -206,7 +236,7 @@ impl Reloader {
 
     /// Reads it if a file that was read is another now. Whether one is.
     async fn look(&mut self) -> bool {
-        let began = Instant::now();
+        let (began, waited) = (Instant::now(), self.origins.waited());
         let is_as_it_was = self.follow().await;
         if is_as_it_was {
             tracing::debug!("files were touched, and nothing in them has changed");
@@ -214,8 +244,14 @@ impl Reloader {
             self.reload(Cause::File).await;
             self.follow_anew().await;
         }
-        self.watch.spend(began.elapsed());
+        self.spend(began, waited);
         !is_as_it_was
+    }
+
+    /// Charges the work since `began` to who changes files. Who waits for a server does not work: `waited` is for how
+    /// long that had been done by then.
+    fn spend(&self, began: Instant, waited: Duration) {
+        self.watch.spend(began.elapsed().saturating_sub(self.origins.waited().saturating_sub(waited)));
     }
 
     /// Watches what was read last. Whether it is as it was.
@@ -234,14 +270,25 @@ impl Reloader {
         }
     }
 
-    async fn reload(&mut self, cause: Cause) -> Reloaded {
+    /// Reads it. Nothing comes of it where its files changed again while a server was waited for: what they say now is to
+    /// be read instead.
+    async fn reload(&mut self, cause: Cause) -> Option<Reloaded> {
         let (at, began) = (SystemTime::now(), Instant::now());
         tracing::info!(path = %self.path.display(), cause = cause.word(), "reading the configuration again");
         let outcome = self.read_and_change().await;
         let took = began.elapsed();
+        if matches!(outcome, Ok(Change::Outdated)) {
+            let milliseconds = took.as_millis() as u64;
+            tracing::info!(
+                milliseconds,
+                "the files have changed again while a module was fetched: it is given up, and they are read again"
+            );
+            return None;
+        }
+        let outcome = outcome.map(drop);
         let refusal = self.note(cause, at, took, &outcome);
         let milliseconds = took.as_millis() as u64;
-        match (outcome, refusal) {
+        Some(match (outcome, refusal) {
             (Err(error), Some(text)) => {
                 tracing::error!(
                     milliseconds,
@@ -250,10 +297,11 @@ impl Reloader {
                 if error.is::<Problems>() { Reloaded::Refused(text) } else { Reloaded::Failed(text) }
             }
             _ => {
-                tracing::info!(milliseconds, "the configuration is served");
+                let generation = self.status.generation();
+                tracing::info!(generation, milliseconds, "the configuration is served");
                 Reloaded::Served(self.status.page())
             }
-        }
+        })
     }
 
     /// Notes how an attempt went: why it changed nothing, if so.
@@ -271,24 +319,19 @@ impl Reloader {
         refusal
     }
 
-    async fn read_and_change(&mut self) -> anyhow::Result<()> {
+    async fn read_and_change(&mut self) -> anyhow::Result<Change> {
         self.time.run(true).context("no thread can be had for the clock of filters' limits")?;
-        let (path, engine, origins) = (self.path.clone(), self.engine.clone(), self.origins.clone());
-        let former = self.status.snapshot();
-        // It may take as long as a network does.
-        let reading = tokio::task::spawn_blocking(move || {
+        let path = self.path.clone();
+        let loading = tokio::task::spawn_blocking(move || {
             let mut footprint = Footprint::default();
-            let read = config::load_noting(&path, &mut footprint)
-                .and_then(|loaded| Read::prepare(loaded, &engine, &origins, Some(&former), &mut footprint));
-            (read, footprint)
+            (config::load_noting(&path, &mut footprint), footprint)
         });
-        let (read, footprint) = reading.await.context("the configuration could not be read")?;
+        let (loaded, footprint) = loading.await.context("the configuration could not be read")?;
         self.footprint = Arc::new(footprint);
-        let read = read?;
-        if !read.loaded.warnings.is_empty() {
-            tracing::warn!("{}", read.loaded.warnings.render(false));
-        }
-        self.take(&read).await
+        let Some(read) = self.prepare(loaded?).await? else { return Ok(Change::Outdated) };
+        self.warn_of_what_is_new(&read.loaded);
+        self.take(&read).await?;
+        Ok(Change::Served)
     }
 
     /// Binds what is not bound yet, has the workers prepare, and has them change over.

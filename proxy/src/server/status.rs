@@ -72,6 +72,11 @@ impl Status {
         self.state().snapshot.clone()
     }
 
+    /// How many configurations were served so far.
+    pub(super) fn generation(&self) -> u64 {
+        self.state().generation
+    }
+
     /// Notes that a configuration is served from now on.
     pub(super) fn note_served(&self, snapshot: Arc<Snapshot>) {
         let mut state = self.state();

@@ -104,7 +104,14 @@ impl Watch {
     /// Notes how long the work took that came of what stirred. After much of it nothing stirs for a while.
     pub(super) fn spend(&self, worked: Duration) {
         let mut allowance = self.allowance.lock().unwrap_or_else(PoisonError::into_inner);
-        self.pulse.rest(allowance.spend(worked, Instant::now()));
+        let pause = allowance.spend(worked, Instant::now());
+        self.pulse.rest(pause);
+        if !pause.is_zero() && self.is_on() {
+            tracing::warn!(
+                milliseconds = pause.as_millis() as u64,
+                "files change faster than they can be read: for a while no change of them is looked at, unless by SIGHUP or POST /reload"
+            );
+        }
     }
 
     fn armed(&self) -> MutexGuard<'_, Armed> {

@@ -1,14 +1,15 @@
 //! The modules of one configuration: each is compiled once, and a filter of it is tried before it may serve.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::fmt::Display;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use super::trust;
 use super::unusable::Unusable;
 use crate::config::model::{Config, Filter, Grant, Isolation, OnFault, Protocol};
 use crate::files::Sha256;
-use crate::origin::{Obtained, Unobtainable};
+use crate::origin::{Obtained, Origins, Unobtainable};
 use crate::wasm::stream::Subject;
 use crate::wasm::{Blank, Engine, LoadError, Module, Plugin, Proof, Services, debug_info};
 
@@ -20,8 +21,37 @@ pub(super) struct Proved {
     pub(super) origin: String,
     /// What its module's bytes are; nothing where they could not be fetched yet.
     pub(super) digest: Option<Sha256>,
+    /// Why it is missing, by the last look for it.
+    pub(super) lack: Option<Lack>,
     /// What it was shown to make contexts for.
     subjects: Vec<Subject>,
+}
+
+/// Why a module is missing, in a line. The last look for it says, so that it changes in a snapshot.
+#[derive(Debug, Clone)]
+pub(super) struct Lack(Arc<Mutex<String>>);
+
+impl Lack {
+    fn new(why: &impl Display) -> Lack {
+        Lack(Arc::new(Mutex::new(in_a_line(why))))
+    }
+
+    pub(super) fn why(&self) -> String {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// It was looked for in vain again. Whether for another reason.
+    pub(super) fn note(&self, why: &impl Display) -> bool {
+        let (mut known, why) = (self.0.lock().unwrap_or_else(PoisonError::into_inner), in_a_line(why));
+        let is_new = *known != why;
+        *known = why;
+        is_new
+    }
+}
+
+/// A server's words may be among it.
+fn in_a_line(text: &impl Display) -> String {
+    text.to_string().replace(char::is_control, " ")
 }
 
 /// The module of filters whose own is missing, which is never called. It exports what every filter must, and does
@@ -35,6 +65,7 @@ const STAND_IN: &[u8] =
 /// processor's caches.
 pub(super) struct Modules<'a> {
     engine: &'a Engine,
+    origins: &'a Origins,
     config: &'a Config,
     services: Services,
     former: &'a [Proved],
@@ -45,6 +76,7 @@ impl<'a> Modules<'a> {
     /// `services`: what filters have while they are tried. What is as it was in `former` is taken from there.
     pub(super) fn new(
         engine: &'a Engine,
+        origins: &'a Origins,
         config: &'a Config,
         services: Services,
         former: &'a [Proved],
@@ -53,17 +85,51 @@ impl<'a> Modules<'a> {
         let plain = former.iter().filter(|former| former.plugin.filter().isolation == Isolation::Worker);
         let compiled = plain.filter_map(|former| Some((former.digest?, former.plugin.module().clone())));
         let compiled = compiled.collect();
-        Modules { engine, config, services, former, compiled }
+        Modules { engine, origins, config, services, former, compiled }
     }
 
-    /// The filter at `index`, of the module that was obtained for it.
+    /// The filter at `index`, of the module that was obtained for it. Where that is a copy on disk which is no good, the
+    /// server is asked for what it has now.
     pub(super) fn accept(
         &mut self,
         index: usize,
         obtained: Result<Obtained, Unobtainable>,
     ) -> Result<Proved, Unusable> {
-        let trusted = trust::examine(self.config, index, obtained?)?;
-        self.prove(&self.config.filters[index], trusted, subjects(self.config, index))
+        let obtained = obtained?;
+        let may_be_outdated = obtained.may_be_outdated();
+        match self.try_out(index, obtained) {
+            Err(why) if may_be_outdated && why.is_of_the_module() => self.try_what_is_there_now(index, why),
+            Err(why) if may_be_outdated => {
+                let filter = &self.config.filters[index].name;
+                tracing::warn!(
+                    filter,
+                    "the module is a copy on disk: `pull: always` has the server asked for what it has now"
+                );
+                Err(why)
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// The same with what the server has, instead of a copy that is no good and why it is not.
+    fn try_what_is_there_now(&mut self, index: usize, why: Unusable) -> Result<Proved, Unusable> {
+        match super::obtain_anew(self.origins, self.config, index) {
+            Ok(obtained) => self.try_out(index, obtained),
+            Err(error) => {
+                let filter = &self.config.filters[index].name;
+                tracing::warn!(filter, %error, "the copy of the module on disk is no good, and no other can be had");
+                Err(why)
+            }
+        }
+    }
+
+    /// The same of this module and no other. It is remembered when it may serve, and not before.
+    fn try_out(&mut self, index: usize, obtained: Obtained) -> Result<Proved, Unusable> {
+        let trusted = trust::examine(self.config, index, obtained)?;
+        let kept = trusted.clone();
+        let proved = self.prove(&self.config.filters[index], trusted, subjects(self.config, index))?;
+        self.origins.keep(&kept);
+        Ok(proved)
     }
 
     /// What takes the place of the filter at `index`, whose module is missing. It is never called, so that there is no
@@ -79,7 +145,7 @@ impl<'a> Modules<'a> {
         let module = self.compile(Sha256::of(STAND_IN), STAND_IN);
         let module = module.map_err(|source| Unusable::Load { origin: origin.clone(), source })?;
         let plugin = Plugin::new(filter.clone(), module);
-        Ok(Proved { plugin, origin, digest: None, subjects: Vec::new() })
+        Ok(Proved { plugin, origin, digest: None, lack: Some(Lack::new(why)), subjects: Vec::new() })
     }
 
     /// `subjects`: what the filter is to make contexts for.
@@ -101,21 +167,28 @@ impl<'a> Modules<'a> {
         }
         let explained = debug.and_then(|debug| debug_info::join(&bytes, &debug));
         let bytes = explained.as_deref().unwrap_or(&bytes);
+        let is_shared = filter.isolation == Isolation::Worker && self.compiled.contains_key(&digest);
         let (plugin, mut proof) = self.start(filter, &origin, digest, bytes)?;
         for &subject in &subjects {
             let none =
                 |fault| Unusable::NoContexts { origin: origin.clone(), subject, fault: Box::new(fault) };
             proof.open(subject).map_err(none)?;
         }
+        let code = match (is_shared, plugin.module().is_kept()) {
+            (true, _) => "shared", // with another filter, of this configuration or of the one before
+            (false, true) => "kept",
+            (false, false) => "compiled",
+        };
         tracing::info!(
             filter = filter.name,
             module = origin,
             sha256 = %digest,
             abi = ?plugin.module().abi(),
+            code,
             milliseconds = began.elapsed().as_millis() as u64,
-            "filter compiled"
+            "filter prepared"
         );
-        Ok(Proved { plugin, origin, digest: Some(digest), subjects })
+        Ok(Proved { plugin, origin, digest: Some(digest), lack: None, subjects })
     }
 
     /// Starts the filter in an instance that is thrown away, and if each exchange is to have its own, keeps an image of it.

@@ -1,7 +1,7 @@
 //! Why a filter cannot be served, and what to do about it.
 
 use super::trust::Untrusted;
-use crate::config::model::Filter;
+use crate::config::model::{Filter, ModuleSource};
 use crate::config::{Finding, Part};
 use crate::origin::Unobtainable;
 use crate::wasm::stream::Subject;
@@ -47,15 +47,33 @@ impl Unusable {
             Unusable::Start { fault, .. } if fault.kind == FaultKind::Configure => Part::FilterConfig(index),
             _ => Part::FilterModule(index),
         };
-        Finding { part, message: format!("filter `{}`: {self}", filter.name), hint: Some(self.hint()) }
+        Finding { part, message: format!("filter `{}`: {self}", filter.name), hint: Some(self.hint(filter)) }
     }
 
-    fn hint(&self) -> String {
+    /// Whether the module's bytes or its signatures are what is wrong, so that others would do.
+    pub(super) fn is_of_the_module(&self) -> bool {
+        match self {
+            Unusable::Untrusted(_) | Unusable::Load { .. } | Unusable::NoManifest { .. } => true,
+            Unusable::Unobtainable(_)
+            | Unusable::Start { .. }
+            | Unusable::NoImage { .. }
+            | Unusable::NoContexts { .. } => false,
+        }
+    }
+
+    fn hint(&self, filter: &Filter) -> String {
+        let is_fetched = matches!(filter.module, ModuleSource::Remote(_));
         let hint = match self {
             Unusable::Unobtainable(why) => return why.hint(),
             Unusable::Untrusted(why) => why.hint(),
             Unusable::NoManifest { .. } => {
                 "name what it may do in `capabilities`, or build the module with a manifest"
+            }
+            Unusable::Load { source: LoadError::Empty | LoadError::NotWasm(_), .. } if is_fetched => {
+                "it was fetched, and is what the server answers: is the address right, and does it want `credentials`?"
+            }
+            Unusable::Load { .. } if is_fetched => {
+                "it was fetched: download it, and `tidegate filter inspect FILE` says all that is wrong with it"
             }
             Unusable::Load { .. } => "`tidegate filter inspect FILE` says all that is wrong with a module",
             Unusable::NoImage { .. } => "`isolation: worker` takes any module",

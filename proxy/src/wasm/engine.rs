@@ -77,7 +77,7 @@ impl Engine {
         let pool = self.pool.get_or_init(make);
         let pool = pool.as_ref().map_err(|error| LoadError::Invalid(error.clone()))?;
         let module = match &self.kept {
-            Some(kept) if is_repeatable => kept.store.compile(pool, bytes),
+            Some(kept) if is_repeatable => kept.store.compile(pool, bytes).map(|(module, _)| module),
             Some(kept) => kept.store.compile_once(pool, bytes),
             None => wasmtime::Module::new(pool, bytes),
         };
@@ -95,11 +95,11 @@ impl Engine {
         Module::problems(self, bytes, outline)
     }
 
-    /// The compiler's part of [`compile`](Engine::compile), or what it gave the last time.
-    pub(super) fn translate(&self, bytes: &[u8]) -> wasmtime::Result<wasmtime::Module> {
+    /// The compiler's part of [`compile`](Engine::compile), or what it gave the last time: whether it is that.
+    pub(super) fn translate(&self, bytes: &[u8]) -> wasmtime::Result<(wasmtime::Module, bool)> {
         match &self.kept {
             Some(kept) => kept.store.compile(&self.inner, bytes),
-            None => wasmtime::Module::new(&self.inner, bytes),
+            None => Ok((wasmtime::Module::new(&self.inner, bytes)?, false)),
         }
     }
 

@@ -22,6 +22,7 @@ pub struct Module {
 
 struct Shared {
     linked: InstancePre<Host>,
+    is_kept: bool,
     abi: AbiVersion,
     edits_bodies: bool,
     manifest: Option<Result<Manifest, ManifestError>>,
@@ -148,7 +149,7 @@ impl Module {
     }
 
     fn compile(engine: &Engine, bytes: &[u8], outline: &Outline) -> Result<Module, LoadError> {
-        let module = engine.translate(bytes).map_err(invalid)?;
+        let (module, is_kept) = engine.translate(bytes).map_err(invalid)?;
         let linked = link(engine.inner(), &module)?;
         let abi = outline.markers().next().ok_or(LoadError::NoAbiVersion)?;
         let edits_bodies = ["proxy_set_buffer_bytes", "proxy_inject_encoded_data_to_filter_chain"]
@@ -165,7 +166,9 @@ impl Module {
             .iter()
             .filter_map(|import| hostcalls::find(&import.module, &import.name))
             .collect();
-        Ok(Module { shared: Arc::new(Shared { linked, abi, edits_bodies, manifest, calls, exported }) })
+        Ok(Module {
+            shared: Arc::new(Shared { linked, is_kept, abi, edits_bodies, manifest, calls, exported }),
+        })
     }
 
     /// The same filter with other contents of its memory, compiled by an engine that may be another.
@@ -177,7 +180,14 @@ impl Module {
         let linked = link(engine, &module.map_err(invalid)?)?;
         let Shared { abi, edits_bodies, exported, .. } = *self.shared;
         let (calls, manifest) = (self.shared.calls.clone(), self.shared.manifest.clone());
-        Ok(Module { shared: Arc::new(Shared { linked, abi, edits_bodies, exported, calls, manifest }) })
+        Ok(Module {
+            shared: Arc::new(Shared { linked, is_kept: false, abi, edits_bodies, exported, calls, manifest }),
+        })
+    }
+
+    /// Whether its compiled code was on disk, so that nothing was compiled for it.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.shared.is_kept
     }
 
     /// The ABI that it declares: the first that it names.

@@ -74,7 +74,7 @@ impl Store {
         self.desk.lock().unwrap_or_else(PoisonError::into_inner).folder.clone()
     }
 
-    /// Compiles a module with an engine whose cache is the desk, or finds it compiled.
+    /// Compiles a module with an engine whose cache is the desk, or finds it compiled: whether it did.
     ///
     /// # Errors
     ///
@@ -83,21 +83,22 @@ impl Store {
         &self,
         engine: &wasmtime::Engine,
         bytes: &[u8],
-    ) -> wasmtime::Result<wasmtime::Module> {
+    ) -> wasmtime::Result<(wasmtime::Module, bool)> {
         let desk = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = self.folder.join(name_of(engine, bytes));
         let laid = self.lay_out(&kept, &desk);
         let module = wasmtime::Module::new(engine, bytes);
+        let mut is_kept = false;
         if module.is_ok() {
             match desk.entry() {
                 // The compiler replaces what it cannot use.
-                Some((_, inode)) if laid == Some(inode) => {}
+                Some((_, inode)) if laid == Some(inode) => is_kept = true,
                 Some((name, _)) => self.keep(&kept, &desk, &name),
                 None => warn_not_kept(&kept, "the compiler could not write it: is the disk full?"),
             }
         }
         desk.clear();
-        module
+        module.map(|module| (module, is_kept))
     }
 
     /// Compiles a module with such an engine, and keeps nothing of it.

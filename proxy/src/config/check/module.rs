@@ -3,7 +3,8 @@
 use super::super::bounds;
 use super::super::decode::{Field, Located};
 use super::super::model::{
-    Credentials, Location, ModuleSource, Pull, Remote, Secret, SecretOrigin, Sha256, TrustedKey,
+    Config, Credentials, Filter, Location, ModuleSource, Pull, Remote, Secret, SecretOrigin, Sha256,
+    TrustedKey,
 };
 use super::super::raw::{self, Module, ModuleFields};
 use super::super::scalar::Text;
@@ -20,10 +21,7 @@ impl Checker<'_> {
             Module::Text(ModuleSource::File(path)) => {
                 Some((ModuleSource::File(self.folder.join(path)), None))
             }
-            Module::Text(source) => {
-                self.warn_of_what_anybody_can_change(&source, None, span);
-                Some((source, None))
-            }
+            Module::Text(source) => Some((source, None)),
             Module::Fields(fields) => self.module_of(*fields, span),
         }
     }
@@ -53,7 +51,7 @@ impl Checker<'_> {
             return Some((ModuleSource::File(self.folder.join(path.value)), sha256));
         }
         let source = ModuleSource::Remote(Box::new(self.remote(raw)?));
-        self.warn_of_what_anybody_can_change(&source, sha256, span);
+        self.warn_of_what_anybody_can_read(&source, span);
         Some((source, sha256))
     }
 
@@ -148,8 +146,7 @@ impl Checker<'_> {
         }
     }
 
-    /// Code that came over plain HTTP is whoever's was on the way, unless it is known.
-    fn warn_of_what_anybody_can_change(&self, source: &ModuleSource, sha256: Option<Sha256>, span: Span) {
+    fn warn_of_what_anybody_can_read(&self, source: &ModuleSource, span: Span) {
         let ModuleSource::Remote(remote) = source else { return };
         let is_clear = match &remote.location {
             Location::Url { url, .. } => url.scheme_str() == Some("http"),
@@ -159,13 +156,21 @@ impl Checker<'_> {
             let message = "the credentials are sent without TLS, and anybody on the way can read them";
             self.log.warning(span, message, "let only a network that is trusted lie between");
         }
-        let is_plain = match &remote.location {
-            Location::Url { url, cluster } => url.scheme_str() == Some("http") && cluster.is_none(),
-            Location::Image(image) => remote.plain_http && image.digest.is_none(),
-        };
-        if is_plain && sha256.is_none() {
-            let message = "the module is fetched without TLS, and anybody on the way can replace it";
-            self.log.warning(span, message, "pin it: `sha256: DIGEST`");
+    }
+
+    /// Code that came over plain HTTP is whoever's was on the way, unless it is known, or has to be signed wherever it
+    /// runs.
+    pub(super) fn warn_of_what_anybody_can_change(&self, config: &Config) {
+        for (index, (filter, &span)) in config.filters.iter().zip(&self.places.filter_modules).enumerate() {
+            let first = config.first_version(index);
+            let is_its_firsts = first != index && config.filters[first].module == filter.module;
+            let mut chains = config.listeners.iter().filter(|listener| listener.filters.contains(&first));
+            let is_signed = config.listeners.iter().any(|listener| listener.filters.contains(&first))
+                && chains.all(|listener| !listener.require_signature_by.is_empty());
+            if is_replaceable(filter) && !is_signed && !is_its_firsts {
+                let message = "the module is fetched without TLS, and anybody on the way can replace it";
+                self.log.warning(span, message, "pin it: `sha256: DIGEST`");
+            }
         }
     }
 
@@ -225,4 +230,14 @@ impl Checker<'_> {
         }
         signers
     }
+}
+
+/// Whether a network decides what the module is.
+fn is_replaceable(filter: &Filter) -> bool {
+    let ModuleSource::Remote(remote) = &filter.module else { return false };
+    let is_plain = match &remote.location {
+        Location::Url { url, cluster } => url.scheme_str() == Some("http") && cluster.is_none(),
+        Location::Image(image) => remote.plain_http && image.digest.is_none(),
+    };
+    is_plain && filter.sha256.is_none()
 }

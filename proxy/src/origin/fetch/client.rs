@@ -79,7 +79,7 @@ impl Client {
         };
         let response = self.send(&target, headers).await?;
         if response.status() != StatusCode::OK {
-            return Err(refusal(host, response.status(), credentials.is_some()));
+            return Err(refusal(host, response.status(), credentials.is_some(), false));
         }
         let is_chunked = response.headers().contains_key(TRANSFER_ENCODING);
         if response.content_length().is_none() && !is_chunked && !self.pinned {
@@ -95,6 +95,9 @@ impl Client {
             let host = url.parse().map_or_else(|_| "the server".to_owned(), |uri| host(&uri));
             if error.is_redirect() {
                 return FetchError::Redirect { host, why: redirect_problem(&error) };
+            }
+            if is_answered_without_tls(&error) {
+                return FetchError::NoTls { host };
             }
             FetchError::Connection { host, cause: cause(&error) }
         })
@@ -124,11 +127,11 @@ pub(super) async fn body(
     }
 }
 
-/// What a status other than the expected one means.
-pub(super) fn refusal(host: String, status: StatusCode, shown: bool) -> FetchError {
+/// What a status other than the expected one means. `shown`: credentials were.
+pub(super) fn refusal(host: String, status: StatusCode, shown: bool, is_registry: bool) -> FetchError {
     match status.as_u16() {
         status @ (401 | 403) => FetchError::Unauthorized { host, status, shown },
-        status => FetchError::Status { host, status },
+        status => FetchError::Status { host, status, is_registry },
     }
 }
 
@@ -147,9 +150,10 @@ impl Basic {
     }
 }
 
-/// The host, and the port where one is given.
+/// The host, and the port where one is given. A name and a password before them are shown to nobody.
 pub(super) fn host(url: &Uri) -> String {
-    url.authority().map_or("the server", |authority| authority.as_str()).to_owned()
+    let authority = url.authority().map_or("the server", |authority| authority.as_str());
+    authority.rsplit_once('@').map_or(authority, |(_, host)| host).to_owned()
 }
 
 fn is_plain(remote: &Remote) -> bool {
@@ -178,6 +182,23 @@ fn follow(attempt: redirect::Attempt<'_>) -> redirect::Action {
 
 fn redirect_problem(error: &reqwest::Error) -> &'static str {
     if cause(error) == WITHOUT_TLS { WITHOUT_TLS } else { TOO_OFTEN }
+}
+
+/// Whether what answered a greeting of TLS is no TLS.
+fn is_answered_without_tls(error: &reqwest::Error) -> bool {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if matches!(error.downcast_ref(), Some(rustls::Error::InvalidMessage(_))) {
+            return true;
+        }
+        // An error of I/O has for its source that of the error which it carries, not that error itself.
+        let carried = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        cause = match carried {
+            Some(carried) => Some(carried),
+            None => error.source(),
+        };
+    }
+    false
 }
 
 /// The innermost reason. What is around it repeats the URL, which may be secret.

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use crate::config::Quantity as _;
-use crate::config::model::Sha256;
 
 /// One kind for each thing that an operator would do something else about. No secret is in any of them.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -14,12 +13,15 @@ pub(crate) enum FetchError {
     /// Nobody is there, or TLS does not come about.
     #[error("no connection to {host}: {cause}")]
     Connection { host: String, cause: String },
+    /// Somebody is there, and answers a greeting of TLS with something else.
+    #[error("{host} does not speak TLS")]
+    NoTls { host: String },
     /// An attempt took too long.
     #[error("it was not there within {}", .0.write())]
     Timeout(Duration),
     /// The server refuses, or fails.
     #[error("{host} answered {status}")]
-    Status { host: String, status: u16 },
+    Status { host: String, status: u16, is_registry: bool },
     /// The server wants to know who asks, or does not believe it.
     #[error("{host} answered {status}: {}", if *.shown { "it does not take the credentials" } else { "it wants credentials" })]
     Unauthorized { host: String, status: u16, shown: bool },
@@ -41,9 +43,6 @@ pub(crate) enum FetchError {
     /// A part of an image is not what it is called.
     #[error("{what} is not what its digest says")]
     Corrupt { what: &'static str },
-    /// The module is another than the one that is expected.
-    #[error("its SHA-256 is {found}, and `sha256` says {expected}")]
-    WrongDigest { expected: Sha256, found: Sha256 },
     /// The registry says what no registry should.
     #[error("the registry's answer is none: {0}")]
     Malformed(String),
@@ -62,12 +61,12 @@ impl FetchError {
             | FetchError::Corrupt { .. } => true,
             FetchError::Status { status, .. } => *status >= 500 || matches!(status, 408 | 425 | 429),
             FetchError::Client(_)
+            | FetchError::NoTls { .. }
             | FetchError::Unauthorized { .. }
             | FetchError::Credentials(_)
             | FetchError::Endless { .. }
             | FetchError::TooLarge { .. }
             | FetchError::Redirect { .. }
-            | FetchError::WrongDigest { .. }
             | FetchError::Malformed(_)
             | FetchError::Layout(_) => false,
         }
@@ -77,6 +76,7 @@ impl FetchError {
     pub(crate) fn is_of_the_moment(&self) -> bool {
         match self {
             FetchError::Connection { .. }
+            | FetchError::NoTls { .. }
             | FetchError::Timeout(_)
             | FetchError::Cut { .. }
             | FetchError::Corrupt { .. }
@@ -87,7 +87,6 @@ impl FetchError {
             FetchError::Endless { .. }
             | FetchError::TooLarge { .. }
             | FetchError::Redirect { .. }
-            | FetchError::WrongDigest { .. }
             | FetchError::Malformed(_)
             | FetchError::Layout(_) => false,
         }
@@ -99,9 +98,13 @@ impl FetchError {
             FetchError::Client(_) => "a module may also be a file",
             FetchError::Connection { .. } => "is the name right, and does the network let the proxy there?",
             FetchError::Timeout(_) => "raise `timeout` where it is far away",
-            FetchError::Status { status: 404, .. } => {
+            FetchError::NoTls { .. } => {
+                "is it meant to be asked without TLS? Then give `http://`, or `plain_http: true` for a registry"
+            }
+            FetchError::Status { status: 404, is_registry: true, .. } => {
                 "is the name right? A private registry hides what one may not see"
             }
+            FetchError::Status { status: 404, is_registry: false, .. } => "is the address right?",
             FetchError::Status { .. } => "what it answers is its own: see its log",
             FetchError::Unauthorized { .. } => "see `credentials` of the module",
             FetchError::Credentials(_) => "`docker login` writes such a file",
@@ -111,9 +114,6 @@ impl FetchError {
             FetchError::Endless { .. } => "pin the module: `sha256: DIGEST`",
             FetchError::TooLarge { .. } => "strip its debug information, or build it with `opt-level`",
             FetchError::Redirect { .. } => "give the address that it leads to",
-            FetchError::WrongDigest { .. } => {
-                "is it a new version? Then pin that; otherwise somebody replaced the module"
-            }
             FetchError::Malformed(_) => "is it a registry?",
             FetchError::Layout(_) => {
                 "a module is one layer of a Wasm media type, or the file plugin.wasm in the last layer"

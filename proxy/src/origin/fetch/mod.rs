@@ -1,5 +1,4 @@
-//! Fetches modules from servers and registries: bounded in time and size, tried again, held against what they are to be
-//! before they are used or kept.
+//! Fetches modules from servers and registries: bounded in time and size, tried again.
 //!
 //! `client` speaks HTTP, `registry` the OCI Distribution Specification, `image` knows in which of an image's layers a
 //! module is.
@@ -17,8 +16,8 @@ use bytes::Bytes;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, LocalSet};
 
-use super::cache::{Cache, Note};
-use super::{MODULE_LIMIT, Obtained, Request, SIGNATURE_SUFFIX, Unobtainable};
+use super::cache::Cache;
+use super::{Errand, MODULE_LIMIT, Memo, Obtained, Request, SIGNATURE_SUFFIX, Unobtainable};
 use crate::config::model::{Location, Pull, Remote, Sha256};
 use crate::signature::{SIGNATURES_LIMIT, Signed};
 use client::Client;
@@ -37,10 +36,16 @@ struct Fetched {
     bytes: Bytes,
     /// An image's manifest.
     manifest: Option<Sha256>,
+    /// Whether they were on disk, so that nothing but the manifest was fetched, if that.
+    is_copy: bool,
 }
 
-/// Fetches all of them side by side. An answer for each.
-pub(super) fn fetch_all(requests: Vec<Request>, cache: &Cache) -> Vec<Result<Obtained, Unobtainable>> {
+/// Fetches all of them side by side. An answer for each; of those that are called back, that there is none.
+pub(super) fn fetch_all(
+    requests: Vec<Request>,
+    cache: &Cache,
+    errand: &Errand,
+) -> Vec<Result<Obtained, Unobtainable>> {
     if requests.is_empty() {
         return Vec::new();
     }
@@ -53,6 +58,7 @@ pub(super) fn fetch_all(requests: Vec<Request>, cache: &Cache) -> Vec<Result<Obt
             return names.iter().map(|name| failed(name, error.clone())).collect();
         }
     };
+    let began = Instant::now();
     let turns = Arc::new(Semaphore::new(AT_ONCE));
     let mut answers: Vec<_> =
         names.iter().map(|name| failed(name, FetchError::Client("it was given up".to_owned()))).collect();
@@ -65,12 +71,22 @@ pub(super) fn fetch_all(requests: Vec<Request>, cache: &Cache) -> Vec<Result<Obt
                 (index, obtain(&request, &cache).await)
             });
         }
-        while let Some(ended) = tasks.join_next().await {
-            if let Ok((index, answer)) = ended {
-                answers[index] = answer.or_else(|error| failed(&names[index], error));
+        loop {
+            let ended = tokio::select! {
+                biased;
+                ended = tasks.join_next() => ended,
+                () = errand.called_back() => return,
+            };
+            match ended {
+                Some(Ok((index, answer))) => {
+                    answers[index] = answer.or_else(|error| failed(&names[index], error));
+                }
+                Some(Err(_)) => {}
+                None => return,
             }
         }
     });
+    errand.note_wait(began.elapsed());
     answers
 }
 
@@ -78,27 +94,39 @@ pub(super) fn fetch_all(requests: Vec<Request>, cache: &Cache) -> Vec<Result<Obt
 async fn obtain(request: &Request, cache: &Cache) -> Result<Obtained, FetchError> {
     let (remote, name) = (&request.remote, request.remote.location.to_string());
     let began = Instant::now();
-    let (bytes, is_kept) = match kept(request, cache) {
-        Some(bytes) => (bytes, true),
-        None => {
-            let fetched = fetch(request, cache).await?;
-            (fetched.bytes, false)
-        }
+    let kept = kept(request, cache);
+    let is_unasked = kept.is_some();
+    let Fetched { bytes, manifest, is_copy } = match kept {
+        Some(bytes) => Fetched { bytes, manifest: None, is_copy: true },
+        None => fetch(request, cache).await?,
     };
     let digest = Sha256::of(&bytes);
-    let mut obtained = Obtained { name, bytes, digest, detached: None, debug: None, is_builtin: false };
-    if request.signed && !has_signatures(&obtained.bytes) {
-        obtained.detached = signatures(request, digest, cache).await?;
+    let (detached, are_signatures_copy) = match request.signed && !has_signatures(&bytes) {
+        true => signatures(request, digest, cache).await?,
+        false => (None, false),
+    };
+    if is_copy {
+        tracing::info!(module = name, sha256 = %digest, "the module is on disk: it is not fetched");
+    } else {
+        tracing::info!(
+            module = name,
+            sha256 = %digest,
+            bytes = bytes.len(),
+            from = place(remote),
+            milliseconds = began.elapsed().as_millis() as u64,
+            "module fetched"
+        );
     }
-    tracing::info!(
-        module = obtained.name,
-        sha256 = %digest,
-        bytes = obtained.bytes.len(),
-        from = if is_kept { "disk" } else { place(remote) },
-        milliseconds = began.elapsed().as_millis() as u64,
-        "module fetched"
-    );
-    Ok(obtained)
+    let memo = Memo {
+        reference: reference(remote),
+        manifest,
+        is_copy,
+        are_signatures_copy,
+        may_be_outdated: is_unasked && !is_pinned(request) || are_signatures_copy,
+        is_kept: false.into(),
+    };
+    let fetched = Some(Arc::new(memo));
+    Ok(Obtained { name, bytes, digest, detached, debug: None, is_builtin: false, fetched })
 }
 
 fn place(remote: &Remote) -> &'static str {
@@ -114,11 +142,17 @@ fn kept(request: &Request, cache: &Cache) -> Option<Bytes> {
     if let Some(digest) = request.sha256 {
         return cache.module(digest);
     }
-    let is_pinned = matches!(&request.remote.location, Location::Image(image) if image.digest.is_some());
-    if request.remote.pull == Pull::IfNotPresent || is_pinned {
+    let may_be_copy = request.remote.pull == Pull::IfNotPresent && !request.anew;
+    if may_be_copy || is_pinned(request) {
         return cache.module(cache.note(&reference(&request.remote))?.module);
     }
     None
+}
+
+/// Whether nothing else than what it is can be fetched.
+fn is_pinned(request: &Request) -> bool {
+    request.sha256.is_some()
+        || matches!(&request.remote.location, Location::Image(image) if image.digest.is_some())
 }
 
 /// What a copy is noted under.
@@ -137,7 +171,7 @@ async fn fetch(request: &Request, cache: &Cache) -> Result<Fetched, FetchError> 
     let fetched = with_retries(remote, async |attempt| match &remote.location {
         Location::Url { url, .. } => {
             let bytes = client.get(url, attempt, MODULE_LIMIT).await?;
-            Ok(Fetched { bytes, manifest: None })
+            Ok(Fetched { bytes, manifest: None, is_copy: false })
         }
         Location::Image(image) => {
             registry::pull(&client, remote, image, |manifest| {
@@ -149,11 +183,9 @@ async fn fetch(request: &Request, cache: &Cache) -> Result<Fetched, FetchError> 
     })
     .await?;
     let module = Sha256::of(&fetched.bytes);
-    if let Some(expected) = sha256.filter(|expected| *expected != module) {
-        return Err(FetchError::WrongDigest { expected, found: module });
+    if *sha256 == Some(module) {
+        cache.keep(module, &fetched.bytes); // it is what it is to be, whatever that is good for
     }
-    cache.keep(module, &fetched.bytes);
-    cache.keep_note(&reference(remote), Note { module, manifest: fetched.manifest });
     Ok(fetched)
 }
 
@@ -161,22 +193,24 @@ fn has_signatures(module: &[u8]) -> bool {
     Signed::read(module, None).is_ok_and(|signed| signed.has_signatures())
 }
 
-/// The signatures in a file beside the module. An image has none: a module in a registry is signed in itself.
-async fn signatures(request: &Request, of: Sha256, cache: &Cache) -> Result<Option<Bytes>, FetchError> {
-    let Location::Url { url, .. } = &request.remote.location else { return Ok(None) };
-    if let Some(kept) = cache.signatures(of) {
-        return Ok(Some(kept));
+/// The signatures in a file beside the module, and whether they are a copy. An image has none: a module in a registry is
+/// signed in itself.
+async fn signatures(
+    request: &Request,
+    of: Sha256,
+    cache: &Cache,
+) -> Result<(Option<Bytes>, bool), FetchError> {
+    let Location::Url { url, .. } = &request.remote.location else { return Ok((None, false)) };
+    if let Some(kept) = cache.signatures(of).filter(|_| !request.anew) {
+        return Ok((Some(kept), true));
     }
-    let Some(url) = beside(url) else { return Ok(None) };
+    let Some(url) = beside(url) else { return Ok((None, false)) };
     let client = Client::new(request)?;
     let limit = SIGNATURES_LIMIT as u64;
     let fetched = with_retries(&request.remote, async |attempt| client.get(&url, attempt, limit).await).await;
     match fetched {
-        Ok(signatures) => {
-            cache.keep_signatures(of, &signatures);
-            Ok(Some(signatures))
-        }
-        Err(FetchError::Status { status: 404 | 410, .. }) => Ok(None),
+        Ok(signatures) => Ok((Some(signatures), false)),
+        Err(FetchError::Status { status: 404 | 410, .. }) => Ok((None, false)),
         Err(error) => Err(error),
     }
 }

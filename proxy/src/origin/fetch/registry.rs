@@ -51,7 +51,7 @@ pub(super) async fn pull(
     };
     let (digest, bytes) = session.manifest(&name, image.digest).await?;
     if let Some(bytes) = kept(digest) {
-        return Ok(Fetched { bytes, manifest: Some(digest) });
+        return Ok(Fetched { bytes, manifest: Some(digest), is_copy: true });
     }
     let manifest = match parse::<Described>(&bytes)?.is_index() {
         false => bytes,
@@ -69,7 +69,7 @@ pub(super) async fn pull(
             image::extract(&archive, compression)?
         }
     };
-    Ok(Fetched { bytes, manifest: Some(digest) })
+    Ok(Fetched { bytes, manifest: Some(digest), is_copy: false })
 }
 
 fn parse<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T, FetchError> {
@@ -135,7 +135,7 @@ impl<'a> Session<'a> {
             }
         }
         if response.status() != StatusCode::OK {
-            return Err(client::refusal(self.host.clone(), response.status(), self.basic.is_some()));
+            return Err(client::refusal(self.host.clone(), response.status(), self.basic.is_some(), true));
         }
         client::body(response, &self.host, what, limit).await
     }
@@ -188,7 +188,7 @@ impl<'a> Session<'a> {
         let host = client::host(&parsed);
         let response = self.client.send(&url, headers).await?;
         if response.status() != StatusCode::OK {
-            return Err(client::refusal(host, response.status(), self.basic.is_some()));
+            return Err(client::refusal(host, response.status(), self.basic.is_some(), true));
         }
         #[derive(Deserialize)]
         struct Answer {

@@ -79,10 +79,14 @@ impl Reloader {
 
     /// Whether any came.
     async fn take_arrivals(&mut self) -> anyhow::Result<bool> {
-        let (loaded, engine, origins) = (self.loaded.clone(), self.engine.clone(), self.origins.clone());
-        let former = self.status.snapshot();
+        let (loaded, engine) = (self.loaded.clone(), self.engine.clone());
+        let (former, (origins, errand)) = (self.status.snapshot(), self.origins.on_an_errand());
         let looking = tokio::task::spawn_blocking(move || former.complete(&loaded, &engine, &origins));
-        let Arrivals { snapshot, problems } = looking.await.context("the modules could not be looked for")?;
+        let looked = self.unless_outdated(looking, &errand).await;
+        let Arrivals { snapshot, problems } = looked.context("the modules could not be looked for")?;
+        if errand.is_cut_short() {
+            self.watch.look_again(); // what stirred is to be read, not only to end this
+        }
         let came = snapshot.is_some();
         if let Some(snapshot) = snapshot {
             let (loaded, snapshot) = (self.loaded.clone(), Arc::new(snapshot));
