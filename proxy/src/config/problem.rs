@@ -58,6 +58,16 @@ impl Problems {
         self.list.iter()
     }
 
+    /// The file's name as it was given.
+    pub fn path(&self) -> &Path {
+        self.source.path()
+    }
+
+    /// How many more there were than are kept.
+    pub fn omitted(&self) -> usize {
+        self.omitted
+    }
+
     /// Those that `former` does not have: of the same words about the same text, wherever in the file that stands.
     pub(crate) fn other_than(&self, former: &Problems) -> Problems {
         let mut known: Vec<_> = former.list.iter().map(|problem| former.identity(problem)).collect();
@@ -74,16 +84,6 @@ impl Problems {
 
     fn identity<'a>(&'a self, problem: &'a Problem) -> (&'a str, &'a str) {
         (&problem.message, problem.place.map_or("", |place| self.source.line(place.line).trim()))
-    }
-
-    /// The file's name as it was given.
-    pub fn path(&self) -> &Path {
-        self.source.path()
-    }
-
-    /// How many more there were than are kept.
-    pub fn omitted(&self) -> usize {
-        self.omitted
     }
 
     /// Whether there is nothing to say.

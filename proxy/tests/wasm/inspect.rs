@@ -189,6 +189,7 @@ fn what_tools_read_is_all_of_it() {
           "sha256": "ec4019d76a766c84e13aef15090c46893ee5ad49c464ad1999c5b2c035050830",
           "signatures": 0,
           "module": {
+            "is_whole": true,
             "abi_version": "0.1.0",
             "abi_markers": [
               "0.1.0",
