@@ -132,8 +132,8 @@ fn shown(proxy: &Proxy, filter: &str) -> Value {
 #[test]
 fn a_filter_that_is_left_alone_is_not_said_to_be_well() {
     let upstream = Upstream::ok("hello");
-    let failing = Guest::new().quiet().on(On::RequestHeaders, [Step::Trap]);
-    let more = ", isolation: exchange, breaker: {faults: 2, open_for: 1h}";
+    let failing = Guest::new().quiet().on(On::RequestHeaders, [Step::Loop]);
+    let more = ", isolation: exchange, limits: {instructions: 100k}, breaker: {faults: 2, open_for: 1h}";
     let proxy = with_filters(&upstream, &[("bad", &failing, more)]);
     assert_eq!(seen(&proxy).0["state"], "ok");
     for _ in 0..5 {
