@@ -29,6 +29,14 @@ fn length() -> Duration {
     in_full().unwrap_or(SHORT)
 }
 
+/// That memory is as much as before: a tenth more at most. In short that is no more than what parts of the process come
+/// and go with at any time, so that a little is allowed for them.
+fn is_flat(what: &str, before: u64, after: u64) {
+    let allowance = if in_full().is_some() { 0 } else { 16 << 20 };
+    let most = before / 10 * 11 + allowance;
+    assert!(after <= most, "{what}: it grew from {} to {} KiB", before >> 10, after >> 10);
+}
+
 /// Lets time pass while others work.
 fn for_a_while(time: Duration) {
     let until = Instant::now() + time;
@@ -117,7 +125,7 @@ fn modules_and_configurations_are_swapped_under_load_and_no_request_is_lost() {
     assert!(quiet.failures.is_empty(), "{:?}", quiet.failures);
     assert!(swapped.failures.is_empty(), "{:?}", swapped.failures);
     assert!(swapped.answers() > swaps as usize, "there was load");
-    assert!(at_the_end * 10 <= after_ten * 11, "it grew from {after_ten} to {at_the_end} bytes");
+    is_flat("swaps", after_ten, at_the_end);
     if in_full().is_some() {
         assert!(swapped.p99() <= quiet.p99() * 2, "{:?} after {:?}", swapped.p99(), quiet.p99());
     }
@@ -260,7 +268,7 @@ fn guests_that_are_replaced_all_the_time_leave_nothing_behind() {
         let after = proxy.resident_bytes();
         println!("{more}: {} answers, {} KiB after {} KiB", seen.answers(), after >> 10, before >> 10);
         assert!(first.failures.is_empty() && seen.failures.is_empty(), "{:?}", seen.failures);
-        assert!(after * 10 <= before * 11, "{more}: it grew from {before} to {after} bytes");
+        is_flat(more, before, after);
         eventually("one guest a worker is left", || {
             (proxy.metrics().sum("tidegate_filter_instances", &[]) == 2.0).then_some(())
         });
@@ -341,7 +349,7 @@ fn everything_at_once_ends_with_nothing_under_way() {
     round(&mut proxy, length());
     let after = proxy.resident_bytes();
     println!("{} KiB after {} KiB", after >> 10, before >> 10);
-    assert!(after * 10 <= before * 11, "it grew from {before} to {after} bytes");
+    is_flat("everything", before, after);
     settles(&proxy);
     let metrics = proxy.metrics();
     assert!(metrics.sum("tidegate_filter_faults_total", &[("filter", "bad")]) > 0.0, "there were faults");
