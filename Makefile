@@ -30,7 +30,7 @@ soak: prepare ## Run the tests of large numbers and of endurance in full, with t
 
 # The sanitizer that finds what the fuzzer's inputs do is an unstable option of the compiler.
 soak-short: prepare ## A minute of mixed traffic with reloads, faults and dead upstreams, with the binary of the tests
-	TIDEGATE_TEST_SECONDS=60 cargo test --package tidegate --test e2e -- proxy::endurance::everything --nocapture
+	TIDEGATE_TEST_SECONDS=60 cargo test --workspace --exclude guests --test e2e -- proxy::endurance::everything --nocapture
 
 fuzz: prepare ## Look for a guest that harms its host, for FOR seconds (600)
 	tests/setup/cargo-fuzz.sh
