@@ -6,28 +6,11 @@ use super::matches;
 use crate::config::model::{Canary, Config, Promote, Rollback};
 use crate::config::scalar::{Quantity, name_of};
 
-/// Fields of a filter that a second version may have others of.
-const ITS_OWN: [&str; 13] = [
-    "module",
-    "config",
-    "vm_id",
-    "vm_config",
-    "root_id",
-    "env",
-    "limits",
-    "isolation",
-    "recycle",
-    "on_fault",
-    "reload",
-    "breaker",
-    "on_rate_exceeded",
-];
-
 /// Puts a second version, which is a filter among others, where the file has it.
 pub(super) fn nest(filters: &mut Map<String, Value>, config: &Config, canary: &Canary) {
     let [first, second] = [canary.filter, canary.candidate].map(|index| &config.filters[index].name);
     let Some(Value::Object(mut version)) = filters.shift_remove(second) else { return };
-    version.retain(|field, _| ITS_OWN.contains(&field.as_str()));
+    version.shift_remove("allow_on_headers_stop_iteration"); // the one field that it always has of the first
     version.extend(policy(canary));
     if let Some(first) = filters.get_mut(first) {
         first["canary"] = Value::Object(version);

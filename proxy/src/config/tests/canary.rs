@@ -2,7 +2,7 @@
 
 use expect_test::expect;
 
-use super::super::model::{CanaryMode, OnFault, Percent};
+use super::super::model::{CanaryMode, Config, OnFault, Percent};
 use super::super::{effective, parse};
 use super::{problems, valid, with_filter};
 
@@ -44,6 +44,17 @@ fn the_effective_configuration_is_one_that_means_the_same() {
     assert_eq!(shown["filters"]["f"]["canary"]["percent"], "0.25%");
     let again = parse(&shown.to_string(), std::path::Path::new("tidegate.yaml")).expect("it is valid");
     assert_eq!(effective(&again.config), shown);
+}
+
+#[test]
+fn the_effective_configuration_has_what_a_second_version_may_do() {
+    let text = with_canary("percent: 5, capabilities: {reply: true}");
+    let loaded = valid(&text);
+    let shown = effective(&loaded.config);
+    assert_eq!(shown["filters"]["f"]["canary"]["capabilities"]["reply"], true, "{shown:#}");
+    let again = parse(&shown.to_string(), std::path::Path::new("tidegate.yaml")).expect("it is valid");
+    let granted = |config: &Config| config.filters[1].capabilities.clone();
+    assert_eq!(granted(&again.config), granted(&loaded.config));
 }
 
 #[test]
