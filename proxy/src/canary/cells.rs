@@ -183,17 +183,21 @@ impl Counts {
             Version::Candidate => &self.candidate,
         }
     }
+
+    fn with(&self, other: &Counts, op: fn(u64, u64) -> u64) -> Counts {
+        Counts {
+            stable: self.stable.with(&other.stable, op),
+            candidate: self.candidate.with(&other.candidate, op),
+            compared: std::array::from_fn(|at| op(self.compared[at], other.compared[at])),
+        }
+    }
 }
 
 impl Add for Counts {
     type Output = Counts;
 
     fn add(self, other: Counts) -> Counts {
-        Counts {
-            stable: self.stable.with(&other.stable, u64::wrapping_add),
-            candidate: self.candidate.with(&other.candidate, u64::wrapping_add),
-            compared: std::array::from_fn(|at| self.compared[at].wrapping_add(other.compared[at])),
-        }
+        self.with(&other, u64::wrapping_add)
     }
 }
 
@@ -202,11 +206,7 @@ impl Sub for Counts {
     type Output = Counts;
 
     fn sub(self, earlier: Counts) -> Counts {
-        Counts {
-            stable: self.stable.with(&earlier.stable, u64::saturating_sub),
-            candidate: self.candidate.with(&earlier.candidate, u64::saturating_sub),
-            compared: std::array::from_fn(|at| self.compared[at].saturating_sub(earlier.compared[at])),
-        }
+        self.with(&earlier, u64::saturating_sub)
     }
 }
 

@@ -277,8 +277,8 @@ impl Reloader {
         tracing::info!(path = %self.path.display(), cause = cause.word(), "reading the configuration again");
         let outcome = self.read_and_change().await;
         let took = began.elapsed();
+        let milliseconds = took.as_millis() as u64;
         if matches!(outcome, Ok(Change::Outdated)) {
-            let milliseconds = took.as_millis() as u64;
             tracing::info!(
                 milliseconds,
                 "the files have changed again while a module was fetched: it is given up, and they are read again"
@@ -287,7 +287,6 @@ impl Reloader {
         }
         let outcome = outcome.map(drop);
         let refusal = self.note(cause, at, took, &outcome);
-        let milliseconds = took.as_millis() as u64;
         Some(match (outcome, refusal) {
             (Err(error), Some(text)) => {
                 tracing::error!(

@@ -35,59 +35,41 @@ fn of_number<T: Parse>(number: u64) -> Result<u32, Refusal> {
     number.ok_or_else(|| Refusal::new(format!("expected {}: the number is too large", T::EXPECTED)))
 }
 
-impl Parse for Percent {
-    const EXPECTED: &'static str = "a percentage such as `5%` or `0.5%`";
+/// A type of hundredths that are written with this unit, or without.
+macro_rules! ratio {
+    ($name:ident, $unit:literal, $expected:literal) => {
+        impl Parse for $name {
+            const EXPECTED: &'static str = $expected;
 
-    fn parse(text: &str) -> Result<Percent, Refusal> {
-        let number = text.strip_suffix('%').unwrap_or(text).trim_end();
-        hundredths(number).map(Percent).ok_or_else(|| Self::refuse(&text))
-    }
+            fn parse(text: &str) -> Result<$name, Refusal> {
+                let number = text.strip_suffix($unit).unwrap_or(text).trim_end();
+                hundredths(number).map($name).ok_or_else(|| Self::refuse(&text))
+            }
 
-    fn from_number(number: u64) -> Result<Percent, Refusal> {
-        of_number::<Percent>(number).map(Percent)
-    }
+            fn from_number(number: u64) -> Result<$name, Refusal> {
+                of_number::<$name>(number).map($name)
+            }
 
-    fn remedy_for_bare(found: &dyn Display) -> String {
-        format!("write `{found}%`, with two places after the point at most")
-    }
+            fn remedy_for_bare(found: &dyn Display) -> String {
+                format!("write `{found}{}`, with two places after the point at most", $unit)
+            }
 
-    fn schema() -> Schema {
-        json_schema!({ "type": ["integer", "string"], "minimum": 0, "pattern": r"^[0-9]+(\.[0-9]{1,2})? ?%?$" })
-    }
+            fn schema() -> Schema {
+                let pattern = concat!(r"^[0-9]+(\.[0-9]{1,2})? ?", $unit, "?$");
+                json_schema!({ "type": ["integer", "string"], "minimum": 0, "pattern": pattern })
+            }
+        }
+
+        impl Quantity for $name {
+            fn write(self) -> String {
+                write(self.0, $unit)
+            }
+        }
+    };
 }
 
-impl Quantity for Percent {
-    fn write(self) -> String {
-        write(self.0, "%")
-    }
-}
-
-impl Parse for Times {
-    const EXPECTED: &'static str = "how many times as much, such as `2x` or `1.5x`";
-
-    fn parse(text: &str) -> Result<Times, Refusal> {
-        let number = text.strip_suffix('x').unwrap_or(text).trim_end();
-        hundredths(number).map(Times).ok_or_else(|| Self::refuse(&text))
-    }
-
-    fn from_number(number: u64) -> Result<Times, Refusal> {
-        of_number::<Times>(number).map(Times)
-    }
-
-    fn remedy_for_bare(found: &dyn Display) -> String {
-        format!("write `{found}x`, with two places after the point at most")
-    }
-
-    fn schema() -> Schema {
-        json_schema!({ "type": ["integer", "string"], "minimum": 0, "pattern": r"^[0-9]+(\.[0-9]{1,2})? ?x?$" })
-    }
-}
-
-impl Quantity for Times {
-    fn write(self) -> String {
-        write(self.0, "x")
-    }
-}
+ratio!(Percent, "%", "a percentage such as `5%` or `0.5%`");
+ratio!(Times, "x", "how many times as much, such as `2x` or `1.5x`");
 
 #[cfg(test)]
 mod tests {
