@@ -9,6 +9,7 @@ pub mod exchange;
 pub mod filter;
 pub mod inspect;
 pub mod path;
+pub mod recording;
 pub mod route;
 pub mod signature;
 pub mod tasks;

@@ -23,6 +23,7 @@ use super::shared_data::Space;
 use super::stopwatch::Stopwatch;
 use super::stream::StreamRef;
 use super::usage::FilterUsage;
+use super::witness::{Beginning, Recorder};
 use crate::config::{Quantity, Size};
 
 /// The state of one instance.
@@ -79,6 +80,8 @@ pub(crate) struct Host {
     pub(crate) fields: Fields,
     /// What measures its calls.
     pub(crate) stopwatch: Rc<Stopwatch>,
+    /// What is put together for whoever watches it.
+    pub(crate) recorder: Option<Box<Recorder>>,
 }
 
 /// Ids of queues, and what they are called in this process.
@@ -214,7 +217,16 @@ impl Host {
             queue_ids: QueueIds::default(),
             fields: Fields::default(),
             stopwatch,
+            recorder: None,
             services,
+        }
+    }
+
+    /// Has the instance watched, from its start on, if anybody wants to.
+    pub(crate) fn record(&mut self, plugin: &Plugin) {
+        if let Some(witness) = self.services.witness.clone() {
+            let instance = witness.begin(Beginning::of(plugin, &self.services));
+            self.recorder = Some(Box::new(Recorder::new(witness, instance, self.began)));
         }
     }
 
@@ -261,6 +273,9 @@ impl Host {
                 _ => return false,
             },
         };
+        if let (Some(recorder), Some((stream, stage))) = (&mut self.recorder, &stream) {
+            recorder.find(context, stream, *stage);
+        }
         self.active = Active { context, root, stream };
         true
     }

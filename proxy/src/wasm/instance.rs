@@ -12,6 +12,7 @@ use super::root::{Budget, Root};
 use super::services::Services;
 use super::tally;
 use super::vm::ContextId;
+use super::witness::{End, Op};
 
 /// A callback of two numbers and an answer, and so on.
 pub(crate) type Func2 = TypedFunc<(u32, u32), u32>;
@@ -118,6 +119,24 @@ impl Exports {
     }
 }
 
+/// What a callback returns.
+pub(crate) trait Number {
+    /// It, if it is a number.
+    fn number(&self) -> Option<u32>;
+}
+
+impl Number for () {
+    fn number(&self) -> Option<u32> {
+        None
+    }
+}
+
+impl Number for u32 {
+    fn number(&self) -> Option<u32> {
+        Some(*self)
+    }
+}
+
 /// Where exports are found.
 trait Offers {
     fn export(&self, store: &mut Store<Host>, name: &str) -> Option<Extern>;
@@ -164,14 +183,38 @@ pub(crate) struct Guest {
 impl Guest {
     /// Instantiates a plugin, runs what its tool chain wants run first, and tells it of its root context and its
     /// configurations.
-    pub(crate) fn start(plugin: &Plugin, services: Services) -> Result<(Guest, Exports), Fault> {
-        let host = Host::new(plugin, services);
+    pub(crate) fn start(plugin: &Plugin, mut host: Host) -> Result<(Guest, Exports), Fault> {
+        host.record(plugin);
         let mut store = Store::new(plugin.module().linked().module().engine(), host);
         store.limiter(|host| &mut host.limiter);
         let mut guest = Guest { store, instance: None, dead: false };
-        let exports = guest.instantiate(plugin)?;
-        guest.introduce(0, &exports)?;
-        Ok((guest, exports))
+        guest.begin_step(Op::Start);
+        let started = guest.instantiate(plugin).and_then(|exports| {
+            guest.introduce(0, &exports)?;
+            Ok(exports)
+        });
+        guest.end_step(started.as_ref().map(|_| "started"));
+        started.map(|exports| (guest, exports))
+    }
+
+    /// A call of the pipeline begins, which is one step for whoever watches.
+    pub(crate) fn begin_step(&mut self, op: Op) {
+        let host = self.store.data_mut();
+        let Some(recorder) = &mut host.recorder else { return };
+        let stream = op.context().and_then(|context| Some((context, host.contexts.stream(context)?)));
+        recorder.begin_step(op, host.services.clock.monotonic());
+        if let Some((context, found)) = stream {
+            recorder.find(context, &found.stream, found.stage);
+        }
+    }
+
+    /// It has ended, with this answer or by a fault.
+    pub(crate) fn end_step(&mut self, answer: Result<&'static str, &Fault>) {
+        let host = self.store.data_mut();
+        if let Some(recorder) = &mut host.recorder {
+            let end = answer.map_or_else(End::from, |answer| End::Answer(answer.into()));
+            recorder.end_step(end, |context| host.contexts.stream(context).is_some());
+        }
     }
 
     /// Tells a guest that runs of one more root context and its configurations.
@@ -287,7 +330,7 @@ impl Guest {
 
     /// Calls the guest. Whatever it does, it does within its budget of instructions and time. After a fault it is not
     /// entered again.
-    pub(crate) fn enter<P: WasmParams, R: WasmResults>(
+    pub(crate) fn enter<P: WasmParams, R: WasmResults + Number>(
         &mut self,
         callback: Callback,
         context: u32,
@@ -303,11 +346,17 @@ impl Guest {
         host.begin(callback, context, end_of_stream);
         let is_stream = host.active.stream.is_some();
         let granted = self.grant();
-        let host = self.store.data();
+        let host = self.store.data_mut();
+        if let Some(recorder) = &mut host.recorder {
+            recorder.begin_call(callback);
+        }
         let lap = if is_stream { host.stopwatch.sample() } else { host.stopwatch.start() };
         let result = export.call(&mut self.store, params);
         let used = granted.saturating_sub(self.store.get_fuel().unwrap_or(0));
         let host = self.store.data_mut();
+        if let Some(recorder) = &mut host.recorder {
+            recorder.end_call(result.as_ref().ok().and_then(Number::number), used);
+        }
         let nanoseconds = host.stopwatch.stop(lap);
         host.roots[host.current.root].usage.record_call(callback, used, nanoseconds, tally::take());
         host.end();

@@ -37,6 +37,11 @@ pub(crate) fn slice(memory: &[u8], pointer: u32, len: u32) -> Result<&[u8], OutO
     Ok(bytes)
 }
 
+/// `len` bytes at `pointer`, for who looks on: they are not counted.
+pub(crate) fn peek(memory: &[u8], pointer: u32, len: u32) -> Result<&[u8], OutOfBounds> {
+    if len == 0 { Ok(&[]) } else { memory.get(range(pointer, len)).ok_or(OutOfBounds) }
+}
+
 /// `len` bytes at `pointer`, to be written, which are counted as given to the guest.
 pub(crate) fn slice_mut(memory: &mut [u8], pointer: u32, len: u32) -> Result<&mut [u8], OutOfBounds> {
     if len == 0 {
@@ -62,6 +67,12 @@ pub(crate) fn check(memory: &[u8], pointer: u32, len: u32) -> Result<(), OutOfBo
 pub(crate) fn load_u32(memory: &[u8], pointer: u32) -> Result<u32, OutOfBounds> {
     let bytes = memory.get(range(pointer, 4)).ok_or(OutOfBounds)?;
     bytes.try_into().map(u32::from_le_bytes).map_err(|_short| OutOfBounds)
+}
+
+/// Reads the little-endian number at `pointer`.
+pub(crate) fn load_u64(memory: &[u8], pointer: u32) -> Result<u64, OutOfBounds> {
+    let bytes = memory.get(range(pointer, 8)).ok_or(OutOfBounds)?;
+    bytes.try_into().map(u64::from_le_bytes).map_err(|_short| OutOfBounds)
 }
 
 /// Writes a number to `pointer`.

@@ -15,6 +15,7 @@
 //! - `memory` and `pairs` are how values go in and out of a guest, `header_map` how it sees headers; `tally` and
 //!   `stopwatch` measure it meanwhile.
 //! - [`stream`] is the exchange as guests see it, shared with the pipeline; [`body`] a piece of its body.
+//! - [`witness`] is who watches an instance: what is recorded, and replayed.
 //! - [`shared_data`] (and `cells` and [`queues`], beside it), [`metrics`] and [`usage`] outlive instances; [`services`]
 //!   hands them to one.
 //!
@@ -44,6 +45,7 @@ mod store;
 pub mod stream;
 pub mod usage;
 pub mod vm;
+pub mod witness;
 
 mod cells;
 mod context;

@@ -13,6 +13,7 @@ use super::host::Host;
 use super::hostcalls::{self, Hostcall};
 use super::manifest::{Manifest, ManifestError};
 use super::outline::Outline;
+use crate::files::Sha256;
 
 /// A module that is ready to run. Cheap to clone, shared by all threads.
 #[derive(Clone)]
@@ -22,6 +23,7 @@ pub struct Module {
 
 struct Shared {
     linked: InstancePre<Host>,
+    sha256: Sha256,
     is_kept: bool,
     abi: AbiVersion,
     edits_bodies: bool,
@@ -151,6 +153,7 @@ impl Module {
     fn compile(engine: &Engine, bytes: &[u8], outline: &Outline) -> Result<Module, LoadError> {
         let (module, is_kept) = engine.translate(bytes).map_err(invalid)?;
         let linked = link(engine.inner(), &module)?;
+        let sha256 = Sha256::of(bytes);
         let abi = outline.markers().next().ok_or(LoadError::NoAbiVersion)?;
         let edits_bodies = ["proxy_set_buffer_bytes", "proxy_inject_encoded_data_to_filter_chain"]
             .into_iter()
@@ -167,7 +170,16 @@ impl Module {
             .filter_map(|import| hostcalls::find(&import.module, &import.name))
             .collect();
         Ok(Module {
-            shared: Arc::new(Shared { linked, is_kept, abi, edits_bodies, manifest, calls, exported }),
+            shared: Arc::new(Shared {
+                linked,
+                sha256,
+                is_kept,
+                abi,
+                edits_bodies,
+                manifest,
+                calls,
+                exported,
+            }),
         })
     }
 
@@ -179,16 +191,30 @@ impl Module {
     ) -> Result<Module, LoadError> {
         let (module, is_kept) = module.map_err(invalid)?;
         let (linked, is_kept) = (link(engine, &module)?, is_kept && self.is_kept());
-        let Shared { abi, edits_bodies, exported, .. } = *self.shared;
+        let Shared { sha256, abi, edits_bodies, exported, .. } = *self.shared;
         let (calls, manifest) = (self.shared.calls.clone(), self.shared.manifest.clone());
         Ok(Module {
-            shared: Arc::new(Shared { linked, is_kept, abi, edits_bodies, exported, calls, manifest }),
+            shared: Arc::new(Shared {
+                linked,
+                sha256,
+                is_kept,
+                abi,
+                edits_bodies,
+                exported,
+                calls,
+                manifest,
+            }),
         })
     }
 
     /// Whether its compiled code was on disk, so that nothing was compiled for it.
     pub(crate) fn is_kept(&self) -> bool {
         self.shared.is_kept
+    }
+
+    /// Of the bytes that it was made of, before anything was written into them.
+    pub fn sha256(&self) -> Sha256 {
+        self.shared.sha256
     }
 
     /// The ABI that it declares: the first that it names.

@@ -11,6 +11,7 @@ use super::grants::Capability;
 use super::metrics::GuestMetrics;
 use super::shared_data::SharedData;
 use super::usage::FilterUsage;
+use super::witness::Witness;
 
 /// Where guests' time comes from; a test has one of its own.
 pub trait Clock: Send + Sync {
@@ -143,6 +144,8 @@ pub struct Services {
     pub usage: Arc<FilterUsage>,
     /// The clusters that a callout may go to.
     pub clusters: Arc<Clusters>,
+    /// Who watches the filter's instances, if anybody does.
+    pub witness: Option<Arc<dyn Witness>>,
 }
 
 impl Services {
@@ -158,6 +161,7 @@ impl Services {
             worker: 0,
             usage: Arc::default(),
             clusters: Arc::default(),
+            witness: None,
         }
     }
 
@@ -168,6 +172,7 @@ impl Services {
             metrics: Arc::new(GuestMetrics::new(1)),
             worker: 0,
             usage: Arc::default(),
+            witness: None,
             ..self.clone()
         }
     }

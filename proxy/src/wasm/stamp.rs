@@ -51,12 +51,16 @@ impl Stamp {
         Rc::make_mut(&mut self.services).clusters = clusters.clone();
     }
 
-    /// A configured instance, none of whose code has run.
+    /// A configured instance, none of whose code has run; one that is watched is started and configured, so that its
+    /// beginning is seen too.
     ///
     /// # Errors
     ///
     /// There are as many as there may be, or its memory cannot be had.
     pub fn instance(&self) -> Result<Vm, Fault> {
+        if self.services.witness.is_some() {
+            return Vm::start_for_one(&self.plugin, (*self.services).clone());
+        }
         let abi = self.image.module.abi();
         let services = self.services.clone();
         let usage = services.usage.clone();

@@ -26,6 +26,7 @@ use super::plugin::Plugin;
 use super::root::{Root, RootEnd};
 use super::services::{Clusters, GuestLog, Services};
 use super::stream::{Direction, StreamRef};
+use super::witness::{Blob, Facts, Op, Word};
 
 /// A context of one instance, as its guest knows it.
 pub type ContextId = u32;
@@ -44,7 +45,11 @@ pub struct Vm {
 
 impl Vm {
     pub(super) fn start(plugin: &Plugin, services: Services) -> Result<Vm, Fault> {
-        let (guest, exports) = Guest::start(plugin, services)?;
+        Vm::of(plugin, Host::new(plugin, services))
+    }
+
+    fn of(plugin: &Plugin, host: Host) -> Result<Vm, Fault> {
+        let (guest, exports) = Guest::start(plugin, host)?;
         let module = plugin.module().clone();
         Ok(Vm { guest, exports, module })
     }
@@ -53,6 +58,19 @@ impl Vm {
     pub(super) fn stamp(image: &Image, host: Host) -> Result<Vm, Fault> {
         let (guest, exports) = Guest::stamp(image, host)?;
         Ok(Vm { guest, exports, module: image.module.clone() })
+    }
+
+    /// Starts an instance that is to serve one exchange. What it asked for at its start is its other instance's.
+    pub(super) fn start_for_one(plugin: &Plugin, services: Services) -> Result<Vm, Fault> {
+        let mut host = Host::new(plugin, services);
+        host.serves_one = true;
+        let mut vm = Vm::of(plugin, host)?;
+        let host = vm.host_mut();
+        host.effects.clear();
+        let root = host.roots[0].id;
+        host.callouts.forget(root);
+        host.grpc.forget(root);
+        Ok(vm)
     }
 
     /// Looks into the instance, which has started.
@@ -111,9 +129,11 @@ impl Vm {
         let contexts = &mut self.host_mut().contexts;
         let root = contexts.root(root).unwrap_or(0);
         let context = contexts.open(root, stream, stage);
-        if self.exports.merged.request_headers.is_none() {
-            self.announce(context)?;
-        }
+        let op = self.watched(|| Op::Open { context, facts: Facts::of(&stream.borrow(), stage) });
+        self.step(op, |vm| match vm.exports.merged.request_headers {
+            None => vm.announce(context),
+            Some(_) => Ok(()),
+        })?;
         Ok(context)
     }
 
@@ -132,6 +152,18 @@ impl Vm {
     /// Shows the headers of a direction (`proxy_on_request_headers`, `proxy_on_response_headers`). `end_of_stream`:
     /// neither a body nor trailers follow. If the guest sent a local reply, it stops whatever it says.
     pub fn on_headers(
+        &mut self,
+        context: ContextId,
+        direction: Direction,
+        end_of_stream: bool,
+    ) -> Result<HeadersStatus, Fault> {
+        self.step(
+            self.watched(|| Op::Headers { context, direction: direction.into(), end_of_stream }),
+            |vm| vm.show_headers(context, direction, end_of_stream),
+        )
+    }
+
+    fn show_headers(
         &mut self,
         context: ContextId,
         direction: Direction,
@@ -216,6 +248,17 @@ impl Vm {
         direction: Direction,
         end_of_stream: bool,
     ) -> Result<DataStatus, Fault> {
+        self.step(self.watched(|| Op::Body { context, direction: direction.into(), end_of_stream }), |vm| {
+            vm.show_body(context, direction, end_of_stream)
+        })
+    }
+
+    fn show_body(
+        &mut self,
+        context: ContextId,
+        direction: Direction,
+        end_of_stream: bool,
+    ) -> Result<DataStatus, Fault> {
         self.announce(context)?;
         let export = match direction {
             Direction::Request => &self.exports.request_body,
@@ -232,6 +275,12 @@ impl Vm {
 
     /// Shows the trailers of a direction (`proxy_on_request_trailers`, `proxy_on_response_trailers`).
     pub fn on_trailers(&mut self, context: ContextId, direction: Direction) -> Result<TrailersStatus, Fault> {
+        self.step(self.watched(|| Op::Trailers { context, direction: direction.into() }), |vm| {
+            vm.show_trailers(context, direction)
+        })
+    }
+
+    fn show_trailers(&mut self, context: ContextId, direction: Direction) -> Result<TrailersStatus, Fault> {
         self.announce(context)?;
         let (export, map) = match direction {
             Direction::Request => (&self.exports.request_trailers, MapType::RequestTrailers),
@@ -256,6 +305,10 @@ impl Vm {
     /// The first part of [`close`](Vm::close), where other filters of the chain come between: `proxy_on_log`.
     /// A guest that takes both parts as one has them here.
     pub fn log(&mut self, context: ContextId) -> Result<(), Fault> {
+        self.step(self.watched(|| Op::Log { context }), |vm| vm.tell_of_end(context))
+    }
+
+    fn tell_of_end(&mut self, context: ContextId) -> Result<(), Fault> {
         if !is_live(self.guest.host(), context) {
             return Ok(());
         }
@@ -279,6 +332,10 @@ impl Vm {
     /// The second part: `proxy_on_done`, `proxy_on_delete`. A guest that says it is not done keeps the context until
     /// `proxy_done`, for a minute at most.
     pub fn release(&mut self, context: ContextId) -> Result<(), Fault> {
+        self.step(self.watched(|| Op::Release { context }), |vm| vm.let_go(context))
+    }
+
+    fn let_go(&mut self, context: ContextId) -> Result<(), Fault> {
         if !is_live(self.host(), context) {
             return Ok(());
         }
@@ -299,6 +356,10 @@ impl Vm {
     /// Lets a root tick (`proxy_on_tick`).
     pub fn on_tick(&mut self, root: ContextId) -> Result<(), Fault> {
         self.delete_late()?;
+        self.step(self.watched(|| Op::Tick), |vm| vm.tick(root))
+    }
+
+    fn tick(&mut self, root: ContextId) -> Result<(), Fault> {
         if self.root_mut(root).is_none_or(|root| root.end == RootEnd::Gone) {
             return Ok(());
         }
@@ -313,11 +374,16 @@ impl Vm {
         self.delete_late()?;
         let there = self.root_mut(root).filter(|root| root.end != RootEnd::Gone);
         let Some(queue) = there.and_then(|root| root.inbox.as_ref()?.take()) else { return Ok(false) };
-        if let Some(export) = &self.exports.queue_ready {
-            self.guest.enter(Callback::QueueReady, root, false, export, (root, queue))?;
-            self.settle()?;
-        }
-        Ok(true)
+        self.tell_of_queue(root, queue).map(|()| true)
+    }
+
+    /// Tells a root of an item in this queue.
+    pub(crate) fn tell_of_queue(&mut self, root: ContextId, queue: u32) -> Result<(), Fault> {
+        self.step(self.watched(|| Op::QueueReady { queue }), |vm| {
+            let Some(export) = &vm.exports.queue_ready else { return Ok(()) };
+            vm.guest.enter(Callback::QueueReady, root, false, export, (root, queue))?;
+            vm.settle().map(drop)
+        })
     }
 
     /// Calls the guest by a number that embedder and guest agree on (`proxy_on_foreign_function`). `arguments` are in
@@ -329,6 +395,13 @@ impl Vm {
         function: u32,
         arguments: Bytes,
     ) -> Result<(), Fault> {
+        self.step(
+            self.watched(|| Op::ForeignFunction { context, function, arguments: Blob(arguments.clone()) }),
+            |vm| vm.call_function(context, function, arguments),
+        )
+    }
+
+    fn call_function(&mut self, context: ContextId, function: u32, arguments: Bytes) -> Result<(), Fault> {
         let is_root = self.root_mut(context).is_some_and(|root| root.end != RootEnd::Gone);
         if is_live(self.host(), context) {
             self.announce(context)?;
@@ -347,6 +420,12 @@ impl Vm {
     /// Hands the root that asked for it what became of a callout (`proxy_on_http_call_response`). A token that is not in flight has no
     /// effect: the guest hears of each callout once.
     pub fn on_http_call_response(&mut self, token: u32, result: CalloutResult) -> Result<(), Fault> {
+        self.step(self.watched(|| Op::HttpCallResponse { token, result: (&result).into() }), |vm| {
+            vm.answer_http(token, result)
+        })
+    }
+
+    fn answer_http(&mut self, token: u32, result: CalloutResult) -> Result<(), Fault> {
         let host = self.guest.host_mut();
         let Some(root) = host.callouts.end(token) else { return Ok(()) };
         let (response, status) = result.into_parts();
@@ -368,6 +447,12 @@ impl Vm {
     /// Hands the root that asked for it what came of a gRPC callout (`proxy_on_grpc_receive` and the three beside it).
     /// Whether it is still in flight: the guest hears of one that has ended, or that it has cancelled, no more.
     pub fn on_grpc(&mut self, token: u32, event: GrpcEvent) -> Result<bool, Fault> {
+        self.step(self.watched(|| Op::Grpc { token, event: (&event).into() }), |vm| {
+            vm.answer_grpc(token, event)
+        })
+    }
+
+    fn answer_grpc(&mut self, token: u32, event: GrpcEvent) -> Result<bool, Fault> {
         let host = self.guest.host_mut();
         let Some(root) = host.grpc.root(token) else { return Ok(false) };
         let is_call = TokenKind::of(token) == Some(TokenKind::GrpcCall);
@@ -421,6 +506,10 @@ impl Vm {
     ///
     /// The guest failed; then it is lost for all of its plugins.
     pub fn shutdown(&mut self, root: ContextId) -> Result<(), Fault> {
+        self.step(self.watched(|| Op::Shutdown), |vm| vm.end_root(root))
+    }
+
+    fn end_root(&mut self, root: ContextId) -> Result<(), Fault> {
         if self.root_mut(root).is_none_or(|root| root.end != RootEnd::Running) {
             return Ok(());
         }
@@ -466,6 +555,24 @@ impl Vm {
     /// How much memory the guest has, in bytes.
     pub fn memory_bytes(&self) -> usize {
         self.host().memory.map_or(0, |memory| memory.data_size(&self.guest.store))
+    }
+
+    /// What the pipeline calls for, if anybody watches the instance: nearly always nobody does.
+    fn watched(&self, op: impl FnOnce() -> Op) -> Option<Op> {
+        self.host().recorder.is_some().then(op)
+    }
+
+    /// Runs `work`, which is one step for whoever watches.
+    fn step<R: Word>(
+        &mut self,
+        op: Option<Op>,
+        work: impl FnOnce(&mut Vm) -> Result<R, Fault>,
+    ) -> Result<R, Fault> {
+        let Some(op) = op else { return work(self) };
+        self.guest.begin_step(op);
+        let result = work(self);
+        self.guest.end_step(result.as_ref().map(Word::word));
+        result
     }
 
     fn host(&self) -> &Host {
@@ -581,10 +688,14 @@ impl Vm {
         }
         let host = self.host_mut();
         let Some(deadline) = host.services.clock.monotonic().checked_sub(MAX_PARKED) else { return Ok(()) };
-        for context in host.contexts.parked_before(deadline) {
-            self.delete(context)?;
-        }
-        Ok(())
+        let late = host.contexts.parked_before(deadline);
+        if late.is_empty() { Ok(()) } else { self.give_up(late) }
+    }
+
+    /// Deletes contexts that wait for `proxy_done`.
+    pub(crate) fn give_up(&mut self, late: Vec<ContextId>) -> Result<(), Fault> {
+        let op = self.watched(|| Op::GiveUp { contexts: late.clone() });
+        self.step(op, |vm| late.into_iter().try_for_each(|context| vm.delete(context)))
     }
 }
 

@@ -54,6 +54,9 @@ pub(crate) fn current_level(host: &Host) -> LogLevel {
 
 /// Writes a guest's line. Bytes that are not UTF-8 show as U+FFFD.
 pub(crate) fn write_line(host: &mut Host, level: LogLevel, line: &[u8]) {
+    if let Some(recorder) = &mut host.recorder {
+        recorder.note_line(level, line);
+    }
     let configures = matches!(host.current.callback, Callback::VmStart | Callback::Configure);
     if configures && level as u32 >= LogLevel::Error as u32 {
         let complaint = String::from_utf8_lossy(&line[..line.len().min(MAX_COMPLAINT)]).into_owned();

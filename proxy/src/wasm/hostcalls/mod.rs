@@ -24,6 +24,7 @@ pub(crate) mod timer;
 pub(crate) mod wasi;
 
 pub use foreign::{FOREIGN_FUNCTIONS, ForeignFunction};
+pub(crate) use table::Form;
 pub use table::{Family, HOSTCALLS, Hostcall, ResultForm, Since, Value};
 
 use super::abi::Status;
@@ -44,6 +45,16 @@ pub(crate) enum Halt {
     Status(Status),
     /// The guest is stopped.
     Trap(wasmtime::Error),
+}
+
+impl Halt {
+    /// What it is to the guest.
+    pub(crate) fn settle(self) -> wasmtime::Result<u32> {
+        match self {
+            Halt::Status(status) => Ok(status as u32),
+            Halt::Trap(error) => Err(error),
+        }
+    }
 }
 
 impl From<Status> for Halt {

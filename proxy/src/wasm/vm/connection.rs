@@ -5,10 +5,15 @@ use super::{ContextId, Vm, is_live};
 use crate::wasm::abi::{Callback, ConnectionStatus, PeerType};
 use crate::wasm::fault::Fault;
 use crate::wasm::stream::Direction;
+use crate::wasm::witness::Op;
 
 impl Vm {
     /// Tells of a connection before anything was read from it (`proxy_on_new_connection`).
     pub fn on_new_connection(&mut self, context: ContextId) -> Result<ConnectionStatus, Fault> {
+        self.step(self.watched(|| Op::NewConnection { context }), |vm| vm.show_connection(context))
+    }
+
+    fn show_connection(&mut self, context: ContextId) -> Result<ConnectionStatus, Fault> {
         self.announce(context)?;
         let Some(export) = &self.exports.new_connection else { return Ok(ConnectionStatus::Continue) };
         let answer = self.guest.enter(Callback::NewConnection, context, false, export, context)?;
@@ -19,6 +24,17 @@ impl Vm {
     /// Shows a piece of a direction's data, which is in the stream's stage (`proxy_on_downstream_data`,
     /// `proxy_on_upstream_data`). `end_of_stream`: its sender has ended it.
     pub fn on_data(
+        &mut self,
+        context: ContextId,
+        direction: Direction,
+        end_of_stream: bool,
+    ) -> Result<ConnectionStatus, Fault> {
+        self.step(self.watched(|| Op::Data { context, direction: direction.into(), end_of_stream }), |vm| {
+            vm.show_data(context, direction, end_of_stream)
+        })
+    }
+
+    fn show_data(
         &mut self,
         context: ContextId,
         direction: Direction,
@@ -38,6 +54,12 @@ impl Vm {
 
     /// Tells that the upstream has ended its side (`proxy_on_upstream_connection_close`).
     pub fn on_upstream_close(&mut self, context: ContextId, peer: PeerType) -> Result<(), Fault> {
+        self.step(self.watched(|| Op::UpstreamClose { context, peer: peer as u32 }), |vm| {
+            vm.show_upstream_close(context, peer)
+        })
+    }
+
+    fn show_upstream_close(&mut self, context: ContextId, peer: PeerType) -> Result<(), Fault> {
         self.announce(context)?;
         let Some(export) = &self.exports.upstream_close else { return Ok(()) };
         let params = (context, peer as u32);
@@ -49,6 +71,12 @@ impl Vm {
     /// `proxy_on_delete`, the order of the written ABI and of Envoy for TCP. A guest that says it is not done keeps the
     /// context until `proxy_done`, for a minute at most. An id that is none is no error.
     pub fn close_connection(&mut self, context: ContextId, peer: PeerType) -> Result<(), Fault> {
+        self.step(self.watched(|| Op::CloseConnection { context, peer: peer as u32 }), |vm| {
+            vm.end_connection(context, peer)
+        })
+    }
+
+    fn end_connection(&mut self, context: ContextId, peer: PeerType) -> Result<(), Fault> {
         if !is_live(self.host(), context) {
             return Ok(());
         }

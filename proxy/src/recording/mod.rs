@@ -1,0 +1,67 @@
+//! Recordings: what instances of a filter saw and answered, in a file, to be replayed against another build.
+//!
+//! - [`file`](self) is the form: JSON, a line each ([`Line`]): what the recording is, then instances and steps as they came.
+//! - `mask` puts other words into the place of secrets.
+//! - `writer` makes one while a proxy serves, `reader` reads one.
+//! - [`replay`] plays one against a build, and `compare` says where both differ.
+//!
+//! It must not know how a filter is called: that is `wasm::witness`, whose steps it keeps.
+
+mod mask;
+mod reader;
+mod visit;
+mod writer;
+
+pub mod compare;
+pub mod replay;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use mask::{Mask, Secrets};
+pub use reader::{ReadError, Reader};
+pub use visit::Visit;
+pub use writer::{Limits, Stopped, Writer, secrets_file};
+
+use crate::wasm::witness::{Beginning, Step};
+
+/// The form of recordings that this version writes, and the newest that it reads.
+pub const FORMAT: u32 = 1;
+
+/// A line of a recording.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Line {
+    /// What the recording is: the first line.
+    Recording(Head),
+    /// An instance begins.
+    Instance {
+        /// What it is called by in this recording, from 1.
+        instance: u64,
+        /// What it is given.
+        given: Box<Beginning>,
+    },
+    /// A step of an instance.
+    Step {
+        /// Whose.
+        instance: u64,
+        /// What happened.
+        did: Box<Step>,
+    },
+    /// The recording ends before its time: the last line, then.
+    Cut {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What a recording is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Head {
+    /// The form of the lines.
+    pub format: u32,
+    /// The version of tidegate that wrote it.
+    pub tidegate: String,
+    /// Whether secrets were masked; the file beside it has them, where there is one.
+    pub masked: bool,
+}

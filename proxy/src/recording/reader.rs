@@ -1,0 +1,174 @@
+//! Reads a recording, a line at a time.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use super::visit::Visit as _;
+use super::writer::secrets_file;
+use super::{FORMAT, Head, Line, Secrets};
+use crate::wasm::witness::Blob;
+
+/// The longest line that is read, in bytes: a step with a body of [the most](crate::wasm::body::MAX_EDITED_LEN) before
+/// and after it, in base64.
+const MAX_LINE: u64 = 512 << 20;
+
+/// Why a recording cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// A file cannot be read.
+    #[error("cannot read {}: {source}", file.display())]
+    Io {
+        /// Which.
+        file: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// It is something else.
+    #[error(
+        "{} is not a recording: its first line does not say so; `tidegate dev --record FILE` makes one",
+        file.display()
+    )]
+    NotOne {
+        /// Which.
+        file: PathBuf,
+    },
+    /// It came later.
+    #[error("{} is a recording of format {found}, and this tidegate reads format {FORMAT}: use a newer one", file.display())]
+    Format {
+        /// Which.
+        file: PathBuf,
+        /// Its form.
+        found: u32,
+    },
+    /// A line cannot be read.
+    #[error("{}:{line}: {message}", file.display())]
+    Line {
+        /// In which file.
+        file: PathBuf,
+        /// Which, from 1.
+        line: u64,
+        /// What is wrong with it.
+        message: String,
+    },
+}
+
+/// A recording that is being read.
+#[derive(Debug)]
+pub struct Reader {
+    file: PathBuf,
+    lines: BufReader<File>,
+    line: u64,
+    text: Vec<u8>,
+    head: Head,
+    secrets: Option<Secrets>,
+}
+
+impl Reader {
+    /// Opens a recording. Its secrets are put back where `secrets`, or the file beside it, has them.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read, is none, or is of a later form.
+    pub fn open(file: &Path, secrets: Option<&Path>) -> Result<Reader, ReadError> {
+        let lines = open(file)?;
+        let head = Head { format: FORMAT, tidegate: String::new(), masked: false };
+        let mut reader =
+            Reader { file: file.to_owned(), lines, line: 0, text: Vec::new(), head, secrets: None };
+        let not_one = || ReadError::NotOne { file: file.to_owned() };
+        if !reader.read_line()? {
+            return Err(not_one());
+        }
+        #[derive(serde::Deserialize)]
+        struct First {
+            recording: Form,
+        }
+        #[derive(serde::Deserialize)]
+        struct Form {
+            format: u32,
+        }
+        let First { recording: Form { format } } =
+            serde_json::from_slice(&reader.text).map_err(|_| not_one())?;
+        if format > FORMAT {
+            return Err(ReadError::Format { file: file.to_owned(), found: format });
+        }
+        match serde_json::from_slice(&reader.text) {
+            Ok(Line::Recording(head)) => reader.head = head,
+            _ => return Err(not_one()),
+        }
+        let beside = secrets_file(file);
+        let secrets = secrets.or_else(|| beside.is_file().then_some(&*beside));
+        if let Some(secrets) = secrets.filter(|_| reader.head.masked) {
+            reader.secrets = Some(read_secrets(secrets)?);
+        }
+        Ok(reader)
+    }
+
+    /// What the recording is.
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// Whether secrets are missing from it.
+    pub fn is_masked(&self) -> bool {
+        self.head.masked && self.secrets.is_none()
+    }
+
+    /// The next line; none at the end. A last line without an end is one that was not written whole, and left out.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read.
+    pub fn next_line(&mut self) -> Result<Option<Line>, ReadError> {
+        if !self.read_line()? {
+            return Ok(None);
+        }
+        let mut line = match serde_json::from_slice(&self.text) {
+            Ok(line) => line,
+            Err(_) if !self.text.ends_with(b"\n") => return Ok(None),
+            Err(error) => return Err(self.wrong(error.to_string())),
+        };
+        if let Some(secrets) = &self.secrets {
+            match &mut line {
+                Line::Instance { given, .. } => secrets.reveal(&mut **given),
+                Line::Step { did, .. } => secrets.reveal(&mut **did),
+                Line::Recording(_) | Line::Cut { .. } => {}
+            }
+        }
+        Ok(Some(line))
+    }
+
+    fn read_line(&mut self) -> Result<bool, ReadError> {
+        self.text.clear();
+        self.line += 1;
+        let read = (&mut self.lines).take(MAX_LINE).read_until(b'\n', &mut self.text);
+        let read = read.map_err(|source| ReadError::Io { file: self.file.clone(), source })?;
+        if read as u64 == MAX_LINE {
+            return Err(self.wrong("the line is longer than any that is written".to_owned()));
+        }
+        Ok(read > 0)
+    }
+
+    fn wrong(&self, message: String) -> ReadError {
+        ReadError::Line { file: self.file.clone(), line: self.line, message }
+    }
+}
+
+fn open(file: &Path) -> Result<BufReader<File>, ReadError> {
+    let opened = File::open(file).map_err(|source| ReadError::Io { file: file.to_owned(), source })?;
+    Ok(BufReader::with_capacity(1 << 18, opened))
+}
+
+fn read_secrets(file: &Path) -> Result<Secrets, ReadError> {
+    let mut secrets = Secrets::default();
+    for (at, line) in open(file)?.lines().enumerate() {
+        let line = line.map_err(|source| ReadError::Io { file: file.to_owned(), source })?;
+        let (word, secret): (Blob, Blob) = serde_json::from_str(&line).map_err(|error| ReadError::Line {
+            file: file.to_owned(),
+            line: at as u64 + 1,
+            message: error.to_string(),
+        })?;
+        secrets.add(&word, &secret);
+    }
+    Ok(secrets)
+}

@@ -1,0 +1,253 @@
+//! Makes a recording while a proxy serves. Workers hand their steps over and go on; a thread of its own masks and writes.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use super::{FORMAT, Head, Line, Mask};
+use crate::wasm::witness::{Beginning, Blob, Op, Step, Witness};
+
+/// How much may wait to be written, in steps: a disk that is too slow ends the recording rather than the proxy.
+const MAX_WAITING: usize = 1 << 16;
+
+/// How long a recording may become.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Exchanges in it.
+    pub exchanges: u64,
+    /// Its size, in bytes.
+    pub bytes: u64,
+}
+
+impl Default for Limits {
+    /// A gibibyte, whatever number of exchanges that is.
+    fn default() -> Limits {
+        Limits { exchanges: u64::MAX, bytes: 1 << 30 }
+    }
+}
+
+/// What became of a recording.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stopped {
+    /// Exchanges that began in it.
+    pub exchanges: u64,
+    /// Its size, in bytes.
+    pub bytes: u64,
+    /// Secrets that were masked.
+    pub secrets: u64,
+    /// Why it ended before it was told to, if it did.
+    pub cut: Option<String>,
+}
+
+/// A recording that is being made.
+pub struct Writer {
+    last_instance: AtomicU64,
+    exchanges: AtomicU64,
+    limits: Limits,
+    waiting: Arc<AtomicUsize>,
+    /// Nothing more is taken.
+    closed: Arc<AtomicBool>,
+    lines: Mutex<Option<Sender<Line>>>,
+    thread: Mutex<Option<JoinHandle<io::Result<Stopped>>>>,
+}
+
+impl Writer {
+    /// Begins a recording in this file, and puts what its masked secrets are into the file beside it that
+    /// [`secrets_file`] names, which its owner alone may read. Where `masks` is false secrets stay in the recording.
+    ///
+    /// # Errors
+    ///
+    /// A file cannot be written.
+    pub fn create(path: &Path, masks: bool, limits: Limits) -> io::Result<Writer> {
+        let mut open = OpenOptions::new();
+        open.write(true).create(true).truncate(true).mode(0o600);
+        let file = open.open(path)?;
+        let secrets = masks.then(|| open.open(secrets_file(path))).transpose()?;
+        let (sender, receiver) = mpsc::channel();
+        let (waiting, closed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let scribe = Scribe {
+            out: BufWriter::new(file),
+            secrets: secrets.map(|file| (Mask::default(), BufWriter::new(file))),
+            limits,
+            waiting: waiting.clone(),
+            closed: closed.clone(),
+            stopped: Stopped { exchanges: 0, bytes: 0, secrets: 0, cut: None },
+        };
+        let thread = std::thread::Builder::new().name("recording".to_owned());
+        let thread = thread.spawn(move || scribe.write_all(&receiver))?;
+        Ok(Writer {
+            last_instance: AtomicU64::new(0),
+            exchanges: AtomicU64::new(0),
+            limits,
+            waiting,
+            closed,
+            lines: Mutex::new(Some(sender)),
+            thread: Mutex::new(Some(thread)),
+        })
+    }
+
+    /// Whether it takes no more: it has as much as it may, or cannot be written.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+
+    /// Ends it, and writes what is left. Later calls have nothing to say.
+    ///
+    /// # Errors
+    ///
+    /// It could not be written.
+    pub fn finish(&self) -> io::Result<Option<Stopped>> {
+        *lock(&self.lines) = None;
+        let thread = lock(&self.thread).take();
+        thread.map(|thread| thread.join().unwrap_or_else(|_| Err(io::Error::other("the writer failed")))).transpose()
+    }
+
+    fn send(&self, line: Line) {
+        if self.is_closed() {
+            return;
+        }
+        if self.waiting.fetch_add(1, Ordering::Relaxed) >= MAX_WAITING {
+            self.close();
+            return;
+        }
+        if let Some(lines) = &*lock(&self.lines) {
+            let _ = lines.send(line); // the thread has ended: it says why
+        }
+    }
+
+    fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Witness for Writer {
+    fn begin(&self, beginning: Beginning) -> u64 {
+        let instance = self.last_instance.fetch_add(1, Ordering::Relaxed) + 1;
+        self.send(Line::Instance { instance, given: Box::new(beginning) });
+        instance
+    }
+
+    fn see(&self, instance: u64, step: Step) {
+        if matches!(step.op, Op::Open { .. })
+            && self.exchanges.fetch_add(1, Ordering::Relaxed) >= self.limits.exchanges
+        {
+            self.close();
+        }
+        self.send(Line::Step { instance, did: Box::new(step) });
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        let _ = self.finish();
+    }
+}
+
+impl std::fmt::Debug for Writer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Writer")
+    }
+}
+
+/// Where the secrets of a recording are: `NAME.secrets`.
+pub fn secrets_file(recording: &Path) -> PathBuf {
+    let mut name = recording.as_os_str().to_owned();
+    name.push(".secrets");
+    name.into()
+}
+
+/// The thread that writes.
+struct Scribe {
+    out: BufWriter<File>,
+    secrets: Option<(Mask, BufWriter<File>)>,
+    limits: Limits,
+    waiting: Arc<AtomicUsize>,
+    closed: Arc<AtomicBool>,
+    stopped: Stopped,
+}
+
+impl Scribe {
+    fn write_all(mut self, lines: &Receiver<Line>) -> io::Result<Stopped> {
+        let result = self.write_lines(lines);
+        self.closed.store(true, Ordering::Relaxed);
+        result.map(|()| self.stopped)
+    }
+
+    fn write_lines(&mut self, lines: &Receiver<Line>) -> io::Result<()> {
+        let tidegate = env!("CARGO_PKG_VERSION").to_owned();
+        self.write(&Line::Recording(Head { format: FORMAT, tidegate, masked: self.secrets.is_some() }))?;
+        loop {
+            // What is there is written before anybody is waited for: who ends the process loses little.
+            let next = match lines.try_recv() {
+                Ok(line) => Ok(line),
+                Err(_) => {
+                    self.flush()?;
+                    lines.recv()
+                }
+            };
+            let Ok(mut line) = next else { break };
+            if self.waiting.fetch_sub(1, Ordering::Relaxed) >= MAX_WAITING {
+                self.cut("the disk is too slow for what happens");
+            }
+            self.mask(&mut line)?;
+            if let Line::Step { did, .. } = &line
+                && matches!(did.op, Op::Open { .. })
+            {
+                self.stopped.exchanges += 1;
+            }
+            self.write(&line)?;
+            if self.stopped.bytes >= self.limits.bytes {
+                self.cut("it has as many bytes as it may");
+            }
+            if self.stopped.cut.is_some() {
+                break;
+            }
+        }
+        if let Some(reason) = self.stopped.cut.clone() {
+            self.write(&Line::Cut { reason })?;
+        }
+        self.flush()
+    }
+
+    fn cut(&mut self, reason: &str) {
+        self.closed.store(true, Ordering::Relaxed);
+        self.stopped.cut.get_or_insert(reason.to_owned());
+    }
+
+    fn mask(&mut self, line: &mut Line) -> io::Result<()> {
+        let Some((mask, file)) = &mut self.secrets else { return Ok(()) };
+        match line {
+            Line::Instance { given, .. } => mask.mask_beginning(given),
+            Line::Step { did, .. } => mask.mask_step(did),
+            Line::Recording(_) | Line::Cut { .. } => {}
+        }
+        for (word, secret) in mask.new_words() {
+            self.stopped.secrets += 1;
+            serde_json::to_writer(&mut *file, &(Blob(word), Blob(secret)))?;
+            file.write_all(b"\n")?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, line: &Line) -> io::Result<()> {
+        let text = serde_json::to_vec(line)?;
+        self.out.write_all(&text)?;
+        self.out.write_all(b"\n")?;
+        self.stopped.bytes += text.len() as u64 + 1;
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()?;
+        self.secrets.as_mut().map_or(Ok(()), |(_, file)| file.flush())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

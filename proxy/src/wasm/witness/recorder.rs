@@ -1,0 +1,308 @@
+//! What is put together of one instance's steps while they go on.
+
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::Witness;
+use super::blob::{Blob, Fields, Value};
+use super::sight::Sight;
+use super::step::{End, GuestCall, Hostcall, Line, Op, Step, StreamChange, nanoseconds};
+use super::tape::Tape;
+use crate::wasm::abi::{Callback, LogLevel};
+use crate::wasm::fault::Fault;
+use crate::wasm::hostcalls::{Call, Form};
+use crate::wasm::memory::{Out, give, load_u32, load_u64, peek, slice_mut, store_u32, store_u64, view};
+use crate::wasm::pairs;
+use crate::wasm::stream::StreamRef;
+use crate::wasm::tally;
+
+/// Puts together what a witness is told of one instance.
+pub(crate) struct Recorder {
+    witness: Arc<dyn Witness>,
+    instance: u64,
+    began: Instant,
+    /// The step that goes on.
+    step: Option<Unfinished>,
+    /// The exchanges that it has contexts for, as it left them.
+    known: HashMap<u32, Sight>,
+    /// Paths of properties that the guest has written: what it reads there is its own.
+    written: HashSet<(u32, Blob)>,
+}
+
+struct Unfinished {
+    at: u64,
+    op: Op,
+    streams: Vec<Found>,
+    calls: Vec<GuestCall>,
+    tape: Option<Tape>,
+    /// When the guest was called that runs.
+    called: Option<Instant>,
+}
+
+/// An exchange as the guest found it.
+struct Found {
+    context: u32,
+    stream: StreamRef,
+    stage: usize,
+    sight: Sight,
+    change: StreamChange,
+}
+
+impl Recorder {
+    pub(crate) fn new(witness: Arc<dyn Witness>, instance: u64, began: Instant) -> Recorder {
+        Recorder { witness, instance, began, step: None, known: HashMap::new(), written: HashSet::new() }
+    }
+
+    pub(crate) fn begin_step(&mut self, op: Op, now: Instant) {
+        let at = nanoseconds(now.saturating_duration_since(self.began));
+        let tape = self.witness.tape(self.instance).map(Tape::new);
+        self.step = Some(Unfinished { at, op, streams: Vec::new(), calls: Vec::new(), tape, called: None });
+    }
+
+    /// The guest can reach this exchange from now on, as the filter at `stage` of its chain.
+    pub(crate) fn find(&mut self, context: u32, stream: &StreamRef, stage: usize) {
+        let Some(step) = &mut self.step else { return };
+        if step.streams.iter().any(|found| found.context == context) {
+            return;
+        }
+        let Ok(borrowed) = stream.try_borrow() else { return };
+        let sight = Sight::of(&borrowed, stage);
+        drop(borrowed);
+        let before = match self.known.get(&context) {
+            Some(known) => sight.since(known),
+            None => sight.since(&Sight::default()),
+        };
+        let change = StreamChange { context, before, after: Default::default() };
+        step.streams.push(Found { context, stream: stream.clone(), stage, sight, change });
+    }
+
+    pub(crate) fn begin_call(&mut self, callback: Callback) {
+        let Some(step) = &mut self.step else { return };
+        step.called = Some(Instant::now());
+        step.calls.push(GuestCall {
+            callback: callback.name().into(),
+            result: None,
+            instructions: 0,
+            nanoseconds: 0,
+            hostcalls: Vec::new(),
+            logs: Vec::new(),
+        });
+    }
+
+    pub(crate) fn end_call(&mut self, result: Option<u32>, instructions: u64) {
+        let Some(step) = &mut self.step else { return };
+        let took = step.called.take().map(|called| nanoseconds(called.elapsed()));
+        if let Some(call) = step.calls.last_mut() {
+            call.result = result;
+            call.instructions = instructions;
+            call.nanoseconds = took.unwrap_or(0);
+        }
+    }
+
+    /// Notes a line that the guest logs, whether it is kept or not.
+    pub(crate) fn note_line(&mut self, level: LogLevel, line: &[u8]) {
+        if let Some(call) = self.call() {
+            call.logs.push(Line { level: level.into(), text: Blob::copy(line) });
+        }
+    }
+
+    /// Ends a step. `is_open`: whether a context is one still.
+    pub(crate) fn end_step(&mut self, end: End, is_open: impl Fn(u32) -> bool) {
+        let Some(Unfinished { at, op, streams, calls, .. }) = self.step.take() else { return };
+        let streams = streams.into_iter().filter_map(|found| self.leave(found)).collect();
+        self.known.retain(|context, _| is_open(*context));
+        self.written.retain(|(context, _)| is_open(*context));
+        self.witness.see(self.instance, Step { at, op, streams, calls, end });
+    }
+
+    /// What a guest did to an exchange; none, if nothing at all is new about it.
+    fn leave(&mut self, found: Found) -> Option<StreamChange> {
+        let Found { context, stream, stage, sight, mut change } = found;
+        let left = stream.try_borrow().map_or_else(|_| sight.clone(), |stream| Sight::of(&stream, stage));
+        change.after = left.since(&sight);
+        self.known.insert(context, left);
+        (!change.before.is_empty() || !change.after.is_empty()).then_some(change)
+    }
+
+    fn call(&mut self) -> Option<&mut GuestCall> {
+        self.step.as_mut()?.calls.last_mut()
+    }
+
+    /// What the world answers to a question, where there is a tape.
+    fn answer(&mut self, context: u32, call: &str, args: &[Value]) -> Option<Hostcall> {
+        let step = self.step.as_mut()?;
+        let tape = step.tape.as_mut()?;
+        if let ("proxy_get_property", [Value::Bytes(path)]) = (call, args)
+            && self.written.contains(&(context, path.clone()))
+        {
+            return None;
+        }
+        tape.answer(call, args)
+    }
+
+    fn note(&mut self, context: u32, hostcall: Hostcall) {
+        if let ("proxy_set_property", [Value::Bytes(path), _]) = (&*hostcall.call, &hostcall.args[..]) {
+            self.written.insert((context, path.clone()));
+        }
+        if let Some(call) = self.call() {
+            call.hostcalls.push(hostcall);
+        }
+    }
+}
+
+impl From<&Fault> for End {
+    fn from(fault: &Fault) -> End {
+        End::Fault {
+            kind: fault.kind.word().into(),
+            callback: fault.callback.into(),
+            message: fault.message.clone(),
+        }
+    }
+}
+
+/// Makes a hostcall that is watched: answers it from the tape, or has the host answer, and notes both sides.
+pub(crate) fn witnessed(
+    call: &mut Call<'_>,
+    name: &'static str,
+    forms: &'static [Form],
+    raw: &[u64],
+    run: impl FnOnce(&mut Call<'_>) -> wasmtime::Result<u32>,
+) -> wasmtime::Result<u32> {
+    if matches!(name, "proxy_log" | "fd_write" | "fd_pwrite") {
+        return run(call); // its lines are noted where they are written
+    }
+    let args = arguments(call, forms, raw);
+    let context = call.data().active.context;
+    let recorder = call.data_mut().recorder.as_deref_mut();
+    if let Some(answer) = recorder.and_then(|recorder| recorder.answer(context, name, &args)) {
+        let outcome = play(call, forms, raw, &answer);
+        note(call, context, Hostcall { call: Cow::Borrowed(name), args, ..answer });
+        return outcome;
+    }
+    let outcome = run(call);
+    let status = outcome.as_ref().ok().copied();
+    let answer = if status == Some(0) { answers(call, forms, raw) } else { Vec::new() };
+    note(call, context, Hostcall { call: Cow::Borrowed(name), args, status, answer });
+    outcome
+}
+
+fn note(call: &mut Call<'_>, context: u32, hostcall: Hostcall) {
+    if let Some(recorder) = call.data_mut().recorder.as_deref_mut() {
+        recorder.note(context, hostcall);
+    }
+}
+
+/// A parameter that is a 32-bit number.
+fn narrow(raw: u64) -> u32 {
+    raw as u32 // it was made from one
+}
+
+/// What a hostcall is given. What does not lie in the guest's memory is empty: the hostcall says so itself.
+fn arguments(call: &mut Call<'_>, forms: &[Form], raw: &[u64]) -> Vec<Value> {
+    let memory = view(call).map_or(&mut [][..], |(memory, _)| memory);
+    let bytes = |at: usize| {
+        let len = raw.get(at + 1).copied().unwrap_or(0);
+        peek(memory, narrow(raw[at]), narrow(len)).unwrap_or_default()
+    };
+    let value = |(at, form): (usize, &Form)| match form {
+        Form::Number => Some(Value::Number(raw[at])),
+        Form::In => Some(Value::Bytes(Blob::copy(bytes(at)))),
+        Form::InFields => Some(fields(bytes(at))),
+        Form::Len => None,
+        Form::Give | Form::GiveFields | Form::OutU32 | Form::OutU64 | Form::Fill | Form::Pointer => None,
+    };
+    forms.iter().enumerate().filter_map(value).collect()
+}
+
+/// What a hostcall has answered.
+fn answers(call: &mut Call<'_>, forms: &[Form], raw: &[u64]) -> Vec<Value> {
+    let memory = view(call).map_or(&mut [][..], |(memory, _)| memory);
+    let given = |at: usize| {
+        let (pointer, len) = (narrow(raw[at]), narrow(*raw.get(at + 1)?));
+        if pointer == 0 || len == 0 {
+            return None; // the guest does not want it
+        }
+        let (pointer, len) = (load_u32(memory, pointer).ok()?, load_u32(memory, len).ok()?);
+        peek(memory, pointer, len).ok()
+    };
+    let value = |(at, form): (usize, &Form)| match form {
+        Form::Give => Some(Value::Bytes(Blob::copy(given(at)?))),
+        Form::GiveFields => Some(fields(given(at)?)),
+        Form::OutU32 => load_u32(memory, narrow(raw[at])).ok().map(|number| Value::Number(number.into())),
+        Form::OutU64 => load_u64(memory, narrow(raw[at])).ok().map(Value::Number),
+        Form::Fill => {
+            let bytes = peek(memory, narrow(raw[at]), narrow(*raw.get(at + 1)?)).ok()?;
+            Some(Value::Bytes(Blob::copy(bytes)))
+        }
+        Form::Number | Form::In | Form::InFields | Form::Len | Form::Pointer => None,
+    };
+    forms.iter().enumerate().filter_map(value).collect()
+}
+
+/// Answers a hostcall as it was answered once. It counts as the host's own work does.
+fn play(call: &mut Call<'_>, forms: &[Form], raw: &[u64], answer: &Hostcall) -> wasmtime::Result<u32> {
+    for (at, form) in forms.iter().enumerate() {
+        if matches!(form, Form::In | Form::InFields) {
+            tally::bytes_out(raw.get(at + 1).copied().map_or(0, narrow));
+        }
+    }
+    let mut values = answer.answer.iter();
+    for (at, form) in forms.iter().enumerate() {
+        if !form.is_answer() {
+            continue;
+        }
+        let Some(value) = values.next() else { break };
+        if let Err(halt) = put(call, *form, at, raw, value) {
+            return halt.settle();
+        }
+    }
+    match answer.status {
+        Some(status) => Ok(status),
+        None => Err(wasmtime::Error::msg("the host stopped the guest here when this was recorded")),
+    }
+}
+
+/// Puts one value where the guest wants it.
+fn put(
+    call: &mut Call<'_>,
+    form: Form,
+    at: usize,
+    raw: &[u64],
+    value: &Value,
+) -> crate::wasm::hostcalls::Outcome {
+    let pointer = narrow(raw[at]);
+    let next = raw.get(at + 1).copied().map_or(0, narrow);
+    let (memory, _) = view(call)?;
+    match (form, value) {
+        (Form::OutU32, Value::Number(number)) => store_u32(memory, pointer, narrow(*number))?,
+        (Form::OutU64, Value::Number(number)) => store_u64(memory, pointer, *number)?,
+        (Form::Fill, Value::Bytes(blob)) => {
+            let place = slice_mut(memory, pointer, next)?;
+            let count = place.len().min(blob.0.len());
+            place[..count].copy_from_slice(&blob.0[..count]);
+        }
+        (Form::Give, Value::Bytes(blob)) => give(call, Out { pointer, len: next }, &blob.0)?,
+        (Form::GiveFields, Value::Fields(fields)) => {
+            let pairs = || fields.iter().map(|(name, value)| (&name.0[..], &value.0[..]));
+            let mut bytes = vec![0; pairs::serialised_len(pairs())];
+            pairs::write(&mut bytes, fields.len(), pairs());
+            give(call, Out { pointer, len: next }, &bytes)?;
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// A serialised map; what is none stays bytes.
+fn fields(bytes: &[u8]) -> Value {
+    match pairs::parse(bytes) {
+        Ok(pairs) => {
+            let fields: Fields =
+                pairs.iter().map(|(name, value)| (Blob::copy(name), Blob::copy(value))).collect();
+            Value::Fields(fields)
+        }
+        Err(_) => Value::Bytes(Blob::copy(bytes)),
+    }
+}
