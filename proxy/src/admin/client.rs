@@ -21,6 +21,9 @@ pub(crate) struct Client {
     address: String,
 }
 
+type Sender = http1::SendRequest<Empty<Bytes>>;
+type Connection = http1::Connection<TokioIo<TcpStream>, Empty<Bytes>>;
+
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClientError {
@@ -58,20 +61,64 @@ impl Client {
         answer.unwrap_or_else(|_| Err(ClientError::Late(self.address.clone())))
     }
 
-    async fn fetch(&self, method: Method, path: &str) -> Result<(StatusCode, Bytes), ClientError> {
+    /// Says something to a page whose answer comes as it is made: `each` is given its pieces, until it ends or `each`
+    /// answers false. An answer other than 200 is a page.
+    ///
+    /// # Errors
+    ///
+    /// As [`ask`](Client::ask); the answer may take as long as it likes.
+    pub(crate) async fn follow(
+        &self,
+        path: &str,
+        mut each: impl FnMut(Bytes) -> bool,
+    ) -> Result<(StatusCode, Bytes), ClientError> {
+        let (mut sender, connection, host) = self.connect().await?;
+        let connection = tokio::spawn(connection);
+        let response = sender.send_request(self.request(Method::POST, path, &host)?).await;
+        let response = response.map_err(|error| self.broken(error))?;
+        let (status, mut body) = (response.status(), response.into_body());
+        if status != StatusCode::OK {
+            let page = Limited::new(body, MAX_PAGE_BYTES).collect().await;
+            let page = page.map_err(|error| self.unreachable(io::Error::other(error)))?;
+            return Ok((status, page.to_bytes()));
+        }
+        while let Some(frame) = body.frame().await {
+            let Ok(piece) = frame.map_err(|error| self.broken(error))?.into_data() else { continue };
+            if !each(piece) {
+                break;
+            }
+        }
+        connection.abort();
+        Ok((status, Bytes::new()))
+    }
+
+    fn request(&self, method: Method, path: &str, host: &str) -> Result<Request<Empty<Bytes>>, ClientError> {
+        let request = Request::builder().method(method).uri(path).header(HOST, host);
+        request.body(Empty::new()).map_err(|error| self.unreachable(io::Error::other(error)))
+    }
+
+    /// A connection, and what the listener is called on it.
+    async fn connect(&self) -> Result<(Sender, Connection, String), ClientError> {
         let stream = TcpStream::connect(&self.address).await.map_err(|error| self.unreachable(error))?;
         // Whatever name led here: the listener answers none but addresses and localhost.
         let host = stream.peer_addr().map_err(|error| self.unreachable(error))?.to_string();
-        let broken = |error: hyper::Error| match error.is_parse() {
+        let shaken = http1::handshake(TokioIo::new(stream)).await;
+        let (sender, connection) = shaken.map_err(|error| self.broken(error))?;
+        Ok((sender, connection, host))
+    }
+
+    fn broken(&self, error: hyper::Error) -> ClientError {
+        match error.is_parse() {
             true => self.strange("it does not answer in HTTP"),
             false => self.unreachable(io::Error::other(error)),
-        };
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+        }
+    }
+
+    async fn fetch(&self, method: Method, path: &str) -> Result<(StatusCode, Bytes), ClientError> {
+        let (mut sender, connection, host) = self.connect().await?;
         let exchange = async {
-            let request = Request::builder().method(method).uri(path).header(HOST, host);
-            let request = request.body(Empty::<Bytes>::new());
-            let request = request.map_err(|error| self.unreachable(io::Error::other(error)))?;
-            let response = sender.send_request(request).await.map_err(broken)?;
+            let request = self.request(method, path, &host)?;
+            let response = sender.send_request(request).await.map_err(|error| self.broken(error))?;
             let status = response.status();
             let body = Limited::new(response.into_body(), MAX_PAGE_BYTES).collect().await;
             let body = body.map_err(|error| match error.is::<LengthLimitError>() {

@@ -17,13 +17,17 @@ use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hyper::body::Incoming;
+use bytes::Bytes;
+use http_body_util::Either;
+use hyper::body::{Frame, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 #[cfg(test)]
@@ -38,7 +42,8 @@ use crate::telemetry::metrics::Format;
 
 /// Connections served at once; more wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 64;
-/// From a connection's beginning to its end, but for a reload that it waits for: one request, one response.
+/// From a connection's beginning to its end, but for a reload that it waits for and a recording: one request, one
+/// response.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// A request's line and headers together, in bytes.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
@@ -63,6 +68,8 @@ pub struct AdminState {
     pub canaries: Box<dyn Fn() -> String + Send + Sync>,
     /// `POST /canaries/FILTER`: says what is to become of a filter's second version.
     pub steer: Steer,
+    /// `POST /recordings/FILTER`: records what the filter sees and answers.
+    pub record: Record,
     /// `POST /reload`: has the configuration read again.
     pub reload: Box<dyn Fn() -> Reloading + Send + Sync>,
 }
@@ -91,6 +98,47 @@ pub enum Steered {
     NoSuch,
     /// It makes no sense now, and why.
     Refused(String),
+}
+
+/// Begins a recording of the filter of this name.
+pub type Record = Box<dyn Fn(&str, Wanted) -> Result<Feed, NoRecording> + Send + Sync>;
+
+/// What is to be recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// How many exchanges.
+    pub exchanges: u64,
+    /// Which, in the form of a route's `match`; all, where it says nothing.
+    pub matches: Option<String>,
+    /// Whether secrets are recorded as they are.
+    pub keeps_secrets: bool,
+}
+
+/// Why nothing is recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoRecording {
+    /// There is no such filter.
+    NoSuch,
+    /// What is to match makes no sense.
+    Match(String),
+    /// It cannot be done now.
+    Refused(String),
+}
+
+/// A body that comes as it is made, until its sender is gone.
+#[derive(Debug)]
+pub struct Feed(pub mpsc::Receiver<Bytes>);
+
+impl hyper::body::Body for Feed {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0.poll_recv(context).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
+    }
 }
 
 /// How a reload went.
@@ -175,12 +223,22 @@ pub async fn serve(
 
 /// One connection: one request. A scraper's next connection costs nothing on loopback, and an idle one nothing at all.
 async fn serve_connection(stream: TcpStream, state: Arc<AdminState>, within: Duration) {
-    let reloads = AtomicBool::new(false);
+    let takes_its_time = AtomicBool::new(false);
     let service = service_fn(|request: hyper::Request<Incoming>| {
-        let (state, reloads) = (&state, &reloads);
+        let (state, takes_its_time) = (&state, &takes_its_time);
         async move {
             let (head, body) = request.into_parts();
             let response = match pages::respond(state, &head) {
+                Answer::Record { filter, wanted } => match pages::is_small(body).await {
+                    Err(response) => response,
+                    Ok(()) => match (state.record)(&filter, wanted) {
+                        Err(refusal) => pages::not_recorded(&filter, refusal),
+                        Ok(feed) => {
+                            takes_its_time.store(true, Ordering::Relaxed);
+                            return Ok(pages::recording(feed).map(Either::Right));
+                        }
+                    },
+                },
                 Answer::Page(response) => response,
                 Answer::Steer { filter, order } => match pages::is_small(body).await {
                     Err(response) => response,
@@ -189,20 +247,20 @@ async fn serve_connection(stream: TcpStream, state: Arc<AdminState>, within: Dur
                 Answer::Reload => match pages::is_small(body).await {
                     Err(response) => response,
                     Ok(()) => {
-                        reloads.store(true, Ordering::Relaxed);
+                        takes_its_time.store(true, Ordering::Relaxed);
                         let reloaded = (state.reload)().await;
-                        reloads.store(false, Ordering::Relaxed);
+                        takes_its_time.store(false, Ordering::Relaxed);
                         pages::reloaded(reloaded)
                     }
                 },
             };
-            Ok::<_, Infallible>(response)
+            Ok::<_, Infallible>(response.map(Either::Left))
         }
     });
     let patience = async {
         loop {
             tokio::time::sleep(within).await;
-            if !reloads.load(Ordering::Relaxed) {
+            if !takes_its_time.load(Ordering::Relaxed) {
                 break;
             }
         }

@@ -7,7 +7,7 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use percent_encoding::percent_decode_str;
 
-use super::{AdminState, Reloaded, Stage, Steered, Trouble, origin};
+use super::{AdminState, Feed, NoRecording, Reloaded, Stage, Steered, Trouble, Wanted, origin};
 use crate::canary::Order;
 use crate::config::Parse as _;
 use crate::config::model::Percent;
@@ -28,8 +28,16 @@ tidegate
 /filters  what each filter costs, by callback, as JSON: tidegate top shows it
 /canaries filters' second versions, as JSON: tidegate canary shows them and steers them
 /config   the configuration in effect, as JSON
+/recordings/FILTER  POST records what a filter sees and answers: tidegate filter record
 /reload   what is served since when, and how the last reload went, as JSON; POST reads the configuration again
 ";
+
+/// How many exchanges a recording takes where nobody says, and at most.
+const DEFAULT_EXCHANGES: u64 = 1000;
+const MAX_EXCHANGES: u64 = 10_000_000;
+
+const WANTED: &str = "say `?exchanges=1000`, `secrets=mask` or `secrets=keep`, `match=` and what a route's `match` has, \
+                      or nothing\n";
 
 const ORDERS: &str =
     "say `?percent=5`, `?rollback`, `?promote`, `?pause` or `?resume`; a share is 0% to 100%\n";
@@ -44,6 +52,11 @@ pub(super) enum Answer {
         filter: String,
         order: Order,
     },
+    /// A recording that is to be begun: see [`recording`].
+    Record {
+        filter: String,
+        wanted: Wanted,
+    },
 }
 
 /// Answers a request. The body of an answer to HEAD is left out by hyper.
@@ -55,6 +68,9 @@ pub(super) fn respond(state: &AdminState, head: &Parts) -> Answer {
     let path = uri.path();
     if let Some(filter) = path.strip_prefix("/canaries/") {
         return steer(filter, method, uri.query().unwrap_or_default());
+    }
+    if let Some(filter) = path.strip_prefix("/recordings/") {
+        return record(filter, method, uri.query().unwrap_or_default());
     }
     let known = matches!(
         path,
@@ -86,6 +102,58 @@ fn steer(filter: &str, method: &Method, query: &str) -> Answer {
         Some(order) => Answer::Steer { filter, order },
         None => Answer::Page(page(StatusCode::BAD_REQUEST, TEXT, ORDERS)),
     }
+}
+
+/// A wish for a recording: `?exchanges=1000&secrets=keep&match={path: {prefix: /api}}`, each of which may be left out.
+fn record(filter: &str, method: &Method, query: &str) -> Answer {
+    if method != Method::POST {
+        return Answer::Page(not_allowed("POST"));
+    }
+    let filter = percent_decode_str(filter).decode_utf8_lossy().into_owned();
+    match wanted(query) {
+        Some(wanted) => Answer::Record { filter, wanted },
+        None => Answer::Page(page(StatusCode::BAD_REQUEST, TEXT, WANTED)),
+    }
+}
+
+fn wanted(query: &str) -> Option<Wanted> {
+    let mut wanted = Wanted { exchanges: DEFAULT_EXCHANGES, matches: None, keeps_secrets: false };
+    for field in query.split('&').filter(|field| !field.is_empty()) {
+        let (name, value) = field.split_once('=')?;
+        let value = percent_decode_str(value).decode_utf8().ok()?;
+        match (name, &*value) {
+            ("exchanges", number) => {
+                wanted.exchanges =
+                    number.parse().ok().filter(|number| (1..=MAX_EXCHANGES).contains(number))?;
+            }
+            ("secrets", "keep") => wanted.keeps_secrets = true,
+            ("secrets", "mask") => wanted.keeps_secrets = false,
+            ("match", text) => wanted.matches = Some(text.to_owned()),
+            _ => return None,
+        }
+    }
+    Some(wanted)
+}
+
+/// What is recorded, as it happens.
+pub(super) fn recording(feed: Feed) -> Response<Feed> {
+    let mut response = Response::new(feed);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/jsonl"));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// Why nothing is recorded.
+pub(super) fn not_recorded(filter: &str, refusal: NoRecording) -> Response<Full<Bytes>> {
+    let (status, text) = match refusal {
+        NoRecording::NoSuch => (
+            StatusCode::NOT_FOUND,
+            format!("no chain has a filter `{filter}` that runs; /filters lists those that do"),
+        ),
+        NoRecording::Match(why) => (StatusCode::BAD_REQUEST, why),
+        NoRecording::Refused(why) => (StatusCode::CONFLICT, why),
+    };
+    page(status, TEXT, format!("{text}\n"))
 }
 
 fn order(query: &str) -> Option<Order> {

@@ -25,6 +25,7 @@ fn state() -> (AdminState, Arc<Readiness>) {
         canaries: Box::new(|| "{\"canaries\":[]}".to_owned()),
         steer: Box::new(|_, _| Steered::NoSuch),
         status: Box::new(|| "{\"generation\":1}".to_owned()),
+        record: Box::new(|_, _| Err(crate::admin::NoRecording::NoSuch)),
         reload: Box::new(|| Box::pin(async { Reloaded::Ending })),
     };
     (state, readiness)

@@ -1,5 +1,8 @@
 //! `tidegate filter`: what the authors of filters ask.
 
+mod record;
+mod replay;
+
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -24,6 +27,21 @@ pub(super) enum FilterCommand {
     /// will load, with 1 if not.
     #[command(after_help = INSPECT_EXAMPLES)]
     Inspect(InspectArgs),
+    /// Record what a filter of a running proxy sees and answers
+    ///
+    /// Asks the admin listener. Exchanges that match go through an instance of the filter that is there for the
+    /// recording alone, from its start on: that is what `replay` needs to repeat it. The recording ends with the last of
+    /// them, or at Ctrl-C. Secrets are masked, unless they are to be kept: headers and fields whose names tell of
+    /// tokens, keys, passwords, sessions or cookies, wherever their values appear.
+    #[command(after_help = record::EXAMPLES)]
+    Record(record::RecordArgs),
+    /// Replay a recording against a build of the filter, and say what it does otherwise
+    ///
+    /// Calls the build for the same in the same order, with the same time, randomness and answers of others, and compares
+    /// decisions, headers, bodies, logs, effects and instructions. Nothing is sent anywhere. Ends with 0 if the
+    /// build did the same, with 1 if not.
+    #[command(after_help = replay::EXAMPLES)]
+    Replay(replay::ReplayArgs),
     /// Sign a module
     ///
     /// Puts an Ed25519 signature into the module, beside those that it has, or into a file of its own. The format is
@@ -91,12 +109,10 @@ pub(super) struct InspectArgs {
 pub(super) fn perform(command: FilterCommand) -> anyhow::Result<ExitCode> {
     match command {
         FilterCommand::Inspect(InspectArgs { file, format }) => {
-            let (bytes, detached) = match file.to_str().and_then(|name| name.strip_prefix("builtin:")) {
-                Some(name) => (shipped(name)?, None),
-                None => (
-                    origin::read_named(&file)?.into(),
-                    origin::read_signatures(&origin::signature_file(&file))?,
-                ),
+            let bytes = module(&file)?;
+            let detached = match bytes {
+                Cow::Borrowed(_) => None,
+                Cow::Owned(_) => origin::read_signatures(&origin::signature_file(&file))?,
             };
             let report = Report::of(&Engine::new(None)?, &bytes).with_signatures(&bytes, detached.as_deref());
             match format {
@@ -105,8 +121,18 @@ pub(super) fn perform(command: FilterCommand) -> anyhow::Result<ExitCode> {
             }
             Ok(if report.loads { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
+        FilterCommand::Record(arguments) => record::perform(&arguments),
+        FilterCommand::Replay(arguments) => replay::perform(&arguments),
         FilterCommand::Sign(arguments) => sign(&arguments),
         FilterCommand::Verify(arguments) => verify(&arguments),
+    }
+}
+
+/// A module's bytes: of a file, or of one that the binary has.
+fn module(file: &Path) -> anyhow::Result<Cow<'static, [u8]>> {
+    match file.to_str().and_then(|name| name.strip_prefix("builtin:")) {
+        Some(name) => shipped(name),
+        None => Ok(origin::read_named(file)?.into()),
     }
 }
 

@@ -136,7 +136,11 @@ fn perform(command: Command, log: &LogArgs, voice: Voice) -> anyhow::Result<Exit
     match command {
         Command::Run(RunArgs { file, workers, no_watch }) => {
             log.set_up(Level::Info)?;
-            let options = server::Options { workers: workers.map(|workers| workers as usize), no_watch };
+            let options = server::Options {
+                workers: workers.map(|workers| workers as usize),
+                no_watch,
+                ..Default::default()
+            };
             let loaded = config::load(&file)?;
             voice.warn(&loaded.warnings);
             server::run(loaded, options)?;

@@ -128,7 +128,31 @@ pub fn load_from(input: impl io::Read, path: &Path) -> Result<Loaded, Problems> 
     }
 }
 
-/// The same, and notes which files that took, also where it fails.
+/// Reads and checks what a route's `match` has, in one line of YAML or JSON.
+///
+/// # Errors
+/// What is wrong with it, as text.
+pub fn read_match(text: &str) -> Result<model::Match, String> {
+    if text.contains(['\n', '\r']) {
+        return Err("what is to match goes into one line, such as {path: {prefix: /api}}".to_owned());
+    }
+    // A route that has nothing else, so that a match is read in one place.
+    let file = format!(
+        "listeners: [{{name: l, address: 127.0.0.1:1, routes: [{{respond: {{status: 200}}, match: {text}\n}}]}}]"
+    );
+    let said = |problems: &Problems| {
+        let lines = problems.iter().map(|problem| match &problem.hint {
+            Some(hint) => format!("match: {}; {hint}", problem.message),
+            None => format!("match: {}", problem.message),
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    let mut loaded = load_from(file.as_bytes(), Path::new("match")).map_err(|problems| said(&problems))?;
+    let route = loaded.config.listeners.pop().and_then(|mut listener| listener.routes.pop());
+    route.map(|route| route.matches).ok_or_else(|| "match: it ends what is around it".to_owned())
+}
+
+/// [`load`], which notes which files that took, also where it fails.
 ///
 /// # Errors
 /// Those of [`load`].

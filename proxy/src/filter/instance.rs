@@ -81,8 +81,9 @@ impl Chain {
         self.splits.get(stage)?.as_ref()
     }
 
-    pub(super) fn has_splits(&self) -> bool {
-        !self.splits.is_empty()
+    /// Whether two versions of a filter are compared.
+    pub(super) fn compares(&self) -> bool {
+        self.splits.iter().flatten().any(|split| split.compares())
     }
 
     pub(super) fn has_shadow(&self) -> bool {
@@ -201,6 +202,11 @@ impl Instance {
         self.services.borrow_mut().clusters = clusters.clone();
         self.slot.know_clusters(clusters);
         *self.performer.borrow_mut() = performer;
+    }
+
+    /// Whether somebody watches it: then nobody may share its guest.
+    pub fn is_watched(&self) -> bool {
+        self.services.borrow().witness.is_some()
     }
 
     pub(super) fn services(&self) -> Services {

@@ -326,7 +326,7 @@ impl Run {
 
     /// Whether some filter has two versions, so that how the exchange is answered is to be [noted](Run::note_answer).
     pub fn is_compared(&self) -> bool {
-        self.chain.has_splits()
+        self.chain.compares()
     }
 
     /// The response's head is there, so long after the exchange began.

@@ -1,4 +1,5 @@
-//! A filter's two versions on a worker, and which of them an exchange has.
+//! A filter's two instances on a worker, and which of them an exchange has: its two versions, or the one that is watched
+//! for a recording and the one that is not.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -11,15 +12,31 @@ use super::instance::{Chain, Instance};
 use super::run::Run;
 use super::shadow::{Progress, Shadow};
 use crate::canary::{Canary, Cells, Comparison, Outcome, Turn, Version};
+use crate::recording::Session;
 use crate::wasm::stream::{Direction, Stream, StreamAction};
 
-/// The second version of a filter on this worker, and who gets it.
+/// Another instance beside a filter's own on this worker, and who gets it.
 #[derive(Debug)]
 pub struct Split {
+    candidate: Rc<Instance>,
+    purpose: Purpose,
+}
+
+/// What the other instance is there for.
+#[derive(Debug)]
+enum Purpose {
+    /// It is the filter's second version.
+    Canary(Box<Tried>),
+    /// It is the filter, watched.
+    Recording(Arc<Session>),
+}
+
+/// A second version, compared with the first.
+#[derive(Debug)]
+struct Tried {
     canary: Arc<Canary>,
     cells: Arc<Cells>,
     turn: Turn,
-    candidate: Rc<Instance>,
     /// A chain of the second version alone, where it is a shadow.
     alone: Option<Rc<Chain>>,
 }
@@ -29,7 +46,13 @@ impl Split {
     pub fn new(canary: &Arc<Canary>, worker: usize, candidate: Rc<Instance>) -> Split {
         let alone = canary.is_shadow().then(|| Rc::new(Chain::new(vec![candidate.clone()])));
         let (cells, turn) = (canary.cells(worker), Turn::somewhere());
-        Split { canary: canary.clone(), cells, turn, candidate, alone }
+        let tried = Tried { canary: canary.clone(), cells, turn, alone };
+        Split { candidate, purpose: Purpose::Canary(Box::new(tried)) }
+    }
+
+    /// `watched` is an instance of the filter that this recording is made of.
+    pub fn recording(session: &Arc<Session>, watched: Rc<Instance>) -> Split {
+        Split { candidate: watched, purpose: Purpose::Recording(session.clone()) }
     }
 
     pub(super) fn candidate(&self) -> &Rc<Instance> {
@@ -37,7 +60,19 @@ impl Split {
     }
 
     pub(super) fn is_shadow(&self) -> bool {
-        self.alone.is_some()
+        self.tried().is_some_and(|tried| tried.alone.is_some())
+    }
+
+    /// Whether what both do is compared.
+    pub(super) fn compares(&self) -> bool {
+        self.tried().is_some()
+    }
+
+    fn tried(&self) -> Option<&Tried> {
+        match &self.purpose {
+            Purpose::Canary(tried) => Some(tried),
+            Purpose::Recording(_) => None,
+        }
     }
 }
 
@@ -107,8 +142,13 @@ impl Trial {
     }
 
     fn decide(&self, stream: &Stream, buffer_limit: usize) -> Version {
-        let picked = self.split.canary.picks(&self.split.turn, &stream.request);
-        let version = match &self.split.alone {
+        let (picked, alone) = match &self.split.purpose {
+            Purpose::Canary(tried) => {
+                (tried.canary.picks(&tried.turn, &stream.request), tried.alone.as_ref())
+            }
+            Purpose::Recording(session) => (session.picks(&stream.request), None),
+        };
+        let version = match alone {
             None if picked => Version::Candidate,
             None => Version::Stable,
             Some(alone) => {
@@ -138,7 +178,9 @@ impl Trial {
     }
 
     pub(super) fn note_fault(&self) {
-        self.split.cells.count_fault(self.version.get().unwrap_or(Version::Stable));
+        if let Some(tried) = self.split.tried() {
+            tried.cells.count_fault(self.version.get().unwrap_or(Version::Stable));
+        }
     }
 
     /// Counts the instructions of `work`, which calls `instance`.
@@ -153,20 +195,21 @@ impl Trial {
     /// Counts the exchange, which has ended. `answer`: how long it took to the response's head, and whether its status
     /// is 5xx.
     pub(super) fn count(&self, answer: Option<(Duration, bool)>, duration: Duration) {
+        let Some(tried) = self.split.tried() else { return };
         if let Some(mut shadow) = self.shadow.take() {
-            self.count_shadow(&mut shadow, duration);
+            self.count_shadow(tried, &mut shadow, duration);
         }
         if !self.seen.get() {
             return;
         }
         let denied = self.ended_it.get().is_some_and(Ended::is_denial);
         let outcome = Outcome { answer, denied, instructions: self.instructions.get() };
-        self.split.cells.count(self.version.get().unwrap_or(Version::Stable), &outcome);
+        tried.cells.count(self.version.get().unwrap_or(Version::Stable), &outcome);
     }
 
-    fn count_shadow(&self, shadow: &mut Shadow, duration: Duration) {
+    fn count_shadow(&self, tried: &Tried, shadow: &mut Shadow, duration: Duration) {
         let decided = shadow.finish(duration);
-        let cells = &self.split.cells;
+        let cells = &tried.cells;
         let comparison = match (decided, self.ended_it.get()) {
             (Progress::Failed, _) => Comparison::Fault,
             (Progress::Undecided | Progress::Lost, _) => Comparison::Unknown,

@@ -194,7 +194,9 @@ impl Comparison {
             let base = self.exchanges.get(&(instance, context)).map(|exchange| &exchange.found);
             changes(base.unwrap_or(&Change::default()), &one, &other, &mut found);
             all.extend(
-                found.into_iter().map(|difference| self.place(instance, Some(context), &recorded.op, difference)),
+                found
+                    .into_iter()
+                    .map(|difference| self.place(instance, Some(context), &recorded.op, difference)),
             );
         }
         all
@@ -213,7 +215,15 @@ impl Comparison {
             request = head.map(|head| format!("{} {}", head.method, shown(&head.path)));
         }
         let Found { what, recorded, replayed } = found;
-        Difference { exchange: number, request, instance, step: name(op).to_owned(), what, recorded, replayed }
+        Difference {
+            exchange: number,
+            request,
+            instance,
+            step: name(op).to_owned(),
+            what,
+            recorded,
+            replayed,
+        }
     }
 }
 
@@ -271,7 +281,12 @@ fn end(end: &End) -> String {
 /// What a step did to the world beside the exchange, in order.
 fn effects(recorded: &Step, replayed: &Step, found: &mut Vec<Found>) {
     let effects = |step: &Step| -> Vec<String> {
-        step.calls.iter().flat_map(|call| &call.hostcalls).filter(|call| is_effect(call)).map(written).collect()
+        step.calls
+            .iter()
+            .flat_map(|call| &call.hostcalls)
+            .filter(|call| is_effect(call))
+            .map(written)
+            .collect()
     };
     unmatched("effect", effects(recorded), effects(replayed), found);
 }
@@ -382,9 +397,19 @@ fn changes(base: &Change, recorded: &Change, replayed: &Change, found: &mut Vec<
     requests(request(recorded), request(replayed), found);
     responses(response(recorded), response(replayed), found);
     let maps = [
-        ("response header, staged", &base.staged_response_headers, &recorded.staged_response_headers, &replayed.staged_response_headers),
+        (
+            "response header, staged",
+            &base.staged_response_headers,
+            &recorded.staged_response_headers,
+            &replayed.staged_response_headers,
+        ),
         ("request trailer", &base.request_trailers, &recorded.request_trailers, &replayed.request_trailers),
-        ("response trailer", &base.response_trailers, &recorded.response_trailers, &replayed.response_trailers),
+        (
+            "response trailer",
+            &base.response_trailers,
+            &recorded.response_trailers,
+            &replayed.response_trailers,
+        ),
     ];
     for (what, base, recorded, replayed) in maps {
         let of = |fields: &Option<Fields>| fields.clone().or(base.clone()).unwrap_or_default();
@@ -396,7 +421,11 @@ fn changes(base: &Change, recorded: &Change, replayed: &Change, found: &mut Vec<
     let rest = |change: &Change| (change.route_stale, change.preferred_endpoint, change.timeout_extension);
     let (one, other) = (rest(recorded), rest(replayed));
     if one != other {
-        found.push(Found::new("route, endpoint, more time", Some(format!("{one:?}")), Some(format!("{other:?}"))));
+        found.push(Found::new(
+            "route, endpoint, more time",
+            Some(format!("{one:?}")),
+            Some(format!("{other:?}")),
+        ));
     }
 }
 

@@ -16,7 +16,10 @@ use crate::wasm::witness::{Beginning, Blob, Fields, Hostcall, Step, Value};
 
 /// Names of headers, variables and fields that hold secrets.
 static NAMES: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    Regex::new(r"(?i-u)authorization|cookie|token|secret|passw|api[-_]?key|private[-_]?key|credential|session|jwt").ok()
+    Regex::new(
+        r"(?i-u)authorization|cookie|token|secret|passw|api[-_]?key|private[-_]?key|credential|session|jwt",
+    )
+    .ok()
 });
 
 /// Values of such names in JSON, in forms and queries.
@@ -281,7 +284,10 @@ mod tests {
         let mut mask = Mask::default();
         assert_eq!(masked(&mut mask, "authorization", "Bearer abcdefghij"), "Bearer *0001*****");
         assert_eq!(masked(&mut mask, "cookie", "id=abcdefghij; b=1234567"), "id=*0001*****; b=*0002**");
-        assert_eq!(masked(&mut mask, "set-cookie", "id=klmnopqrs; Path=/long/one"), "id=*0003****; Path=/long/one");
+        assert_eq!(
+            masked(&mut mask, "set-cookie", "id=klmnopqrs; Path=/long/one"),
+            "id=*0003****; Path=/long/one"
+        );
         assert_eq!(masked(&mut mask, "x-api-key", "abc"), "abc", "it is too short to be one");
     }
 

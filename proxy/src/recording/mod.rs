@@ -2,13 +2,14 @@
 //!
 //! - [`file`](self) is the form: JSON, a line each ([`Line`]): what the recording is, then instances and steps as they came.
 //! - `mask` puts other words into the place of secrets.
-//! - `writer` makes one while a proxy serves, `reader` reads one.
+//! - a [`Session`] picks exchanges of a running proxy; `writer` makes one while a proxy serves, `reader` reads one.
 //! - [`replay`] plays one against a build, and `compare` says where both differ.
 //!
 //! It must not know how a filter is called: that is `wasm::witness`, whose steps it keeps.
 
 mod mask;
 mod reader;
+mod session;
 mod visit;
 mod writer;
 
@@ -20,8 +21,9 @@ use serde::{Deserialize, Serialize};
 
 pub use mask::{Mask, Secrets};
 pub use reader::{ReadError, Reader};
+pub use session::Session;
 pub use visit::Visit;
-pub use writer::{Limits, Stopped, Writer, secrets_file};
+pub use writer::{Limits, Masking, Stopped, Writer, secrets_file};
 
 use crate::wasm::witness::{Beginning, Step};
 

@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use super::visit::Visit as _;
 use super::writer::secrets_file;
 use super::{FORMAT, Head, Line, Secrets};
 use crate::wasm::witness::Blob;

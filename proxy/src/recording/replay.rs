@@ -229,7 +229,8 @@ impl Playing {
         for (call, token) in callouts(recorded) {
             let same = there.iter().position(|(other, _)| other.args == call.args);
             let alike = || {
-                let is_alike = |other: &Hostcall| other.call == call.call && other.args.first() == call.args.first();
+                let is_alike =
+                    |other: &Hostcall| other.call == call.call && other.args.first() == call.args.first();
                 there.iter().position(|(other, _)| is_alike(other))
             };
             if let Some(place) = same.or_else(alike) {

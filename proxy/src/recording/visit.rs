@@ -1,8 +1,6 @@
 //! Every byte string of a step, to be changed in its place.
 
-use crate::wasm::witness::{
-    Beginning, Blob, Callout, Change, End, Fields, Grpc, Op, Piece, Step, Value,
-};
+use crate::wasm::witness::{Beginning, Blob, Callout, Change, End, Fields, Grpc, Op, Piece, Step, Value};
 
 /// Something with byte strings in it.
 pub trait Visit {

@@ -1,6 +1,6 @@
 //! Makes a recording while a proxy serves. Workers hand their steps over and go on; a thread of its own masks and writes.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -29,6 +29,16 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits { exchanges: u64::MAX, bytes: 1 << 30 }
     }
+}
+
+/// What becomes of secrets.
+pub enum Masking {
+    /// They are recorded.
+    None,
+    /// They are masked, and nobody can put them back.
+    Forgotten,
+    /// They are masked, and what the masks stand for is written here.
+    Kept(Box<dyn Write + Send>),
 }
 
 /// What became of a recording.
@@ -68,11 +78,28 @@ impl Writer {
         open.write(true).create(true).truncate(true).mode(0o600);
         let file = open.open(path)?;
         let secrets = masks.then(|| open.open(secrets_file(path))).transpose()?;
+        let secrets = match secrets {
+            Some(file) => Masking::Kept(Box::new(file)),
+            None => Masking::None,
+        };
+        Writer::start(Box::new(file), secrets, limits)
+    }
+
+    /// The same to somewhere else.
+    ///
+    /// # Errors
+    ///
+    /// There is no thread to be had.
+    pub fn start(out: Box<dyn Write + Send>, masking: Masking, limits: Limits) -> io::Result<Writer> {
         let (sender, receiver) = mpsc::channel();
         let (waiting, closed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
         let scribe = Scribe {
-            out: BufWriter::new(file),
-            secrets: secrets.map(|file| (Mask::default(), BufWriter::new(file))),
+            out: BufWriter::new(out),
+            mask: match masking {
+                Masking::None => None,
+                Masking::Forgotten => Some((Mask::default(), BufWriter::new(Box::new(io::sink())))),
+                Masking::Kept(out) => Some((Mask::default(), BufWriter::new(out))),
+            },
             limits,
             waiting: waiting.clone(),
             closed: closed.clone(),
@@ -104,7 +131,9 @@ impl Writer {
     pub fn finish(&self) -> io::Result<Option<Stopped>> {
         *lock(&self.lines) = None;
         let thread = lock(&self.thread).take();
-        thread.map(|thread| thread.join().unwrap_or_else(|_| Err(io::Error::other("the writer failed")))).transpose()
+        thread
+            .map(|thread| thread.join().unwrap_or_else(|_| Err(io::Error::other("the writer failed"))))
+            .transpose()
     }
 
     fn send(&self, line: Line) {
@@ -142,12 +171,6 @@ impl Witness for Writer {
     }
 }
 
-impl Drop for Writer {
-    fn drop(&mut self) {
-        let _ = self.finish();
-    }
-}
-
 impl std::fmt::Debug for Writer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Writer")
@@ -161,10 +184,12 @@ pub fn secrets_file(recording: &Path) -> PathBuf {
     name.into()
 }
 
+type Out = Box<dyn Write + Send>;
+
 /// The thread that writes.
 struct Scribe {
-    out: BufWriter<File>,
-    secrets: Option<(Mask, BufWriter<File>)>,
+    out: BufWriter<Out>,
+    mask: Option<(Mask, BufWriter<Out>)>,
     limits: Limits,
     waiting: Arc<AtomicUsize>,
     closed: Arc<AtomicBool>,
@@ -180,7 +205,7 @@ impl Scribe {
 
     fn write_lines(&mut self, lines: &Receiver<Line>) -> io::Result<()> {
         let tidegate = env!("CARGO_PKG_VERSION").to_owned();
-        self.write(&Line::Recording(Head { format: FORMAT, tidegate, masked: self.secrets.is_some() }))?;
+        self.write(&Line::Recording(Head { format: FORMAT, tidegate, masked: self.mask.is_some() }))?;
         loop {
             // What is there is written before anybody is waited for: who ends the process loses little.
             let next = match lines.try_recv() {
@@ -220,7 +245,7 @@ impl Scribe {
     }
 
     fn mask(&mut self, line: &mut Line) -> io::Result<()> {
-        let Some((mask, file)) = &mut self.secrets else { return Ok(()) };
+        let Some((mask, file)) = &mut self.mask else { return Ok(()) };
         match line {
             Line::Instance { given, .. } => mask.mask_beginning(given),
             Line::Step { did, .. } => mask.mask_step(did),
@@ -244,7 +269,7 @@ impl Scribe {
 
     fn flush(&mut self) -> io::Result<()> {
         self.out.flush()?;
-        self.secrets.as_mut().map_or(Ok(()), |(_, file)| file.flush())
+        self.mask.as_mut().map_or(Ok(()), |(_, file)| file.flush())
     }
 }
 

@@ -12,6 +12,7 @@ mod canaries;
 mod notices;
 mod observe;
 mod process;
+mod recordings;
 mod reload;
 mod standing;
 mod status;
@@ -34,19 +35,23 @@ use crate::snapshot::{Missing, Snapshot};
 use crate::wasm::Engine;
 use addresses::unbound;
 use process::{EpochClock, Timekeeper};
+use recordings::Recordings;
+pub use recordings::Witnesses;
 use reload::{Read, Reloader, Surroundings, Wishes};
 use standing::Standing;
 use status::{Cause, Status};
 use watch::Watch;
-use worker::{Crew, Shared};
+use worker::{Crew, Orders, Shared};
 
 /// What the command line adds to the configuration.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Clone, Default)]
 pub struct Options {
     /// Worker threads, instead of the configuration's.
     pub workers: Option<usize>,
     /// Whether files are left unwatched: only a signal or the admin listener changes the configuration then.
     pub no_watch: bool,
+    /// Who watches all instances of some filters.
+    pub witnesses: Witnesses,
 }
 
 /// What was found of a configuration that can be served, for each filter by its index.
@@ -92,9 +97,9 @@ pub fn run(loaded: Loaded, options: Options) -> anyhow::Result<()> {
     let mut footprint = loaded.footprint().clone();
     let read = Read::prepare(loaded, &engine, &origins, None, &mut footprint)?;
     let admin = bind_admin(&read.loaded)?;
-    let standing = Arc::new(Standing::new(read.snapshot.config(), options));
+    let standing = Arc::new(Standing::new(read.snapshot.config(), &options));
 
-    let shared = Shared::new(standing.workers())?;
+    let shared = Shared::new(standing.workers(), Recordings::new(options.witnesses))?;
     observe::export_guest_metrics(&shared.metrics, &shared.guest_metrics);
     observe::export_cells(&shared.metrics, &shared.shared_data);
     shared.canaries.export(&shared.metrics);
@@ -134,7 +139,7 @@ async fn serve(
     let (wishes, wished) = Wishes::new(reloader.news());
     let (ended, mut end) = channel::channel(());
     let admin = admin.map(|listener| {
-        let state = admin_state(shared, reloader.status(), wishes.clone(), &readiness);
+        let state = admin_state(shared, crew.orders(), reloader.status(), wishes.clone(), &readiness);
         tokio::spawn(admin::serve(listener, state, async move {
             let _ = end.changed().await; // also when the sender is gone
         }))
@@ -179,6 +184,7 @@ async fn serve(
 
 fn admin_state(
     shared: &Arc<Shared>,
+    orders: Orders,
     status: Status,
     wishes: Wishes,
     readiness: &Arc<Readiness>,
@@ -186,6 +192,7 @@ fn admin_state(
     let (canaries, steered) = (shared.canaries.clone(), shared.canaries.clone());
     let (metrics, overview, served) = (shared.metrics.clone(), shared.metrics.clone(), status.clone());
     let (observed, doubted) = (shared.clone(), status.clone());
+    let (recorded, present) = (shared.clone(), status.clone());
     AdminState {
         troubles: Box::new(move || troubles(&observed, &doubted.snapshot())),
         metrics: Box::new(move |format| metrics.render(format)),
@@ -195,6 +202,9 @@ fn admin_state(
         config: Box::new(move || served.config_page()),
         canaries: Box::new(move || canaries.page()),
         steer: Box::new(move |filter, order| steered.steer(filter, order)),
+        record: Box::new(move |filter, wanted| {
+            recordings::record(&recorded, &orders, &present.snapshot(), filter, &wanted)
+        }),
         status: Box::new(move || status.page()),
         reload: Box::new(move || {
             let wishes = wishes.clone();

@@ -28,7 +28,7 @@ pub(super) struct Deviation {
 
 impl Standing {
     /// What a process runs with that is started with these.
-    pub(super) fn new(config: &Config, options: Options) -> Standing {
+    pub(super) fn new(config: &Config, options: &Options) -> Standing {
         let mut standing = Standing {
             ordered: options.workers,
             cores: process::cores(),

@@ -19,8 +19,9 @@ use tokio::runtime::LocalOptions;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
-use self::guests::{Guest, Guests, end_all};
+use self::guests::{Guest, Guests, Roster, end_all};
 use super::canaries::Canaries;
+use super::recordings::Recordings;
 use crate::exchange::{Callouts, Life, Site};
 use crate::listener::{Door, Open};
 use crate::snapshot::Snapshot;
@@ -41,6 +42,7 @@ pub(super) struct Shared {
     pub(super) guest_metrics: Arc<GuestMetrics>,
     pub(super) shared_data: Arc<SharedData>,
     pub(super) canaries: Arc<Canaries>,
+    pub(super) recordings: Recordings,
     /// What shadows have in the place of the two: nothing of theirs reaches others.
     shadow_data: Arc<SharedData>,
     shadow_metrics: Arc<GuestMetrics>,
@@ -49,7 +51,7 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(workers: usize) -> std::io::Result<Arc<Shared>> {
+    pub(super) fn new(workers: usize, recordings: Recordings) -> std::io::Result<Arc<Shared>> {
         let metrics = Registry::new();
         metrics.note_workers(workers);
         Ok(Arc::new(Shared {
@@ -58,6 +60,7 @@ impl Shared {
             guest_metrics: Arc::new(GuestMetrics::new(workers)),
             shared_data: Arc::default(),
             canaries: Arc::default(),
+            recordings,
             shadow_data: Arc::default(),
             shadow_metrics: Arc::new(GuestMetrics::new(workers)),
             workers,
@@ -103,6 +106,8 @@ enum Order {
     Adopt(oneshot::Sender<()>),
     /// Another worker could not prepare it.
     Forget,
+    /// What is recorded has changed: serve the same accordingly.
+    Renew,
     /// Accept no more, end what is under way, end.
     Drain,
 }
@@ -199,6 +204,11 @@ impl Orders {
         }
     }
 
+    /// Has every worker look at what is to be recorded.
+    pub(super) fn renew(&self) {
+        self.0.iter().for_each(|worker| drop(worker.send(Order::Renew)));
+    }
+
     pub(super) fn drain(&self) {
         self.0.iter().for_each(|worker| drop(worker.send(Order::Drain)));
     }
@@ -252,12 +262,16 @@ impl Seed {
     async fn work(self) {
         let Seed { index, shared, mut orders, .. } = self;
         let mut worker = Worker::new(index, shared);
-        let mut prepared = None;
+        let (mut prepared, mut renews) = (None, false);
         loop {
+            // What was prepared has the guests of the moment.
+            if renews && prepared.is_none() {
+                renews = false;
+                worker.renew();
+            }
             let order = tokio::select! {
                 biased;
                 order = orders.recv() => order,
-                // What was prepared has the guests of the moment.
                 () = worker.worn(), if prepared.is_none() => {
                     worker.recycle();
                     continue;
@@ -277,6 +291,7 @@ impl Seed {
                     let _ = done.send(());
                 }
                 Order::Forget => prepared = None,
+                Order::Renew => renews = true,
                 Order::Drain => break,
             }
         }
@@ -305,7 +320,7 @@ struct Worker {
 struct Generation {
     snapshot: Arc<Snapshot>,
     doors: Vec<Rc<Door>>,
-    guests: HashMap<usize, Guest>,
+    guests: Roster,
     upstreams: Rc<Upstreams>,
     callouts: Rc<Callouts>,
     ended: Pin<Box<dyn Future<Output = ()>>>,
@@ -398,9 +413,7 @@ impl Worker {
     /// have, and end with the last of them, as those of a former configuration do.
     fn recycle(&mut self) {
         self.last_recycling = Some(Instant::now());
-        let Some(serving) = &self.serving else { return };
-        let ways_in = serving.doors.iter().map(|door| WayIn { open: door.open().clone(), socket: None });
-        let plan = Plan { snapshot: serving.snapshot.clone(), ways_in: ways_in.collect() };
+        let Some(plan) = self.plan() else { return };
         let worn: Vec<Guest> = self.guests().filter(|guest| guest.instance.is_worn()).cloned().collect();
         match self.prepare(plan) {
             Ok(prepared) => {
@@ -412,6 +425,22 @@ impl Worker {
                 tracing::warn!("a filter's instance could not be replaced, and serves on: {error:#}");
                 worn.iter().for_each(|guest| guest.instance.renew());
             }
+        }
+    }
+
+    /// What is served, once more.
+    fn plan(&self) -> Option<Plan> {
+        let serving = self.serving.as_ref()?;
+        let ways_in = serving.doors.iter().map(|door| WayIn { open: door.open().clone(), socket: None });
+        Some(Plan { snapshot: serving.snapshot.clone(), ways_in: ways_in.collect() })
+    }
+
+    /// Serves the same, with what is recorded now.
+    fn renew(&mut self) {
+        let Some(plan) = self.plan() else { return };
+        match self.prepare(plan) {
+            Ok(prepared) => self.adopt(prepared),
+            Err(error) => tracing::warn!("what is recorded cannot be changed: {error:#}"),
         }
     }
 

@@ -12,6 +12,7 @@ use super::super::observe;
 use super::Shared;
 use crate::exchange::Callouts;
 use crate::filter::{Chain, Instance, Mute, Performer, Split};
+use crate::recording::Session;
 use crate::snapshot::Snapshot;
 use crate::telemetry::metrics::FilterObservation;
 use crate::wasm::{FilterUsage, Services};
@@ -22,11 +23,13 @@ pub(super) struct Guest {
     pub(super) instance: Rc<Instance>,
     pub(super) role: Role,
     pub(super) usage: Arc<FilterUsage>,
+    /// The recording that it is there for.
+    session: Option<Arc<Session>>,
     _observation: Rc<FilterObservation>,
 }
 
 /// What a filter is on its worker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Role {
     /// A filter, or the first version of one.
     First,
@@ -34,17 +37,22 @@ pub(super) enum Role {
     Second,
     /// A second version that only looks on.
     Shadow,
+    /// A filter beside itself, for what is recorded of it.
+    Recorded,
 }
 
 impl Role {
     /// Who does what such a filter asks of others.
     pub(super) fn performer(self, callouts: &Rc<Callouts>) -> Rc<dyn Performer> {
         match self {
-            Role::First | Role::Second => callouts.clone(),
+            Role::First | Role::Second | Role::Recorded => callouts.clone(),
             Role::Shadow => Mute::over(callouts.clone()),
         }
     }
 }
+
+/// Guests by their filters' indices and what they are.
+pub(super) type Roster = HashMap<(usize, Role), Guest>;
 
 /// A configuration's guests on this worker: one for each filter that a chain names.
 pub(super) struct Guests<'a> {
@@ -52,8 +60,8 @@ pub(super) struct Guests<'a> {
     pub(super) shared: &'a Arc<Shared>,
     pub(super) snapshot: &'a Snapshot,
     pub(super) callouts: &'a Rc<Callouts>,
-    pub(super) former: Option<&'a HashMap<usize, Guest>>,
-    pub(super) running: HashMap<usize, Guest>,
+    pub(super) former: Option<&'a Roster>,
+    pub(super) running: Roster,
 }
 
 impl Guests<'_> {
@@ -66,28 +74,43 @@ impl Guests<'_> {
                 let role = if canary.is_shadow() { Role::Shadow } else { Role::Second };
                 let split = Split::new(canary, self.index, self.instance(candidate, role)?);
                 chain = chain.beside(stage, split);
+            } else if let Some(session) = self.session(*filter) {
+                let watched = self.instance(*filter, Role::Recorded)?;
+                chain = chain.beside(stage, Split::recording(&session, watched));
             }
         }
         Ok(chain)
     }
 
+    /// The recording that is made of a filter, if one is.
+    fn session(&self, filter: usize) -> Option<Arc<Session>> {
+        let is_there = !self.snapshot.is_missing(filter);
+        is_there
+            .then(|| self.shared.recordings.session(&self.snapshot.plugin(filter).filter().name))
+            .flatten()
+    }
+
     fn instance(&mut self, filter: usize, role: Role) -> anyhow::Result<Rc<Instance>> {
-        let guest = match self.running.get(&filter) {
+        let guest = match self.running.get(&(filter, role)) {
             Some(guest) => guest.clone(),
             None => match self.taken_over(filter, role) {
                 Some(guest) => guest,
                 None => self.start(filter, role)?,
             },
         };
-        self.running.insert(filter, guest.clone());
+        self.running.insert((filter, role), guest.clone());
         Ok(guest.instance)
     }
 
     /// The instance of the former configuration, if nothing about the filter has changed.
     fn taken_over(&self, filter: usize, role: Role) -> Option<Guest> {
         let plugin = self.snapshot.plugin(filter);
+        let session = if role == Role::Recorded { self.session(filter) } else { None };
         let is_it = |former: &&Guest| {
-            former.role == role && former.instance.plugin().is(plugin) && !former.instance.is_worn()
+            former.role == role
+                && former.instance.plugin().is(plugin)
+                && !former.instance.is_worn()
+                && former.session.as_ref().map(Arc::as_ptr) == session.as_ref().map(Arc::as_ptr)
         };
         self.former?.values().find(is_it).cloned()
     }
@@ -97,10 +120,18 @@ impl Guests<'_> {
         let name = plugin.filter().name.clone();
         let usage = Arc::new(FilterUsage::new());
         let (shared_data, metrics) = match role {
-            Role::First | Role::Second => (&self.shared.shared_data, &self.shared.guest_metrics),
+            Role::First | Role::Second | Role::Recorded => {
+                (&self.shared.shared_data, &self.shared.guest_metrics)
+            }
             Role::Shadow => (&self.shared.shadow_data, &self.shared.shadow_metrics),
         };
+        let session = if role == Role::Recorded { self.session(filter) } else { None };
+        let witness = match &session {
+            Some(session) => Some(session.witness()),
+            None => self.shared.recordings.witness(&name),
+        };
         let services = Services {
+            witness,
             shared_data: shared_data.clone(),
             metrics: metrics.clone(),
             worker: self.index,
@@ -111,13 +142,14 @@ impl Guests<'_> {
         if self.snapshot.is_missing(filter) {
             let observation = observe::observe_filter(&self.shared.metrics, &name, &usage);
             let instance = Instance::missing(plugin, services, self.callouts.clone());
-            return Ok(Guest { instance, role, usage, _observation: Rc::new(observation) });
+            return Ok(Guest { instance, role, usage, session, _observation: Rc::new(observation) });
         }
         let others = self.running.values().chain(self.former.into_iter().flat_map(HashMap::values));
         // A second version that fails is not to take the first one's guest with it.
         let others = others.filter(|other| other.role == Role::First && role == Role::First);
         let mut others = others.map(|other| &other.instance).filter(|other| !other.is_worn());
-        let other = others.find(|other| other.plugin().shares(&plugin));
+        let is_watched = services.witness.is_some();
+        let other = others.find(|other| !is_watched && !other.is_watched() && other.plugin().shares(&plugin));
         let instance = match other {
             Some(other) => Instance::join(other, plugin, services, role.performer(self.callouts)),
             None => Instance::start(plugin, services, role.performer(self.callouts)),
@@ -135,7 +167,7 @@ impl Guests<'_> {
             });
         }
         let observation = observe::observe_filter(&self.shared.metrics, &name, &usage);
-        Ok(Guest { instance, role, usage, _observation: Rc::new(observation) })
+        Ok(Guest { instance, role, usage, session, _observation: Rc::new(observation) })
     }
 }
 

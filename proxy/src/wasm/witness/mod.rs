@@ -18,8 +18,8 @@ pub(crate) use facts::Word;
 pub(crate) use recorder::{Recorder, witnessed};
 pub(crate) use sight::{header_map, progress};
 pub use step::{
-    Beginning, Callout, Change, End, Facts, Grpc, GuestCall, Hostcall, Info, Level, Line, Op, Piece,
-    Request, Response, Side, Step, StreamChange,
+    Beginning, Callout, Change, End, Facts, Grpc, GuestCall, Hostcall, Info, Level, Line, Op, Piece, Request,
+    Response, Side, Step, StreamChange,
 };
 
 /// Watches instances of one filter, on all workers.

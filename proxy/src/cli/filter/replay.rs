@@ -1,0 +1,221 @@
+//! `tidegate filter replay`: a recording against a build.
+
+use std::fmt::Write as _;
+use std::io::{IsTerminal as _, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+
+use super::super::{Format, counted, print};
+use crate::recording::compare::{Comparison, Cost, Difference, Report};
+use crate::recording::replay::Player;
+use crate::recording::{Line, Reader};
+use crate::wasm::Engine;
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  tidegate dev --record shop.jsonl                     makes a recording
+  tidegate filter record authz --output authz.jsonl    makes one of a running proxy
+  tidegate filter replay shop.jsonl                    against the build that `tidegate filter build` makes here
+  tidegate filter replay authz.jsonl builtin:authz --format json | jq .differences";
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct ReplayArgs {
+    /// The recording
+    recording: PathBuf,
+    /// The build: a module, or one that is shipped: builtin:NAME
+    module: PathBuf,
+    /// What the recording's masks stand for [default: RECORDING.secrets, where there is one]
+    #[arg(long, value_name = "FILE")]
+    secrets: Option<PathBuf>,
+    /// How many differences to list; the others are counted
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    most: usize,
+    /// End with 1 also where the build does the same, asking otherwise or at another cost
+    #[arg(long)]
+    exact: bool,
+    /// How it is said
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+/// How often progress is shown, and after how many lines it is thought of.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
+const PROGRESS_LINES: u64 = 1024;
+
+pub(super) fn perform(arguments: &ReplayArgs) -> anyhow::Result<ExitCode> {
+    let ReplayArgs { recording, module, secrets, most, exact, format } = arguments;
+    let mut reader = Reader::open(recording, secrets.as_deref())?;
+    let bytes = super::module(module)?;
+    let compiled = Engine::new(None)?.compile(&bytes);
+    let compiled = compiled.map_err(|error| anyhow::anyhow!("{}: {error}", module.display()))?;
+    let sha256 = compiled.sha256().to_string();
+    let (mut player, mut comparison) = (Player::new(compiled), Comparison::new(*most));
+    let began = Instant::now();
+    let mut progress = Progress::new(began);
+    let (mut steps, mut is_other) = (0, false);
+    while let Some(line) = reader.next_line()? {
+        match &line {
+            Line::Instance { given, .. } => is_other |= given.module != sha256,
+            Line::Cut { reason } => comparison.note_cut(reason),
+            Line::Step { .. } | Line::Recording(_) => {}
+        }
+        if let Some(played) = player.play(line)? {
+            comparison.add(&played);
+            steps += 1;
+            progress.show(steps);
+        }
+    }
+    progress.end();
+    let report = comparison.finish();
+    let outcome = Outcome {
+        recording: recording.display().to_string(),
+        module: module.display().to_string(),
+        same_module: !is_other,
+        masked: reader.is_masked(),
+        seconds: began.elapsed().as_secs_f64(),
+        report: &report,
+    };
+    match format {
+        Format::Json => print(&serde_json::to_string_pretty(&outcome)?)?,
+        Format::Text => print(text(&outcome).trim_end())?,
+    }
+    let is_the_same = report.different + report.not_played == 0;
+    let is_exact = report.identical == report.steps;
+    Ok(if is_the_same && (is_exact || !exact) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What is said in the end.
+#[derive(serde::Serialize)]
+struct Outcome<'a> {
+    recording: String,
+    module: String,
+    /// Whether it is the module that was recorded.
+    same_module: bool,
+    /// Whether secrets are missing.
+    masked: bool,
+    /// How long it took.
+    seconds: f64,
+    #[serde(flatten)]
+    report: &'a Report,
+}
+
+fn text(outcome: &Outcome<'_>) -> String {
+    let Outcome { recording, module, same_module, masked, seconds, report } = outcome;
+    let mut text = String::new();
+    let build = if *same_module { ", the build that was recorded" } else { "" };
+    let _ = writeln!(
+        text,
+        "{recording}: {}, {}, replayed on {module}{build} in {seconds:.1} s",
+        counted(report.exchanges, "exchange"),
+        counted(report.callbacks, "callback"),
+    );
+    if let Some(reason) = &report.cut {
+        let _ = writeln!(text, "the recording is not whole: {reason}");
+    }
+    list(&mut text, &report.differences);
+    if report.omitted > 0 {
+        let _ = writeln!(text, "\nand {}; --most lists more", counted(report.omitted, "more difference"));
+    }
+    costs(&mut text, report);
+    text.push('\n');
+    let _ = match (report.different, report.identical == report.steps) {
+        _ if report.not_played > 0 => {
+            writeln!(
+                text,
+                "{} could not be played: the instance had failed",
+                counted(report.not_played, "step")
+            )
+        }
+        (0, true) => writeln!(text, "identical: every step, bit for bit"),
+        (0, false) => writeln!(
+            text,
+            "the same: in {} of {} it asked otherwise, or at another cost",
+            report.same_effect,
+            counted(report.steps, "step")
+        ),
+        (different, _) => writeln!(
+            text,
+            "different: {} of {}, in {}",
+            counted(different, "step"),
+            report.steps,
+            counted(report.different_exchanges, "exchange")
+        ),
+    };
+    if *masked && report.identical != report.steps {
+        text.push_str(
+            "its secrets are masked: what depends on them differs; --secrets FILE puts them back\n",
+        );
+    }
+    text
+}
+
+fn list(text: &mut String, differences: &[Difference]) {
+    let mut last = None;
+    for difference in differences {
+        let Difference { exchange, request, instance, step, what, recorded, replayed } = difference;
+        let place = (*instance, *exchange, step);
+        if last != Some(place) {
+            last = Some(place);
+            let whose = match (exchange, request) {
+                (Some(exchange), Some(request)) => format!("exchange {exchange}  {request}"),
+                (Some(exchange), None) => format!("exchange {exchange}"),
+                (None, _) => format!("instance {instance}"),
+            };
+            let _ = writeln!(text, "\n{whose}: {step}");
+        }
+        let side = |side: &Option<String>| side.clone().unwrap_or_else(|| "nothing".to_owned());
+        let _ = writeln!(text, "  {what}");
+        let _ = writeln!(text, "    - {}", side(recorded).replace('\n', "\n      "));
+        let _ = writeln!(text, "    + {}", side(replayed).replace('\n', "\n      "));
+    }
+}
+
+fn costs(text: &mut String, report: &Report) {
+    let changed = report.instructions.iter().filter(|(_, cost)| cost.recorded != cost.replayed);
+    let changed: Vec<(&str, &Cost)> = changed.map(|(callback, cost)| (&**callback, cost)).collect();
+    if changed.is_empty() {
+        return;
+    }
+    let width = changed.iter().map(|(callback, _)| callback.len()).max().unwrap_or(0);
+    let _ = writeln!(text, "\ninstructions");
+    for (callback, cost) in changed {
+        let change = match cost.recorded {
+            0 => "new".to_owned(),
+            recorded => {
+                format!("{:+.1} %", (cost.replayed as f64 - recorded as f64) / recorded as f64 * 100.0)
+            }
+        };
+        let _ = writeln!(text, "  {callback:width$}  {} → {}  {change}", cost.recorded, cost.replayed);
+    }
+}
+
+/// Says how far it is, on a terminal, when it takes longer.
+struct Progress {
+    shown: Instant,
+    began: Instant,
+    shows: bool,
+}
+
+impl Progress {
+    fn new(began: Instant) -> Progress {
+        Progress { shown: began, began, shows: std::io::stderr().is_terminal() }
+    }
+
+    fn show(&mut self, steps: u64) {
+        if !self.shows || !steps.is_multiple_of(PROGRESS_LINES) || self.shown.elapsed() < PROGRESS_INTERVAL {
+            return;
+        }
+        self.shown = Instant::now();
+        let _ =
+            write!(std::io::stderr(), "\r\x1b[K{steps} steps, {:.0} s", self.began.elapsed().as_secs_f64());
+    }
+
+    fn end(&self) {
+        if self.shows {
+            let _ = write!(std::io::stderr(), "\r\x1b[K");
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! A recording of a running proxy: which exchanges of a filter it takes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::Notify;
+
+use crate::config::model::Match;
+use crate::route::Condition;
+use crate::wasm::stream::RequestHead;
+use crate::wasm::witness::Witness;
+
+/// A recording that is being made of a filter. What it takes goes through instances of its own, which are watched from
+/// their start: what a guest knows from before would be missing from the recording.
+pub struct Session {
+    filter: String,
+    condition: Option<Condition>,
+    left: AtomicU64,
+    full: Notify,
+    witness: Arc<dyn Witness>,
+}
+
+impl Session {
+    /// Takes so many exchanges of a filter, of those that match.
+    pub fn new(filter: &str, matches: Option<&Match>, exchanges: u64, witness: Arc<dyn Witness>) -> Session {
+        Session {
+            filter: filter.to_owned(),
+            condition: matches.map(Condition::new),
+            left: AtomicU64::new(exchanges),
+            full: Notify::new(),
+            witness,
+        }
+    }
+
+    /// The filter's name.
+    pub fn filter(&self) -> &str {
+        &self.filter
+    }
+
+    /// Who watches.
+    pub fn witness(&self) -> Arc<dyn Witness> {
+        self.witness.clone()
+    }
+
+    /// Whether this exchange is taken.
+    pub fn picks(&self, request: &RequestHead) -> bool {
+        let holds = |it: &Condition| it.holds(&request.method, &request.uri, &request.headers);
+        if !self.condition.as_ref().is_none_or(holds) {
+            return false;
+        }
+        let one_less =
+            self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        if one_less == Ok(1) {
+            self.full.notify_one();
+        }
+        one_less.is_ok()
+    }
+
+    /// Ends when it has taken as many as it is to take.
+    pub async fn full(&self) {
+        self.full.notified().await;
+    }
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("filter", &self.filter).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,123 @@
+//! What is recorded of filters: all that passes one, or what a session takes.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::worker::{Orders, Shared};
+use crate::admin::{Feed, NoRecording, Wanted};
+use crate::config;
+use crate::recording::{Limits, Masking, Session, Writer};
+use crate::snapshot::Snapshot;
+use crate::wasm::witness::Witness;
+
+/// How many pieces of a recording wait for whoever reads it, of some KiB each.
+const MAX_WAITING: usize = 64;
+
+/// Who watches a filter's instances, by the filter's name.
+pub type Witnesses = HashMap<String, Arc<dyn Witness>>;
+
+/// Who watches which filters.
+#[derive(Default)]
+pub(super) struct Recordings {
+    witnesses: Witnesses,
+    sessions: Mutex<HashMap<String, Arc<Session>>>,
+}
+
+impl Recordings {
+    /// With those who watch from the beginning to the end.
+    pub(super) fn new(witnesses: Witnesses) -> Recordings {
+        Recordings { witnesses, sessions: Mutex::default() }
+    }
+
+    /// Who watches all instances of a filter.
+    pub(super) fn witness(&self, filter: &str) -> Option<Arc<dyn Witness>> {
+        self.witnesses.get(filter).cloned()
+    }
+
+    /// The recording that is made of a filter.
+    pub(super) fn session(&self, filter: &str) -> Option<Arc<Session>> {
+        self.sessions().get(filter).cloned()
+    }
+
+    /// Begins a recording of a filter, unless there is one. Workers have to be told.
+    pub(super) fn begin(&self, session: Arc<Session>) -> bool {
+        let mut sessions = self.sessions();
+        let is_free =
+            !sessions.contains_key(session.filter()) && !self.witnesses.contains_key(session.filter());
+        if is_free {
+            sessions.insert(session.filter().to_owned(), session);
+        }
+        is_free
+    }
+
+    /// Ends it. Workers have to be told.
+    pub(super) fn end(&self, session: &Session) {
+        self.sessions().retain(|_, other| !std::ptr::eq(&**other, session));
+    }
+
+    fn sessions(&self) -> MutexGuard<'_, HashMap<String, Arc<Session>>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Begins a recording of a filter. It ends when it has as many exchanges as are wanted, or nobody reads it any more.
+pub(super) fn record(
+    shared: &Arc<Shared>,
+    orders: &Orders,
+    snapshot: &Snapshot,
+    filter: &str,
+    wanted: &Wanted,
+) -> Result<Feed, NoRecording> {
+    let index = snapshot.config().filters.iter().position(|other| other.name == filter);
+    let index = index.ok_or(NoRecording::NoSuch)?;
+    let is_in_a_chain = snapshot.config().listeners.iter().any(|listener| listener.filters.contains(&index));
+    if !is_in_a_chain || snapshot.is_missing(index) {
+        return Err(NoRecording::NoSuch);
+    }
+    if snapshot.canary(index).is_some() {
+        let why = format!("filter `{filter}` has a canary: it is recorded when that is over");
+        return Err(NoRecording::Refused(why));
+    }
+    let matches =
+        wanted.matches.as_deref().map(config::read_match).transpose().map_err(NoRecording::Match)?;
+    let (sender, receiver) = mpsc::channel(MAX_WAITING);
+    let masking = if wanted.keeps_secrets { Masking::None } else { Masking::Forgotten };
+    let writer = Writer::start(Box::new(Pieces(sender.clone())), masking, Limits::default());
+    let writer = writer.map_err(|error| NoRecording::Refused(format!("it cannot begin: {error}")))?;
+    let session = Arc::new(Session::new(filter, matches.as_ref(), wanted.exchanges, Arc::new(writer)));
+    if !shared.recordings.begin(session.clone()) {
+        return Err(NoRecording::Refused(format!("filter `{filter}` is being recorded")));
+    }
+    tracing::info!(filter, exchanges = wanted.exchanges, "a recording begins");
+    orders.renew();
+    let (shared, orders) = (shared.clone(), orders.clone());
+    tokio::spawn(async move {
+        tokio::select! {
+            () = session.full() => {}
+            () = sender.closed() => {}
+        }
+        drop(sender);
+        shared.recordings.end(&session);
+        tracing::info!(filter = session.filter(), "the recording ends");
+        orders.renew();
+    });
+    Ok(Feed(receiver))
+}
+
+/// What is written goes to whoever reads the recording.
+struct Pieces(mpsc::Sender<Bytes>);
+
+impl io::Write for Pieces {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let sent = self.0.blocking_send(Bytes::copy_from_slice(bytes));
+        sent.map(|()| bytes.len()).map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
