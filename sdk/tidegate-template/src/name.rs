@@ -88,7 +88,6 @@ pub struct Name(String);
 /// A name that no crate can have; its `Display` says why, and which one could be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadName {
-    name: String,
     why: String,
     /// A name that is near and allowed, if there is one.
     pub suggestion: Option<String>,
@@ -103,7 +102,7 @@ impl Name {
     pub fn parse(name: &str) -> Result<Name, BadName> {
         match objection(name) {
             None => Ok(Name(name.to_owned())),
-            Some(why) => Err(BadName { name: name.to_owned(), why, suggestion: suggestion(name) }),
+            Some(why) => Err(BadName { why, suggestion: suggestion(name) }),
         }
     }
 
@@ -120,7 +119,7 @@ impl Name {
 
 impl fmt::Display for BadName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}` cannot be a crate's name: {}", self.name.escape_debug(), self.why)?;
+        f.write_str(&self.why)?;
         match &self.suggestion {
             Some(suggestion) => write!(f, "; try `tidegate filter new {suggestion}`"),
             None => Ok(()),
