@@ -41,7 +41,8 @@ pub(super) fn render(report: &Report, name: &str) -> String {
 pub(super) fn summarize(report: &Report, name: &str) -> String {
     let facts = report.module.as_ref();
     let abi = facts.and_then(|facts| facts.abi_version).map(|version| format!("ABI {version}"));
-    let sdk = facts.and_then(|facts| facts.made_with.iter().find(|tool| tool.kind == "sdk"));
+    // The last of them stands on the others.
+    let sdk = facts.and_then(|facts| facts.made_with.iter().rfind(|tool| tool.kind == "sdk"));
     let sdk = sdk.map(|tool| plain(&tool.name));
     let parts: Vec<String> = [Some(size(report.size as u64)), abi, sdk].into_iter().flatten().collect();
     let verdict = if report.loads { "" } else { ", will not load" };

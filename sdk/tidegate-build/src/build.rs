@@ -10,7 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::finish::finish;
+use crate::finish::{finish, without_debug_info};
 use crate::machine::TARGET;
 use crate::running::{Messages, Running};
 use crate::sources::{self, Crate, Sources};
@@ -24,6 +24,7 @@ pub struct Build {
     profile: String,
     target_dir: Option<PathBuf>,
     locked: bool,
+    separates_debug_info: bool,
     messages: Messages,
 }
 
@@ -91,8 +92,15 @@ impl Build {
     /// The filter whose `Cargo.toml` is in `folder`, with cargo's `release` profile.
     pub fn new(folder: impl Into<PathBuf>) -> Build {
         let (example, profile) = (None, "release".to_owned());
-        let messages = Messages::Inherited;
-        Build { folder: folder.into(), example, profile, target_dir: None, locked: false, messages }
+        Build {
+            folder: folder.into(),
+            example,
+            profile,
+            target_dir: None,
+            locked: false,
+            separates_debug_info: false,
+            messages: Messages::Inherited,
+        }
     }
 
     /// Build this example of the crate (`crate-type = ["cdylib"]`) instead of its library.
@@ -117,6 +125,13 @@ impl Build {
     /// Refuse to change `Cargo.lock`.
     pub fn locked(mut self) -> Build {
         self.locked = true;
+        self
+    }
+
+    /// Take the debug information out of the module, and put the module with it beside, as `NAME.debug.wasm`, which the
+    /// proxy looks into for the source lines of a fault. The module is then as small as one without.
+    pub fn separate_debug_info(mut self) -> Build {
+        self.separates_debug_info = true;
         self
     }
 
@@ -178,21 +193,29 @@ impl Build {
         self.messages
     }
 
-    /// Puts the finished module beside cargo's own output, whose file is cargo's to rewrite; left untouched when it
-    /// would stay the same, so that nobody who watches it wakes for nothing.
+    /// Puts the finished module beside cargo's own output, whose file is cargo's to rewrite.
     pub(crate) fn finish(&self, linked: &Path) -> io::Result<PathBuf> {
-        let module = fs::read(linked)?;
-        let module = finish(&module).unwrap_or(module);
+        let whole = fs::read(linked)?;
+        let whole = finish(&whole).unwrap_or(whole);
         let folder = self.target_folder().join("modules");
-        let path = folder.join(linked.file_name().unwrap_or_default());
-        if fs::read(&path).is_ok_and(|there| there == module) {
-            return Ok(path);
-        }
         fs::create_dir_all(&folder)?;
-        // Moved into place whole: builds may run at the same time, and others may be reading.
-        let part = path.with_extension(format!("{}.part", std::process::id()));
-        fs::write(&part, module)?;
-        fs::rename(&part, &path)?;
+        let path = folder.join(linked.file_name().unwrap_or_default());
+        let beside = path.with_extension("debug.wasm");
+        match self.separates_debug_info.then(|| without_debug_info(&whole)).flatten() {
+            Some(module) => {
+                put(&beside, &whole)?;
+                put(&path, &module)?;
+            }
+            None => {
+                // It would be another module's.
+                if let Err(error) = fs::remove_file(&beside)
+                    && error.kind() != io::ErrorKind::NotFound
+                {
+                    return Err(error);
+                }
+                put(&path, &whole)?;
+            }
+        }
         Ok(path)
     }
 
@@ -234,6 +257,17 @@ impl Build {
     fn target_folder(&self) -> PathBuf {
         self.target_dir.clone().unwrap_or_else(|| workspace_of(&self.folder).join("target").join("wasm"))
     }
+}
+
+/// Writes a file; left untouched when it would stay the same, so that nobody who watches it wakes for nothing.
+fn put(path: &Path, module: &[u8]) -> io::Result<()> {
+    if fs::read(path).is_ok_and(|there| there == module) {
+        return Ok(());
+    }
+    // Moved into place whole: builds may run at the same time, and others may be reading.
+    let part = path.with_extension(format!("{}.part", std::process::id()));
+    fs::write(&part, module)?;
+    fs::rename(&part, path)
 }
 
 /// The nearest folder upwards with a `Cargo.lock`, which is where cargo keeps it: the workspace's; else the crate's.

@@ -42,10 +42,10 @@ const TEMPLATE: [(&str, &str); 6] = [
 #[derive(Debug, thiserror::Error)]
 pub enum CreateError {
     /// There is something already.
-    #[error("{} is there already, and not empty", .0.display())]
+    #[error("{} is there already, and not empty: name another folder with --path", .0.display())]
     NotEmpty(PathBuf),
     /// What is there is a file.
-    #[error("{} is there already, and no folder", .0.display())]
+    #[error("{} is there already, and no folder: name another one with --path", .0.display())]
     NotAFolder(PathBuf),
     /// The operating system refused.
     #[error("cannot write {}: {source}", folder.display())]

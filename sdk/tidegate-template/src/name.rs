@@ -139,8 +139,8 @@ fn objection(name: &str) -> Option<String> {
         return Some("it is a path; --path FOLDER says where the crate is written".to_owned());
     }
     if let Some(other) = name.chars().find(|c| !is_allowed(*c)) {
-        let allowed = "letters from a to z, digits, `-` and `_`";
-        return Some(format!("it has `{}` in it, and what may be are {allowed}", other.escape_debug()));
+        let other = other.escape_debug();
+        return Some(format!("`{other}` cannot be in it: use letters from a to z, digits, `-` and `_`"));
     }
     if !name.starts_with(|c: char| c.is_ascii_lowercase()) {
         return Some("it has to begin with a letter".to_owned());

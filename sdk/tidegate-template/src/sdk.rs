@@ -27,7 +27,7 @@ pub enum Update {
 #[derive(Debug, thiserror::Error)]
 pub enum UpdateError {
     /// The folder has no SDK that `filter new` wrote.
-    #[error("{} has no tidegate-sdk in {SDK_FOLDER}: it is not from `tidegate filter new`", .0.display())]
+    #[error("there is no SDK in {}: `tidegate filter new NAME` makes a crate that has one", .0.join(SDK_FOLDER).display())]
     NotThere(PathBuf),
     /// The operating system refused.
     #[error("cannot replace {}: {source}", folder.display())]

@@ -30,7 +30,7 @@ pub(in crate::cli) struct BuildArgs {
     /// The folder of the crate
     #[arg(default_value = ".")]
     folder: PathBuf,
-    /// Where to put the module too [default: target/wasm/modules only]
+    /// Where to put the module too, with its debug information beside it [default: target/wasm/modules only]
     #[arg(long, short, value_name = "FILE")]
     out: Option<PathBuf>,
     /// The profile of cargo
@@ -41,11 +41,16 @@ pub(in crate::cli) struct BuildArgs {
     format: Format,
 }
 
+/// What the name of a file with a module's debug information ends in, where the module's ends in `wasm`.
+const DEBUG: &str = "debug.wasm";
+
 /// What is said of a build, as JSON. Fields may be added in later versions; those that are here stay.
 #[derive(Debug, Serialize)]
 struct Outcome<'a> {
     /// The module's path.
     module: &'a Path,
+    /// The file with its debug information, where the profile makes some.
+    debug: Option<PathBuf>,
     /// The profile that it was built with.
     profile: &'a str,
     /// How long it took, what cargo took included.
@@ -69,19 +74,17 @@ pub(super) fn perform(arguments: &BuildArgs) -> anyhow::Result<ExitCode> {
         );
     }
     let toolchain = Toolchain::find()?;
-    let module = Build::new(folder).profile(profile).run_with(&toolchain)?;
+    let module = Build::new(folder).profile(profile).separate_debug_info().run_with(&toolchain)?;
     let bytes = origin::read_named(&module)?;
+    let debug = Some(module.with_extension(DEBUG)).filter(|debug| debug.is_file());
     let module = match out {
         Some(out) => {
-            let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty());
-            folder
-                .map_or(Ok(()), fs::create_dir_all)
-                .and_then(|()| replace(out, &bytes))
-                .with_context(|| format!("cannot write {}", out.display()))?;
+            put(out, &module, debug.as_deref()).with_context(|| format!("cannot write {}", out.display()))?;
             out.clone()
         }
         None => module,
     };
+    let debug = debug.map(|_| module.with_extension(DEBUG));
     let report = Report::of(&Engine::new(None)?, &bytes);
     let loads = report.loads;
     let taken = begun.elapsed();
@@ -96,11 +99,22 @@ pub(super) fn perform(arguments: &BuildArgs) -> anyhow::Result<ExitCode> {
         }
         Format::Json => {
             let milliseconds = u64::try_from(taken.as_millis()).unwrap_or(u64::MAX);
-            let outcome = Outcome { module: &module, profile, milliseconds, report };
+            let outcome = Outcome { module: &module, debug, profile, milliseconds, report };
             print(&serde_json::to_string_pretty(&outcome)?)?;
         }
     }
     Ok(if loads { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Puts the module there, and its debug information beside it: that first, so that a proxy that sees a new module finds it.
+fn put(out: &Path, module: &Path, debug: Option<&Path>) -> std::io::Result<()> {
+    if let Some(folder) = out.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    if let Some(debug) = debug {
+        replace(&out.with_extension(DEBUG), &fs::read(debug)?)?;
+    }
+    replace(out, &fs::read(module)?)
 }
 
 /// What one would do now.
