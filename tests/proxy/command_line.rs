@@ -72,13 +72,17 @@ fn every_command_has_a_manual_page_that_man_can_show() {
     }
     for file in &files {
         let shown = Command::new("groff")
-            .args(["-ww", "-man", "-Tutf8"])
+            .args(["-ww", "-man", "-Tutf8", "-P-c", "-P-b", "-P-u"])
             .arg(file)
             .output()
             .expect("it is installed");
         let (text, warnings) =
             (String::from_utf8_lossy(&shown.stdout), String::from_utf8_lossy(&shown.stderr));
         assert!(shown.status.success() && warnings.is_empty(), "{}: {warnings}", file.display());
-        assert!(text.contains("SYNOPSIS") && text.contains("EXAMPLES"), "{text}");
+        assert!(
+            text.contains("SYNOPSIS") && text.contains("EXAMPLES\n       ") && text.contains("Next: "),
+            "{text}"
+        );
+        assert!(!text.contains("-help(1)"), "there is no such page: {text}");
     }
 }

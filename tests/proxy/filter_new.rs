@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::equipment::{Answer, Exit, Proxy, Upstream, forwarding, message};
+use crate::equipment::{Answer, Exit, Proxy, Upstream, forwarding, in_listener, message};
 
 /// Runs the built `tidegate` in a folder. What it starts has no network.
 fn tidegate(folder: &Path, arguments: &[&str]) -> Exit {
@@ -68,11 +68,14 @@ impl Made {
     }
 }
 
-/// Serves with this module, named as in a configuration.
+/// Serves with this module, configured as the crate's README says.
 fn serve(files: &[(&str, Vec<u8>)]) -> (Proxy, Upstream) {
     let upstream = Upstream::start(|_| Answer::ok("from the service"));
-    let config = forwarding(&[upstream.address()], "filters: [mine]");
-    let config = format!("{config}\nfilters: {{mine: {{module: ./my_filter.wasm}}}}\n");
+    let config = in_listener(&forwarding(&[upstream.address()], ""), &["filters: [my-filter]"]);
+    let page = fs::read_to_string(MADE.path("README.md")).expect("it has one");
+    let (_, filters) = page.split_once("```yaml\n").expect("it shows a configuration");
+    let (filters, _) = filters.split_once("```").expect("it ends");
+    let config = format!("{config}\n{filters}");
     let start = Proxy::with(&config);
     let start = files.iter().fold(start, |start, (name, content)| start.file(name, content.clone()));
     (start.start(), upstream)
@@ -94,10 +97,10 @@ fn two_commands_lead_to_a_filter_that_serves() {
 
     let (proxy, upstream) = serve(&[("my_filter.wasm", made.module())]);
     let passed = proxy.client().get("/");
-    assert_eq!((passed.status(), passed.header("x-my-filter")), (200, Some("passed")));
+    assert_eq!((passed.status(), passed.field("x-my-filter")), (200, Some("passed")));
     let refused = proxy.client().get("/admin/users");
-    assert_eq!((refused.status(), &*refused.body_text()), (403, "say who you are: x-team\n"));
-    assert_eq!(upstream.received().len(), 1);
+    assert_eq!((refused.status(), &*refused.text()), (403, "say who you are: x-team\n"));
+    assert_eq!(upstream.requests().len(), 1);
     assert_eq!(proxy.metrics().sum("wasmcustom_my_filter_refused_total", &[]), 1.0);
 }
 

@@ -33,7 +33,7 @@ pub(super) struct ManArgs {
 ///
 /// There is no such command, or a page cannot be written.
 pub(super) fn perform(arguments: &ManArgs) -> anyhow::Result<()> {
-    let mut command = CommandLine::command();
+    let mut command = without_help(CommandLine::command());
     command.build();
     let Some(out) = &arguments.out else {
         let mut command = &command;
@@ -50,13 +50,17 @@ pub(super) fn perform(arguments: &ManArgs) -> anyhow::Result<()> {
     print(&format!("Wrote {} into {}\n\nNext: man tidegate", counted(count, "page"), out.display()))
 }
 
+/// What the commands `help` show is what the pages show.
+fn without_help(command: Command) -> Command {
+    command.disable_help_subcommand(true).mut_subcommands(without_help)
+}
+
 /// Writes the pages of a command and of those below it, and says how many.
 fn write(command: &Command, folder: &Path) -> anyhow::Result<u64> {
     let name = command.get_display_name().unwrap_or_else(|| command.get_name());
     let file = folder.join(format!("{name}.1"));
     fs::write(&file, page(command)?).with_context(|| format!("cannot write {}", file.display()))?;
-    // What `help` shows is what is shown here.
-    let below = command.get_subcommands().filter(|command| command.get_name() != "help");
+    let below = command.get_subcommands();
     below.map(|command| write(command, folder)).try_fold(1, |sum, count| Ok(sum + count?))
 }
 

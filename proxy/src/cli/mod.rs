@@ -61,7 +61,7 @@ Examples:
   tidegate filter sign --key private.pem filter.wasm
   TIDEGATE_LOG=info,tidegate::wasm=debug tidegate run tidegate.yaml
 
-Next: tidegate check tidegate.yaml, or without a filter of your own yet: tidegate filter new my-filter";
+Next: tidegate check tidegate.yaml, or for a filter of your own: tidegate filter new my-filter";
 
 const RUN_EXAMPLES: &str = "\
 Examples:

@@ -264,6 +264,7 @@ fn command_lines(line: &str) -> Vec<Vec<String>> {
     of_tidegate.collect()
 }
 
+#[cfg(feature = "kit")]
 #[test]
 fn every_help_text_has_examples_of_its_command_that_are_command_lines_and_says_what_comes_next() {
     let mut seen = 0;

@@ -17,7 +17,7 @@ Examples:
   tidegate top --admin 127.0.0.1:9901 --interval 5s
   tidegate top --once --format json | jq '.filters[] | {name, cpu}'
 
-Next: bound what costs too much by its `limits` in the configuration; the proxy takes the change as it runs";
+Next: bound what costs too much by the filter's `limits` in the configuration";
 
 #[derive(Debug, Args)]
 pub(super) struct TopArgs {

@@ -34,7 +34,7 @@ const TEMPLATE: [(&str, &str); 6] = [
     ("Cargo.lock", include_str!("../template/Cargo.lock.in")),
     ("src/lib.rs", include_str!("../template/src/lib.rs")),
     ("cases.yaml", include_str!("../template/cases.yaml")),
-    ("README.md", include_str!("../template/README.md")),
+    ("README.md", include_str!("../template/README.md.in")),
     (".gitignore", include_str!("../template/gitignore")),
 ];
 
