@@ -19,7 +19,7 @@ test: prepare ## Run every test, with what they need (Envoy included)
 	tests/setup/envoy.sh
 	tests/setup/promtool.sh
 	tests/setup/languages.sh
-	tests/setup/packages.sh docker-registry openssl
+	tests/setup/packages.sh docker-registry groff-base openssl
 	TIDEGATE_REQUIRE_TOOLS=1 cargo test --workspace --exclude guests
 
 soak: prepare ## Run the tests of large numbers and of endurance in full, with the release build (FOR=seconds each: 600)

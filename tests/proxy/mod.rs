@@ -8,6 +8,7 @@ mod bodies;
 mod canary;
 mod capabilities;
 mod cluster_header;
+mod command_line;
 mod connections;
 mod copies;
 
@@ -17,6 +18,8 @@ mod endurance;
 mod examples;
 mod faults;
 mod fetching;
+#[cfg(feature = "kit")]
+mod filter_new;
 mod filters;
 mod forwarding;
 mod framing;

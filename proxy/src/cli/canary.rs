@@ -20,7 +20,9 @@ Examples:
   tidegate canary list
   tidegate canary set limits 25%
   tidegate canary rollback limits --admin 127.0.0.1:9901
-  tidegate canary list --format json | jq '.canaries[] | select(.state == \"rolled_back\")'";
+  tidegate canary list --format json | jq '.canaries[] | select(.state == \"rolled_back\")'
+
+Next: tidegate canary list";
 
 #[derive(Debug, Args)]
 pub(super) struct CanaryArgs {
@@ -37,8 +39,12 @@ pub(super) struct CanaryArgs {
 #[derive(Debug, Subcommand)]
 enum CanaryCommand {
     /// Show every filter that has a second version, and what both did
+    #[command(
+        after_help = "Example:\n  tidegate canary list --format json\n\nNext: tidegate canary set FILTER 25%, promote FILTER or rollback FILTER"
+    )]
     List,
     /// Give the second version this share of the exchanges, also where it was rolled back
+    #[command(after_help = "Example:\n  tidegate canary set limits 25%\n\nNext: tidegate canary list")]
     Set {
         /// The filter
         filter: String,
@@ -47,21 +53,25 @@ enum CanaryCommand {
         percent: String,
     },
     /// Give the second version no exchange any more
+    #[command(after_help = "Example:\n  tidegate canary rollback limits\n\nNext: tidegate canary list")]
     Rollback {
         /// The filter
         filter: String,
     },
     /// Go on to the next step now, or to all exchanges where there is none
+    #[command(after_help = "Example:\n  tidegate canary promote limits\n\nNext: tidegate canary list")]
     Promote {
         /// The filter
         filter: String,
     },
     /// Take no further step by itself
+    #[command(after_help = "Example:\n  tidegate canary pause limits\n\nNext: tidegate canary resume limits")]
     Pause {
         /// The filter
         filter: String,
     },
     /// Take steps by itself again
+    #[command(after_help = "Example:\n  tidegate canary resume limits\n\nNext: tidegate canary list")]
     Resume {
         /// The filter
         filter: String,

@@ -1,5 +1,9 @@
 //! `tidegate filter`: what the authors of filters ask.
 
+#[cfg(feature = "kit")]
+mod build;
+#[cfg(feature = "kit")]
+mod new;
 mod record;
 mod replay;
 
@@ -20,6 +24,26 @@ use crate::wasm::Engine;
 /// What can be done with a filter.
 #[derive(Debug, Subcommand)]
 pub(super) enum FilterCommand {
+    /// Write the crate of a new filter, which builds, passes its tests and runs
+    ///
+    /// It is in Rust, with everything that it needs but a toolchain: the SDK is in it, and its dependencies are those of
+    /// tidegate. Asks nothing, and changes nothing that is there.
+    #[cfg(feature = "kit")]
+    #[command(after_help = new::NEW_EXAMPLES)]
+    New(new::NewArgs),
+    /// Build a filter's crate into a module
+    ///
+    /// Finds a toolchain for wasm32-unknown-unknown, and says what to install where there is none. What cargo and rustc say
+    /// is shown as they say it. Ends with 0 if there is a module that will load, with 1 if not.
+    #[cfg(feature = "kit")]
+    #[command(after_help = build::EXAMPLES)]
+    Build(build::BuildArgs),
+    /// Bring the SDK that a filter's crate has in it to this tidegate's
+    ///
+    /// Replaces the folder vendor/tidegate-sdk, which `tidegate filter new` wrote, as a whole, and nothing else.
+    #[cfg(feature = "kit")]
+    #[command(after_help = new::UPDATE_EXAMPLES)]
+    UpdateSdk(new::UpdateArgs),
     /// Say what a module is, what it needs, and whether it will load
     ///
     /// Shows the version of the ABI, what it was made with, what it asks to be allowed, exports and imports, its memory, every reason why
@@ -53,7 +77,7 @@ pub(super) enum FilterCommand {
     ///
     /// Looks for a signature in the module, and in FILE.sig where there is one, and names the key whose it is by its 32 bytes,
     /// as `sign` does. Ends with 0 if one of the keys signed the module as it is, with 1 if none did.
-    #[command(after_help = "Example:\n  tidegate filter verify --key public.pem filter.wasm")]
+    #[command(after_help = VERIFY_EXAMPLES)]
     Verify(VerifyArgs),
 }
 
@@ -61,14 +85,44 @@ const INSPECT_EXAMPLES: &str = "\
 Examples:
   tidegate filter inspect filter.wasm
   tidegate filter inspect builtin:authz
-  tidegate filter inspect filter.wasm --format json | jq .module.imports";
+  tidegate filter inspect filter.wasm --format json | jq .module.imports
+
+Next: name it as `module` of a filter in a configuration, and tidegate check tidegate.yaml";
 
 const SIGN_EXAMPLES: &str = "\
 Examples:
   openssl genpkey -algorithm ed25519 -out private.pem       a new key, which stays where modules are made
   openssl pkey -in private.pem -pubout -out public.pem      its public half, for `trusted_keys`
   tidegate filter sign --key private.pem filter.wasm
-  tidegate filter sign --key private.pem --detached filter.wasm    writes filter.wasm.sig";
+  tidegate filter sign --key private.pem --detached filter.wasm    writes filter.wasm.sig
+
+Next: tidegate filter verify --key public.pem filter.wasm";
+
+const VERIFY_EXAMPLES: &str = "\
+Examples:
+  tidegate filter verify --key public.pem filter.wasm
+  tidegate filter verify --key old.pem --key new.pem --signature filter.wasm.sig filter.wasm
+
+Next: list the key in `trusted_keys`, and have listeners `require_signature_by` it";
+
+/// Where one begins, and what follows.
+#[cfg(feature = "kit")]
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  tidegate filter new guard
+  tidegate filter build guard --out guard.wasm
+  tidegate filter inspect guard.wasm
+
+Next: tidegate filter new --help";
+
+/// The same where none can be made.
+#[cfg(not(feature = "kit"))]
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  tidegate filter inspect filter.wasm
+  tidegate filter sign --key private.pem filter.wasm
+
+Next: tidegate filter inspect --help";
 
 #[derive(Debug, Args)]
 pub(super) struct SignArgs {
@@ -108,6 +162,12 @@ pub(super) struct InspectArgs {
 
 pub(super) fn perform(command: FilterCommand) -> anyhow::Result<ExitCode> {
     match command {
+        #[cfg(feature = "kit")]
+        FilterCommand::New(arguments) => new::create(&arguments).map(|()| ExitCode::SUCCESS),
+        #[cfg(feature = "kit")]
+        FilterCommand::Build(arguments) => build::perform(&arguments),
+        #[cfg(feature = "kit")]
+        FilterCommand::UpdateSdk(arguments) => new::update_sdk(&arguments).map(|()| ExitCode::SUCCESS),
         FilterCommand::Inspect(InspectArgs { file, format }) => {
             let bytes = module(&file)?;
             let detached = match bytes {

@@ -4,8 +4,10 @@
 //! 1 for a configuration, a module or a start that failed, 2 for a command line that makes no sense.
 
 mod canary;
+mod completions;
 mod filter;
 mod log;
+mod man;
 #[cfg(test)]
 mod tests;
 mod top;
@@ -54,14 +56,32 @@ Examples:
   tidegate top                              what do its filters cost, now?
   tidegate canary list                      how do filters' second versions do?
   tidegate schema > tidegate.schema.json    for editors
+  tidegate filter new my-filter             a filter of one's own, which builds and runs
   tidegate filter inspect filter.wasm       what is in it, and will it load?
   tidegate filter sign --key private.pem filter.wasm
-  TIDEGATE_LOG=info,tidegate::wasm=debug tidegate run tidegate.yaml";
+  TIDEGATE_LOG=info,tidegate::wasm=debug tidegate run tidegate.yaml
+
+Next: tidegate check tidegate.yaml, or for a filter of your own: tidegate filter new my-filter";
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  tidegate run tidegate.yaml
+  tidegate run tidegate.yaml --workers 2
+
+Next: tidegate top";
 
 const CHECK_EXAMPLES: &str = "\
 Examples:
   tidegate check tidegate.yaml && systemctl restart tidegate
-  envsubst < tidegate.yaml.in | tidegate check --deny-warnings -";
+  envsubst < tidegate.yaml.in | tidegate check --deny-warnings -
+
+Next: tidegate run tidegate.yaml";
+
+const SCHEMA_EXAMPLES: &str = "\
+Examples:
+  tidegate schema > tidegate.schema.json
+
+Next: put `# yaml-language-server: $schema=tidegate.schema.json` at the top of a configuration";
 
 /// What problems call a configuration that no file has.
 const STANDARD_INPUT: &str = "standard input";
@@ -73,7 +93,7 @@ enum Command {
     /// Starts as a whole or not at all: with a configuration that is not valid, a port in use or a filter that does
     /// not start it says so and ends with 1. When the file or a module changes, and at SIGHUP, it reads them again;
     /// what cannot be served then changes nothing.
-    #[command(after_help = "Example:\n  tidegate run tidegate.yaml --workers 2")]
+    #[command(after_help = RUN_EXAMPLES)]
     Run(RunArgs),
     /// Check a configuration as `run` would, and serve nothing
     ///
@@ -100,11 +120,17 @@ enum Command {
     #[command(after_help = canary::EXAMPLES)]
     Canary(canary::CanaryArgs),
     /// Print the JSON Schema of the configuration
-    #[command(after_help = "Example:\n  tidegate schema > tidegate.schema.json")]
+    #[command(after_help = SCHEMA_EXAMPLES)]
     Schema,
     /// What the authors of filters ask
-    #[command(subcommand)]
+    #[command(subcommand, after_help = filter::EXAMPLES)]
     Filter(FilterCommand),
+    /// Print what a shell needs to complete this command line
+    #[command(after_help = completions::EXAMPLES)]
+    Completions(completions::CompletionsArgs),
+    /// Print a manual page, or write all of them into a folder
+    #[command(after_help = man::EXAMPLES)]
+    Man(man::ManArgs),
 }
 
 #[derive(Debug, Args)]
@@ -173,6 +199,8 @@ fn perform(command: Command, log: &LogArgs, voice: Voice) -> anyhow::Result<Exit
             return canary::perform(arguments);
         }
         Command::Schema => print(&format!("{:#}", config::schema()))?,
+        Command::Completions(arguments) => completions::perform(&arguments)?,
+        Command::Man(arguments) => man::perform(&arguments)?,
         Command::Filter(command) => {
             log.set_up(Level::Warn)?;
             return filter::perform(command);

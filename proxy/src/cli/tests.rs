@@ -34,13 +34,15 @@ fn the_help_says_what_can_be_done() {
             Usage: tidegate [OPTIONS] <COMMAND>
 
             Commands:
-              run     Serve traffic until SIGTERM or SIGINT, then drain
-              check   Check a configuration as `run` would, and serve nothing
-              top     Show what the filters of a running proxy cost, live
-              canary  Show and steer the second versions of a running proxy's filters
-              schema  Print the JSON Schema of the configuration
-              filter  What the authors of filters ask
-              help    Print this message or the help of the given subcommand(s)
+              run          Serve traffic until SIGTERM or SIGINT, then drain
+              check        Check a configuration as `run` would, and serve nothing
+              top          Show what the filters of a running proxy cost, live
+              canary       Show and steer the second versions of a running proxy's filters
+              schema       Print the JSON Schema of the configuration
+              filter       What the authors of filters ask
+              completions  Print what a shell needs to complete this command line
+              man          Print a manual page, or write all of them into a folder
+              help         Print this message or the help of the given subcommand(s)
 
             Options:
               -h, --help
@@ -76,9 +78,13 @@ fn the_help_says_what_can_be_done() {
               tidegate top                              what do its filters cost, now?
               tidegate canary list                      how do filters' second versions do?
               tidegate schema > tidegate.schema.json    for editors
+              tidegate filter new my-filter             a filter of one's own, which builds and runs
               tidegate filter inspect filter.wasm       what is in it, and will it load?
               tidegate filter sign --key private.pem filter.wasm
               TIDEGATE_LOG=info,tidegate::wasm=debug tidegate run tidegate.yaml
+
+            Next: tidegate check tidegate.yaml, or without a filter of your own yet: tidegate filter new
+            my-filter
         "#]],
     );
 }
@@ -131,8 +137,11 @@ fn the_help_of_run_says_how() {
 
                       [default: text]
 
-            Example:
+            Examples:
+              tidegate run tidegate.yaml
               tidegate run tidegate.yaml --workers 2
+
+            Next: tidegate top
         "#]],
     );
 }
@@ -187,6 +196,8 @@ fn the_help_of_check_says_how() {
             Examples:
               tidegate check tidegate.yaml && systemctl restart tidegate
               envsubst < tidegate.yaml.in | tidegate check --deny-warnings -
+
+            Next: tidegate run tidegate.yaml
         "#]],
     );
 }
@@ -225,10 +236,61 @@ fn the_help_of_schema_says_how() {
 
                       [default: text]
 
-            Example:
+            Examples:
               tidegate schema > tidegate.schema.json
+
+            Next: put `# yaml-language-server: $schema=tidegate.schema.json` at the top of a configuration
         "#]],
     );
+}
+
+/// Every command with its words, those that have commands of their own too.
+fn walk(command: &clap::Command, words: &[String], visit: &mut impl FnMut(&[String], &clap::Command)) {
+    visit(words, command);
+    for below in command.get_subcommands().filter(|below| below.get_name() != "help") {
+        walk(below, &[words, &[below.get_name().to_owned()]].concat(), visit);
+    }
+}
+
+/// The command lines of an example: what is behind it, or said about it, is not one.
+fn command_lines(line: &str) -> Vec<Vec<String>> {
+    let parts = line.split(['|', '>', ';']).flat_map(|part| part.split("&&"));
+    let of_tidegate = parts.filter_map(|part| {
+        let part = part.trim().trim_start_matches("source <(");
+        let part = part.split("  ").next().unwrap_or(part).trim_end_matches(')');
+        let words = part.split(' ').skip_while(|word| word.contains('=')).map(str::to_owned);
+        Some(words.collect::<Vec<_>>()).filter(|words| words.first().is_some_and(|word| word == "tidegate"))
+    });
+    of_tidegate.collect()
+}
+
+#[cfg(feature = "kit")]
+#[test]
+fn every_help_text_has_examples_of_its_command_that_are_command_lines_and_says_what_comes_next() {
+    let mut seen = 0;
+    let mut root = CommandLine::command();
+    root.build();
+    walk(&root, &["tidegate".to_owned()], &mut |words, command| {
+        let name = words.join(" ");
+        let text = command.get_after_help().unwrap_or_else(|| panic!("{name} has no examples")).to_string();
+        let (examples, next) = text.split_once("\n\nNext: ").unwrap_or_else(|| panic!("{name} has no next"));
+        let (heading, examples) = examples.split_once('\n').unwrap_or_else(|| panic!("{name}: {text}"));
+        assert!(["Example:", "Examples:"].contains(&heading), "{name}: {heading}");
+        assert!(!next.trim().is_empty() && !next.contains('\n'), "{name}: {next}");
+        let mut are_its = 0;
+        for line in examples.lines() {
+            assert!(line.starts_with("  "), "{name}: {line}");
+            for words_of_example in command_lines(line) {
+                if let Err(error) = CommandLine::try_parse_from(&words_of_example) {
+                    panic!("{line}: {error}");
+                }
+                are_its += usize::from(words_of_example.starts_with(words));
+            }
+        }
+        assert!(are_its > 0, "{name} has no example of itself: {examples}");
+        seen += 1;
+    });
+    assert!(seen > 15, "{seen}");
 }
 
 fn parse(line: &str) -> Result<CommandLine, clap::Error> {

@@ -15,7 +15,9 @@ pub(super) const EXAMPLES: &str = "\
 Examples:
   tidegate top
   tidegate top --admin 127.0.0.1:9901 --interval 5s
-  tidegate top --once --format json | jq '.filters[] | {name, cpu}'";
+  tidegate top --once --format json | jq '.filters[] | {name, cpu}'
+
+Next: bound what costs too much by the filter's `limits` in the configuration";
 
 #[derive(Debug, Args)]
 pub(super) struct TopArgs {

@@ -197,6 +197,16 @@ impl Report {
         Report { signatures: signatures(bytes, detached), ..self }
     }
 
+    /// What matters most, in a line: how large it is, its ABI, its SDK, and whether it will not load.
+    pub fn summary(&self, name: &str) -> String {
+        text::summarize(self, name)
+    }
+
+    /// Every reason why it will not load, as paragraphs; nothing where it will.
+    pub fn reasons(&self) -> String {
+        text::render_problems(self)
+    }
+
     /// The report for people. `name` is what they call the module.
     pub fn text(&self, name: &str) -> String {
         text::render(self, name)

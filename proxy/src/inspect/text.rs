@@ -38,6 +38,23 @@ pub(super) fn render(report: &Report, name: &str) -> String {
     text.trim_end().to_owned()
 }
 
+pub(super) fn summarize(report: &Report, name: &str) -> String {
+    let facts = report.module.as_ref();
+    let abi = facts.and_then(|facts| facts.abi_version).map(|version| format!("ABI {version}"));
+    // The last of them stands on the others.
+    let sdk = facts.and_then(|facts| facts.made_with.iter().rfind(|tool| tool.kind == "sdk"));
+    let sdk = sdk.map(|tool| plain(&tool.name));
+    let parts: Vec<String> = [Some(size(report.size as u64)), abi, sdk].into_iter().flatten().collect();
+    let verdict = if report.loads { "" } else { ", will not load" };
+    format!("{}: {}{verdict}", plain(name), parts.join(", "))
+}
+
+pub(super) fn render_problems(report: &Report) -> String {
+    let mut text = String::new();
+    paragraphs(&mut text, "Problems", report.problems.iter().map(|problem| &*problem.message));
+    text.trim_end().to_owned()
+}
+
 fn render_facts(text: &mut String, whole: usize, facts: &Facts) {
     let functions = counted(facts.functions.into(), "function");
     let parts = match facts.is_whole {

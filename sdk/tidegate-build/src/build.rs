@@ -6,12 +6,14 @@
 use std::env;
 use std::ffi::OsString;
 use std::fs;
-use std::io::{self, BufRead, BufReader};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use crate::finish::finish;
+use crate::finish::{finish, without_debug_info};
 use crate::machine::TARGET;
+use crate::running::{Messages, Running};
+use crate::sources::{self, Crate, Sources};
 use crate::toolchain::{Library, NoToolchain, Toolchain};
 
 /// What to build, and where. Debug information, optimisation and the like are the profile's.
@@ -22,6 +24,8 @@ pub struct Build {
     profile: String,
     target_dir: Option<PathBuf>,
     locked: bool,
+    separates_debug_info: bool,
+    messages: Messages,
 }
 
 /// Why there is no module.
@@ -38,11 +42,35 @@ pub enum BuildError {
         /// What the operating system said.
         source: io::Error,
     },
-    /// cargo failed; it has said why on standard error.
-    #[error("cargo could not build {} for {TARGET} (its messages are above)", folder.display())]
+    /// cargo failed; it has said why on standard error, or in `messages`.
+    #[error("cargo could not build {} for {TARGET}{}", folder.display(), if messages.is_empty() { " (its messages are above)" } else { "" })]
     Failed {
         /// The crate.
         folder: PathBuf,
+        /// What cargo said, where that is captured.
+        messages: String,
+    },
+    /// It was cancelled.
+    #[error("the build of {} was cancelled", folder.display())]
+    Cancelled {
+        /// The crate.
+        folder: PathBuf,
+    },
+    /// The folder is that of a workspace.
+    #[error("{} is a workspace: name the folder of one of its crates{}", folder.display(), listed(members))]
+    Workspace {
+        /// The workspace.
+        folder: PathBuf,
+        /// Folders of crates in it that have a library.
+        members: Vec<PathBuf>,
+    },
+    /// cargo could not say what the crate is made of; this is what it said.
+    #[error("cargo cannot say what {} is made of: {message}", folder.display())]
+    Unknown {
+        /// The crate.
+        folder: PathBuf,
+        /// What it said.
+        message: String,
     },
     /// The module could not be read or put in its place.
     #[error("cannot finish {}: {source}", linked.display())]
@@ -52,7 +80,7 @@ pub enum BuildError {
         /// What the operating system said.
         source: io::Error,
     },
-    /// cargo succeeded but made no module.
+    /// The crate has no library, of which a module could be made.
     #[error("{} makes no Wasm module: it needs a library (src/lib.rs) or a cdylib example", folder.display())]
     NoModule {
         /// The crate.
@@ -64,7 +92,15 @@ impl Build {
     /// The filter whose `Cargo.toml` is in `folder`, with cargo's `release` profile.
     pub fn new(folder: impl Into<PathBuf>) -> Build {
         let (example, profile) = (None, "release".to_owned());
-        Build { folder: folder.into(), example, profile, target_dir: None, locked: false }
+        Build {
+            folder: folder.into(),
+            example,
+            profile,
+            target_dir: None,
+            locked: false,
+            separates_debug_info: false,
+            messages: Messages::Inherited,
+        }
     }
 
     /// Build this example of the crate (`crate-type = ["cdylib"]`) instead of its library.
@@ -92,50 +128,109 @@ impl Build {
         self
     }
 
-    /// Builds with the toolchain that [`Toolchain::find`] gives; returns the module's path. cargo's messages go to
-    /// standard error. Seconds for a first build of small filters, a second when nothing changed.
+    /// Take the debug information out of the module, and put the module with it beside, as `NAME.debug.wasm`, which the
+    /// proxy looks into for the source lines of a fault. The module is then as small as one without.
+    pub fn separate_debug_info(mut self) -> Build {
+        self.separates_debug_info = true;
+        self
+    }
+
+    /// Where cargo's messages go. Without it to standard error.
+    pub fn messages(mut self, messages: Messages) -> Build {
+        self.messages = messages;
+        self
+    }
+
+    /// Builds with the toolchain that [`Toolchain::find`] gives; returns the module's path. Seconds for a first build of
+    /// small filters, a second when nothing changed.
     pub fn run(&self) -> Result<PathBuf, BuildError> {
         self.run_with(&Toolchain::find()?)
     }
 
     /// As [`Build::run`], with a toolchain that is already known.
     pub fn run_with(&self, toolchain: &Toolchain) -> Result<PathBuf, BuildError> {
-        let mut cargo = self.command(toolchain);
-        let failed = |source| BuildError::Run { program: toolchain.cargo.clone(), source };
-        let mut child = cargo.stdout(Stdio::piped()).spawn().map_err(failed)?;
-        let messages = child.stdout.take().into_iter().flat_map(|out| BufReader::new(out).lines());
-        let module = messages.map_while(Result::ok).filter_map(|line| module_in(&line)).last();
-        if !child.wait().map_err(failed)?.success() {
-            return Err(BuildError::Failed { folder: self.folder.clone() });
-        }
-        let linked = module.ok_or_else(|| BuildError::NoModule { folder: self.folder.clone() })?;
-        self.finish(&linked).map_err(|source| BuildError::Write { linked, source })
+        Running::start(self, toolchain, self.command(toolchain), false)?.wait().map(|built| built.module)
     }
 
-    /// Puts the finished module beside cargo's own output, whose file is cargo's to rewrite; left untouched when it
-    /// would stay the same, so that nobody who watches it wakes for nothing.
-    fn finish(&self, linked: &Path) -> io::Result<PathBuf> {
-        let module = fs::read(linked)?;
-        let module = finish(&module).unwrap_or(module);
-        let folder = self.target_folder().join("modules");
-        let path = folder.join(linked.file_name().unwrap_or_default());
-        if fs::read(&path).is_ok_and(|there| there == module) {
-            return Ok(path);
+    /// Begins a build that can be cancelled while it is waited for. What it starts is a process group of its own, which
+    /// a Ctrl-C on the terminal does not reach: who starts it sees to its end.
+    pub fn start(&self, toolchain: &Toolchain) -> Result<Running, BuildError> {
+        Running::start(self, toolchain, self.command(toolchain), true)
+    }
+
+    /// The files whose change means that the module has to be built again, as cargo knows them. Asking takes a tenth of
+    /// a second, or as long as cargo takes to find dependencies that it has not seen before.
+    pub fn sources(&self, toolchain: &Toolchain) -> Result<Sources, BuildError> {
+        let mut cargo = self.cargo(toolchain);
+        cargo.args(["metadata", "--format-version", "1"]);
+        let metadata = sources::metadata(cargo, &self.folder)?;
+        let built = [self.target_folder(), workspace_of(&self.folder).join("target")];
+        Ok(Sources::read(&metadata, &self.folder, built.into()))
+    }
+
+    /// Why a build failed, where that is not in the code.
+    pub(crate) fn explain(&self, toolchain: &Toolchain) -> Option<BuildError> {
+        let mut cargo = self.cargo(toolchain);
+        cargo.args(["metadata", "--format-version", "1", "--no-deps", "--offline"]);
+        let metadata = sources::metadata(cargo, &self.folder).ok()?;
+        let folder = self.folder.clone();
+        match Crate::look(&metadata, &self.folder) {
+            Crate::Workspace { members } => Some(BuildError::Workspace { folder, members }),
+            Crate::Package { has_library: false } if self.example.is_none() => {
+                Some(BuildError::NoModule { folder })
+            }
+            Crate::Package { .. } => None,
         }
+    }
+
+    /// The crate's folder.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// See [`Build::messages`].
+    pub(crate) fn where_messages_go(&self) -> Messages {
+        self.messages
+    }
+
+    /// Puts the finished module beside cargo's own output, whose file is cargo's to rewrite.
+    pub(crate) fn finish(&self, linked: &Path) -> io::Result<PathBuf> {
+        let whole = fs::read(linked)?;
+        let whole = finish(&whole).unwrap_or(whole);
+        let folder = self.target_folder().join("modules");
         fs::create_dir_all(&folder)?;
-        // Moved into place whole: builds may run at the same time, and others may be reading.
-        let part = path.with_extension(format!("{}.part", std::process::id()));
-        fs::write(&part, module)?;
-        fs::rename(&part, &path)?;
+        let path = folder.join(linked.file_name().unwrap_or_default());
+        let beside = path.with_extension("debug.wasm");
+        match self.separates_debug_info.then(|| without_debug_info(&whole)).flatten() {
+            Some(module) => {
+                put(&beside, &whole)?;
+                put(&path, &module)?;
+            }
+            None => {
+                // It would be another module's.
+                if let Err(error) = fs::remove_file(&beside)
+                    && error.kind() != io::ErrorKind::NotFound
+                {
+                    return Err(error);
+                }
+                put(&path, &whole)?;
+            }
+        }
         Ok(path)
     }
 
-    fn command(&self, toolchain: &Toolchain) -> Command {
+    /// cargo in the crate's folder, with nothing of an outer one.
+    fn cargo(&self, toolchain: &Toolchain) -> Command {
         let mut cargo = Command::new(&toolchain.cargo);
         for (name, _) in env::vars_os().filter(|(name, _)| is_of_an_outer_build(&name.to_string_lossy())) {
             cargo.env_remove(name);
         }
         cargo.current_dir(&self.folder).env("RUSTC", &toolchain.rustc);
+        cargo
+    }
+
+    fn command(&self, toolchain: &Toolchain) -> Command {
+        let mut cargo = self.cargo(toolchain);
         // The crate's other types would be built too, and link-time optimisation would need every dependency once more.
         cargo.args(["rustc", "--crate-type", "cdylib", "--target", TARGET, "--profile", &self.profile]);
         cargo.arg("--message-format=json-render-diagnostics").arg("--target-dir").arg(self.target_folder());
@@ -162,6 +257,17 @@ impl Build {
     fn target_folder(&self) -> PathBuf {
         self.target_dir.clone().unwrap_or_else(|| workspace_of(&self.folder).join("target").join("wasm"))
     }
+}
+
+/// Writes a file; left untouched when it would stay the same, so that nobody who watches it wakes for nothing.
+fn put(path: &Path, module: &[u8]) -> io::Result<()> {
+    if fs::read(path).is_ok_and(|there| there == module) {
+        return Ok(());
+    }
+    // Moved into place whole: builds may run at the same time, and others may be reading.
+    let part = path.with_extension(format!("{}.part", std::process::id()));
+    fs::write(&part, module)?;
+    fs::rename(&part, path)
 }
 
 /// The nearest folder upwards with a `Cargo.lock`, which is where cargo keeps it: the workspace's; else the crate's.
@@ -218,9 +324,7 @@ fn system_programs_first() -> OsString {
     env::join_paths(folders).unwrap_or(path)
 }
 
-/// The module that one of cargo's JSON messages reports, if it does.
-fn module_in(line: &str) -> Option<PathBuf> {
-    let message: serde_json::Value = serde_json::from_str(line).ok()?;
-    let files = message.get("filenames")?.as_array()?;
-    files.iter().filter_map(|file| file.as_str()).find(|file| file.ends_with(".wasm")).map(PathBuf::from)
+/// Folders for a message, each on a line.
+fn listed(folders: &[PathBuf]) -> String {
+    folders.iter().map(|folder| format!("\n  {}", folder.display())).collect()
 }

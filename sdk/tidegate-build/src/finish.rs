@@ -3,11 +3,16 @@
 //!
 //! The proxy-wasm crate exports every callback of the ABI itself and cannot be told otherwise, so this is how the SDK
 //! answers a callback with a code that the crate does not know. A module without such exports stays as it is.
+//!
+//! And debug information is taken out, for a file of its own.
 
 /// Exports with this in front of their name take the place of those without it.
 const PREFIX: &[u8] = b"tidegate:";
 
-/// Wasm binary format, section 5.5.10: the export section.
+/// Wasm binary format, section 5.5.3: custom sections.
+const CUSTOM_SECTION: u8 = 0;
+
+/// Section 5.5.10: the export section.
 const EXPORT_SECTION: u8 = 7;
 
 /// The module with its exports in place; `None` when there is nothing to do or it is not a well-formed module.
@@ -27,6 +32,29 @@ pub(crate) fn finish(module: &[u8]) -> Option<Vec<u8>> {
         finished.extend(content);
     }
     changed.then_some(finished)
+}
+
+/// The module without its debug information; `None` when it has none or is not a well-formed module.
+pub(crate) fn without_debug_info(module: &[u8]) -> Option<Vec<u8>> {
+    let mut rest = Reader(module.get(8..)?);
+    let mut stripped = module.get(..8)?.to_vec();
+    while !rest.0.is_empty() {
+        let section = rest.0;
+        let id = rest.byte()?;
+        let len = rest.number()?;
+        let content = rest.take(len)?;
+        if id != CUSTOM_SECTION || !is_debug_info(content)? {
+            stripped.extend(&section[..section.len() - rest.0.len()]);
+        }
+    }
+    (stripped.len() < module.len()).then_some(stripped)
+}
+
+/// Whether a custom section is DWARF, which is told by its name.
+fn is_debug_info(content: &[u8]) -> Option<bool> {
+    let mut rest = Reader(content);
+    let len = rest.number()?;
+    Some(rest.take(len)?.starts_with(b".debug_"))
 }
 
 /// The export section's content anew; `None` when no export takes another's place.
@@ -128,6 +156,19 @@ mod tests {
     #[test]
     fn a_module_without_such_exports_stays_as_it_is() {
         assert_eq!(finish(&module(&[("proxy_on_request_body", 1)])), None);
+    }
+
+    #[test]
+    fn debug_information_is_taken_out_and_nothing_else() {
+        let plain = module(&[("memory", 0)]);
+        assert_eq!(without_debug_info(&plain), None);
+        let debug = [&[0, 12, 10][..], b".debug_abc", &[7]].concat();
+        let (head, rest) = plain.split_at(8);
+        let whole = [head, &debug, rest, &debug].concat();
+        assert_eq!(without_debug_info(&whole), Some(plain));
+        for end in [whole.len() - 1, 9, 3] {
+            assert_eq!(without_debug_info(&whole[..end]), None, "at {end}");
+        }
     }
 
     #[test]

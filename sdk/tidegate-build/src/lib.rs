@@ -8,11 +8,18 @@
 //! println!("{}", module.display());
 //! # Ok::<(), tidegate_build::BuildError>(())
 //! ```
+//!
+//! Who builds again and again while a filter is written starts builds that can be cancelled ([`Build::start`]), and asks
+//! which files a module is made of ([`Build::sources`]).
 
 mod build;
 mod finish;
 mod machine;
+mod running;
+mod sources;
 mod toolchain;
 
 pub use build::{Build, BuildError};
+pub use running::{Built, Cancel, Messages, Running};
+pub use sources::Sources;
 pub use toolchain::{NoToolchain, Toolchain};
