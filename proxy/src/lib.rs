@@ -18,6 +18,8 @@ pub mod upstream;
 pub mod wasm;
 
 mod builtin;
+#[cfg(feature = "kit")]
+mod dev;
 mod files;
 mod listener;
 mod origin;

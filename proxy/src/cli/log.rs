@@ -90,6 +90,40 @@ impl LogArgs {
     }
 }
 
+/// What `tidegate dev` shows itself: lines of the filter, its faults, and configurations that are not served.
+#[cfg(feature = "kit")]
+const SHOWN_OTHERWISE: [&str; 3] =
+    ["tidegate::guest", "tidegate::wasm::services", "tidegate::server::reload"];
+
+impl LogArgs {
+    /// Sets up the log of `tidegate dev`: warnings, but for what is shown otherwise. Guests may log from `debug` on.
+    ///
+    /// # Errors
+    /// `TIDEGATE_LOG` makes no sense.
+    #[cfg(feature = "kit")]
+    pub(super) fn set_up_for_development(&self) -> anyhow::Result<()> {
+        use tracing_subscriber::Layer as _;
+        use tracing_subscriber::filter::filter_fn;
+        use tracing_subscriber::layer::SubscriberExt as _;
+        if self.log_level.is_some() || env::var_os(VARIABLE).is_some_and(|value| !value.is_empty()) {
+            return self.set_up(Level::Warn);
+        }
+        let lines =
+            tracing_subscriber::fmt::layer().with_writer(io::stderr).compact().with_ansi(colours_wanted());
+        let lines = lines.with_filter(filter_fn(|about| {
+            let is_shown = |target: &&str| about.target().starts_with(*target);
+            *about.level() <= tracing::Level::WARN && !SHOWN_OTHERWISE.iter().any(|target| is_shown(&target))
+        }));
+        // Whether a level of the guests' log is kept is asked of all layers.
+        let guests = tracing_subscriber::layer::Identity::new();
+        let guests = guests.with_filter(filter_fn(|about| {
+            about.target() == "tidegate::guest" && *about.level() <= tracing::Level::DEBUG
+        }));
+        tracing_subscriber::registry().with(lines).with(guests).try_init()?;
+        Ok(())
+    }
+}
+
 /// Has what `record` logs written as JSON, whatever the log's levels are and whether there is a log yet.
 pub(super) fn in_json(record: impl FnOnce()) {
     let lines = tracing_subscriber::fmt().with_writer(io::stderr).json().flatten_event(true).finish();

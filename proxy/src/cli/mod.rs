@@ -5,6 +5,8 @@
 
 mod canary;
 mod completions;
+#[cfg(feature = "kit")]
+mod dev;
 mod filter;
 mod log;
 mod man;
@@ -56,6 +58,7 @@ Examples:
   tidegate top                              what do its filters cost, now?
   tidegate canary list                      how do filters' second versions do?
   tidegate schema > tidegate.schema.json    for editors
+  tidegate dev                              what does the filter do that is being written here?
   tidegate filter new my-filter             a filter of one's own, which builds and runs
   tidegate filter inspect filter.wasm       what is in it, and will it load?
   tidegate filter sign --key private.pem filter.wasm
@@ -119,6 +122,15 @@ enum Command {
     /// Reads the page /canaries of its admin listener, and says to it what is to become of a filter's `canary`.
     #[command(after_help = canary::EXAMPLES)]
     Canary(canary::CanaryArgs),
+    /// Develop a filter: build, serve, watch, swap, and show what it does to each request
+    ///
+    /// Builds the filter, starts the proxy with it before a sample upstream or a service of yours, and watches the
+    /// sources: what is saved is built and swapped in while requests go on. Each request is shown with what the filter
+    /// did to it, what it logged and what that took. What does not compile, does not start or fails leaves the version
+    /// before serving. Ctrl-C ends it.
+    #[cfg(feature = "kit")]
+    #[command(after_help = dev::EXAMPLES)]
+    Dev(dev::DevArgs),
     /// Print the JSON Schema of the configuration
     #[command(after_help = SCHEMA_EXAMPLES)]
     Schema,
@@ -197,6 +209,11 @@ fn perform(command: Command, log: &LogArgs, voice: Voice) -> anyhow::Result<Exit
         Command::Canary(arguments) => {
             log.set_up(Level::Warn)?;
             return canary::perform(arguments);
+        }
+        #[cfg(feature = "kit")]
+        Command::Dev(arguments) => {
+            log.set_up_for_development()?;
+            dev::perform(arguments)?;
         }
         Command::Schema => print(&format!("{:#}", config::schema()))?,
         Command::Completions(arguments) => completions::perform(&arguments)?,

@@ -509,7 +509,7 @@ fn whole(base: &[u8], change: Option<&Piece>) -> Vec<u8> {
 
 impl Change {
     /// Has this happen after what happened before.
-    fn update(&mut self, later: &Change) {
+    pub(crate) fn update(&mut self, later: &Change) {
         if let Some(request) = &later.request {
             self.request = Some(request.clone());
         }
@@ -536,7 +536,8 @@ impl Change {
     }
 }
 
-fn shown(blob: &Blob) -> String {
+/// As much of a text as is shown.
+pub(crate) fn shown(blob: &Blob) -> String {
     let text = blob.text();
     if text.len() <= SHOWN {
         return text.into_owned();
@@ -544,8 +545,15 @@ fn shown(blob: &Blob) -> String {
     format!("{}… ({} bytes)", &text[..text.floor_char_boundary(SHOWN)], blob.0.len())
 }
 
+/// What was done to an exchange that was found as `base`: what, what it was, what it is.
+pub(crate) fn done(base: &Change, after: &Change) -> Vec<(String, Option<String>, Option<String>)> {
+    let mut found = Vec::new();
+    changes(base, &Change::default(), after, &mut found);
+    found.into_iter().map(|Found { what, recorded, replayed }| (what, recorded, replayed)).collect()
+}
+
 /// What a step is called.
-fn name(op: &Op) -> &'static str {
+pub(crate) fn name(op: &Op) -> &'static str {
     use crate::wasm::witness::Side::{Request, Response};
     match op {
         Op::Start => "start",

@@ -19,6 +19,7 @@ mod status;
 mod watch;
 mod worker;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
@@ -52,6 +53,20 @@ pub struct Options {
     pub no_watch: bool,
     /// Who watches all instances of some filters.
     pub witnesses: Witnesses,
+    /// Who is told what becomes of configurations.
+    pub news: Option<Tell>,
+}
+
+/// Is told what becomes of configurations.
+pub type Tell = Arc<dyn Fn(News) + Send + Sync>;
+
+/// What became of a configuration.
+#[derive(Debug)]
+pub enum News {
+    /// It is served. The listeners that are new with it, and where they listen.
+    Served(Vec<(String, SocketAddr)>),
+    /// It is not, and what was served is served on: why.
+    Refused(anyhow::Error),
 }
 
 /// What was found of a configuration that can be served, for each filter by its index.
@@ -115,6 +130,7 @@ pub fn run(loaded: Loaded, options: Options) -> anyhow::Result<()> {
             shared: shared.clone(),
             orders: crew.orders(),
             watch: Watch::new(!options.no_watch),
+            tell: options.news,
         };
         let reloader = Reloader::start(read, footprint, surroundings).await?;
         if let Some(admin) = &admin {

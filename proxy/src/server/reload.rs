@@ -24,6 +24,7 @@ use super::standing::Standing;
 use super::status::{Attempt, Cause, Status};
 use super::watch::Watch;
 use super::worker::{Orders, Plan, Shared};
+use super::{News, Tell};
 use crate::admin::{Readiness, Reloaded};
 use crate::config::{self, Loaded, Problems};
 use crate::files::Footprint;
@@ -89,6 +90,7 @@ pub(super) struct Reloader {
     addresses: Addresses,
     notices: Notices,
     watch: Watch,
+    tell: Option<Tell>,
     /// Notified when somebody wishes it to be read.
     news: Arc<Notify>,
     /// What was read last.
@@ -136,6 +138,8 @@ pub(super) struct Surroundings {
     pub(super) shared: Arc<Shared>,
     pub(super) orders: Orders,
     pub(super) watch: Watch,
+    /// Who is told what becomes of configurations.
+    pub(super) tell: Option<Tell>,
 }
 
 impl Reloader {
@@ -149,7 +153,7 @@ impl Reloader {
         footprint: Footprint,
         surroundings: Surroundings,
     ) -> anyhow::Result<Reloader> {
-        let Surroundings { engine, origins, standing, time, shared, orders, watch } = surroundings;
+        let Surroundings { engine, origins, standing, time, shared, orders, watch, tell } = surroundings;
         let mut reloader = Reloader {
             path: read.loaded.path().to_owned(),
             engine,
@@ -163,6 +167,7 @@ impl Reloader {
             addresses: Addresses::default(),
             notices: Notices::new(standing),
             watch,
+            tell,
             news: Arc::default(),
             footprint: Arc::new(footprint),
         };
@@ -293,7 +298,9 @@ impl Reloader {
                     milliseconds,
                     "the configuration is not taken over, what was served is served on: {text}"
                 );
-                if error.is::<Problems>() { Reloaded::Refused(text) } else { Reloaded::Failed(text) }
+                let is_the_files = error.is::<Problems>();
+                self.tell(|| News::Refused(error));
+                if is_the_files { Reloaded::Refused(text) } else { Reloaded::Failed(text) }
             }
             _ => {
                 let generation = self.status.generation();
@@ -349,11 +356,18 @@ impl Reloader {
         self.status.note_served(snapshot.clone());
         self.shared.canaries.note_served(snapshot);
         self.shared.metrics.note_config();
-        for (listener, address) in announced {
+        for (listener, address) in &announced {
             tracing::info!(listener, %address, "listening");
         }
         self.notices.tell(snapshot);
+        self.tell(|| News::Served(announced));
         Ok(())
+    }
+
+    fn tell(&self, news: impl FnOnce() -> News) {
+        if let Some(tell) = &self.tell {
+            tell(news());
+        }
     }
 
     /// Stops the clock of guests' limits where there is nothing to time.

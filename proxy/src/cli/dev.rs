@@ -1,0 +1,70 @@
+//! `tidegate dev`: a filter while it is written.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::Format;
+use super::top::address;
+use crate::dev::{Form, Options, Source, run};
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  tidegate dev                                    the filter of the crate in this folder, before a sample upstream
+  tidegate dev --upstream 127.0.0.1:9000          before a service of yours
+  tidegate dev filter.wasm --config limits.yaml   a module in any language: it is swapped in when it is built again
+  tidegate dev --record shop.jsonl                records all of it, to be replayed against other builds
+  tidegate dev --format json | jq 'select(.event == \"exchange\")'
+
+Next: tidegate filter test, and tidegate filter build for the module that ships";
+
+#[derive(Debug, Args)]
+pub(super) struct DevArgs {
+    /// The folder of the filter's crate, or its module
+    #[arg(default_value = ".")]
+    filter: PathBuf,
+    /// What the filter is configured with: a file with what goes under `config` [default: config.yaml or config.json in
+    /// the crate's folder, where there is one]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where to listen; where the port is taken another one is found
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// The service behind the proxy [default: a sample one, which says what it received; /status/503 and /delay/200ms do
+    /// what they say]
+    #[arg(long, value_name = "HOST:PORT", value_parser = address)]
+    upstream: Option<String>,
+    /// Record what the filter sees and answers, for `tidegate filter replay`. Secrets are masked; what they were is
+    /// kept in FILE.secrets, which stays with you
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+    /// Record secrets as they are
+    #[arg(long, requires = "record")]
+    keep_secrets: bool,
+    /// The profile of cargo; `release` is what ships, and takes longer to build
+    #[arg(long, value_name = "NAME", default_value = "dev")]
+    profile: String,
+    /// How it is said; what cargo and rustc say goes to stderr
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+/// Develops until Ctrl-C.
+///
+/// # Errors
+///
+/// There is no filter, or no way to build or serve it.
+pub(super) fn perform(arguments: DevArgs) -> anyhow::Result<()> {
+    let DevArgs { filter, config, listen, upstream, record, keep_secrets, profile, format } = arguments;
+    let is_module = filter.extension().is_some_and(|extension| extension == "wasm") || filter.is_file();
+    let source = match is_module {
+        true => Source::Module(filter),
+        false => Source::Crate { folder: filter, profile },
+    };
+    let form = match format {
+        Format::Text => Form::Text,
+        Format::Json => Form::Json,
+    };
+    run(Options { source, config, listen, upstream, record, keeps_secrets: keep_secrets, form })
+}

@@ -1,0 +1,218 @@
+//! `tidegate dev`: a filter while it is written. It is built, served before a sample upstream, built again when its
+//! sources change and swapped in; every request is shown with what the filter did and what that took.
+//!
+//! - `builder` watches the sources and builds; `stage` is the configuration that is served, and the files that it takes.
+//! - `upstream` is the sample service.
+//! - `story` makes one request's story out of the steps that the proxy's witness sees; `show` prints it, and all else.
+//!
+//! What is served is the proxy itself, on threads of this process: what one sees is what it does.
+
+mod builder;
+mod paint;
+mod show;
+mod stage;
+mod story;
+mod upstream;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, Sender};
+use std::time::Instant;
+
+use anyhow::{Context as _, bail};
+use tokio::sync::watch;
+
+use crate::config::{self, Problems};
+use crate::recording::{Limits, Writer};
+use crate::server::{self, News};
+use crate::wasm::witness::{Beginning, Step, Witness};
+use builder::Builder;
+pub use show::Form;
+use show::Show;
+use stage::Stage;
+
+/// What is to be developed, and how.
+#[derive(Debug)]
+pub struct Options {
+    /// The filter.
+    pub source: Source,
+    /// What it is configured with: a file that has what goes under `config`.
+    pub config: Option<PathBuf>,
+    /// Where the proxy listens; another port is taken where this one is in use.
+    pub listen: SocketAddr,
+    /// The service behind the proxy, HOST:PORT; a sample one, where none is named.
+    pub upstream: Option<String>,
+    /// Where to record what the filter sees and answers.
+    pub record: Option<PathBuf>,
+    /// Whether secrets are recorded as they are.
+    pub keeps_secrets: bool,
+    /// How it is shown.
+    pub form: Form,
+}
+
+/// A filter.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// A crate in this folder, built with this profile of cargo.
+    Crate {
+        /// Where its `Cargo.toml` is.
+        folder: PathBuf,
+        /// The profile.
+        profile: String,
+    },
+    /// A module that something else builds.
+    Module(PathBuf),
+}
+
+/// What happens, in order.
+#[derive(Debug)]
+enum Event {
+    /// A build begins.
+    Building,
+    /// It has made a module. When what led to it was changed.
+    Built { changed: Option<Instant>, messages: String },
+    /// It has not.
+    Failed { messages: String, reason: Option<String> },
+    /// What the server says.
+    News(News),
+    /// The proxy cannot start with what there is.
+    CannotStart(anyhow::Error),
+    /// An instance begins.
+    Began { instance: u64, beginning: Box<Beginning> },
+    /// Something happened in it.
+    Did { instance: u64, step: Box<Step> },
+    /// There is nothing more to show.
+    End,
+}
+
+/// Develops a filter until Ctrl-C.
+///
+/// # Errors
+///
+/// There is no crate or no module, nothing can be built here, a file cannot be written, or a port cannot be had.
+pub fn run(options: Options) -> anyhow::Result<()> {
+    let (events, received) = mpsc::channel();
+    let stage = Arc::new(Stage::set_up(&options)?);
+    let recording = match &options.record {
+        Some(file) => {
+            let writer = Writer::create(file, !options.keeps_secrets, Limits::default());
+            Some(Arc::new(writer.with_context(|| format!("cannot record into {}", file.display()))?))
+        }
+        None => None,
+    };
+    let show = Show::start(options.form, stage.name().to_owned(), received)?;
+    let developed = develop(&options, &stage, &events, recording.clone());
+    let _ = events.send(Event::End);
+    show.finish();
+    if let (Some(writer), Some(file)) = (recording, &options.record) {
+        report_recording(&writer, file)?;
+    }
+    developed
+}
+
+fn report_recording(writer: &Writer, file: &std::path::Path) -> anyhow::Result<()> {
+    let stopped = writer.finish().with_context(|| format!("cannot write {}", file.display()))?;
+    if let Some(stopped) = stopped {
+        let file = file.display();
+        eprintln!(
+            "{file}: {} exchanges, {} bytes; next: tidegate filter replay {file} FILTER.wasm",
+            stopped.exchanges, stopped.bytes
+        );
+        if let Some(reason) = stopped.cut {
+            eprintln!("the recording is not whole: {reason}");
+        }
+    }
+    Ok(())
+}
+
+/// Builds and serves, until a signal ends it.
+fn develop(
+    options: &Options,
+    stage: &Arc<Stage>,
+    events: &Sender<Event>,
+    recording: Option<Arc<Writer>>,
+) -> anyhow::Result<()> {
+    let (ready, mut changes) = watch::channel(0u64);
+    let _builder = Builder::start(&options.source, stage.clone(), events.clone(), ready)?;
+    let upstream = match &options.upstream {
+        Some(_) => None,
+        None => Some(upstream::Sample::start()?),
+    };
+    let listen = stage::free(options.listen)?;
+    let endpoint = match (&options.upstream, &upstream) {
+        (Some(endpoint), _) => endpoint.clone(),
+        (None, Some(sample)) => sample.address().to_string(),
+        (None, None) => bail!("there is no upstream"),
+    };
+    let witness: Arc<dyn Witness> =
+        Arc::new(Watcher { last: AtomicU64::new(0), events: events.clone(), recording });
+    loop {
+        // A build is waited for; the one that is there already is enough.
+        if !wait(&mut changes)? {
+            return Ok(());
+        }
+        stage.write(listen, &endpoint)?;
+        let news = events.clone();
+        let serving = server::Options {
+            workers: Some(1),
+            no_watch: false,
+            witnesses: [(stage.name().to_owned(), witness.clone())].into(),
+            news: Some(Arc::new(move |it| drop(news.send(Event::News(it))))),
+        };
+        let served = config::load(&stage.file())
+            .map_err(anyhow::Error::from)
+            .and_then(|loaded| server::run(loaded, serving));
+        match served {
+            Ok(()) => return Ok(()),
+            // What is wrong is the filter's or its configuration's: it is being written.
+            Err(error) if error.is::<Problems>() => drop(events.send(Event::CannotStart(error))),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Waits until there is something new to serve. False if a signal came first.
+fn wait(changes: &mut watch::Receiver<u64>) -> anyhow::Result<bool> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            changed = changes.changed() => match changed {
+                Ok(()) => Ok(true),
+                Err(_) => bail!("the filter is not built any more"),
+            },
+            _ = interrupt.recv() => Ok(false),
+            _ = terminate.recv() => Ok(false),
+        }
+    })
+}
+
+/// Sees what the filter's instances do, and says so.
+struct Watcher {
+    last: AtomicU64,
+    events: Sender<Event>,
+    recording: Option<Arc<Writer>>,
+}
+
+impl Witness for Watcher {
+    fn begin(&self, beginning: Beginning) -> u64 {
+        let instance = match &self.recording {
+            Some(recording) => recording.begin(beginning.clone()),
+            None => self.last.fetch_add(1, Ordering::Relaxed) + 1,
+        };
+        // Whoever shows it is there as long as anything happens.
+        let _ = self.events.send(Event::Began { instance, beginning: Box::new(beginning) });
+        instance
+    }
+
+    fn see(&self, instance: u64, step: Step) {
+        if let Some(recording) = &self.recording {
+            recording.see(instance, step.clone());
+        }
+        let _ = self.events.send(Event::Did { instance, step: Box::new(step) });
+    }
+}
