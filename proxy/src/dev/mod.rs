@@ -29,32 +29,32 @@ use crate::recording::{Limits, Writer};
 use crate::server::{self, News};
 use crate::wasm::witness::{Beginning, Step, Witness};
 use builder::Builder;
-pub use show::Form;
+pub(crate) use show::Form;
 use show::Show;
 use stage::Stage;
 
 /// What is to be developed, and how.
 #[derive(Debug)]
-pub struct Options {
+pub(crate) struct Options {
     /// The filter.
-    pub source: Source,
+    pub(crate) source: Source,
     /// What it is configured with: a file that has what goes under `config`.
-    pub config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
     /// Where the proxy listens; another port is taken where this one is in use.
-    pub listen: SocketAddr,
+    pub(crate) listen: SocketAddr,
     /// The service behind the proxy, HOST:PORT; a sample one, where none is named.
-    pub upstream: Option<String>,
+    pub(crate) upstream: Option<String>,
     /// Where to record what the filter sees and answers.
-    pub record: Option<PathBuf>,
+    pub(crate) record: Option<PathBuf>,
     /// Whether secrets are recorded as they are.
-    pub keeps_secrets: bool,
+    pub(crate) keeps_secrets: bool,
     /// How it is shown.
-    pub form: Form,
+    pub(crate) form: Form,
 }
 
 /// A filter.
 #[derive(Debug, Clone)]
-pub enum Source {
+pub(crate) enum Source {
     /// A crate in this folder, built with this profile of cargo.
     Crate {
         /// Where its `Cargo.toml` is.
@@ -80,7 +80,7 @@ enum Event {
     /// The proxy cannot start with what there is.
     CannotStart(anyhow::Error),
     /// An instance begins.
-    Began { instance: u64, beginning: Box<Beginning> },
+    Began(Box<Beginning>),
     /// Something happened in it.
     Did { instance: u64, step: Box<Step> },
     /// There is nothing more to show.
@@ -92,7 +92,7 @@ enum Event {
 /// # Errors
 ///
 /// There is no crate or no module, nothing can be built here, a file cannot be written, or a port cannot be had.
-pub fn run(options: Options) -> anyhow::Result<()> {
+pub(crate) fn run(options: Options) -> anyhow::Result<()> {
     let (events, received) = mpsc::channel();
     let stage = Arc::new(Stage::set_up(&options)?);
     let recording = match &options.record {
@@ -205,7 +205,7 @@ impl Witness for Watcher {
             None => self.last.fetch_add(1, Ordering::Relaxed) + 1,
         };
         // Whoever shows it is there as long as anything happens.
-        let _ = self.events.send(Event::Began { instance, beginning: Box::new(beginning) });
+        let _ = self.events.send(Event::Began(Box::new(beginning)));
         instance
     }
 

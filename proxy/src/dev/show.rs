@@ -16,7 +16,7 @@ use crate::wasm::witness::{Beginning, End, Op, Step};
 
 /// How it is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
+pub(crate) enum Form {
     /// For people.
     Text,
     /// A JSON document a line.
@@ -116,7 +116,7 @@ impl Narrator {
             Event::News(News::Refused(error)) | Event::CannotStart(error) => {
                 self.complain("refused", &described(&error));
             }
-            Event::Began { beginning, .. } => self.note_module(&beginning),
+            Event::Began(beginning) => self.note_module(&beginning),
             Event::Did { instance, step } => self.tell_step(instance, &step),
             Event::End => {}
         }
@@ -131,12 +131,8 @@ impl Narrator {
 
     fn tell_of_service(&mut self, addresses: &[(String, std::net::SocketAddr)]) {
         if let Some((_, address)) = addresses.first() {
-            let line = format!(
-                "{} serves at {}, as built; {} ends it",
-                self.paint.bold(&self.name),
-                self.paint.bold(&format!("http://{address}")),
-                "Ctrl-C"
-            );
+            let (name, url) = (self.paint.bold(&self.name), self.paint.bold(&format!("http://{address}")));
+            let line = format!("{name} serves at {url}: save a source and it is swapped in; Ctrl-C ends it");
             self.say("serving", json!({"address": address.to_string()}), &line);
             self.say_text(&format!("try: curl -i http://{address}/\n"));
         } else if self.serves {
@@ -260,13 +256,15 @@ impl Narrator {
         let _ = io::stderr().write_all(messages.as_bytes()); // there is nobody else to tell
     }
 
-    fn say(&self, event: &str, mut fields: serde_json::Value, line: &str) {
-        match self.form {
-            Form::Text => self.say_text(line),
-            Form::Json => {
-                fields["event"] = event.into();
-                self.print(&fields.to_string());
+    fn say(&self, event: &str, fields: serde_json::Value, line: &str) {
+        match (self.form, fields) {
+            (Form::Text, _) => self.say_text(line),
+            (Form::Json, serde_json::Value::Object(fields)) => {
+                let event = std::iter::once(("event".to_owned(), event.into()));
+                let whole: serde_json::Map<_, _> = event.chain(fields).collect();
+                self.print(&serde_json::Value::from(whole).to_string());
             }
+            (Form::Json, _) => {}
         }
     }
 

@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::{Context as _, bail};
 
 use super::{Options, Source};
+use crate::recording::secrets_file;
 
 /// What a filter's configuration is called in the folder of its crate, where nobody names it.
 const CONFIGS: [&str; 2] = ["config.yaml", "config.json"];
@@ -22,6 +23,8 @@ pub(super) struct Stage {
     folder: PathBuf,
     name: String,
     config: Option<PathBuf>,
+    /// What is written here while the filter runs: no source of it, wherever it lies.
+    written: Vec<PathBuf>,
     served: Mutex<Served>,
 }
 
@@ -66,7 +69,9 @@ impl Stage {
         let folder = std::env::temp_dir().join(format!("tidegate-dev-{}", std::process::id()));
         fs::create_dir(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let served = Mutex::new(Served { module, ends: None });
-        Ok(Stage { folder, name: name.unwrap_or_else(|| "filter".to_owned()), config, served })
+        let recording = options.record.as_deref().map(whole);
+        let written = recording.into_iter().flat_map(|file| [secrets_file(&file), file]).collect();
+        Ok(Stage { folder, name: name.unwrap_or_else(|| "filter".to_owned()), config, written, served })
     }
 
     /// What the filter is called.
@@ -77,6 +82,11 @@ impl Stage {
     /// The file that the filter's configuration is in, if it has any.
     pub(super) fn config(&self) -> Option<&Path> {
         self.config.as_deref()
+    }
+
+    /// Whether this process writes this file itself.
+    pub(super) fn writes(&self, file: &Path) -> bool {
+        self.written.iter().any(|written| written == file)
     }
 
     /// The file with the proxy's configuration.
@@ -127,6 +137,15 @@ impl Stage {
 impl Drop for Stage {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// A file's whole path, which need not be there yet.
+fn whole(file: &Path) -> PathBuf {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match (folder.canonicalize(), file.file_name()) {
+        (Ok(folder), Some(name)) => folder.join(name),
+        _ => file.to_owned(),
     }
 }
 
