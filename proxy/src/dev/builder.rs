@@ -161,8 +161,8 @@ impl Site {
             self.ready.send_modify(|count| *count += 1);
         }
         let sources = self.work.as_ref().and_then(|work| work.sources.as_ref());
-        let concerns =
-            |path: &PathBuf| !is_config(path) && sources.is_none_or(|sources| sources.concern(path));
+        let is_own = |path: &PathBuf| is_config(path) || self.stage.writes(path);
+        let concerns = |path: &PathBuf| !is_own(path) && sources.is_none_or(|sources| sources.concern(path));
         if self.work.is_some() && paths.iter().any(concerns) {
             self.changed.get_or_insert_with(Instant::now);
             self.begin();
@@ -197,7 +197,7 @@ impl Site {
                 self.built_before = true;
                 self.stage.set_module(&built.module);
                 let changed = self.changed.take();
-                self.say(Event::Built { changed, messages: built.messages });
+                self.say(Event::Built { module: built.module, changed, messages: built.messages });
                 self.ready.send_modify(|count| *count += 1);
             }
             Err(BuildError::Failed { messages, .. }) => {

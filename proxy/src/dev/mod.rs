@@ -3,10 +3,12 @@
 //!
 //! - `builder` watches the sources and builds; `stage` is the configuration that is served, and the files that it takes.
 //! - `upstream` is the sample service.
+//! - `blame` finds the source line of a fault.
 //! - `story` makes one request's story out of the steps that the proxy's witness sees; `show` prints it, and all else.
 //!
 //! What is served is the proxy itself, on threads of this process: what one sees is what it does.
 
+mod blame;
 mod builder;
 mod paint;
 mod show;
@@ -72,7 +74,7 @@ enum Event {
     /// A build begins.
     Building,
     /// It has made a module. When what led to it was changed.
-    Built { changed: Option<Instant>, messages: String },
+    Built { module: PathBuf, changed: Option<Instant>, messages: String },
     /// It has not.
     Failed { messages: String, reason: Option<String> },
     /// What the server says.
@@ -102,7 +104,7 @@ pub(crate) fn run(options: Options) -> anyhow::Result<()> {
         }
         None => None,
     };
-    let show = Show::start(options.form, stage.name().to_owned(), received)?;
+    let show = Show::start(options.form, stage.name().to_owned(), options.source.clone(), received)?;
     let developed = develop(&options, &stage, &events, recording.clone());
     let _ = events.send(Event::End);
     show.finish();

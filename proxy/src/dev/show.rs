@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::Event;
+use super::blame::{Blame, Frame};
 use super::paint::{Paint, colours_wanted};
 use super::story::{Deed, Outcome, Scene, Stories, Story, Told};
+use super::{Event, Source};
 use crate::config::Problems;
 use crate::server::News;
 use crate::wasm::witness::{Beginning, End, Op, Step};
@@ -26,15 +27,25 @@ pub(crate) enum Form {
 /// How often the line is drawn that says what goes on.
 const STATUS_INTERVAL: Duration = Duration::from_millis(100);
 
+/// How much of a call stack is shown that has nothing of the author's own sources.
+const STACK_LINES: usize = 8;
+
 /// The thread that says it.
 #[derive(Debug)]
 pub(super) struct Show(JoinHandle<()>);
 
 impl Show {
-    pub(super) fn start(form: Form, name: String, events: Receiver<Event>) -> io::Result<Show> {
+    pub(super) fn start(
+        form: Form,
+        name: String,
+        source: Source,
+        events: Receiver<Event>,
+    ) -> io::Result<Show> {
         let narrator = Narrator {
             form,
             name,
+            source,
+            blame: None,
             paint: Paint(form == Form::Text && colours_wanted(&io::stdout())),
             draws: io::stderr().is_terminal() && form == Form::Text,
             stories: Stories::default(),
@@ -58,6 +69,9 @@ impl Show {
 struct Narrator {
     form: Form,
     name: String,
+    source: Source,
+    /// Where its faults come from, once it was built.
+    blame: Option<Blame>,
     paint: Paint,
     /// Whether a line may be drawn and drawn over.
     draws: bool,
@@ -96,8 +110,12 @@ impl Narrator {
                 }
                 self.building = Some(Instant::now());
             }
-            Event::Built { changed, messages } => {
+            Event::Built { module, changed, messages } => {
                 self.pass_on(&messages);
+                if let Source::Crate { folder, .. } = &self.source {
+                    let folder = folder.canonicalize().unwrap_or_else(|_| folder.clone());
+                    self.blame = Some(Blame::new(&folder, &module));
+                }
                 let took = self.building.take().map(|began| began.elapsed()).unwrap_or_default();
                 self.changed = changed;
                 if !self.built_before || self.form == Form::Json {
@@ -231,13 +249,29 @@ impl Narrator {
                 }
                 Deed::Act { text } => text.clone(),
                 Deed::Log { level, text } => format!("{} {text}", self.paint.dim(&format!("{level}:"))),
-                Deed::Fault { kind, callback, message } => {
-                    let message = message.replace('\n', "\n    ");
-                    self.paint.red(&format!("{kind} fault in {callback}: {message}"))
-                }
+                Deed::Fault { kind, callback, message } => self.fault(kind, callback, message),
             };
             self.say_text(&format!("    {line}"));
         }
+    }
+
+    /// A fault with the lines of the author's own sources that led to it; with the beginning of the whole call stack,
+    /// where there are none.
+    fn fault(&self, kind: &str, callback: &str, message: &str) -> String {
+        let (cause, stack) = message.split_once('\n').unwrap_or((message, ""));
+        let mut text = self.paint.red(&format!("{kind} fault in {callback}: {cause}"));
+        let frames = self.blame.as_ref().map(|blame| blame.frames(message)).unwrap_or_default();
+        for (at, Frame { function, file, line, source }) in frames.iter().enumerate() {
+            let place = line.map_or(file.clone(), |line| format!("{file}:{line}"));
+            text.push_str(&format!("\n      at {}  {}", self.paint.bold(&place), self.paint.dim(function)));
+            if let (0, Some(source)) = (at, source) {
+                text.push_str(&format!("\n      | {source}"));
+            }
+        }
+        if frames.is_empty() {
+            stack.lines().take(STACK_LINES).for_each(|line| text.push_str(&format!("\n    {line}")));
+        }
+        text
     }
 
     /// What is wrong, and that the last version serves on, if one does.
