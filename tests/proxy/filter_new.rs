@@ -22,7 +22,7 @@ fn tidegate(folder: &Path, arguments: &[&str]) -> Exit {
 }
 
 #[track_caller]
-fn succeed(folder: &Path, arguments: &[&str]) -> String {
+pub(super) fn succeed(folder: &Path, arguments: &[&str]) -> String {
     let Exit { code, stdout, stderr } = tidegate(folder, arguments);
     assert_eq!(code, Some(0), "{arguments:?}\n{stdout}\n{stderr}");
     stdout

@@ -12,6 +12,7 @@ mod command_line;
 mod connections;
 mod copies;
 
+mod dev;
 mod disk;
 mod drain;
 mod endurance;

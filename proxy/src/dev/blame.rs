@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use addr2line::Context;
 use addr2line::gimli::{Dwarf, EndianSlice, LittleEndian};
+use serde::Serialize;
 use wasmparser::{Parser, Payload};
 
 /// How far around an instruction a line is looked for, in bytes of code: what a compiler adds of its own has none.
@@ -16,7 +17,7 @@ const NEARBY: u64 = 64;
 const MOST: usize = 4;
 
 /// A frame of the author's own code.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Frame {
     /// The function.
     pub(super) function: String,

@@ -165,7 +165,13 @@ impl Narrator {
 
     fn tell_step(&mut self, instance: u64, step: &Step) {
         let starts = matches!(step.op, Op::Start);
-        for told in self.stories.add(instance, step) {
+        for mut told in self.stories.add(instance, step) {
+            if let Some(blame) = &self.blame {
+                match &mut told {
+                    Told::Exchange(story) => story.steps.iter_mut().for_each(|scene| scene.blame(blame)),
+                    Told::Aside(scene) => scene.blame(blame),
+                }
+            }
             match told {
                 Told::Exchange(story) => self.tell_exchange(&story),
                 // A filter says at its start what it defines: that is of no interest here.
@@ -249,7 +255,7 @@ impl Narrator {
                 }
                 Deed::Act { text } => text.clone(),
                 Deed::Log { level, text } => format!("{} {text}", self.paint.dim(&format!("{level}:"))),
-                Deed::Fault { kind, callback, message } => self.fault(kind, callback, message),
+                Deed::Fault { kind, callback, message, at } => self.fault(kind, callback, message, at),
             };
             self.say_text(&format!("    {line}"));
         }
@@ -257,10 +263,9 @@ impl Narrator {
 
     /// A fault with the lines of the author's own sources that led to it; with the beginning of the whole call stack,
     /// where there are none.
-    fn fault(&self, kind: &str, callback: &str, message: &str) -> String {
+    fn fault(&self, kind: &str, callback: &str, message: &str, frames: &[Frame]) -> String {
         let (cause, stack) = message.split_once('\n').unwrap_or((message, ""));
         let mut text = self.paint.red(&format!("{kind} fault in {callback}: {cause}"));
-        let frames = self.blame.as_ref().map(|blame| blame.frames(message)).unwrap_or_default();
         for (at, Frame { function, file, line, source }) in frames.iter().enumerate() {
             let place = line.map_or(file.clone(), |line| format!("{file}:{line}"));
             text.push_str(&format!("\n      at {}  {}", self.paint.bold(&place), self.paint.dim(function)));

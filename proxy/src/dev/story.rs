@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
+use super::blame::{Blame, Frame};
 use crate::recording::compare::{done, name, shown};
 use crate::wasm::witness::{Change, End, GuestCall, Hostcall, Op, Step, Value};
 
@@ -52,6 +53,17 @@ pub(super) struct Scene {
     pub(super) did: Vec<Deed>,
 }
 
+impl Scene {
+    /// Finds where its faults come from.
+    pub(super) fn blame(&mut self, blame: &Blame) {
+        for deed in &mut self.did {
+            if let Deed::Fault { message, at, .. } = deed {
+                *at = blame.frames(message);
+            }
+        }
+    }
+}
+
 /// One thing that the filter did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "what", rename_all = "snake_case")]
@@ -64,8 +76,8 @@ pub(super) enum Deed {
     Act { text: String },
     /// It logged a line.
     Log { level: String, text: String },
-    /// It failed.
-    Fault { kind: String, callback: String, message: String },
+    /// It failed. `at`: where in its author's own sources, innermost first.
+    Fault { kind: String, callback: String, message: String, at: Vec<Frame> },
 }
 
 /// Stories that go on.
@@ -183,6 +195,7 @@ impl Stories {
                     kind: kind.clone().into_owned(),
                     callback: callback.clone().into_owned(),
                     message: message.clone(),
+                    at: Vec::new(),
                 });
                 "fault".to_owned()
             }
