@@ -80,7 +80,7 @@ fn it_passes_its_own_tests_and_clippy_without_the_network_and_with_its_lock_file
 
 #[test]
 fn it_is_as_rustfmt_wants_it_with_the_shortest_and_the_longest_name() {
-    for text in ["a", &"a-long-name-".repeat(4)[..48].replace("--", "-").trim_end_matches('-').to_owned()] {
+    for text in ["a", &"long-name-to-be-wrapped".repeat(3)[..48]] {
         let (_folder, made) = new(text);
         let file = made.join("src/lib.rs");
         succeed(Command::new("rustfmt").args(["--check", "--edition", "2024"]).arg(file));
