@@ -15,7 +15,7 @@ mod hostcall;
 mod http1;
 pub(crate) mod language;
 pub(crate) mod load;
-mod process;
+pub(crate) mod process;
 mod proxy;
 mod registry;
 mod script;

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::filter_new::succeed;
 use crate::equipment::process::Process;
-use crate::equipment::{Client, Guest, On, Step, Terminal, Upstream, Answer, eventually};
+use crate::equipment::{Answer, Client, Guest, On, Step, Terminal, Upstream, eventually};
 
 /// A filter as `tidegate filter new` makes it, built once as `dev` builds it.
 static MADE: LazyLock<TempDir> = LazyLock::new(|| {
@@ -76,7 +76,9 @@ impl Dev {
     /// A line of what is shown to people.
     fn line(&self, text: &str) -> String {
         let find = |lines: &[String]| lines.iter().find(|line| line.contains(text)).cloned();
-        self.process.find(&self.process.stdout, text, find).unwrap_or_else(|| panic!("it ended before {text}"))
+        self.process
+            .find(&self.process.stdout, text, find)
+            .unwrap_or_else(|| panic!("it ended before {text}"))
     }
 
     fn said(&self) -> usize {
@@ -153,7 +155,10 @@ fn what_does_not_compile_or_start_or_fails_leaves_the_version_before_serving() {
     let failed = dev.event("build_failed");
     assert_eq!((&failed["reason"], &failed["serves"]), (&"it does not compile".into(), &true.into()));
     let said = dev.process.stderr.text();
-    assert!(said.contains("error[E0599]: no method named `grow`") && said.contains("--> src/lib.rs:"), "{said}");
+    assert!(
+        said.contains("error[E0599]: no method named `grow`") && said.contains("--> src/lib.rs:"),
+        "{said}"
+    );
     assert_eq!(dev.get("/").0, 200);
 
     let bad = "if target == \"/panic\" { None::<u8>.expect(\"a mistake\"); }\n\
@@ -217,7 +222,8 @@ fn what_cannot_start_at_first_is_tried_again_when_a_file_changes() {
 fn an_end_leaves_nothing_behind_even_in_the_middle_of_a_build() {
     let shop = Crate::new();
     // A build that does not end by itself.
-    fs::write(shop.path("build.rs"), "fn main() { loop { std::thread::park(); } }").expect("it can be written");
+    fs::write(shop.path("build.rs"), "fn main() { loop { std::thread::park(); } }")
+        .expect("it can be written");
     let dev = Dev::start(&shop.path(""), &["--format", "json"]);
     let ours = shop.path("").display().to_string();
     let builds = || !running_in(&ours, dev.process.id()).is_empty();
@@ -246,7 +252,7 @@ fn a_module_in_any_language_is_served_before_a_service_of_ones_own() {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let module = folder.path().join("mark.wasm");
     let guest = |mark: &str| {
-        let mark = Step::log(format!("marked {mark}"));
+        let mark = Step::Say(2, format!("marked {mark}"));
         Guest::new().on(On::RequestHeaders, [mark]).build()
     };
     fs::write(&module, guest("one")).expect("it can be written");
@@ -291,7 +297,10 @@ fn people_are_told_what_happened_with_colours_on_a_terminal_alone() {
     let shop = Crate::new();
     let dev = Dev::start(&shop.path(""), &[]);
     let line = dev.line("serves at http://");
-    assert_eq!(line, format!("shop serves at {}: save a source and it is swapped in; Ctrl-C ends it", url(&line)));
+    assert_eq!(
+        line,
+        format!("shop serves at {}: save a source and it is swapped in; Ctrl-C ends it", url(&line))
+    );
     let address = url(&line).strip_prefix("http://").and_then(|address| address.parse().ok());
     let address: SocketAddr = address.expect("it is an address");
     assert_eq!(Client::connect(address).get("/admin").status(), 403);

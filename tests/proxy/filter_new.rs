@@ -203,6 +203,8 @@ fn what_cannot_be_made_or_built_is_refused_with_what_to_do() {
     let here = folder.path();
     fs::create_dir(here.join("full")).expect("a folder can be made");
     fs::write(here.join("full/precious"), "").expect("it can be written");
+    fs::create_dir(here.join("crate")).expect("a folder can be made");
+    fs::write(here.join("crate/Cargo.toml"), "").expect("it can be written");
     for (arguments, code, says) in [
         (&["new", "My Filter"][..], 2, "try `tidegate filter new my-filter`"),
         (
@@ -222,6 +224,12 @@ fn what_cannot_be_made_or_built_is_refused_with_what_to_do() {
             "there is no Cargo.toml in .: name the folder of a filter's crate, or make one with `tidegate filter new NAME`\n",
         ),
         (&["build", "full"], 1, "there is no Cargo.toml in full"),
+        (&["inspect", "crate"], 1, "crate is a crate: `tidegate filter build crate` makes its module\n"),
+        (
+            &["sign", "--key", "k.pem", "m.wasm"],
+            1,
+            "`openssl genpkey -algorithm ed25519 -out k.pem` makes a key\n",
+        ),
         (
             &["update-sdk"],
             1,
@@ -232,9 +240,10 @@ fn what_cannot_be_made_or_built_is_refused_with_what_to_do() {
         assert_eq!((exit.code, &*exit.stdout), (Some(code), ""), "{arguments:?}: {}", exit.stderr);
         assert!(exit.stderr.contains(says), "{arguments:?}: {}", exit.stderr);
     }
-    let left: Vec<_> =
-        fs::read_dir(here).expect("it can be read").flatten().map(|entry| entry.file_name()).collect();
-    assert_eq!(left, ["full"]);
+    let left = fs::read_dir(here).expect("it can be read").flatten();
+    let mut left: Vec<_> = left.map(|entry| entry.file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["crate", "full"]);
 }
 
 #[test]

@@ -146,7 +146,10 @@ fn a_file_that_cannot_be_read_and_one_that_has_no_end_are_an_error() {
     let run = |path: &str| Proxy::with_text("").run_in(&["filter", "inspect", path]);
     let exit = run("no/such.wasm");
     assert_eq!((exit.code, &*exit.stdout), (Some(1), ""));
-    assert_eq!(exit.stderr, "error: cannot read no/such.wasm: No such file or directory (os error 2)");
+    assert_eq!(
+        exit.stderr,
+        "error: cannot read no/such.wasm: No such file or directory (os error 2); `tidegate filter build` makes the module of a crate"
+    );
     let exit = run("/dev/zero");
     assert_eq!((exit.code, &*exit.stderr), (Some(1), "error: /dev/zero is larger than 64 MiB"));
 }

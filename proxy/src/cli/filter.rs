@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use clap::{Args, Subcommand};
 
 use super::{Format, print};
@@ -192,7 +192,7 @@ pub(super) fn perform(command: FilterCommand) -> anyhow::Result<ExitCode> {
 fn module(file: &Path) -> anyhow::Result<Cow<'static, [u8]>> {
     match file.to_str().and_then(|name| name.strip_prefix("builtin:")) {
         Some(name) => shipped(name),
-        None => Ok(origin::read_named(file)?.into()),
+        None => Ok(read_module(file)?.into()),
     }
 }
 
@@ -208,8 +208,11 @@ fn shipped(name: &str) -> anyhow::Result<Cow<'static, [u8]>> {
 
 fn sign(arguments: &SignArgs) -> anyhow::Result<ExitCode> {
     let SignArgs { file, key, detached, output } = arguments;
+    if !key.exists() {
+        bail!("there is no {0}: `openssl genpkey -algorithm ed25519 -out {0}` makes a key", key.display());
+    }
     let key = SecretKey::from_pem(&text_of(key)?).with_context(|| format!("{}", key.display()))?;
-    let bytes = origin::read_named(file)?;
+    let bytes = read_module(file)?;
     let module = Signed::read(&bytes, None).with_context(|| format!("{}", file.display()))?;
     let (beside, content) = match detached {
         true => (origin::signature_file(file), module.detached(&key)),
@@ -223,7 +226,7 @@ fn sign(arguments: &SignArgs) -> anyhow::Result<ExitCode> {
 
 fn verify(arguments: &VerifyArgs) -> anyhow::Result<ExitCode> {
     let VerifyArgs { file, key, signature } = arguments;
-    let bytes = origin::read_named(file)?;
+    let bytes = read_module(file)?;
     let detached = match signature {
         Some(path) => Some(origin::read_named(path)?.into()),
         None => origin::read_signatures(&origin::signature_file(file))?,
@@ -237,11 +240,22 @@ fn verify(arguments: &VerifyArgs) -> anyhow::Result<ExitCode> {
         }
     }
     let why = match (module.has_signatures(), module.count()) {
-        (false, _) => "it has no signature",
+        (false, _) => "it has no signature, which `tidegate filter sign` gives it",
         (true, 0) => "its signatures are of another module, or it was changed since",
         (true, _) => "others signed it",
     };
     bail!("{} is not signed by any of these keys: {why}", file.display())
+}
+
+/// A module's bytes. Who names something else is told how a module is made.
+fn read_module(file: &Path) -> anyhow::Result<Vec<u8>> {
+    if file.join("Cargo.toml").is_file() {
+        bail!("{0} is a crate: `tidegate filter build {0}` makes its module", file.display());
+    }
+    origin::read_named(file).map_err(|error| match file.exists() {
+        true => error.into(),
+        false => anyhow!("{error}; `tidegate filter build` makes the module of a crate"),
+    })
 }
 
 /// A key's file, which is small.

@@ -83,8 +83,7 @@ fn the_help_says_what_can_be_done() {
               tidegate filter sign --key private.pem filter.wasm
               TIDEGATE_LOG=info,tidegate::wasm=debug tidegate run tidegate.yaml
 
-            Next: tidegate check tidegate.yaml, or without a filter of your own yet: tidegate filter new
-            my-filter
+            Next: tidegate check tidegate.yaml, or for a filter of your own: tidegate filter new my-filter
         "#]],
     );
 }

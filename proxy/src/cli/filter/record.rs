@@ -21,7 +21,8 @@ Examples:
   tidegate filter record authz
   tidegate filter record authz --exchanges 100 --match '{path: {prefix: /admin}}' --output denied.jsonl
   tidegate filter record authz --secrets keep --admin 127.0.0.1:9901
-  tidegate filter replay authz.jsonl ./authz.wasm     what does this build do otherwise?";
+
+Next: tidegate filter replay authz.jsonl authz.wasm";
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct RecordArgs {

@@ -16,10 +16,13 @@ use crate::wasm::Engine;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
-  tidegate dev --record shop.jsonl                     makes a recording
-  tidegate filter record authz --output authz.jsonl    makes one of a running proxy
-  tidegate filter replay shop.jsonl                    against the build that `tidegate filter build` makes here
-  tidegate filter replay authz.jsonl builtin:authz --format json | jq .differences";
+  tidegate filter replay shop.jsonl target/wasm/modules/shop.wasm
+  tidegate filter replay shop.jsonl shop.wasm --exact       does it cost the same too?
+  tidegate filter replay authz.jsonl builtin:authz --format json | jq .differences
+
+Recordings are made by `tidegate dev --record` and by `tidegate filter record`.
+
+Next: tidegate filter test";
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ReplayArgs {
