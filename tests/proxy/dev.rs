@@ -226,23 +226,22 @@ fn an_end_leaves_nothing_behind_even_in_the_middle_of_a_build() {
         .expect("it can be written");
     let dev = Dev::start(&shop.path(""), &["--format", "json"]);
     let ours = shop.path("").display().to_string();
-    let builds = || !running_in(&ours, dev.process.id()).is_empty();
-    eventually("the build script", || builds().then_some(()));
+    let running = |links: &[&str]| !running_in(&ours, links, dev.process.id()).is_empty();
+    eventually("the build script", || running(&["exe"]).then_some(()));
     dev.interrupt();
-    eventually("the end of what it started", || (!builds()).then_some(()));
+    eventually("the end of what it started", || (!running(&["cwd", "exe"])).then_some(()));
     let left: Vec<_> = fs::read_dir(shop.path("")).expect("it is a folder").flatten().collect();
     let left = left.iter().map(|entry| entry.file_name().to_string_lossy().into_owned());
     assert_eq!(left.filter(|name| name.starts_with("tidegate-dev")).count(), 0);
 }
 
-/// Processes other than this that have their folder here or below, or run a program of it.
-fn running_in(folder: &str, but: u32) -> Vec<u32> {
+/// Processes other than these that have one of these links of theirs in a folder.
+fn running_in(folder: &str, links: &[&str], but: u32) -> Vec<u32> {
     let processes = fs::read_dir("/proc").expect("there is /proc").flatten();
     let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     let is_here = |id: &u32| {
-        let link = |name: &str| fs::read_link(format!("/proc/{id}/{name}")).ok();
-        let places = [link("cwd"), link("exe")];
-        places.into_iter().flatten().any(|place| place.starts_with(folder.trim_end_matches('/')))
+        let mut places = links.iter().filter_map(|name| fs::read_link(format!("/proc/{id}/{name}")).ok());
+        places.any(|place| place.starts_with(folder.trim_end_matches('/')))
     };
     ids.filter(|id| *id != but && *id != std::process::id()).filter(is_here).collect()
 }

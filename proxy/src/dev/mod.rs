@@ -24,6 +24,7 @@ use std::sync::mpsc::{self, Sender};
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::config::{self, Problems};
@@ -95,6 +96,8 @@ enum Event {
 ///
 /// There is no crate or no module, nothing can be built here, a file cannot be written, or a port cannot be had.
 pub(crate) fn run(options: Options) -> anyhow::Result<()> {
+    // Before there is anything that would be left behind.
+    let mut signals = Signals::new()?;
     let (events, received) = mpsc::channel();
     let stage = Arc::new(Stage::set_up(&options)?);
     let recording = match &options.record {
@@ -105,7 +108,7 @@ pub(crate) fn run(options: Options) -> anyhow::Result<()> {
         None => None,
     };
     let show = Show::start(options.form, stage.name().to_owned(), options.source.clone(), received)?;
-    let developed = develop(&options, &stage, &events, recording.clone());
+    let developed = develop(&options, &stage, &events, recording.clone(), &mut signals);
     let _ = events.send(Event::End);
     show.finish();
     if let (Some(writer), Some(file)) = (recording, &options.record) {
@@ -135,6 +138,7 @@ fn develop(
     stage: &Arc<Stage>,
     events: &Sender<Event>,
     recording: Option<Arc<Writer>>,
+    signals: &mut Signals,
 ) -> anyhow::Result<()> {
     let (ready, mut changes) = watch::channel(0u64);
     let _builder = Builder::start(&options.source, stage.clone(), events.clone(), ready)?;
@@ -152,7 +156,7 @@ fn develop(
         Arc::new(Watcher { last: AtomicU64::new(0), events: events.clone(), recording });
     loop {
         // A build is waited for; the one that is there already is enough.
-        if !wait(&mut changes)? {
+        if !signals.wait(&mut changes)? {
             return Ok(());
         }
         stage.write(listen, &endpoint)?;
@@ -175,22 +179,36 @@ fn develop(
     }
 }
 
-/// Waits until there is something new to serve. False if a signal came first.
-fn wait(changes: &mut watch::Receiver<u64>) -> anyhow::Result<bool> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut terminate = signal(SignalKind::terminate())?;
-        tokio::select! {
-            changed = changes.changed() => match changed {
-                Ok(()) => Ok(true),
-                Err(_) => bail!("the filter is not built any more"),
-            },
-            _ = interrupt.recv() => Ok(false),
-            _ = terminate.recv() => Ok(false),
-        }
-    })
+/// Ctrl-C and SIGTERM, from the beginning to the end. While the proxy serves it takes them too.
+struct Signals {
+    runtime: tokio::runtime::Runtime,
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Signals> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let entered = runtime.enter();
+        let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        drop(entered);
+        Ok(Signals { runtime, interrupt, terminate })
+    }
+
+    /// Waits until there is something new to serve. False if a signal came first.
+    fn wait(&mut self, changes: &mut watch::Receiver<u64>) -> anyhow::Result<bool> {
+        self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                _ = self.interrupt.recv() => Ok(false),
+                _ = self.terminate.recv() => Ok(false),
+                changed = changes.changed() => match changed {
+                    Ok(()) => Ok(true),
+                    Err(_) => bail!("the filter is not built any more"),
+                },
+            }
+        })
+    }
 }
 
 /// Sees what the filter's instances do, and says so.
