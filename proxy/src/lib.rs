@@ -8,6 +8,8 @@ pub mod error;
 pub mod exchange;
 pub mod filter;
 pub mod inspect;
+#[cfg(feature = "kit")]
+pub mod kit;
 pub mod path;
 pub mod route;
 pub mod signature;

@@ -8,10 +8,10 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
 
-use crate::cluster::Order;
-use crate::message::{PayloadEnd, Request, Response};
-use crate::seen::Seen;
-use crate::setup::Setup;
+use super::cluster::Order;
+use super::message::{PayloadEnd, Request, Response};
+use super::seen::Seen;
+use super::setup::Setup;
 
 /// Bodies up to this are tried in every division: 2^(n-1) of them, and as many with an end of its own.
 const EVERY_DIVISION: usize = 6;
@@ -39,8 +39,9 @@ impl Setup {
     /// `content-length` may differ, because a body whose length is not known in time goes without.
     ///
     /// ```
+    /// # use tidegate::kit as tidegate_test;
     /// # use tidegate_test::{Kit, Module, Request, Response};
-    /// # let module = Module::bytes("tagger", &wat::parse_file("tests/guests/tagger.wat").unwrap());
+    /// # let module = Module::bytes("tagger", &wat::parse_file("../sdk/tidegate-test/tests/guests/tagger.wat").unwrap());
     /// let request = Request::post("/").body("a body of some length");
     /// Kit::of(&module).assert_chunking_is_invisible(&request, &Response::new(200).body("abc"));
     /// ```

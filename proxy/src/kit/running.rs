@@ -8,20 +8,20 @@ use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use tidegate::filter::{Chain, Instance};
-use tidegate::wasm::{Clock, Fault, FilterUsage, GuestMetrics, Plugin, Services, SharedData};
 use tokio::runtime::{LocalOptions, LocalRuntime};
 
-use crate::cluster::{Call, Callouts, Clusters};
-use crate::drive::Upstream;
-use crate::exchange::Exchange;
-use crate::message::{Request, Response};
-use crate::module::Module;
-use crate::panics::Panics;
-use crate::seen::{Forwarded, Seen};
-use crate::setup::{Refused, Setup};
-use crate::usage::Usage;
-use crate::world::{Journal, LogLine, Seeded, VirtualClock, WorkerLog};
+use super::cluster::{Call, Callouts, Clusters};
+use super::drive::Upstream;
+use super::exchange::Exchange;
+use super::message::{Request, Response};
+use super::module::Module;
+use super::panics::Panics;
+use super::seen::{Forwarded, Seen};
+use super::setup::{Refused, Setup};
+use super::usage::Usage;
+use super::world::{Journal, LogLine, Seeded, VirtualClock, WorkerLog};
+use crate::filter::{Chain, Instance};
+use crate::wasm::{Clock, Fault, FilterUsage, GuestMetrics, Plugin, Services, SharedData};
 
 /// How often everything that is ready runs at one moment before it is taken for a filter that goes on for ever.
 const MAX_ROUNDS: usize = 10_000;
@@ -29,8 +29,9 @@ const MAX_ROUNDS: usize = 10_000;
 /// A filter on its workers, in a world that the test controls.
 ///
 /// ```
+/// # use tidegate::kit as tidegate_test;
 /// use tidegate_test::{Kit, Request, Response};
-/// # let module = tidegate_test::Module::bytes("tagger", &wat::parse_file("tests/guests/tagger.wat").unwrap());
+/// # let module = tidegate_test::Module::bytes("tagger", &wat::parse_file("../sdk/tidegate-test/tests/guests/tagger.wat").unwrap());
 ///
 /// let kit = Kit::of(&module).start();
 /// kit.upstream(|request| Response::new(200).body(request.header("x-tag").unwrap_or("none").to_owned()));
@@ -126,8 +127,9 @@ impl Kit {
     /// How the service behind the proxy answers a request from now on, which it sees as the filter left it.
     ///
     /// ```
+    /// # use tidegate::kit as tidegate_test;
     /// # use tidegate_test::{Kit, Module};
-    /// # let kit = Kit::of(&Module::bytes("tagger", &wat::parse_file("tests/guests/tagger.wat").unwrap())).start();
+    /// # let kit = Kit::of(&Module::bytes("tagger", &wat::parse_file("../sdk/tidegate-test/tests/guests/tagger.wat").unwrap())).start();
     /// use tidegate_test::{Request, Response};
     ///
     /// kit.upstream(|_| Response::new(503));
@@ -157,15 +159,16 @@ impl Kit {
     /// Lets time pass, and with it whatever has its time.
     ///
     /// ```
+    /// # use tidegate::kit as tidegate_test;
     /// # use tidegate_test::{Kit, Request};
     /// # let kit = Kit::of(&tidegate_test::Module::bytes("tagger",
-    /// &wat::parse_file("tests/guests/tagger.wat").unwrap())).start(); kit.advance(std::time::Duration::from_secs(60));
+    /// &wat::parse_file("../sdk/tidegate-test/tests/guests/tagger.wat").unwrap())).start(); kit.advance(std::time::Duration::from_secs(60));
     /// assert_eq!(kit.elapsed(), std::time::Duration::from_secs(60));
     /// ```
     #[track_caller]
     pub fn advance(&self, time: Duration) {
         self.settle();
-        self.runtime.block_on(crate::cluster::pass(time));
+        self.runtime.block_on(super::cluster::pass(time));
         self.settle();
     }
 
@@ -178,9 +181,10 @@ impl Kit {
     /// Sets the wall clock, as an operator or NTP does. Timers go on as they were: they do not depend on it.
     ///
     /// ```
+    /// # use tidegate::kit as tidegate_test;
     /// # use tidegate_test::Kit;
     /// # let kit = Kit::of(&tidegate_test::Module::bytes("tagger",
-    /// &wat::parse_file("tests/guests/tagger.wat").unwrap())).start(); let an_hour_ago = kit.now() -
+    /// &wat::parse_file("../sdk/tidegate-test/tests/guests/tagger.wat").unwrap())).start(); let an_hour_ago = kit.now() -
     /// std::time::Duration::from_secs(3600); kit.set_clock(an_hour_ago); assert_eq!(kit.now(), an_hour_ago);
     /// ```
     pub fn set_clock(&self, wall: SystemTime) {
@@ -197,8 +201,9 @@ impl Kit {
     /// Everything that the filter logged, on every worker, from its start on.
     ///
     /// ```
+    /// # use tidegate::kit as tidegate_test;
     /// # use tidegate_test::{Kit, Module};
-    /// # let kit = Kit::of(&Module::bytes("tagger", &wat::parse_file("tests/guests/tagger.wat").unwrap())).start();
+    /// # let kit = Kit::of(&Module::bytes("tagger", &wat::parse_file("../sdk/tidegate-test/tests/guests/tagger.wat").unwrap())).start();
     /// kit.send(tidegate_test::Request::get("/"));
     /// assert_eq!(kit.logs().last().unwrap().to_string(), "debug: tagging");
     /// ```
@@ -224,8 +229,9 @@ impl Kit {
     /// A value in the data that the filter's instances share.
     ///
     /// ```
+    /// # use tidegate::kit as tidegate_test;
     /// # use tidegate_test::{Kit, Module};
-    /// # let kit = Kit::of(&Module::bytes("tagger", &wat::parse_file("tests/guests/tagger.wat").unwrap())).start();
+    /// # let kit = Kit::of(&Module::bytes("tagger", &wat::parse_file("../sdk/tidegate-test/tests/guests/tagger.wat").unwrap())).start();
     /// kit.set_shared_data("blocked", "ann");
     /// assert_eq!(kit.shared_data("blocked").as_deref(), Some(&b"ann"[..]));
     /// ```
@@ -245,8 +251,9 @@ impl Kit {
     /// When nobody registered the queue, or it is full.
     ///
     /// ```
+    /// # use tidegate::kit as tidegate_test;
     /// # use tidegate_test::{Kit, Module};
-    /// # let kit = Kit::of(&Module::bytes("worker", &wat::parse_file("tests/guests/worker.wat").unwrap())).start();
+    /// # let kit = Kit::of(&Module::bytes("worker", &wat::parse_file("../sdk/tidegate-test/tests/guests/worker.wat").unwrap())).start();
     /// kit.enqueue("jobs", "first");
     /// assert!(kit.logged("told of an item"));
     /// assert_eq!(kit.dequeue("jobs").as_deref(), Some(&b"first"[..]), "it was not taken out");
@@ -268,8 +275,9 @@ impl Kit {
     /// the host may do. The proxy never does.
     ///
     /// ```
+    /// # use tidegate::kit as tidegate_test;
     /// # use tidegate_test::{Kit, Module};
-    /// # let kit = Kit::of(&Module::bytes("worker", &wat::parse_file("tests/guests/worker.wat").unwrap())).start();
+    /// # let kit = Kit::of(&Module::bytes("worker", &wat::parse_file("../sdk/tidegate-test/tests/guests/worker.wat").unwrap())).start();
     /// kit.call_foreign_function(0, 7, "arguments");
     /// assert!(kit.logged("called with arguments"));
     /// ```

@@ -8,17 +8,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::HOST;
 use http::{HeaderMap, Method};
-use tidegate::exchange::{CALLOUT_RESPONSE_LIMIT, LONGEST_CALLOUT, drop_hop_by_hop};
-use tidegate::filter::{Instance, Performer};
-use tidegate::wasm::{Abandoned, CalloutResponse, CalloutResult, GrpcCallout, GrpcEvent, HttpCall};
 
-use crate::message::{PayloadEnd, Response};
-use crate::panics::Panics;
-use crate::seen::text;
+use super::message::{PayloadEnd, Response};
+use super::panics::Panics;
+use super::seen::text;
+use crate::exchange::{CALLOUT_RESPONSE_LIMIT, LONGEST_CALLOUT, drop_hop_by_hop};
+use crate::filter::{Instance, Performer};
+use crate::wasm::{Abandoned, CalloutResponse, CalloutResult, GrpcCallout, GrpcEvent, HttpCall};
 
 /// A request that the filter made.
 ///
 /// ```
+/// # use tidegate::kit as tidegate_test;
 /// use tidegate_test::{Call, Response};
 ///
 /// fn users(call: &Call) -> Response {
@@ -65,6 +66,7 @@ impl Call {
 /// What becomes of a request that the filter made. A [`Response`] is one: `into` makes it an answer.
 ///
 /// ```
+/// # use tidegate::kit as tidegate_test;
 /// use std::time::Duration;
 /// use tidegate_test::{Answer, Call, Response};
 ///

@@ -5,21 +5,22 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
-use tidegate::filter::Run;
-use tidegate::wasm::stream::{RequestHead, Stream, StreamInfo};
 
-use crate::drive::{Line, length_in};
-use crate::feed::Feed;
-use crate::kit::Kit;
-use crate::message::{PayloadEnd, Request, Response};
-use crate::seen::{Forwarded, Received, Seen};
-use crate::usage::Usage;
+use super::drive::{Line, length_in};
+use super::feed::Feed;
+use super::message::{PayloadEnd, Request, Response};
+use super::running::Kit;
+use super::seen::{Forwarded, Received, Seen};
+use super::usage::Usage;
+use crate::filter::Run;
+use crate::wasm::stream::{RequestHead, Stream, StreamInfo};
 
 /// An exchange under way. After each step everything that is ready has run, and no time has passed.
 ///
 /// ```
+/// # use tidegate::kit as tidegate_test;
 /// use tidegate_test::{Kit, Request, Response};
-/// # let kit = Kit::of(&tidegate_test::Module::bytes("tagger", &wat::parse_file("tests/guests/tagger.wat").unwrap())).start();
+/// # let kit = Kit::of(&tidegate_test::Module::bytes("tagger", &wat::parse_file("../sdk/tidegate-test/tests/guests/tagger.wat").unwrap())).start();
 ///
 /// let mut exchange = kit.open(Request::post("/").open_ended());
 /// assert_eq!(exchange.forwarded().unwrap().header("x-tag"), Some("seen"));
@@ -234,7 +235,7 @@ fn stream(kit: &Kit, request: Request) -> Stream {
     info.route_name = request.route.map(Into::into);
     info.cluster_name = request.cluster.map(Into::into);
     let mut headers = request.headers;
-    tidegate::exchange::drop_hop_by_hop(&mut headers);
+    crate::exchange::drop_hop_by_hop(&mut headers);
     let head = RequestHead { method: request.method, uri: request.target, scheme: request.scheme, headers };
     let mut stream = Stream::new(head, info, 1);
     stream.properties.extend(request.properties);

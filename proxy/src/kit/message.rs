@@ -7,11 +7,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
-use tidegate::wasm::stream::{Certificate, Tls};
+
+use crate::wasm::stream::{Certificate, Tls};
 
 /// A request of a client.
 ///
 /// ```
+/// # use tidegate::kit as tidegate_test;
 /// use tidegate_test::Request;
 ///
 /// let request = Request::post("/orders?dry=1").header("x-user", "ann").body("two apples").on_worker(1);
@@ -40,6 +42,7 @@ pub struct Request {
 /// What a service answers: the one behind the proxy, or one that the filter calls.
 ///
 /// ```
+/// # use tidegate::kit as tidegate_test;
 /// use std::time::Duration;
 /// use tidegate_test::Response;
 ///
@@ -208,6 +211,7 @@ impl Request {
     /// The connection that it came on is encrypted: `:scheme` is `https`, and the `connection` properties say so.
     ///
     /// ```
+    /// # use tidegate::kit as tidegate_test;
     /// use tidegate_test::{Certificate, Request, Tls};
     ///
     /// let certificate = Certificate { subject: "CN=ann".to_owned(), ..Certificate::default() };
@@ -222,6 +226,7 @@ impl Request {
     /// The client proved by mutual TLS that it is this: a URI in its certificate, as a SPIFFE id is one.
     ///
     /// ```
+    /// # use tidegate::kit as tidegate_test;
     /// # use tidegate_test::Request;
     /// let request = Request::get("/").identity("spiffe://example.org/ns/shop/sa/cart");
     /// ```
@@ -233,6 +238,7 @@ impl Request {
     /// Something that a filter before this one stored on the exchange, under a property path.
     ///
     /// ```
+    /// # use tidegate::kit as tidegate_test;
     /// # use tidegate_test::Request;
     /// let request = Request::get("/").property(&["jwt", "sub"], "ann");
     /// ```
