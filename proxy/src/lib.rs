@@ -2,6 +2,8 @@
 
 pub mod admin;
 pub mod canary;
+#[cfg(feature = "kit")]
+pub mod cases;
 pub mod cli;
 pub mod config;
 pub mod error;

@@ -1,5 +1,10 @@
 //! `tidegate filter`: what the authors of filters ask.
 
+#[cfg(feature = "kit")]
+mod progress;
+#[cfg(feature = "kit")]
+mod test;
+
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -37,6 +42,14 @@ pub(super) enum FilterCommand {
     /// as `sign` does. Ends with 0 if one of the keys signed the module as it is, with 1 if none did.
     #[command(after_help = "Example:\n  tidegate filter verify --key public.pem filter.wasm")]
     Verify(VerifyArgs),
+    /// Run cases against a module: what it is sent, and what is expected of it
+    ///
+    /// Cases are in YAML, and the module is from any language. It runs on the proxy's own pipeline, in a world that the cases
+    /// make: the upstream and the clusters are scripted, time passes when a case says so, randomness has a seed, and a callback costs the same
+    /// number of instructions in every run. Ends with 0 if every case passes, with 1 otherwise.
+    #[cfg(feature = "kit")]
+    #[command(after_help = test::EXAMPLES)]
+    Test(test::TestArgs),
 }
 
 const INSPECT_EXAMPLES: &str = "\
@@ -107,6 +120,8 @@ pub(super) fn perform(command: FilterCommand) -> anyhow::Result<ExitCode> {
         }
         FilterCommand::Sign(arguments) => sign(&arguments),
         FilterCommand::Verify(arguments) => verify(&arguments),
+        #[cfg(feature = "kit")]
+        FilterCommand::Test(arguments) => test::perform(&arguments),
     }
 }
 

@@ -160,6 +160,15 @@ impl Request {
         self
     }
 
+    /// The same of what was checked before.
+    pub(crate) fn field(mut self, name: HeaderName, value: HeaderValue) -> Request {
+        match name == HOST || name == CONTENT_LENGTH {
+            true => _ = self.headers.insert(name, value),
+            false => _ = self.headers.append(name, value),
+        }
+        self
+    }
+
     /// `:scheme`: `http`, unless it is set here.
     #[track_caller]
     pub fn scheme(mut self, scheme: &str) -> Request {
@@ -276,6 +285,15 @@ impl Response {
     pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Response {
         let (name, value) = field(name, value.as_ref());
         self.headers.append(name, value);
+        self
+    }
+
+    /// The same of what was checked before.
+    pub(crate) fn field(mut self, name: HeaderName, value: HeaderValue) -> Response {
+        match name == CONTENT_LENGTH {
+            true => _ = self.headers.insert(name, value),
+            false => _ = self.headers.append(name, value),
+        }
         self
     }
 

@@ -36,6 +36,7 @@ pub use seen::{Forwarded, Outcome, Received, Seen};
 pub use setup::{Refused, Setup};
 pub use world::LogLine;
 
+
 pub use crate::config::model::FilterLimits;
 pub use crate::error::Failure;
 pub use crate::wasm::stream::{Certificate, Tls};

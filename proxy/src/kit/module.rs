@@ -88,6 +88,11 @@ impl Module {
         module.unwrap_or_else(|problem| panic!("{problem}"))
     }
 
+    /// A module that somebody else compiled.
+    pub(crate) fn of(name: &str, compiled: crate::wasm::Module) -> Module {
+        Module { name: name.to_owned(), compiled }
+    }
+
     /// What it is called in messages.
     pub fn name(&self) -> &str {
         &self.name

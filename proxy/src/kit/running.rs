@@ -56,6 +56,22 @@ pub struct Kit {
     runtime: LocalRuntime,
 }
 
+/// Something that does not come to an end.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum Stuck {
+    /// There is always more to be done at one moment.
+    #[error("the filter goes on and on while no time passes")]
+    Busy,
+    /// An exchange waits for ever: how long that was tried, and where it stands.
+    #[error("the exchange does not end within {patience:?}: {standing}")]
+    Waiting {
+        /// How long that was tried, in virtual time.
+        patience: Duration,
+        /// Where it stands, and what was logged.
+        standing: String,
+    },
+}
+
 /// One worker.
 pub(crate) struct Worker {
     pub(crate) chain: Rc<Chain>,
@@ -70,6 +86,13 @@ impl Kit {
     }
 
     pub(crate) fn start(setup: Setup) -> Result<Kit, Refused> {
+        let kit = Kit::build(setup)?;
+        kit.settle();
+        Ok(kit)
+    }
+
+    /// The filter is started; what it asked for then has not been done yet.
+    pub(crate) fn build(setup: Setup) -> Result<Kit, Refused> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .start_paused(true)
@@ -99,7 +122,6 @@ impl Kit {
             let worker = worker.map_err(|fault| Refused { fault, logs: kit.journal.lines() })?;
             kit.workers.push(worker);
         }
-        kit.settle();
         Ok(kit)
     }
 
@@ -107,7 +129,7 @@ impl Kit {
         let usage = Arc::new(FilterUsage::new());
         let log = WorkerLog { journal: self.journal.clone(), level: self.setup.log_level, worker: index };
         let services = Services {
-            clock: self.clock.clone(),
+            clock: self.setup.clock.clone().unwrap_or_else(|| self.clock.clone()),
             randomness: Arc::new(Seeded::new(self.setup.seed.wrapping_add(index as u64))),
             log: Arc::new(log),
             shared_data: self.shared_data.clone(),
@@ -167,9 +189,7 @@ impl Kit {
     /// ```
     #[track_caller]
     pub fn advance(&self, time: Duration) {
-        self.settle();
-        self.runtime.block_on(super::cluster::pass(time));
-        self.settle();
+        self.try_advance(time).unwrap_or_else(|stuck| panic!("{stuck}"));
     }
 
     /// How much time has passed since the kit was started.
@@ -324,6 +344,11 @@ impl Kit {
     /// Runs everything that is ready, and what becomes ready by it, while time stands still.
     #[track_caller]
     pub(crate) fn settle(&self) {
+        self.try_settle().unwrap_or_else(|stuck| panic!("{stuck}"));
+    }
+
+    /// The same, for those who go on where it does not come to an end.
+    pub(crate) fn try_settle(&self) -> Result<(), Stuck> {
         let settled = self.runtime.block_on(async {
             for _ in 0..MAX_ROUNDS {
                 let before = self.activity();
@@ -337,7 +362,21 @@ impl Kit {
             false
         });
         self.panics.resume();
-        assert!(settled, "the filter goes on and on while no time passes");
+        if settled { Ok(()) } else { Err(Stuck::Busy) }
+    }
+
+    /// As [`send`](Kit::send), for those who go on where it does not come to an end.
+    pub(crate) fn try_send(&self, request: Request) -> Result<Seen, Stuck> {
+        let exchange = Exchange::enter(self, request);
+        self.try_settle()?;
+        exchange.try_finish()
+    }
+
+    /// As [`advance`](Kit::advance), for those who go on where it does not come to an end.
+    pub(crate) fn try_advance(&self, time: Duration) -> Result<(), Stuck> {
+        self.try_settle()?;
+        self.runtime.block_on(super::cluster::pass(time));
+        self.try_settle()
     }
 
     /// Goes up with everything that happens in and by the filter.

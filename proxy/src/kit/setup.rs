@@ -17,7 +17,7 @@ use super::running::Kit;
 use super::seen::Forwarded;
 use super::world::LogLine;
 use crate::config::model::{BUFFER_LIMIT, Filter, FilterLimits, Grant, ModuleSource, OnFault};
-use crate::wasm::{Fault, LogLevel};
+use crate::wasm::{Clock, Fault, LogLevel};
 
 /// A filter's configuration and surroundings, from which a [`Kit`] is started.
 ///
@@ -51,6 +51,8 @@ pub struct Setup {
     pub(crate) upstream: Upstream,
     pub(crate) order: Order,
     pub(crate) gap: Duration,
+    /// What tells the filter the time, in the place of the virtual clock; timers are the virtual clock's all the same.
+    pub(crate) clock: Option<Arc<dyn Clock>>,
 }
 
 /// 2026-01-01T00:00:00Z, in seconds since 1970.
@@ -71,6 +73,7 @@ impl Setup {
             upstream: Rc::new(RefCell::new(|_: &Forwarded| Response::new(200))),
             order: Order::Scripted,
             gap: Duration::ZERO,
+            clock: None,
         }
     }
 

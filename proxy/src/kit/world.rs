@@ -109,6 +109,12 @@ impl Journal {
         lock(&self.0).faults.clone()
     }
 
+    /// The lines and faults that have come since there were so many.
+    pub(crate) fn since(&self, (lines, faults): (usize, usize)) -> (Vec<LogLine>, Vec<Fault>) {
+        let entries = lock(&self.0);
+        (entries.lines[lines..].to_vec(), entries.faults[faults..].to_vec())
+    }
+
     /// How many lines and faults there are.
     pub(crate) fn len(&self) -> (usize, usize) {
         let entries = lock(&self.0);

@@ -34,6 +34,8 @@ use crate::snapshot::{Missing, Snapshot};
 use crate::wasm::Engine;
 use addresses::unbound;
 use process::{EpochClock, Timekeeper};
+#[cfg(feature = "kit")]
+pub(crate) use process::compiled_folder;
 use reload::{Read, Reloader, Surroundings, Wishes};
 use standing::Standing;
 use status::{Cause, Status};
