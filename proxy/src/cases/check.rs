@@ -39,7 +39,7 @@ pub(super) fn load(path: &Path, module: &ModuleSource) -> Result<Suite, Problems
     let source = crate::config::read_source(path)?;
     let log = Collector::new(&source);
     let folder = super::model::folder_of(path);
-    let cases = read(&source, &log, &folder, World::first(module));
+    let cases = read(&source, &log, &folder, first_world(module));
     let is_empty = cases.as_ref().is_none_or(Vec::is_empty) && !log.has_errors();
     let problems = log.finish(source.clone());
     match cases {
@@ -76,25 +76,23 @@ fn read(source: &Source, log: &Collector<'_>, folder: &Path, first: World) -> Op
     Some(cases.into_iter().filter_map(|case| reader.case(&world, case, &mut names)).collect())
 }
 
-impl World {
-    /// What holds where the file says nothing.
-    fn first(module: &ModuleSource) -> World {
-        let mut filter = Filter::new("filter", module.clone());
-        if let ModuleSource::Builtin(name) = module
-            && let Some(instructions) = builtin::instructions(name)
-        {
-            filter.limits.instructions = instructions;
-        }
-        World {
-            filter,
-            buffer_limit: BUFFER_LIMIT,
-            workers: 1,
-            seed: 0,
-            start_time: None,
-            timeout: TIMEOUT,
-            upstream: Rc::default(),
-            clusters: BTreeMap::new(),
-        }
+/// What holds where a file says nothing, or where there is none.
+pub(super) fn first_world(module: &ModuleSource) -> World {
+    let mut filter = Filter::new("filter", module.clone());
+    if let ModuleSource::Builtin(name) = module
+        && let Some(instructions) = builtin::instructions(name)
+    {
+        filter.limits.instructions = instructions;
+    }
+    World {
+        filter,
+        buffer_limit: BUFFER_LIMIT,
+        workers: 1,
+        seed: 0,
+        start_time: None,
+        timeout: TIMEOUT,
+        upstream: Rc::default(),
+        clusters: BTreeMap::new(),
     }
 }
 

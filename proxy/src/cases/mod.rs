@@ -9,9 +9,10 @@
 //! there, and a value is compared in the words of a route's `match`. Everything that is wrong with a file is found before
 //! anything runs, and what a case finds wrong is shown at the place in the file that expects otherwise.
 //!
-//! `tidegate filter test` shows the report; [`exercise`] is what `tidegate filter bench` sends. It must know no sockets and
-//! no real time, as the kit does not.
+//! `tidegate filter test` shows the report. [`bench`] measures what the same requests cost, for `tidegate filter bench`. It must
+//! know no sockets, as the kit does not, and no real time but for what `bench` measures.
 
+pub mod bench;
 mod check;
 mod compare;
 mod exercise;
@@ -29,4 +30,4 @@ pub use model::Suite;
 pub use report::{Report, SuiteReport};
 pub use run::run;
 pub use schema::schema;
-pub use subject::{Subject, SubjectError};
+pub use subject::{Code, Subject, SubjectError};

@@ -62,7 +62,7 @@ fn refusal(refused: &Refused) -> Vec<String> {
 }
 
 /// A filter's surroundings while a case runs.
-struct Stage<'a> {
+pub(super) struct Stage<'a> {
     world: &'a World,
     module: &'a Module,
     /// What the upstream answered last.
@@ -72,11 +72,11 @@ struct Stage<'a> {
 }
 
 impl<'a> Stage<'a> {
-    fn new(world: &'a World, module: &'a Module) -> Stage<'a> {
+    pub(super) fn new(world: &'a World, module: &'a Module) -> Stage<'a> {
         Stage { world, module, last: Rc::default(), unanswered: Rc::default() }
     }
 
-    fn setup(&self) -> Setup {
+    pub(super) fn setup(&self) -> Setup {
         let World { filter, buffer_limit, workers, seed, start_time, timeout, clusters, .. } = self.world;
         let mut setup = Kit::of(self.module);
         setup.filter = filter.clone();

@@ -1,6 +1,8 @@
 //! `tidegate filter`: what the authors of filters ask.
 
 #[cfg(feature = "kit")]
+mod bench;
+#[cfg(feature = "kit")]
 mod progress;
 #[cfg(feature = "kit")]
 mod test;
@@ -50,6 +52,14 @@ pub(super) enum FilterCommand {
     #[cfg(feature = "kit")]
     #[command(after_help = test::EXAMPLES)]
     Test(test::TestArgs),
+    /// Measure what a module's callbacks cost
+    ///
+    /// Sends it the requests of cases, or a GET and POSTs of 1 KiB and 64 KiB. Instructions, memory and size are exact, and
+    /// can be held against a baseline: then it ends with 1 if one of them has grown. Times are measured around each call, as the proxy
+    /// does, and belong to this machine; --against measures two modules in turn, whose times can be compared.
+    #[cfg(feature = "kit")]
+    #[command(after_help = bench::EXAMPLES)]
+    Bench(bench::BenchArgs),
 }
 
 const INSPECT_EXAMPLES: &str = "\
@@ -122,6 +132,8 @@ pub(super) fn perform(command: FilterCommand) -> anyhow::Result<ExitCode> {
         FilterCommand::Verify(arguments) => verify(&arguments),
         #[cfg(feature = "kit")]
         FilterCommand::Test(arguments) => test::perform(&arguments),
+        #[cfg(feature = "kit")]
+        FilterCommand::Bench(arguments) => bench::perform(&arguments),
     }
 }
 

@@ -37,6 +37,9 @@ pub use setup::{Refused, Setup};
 pub use world::LogLine;
 
 
+pub(crate) use running::Stuck;
+pub(crate) use usage::Usage;
+
 pub use crate::config::model::FilterLimits;
 pub use crate::error::Failure;
 pub use crate::wasm::stream::{Certificate, Tls};

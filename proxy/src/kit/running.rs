@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use tokio::runtime::{LocalOptions, LocalRuntime};
@@ -49,6 +49,8 @@ pub struct Kit {
     pub(crate) clusters: Rc<Clusters>,
     pub(crate) panics: Rc<Panics>,
     pub(crate) exchanges: Cell<u64>,
+    /// How long the instances took to start, in real time.
+    pub(crate) started_in: Duration,
     upstream: RefCell<Upstream>,
     shared_data: Arc<SharedData>,
     pub(crate) metrics: Arc<GuestMetrics>,
@@ -110,6 +112,7 @@ impl Kit {
             }),
             panics: Rc::default(),
             exchanges: Cell::default(),
+            started_in: Duration::ZERO,
             upstream: RefCell::new(setup.upstream.clone()),
             shared_data: Arc::default(),
             metrics: Arc::new(GuestMetrics::new(setup.workers)),
@@ -117,11 +120,13 @@ impl Kit {
             setup,
         };
         let plugin = Plugin::new(kit.setup.shared_filter(), kit.setup.module.compiled.clone());
+        let began = Instant::now();
         for index in 0..kit.setup.workers {
             let worker = kit.start_worker(index, plugin.clone());
             let worker = worker.map_err(|fault| Refused { fault, logs: kit.journal.lines() })?;
             kit.workers.push(worker);
         }
+        kit.started_in = began.elapsed();
         Ok(kit)
     }
 
@@ -307,6 +312,12 @@ impl Kit {
         // A fault is among the kit's, like any other.
         let _ = self.within(|| instance.call_foreign_function(function, arguments.into()));
         self.settle();
+    }
+
+    /// Forgets what was logged, how the filter failed and what it asked of clusters. Not while an exchange is under way.
+    pub(crate) fn forget(&self) {
+        self.journal.forget();
+        self.clusters.calls.borrow_mut().clear();
     }
 
     /// The instructions that all instances have used, their starts included.

@@ -115,6 +115,10 @@ impl Journal {
         (entries.lines[lines..].to_vec(), entries.faults[faults..].to_vec())
     }
 
+    pub(crate) fn forget(&self) {
+        *lock(&self.0) = Entries::default();
+    }
+
     /// How many lines and faults there are.
     pub(crate) fn len(&self) -> (usize, usize) {
         let entries = lock(&self.0);
