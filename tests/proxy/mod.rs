@@ -17,6 +17,8 @@ mod endurance;
 mod examples;
 mod faults;
 mod fetching;
+mod filter_bench;
+mod filter_test;
 mod filters;
 mod forwarding;
 mod framing;

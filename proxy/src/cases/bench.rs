@@ -93,7 +93,7 @@ pub struct Instructions {
 }
 
 /// A sample's middle, and how far it spreads.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
     /// A tenth is below.
     pub p10: f64,
@@ -166,9 +166,10 @@ pub fn measure(
         let (module, compile_ns) = compile(code)?;
         progress(format!("counting the instructions of {}", code.name));
         let exact = exact::count(&module, exercise)?;
-        let start_ns = start(&module, exercise)?;
-        let requests =
-            exercise.scripts.iter().map(|script| Sent { name: script.name.clone(), count: script.requests() });
+        let requests = exercise
+            .scripts
+            .iter()
+            .map(|script| Sent { name: script.name.clone(), count: script.requests() });
         benches.push(Bench {
             version: 1,
             module: code.name.clone(),
@@ -179,13 +180,16 @@ pub fn measure(
             callbacks: exact.callbacks,
             machine: Machine {
                 compile_ns,
-                start_ns,
+                start_ns: Spread::default(),
                 clock_ns: clock_ns(),
                 requests: 0,
                 unoptimised: cfg!(debug_assertions),
             },
         });
         modules.push(module);
+    }
+    for (bench, spread) in benches.iter_mut().zip(starts(&modules, exercise)?) {
+        bench.machine.start_ns = spread;
     }
     let timed = timed::time(&modules, exercise, time, |share| {
         progress(format!("measuring time: {} %", (share * 100.0) as u32));
@@ -215,15 +219,17 @@ fn compile(code: &Code) -> Result<(crate::kit::Module, Spread), BenchError> {
     }
 }
 
-fn start(module: &crate::kit::Module, exercise: &Exercise) -> Result<Spread, BenchError> {
-    let mut sample = Vec::new();
+/// How long an instance of each takes to start, in turn.
+fn starts(modules: &[crate::kit::Module], exercise: &Exercise) -> Result<Vec<Spread>, BenchError> {
+    let mut samples = vec![Vec::new(); modules.len()];
     if let Some(script) = exercise.scripts.first() {
         for _ in 0..STARTS {
-            let kit = exact::kit(module, script)?;
-            sample.push(kit.started_in.as_nanos() as f64);
+            for (module, sample) in modules.iter().zip(&mut samples) {
+                sample.push(exact::kit(module, script)?.started_in.as_nanos() as f64);
+            }
         }
     }
-    Ok(Spread::of(sample).unwrap_or(Spread { p10: 0.0, median: 0.0, p90: 0.0 }))
+    Ok(samples.into_iter().map(|sample| Spread::of(sample).unwrap_or_default()).collect())
 }
 
 /// What it costs to read the clock as the host does around each call.

@@ -13,13 +13,13 @@ use std::time::Duration;
 use super::matcher::Text as Matched;
 use super::model::{Answers, Case, Expect, Step, Suite, What, World};
 use super::raw;
+use crate::builtin;
 use crate::config::check::{Checker, entries, items, whole};
 use crate::config::collector::Collector;
 use crate::config::decode::{self, Field, Located};
 use crate::config::model::{BUFFER_LIMIT, Filter, ModuleSource};
 use crate::config::scalar::{Count, Quantity, Size, Text};
 use crate::config::{Level, Problem, Problems, Source, Span, bounds, yaml};
-use crate::builtin;
 use crate::files::Footprint;
 
 /// Workers of a kit.
@@ -188,8 +188,7 @@ impl<'a> Reader<'a> {
                 let hint = "give the case one `request`";
                 self.log.error_with_hint(at, "several steps cannot be tried in every division", hint);
             }
-            let steps: Vec<_> =
-                items(steps.value).filter_map(|step| self.step(world, step)).collect();
+            let steps: Vec<_> = items(steps.value).filter_map(|step| self.step(world, step)).collect();
             return Some(What::Steps(steps, self.expect(expect)));
         }
         let step = raw::Step { request, expect, ..Default::default() };
@@ -208,7 +207,11 @@ impl<'a> Reader<'a> {
         let is_invalid = matches!(step.request, Field::Invalid);
         let request = step.request.given().and_then(|request| self.request(request, world.workers));
         if request.is_none() && advance.is_zero() && !is_invalid {
-            self.log.error_with_hint(span, "nothing happens in this step", "give it a `request` or `advance`");
+            self.log.error_with_hint(
+                span,
+                "nothing happens in this step",
+                "give it a `request` or `advance`",
+            );
         }
         let expect = self.expect(step.expect);
         Some(Step { span, advance, request, times, upstream, expect })

@@ -153,10 +153,7 @@ mod tests {
 
     #[test]
     fn texts_differ_in_the_fewest_lines() {
-        assert_eq!(
-            lines("a\nb\nc\nd\n", "a\nc\nx\nd\n"),
-            ["from line 2 on:", "- b", "  c", "+ x"]
-        );
+        assert_eq!(lines("a\nb\nc\nd\n", "a\nc\nx\nd\n"), ["from line 2 on:", "- b", "  c", "+ x"]);
         assert_eq!(lines("a", "a\n"), ["from line 2 on:", "+ "]);
     }
 

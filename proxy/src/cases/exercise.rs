@@ -45,7 +45,9 @@ impl Exercise {
         let kind = AnswerKind::Response(Box::new(answer), false);
         let answer = Answer { method: None, path: None, headers: Vec::new(), kind };
         world.upstream = Rc::new(Answers { list: vec![answer], span: Span::default() });
-        let post = |bytes: usize| Request::post("/items").field(http::header::CONTENT_TYPE, json()).body(text(bytes));
+        let post = |bytes: usize| {
+            Request::post("/items").field(http::header::CONTENT_TYPE, json()).body(text(bytes))
+        };
         let requests = [
             ("GET", Request::get("/items/7?fields=name")),
             ("POST of 1 KiB", post(1 << 10)),
@@ -90,5 +92,8 @@ fn json() -> http::HeaderValue {
 /// JSON of so many bytes.
 fn text(bytes: usize) -> String {
     let (begin, end) = ("{\"text\":\"", "\"}");
-    format!("{begin}{}{end}", "lorem ipsum ".repeat(bytes / 12 + 1).split_at(bytes - begin.len() - end.len()).0)
+    format!(
+        "{begin}{}{end}",
+        "lorem ipsum ".repeat(bytes / 12 + 1).split_at(bytes - begin.len() - end.len()).0
+    )
 }

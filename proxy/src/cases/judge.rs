@@ -7,7 +7,7 @@ use super::compare::shown;
 use super::matcher::Text;
 use super::model::{At, CallExpect, Expect, Expected, FieldExpect, LogExpect, MessageExpect};
 use super::raw::{LevelWord, OutcomeWord};
-use crate::config::{Span, suggest};
+use crate::config::{Quantity, Span, suggest};
 use crate::error::Failure;
 use crate::kit::{Call, Fault, Kit, LogLine, Outcome, Seen};
 use crate::wasm::metrics::MetricValue;
@@ -30,12 +30,7 @@ impl Mismatch {
         Mismatch { span, message: message.into(), expected: None, found: None, lines: Vec::new() }
     }
 
-    fn of(
-        span: Span,
-        message: impl Into<String>,
-        expected: impl ToString,
-        found: impl ToString,
-    ) -> Mismatch {
+    fn of(span: Span, message: impl Into<String>, expected: impl ToString, found: impl ToString) -> Mismatch {
         Mismatch {
             expected: Some(expected.to_string()),
             found: Some(found.to_string()),
@@ -97,17 +92,12 @@ fn exchange(expect: &Expect, seen: &Seen, found: &mut Vec<Mismatch>) {
         }
     }
     if let Some(expected) = &expect.details {
-        found.extend(text(expected, Some(seen.details().as_bytes()), "the details"));
+        found.extend(text(expected, Some(seen.details().as_bytes()), "`details`"));
     }
     if let Some(expected) = &expect.duration {
         if seen.duration() != expected.value {
             let message = "the exchange took another time";
-            found.push(Mismatch::of(
-                expected.span,
-                message,
-                format!("{:?}", expected.value),
-                format!("{:?}", seen.duration()),
-            ));
+            found.push(Mismatch::of(expected.span, message, expected.value.write(), seen.duration().write()));
         }
     }
     for (path, expected) in &expect.properties {
@@ -183,23 +173,29 @@ fn message(
 }
 
 fn compare(expected: &MessageExpect, got: &Got<'_>, what: &str, found: &mut Vec<Mismatch>) {
-    if let Some(method) = expected.method.as_ref().filter(|method| Some(method.value.as_str()) != got.method) {
-        let message = format!("the method of {what} is another");
+    if let Some(method) = expected.method.as_ref().filter(|method| Some(method.value.as_str()) != got.method)
+    {
+        let message = format!("the method of {what} differs");
         found.push(Mismatch::of(method.span, message, &method.value, got.method.unwrap_or_default()));
     }
     if let Some(path) = &expected.path {
         found.extend(text(path, got.path.map(str::as_bytes), &format!("the path of {what}")));
     }
     if let Some(status) = expected.status.as_ref().filter(|status| Some(status.value) != got.status) {
-        let message = format!("the status of {what} is another");
+        let message = format!("the status of {what} differs");
         found.push(Mismatch::of(status.span, message, status.value, got.status.unwrap_or_default()));
     }
     for header in &expected.headers {
-        found.extend(field(header, Some(got.headers), &format!("the header `{}` of {what}", header.value.name)));
+        found.extend(field(
+            header,
+            Some(got.headers),
+            &format!("the header `{}` of {what}", header.value.name),
+        ));
     }
     if let Some(body) = expected.body.as_ref().filter(|body| !body.value.matches(&got.body)) {
         let (how, lines) = body.value.explain(&got.body);
-        let message = format!("the body of {what} is another: {how}");
+        let how = how.map(|how| format!(": {how}")).unwrap_or_default();
+        let message = format!("the body of {what} differs{how}");
         let mismatch = Mismatch::of(body.span, message, &body.value, shown(&got.body));
         found.push(mismatch.lines(lines));
     }
@@ -215,7 +211,7 @@ fn text(expected: &At<Text>, got: Option<&[u8]>, what: &str) -> Option<Mismatch>
         let got = got.map_or_else(|| "nothing".to_owned(), shown);
         let message = match got.as_str() {
             "nothing" => format!("{what} is missing"),
-            _ => format!("{what} is another"),
+            _ => format!("{what} differs"),
         };
         Mismatch::of(expected.span, message, &expected.value, got)
     })
@@ -243,7 +239,7 @@ fn field(expected: &At<FieldExpect>, got: Option<&HeaderMap>, what: &str) -> Opt
     let message = match got.is_empty() {
         true => format!("{what} is missing"),
         false if wanted == "none" => format!("{what} is there"),
-        false => format!("{what} is another"),
+        false => format!("{what} differs"),
     };
     let got = listed(got.into_iter().map(shown).collect());
     Some(Mismatch::of(expected.span, message, wanted, got))
@@ -285,10 +281,7 @@ fn log_line(expected: &At<LogExpect>, logs: &[LogLine]) -> Option<Mismatch> {
     let level = level.map(|level| format!(" at level {}", LevelWord(level).word())).unwrap_or_default();
     let text = text.as_ref().map_or_else(|| "any line".to_owned(), Text::to_string);
     match (line, absent) {
-        (Some(line), true) => {
-            let message = "this was logged";
-            Some(Mismatch::of(*span, message, format!("no line that is {text}{level}"), line))
-        }
+        (Some(line), true) => Some(Mismatch::of(*span, "this was logged", "no such line", line)),
         (None, false) => {
             let mismatch = Mismatch::new(*span, "this was not logged");
             Some(Mismatch { expected: Some(format!("{text}{level}")), ..mismatch })
@@ -309,7 +302,7 @@ fn metric(name: &str, expected: &At<u64>, kit: &Kit) -> Option<Mismatch> {
         MetricValue::Histogram { counts, .. } => counts.iter().sum(),
     };
     (value != expected.value)
-        .then(|| Mismatch::of(expected.span, format!("`{name}` is another"), expected.value, value))
+        .then(|| Mismatch::of(expected.span, format!("`{name}` differs"), expected.value, value))
 }
 
 fn callouts(expected: &At<Vec<At<CallExpect>>>, calls: &[Call], found: &mut Vec<Mismatch>) {

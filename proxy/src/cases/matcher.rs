@@ -91,22 +91,23 @@ impl Body {
         }
     }
 
-    /// How a body that does not match differs: a sentence, and the difference line by line where there is one to show.
-    pub(super) fn explain(&self, body: &[u8]) -> (String, Vec<String>) {
+    /// How a body that does not match differs, where that is worth a word beside the two; and line by line, where there are
+    /// lines.
+    pub(super) fn explain(&self, body: &[u8]) -> (Option<String>, Vec<String>) {
         match self {
             Body::Text(Text::Exact(text)) => match std::str::from_utf8(body) {
                 Ok(found) if text.contains('\n') || found.contains('\n') => {
-                    ("it differs".to_owned(), compare::lines(text, found))
+                    (None, compare::lines(text, found))
                 }
-                _ => (format!("it is {}", compare::shown(body)), Vec::new()),
+                _ => (None, Vec::new()),
             },
             Body::Json(value) => match serde_json::from_slice::<Value>(body) {
-                Ok(found) => ("the values differ".to_owned(), compare::json(value, &found)),
-                Err(error) => (format!("it is no JSON ({error}): {}", compare::shown(body)), Vec::new()),
+                Ok(found) => (None, compare::json(value, &found)),
+                Err(error) => (Some(format!("it is no JSON, {error}")), Vec::new()),
             },
-            Body::Size(_) => (format!("it has {} bytes", body.len()), Vec::new()),
-            Body::Bytes(bytes) => (compare::bytes(bytes, body), Vec::new()),
-            Body::Text(_) => (format!("it is {}", compare::shown(body)), Vec::new()),
+            Body::Size(_) => (Some(format!("it has {} bytes", body.len())), Vec::new()),
+            Body::Bytes(bytes) => (Some(compare::bytes(bytes, body)), Vec::new()),
+            Body::Text(_) => (None, Vec::new()),
         }
     }
 }

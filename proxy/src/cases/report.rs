@@ -102,7 +102,10 @@ impl Report {
         if self.left_out > 0 {
             parts.push(format!("{} left out", self.left_out));
         }
-        let _ = write!(text, "\n{}: {}", self.module, parts.join(", "));
+        if !text.ends_with("\n\n") {
+            text.push('\n');
+        }
+        let _ = write!(text, "{}: {}", self.module, parts.join(", "));
         text
     }
 
@@ -127,14 +130,19 @@ impl SuiteReport {
         let line = format!("  {mark} {:width$}  {:>21}", case.name, cost.unwrap_or_default());
         let _ = writeln!(text, "{}", line.trim_end());
         for mismatch in &case.mismatches {
-            let _ = writeln!(text, "\n{}\n", indented(&self.excerpt(mismatch, paint)));
+            let _ = writeln!(text, "\n{}", indented(&self.excerpt(mismatch, paint)));
         }
+        if case.has_passed() {
+            return;
+        }
+        text.push('\n');
         if !case.logs.is_empty() {
             let skipped = case.logs.len().saturating_sub(LOGS);
             let first = if skipped > 0 { format!(" (its last {LOGS} lines)") } else { String::new() };
             let _ = writeln!(text, "    the filter logged{first}:");
             for line in super::run::said(&case.logs[skipped..]) {
-                let _ = writeln!(text, "      {}", line.escape_debug());
+                let line = format!("      {}", line.escape_debug());
+                let _ = writeln!(text, "{}", line.trim_end());
             }
             text.push('\n');
         }
@@ -144,7 +152,8 @@ impl SuiteReport {
     fn excerpt(&self, mismatch: &Mismatch, paint: Paint) -> String {
         let (source, place) = (&self.source, self.source.place(mismatch.span));
         let line = source.line(place.line);
-        let start = (mismatch.span.start as usize).saturating_sub(source.line_start(place.line)).min(line.len());
+        let start =
+            (mismatch.span.start as usize).saturating_sub(source.line_start(place.line)).min(line.len());
         let length = mismatch.span.end.saturating_sub(mismatch.span.start) as usize;
         let end = start + line[start..].get(..length).unwrap_or(&line[start..]).trim_end().len();
         let mut annotation = AnnotationKind::Primary.span(start..end);
@@ -153,7 +162,8 @@ impl SuiteReport {
         }
         let path = source.path().display().to_string();
         let excerpt = Snippet::source(line).line_start(place.line).path(path).annotation(annotation);
-        let mut group = Group::with_title(Level::ERROR.primary_title(mismatch.message.as_str())).element(excerpt);
+        let mut group =
+            Group::with_title(Level::ERROR.primary_title(mismatch.message.as_str())).element(excerpt);
         if let Some(found) = &mismatch.found {
             group = group.element(Level::NOTE.message(format!("found {found}")));
         }

@@ -25,7 +25,9 @@ fn run_case(case: &Case, module: &Module) -> CaseReport {
         What::Refusal(expected, span) => match Kit::build(stage.setup()) {
             Err(refused) => {
                 let said = refused.logs.iter().map(|line| line.text.as_str());
-                let is_said = said.chain([refused.fault.message.as_str()]).any(|text| expected.matches(Some(text.as_bytes())));
+                let is_said = said
+                    .chain([refused.fault.message.as_str()])
+                    .any(|text| expected.matches(Some(text.as_bytes())));
                 if !is_said {
                     let message = "the filter refused its configuration, but said nothing like this";
                     let mismatch = Mismatch::new(*span, message).lines(refusal(&refused));

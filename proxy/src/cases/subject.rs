@@ -27,7 +27,7 @@ pub enum Subject {
 #[derive(Debug, thiserror::Error)]
 pub enum SubjectError {
     /// There is nothing of this name.
-    #[error("{path} cannot be read: {source}", path = path.display())]
+    #[error("cannot read {path}", path = path.display())]
     Unreadable {
         /// What was named.
         path: PathBuf,
@@ -56,12 +56,12 @@ pub enum SubjectError {
     #[error(transparent)]
     Build(#[from] BuildError),
     /// The module is no filter.
-    #[error("{name}: {source}; `tidegate filter inspect {name}` says what is in it")]
+    #[error("{name}: {why}\n`tidegate filter inspect {name}` says what is in it")]
     Load {
         /// What was named.
         name: String,
         /// Why not.
-        source: LoadError,
+        why: LoadError,
     },
 }
 
@@ -150,8 +150,7 @@ impl Code {
     pub fn compile(&self, engine: &Engine) -> Result<Module, SubjectError> {
         let stem = Path::new(&self.name).file_stem().unwrap_or_default().to_string_lossy();
         let compiled = engine.compile(&self.bytes);
-        let compiled =
-            compiled.map_err(|source| SubjectError::Load { name: self.name.clone(), source })?;
+        let compiled = compiled.map_err(|why| SubjectError::Load { name: self.name.clone(), why })?;
         Ok(Module::of(&stem, compiled))
     }
 }

@@ -36,7 +36,6 @@ pub use seen::{Forwarded, Outcome, Received, Seen};
 pub use setup::{Refused, Setup};
 pub use world::LogLine;
 
-
 pub(crate) use running::Stuck;
 pub(crate) use usage::Usage;
 

@@ -33,9 +33,9 @@ use crate::origin::Origins;
 use crate::snapshot::{Missing, Snapshot};
 use crate::wasm::Engine;
 use addresses::unbound;
-use process::{EpochClock, Timekeeper};
 #[cfg(feature = "kit")]
 pub(crate) use process::compiled_folder;
+use process::{EpochClock, Timekeeper};
 use reload::{Read, Reloader, Surroundings, Wishes};
 use standing::Standing;
 use status::{Cause, Status};

@@ -1,6 +1,6 @@
 //! A bench against a baseline: what is the same in every run is compared exactly.
 
-use super::{Bench, CallbackFigures};
+use super::{ALL, Bench, CallbackFigures};
 
 /// How a bench differs from a baseline.
 #[derive(Debug, Clone)]
@@ -72,8 +72,9 @@ impl Comparison {
                 figures.map_or((0, 0), |figures| (figures.instructions.median, figures.instructions.max))
             };
             let ((median, max), (now_median, now_max)) = (of(before), of(Some(now)));
-            compare(format!("{}, median of instructions", now.name), median, now_median);
-            compare(format!("{}, most instructions", now.name), max, now_max);
+            let name = if now.name == ALL { "a request" } else { &now.name };
+            compare(format!("{name}, median of instructions"), median, now_median);
+            compare(format!("{name}, most instructions"), max, now_max);
         }
         for gone in &baseline.callbacks {
             if !bench.callbacks.iter().any(|now| now.name == gone.name) {

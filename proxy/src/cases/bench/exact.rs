@@ -64,10 +64,8 @@ pub(super) fn kit(module: &Module, script: &Script) -> Result<Kit, BenchError> {
 
 /// Plays a script, and tells what each request cost; what a filter does while time passes is told beside them.
 pub(super) fn play(kit: &Kit, script: &Script, mut cost: impl FnMut(Usage)) -> Result<(), BenchError> {
-    let failed = |stuck: crate::kit::Stuck| BenchError::Failed {
-        script: script.name.clone(),
-        why: stuck.to_string(),
-    };
+    let failed =
+        |stuck: crate::kit::Stuck| BenchError::Failed { script: script.name.clone(), why: stuck.to_string() };
     for step in &script.steps {
         if !step.advance.is_zero() {
             kit.try_advance(step.advance).map_err(failed)?;

@@ -1,15 +1,13 @@
 //! Checks what is expected.
 
 use super::super::matcher::Body;
-use super::super::model::{
-    At, CallExpect, Expect, Expected, FieldExpect, LogExpect, MessageExpect,
-};
+use super::super::model::{At, CallExpect, Expect, Expected, FieldExpect, LogExpect, MessageExpect};
 use super::super::raw;
 use super::{Matched, Reader};
+use crate::config::Span;
 use crate::config::check::{entries, items};
 use crate::config::decode::{Field, Located, OneOrMany};
 use crate::config::scalar::{Count, Size, Text};
-use crate::config::Span;
 
 /// What is there, with its place; `change` makes it what it means.
 fn at<T, U>(field: Field<T>, change: impl FnOnce(T) -> U) -> Option<At<U>> {
@@ -41,7 +39,10 @@ impl Reader<'_> {
         });
         Expect {
             outcome: at(raw.outcome, |Text(outcome)| outcome),
-            details: raw.details.given().map(|Located { value, span }| At { value: self.matcher(value, span), span }),
+            details: raw
+                .details
+                .given()
+                .map(|Located { value, span }| At { value: self.matcher(value, span), span }),
             forwarded: forwarded.map(|message| self.message(message, true)),
             response: response.map(|message| self.message(message, false)),
             logs: items(logs).map(|log| self.log_line(log)).collect(),
@@ -76,7 +77,10 @@ impl Reader<'_> {
         };
         let expected = MessageExpect {
             method: at(raw.method, |Text(method)| method),
-            path: raw.path.given().map(|path| At { value: self.matcher(path.value, path.span), span: path.span }),
+            path: raw
+                .path
+                .given()
+                .map(|path| At { value: self.matcher(path.value, path.span), span: path.span }),
             status: at(raw.status, |Text(status)| status.as_u16()),
             headers: fields(raw.headers),
             body: raw.body.given().map(|body| self.body(body)),
@@ -120,7 +124,7 @@ impl Reader<'_> {
         };
         let level = raw.level.value().map(|Text(level)| level.0);
         if text.is_none() && level.is_none() {
-            self.log.error_with_hint(span, "this is every line", "say what it says, or its `level`");
+            self.log.error_with_hint(span, "every line is like this", "say what it says, or its `level`");
         }
         At { value: LogExpect { level, text, absent: raw.absent.value() == Some(true) }, span }
     }
@@ -130,7 +134,10 @@ impl Reader<'_> {
         let headers = self.field_matchers(raw.headers);
         let message = MessageExpect {
             method: at(raw.method, |Text(method)| method),
-            path: raw.path.given().map(|path| At { value: self.matcher(path.value, path.span), span: path.span }),
+            path: raw
+                .path
+                .given()
+                .map(|path| At { value: self.matcher(path.value, path.span), span: path.span }),
             status: None,
             headers: headers
                 .map(|(name, values, span)| At { value: FieldExpect { name, values }, span })

@@ -6,10 +6,10 @@ use http::HeaderName;
 use super::super::model::{Answer, AnswerKind, Content};
 use super::super::raw;
 use super::{Matched, Reader};
+use crate::config::Span;
 use crate::config::check::{entries, items, whole};
 use crate::config::decode::{Field, Located, Map, OneOrMany};
 use crate::config::scalar::{Count, Scheme, Size, Text};
-use crate::config::Span;
 use crate::kit::{Request, Response};
 
 /// Bytes that a body is made of at most.
@@ -93,7 +93,8 @@ impl Reader<'_> {
             path = matched.path.given().map(|path| self.matcher(path.value, path.span));
             headers = self.field_matchers(matched.headers).map(|(name, values, _)| (name, values)).collect();
         }
-        if let Some(at) = [raw.never.span(), raw.unavailable.span()].into_iter().flatten().find(|_| !is_cluster)
+        if let Some(at) =
+            [raw.never.span(), raw.unavailable.span()].into_iter().flatten().find(|_| !is_cluster)
         {
             let hint = "the kit's upstream always answers: give it a `status` of 503, or `after`";
             self.log.error_with_hint(at, "this is for `clusters`", hint);
@@ -177,12 +178,18 @@ impl Reader<'_> {
     pub(super) fn content(&self, body: Located<raw::Body>) -> Content {
         let Located { value, span } = body;
         match value {
-            raw::Body::Text(text) | raw::Body::Plain(text) => Content(text.value().unwrap_or_default().into()),
+            raw::Body::Text(text) | raw::Body::Plain(text) => {
+                Content(text.value().unwrap_or_default().into())
+            }
             raw::Body::Json(value) => Content::of_json(&value.value().unwrap_or_default()),
-            raw::Body::Base64(bytes) => Content(bytes.value().map_or_else(Bytes::new, |Text(bytes)| bytes.0.into())),
+            raw::Body::Base64(bytes) => {
+                Content(bytes.value().map_or_else(Bytes::new, |Text(bytes)| bytes.0.into()))
+            }
             raw::Body::File(path) => Content(self.file(path).unwrap_or_default()),
             raw::Body::Repeat(repeat) => {
-                let Some(Located { value: repeat, .. }) = repeat.given() else { return Content(Bytes::new()) };
+                let Some(Located { value: repeat, .. }) = repeat.given() else {
+                    return Content(Bytes::new());
+                };
                 let text = self.checker.required(repeat.text, "text", span);
                 let times = self.checker.required(repeat.times, "times", span);
                 let (Some(text), Some(times)) = (text, times) else { return Content(Bytes::new()) };

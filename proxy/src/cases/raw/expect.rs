@@ -268,11 +268,16 @@ impl LevelWord {
     }
 }
 
-words!(OutcomeWord, "how an exchange ends", OutcomeWord::all(), OutcomeWord::word);
+words!(OutcomeWord, "an outcome such as `forwarded` or `replied`", OutcomeWord::all(), OutcomeWord::word);
 words!(
     FaultWord,
-    "a kind of fault",
+    "a kind of fault such as `trap`",
     FaultKind::ALL.iter().map(|kind| FaultWord(*kind)),
     |fault: FaultWord| fault.0.word()
 );
-words!(LevelWord, "a level", LEVELS.iter().map(|(_, level)| LevelWord(*level)), LevelWord::word);
+words!(
+    LevelWord,
+    "a level such as `info`",
+    LEVELS.iter().map(|(_, level)| LevelWord(*level)),
+    LevelWord::word
+);
