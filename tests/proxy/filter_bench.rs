@@ -140,10 +140,10 @@ fn people_read_the_same_as_a_table() {
         for one request of 2; times are # , # of each call are for reading the clock
 
         callback calls instructions most time p10–p90
-        proxy_on_context_create 1 1 1 # # # 
-        proxy_on_request_headers 1 5,004 5,004 # # # 
-        proxy_on_request_body 1 2 2 # # # 
-        a request 2.5 5,005 5,007 # # # 
+        proxy_on_context_create 1 1 1 # # #
+        proxy_on_request_headers 1 5,004 5,004 # # #
+        proxy_on_request_body 1 2 2 # # #
+        a request 2.5 5,005 5,007 # # #
     "#]]
     .assert_eq(&spaces.replace_all(&text.join("\n"), " "));
 }

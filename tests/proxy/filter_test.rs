@@ -688,6 +688,9 @@ cases:
   - name: one
     request: GET
     steps: [{times: 0}]
+  - name: several
+    steps: [{advance: 1s, expect: {duration: 1s}}]
+    expect: {outcome: forwarded}
   - name: two
     config_refused: {regex: "("}
     expect: {faults: [boom]}
@@ -793,24 +796,40 @@ cases:
            |
            = help: the range is 1 to 100k
 
-        error: this is not a regular expression: unclosed group
-          --> cases.yaml:13:29
+        error: this is of an exchange, and nothing is sent here
+          --> cases.yaml:13:46
            |
-        13 |     config_refused: {regex: "("}
+        13 |     steps: [{advance: 1s, expect: {duration: 1s}}]
+           |                                              ^^
+           |
+           = help: give the step a `request`
+
+        error: this is of one exchange, and the case has several steps
+          --> cases.yaml:14:23
+           |
+        14 |     expect: {outcome: forwarded}
+           |                       ^^^^^^^^^
+           |
+           = help: expect it in a step
+
+        error: this is not a regular expression: unclosed group
+          --> cases.yaml:16:29
+           |
+        16 |     config_refused: {regex: "("}
            |                             ^^^
 
         error: this is never looked at
-          --> cases.yaml:14:13
+          --> cases.yaml:17:13
            |
-        14 |     expect: {faults: [boom]}
+        17 |     expect: {faults: [boom]}
            |             ^^^^^^^^^^^^^^^^
            |
            = help: a filter that refuses its configuration sees no request
 
         error: expected a kind of fault such as `trap`, found `boom`
-          --> cases.yaml:14:23
+          --> cases.yaml:17:23
            |
-        14 |     expect: {faults: [boom]}
+        17 |     expect: {faults: [boom]}
            |                       ^^^^
            |
            = help: the choices are `trap`, `instructions`, `wall_clock`, `memory`, `stack`, `protocol`, `allocator`, `start`, `configure`, `dead`, `missing`, `instances` and 1 more"#]].assert_eq(&exit.stderr);
@@ -950,6 +969,22 @@ fn whoever_has_no_cases_or_no_module_is_told_what_to_do() {
         error: no case has `b` in its name, of 1: leave --filter out to see all of them
 
     "#]].assert_eq(&text);
+}
+
+#[test]
+fn a_rust_filter_is_built_first_and_what_cargo_says_is_on_standard_error() {
+    let guard = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/quickstart/guard");
+    let cases = "config: {prefix: /, header: x-name}\ncases:\n  - name: nobody is let through without a name\n    request: GET /\n    expect: {outcome: replied}\n";
+    let shop = Workshop::with(b"", cases);
+    let exit = shop.run(&["test", guard, "cases.yaml", "--profile", "filter", "--format", "json"]);
+    let report: Value =
+        serde_json::from_str(&exit.stdout).unwrap_or_else(|error| panic!("{error}: {}", exit.stderr));
+    assert_eq!((exit.code, &report["passed"]), (Some(0), &1.into()), "{report:#}");
+    assert!(report["module"].as_str().is_some_and(|name| name.ends_with("guard.wasm")), "{report}");
+    assert!(exit.stderr.contains("Finished `filter` profile"), "{}", exit.stderr);
+    let exit = shop.run(&["test", guard, "cases.yaml", "--profile", "no-such"]);
+    assert_eq!((exit.code, &*exit.stdout), (Some(1), ""));
+    assert!(exit.stderr.contains("profile `no-such` is not defined"), "{}", exit.stderr);
 }
 
 #[cfg(feature = "builtin")]

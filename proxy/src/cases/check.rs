@@ -189,6 +189,8 @@ impl<'a> Reader<'a> {
                 self.log.error_with_hint(at, "several steps cannot be tried in every division", hint);
             }
             let steps: Vec<_> = items(steps.value).filter_map(|step| self.step(world, step)).collect();
+            let message = "this is of one exchange, and the case has several steps";
+            self.refuse_of_exchange(&expect, message, "expect it in a step");
             return Some(What::Steps(steps, self.expect(expect)));
         }
         let step = raw::Step { request, expect, ..Default::default() };
@@ -212,6 +214,10 @@ impl<'a> Reader<'a> {
                 "nothing happens in this step",
                 "give it a `request` or `advance`",
             );
+        }
+        if request.is_none() && !is_invalid {
+            let message = "this is of an exchange, and nothing is sent here";
+            self.refuse_of_exchange(&step.expect, message, "give the step a `request`");
         }
         let expect = self.expect(step.expect);
         Some(Step { span, advance, request, times, upstream, expect })

@@ -20,6 +20,22 @@ fn or(span: Span, outer: Span) -> Span {
 }
 
 impl Reader<'_> {
+    /// Refuses what can only be true of an exchange.
+    pub(super) fn refuse_of_exchange(&self, field: &Field<raw::Expect>, message: &str, hint: &str) {
+        let Field::Given(Located { value: raw, .. }) = field else { return };
+        let spans = [
+            raw.outcome.span(),
+            raw.details.span(),
+            raw.forwarded.span(),
+            raw.response.span(),
+            raw.properties.span(),
+            raw.duration.span(),
+        ];
+        for span in spans.into_iter().flatten() {
+            self.log.error_with_hint(span, message, hint);
+        }
+    }
+
     pub(super) fn expect(&mut self, field: Field<raw::Expect>) -> Expect {
         let Some(raw) = field.value() else { return Expect::default() };
         let response = raw.response.given();

@@ -64,7 +64,8 @@ macro_rules! with_settings {
             /// Which root context of the module this is, where it has several. Default: empty.
             #[serde(default)]
             pub(crate) root_id: $crate::config::decode::Field<String>,
-            /// Environment variables that the module sees, each a text.
+            /// Environment variables that the module sees, each a text, or `{from_env: NAME}`: that of the command's own
+            /// environment.
             #[serde(default)]
             pub(crate) env: $crate::config::decode::Field<$crate::config::decode::Map<String, $crate::config::raw::Variable>>,
             /// What the filter may do: this and nothing else, or `manifest` for what its module asks for. Default:

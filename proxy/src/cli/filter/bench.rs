@@ -16,10 +16,10 @@ use crate::files;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
-  tidegate filter bench                              build the filter in this folder, send it a few plain requests
+  tidegate filter bench                          build the filter in this folder, and measure it
   tidegate filter bench filter.wasm --cases cases.yaml
-  tidegate filter bench --save baseline.json         and later, in CI:
-  tidegate filter bench --baseline baseline.json     end with 1 if it runs more instructions, or has grown
+  tidegate filter bench --save baseline.json     and later, in CI:
+  tidegate filter bench --baseline baseline.json    end with 1 if it costs more
   tidegate filter bench new.wasm --against old.wasm";
 
 /// Bytes of a baseline.

@@ -14,8 +14,8 @@ use crate::wasm::Engine;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
-  tidegate filter test                               build the filter in this folder, run its cases.yaml
-  tidegate filter test filter.wasm cases.yaml        a module from any language
+  tidegate filter test                           build the filter in this folder, run its cases
+  tidegate filter test filter.wasm cases.yaml    a module from any language
   tidegate filter test builtin:rate-limit limits.yaml --filter burst
   tidegate filter test --format json | jq '.files[].cases[] | select(.passed | not)'
   tidegate filter test --schema > tidegate-cases.schema.json    for editors";
