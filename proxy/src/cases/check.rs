@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::matcher::Text as Matched;
-use super::model::{Answers, Case, Expect, Step, Suite, What, World};
+use super::model::{Answers, Case, Step, Suite, What, World};
 use super::raw;
 use crate::builtin;
 use crate::config::check::{Checker, entries, items, whole};
@@ -181,7 +181,7 @@ impl<'a> Reader<'a> {
                 let hint = "a filter that refuses its configuration sees no request";
                 self.log.error_with_hint(at, "this is never looked at", hint);
             }
-            return Some(What::Refusal(self.matcher(value, span), span));
+            return Some(What::Refusal(self.matcher(value), span));
         }
         if let Some(steps) = steps.given() {
             if let Some(at) = every_way {
@@ -191,13 +191,13 @@ impl<'a> Reader<'a> {
             let steps: Vec<_> = items(steps.value).filter_map(|step| self.step(world, step)).collect();
             let message = "this is of one exchange, and the case has several steps";
             self.refuse_of_exchange(&expect, message, "expect it in a step");
-            return Some(What::Steps(steps, self.expect(expect)));
+            return Some(What::Steps(steps, Box::new(self.expect(expect))));
         }
         let step = raw::Step { request, expect, ..Default::default() };
         let step = self.step(world, Located { value: step, span })?;
         Some(match every_way {
             Some(at) => What::AnyChunking(Box::new(step), at),
-            None => What::Steps(vec![step], Expect::default()),
+            None => What::Steps(vec![step], Box::default()),
         })
     }
 
@@ -240,8 +240,8 @@ impl<'a> Reader<'a> {
         Some(duration.min(LONGEST))
     }
 
-    /// How a text is compared, at `outer` where its own place is not known.
-    fn matcher(&self, raw: raw::Matcher, outer: Span) -> Matched {
+    /// How a text is compared.
+    fn matcher(&self, raw: raw::Matcher) -> Matched {
         use raw::Matcher as Raw;
         let text = |field: Field<String>| field.value().unwrap_or_default();
         match raw {
@@ -252,7 +252,7 @@ impl<'a> Reader<'a> {
             Raw::Present(field) => Matched::Present(field.value().unwrap_or(true)),
             Raw::Regex(field) => self.regex(field),
             Raw::Not(field) => match field.given() {
-                Some(inner) => Matched::Not(Box::new(self.matcher(*inner.value, outer))),
+                Some(inner) => Matched::Not(Box::new(self.matcher(*inner.value))),
                 None => Matched::Present(true),
             },
         }

@@ -94,11 +94,9 @@ fn exchange(expect: &Expect, seen: &Seen, found: &mut Vec<Mismatch>) {
     if let Some(expected) = &expect.details {
         found.extend(text(expected, Some(seen.details().as_bytes()), "`details`"));
     }
-    if let Some(expected) = &expect.duration {
-        if seen.duration() != expected.value {
-            let message = "the exchange took another time";
-            found.push(Mismatch::of(expected.span, message, expected.value.write(), seen.duration().write()));
-        }
+    if let Some(expected) = expect.duration.as_ref().filter(|expected| expected.value != seen.duration()) {
+        let message = "the exchange took another time";
+        found.push(Mismatch::of(expected.span, message, expected.value.write(), seen.duration().write()));
     }
     for (path, expected) in &expect.properties {
         let path: Vec<_> = path.split('.').collect();

@@ -69,7 +69,7 @@ pub(super) enum What {
     /// The filter refuses its configuration.
     Refusal(Text, Span),
     /// Exchanges; then what is expected of all of them together.
-    Steps(Vec<Step>, Expect),
+    Steps(Vec<Step>, Box<Expect>),
     /// One exchange, in every division of its bodies, and as it is.
     AnyChunking(Box<Step>, Span),
 }
@@ -151,7 +151,7 @@ pub(super) struct Expect {
 #[derive(Debug)]
 pub(super) enum Expected {
     Nothing,
-    Message(MessageExpect),
+    Message(Box<MessageExpect>),
 }
 
 /// A message as it has to be.

@@ -33,8 +33,8 @@ pub fn text(bench: &Bench) -> String {
     );
     let _ = writeln!(
         text,
-        "{:36} {:>6} {:>13} {:>13} {:>10}  {}",
-        "callback", "calls", "instructions", "most", "time", "p10–p90"
+        "{:36} {:>6} {:>13} {:>13} {:>10}  p10–p90",
+        "callback", "calls", "instructions", "most", "time"
     );
     for figures in &bench.callbacks {
         let spread = figures.nanoseconds.as_ref();

@@ -4,7 +4,6 @@ use super::super::matcher::Body;
 use super::super::model::{At, CallExpect, Expect, Expected, FieldExpect, LogExpect, MessageExpect};
 use super::super::raw;
 use super::{Matched, Reader};
-use crate::config::Span;
 use crate::config::check::{entries, items};
 use crate::config::decode::{Field, Located, OneOrMany};
 use crate::config::scalar::{Count, Size, Text};
@@ -12,11 +11,6 @@ use crate::config::scalar::{Count, Size, Text};
 /// What is there, with its place; `change` makes it what it means.
 fn at<T, U>(field: Field<T>, change: impl FnOnce(T) -> U) -> Option<At<U>> {
     field.given().map(|Located { value, span }| At { value: change(value), span })
-}
-
-/// A place, or the one around it where it is not known.
-fn or(span: Span, outer: Span) -> Span {
-    if span == Span::default() { outer } else { span }
 }
 
 impl Reader<'_> {
@@ -47,7 +41,7 @@ impl Reader<'_> {
         });
         let properties = entries(raw.properties).into_iter().filter_map(|(name, value)| {
             let Located { value, span } = value.given()?;
-            Some((name.value, At { value: self.matcher(value, span), span }))
+            Some((name.value, At { value: self.matcher(value), span }))
         });
         let callouts = raw.callouts.given().map(|Located { value, span }| At {
             value: items(value).map(|call| self.call(call)).collect(),
@@ -58,7 +52,7 @@ impl Reader<'_> {
             details: raw
                 .details
                 .given()
-                .map(|Located { value, span }| At { value: self.matcher(value, span), span }),
+                .map(|Located { value, span }| At { value: self.matcher(value), span }),
             forwarded: forwarded.map(|message| self.message(message, true)),
             response: response.map(|message| self.message(message, false)),
             logs: items(logs).map(|log| self.log_line(log)).collect(),
@@ -93,16 +87,13 @@ impl Reader<'_> {
         };
         let expected = MessageExpect {
             method: at(raw.method, |Text(method)| method),
-            path: raw
-                .path
-                .given()
-                .map(|path| At { value: self.matcher(path.value, path.span), span: path.span }),
+            path: raw.path.given().map(|path| At { value: self.matcher(path.value), span: path.span }),
             status: at(raw.status, |Text(status)| status.as_u16()),
             headers: fields(raw.headers),
             body: raw.body.given().map(|body| self.body(body)),
             trailers: fields(raw.trailers),
         };
-        At { value: Expected::Message(expected), span }
+        At { value: Expected::Message(Box::new(expected)), span }
     }
 
     fn body(&self, body: Located<raw::BodyMatcher>) -> At<Body> {
@@ -115,7 +106,7 @@ impl Reader<'_> {
             Raw::Suffix(field) => Body::Text(Matched::Suffix(text(field))),
             Raw::Contains(field) => Body::Text(Matched::Contains(text(field))),
             Raw::Regex(field) => Body::Text(self.regex(field)),
-            Raw::Not(field) => Body::Text(self.matcher(raw::Matcher::Not(field), span)),
+            Raw::Not(field) => Body::Text(self.matcher(raw::Matcher::Not(field))),
             Raw::Json(field) => Body::Json(field.value().unwrap_or_default()),
             Raw::Base64(field) => {
                 Body::Bytes(field.value().map(|Text(bytes)| bytes.0).unwrap_or_default().into())
@@ -135,7 +126,7 @@ impl Reader<'_> {
                 self.log.error_with_hint(contains.span, message, hint);
                 None
             }
-            (Some(text), None) => Some(self.matcher(text.value, or(text.span, span))),
+            (Some(text), None) => Some(self.matcher(text.value)),
             (None, contains) => contains.map(|contains| Matched::Contains(contains.value)),
         };
         let level = raw.level.value().map(|Text(level)| level.0);
@@ -150,10 +141,7 @@ impl Reader<'_> {
         let headers = self.field_matchers(raw.headers);
         let message = MessageExpect {
             method: at(raw.method, |Text(method)| method),
-            path: raw
-                .path
-                .given()
-                .map(|path| At { value: self.matcher(path.value, path.span), span: path.span }),
+            path: raw.path.given().map(|path| At { value: self.matcher(path.value), span: path.span }),
             status: None,
             headers: headers
                 .map(|(name, values, span)| At { value: FieldExpect { name, values }, span })

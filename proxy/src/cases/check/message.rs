@@ -34,12 +34,12 @@ impl Reader<'_> {
         request: Located<raw::Short<raw::Request>>,
         workers: usize,
     ) -> Option<Request> {
-        let Located { value: raw::Short(raw), span } = request;
+        let Located { value: raw::Short(raw), .. } = request;
         let method = raw.method.value().map_or(http::Method::GET, |Text(method)| method);
         let target = raw.path.value().map_or_else(|| "/".to_owned(), |Text(target)| target.0.to_string());
         let mut request = Request::new(method.as_str(), &target);
         // The body goes first: a length that is given is to stand.
-        request = match self.pieces(raw.body, raw.chunks, raw.chunk_size, span) {
+        request = match self.pieces(raw.body, raw.chunks, raw.chunk_size) {
             Pieces::None => request,
             Pieces::One(body) => request.body(body),
             Pieces::Several(pieces) => request.chunks(pieces),
@@ -85,12 +85,12 @@ impl Reader<'_> {
     }
 
     pub(super) fn answer(&mut self, answer: Located<raw::Answer>, is_cluster: bool) -> Option<Answer> {
-        let Located { value: raw, span } = answer;
+        let Located { value: raw, .. } = answer;
         let matched = raw.r#match.given();
         let (mut method, mut path, mut headers) = (None, None, Vec::new());
         if let Some(Located { value: matched, .. }) = matched {
             method = matched.method.value().map(|Text(method)| method);
-            path = matched.path.given().map(|path| self.matcher(path.value, path.span));
+            path = matched.path.given().map(|path| self.matcher(path.value));
             headers = self.field_matchers(matched.headers).map(|(name, values, _)| (name, values)).collect();
         }
         if let Some(at) =
@@ -109,7 +109,7 @@ impl Reader<'_> {
         let status = raw.status.value().map_or(200, |Text(status)| status.as_u16());
         let mut response = Response::new(status);
         let echo = raw.echo.span().filter(|_| raw.echo.value() == Some(true));
-        let pieces = self.pieces(raw.body, raw.chunks, raw.chunk_size, span);
+        let pieces = self.pieces(raw.body, raw.chunks, raw.chunk_size);
         if let (Some(at), false) = (echo, matches!(pieces, Pieces::None)) {
             self.log.error_with_hint(at, "`echo` has a body already", "leave `body` and `chunks` out");
         }
@@ -136,7 +136,6 @@ impl Reader<'_> {
         body: Field<raw::Body>,
         chunks: Field<Vec<Field<raw::Body>>>,
         chunk_size: Field<Text<Size>>,
-        span: Span,
     ) -> Pieces {
         let chunk_size = chunk_size.given();
         match (body.given(), chunks.given()) {
@@ -166,7 +165,6 @@ impl Reader<'_> {
             }
             (None, None) => {
                 if let Some(size) = chunk_size {
-                    let _ = span;
                     self.log.error_with_hint(size.span, "there is no body to divide", "give a `body`");
                 }
                 Pieces::None
@@ -193,12 +191,12 @@ impl Reader<'_> {
                 let text = self.checker.required(repeat.text, "text", span);
                 let times = self.checker.required(repeat.times, "times", span);
                 let (Some(text), Some(times)) = (text, times) else { return Content(Bytes::new()) };
-                let Text(Count(times_value)) = times.value;
-                if (text.value.len() as u64).saturating_mul(times_value) > MAX_BODY {
+                let Text(Count(count)) = times.value;
+                if (text.value.len() as u64).saturating_mul(count) > MAX_BODY {
                     self.log.error_with_hint(times.span, "this is too often", "a body has 64 MiB at most");
                     return Content(Bytes::new());
                 }
-                Content(text.value.repeat(whole(times_value)).into())
+                Content(text.value.repeat(whole(count)).into())
             }
         }
     }
@@ -224,7 +222,7 @@ impl Reader<'_> {
     ) -> impl Iterator<Item = (HeaderName, Vec<Matched>, Span)> {
         let fields = entries(fields).into_iter().filter_map(|(name, values)| {
             let Located { value: OneOrMany(values), span } = values.given()?;
-            let values = items(values).map(|value| self.matcher(value.value, value.span));
+            let values = items(values).map(|value| self.matcher(value.value));
             Some((name.value.0, values.collect(), span))
         });
         fields.collect::<Vec<_>>().into_iter()
