@@ -2,8 +2,8 @@
 //! prints, and its tables have every field.
 //!
 //! A block marked `yaml,cases NAME` is a whole file of cases that pass on that filter, one marked `yaml,fails NAME` of cases of
-//! which some fail. A command in a block marked `console` is run with the last of them as `cases.yaml`; numbers and what stands in
-//! columns for them may differ, as they do from one compiler to the next.
+//! which some fail; its first line may name it, as a comment, and otherwise it is `cases.yaml`. A command in a block marked `console` is
+//! run where they are; numbers may differ, as they do from one compiler to the next.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -64,8 +64,10 @@ fn every_sample_of_the_page_does_what_the_page_says_of_it() {
             }
             _ => continue,
         };
-        std::fs::write(folder.path().join("cases.yaml"), &block).expect("a file can be written");
-        let output = tidegate(folder.path(), &["filter", "test", module, "cases.yaml"]);
+        let name = block.lines().next().and_then(|line| line.strip_prefix("# "));
+        let name = name.filter(|name| name.ends_with(".yaml")).unwrap_or("cases.yaml");
+        std::fs::write(folder.path().join(name), &block).expect("a file can be written");
+        let output = tidegate(folder.path(), &["filter", "test", module, name]);
         let said = text(&output.stdout) + &text(&output.stderr);
         assert_eq!(output.status.success(), passes, "{block}\n{said}");
         samples += 1;

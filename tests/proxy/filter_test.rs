@@ -988,11 +988,27 @@ fn a_rust_filter_is_built_first_and_what_cargo_says_is_on_standard_error() {
 }
 
 #[cfg(feature = "builtin")]
+const PASSWORD: &str = r#"
+config: {basic: {htpasswd: "ann:$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW"}}
+cases:
+  - name: a password that is right
+    request: {headers: {authorization: Basic YW5uOlUqVQ==}}
+    expect: {outcome: forwarded}
+  - name: one that is not
+    request: {headers: {authorization: Basic YW5uOlUqVg==}}
+    expect: {outcome: replied, response: {status: 401}}
+"#;
+
+#[cfg(feature = "builtin")]
 #[test]
 fn a_shipped_filter_is_tested_with_the_limits_that_it_ships_with() {
     let shop = Workshop::with(b"", "");
     shop.write("limits.yaml", "config: {rate: 1/s, burst: 2}\ncases:\n  - name: the third is refused\n    steps:\n      - {request: GET /, times: 2, expect: {outcome: forwarded}}\n      - {request: GET /, expect: {outcome: replied, response: {status: 429}}}\n");
     let exit = shop.run(&["test", "builtin:rate-limit", "limits.yaml"]);
+    assert_eq!((exit.code, &*exit.stderr), (Some(0), ""), "{}", exit.stdout);
+    // A password takes more instructions than filters usually may run in a callback.
+    shop.write("password.yaml", PASSWORD);
+    let exit = shop.run(&["test", "builtin:authz", "password.yaml"]);
     assert_eq!((exit.code, &*exit.stderr), (Some(0), ""), "{}", exit.stdout);
     let exit = shop.run(&["test", "builtin:rate-limit"]);
     let says = "error: a shipped filter has no cases beside it: name a file, as in `tidegate filter test builtin:rate-limit cases.yaml`";
