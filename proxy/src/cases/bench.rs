@@ -25,8 +25,11 @@ pub use text::{against, text};
 /// What the JSON calls the sum of all callbacks.
 pub const ALL: &str = "all";
 
-/// How often a module is compiled, and an instance started, to say how long that takes.
+/// How often a module is compiled to say how long that takes, unless it has taken too long by then.
 const COMPILATIONS: usize = 3;
+const COMPILING: Duration = Duration::from_secs(1);
+
+/// How often an instance is started.
 const STARTS: usize = 25;
 
 /// Everything that is measured of one module. Its fields are the stable JSON, and what a baseline is.
@@ -204,14 +207,14 @@ pub fn measure(
 }
 
 fn compile(code: &Code) -> Result<(crate::kit::Module, Spread), BenchError> {
-    let mut sample = Vec::new();
+    let (mut sample, first) = (Vec::new(), Instant::now());
     loop {
         // Without the folder of compiled modules: it is to be compiled.
         let engine = Engine::new(None).map_err(|error| BenchError::Refused(error.to_string()))?;
         let began = Instant::now();
         let module = code.compile(&engine)?;
         sample.push(began.elapsed().as_nanos() as f64);
-        if sample.len() == COMPILATIONS
+        if (sample.len() == COMPILATIONS || first.elapsed() > COMPILING)
             && let Some(spread) = Spread::of(sample.clone())
         {
             return Ok((module, spread));
