@@ -578,7 +578,7 @@ fn a_fault_that_nobody_expects_fails_the_case_whatever_else_it_expects() {
 }
 
 #[test]
-fn an_exchange_that_never_ends_and_a_filter_that_never_rests_fail_their_case() {
+fn an_exchange_that_never_ends_fails_its_case_and_shows_where_it_stands() {
     check(
         r#"cases:
   - name: nobody wakes it
@@ -600,6 +600,35 @@ fn an_exchange_that_never_ends_and_a_filter_that_never_rests_fail_their_case() {
 
             filter.wasm: 0 passed, 1 failed"#]],
     );
+}
+
+/// Asks `up` again whenever it has answered.
+const RESTLESS: &str = r#"(module
+  (import "env" "proxy_http_call" (func $call (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 2)
+  (data (i32.const 0) "\02\00\00\00\07\00\00\00\03\00\00\00\05\00\00\00\01\00\00\00:method\00GET\00:path\00/\00")
+  (data (i32.const 64) "up")
+  (func (export "proxy_abi_version_0_2_1"))
+  (func (export "proxy_on_memory_allocate") (param i32) (result i32) (i32.const 65536))
+  (func (export "proxy_on_context_create") (param i32 i32))
+  (func $ask
+    (drop (call $call (i32.const 64) (i32.const 2) (i32.const 0) (i32.const 40) (i32.const 0) (i32.const 0)
+      (i32.const 0) (i32.const 0) (i32.const 1000) (i32.const 4096))))
+  (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32) (call $ask) (i32.const 0))
+  (func (export "proxy_on_http_call_response") (param i32 i32 i32 i32 i32) (call $ask)))"#;
+
+#[test]
+fn a_filter_that_never_rests_while_no_time_passes_fails_its_case() {
+    let cases = "clusters: {up: {status: 200}}\ncases: [{name: it rests, request: GET /}]";
+    let [early, late] =
+        ["request_headers", "response_headers"].map(|at| RESTLESS.replace("request_headers", at));
+    for module in [early, late] {
+        let module = wat::parse_str(module).expect("it is a module");
+        let exit = Workshop::with(&module, cases).run(&["test", "filter.wasm"]);
+        assert_eq!(exit.code, Some(1));
+        let says = "error: the filter goes on and on while no time passes";
+        assert!(exit.stdout.contains(says), "{}", exit.stdout);
+    }
 }
 
 #[test]

@@ -105,11 +105,7 @@ impl Kit {
             workers: Vec::new(),
             clock,
             journal: Arc::default(),
-            clusters: Rc::new(Clusters {
-                scripts: setup.scripts.clone(),
-                order: setup.order,
-                calls: RefCell::default(),
-            }),
+            clusters: Rc::new(Clusters::new(setup.scripts.clone(), setup.order)),
             panics: Rc::default(),
             exchanges: Cell::default(),
             started_in: Duration::ZERO,
@@ -367,7 +363,7 @@ impl Kit {
                     tokio::task::yield_now().await;
                 }
                 if before == self.activity() || self.panics.has_any() {
-                    return true;
+                    return !self.clusters.is_beset();
                 }
             }
             false
@@ -400,7 +396,8 @@ impl Kit {
     pub(crate) fn wait_until(&self, happened: impl Fn() -> bool) -> bool {
         let happening = poll_fn(|cx| {
             self.panics.wait(cx.waker());
-            if happened() || self.panics.has_any() { Poll::Ready(()) } else { Poll::Pending }
+            let is_over = happened() || self.panics.has_any() || self.clusters.is_beset();
+            if is_over { Poll::Ready(()) } else { Poll::Pending }
         });
         let patience = self.setup.patience;
         let waited = self.runtime.block_on(async { tokio::time::timeout(patience, happening).await });
