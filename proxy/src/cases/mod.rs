@@ -9,7 +9,7 @@
 //! there, and a value is compared in the words of a route's `match`. Everything that is wrong with a file is found before
 //! anything runs, and what a case finds wrong is shown at the place in the file that expects otherwise.
 //!
-//! `tidegate filter test` shows the report. [`bench`] measures what the same requests cost, for `tidegate filter bench`. It must
+//! `tidegate filter test` shows the report. [`mod@bench`] measures what the same requests cost, for `tidegate filter bench`. It must
 //! know no sockets, as the kit does not, and no real time but for what `bench` measures.
 
 pub mod bench;

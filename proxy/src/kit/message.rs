@@ -197,7 +197,7 @@ impl Request {
         self
     }
 
-    /// More of the body follows: see [`Exchange::request_body`](crate::Exchange::request_body).
+    /// More of the body follows: see [`Exchange::request_body`](super::Exchange::request_body).
     pub fn open_ended(mut self) -> Request {
         self.payload.end = PayloadEnd::Open;
         self
@@ -317,7 +317,7 @@ impl Response {
         self
     }
 
-    /// More of the body follows: see [`Exchange::response_body`](crate::Exchange::response_body).
+    /// More of the body follows: see [`Exchange::response_body`](super::Exchange::response_body).
     pub fn open_ended(mut self) -> Response {
         self.payload.end = PayloadEnd::Open;
         self

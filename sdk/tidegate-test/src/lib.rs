@@ -41,6 +41,7 @@
 //! A kit has a runtime of its own: use it from plain `#[test]` functions. Each test has its own kit, and kits share
 //! nothing.
 
+#[doc(inline)]
 pub use tidegate::kit::{
     Answer, Call, Callback, Certificate, Exchange, Failure, Fault, FaultKind, FilterLimits, Forwarded,
     Histogram, Kit, LogLevel, LogLine, Module, Outcome, Received, Refused, Request, Response, Seen, Setup,
