@@ -2,12 +2,16 @@
 
 pub mod admin;
 pub mod canary;
+#[cfg(feature = "kit")]
+pub mod cases;
 pub mod cli;
 pub mod config;
 pub mod error;
 pub mod exchange;
 pub mod filter;
 pub mod inspect;
+#[cfg(feature = "kit")]
+pub mod kit;
 pub mod path;
 pub mod recording;
 pub mod route;

@@ -9,6 +9,7 @@ mod hostcalls;
 mod links;
 mod reference;
 mod samples;
+mod testing;
 
 use std::fs;
 use std::path::{Path, PathBuf};

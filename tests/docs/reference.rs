@@ -45,6 +45,19 @@ fn the_page_of_the_configuration_has_every_field() {
     );
 }
 
+#[test]
+fn the_page_of_cases_has_every_field() {
+    let schema = tidegate::cases::schema();
+    let mut text = "What `tidegate filter test` reads. [Test a filter](../testing-filters.md) shows how these fit together; the fields that a \
+        configuration has too are explained [there](configuration.md).\n\n"
+        .to_owned();
+    section(&mut text, "The file", &schema);
+    for (name, definition) in object(&schema["$defs"]) {
+        section(&mut text, name, definition);
+    }
+    check(&expect_file!["../../docs/src/reference/cases.md"], "Every field of a file of cases", &text);
+}
+
 /// A type of the schema: a table of its fields, or of its forms.
 fn section(text: &mut String, name: &str, definition: &Value) {
     let described = definition["description"].as_str().unwrap_or_default();

@@ -19,8 +19,10 @@ mod endurance;
 mod examples;
 mod faults;
 mod fetching;
+mod filter_bench;
 #[cfg(feature = "kit")]
 mod filter_new;
+mod filter_test;
 mod filters;
 mod forwarding;
 mod framing;

@@ -1,11 +1,17 @@
 //! `tidegate filter`: what the authors of filters ask.
 
 #[cfg(feature = "kit")]
+mod bench;
+#[cfg(feature = "kit")]
 mod build;
 #[cfg(feature = "kit")]
 mod new;
+#[cfg(feature = "kit")]
+mod progress;
 mod record;
 mod replay;
+#[cfg(feature = "kit")]
+mod test;
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -44,6 +50,22 @@ pub(super) enum FilterCommand {
     #[cfg(feature = "kit")]
     #[command(after_help = new::UPDATE_EXAMPLES)]
     UpdateSdk(new::UpdateArgs),
+    /// Run cases against a module: what it is sent, and what is expected of it
+    ///
+    /// Cases are in YAML, and the module is from any language. It runs on the proxy's own pipeline, in a world that the cases
+    /// make: the upstream and the clusters are scripted, time passes when a case says so, randomness has a seed, and a callback costs the same
+    /// number of instructions in every run. Ends with 0 if every case passes, with 1 otherwise.
+    #[cfg(feature = "kit")]
+    #[command(after_help = test::EXAMPLES)]
+    Test(test::TestArgs),
+    /// Measure what a module's callbacks cost
+    ///
+    /// Sends it the requests of cases, or a GET and POSTs of 1 KiB and 64 KiB. Instructions, memory and size are exact, and
+    /// can be held against a baseline: then it ends with 1 if one of them has grown. Times are measured around each call, as the proxy
+    /// does, and belong to this machine; --against measures two modules in turn, whose times can be compared.
+    #[cfg(feature = "kit")]
+    #[command(after_help = bench::EXAMPLES)]
+    Bench(bench::BenchArgs),
     /// Say what a module is, what it needs, and whether it will load
     ///
     /// Shows the version of the ABI, what it was made with, what it asks to be allowed, exports and imports, its memory, every reason why
@@ -185,6 +207,10 @@ pub(super) fn perform(command: FilterCommand) -> anyhow::Result<ExitCode> {
         FilterCommand::Replay(arguments) => replay::perform(&arguments),
         FilterCommand::Sign(arguments) => sign(&arguments),
         FilterCommand::Verify(arguments) => verify(&arguments),
+        #[cfg(feature = "kit")]
+        FilterCommand::Test(arguments) => test::perform(&arguments),
+        #[cfg(feature = "kit")]
+        FilterCommand::Bench(arguments) => bench::perform(&arguments),
     }
 }
 

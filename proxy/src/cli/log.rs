@@ -141,8 +141,13 @@ fn directives(level: Option<Level>, variable: Option<String>, default: Level) ->
 
 /// Whether stderr is a terminal whose user wants colours (<https://no-color.org>).
 pub(super) fn colours_wanted() -> bool {
+    colours_wanted_on(&io::stderr())
+}
+
+/// The same of another stream.
+pub(super) fn colours_wanted_on(stream: &impl IsTerminal) -> bool {
     let refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    io::stderr().is_terminal() && !refused
+    stream.is_terminal() && !refused
 }
 
 #[cfg(test)]

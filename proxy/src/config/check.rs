@@ -95,15 +95,34 @@ pub(crate) fn check(
 }
 
 /// What checking needs to know everywhere.
-struct Checker<'a> {
-    log: &'a Collector<'a>,
-    folder: &'a Path,
+pub(crate) struct Checker<'a> {
+    pub(crate) log: &'a Collector<'a>,
+    pub(crate) folder: &'a Path,
     footprint: &'a RefCell<Footprint>,
     /// Each filter's name, in order, and whether a chain has it.
     filters: IndexMap<String, bool>,
     clusters: indexmap::IndexSet<String>,
     trusted_keys: indexmap::IndexSet<String>,
     places: Places,
+}
+
+impl<'a> Checker<'a> {
+    /// For a file that has settings of filters and names of clusters as a configuration has them, and nothing else.
+    #[cfg(feature = "kit")]
+    pub(crate) fn of_settings(
+        log: &'a Collector<'a>,
+        folder: &'a Path,
+        footprint: &'a RefCell<Footprint>,
+    ) -> Checker<'a> {
+        let (filters, clusters, trusted_keys) = Default::default();
+        Checker { log, folder, footprint, filters, clusters, trusted_keys, places: Places::default() }
+    }
+
+    /// The clusters that the file has from here on.
+    #[cfg(feature = "kit")]
+    pub(crate) fn know_clusters(&mut self, clusters: impl Iterator<Item = String>) {
+        self.clusters = clusters.collect();
+    }
 }
 
 impl Checker<'_> {
@@ -135,7 +154,7 @@ impl Checker<'_> {
     }
 
     /// A field that the file must give. `parent` is what has it.
-    fn required<T>(&self, field: Field<T>, name: &str, parent: Span) -> Option<Located<T>> {
+    pub(crate) fn required<T>(&self, field: Field<T>, name: &str, parent: Span) -> Option<Located<T>> {
         if field.is_absent() {
             self.log.error(parent, format!("the field `{name}` is missing here"));
         }
@@ -169,7 +188,7 @@ impl Checker<'_> {
         self.number_if_given(field, bound).unwrap_or(bound.default)
     }
 
-    fn number_if_given<T: Quantity>(&self, field: Field<Text<T>>, bound: Bound<T>) -> Option<T> {
+    pub(crate) fn number_if_given<T: Quantity>(&self, field: Field<Text<T>>, bound: Bound<T>) -> Option<T> {
         field.given().map(|number| self.in_range(number, bound))
     }
 
@@ -202,18 +221,18 @@ impl Checker<'_> {
 }
 
 /// Every bound of a size or count is far below what `usize` holds on the machines that this runs on.
-fn whole(number: u64) -> usize {
+pub(crate) fn whole(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 /// The entries of a mapping whose keys are names. What is invalid is left out: it is recorded already.
-fn entries<K, V>(field: Field<Map<K, V>>) -> Vec<(Located<K>, Field<V>)> {
+pub(crate) fn entries<K, V>(field: Field<Map<K, V>>) -> Vec<(Located<K>, Field<V>)> {
     let entries = field.value().map_or_else(Vec::new, |Map(entries)| entries);
     entries.into_iter().filter_map(|(key, value)| Some((key.given()?, value))).collect()
 }
 
 /// The items of a list. What is invalid is left out: it is recorded already.
-fn items<T>(list: Vec<Field<T>>) -> impl Iterator<Item = Located<T>> {
+pub(crate) fn items<T>(list: Vec<Field<T>>) -> impl Iterator<Item = Located<T>> {
     list.into_iter().filter_map(Field::given)
 }
 

@@ -10,20 +10,20 @@
 //! file with [`Loaded::blame`]. Of other files, it reads those that a filter's `config` takes text from.
 
 pub(crate) mod bounds;
-mod check;
-mod collector;
-mod decode;
+pub(crate) mod check;
+pub(crate) mod collector;
+pub(crate) mod decode;
 mod effective;
 pub mod model;
 mod problem;
-mod raw;
-mod scalar;
+pub(crate) mod raw;
+pub(crate) mod scalar;
 mod schema;
-mod source;
-mod suggest;
+pub(crate) mod source;
+pub(crate) mod suggest;
 #[cfg(test)]
 mod tests;
-mod yaml;
+pub(crate) mod yaml;
 
 use std::cell::RefCell;
 use std::io::{self, Read as _};
@@ -164,16 +164,29 @@ pub(crate) fn load_noting(path: &Path, footprint: &mut Footprint) -> Result<Load
 }
 
 fn read_file(path: &Path, footprint: &RefCell<Footprint>) -> Result<Loaded, Problems> {
+    read_bytes(bytes_of(path, footprint)?, path, footprint)
+}
+
+/// The text of a file in YAML that is no configuration.
+///
+/// # Errors
+/// That it cannot be read, is larger than a file may be, or is no text.
+#[cfg(feature = "kit")]
+pub(crate) fn read_source(path: &Path) -> Result<Arc<Source>, Problems> {
+    let text = text_of(bytes_of(path, &RefCell::default())?, path)?;
+    Ok(Arc::new(Source::new(path, &text)))
+}
+
+fn bytes_of(path: &Path, footprint: &RefCell<Footprint>) -> Result<Vec<u8>, Problems> {
     let read = footprint.borrow_mut().read_stream(path, MAX_FILE_BYTES as u64);
-    let bytes = match read {
-        Ok((bytes, _)) => bytes,
+    match read {
+        Ok((bytes, _)) => Ok(bytes),
         Err(ReadError::Unreadable(error)) => {
             let message = format!("the file cannot be read: {error}");
-            return Err(unreadable(path, message, remedy_for(&error)));
+            Err(unreadable(path, message, remedy_for(&error)))
         }
-        Err(error) => return Err(unreadable(path, format!("the file {error}"), TOO_LARGE)),
-    };
-    read_bytes(bytes, path, footprint)
+        Err(error) => Err(unreadable(path, format!("the file {error}"), TOO_LARGE)),
+    }
 }
 
 fn unreadable(path: &Path, message: String, hint: &str) -> Problems {
@@ -181,15 +194,16 @@ fn unreadable(path: &Path, message: String, hint: &str) -> Problems {
 }
 
 fn read_bytes(bytes: Vec<u8>, path: &Path, footprint: &RefCell<Footprint>) -> Result<Loaded, Problems> {
-    match String::from_utf8(bytes) {
-        Ok(text) => parse_noting(&text, path, footprint),
-        Err(error) => {
-            let at = error.utf8_error().valid_up_to();
-            let line = error.as_bytes()[..at].iter().filter(|&&byte| byte == b'\n').count() + 1;
-            let message = format!("the file is not UTF-8 text: see line {line}");
-            Err(unreadable(path, message, "save it as UTF-8"))
-        }
-    }
+    parse_noting(&text_of(bytes, path)?, path, footprint)
+}
+
+fn text_of(bytes: Vec<u8>, path: &Path) -> Result<String, Problems> {
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        let line = error.as_bytes()[..at].iter().filter(|&&byte| byte == b'\n').count() + 1;
+        let message = format!("the file is not UTF-8 text: see line {line}");
+        unreadable(path, message, "save it as UTF-8")
+    })
 }
 
 /// What to do about a file that is larger than any configuration.

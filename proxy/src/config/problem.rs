@@ -42,7 +42,7 @@ pub struct Problems {
 
 impl Problems {
     /// `list` in the order of the file, and how many more there were.
-    pub(super) fn new(source: Arc<Source>, mut list: Vec<Problem>, omitted: usize) -> Problems {
+    pub(crate) fn new(source: Arc<Source>, mut list: Vec<Problem>, omitted: usize) -> Problems {
         list.sort_by_key(|problem| problem.place);
         Problems { source, list, omitted }
     }

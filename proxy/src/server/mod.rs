@@ -35,6 +35,8 @@ use crate::origin::Origins;
 use crate::snapshot::{Missing, Snapshot};
 use crate::wasm::Engine;
 use addresses::unbound;
+#[cfg(feature = "kit")]
+pub(crate) use process::compiled_folder;
 use process::{EpochClock, Timekeeper};
 use recordings::Recordings;
 pub use recordings::Witnesses;

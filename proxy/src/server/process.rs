@@ -29,7 +29,7 @@ pub(super) fn cache_folder() -> Option<PathBuf> {
 }
 
 /// Where compiled modules are kept. The compiler removes from its folder what it does not know, so it has its own.
-pub(super) fn compiled_folder() -> Option<PathBuf> {
+pub(crate) fn compiled_folder() -> Option<PathBuf> {
     Some(cache_folder()?.join("compiled"))
 }
 

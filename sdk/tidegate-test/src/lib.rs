@@ -41,31 +41,9 @@
 //! A kit has a runtime of its own: use it from plain `#[test]` functions. Each test has its own kit, and kits share
 //! nothing.
 
-mod chunking;
-mod cluster;
-mod drive;
-mod exchange;
-mod feed;
-mod kit;
-mod message;
-mod metrics;
-mod module;
-mod panics;
-mod seen;
-mod setup;
-mod usage;
-mod world;
-
-pub use cluster::{Answer, Call};
-pub use exchange::Exchange;
-pub use kit::Kit;
-pub use message::{Request, Response};
-pub use metrics::Histogram;
-pub use module::Module;
-pub use seen::{Forwarded, Outcome, Received, Seen};
-pub use setup::{Refused, Setup};
-pub use tidegate::config::model::FilterLimits;
-pub use tidegate::error::Failure;
-pub use tidegate::wasm::stream::{Certificate, Tls};
-pub use tidegate::wasm::{Callback, Fault, FaultKind, LogLevel};
-pub use world::LogLine;
+#[doc(inline)]
+pub use tidegate::kit::{
+    Answer, Call, Callback, Certificate, Exchange, Failure, Fault, FaultKind, FilterLimits, Forwarded,
+    Histogram, Kit, LogLevel, LogLine, Module, Outcome, Received, Refused, Request, Response, Seen, Setup,
+    Tls,
+};

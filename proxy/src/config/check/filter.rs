@@ -37,7 +37,7 @@ impl Checker<'_> {
     }
 
     /// Puts what is said of a filter in the place of what it has. It stands at `span`.
-    pub(super) fn redefine(&mut self, filter: &mut Filter, raw: raw::Filter, span: Span) {
+    pub(crate) fn redefine(&mut self, filter: &mut Filter, raw: raw::Filter, span: Span) {
         let module_at = raw.module.span().unwrap_or(span);
         self.places.filter_modules.push(module_at);
         self.places.filter_configs.push(raw.config.span().unwrap_or(module_at));

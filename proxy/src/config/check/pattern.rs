@@ -8,7 +8,7 @@ use super::Checker;
 
 impl Checker<'_> {
     /// Compiles a pattern that must match all of a text.
-    pub(super) fn whole_pattern(&self, pattern: &Located<String>) -> Option<Regex> {
+    pub(crate) fn whole_pattern(&self, pattern: &Located<String>) -> Option<Regex> {
         // By itself first: `a)|(b` is valid only with the group around it.
         self.pattern(pattern)?;
         let text = &pattern.value;

@@ -7,11 +7,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
-use tidegate::wasm::stream::{Certificate, Tls};
+
+use crate::wasm::stream::{Certificate, Tls};
 
 /// A request of a client.
 ///
 /// ```
+/// # use tidegate::kit as tidegate_test;
 /// use tidegate_test::Request;
 ///
 /// let request = Request::post("/orders?dry=1").header("x-user", "ann").body("two apples").on_worker(1);
@@ -40,6 +42,7 @@ pub struct Request {
 /// What a service answers: the one behind the proxy, or one that the filter calls.
 ///
 /// ```
+/// # use tidegate::kit as tidegate_test;
 /// use std::time::Duration;
 /// use tidegate_test::Response;
 ///
@@ -157,6 +160,15 @@ impl Request {
         self
     }
 
+    /// The same of what was checked before.
+    pub(crate) fn field(mut self, name: HeaderName, value: HeaderValue) -> Request {
+        match name == HOST || name == CONTENT_LENGTH {
+            true => _ = self.headers.insert(name, value),
+            false => _ = self.headers.append(name, value),
+        }
+        self
+    }
+
     /// `:scheme`: `http`, unless it is set here.
     #[track_caller]
     pub fn scheme(mut self, scheme: &str) -> Request {
@@ -185,7 +197,7 @@ impl Request {
         self
     }
 
-    /// More of the body follows: see [`Exchange::request_body`](crate::Exchange::request_body).
+    /// More of the body follows: see [`Exchange::request_body`](super::Exchange::request_body).
     pub fn open_ended(mut self) -> Request {
         self.payload.end = PayloadEnd::Open;
         self
@@ -208,6 +220,7 @@ impl Request {
     /// The connection that it came on is encrypted: `:scheme` is `https`, and the `connection` properties say so.
     ///
     /// ```
+    /// # use tidegate::kit as tidegate_test;
     /// use tidegate_test::{Certificate, Request, Tls};
     ///
     /// let certificate = Certificate { subject: "CN=ann".to_owned(), ..Certificate::default() };
@@ -222,6 +235,7 @@ impl Request {
     /// The client proved by mutual TLS that it is this: a URI in its certificate, as a SPIFFE id is one.
     ///
     /// ```
+    /// # use tidegate::kit as tidegate_test;
     /// # use tidegate_test::Request;
     /// let request = Request::get("/").identity("spiffe://example.org/ns/shop/sa/cart");
     /// ```
@@ -233,6 +247,7 @@ impl Request {
     /// Something that a filter before this one stored on the exchange, under a property path.
     ///
     /// ```
+    /// # use tidegate::kit as tidegate_test;
     /// # use tidegate_test::Request;
     /// let request = Request::get("/").property(&["jwt", "sub"], "ann");
     /// ```
@@ -273,6 +288,15 @@ impl Response {
         self
     }
 
+    /// The same of what was checked before.
+    pub(crate) fn field(mut self, name: HeaderName, value: HeaderValue) -> Response {
+        match name == CONTENT_LENGTH {
+            true => _ = self.headers.insert(name, value),
+            false => _ = self.headers.append(name, value),
+        }
+        self
+    }
+
     /// The body, which comes in one piece. Its length is in `content-length`.
     pub fn body(mut self, body: impl Into<Bytes>) -> Response {
         set_body(&mut self.headers, &mut self.payload, body.into());
@@ -293,7 +317,7 @@ impl Response {
         self
     }
 
-    /// More of the body follows: see [`Exchange::response_body`](crate::Exchange::response_body).
+    /// More of the body follows: see [`Exchange::response_body`](super::Exchange::response_body).
     pub fn open_ended(mut self) -> Response {
         self.payload.end = PayloadEnd::Open;
         self

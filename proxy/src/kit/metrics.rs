@@ -1,8 +1,7 @@
 //! What the filter measured.
 
-use tidegate::wasm::metrics::{BUCKETS, MetricType, MetricValue};
-
-use crate::kit::Kit;
+use super::running::Kit;
+use crate::wasm::metrics::{BUCKETS, MetricType, MetricValue};
 
 /// What a histogram says: see [`Kit::histogram`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,8 +29,9 @@ impl Kit {
     /// When the filter has defined none of this name: with what it has defined.
     ///
     /// ```
+    /// # use tidegate::kit as tidegate_test;
     /// # use tidegate_test::{Kit, Module};
-    /// # let kit = Kit::of(&Module::bytes("tagger", &wat::parse_file("tests/guests/tagger.wat").unwrap())).start();
+    /// # let kit = Kit::of(&Module::bytes("tagger", &wat::parse_file("../sdk/tidegate-test/tests/guests/tagger.wat").unwrap())).start();
     /// kit.send(tidegate_test::Request::get("/"));
     /// assert_eq!(kit.counter("requests"), 1);
     /// ```

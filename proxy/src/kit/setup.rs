@@ -8,23 +8,24 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use tidegate::config::model::{BUFFER_LIMIT, Filter, FilterLimits, Grant, ModuleSource, OnFault};
-use tidegate::wasm::{Fault, LogLevel};
 
-use crate::cluster::{Answer, Call, Order, Script};
-use crate::drive::Upstream;
-use crate::kit::Kit;
-use crate::message::Response;
-use crate::module::Module;
-use crate::seen::Forwarded;
-use crate::world::LogLine;
+use super::cluster::{Answer, Call, Order, Script};
+use super::drive::Upstream;
+use super::message::Response;
+use super::module::Module;
+use super::running::Kit;
+use super::seen::Forwarded;
+use super::world::LogLine;
+use crate::config::model::{BUFFER_LIMIT, Filter, FilterLimits, Grant, ModuleSource, OnFault};
+use crate::wasm::{Clock, Fault, LogLevel};
 
 /// A filter's configuration and surroundings, from which a [`Kit`] is started.
 ///
 /// ```
+/// # use tidegate::kit as tidegate_test;
 /// use std::time::Duration;
 /// use tidegate_test::{Kit, Request, Response};
-/// # let module = tidegate_test::Module::bytes("tagger", &wat::parse_file("tests/guests/tagger.wat").unwrap());
+/// # let module = tidegate_test::Module::bytes("tagger", &wat::parse_file("../sdk/tidegate-test/tests/guests/tagger.wat").unwrap());
 ///
 /// let kit = Kit::of(&module)
 ///     .config(serde_json::json!({"header": "x-user"}))
@@ -50,6 +51,8 @@ pub struct Setup {
     pub(crate) upstream: Upstream,
     pub(crate) order: Order,
     pub(crate) gap: Duration,
+    /// What tells the filter the time, in the place of the virtual clock; timers are the virtual clock's all the same.
+    pub(crate) clock: Option<Arc<dyn Clock>>,
 }
 
 /// 2026-01-01T00:00:00Z, in seconds since 1970.
@@ -70,6 +73,7 @@ impl Setup {
             upstream: Rc::new(RefCell::new(|_: &Forwarded| Response::new(200))),
             order: Order::Scripted,
             gap: Duration::ZERO,
+            clock: None,
         }
     }
 
@@ -111,7 +115,8 @@ impl Setup {
     /// Changes what the filter may use; at first that is what a proxy allows where its configuration says nothing.
     ///
     /// ```
-    /// # let module = tidegate_test::Module::bytes("tagger", &wat::parse_file("tests/guests/tagger.wat").unwrap());
+    /// # use tidegate::kit as tidegate_test;
+    /// # let module = tidegate_test::Module::bytes("tagger", &wat::parse_file("../sdk/tidegate-test/tests/guests/tagger.wat").unwrap());
     /// # use tidegate_test::Kit;
     /// let kit = Kit::of(&module).limits(|limits| limits.instructions = 50_000).start();
     /// ```
@@ -184,7 +189,8 @@ impl Setup {
     /// A cluster that the filter may call, and how it answers. See [`Answer`] for what else than a response it may be.
     ///
     /// ```
-    /// # let module = tidegate_test::Module::bytes("tagger", &wat::parse_file("tests/guests/tagger.wat").unwrap());
+    /// # use tidegate::kit as tidegate_test;
+    /// # let module = tidegate_test::Module::bytes("tagger", &wat::parse_file("../sdk/tidegate-test/tests/guests/tagger.wat").unwrap());
     /// use tidegate_test::{Answer, Kit, Response};
     ///
     /// let kit = Kit::of(&module)
@@ -210,8 +216,9 @@ impl Setup {
     /// else, unless it is set here or by [`Kit::upstream`].
     ///
     /// ```
+    /// # use tidegate::kit as tidegate_test;
     /// # use tidegate_test::{Kit, Module};
-    /// # let module = Module::bytes("tagger", &wat::parse_file("tests/guests/tagger.wat").unwrap());
+    /// # let module = Module::bytes("tagger", &wat::parse_file("../sdk/tidegate-test/tests/guests/tagger.wat").unwrap());
     /// use tidegate_test::{Request, Response};
     ///
     /// let kit = Kit::of(&module).upstream(|request| Response::new(200).body(request.target().to_owned())).start();
@@ -236,7 +243,8 @@ impl Setup {
     /// As [`start`](Setup::start), for the test of what a filter refuses.
     ///
     /// ```
-    /// # let module = tidegate_test::Module::bytes("tagger", &wat::parse_file("tests/guests/tagger.wat").unwrap());
+    /// # use tidegate::kit as tidegate_test;
+    /// # let module = tidegate_test::Module::bytes("tagger", &wat::parse_file("../sdk/tidegate-test/tests/guests/tagger.wat").unwrap());
     /// # use tidegate_test::Kit;
     /// let refused = Kit::of(&module).config_text("refuse this").try_start().unwrap_err();
     /// assert!(refused.logged("cannot use"), "{refused}");

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, Mutex};
 
-use tidegate::wasm::Engine;
 use tidegate_build::Build;
 
-use crate::world::lock;
+use super::world::lock;
+use crate::wasm::Engine;
 
 /// Compiles modules, for all tests of the process.
 static ENGINE: LazyLock<Engine> = LazyLock::new(|| {
@@ -21,7 +21,7 @@ static ENGINE: LazyLock<Engine> = LazyLock::new(|| {
 #[derive(Debug, Clone)]
 pub struct Module {
     name: String,
-    pub(crate) compiled: tidegate::wasm::Module,
+    pub(crate) compiled: crate::wasm::Module,
 }
 
 impl Module {
@@ -29,6 +29,7 @@ impl Module {
     /// What cargo says goes to standard error.
     ///
     /// ```no_run
+    /// # use tidegate::kit as tidegate_test;
     /// # use tidegate_test::Module;
     /// let module = Module::build(env!("CARGO_MANIFEST_DIR"));
     /// ```
@@ -41,6 +42,7 @@ impl Module {
     /// which the filter ships, so that costs are those of what ships.
     ///
     /// ```no_run
+    /// # use tidegate::kit as tidegate_test;
     /// # use tidegate_test::Module;
     /// let module = Module::build_with(env!("CARGO_MANIFEST_DIR"), "release-small");
     /// ```
@@ -62,6 +64,7 @@ impl Module {
     /// A module that was built already, from any language.
     ///
     /// ```no_run
+    /// # use tidegate::kit as tidegate_test;
     /// # use tidegate_test::Module;
     /// let module = Module::file("build/filter.wasm");
     /// ```
@@ -74,14 +77,20 @@ impl Module {
     /// A module's bytes. `name` is for messages.
     ///
     /// ```
+    /// # use tidegate::kit as tidegate_test;
     /// # use tidegate_test::Module;
-    /// # let bytes = wat::parse_file("tests/guests/tagger.wat").unwrap();
+    /// # let bytes = wat::parse_file("../sdk/tidegate-test/tests/guests/tagger.wat").unwrap();
     /// let module = Module::bytes("tagger", &bytes);
     /// ```
     #[track_caller]
     pub fn bytes(name: &str, bytes: &[u8]) -> Module {
         let module = compile(name.to_owned(), bytes);
         module.unwrap_or_else(|problem| panic!("{problem}"))
+    }
+
+    /// A module that somebody else compiled.
+    pub(crate) fn of(name: &str, compiled: crate::wasm::Module) -> Module {
+        Module { name: name.to_owned(), compiled }
     }
 
     /// What it is called in messages.
@@ -108,7 +117,7 @@ fn read(path: &Path) -> Result<Module, String> {
 }
 
 fn compile(name: String, bytes: &[u8]) -> Result<Module, String> {
-    static COMPILED: Mutex<BTreeMap<Vec<u8>, tidegate::wasm::Module>> = Mutex::new(BTreeMap::new());
+    static COMPILED: Mutex<BTreeMap<Vec<u8>, crate::wasm::Module>> = Mutex::new(BTreeMap::new());
     // Held while it is compiled: tests that need the same module wait for one compilation.
     let mut known = lock(&COMPILED);
     let compiled = match known.get(bytes) {

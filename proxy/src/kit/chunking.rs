@@ -8,10 +8,11 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
 
-use crate::cluster::Order;
-use crate::message::{PayloadEnd, Request, Response};
-use crate::seen::Seen;
-use crate::setup::Setup;
+use super::cluster::Order;
+use super::message::{PayloadEnd, Request, Response};
+use super::running::Kit;
+use super::seen::Seen;
+use super::setup::Setup;
 
 /// Bodies up to this are tried in every division: 2^(n-1) of them, and as many with an end of its own.
 const EVERY_DIVISION: usize = 6;
@@ -39,8 +40,9 @@ impl Setup {
     /// `content-length` may differ, because a body whose length is not known in time goes without.
     ///
     /// ```
+    /// # use tidegate::kit as tidegate_test;
     /// # use tidegate_test::{Kit, Module, Request, Response};
-    /// # let module = Module::bytes("tagger", &wat::parse_file("tests/guests/tagger.wat").unwrap());
+    /// # let module = Module::bytes("tagger", &wat::parse_file("../sdk/tidegate-test/tests/guests/tagger.wat").unwrap());
     /// let request = Request::post("/").body("a body of some length");
     /// Kit::of(&module).assert_chunking_is_invisible(&request, &Response::new(200).body("abc"));
     /// ```
@@ -50,17 +52,26 @@ impl Setup {
     /// With the first division that makes a difference, and the difference.
     #[track_caller]
     pub fn assert_chunking_is_invisible(&self, request: &Request, response: &Response) {
+        self.try_every_division(request, response).unwrap_or_else(|difference| {
+            panic!("the filter's effect depends on how bodies are divided.\n{difference}")
+        });
+    }
+
+    /// The same; the error is the first division that makes a difference, and the difference, in lines.
+    pub(crate) fn try_every_division(&self, request: &Request, response: &Response) -> Result<(), String> {
         let mut reference: Option<Observed> = None;
         for variant in variants(request, response, self.seed) {
-            let observed = Observed::of(&variant.run(self, request, response));
+            let seen = variant.run(self, request, response);
+            let observed = Observed::of(&seen.map_err(|error| format!("{variant}:\n  {error}"))?);
             match &reference {
                 None => reference = Some(observed),
                 Some(reference) if *reference == observed => {}
-                Some(reference) => panic!(
-                    "the filter's effect depends on how bodies are divided.\nin one piece each:\n{reference}{variant}:\n{observed}"
-                ),
+                Some(reference) => {
+                    return Err(format!("in one piece each:\n{reference}{variant}:\n{observed}"));
+                }
             }
         }
+        Ok(())
     }
 }
 
@@ -74,8 +85,7 @@ struct Variant {
 }
 
 impl Variant {
-    #[track_caller]
-    fn run(&self, setup: &Setup, request: &Request, response: &Response) -> Seen {
+    fn run(&self, setup: &Setup, request: &Request, response: &Response) -> Result<Seen, String> {
         let mut setup = setup.clone();
         setup.gap = self.gap;
         setup.patience += self.gap * (self.request.len() + self.response.len()) as u32;
@@ -84,9 +94,9 @@ impl Variant {
         request.payload.pieces.clone_from(&self.request);
         response.payload.pieces.clone_from(&self.response);
         (request.payload.end, response.payload.end) = (PayloadEnd::Whole, PayloadEnd::Whole);
-        let kit = setup.start();
+        let kit = Kit::build(setup).map_err(|refused| refused.to_string())?;
         kit.upstream(move |_| response.clone());
-        kit.send(request)
+        kit.try_settle().and_then(|()| kit.try_send(request)).map_err(|stuck| stuck.to_string())
     }
 }
 

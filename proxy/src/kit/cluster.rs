@@ -1,6 +1,6 @@
 //! Services that the filter calls, scripted by the test.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
@@ -8,17 +8,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::HOST;
 use http::{HeaderMap, Method};
-use tidegate::exchange::{CALLOUT_RESPONSE_LIMIT, LONGEST_CALLOUT, drop_hop_by_hop};
-use tidegate::filter::{Instance, Performer};
-use tidegate::wasm::{Abandoned, CalloutResponse, CalloutResult, GrpcCallout, GrpcEvent, HttpCall};
 
-use crate::message::{PayloadEnd, Response};
-use crate::panics::Panics;
-use crate::seen::text;
+use super::message::{PayloadEnd, Response};
+use super::panics::Panics;
+use super::seen::text;
+use crate::exchange::{CALLOUT_RESPONSE_LIMIT, LONGEST_CALLOUT, drop_hop_by_hop};
+use crate::filter::{Instance, Performer};
+use crate::wasm::{Abandoned, CalloutResponse, CalloutResult, GrpcCallout, GrpcEvent, HttpCall};
 
 /// A request that the filter made.
 ///
 /// ```
+/// # use tidegate::kit as tidegate_test;
 /// use tidegate_test::{Call, Response};
 ///
 /// fn users(call: &Call) -> Response {
@@ -65,6 +66,7 @@ impl Call {
 /// What becomes of a request that the filter made. A [`Response`] is one: `into` makes it an answer.
 ///
 /// ```
+/// # use tidegate::kit as tidegate_test;
 /// use std::time::Duration;
 /// use tidegate_test::{Answer, Call, Response};
 ///
@@ -163,12 +165,42 @@ impl Order {
     }
 }
 
+/// How many callouts are answered at one moment before a filter is taken for one that goes on for ever: time would never
+/// pass.
+const AT_ONCE: usize = 10_000;
+
 /// The clusters of a kit, and what was asked of them.
 #[derive(Default)]
 pub(crate) struct Clusters {
     pub(crate) scripts: BTreeMap<String, Script>,
     pub(crate) order: Order,
     pub(crate) calls: RefCell<Vec<Call>>,
+    /// The last moment at which something was asked, and how much.
+    moment: Cell<Option<(tokio::time::Instant, usize)>>,
+    is_beset: Cell<bool>,
+}
+
+impl Clusters {
+    pub(crate) fn new(scripts: BTreeMap<String, Script>, order: Order) -> Clusters {
+        Clusters { scripts, order, ..Clusters::default() }
+    }
+
+    /// Whether more was asked at one moment than is ever answered.
+    pub(crate) fn is_beset(&self) -> bool {
+        self.is_beset.get()
+    }
+
+    /// Notes that something is asked; whether it is to be answered.
+    fn admit(&self) -> bool {
+        let now = tokio::time::Instant::now();
+        let asked = match self.moment.get() {
+            Some((moment, asked)) if moment == now => asked + 1,
+            _ => 1,
+        };
+        self.moment.set(Some((now, asked)));
+        self.is_beset.set(self.is_beset.get() || asked > AT_ONCE);
+        !self.is_beset.get()
+    }
 }
 
 /// One worker's way to the clusters.
@@ -184,6 +216,9 @@ impl Performer for Callouts {
         let call = seen(*call, self.worker);
         let nth = self.clusters.calls.borrow().len();
         self.clusters.calls.borrow_mut().push(call.clone());
+        if !self.clusters.admit() {
+            return self.panics.ring();
+        }
         let (from, clusters, panics) = (Rc::downgrade(from), self.clusters.clone(), self.panics.clone());
         tokio::task::spawn_local(async move {
             // The host lets a guest call only what the kit has.
@@ -202,6 +237,9 @@ impl Performer for Callouts {
     /// Scripts answer HTTP: a gRPC callout finds nobody.
     fn grpc(&self, from: &Rc<Instance>, generation: u64, callout: Box<GrpcCallout>) {
         const UNAVAILABLE: u32 = 14;
+        if !self.clusters.admit() {
+            return self.panics.ring();
+        }
         let (from, token) = (Rc::downgrade(from), callout.token);
         tokio::task::spawn_local(async move {
             if let Some(instance) = from.upgrade() {

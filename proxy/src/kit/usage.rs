@@ -1,6 +1,6 @@
 //! What the filter used, at one moment or between two.
 
-use tidegate::wasm::{Callback, FilterUsage};
+use crate::wasm::{Callback, FilterUsage};
 
 /// What the filter used: calls and instructions for each callback.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

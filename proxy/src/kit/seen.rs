@@ -5,18 +5,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
-use tidegate::error::Failure;
-use tidegate::wasm::{Callback, FaultKind};
 
-use crate::cluster::Call;
-use crate::usage::Usage;
-use crate::world::LogLine;
+use super::cluster::Call;
+use super::usage::Usage;
+use super::world::LogLine;
+use crate::error::Failure;
+use crate::wasm::{Callback, FaultKind};
 
 /// How an exchange ended.
 ///
 /// ```
+/// # use tidegate::kit as tidegate_test;
 /// # use tidegate_test::{Kit, Module};
-/// # let kit = Kit::of(&Module::bytes("tagger", &wat::parse_file("tests/guests/tagger.wat").unwrap())).start();
+/// # let kit = Kit::of(&Module::bytes("tagger", &wat::parse_file("../sdk/tidegate-test/tests/guests/tagger.wat").unwrap())).start();
 /// use tidegate_test::{Outcome, Request};
 ///
 /// assert_eq!(kit.send(Request::get("/")).outcome(), Outcome::Answered);
@@ -51,8 +52,9 @@ impl fmt::Display for Outcome {
 /// A request as the upstream got it.
 ///
 /// ```
+/// # use tidegate::kit as tidegate_test;
 /// # use tidegate_test::{Kit, Module};
-/// # let kit = Kit::of(&Module::bytes("tagger", &wat::parse_file("tests/guests/tagger.wat").unwrap())).start();
+/// # let kit = Kit::of(&Module::bytes("tagger", &wat::parse_file("../sdk/tidegate-test/tests/guests/tagger.wat").unwrap())).start();
 /// use tidegate_test::{Request, Response};
 ///
 /// kit.upstream(|request| {
@@ -72,8 +74,9 @@ pub struct Forwarded {
 /// A response as the client got it.
 ///
 /// ```
+/// # use tidegate::kit as tidegate_test;
 /// # use tidegate_test::{Kit, Module};
-/// # let kit = Kit::of(&Module::bytes("tagger", &wat::parse_file("tests/guests/tagger.wat").unwrap())).start();
+/// # let kit = Kit::of(&Module::bytes("tagger", &wat::parse_file("../sdk/tidegate-test/tests/guests/tagger.wat").unwrap())).start();
 /// use tidegate_test::{Request, Response};
 ///
 /// kit.upstream(|_| Response::new(200).chunks(["a", "bc"]).trailer("x-sum", "3"));
@@ -175,8 +178,9 @@ impl Received {
 /// What became of an exchange.
 ///
 /// ```
+/// # use tidegate::kit as tidegate_test;
 /// # use tidegate_test::{Kit, Module, Request, Response};
-/// # let module = Module::bytes("tagger", &wat::parse_file("tests/guests/tagger.wat").unwrap());
+/// # let module = Module::bytes("tagger", &wat::parse_file("../sdk/tidegate-test/tests/guests/tagger.wat").unwrap());
 /// # let kit = Kit::of(&module).start();
 /// let seen = kit.send(Request::get("/items"));
 /// assert_eq!(seen.status(), 200);
@@ -192,7 +196,7 @@ pub struct Seen {
     pub(crate) rerouted: bool,
     pub(crate) properties: Vec<(Vec<u8>, Bytes)>,
     pub(crate) logs: Vec<LogLine>,
-    pub(crate) faults: Vec<tidegate::wasm::Fault>,
+    pub(crate) faults: Vec<crate::wasm::Fault>,
     pub(crate) callouts: Vec<Call>,
     pub(crate) usage: Usage,
     pub(crate) duration: Duration,
@@ -287,7 +291,7 @@ impl Seen {
     }
 
     /// How the filter failed meanwhile, under a policy that closes or one that lets requests pass.
-    pub fn faults(&self) -> &[tidegate::wasm::Fault] {
+    pub fn faults(&self) -> &[crate::wasm::Fault] {
         &self.faults
     }
 

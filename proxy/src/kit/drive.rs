@@ -9,17 +9,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::Body;
-use tidegate::error::Failure;
-use tidegate::exchange::{self, Ending};
-use tidegate::filter::{FlowBody, FlowError, HeadError, Interrupt, Run};
-use tidegate::wasm::stream::{Direction, Progress};
 use tokio::task::AbortHandle;
 
-use crate::cluster::pass;
-use crate::feed::{CutOff, Feed};
-use crate::message::{Payload, PayloadEnd, Response};
-use crate::panics::Panics;
-use crate::seen::{Flowed, Forwarded, Outcome, Received};
+use super::cluster::pass;
+use super::feed::{CutOff, Feed};
+use super::message::{Payload, PayloadEnd, Response};
+use super::panics::Panics;
+use super::seen::{Flowed, Forwarded, Outcome, Received};
+use crate::error::Failure;
+use crate::exchange::{self, Ending};
+use crate::filter::{FlowBody, FlowError, HeadError, Interrupt, Run};
+use crate::wasm::stream::{Direction, Progress};
 
 /// How the upstream answers a whole request.
 pub(crate) type Upstream = Rc<RefCell<dyn FnMut(&Forwarded) -> Response>>;

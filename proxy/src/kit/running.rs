@@ -5,23 +5,23 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use tidegate::filter::{Chain, Instance};
-use tidegate::wasm::{Clock, Fault, FilterUsage, GuestMetrics, Plugin, Services, SharedData};
 use tokio::runtime::{LocalOptions, LocalRuntime};
 
-use crate::cluster::{Call, Callouts, Clusters};
-use crate::drive::Upstream;
-use crate::exchange::Exchange;
-use crate::message::{Request, Response};
-use crate::module::Module;
-use crate::panics::Panics;
-use crate::seen::{Forwarded, Seen};
-use crate::setup::{Refused, Setup};
-use crate::usage::Usage;
-use crate::world::{Journal, LogLine, Seeded, VirtualClock, WorkerLog};
+use super::cluster::{Call, Callouts, Clusters};
+use super::drive::Upstream;
+use super::exchange::Exchange;
+use super::message::{Request, Response};
+use super::module::Module;
+use super::panics::Panics;
+use super::seen::{Forwarded, Seen};
+use super::setup::{Refused, Setup};
+use super::usage::Usage;
+use super::world::{Journal, LogLine, Seeded, VirtualClock, WorkerLog};
+use crate::filter::{Chain, Instance};
+use crate::wasm::{Clock, Fault, FilterUsage, GuestMetrics, Plugin, Services, SharedData};
 
 /// How often everything that is ready runs at one moment before it is taken for a filter that goes on for ever.
 const MAX_ROUNDS: usize = 10_000;
@@ -29,8 +29,9 @@ const MAX_ROUNDS: usize = 10_000;
 /// A filter on its workers, in a world that the test controls.
 ///
 /// ```
+/// # use tidegate::kit as tidegate_test;
 /// use tidegate_test::{Kit, Request, Response};
-/// # let module = tidegate_test::Module::bytes("tagger", &wat::parse_file("tests/guests/tagger.wat").unwrap());
+/// # let module = tidegate_test::Module::bytes("tagger", &wat::parse_file("../sdk/tidegate-test/tests/guests/tagger.wat").unwrap());
 ///
 /// let kit = Kit::of(&module).start();
 /// kit.upstream(|request| Response::new(200).body(request.header("x-tag").unwrap_or("none").to_owned()));
@@ -48,11 +49,29 @@ pub struct Kit {
     pub(crate) clusters: Rc<Clusters>,
     pub(crate) panics: Rc<Panics>,
     pub(crate) exchanges: Cell<u64>,
+    /// How long the instances took to start, in real time.
+    pub(crate) started_in: Duration,
     upstream: RefCell<Upstream>,
     shared_data: Arc<SharedData>,
     pub(crate) metrics: Arc<GuestMetrics>,
     /// Last, so that it outlives what runs on it.
     runtime: LocalRuntime,
+}
+
+/// Something that does not come to an end.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum Stuck {
+    /// There is always more to be done at one moment.
+    #[error("the filter goes on and on while no time passes")]
+    Busy,
+    /// An exchange waits for ever: how long that was tried, and where it stands.
+    #[error("the exchange does not end within {patience:?}: {standing}")]
+    Waiting {
+        /// How long that was tried, in virtual time.
+        patience: Duration,
+        /// Where it stands, and what was logged.
+        standing: String,
+    },
 }
 
 /// One worker.
@@ -69,6 +88,13 @@ impl Kit {
     }
 
     pub(crate) fn start(setup: Setup) -> Result<Kit, Refused> {
+        let kit = Kit::build(setup)?;
+        kit.settle();
+        Ok(kit)
+    }
+
+    /// The filter is started; what it asked for then has not been done yet.
+    pub(crate) fn build(setup: Setup) -> Result<Kit, Refused> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .start_paused(true)
@@ -79,13 +105,10 @@ impl Kit {
             workers: Vec::new(),
             clock,
             journal: Arc::default(),
-            clusters: Rc::new(Clusters {
-                scripts: setup.scripts.clone(),
-                order: setup.order,
-                calls: RefCell::default(),
-            }),
+            clusters: Rc::new(Clusters::new(setup.scripts.clone(), setup.order)),
             panics: Rc::default(),
             exchanges: Cell::default(),
+            started_in: Duration::ZERO,
             upstream: RefCell::new(setup.upstream.clone()),
             shared_data: Arc::default(),
             metrics: Arc::new(GuestMetrics::new(setup.workers)),
@@ -93,12 +116,13 @@ impl Kit {
             setup,
         };
         let plugin = Plugin::new(kit.setup.shared_filter(), kit.setup.module.compiled.clone());
+        let began = Instant::now();
         for index in 0..kit.setup.workers {
             let worker = kit.start_worker(index, plugin.clone());
             let worker = worker.map_err(|fault| Refused { fault, logs: kit.journal.lines() })?;
             kit.workers.push(worker);
         }
-        kit.settle();
+        kit.started_in = began.elapsed();
         Ok(kit)
     }
 
@@ -106,7 +130,8 @@ impl Kit {
         let usage = Arc::new(FilterUsage::new());
         let log = WorkerLog { journal: self.journal.clone(), level: self.setup.log_level, worker: index };
         let services = Services {
-            clock: self.clock.clone(),
+            witness: None,
+            clock: self.setup.clock.clone().unwrap_or_else(|| self.clock.clone()),
             randomness: Arc::new(Seeded::new(self.setup.seed.wrapping_add(index as u64))),
             log: Arc::new(log),
             shared_data: self.shared_data.clone(),
@@ -126,8 +151,9 @@ impl Kit {
     /// How the service behind the proxy answers a request from now on, which it sees as the filter left it.
     ///
     /// ```
+    /// # use tidegate::kit as tidegate_test;
     /// # use tidegate_test::{Kit, Module};
-    /// # let kit = Kit::of(&Module::bytes("tagger", &wat::parse_file("tests/guests/tagger.wat").unwrap())).start();
+    /// # let kit = Kit::of(&Module::bytes("tagger", &wat::parse_file("../sdk/tidegate-test/tests/guests/tagger.wat").unwrap())).start();
     /// use tidegate_test::{Request, Response};
     ///
     /// kit.upstream(|_| Response::new(503));
@@ -157,16 +183,15 @@ impl Kit {
     /// Lets time pass, and with it whatever has its time.
     ///
     /// ```
+    /// # use tidegate::kit as tidegate_test;
     /// # use tidegate_test::{Kit, Request};
     /// # let kit = Kit::of(&tidegate_test::Module::bytes("tagger",
-    /// &wat::parse_file("tests/guests/tagger.wat").unwrap())).start(); kit.advance(std::time::Duration::from_secs(60));
+    /// &wat::parse_file("../sdk/tidegate-test/tests/guests/tagger.wat").unwrap())).start(); kit.advance(std::time::Duration::from_secs(60));
     /// assert_eq!(kit.elapsed(), std::time::Duration::from_secs(60));
     /// ```
     #[track_caller]
     pub fn advance(&self, time: Duration) {
-        self.settle();
-        self.runtime.block_on(crate::cluster::pass(time));
-        self.settle();
+        self.try_advance(time).unwrap_or_else(|stuck| panic!("{stuck}"));
     }
 
     /// How much time has passed since the kit was started.
@@ -178,9 +203,10 @@ impl Kit {
     /// Sets the wall clock, as an operator or NTP does. Timers go on as they were: they do not depend on it.
     ///
     /// ```
+    /// # use tidegate::kit as tidegate_test;
     /// # use tidegate_test::Kit;
     /// # let kit = Kit::of(&tidegate_test::Module::bytes("tagger",
-    /// &wat::parse_file("tests/guests/tagger.wat").unwrap())).start(); let an_hour_ago = kit.now() -
+    /// &wat::parse_file("../sdk/tidegate-test/tests/guests/tagger.wat").unwrap())).start(); let an_hour_ago = kit.now() -
     /// std::time::Duration::from_secs(3600); kit.set_clock(an_hour_ago); assert_eq!(kit.now(), an_hour_ago);
     /// ```
     pub fn set_clock(&self, wall: SystemTime) {
@@ -197,8 +223,9 @@ impl Kit {
     /// Everything that the filter logged, on every worker, from its start on.
     ///
     /// ```
+    /// # use tidegate::kit as tidegate_test;
     /// # use tidegate_test::{Kit, Module};
-    /// # let kit = Kit::of(&Module::bytes("tagger", &wat::parse_file("tests/guests/tagger.wat").unwrap())).start();
+    /// # let kit = Kit::of(&Module::bytes("tagger", &wat::parse_file("../sdk/tidegate-test/tests/guests/tagger.wat").unwrap())).start();
     /// kit.send(tidegate_test::Request::get("/"));
     /// assert_eq!(kit.logs().last().unwrap().to_string(), "debug: tagging");
     /// ```
@@ -224,8 +251,9 @@ impl Kit {
     /// A value in the data that the filter's instances share.
     ///
     /// ```
+    /// # use tidegate::kit as tidegate_test;
     /// # use tidegate_test::{Kit, Module};
-    /// # let kit = Kit::of(&Module::bytes("tagger", &wat::parse_file("tests/guests/tagger.wat").unwrap())).start();
+    /// # let kit = Kit::of(&Module::bytes("tagger", &wat::parse_file("../sdk/tidegate-test/tests/guests/tagger.wat").unwrap())).start();
     /// kit.set_shared_data("blocked", "ann");
     /// assert_eq!(kit.shared_data("blocked").as_deref(), Some(&b"ann"[..]));
     /// ```
@@ -245,8 +273,9 @@ impl Kit {
     /// When nobody registered the queue, or it is full.
     ///
     /// ```
+    /// # use tidegate::kit as tidegate_test;
     /// # use tidegate_test::{Kit, Module};
-    /// # let kit = Kit::of(&Module::bytes("worker", &wat::parse_file("tests/guests/worker.wat").unwrap())).start();
+    /// # let kit = Kit::of(&Module::bytes("worker", &wat::parse_file("../sdk/tidegate-test/tests/guests/worker.wat").unwrap())).start();
     /// kit.enqueue("jobs", "first");
     /// assert!(kit.logged("told of an item"));
     /// assert_eq!(kit.dequeue("jobs").as_deref(), Some(&b"first"[..]), "it was not taken out");
@@ -268,8 +297,9 @@ impl Kit {
     /// the host may do. The proxy never does.
     ///
     /// ```
+    /// # use tidegate::kit as tidegate_test;
     /// # use tidegate_test::{Kit, Module};
-    /// # let kit = Kit::of(&Module::bytes("worker", &wat::parse_file("tests/guests/worker.wat").unwrap())).start();
+    /// # let kit = Kit::of(&Module::bytes("worker", &wat::parse_file("../sdk/tidegate-test/tests/guests/worker.wat").unwrap())).start();
     /// kit.call_foreign_function(0, 7, "arguments");
     /// assert!(kit.logged("called with arguments"));
     /// ```
@@ -279,6 +309,12 @@ impl Kit {
         // A fault is among the kit's, like any other.
         let _ = self.within(|| instance.call_foreign_function(function, arguments.into()));
         self.settle();
+    }
+
+    /// Forgets what was logged, how the filter failed and what it asked of clusters. Not while an exchange is under way.
+    pub(crate) fn forget(&self) {
+        self.journal.forget();
+        self.clusters.calls.borrow_mut().clear();
     }
 
     /// The instructions that all instances have used, their starts included.
@@ -316,6 +352,11 @@ impl Kit {
     /// Runs everything that is ready, and what becomes ready by it, while time stands still.
     #[track_caller]
     pub(crate) fn settle(&self) {
+        self.try_settle().unwrap_or_else(|stuck| panic!("{stuck}"));
+    }
+
+    /// The same, for those who go on where it does not come to an end.
+    pub(crate) fn try_settle(&self) -> Result<(), Stuck> {
         let settled = self.runtime.block_on(async {
             for _ in 0..MAX_ROUNDS {
                 let before = self.activity();
@@ -323,13 +364,27 @@ impl Kit {
                     tokio::task::yield_now().await;
                 }
                 if before == self.activity() || self.panics.has_any() {
-                    return true;
+                    return !self.clusters.is_beset();
                 }
             }
             false
         });
         self.panics.resume();
-        assert!(settled, "the filter goes on and on while no time passes");
+        if settled { Ok(()) } else { Err(Stuck::Busy) }
+    }
+
+    /// As [`send`](Kit::send), for those who go on where it does not come to an end.
+    pub(crate) fn try_send(&self, request: Request) -> Result<Seen, Stuck> {
+        let exchange = Exchange::enter(self, request);
+        self.try_settle()?;
+        exchange.try_finish()
+    }
+
+    /// As [`advance`](Kit::advance), for those who go on where it does not come to an end.
+    pub(crate) fn try_advance(&self, time: Duration) -> Result<(), Stuck> {
+        self.try_settle()?;
+        self.runtime.block_on(super::cluster::pass(time));
+        self.try_settle()
     }
 
     /// Goes up with everything that happens in and by the filter.
@@ -342,7 +397,8 @@ impl Kit {
     pub(crate) fn wait_until(&self, happened: impl Fn() -> bool) -> bool {
         let happening = poll_fn(|cx| {
             self.panics.wait(cx.waker());
-            if happened() || self.panics.has_any() { Poll::Ready(()) } else { Poll::Pending }
+            let is_over = happened() || self.panics.has_any() || self.clusters.is_beset();
+            if is_over { Poll::Ready(()) } else { Poll::Pending }
         });
         let patience = self.setup.patience;
         let waited = self.runtime.block_on(async { tokio::time::timeout(patience, happening).await });

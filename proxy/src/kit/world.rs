@@ -4,7 +4,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use tidegate::wasm::{Clock, Fault, GuestLog, LogLevel, NoRandomness, Randomness};
+use crate::wasm::{Clock, Fault, GuestLog, LogLevel, NoRandomness, Randomness};
 
 /// The time: tokio's, which is paused and jumps to the next timer when there is nothing else to do.
 pub(crate) struct VirtualClock {
@@ -58,8 +58,9 @@ impl Randomness for Seeded {
 /// A line that the filter logged.
 ///
 /// ```
+/// # use tidegate::kit as tidegate_test;
 /// # use tidegate_test::{Kit, Module};
-/// # let kit = Kit::of(&Module::bytes("tagger", &wat::parse_file("tests/guests/tagger.wat").unwrap())).start();
+/// # let kit = Kit::of(&Module::bytes("tagger", &wat::parse_file("../sdk/tidegate-test/tests/guests/tagger.wat").unwrap())).start();
 /// use tidegate_test::{LogLevel, Request};
 ///
 /// let seen = kit.send(Request::get("/"));
@@ -106,6 +107,16 @@ impl Journal {
 
     pub(crate) fn faults(&self) -> Vec<Fault> {
         lock(&self.0).faults.clone()
+    }
+
+    /// The lines and faults that have come since there were so many.
+    pub(crate) fn since(&self, (lines, faults): (usize, usize)) -> (Vec<LogLine>, Vec<Fault>) {
+        let entries = lock(&self.0);
+        (entries.lines[lines..].to_vec(), entries.faults[faults..].to_vec())
+    }
+
+    pub(crate) fn forget(&self) {
+        *lock(&self.0) = Entries::default();
     }
 
     /// How many lines and faults there are.

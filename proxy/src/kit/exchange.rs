@@ -5,21 +5,22 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
-use tidegate::filter::Run;
-use tidegate::wasm::stream::{RequestHead, Stream, StreamInfo};
 
-use crate::drive::{Line, length_in};
-use crate::feed::Feed;
-use crate::kit::Kit;
-use crate::message::{PayloadEnd, Request, Response};
-use crate::seen::{Forwarded, Received, Seen};
-use crate::usage::Usage;
+use super::drive::{Line, length_in};
+use super::feed::Feed;
+use super::message::{PayloadEnd, Request, Response};
+use super::running::{Kit, Stuck};
+use super::seen::{Forwarded, Received, Seen};
+use super::usage::Usage;
+use crate::filter::Run;
+use crate::wasm::stream::{RequestHead, Stream, StreamInfo};
 
 /// An exchange under way. After each step everything that is ready has run, and no time has passed.
 ///
 /// ```
+/// # use tidegate::kit as tidegate_test;
 /// use tidegate_test::{Kit, Request, Response};
-/// # let kit = Kit::of(&tidegate_test::Module::bytes("tagger", &wat::parse_file("tests/guests/tagger.wat").unwrap())).start();
+/// # let kit = Kit::of(&tidegate_test::Module::bytes("tagger", &wat::parse_file("../sdk/tidegate-test/tests/guests/tagger.wat").unwrap())).start();
 ///
 /// let mut exchange = kit.open(Request::post("/").open_ended());
 /// assert_eq!(exchange.forwarded().unwrap().header("x-tag"), Some("seen"));
@@ -54,6 +55,14 @@ struct Before {
 impl<'k> Exchange<'k> {
     #[track_caller]
     pub(crate) fn begin(kit: &'k Kit, request: Request) -> Exchange<'k> {
+        let exchange = Exchange::enter(kit, request);
+        kit.settle();
+        exchange
+    }
+
+    /// Begins it; what is ready has not run yet.
+    #[track_caller]
+    pub(crate) fn enter(kit: &'k Kit, request: Request) -> Exchange<'k> {
         let worker = kit.worker(request.worker);
         let before = Before {
             usage: Usage::of(&worker.usage),
@@ -74,7 +83,6 @@ impl<'k> Exchange<'k> {
             line.begin(feed);
             line
         });
-        kit.settle();
         Exchange { kit, line, worker: index, request: open, response: None, answered: false, before }
     }
 
@@ -165,6 +173,11 @@ impl<'k> Exchange<'k> {
     /// When it does not end: with where it stands.
     #[track_caller]
     pub fn finish(self) -> Seen {
+        self.try_finish().unwrap_or_else(|stuck| panic!("{stuck}"))
+    }
+
+    /// The same, for those who go on where it does not end.
+    pub(crate) fn try_finish(self) -> Result<Seen, Stuck> {
         self.kit.within(|| {
             for feed in [&self.request, &self.response].into_iter().flatten() {
                 feed.end(None);
@@ -172,9 +185,11 @@ impl<'k> Exchange<'k> {
             self.line.respond_with(self.kit.answering());
         });
         let ended = self.kit.wait_until(|| !self.is_waiting());
-        assert!(ended, "the exchange does not end within {:?}: {}", self.kit.setup.patience, self.standing());
-        self.kit.settle();
-        self.seen()
+        if !ended {
+            return Err(Stuck::Waiting { patience: self.kit.setup.patience, standing: self.standing() });
+        }
+        self.kit.try_settle()?;
+        Ok(self.seen())
     }
 
     /// Where it stands, for messages.
@@ -186,7 +201,7 @@ impl<'k> Exchange<'k> {
             (Some(_), None) => "the response's head is held",
             (_, Some(_)) => "the response's body is held",
         };
-        let logs = &self.kit.journal.lines()[self.before.journal.0..];
+        let (logs, _) = self.kit.journal.since(self.before.journal);
         let logs: Vec<String> = logs.iter().map(|line| format!("\n  {line}")).collect();
         format!("{at}{}{}", if logs.is_empty() { "" } else { "; the filter logged:" }, logs.concat())
     }
@@ -194,6 +209,7 @@ impl<'k> Exchange<'k> {
     fn seen(&self) -> Seen {
         let (kit, before) = (self.kit, &self.before);
         let stream = self.line.run.stream().borrow();
+        let (logs, faults) = kit.journal.since(before.journal);
         Seen {
             outcome: self.line.outcome.get(),
             details: self.line.details.borrow().clone(),
@@ -201,8 +217,8 @@ impl<'k> Exchange<'k> {
             forwarded: self.forwarded(),
             rerouted: stream.route_stale,
             properties: stream.properties.iter().map(|(path, value)| (path.clone(), value.clone())).collect(),
-            logs: kit.journal.lines().split_off(before.journal.0),
-            faults: kit.journal.faults().split_off(before.journal.1),
+            logs,
+            faults,
             callouts: kit.clusters.calls.borrow()[before.callouts..].to_vec(),
             usage: Usage::of(&kit.worker(self.worker).usage).since(&before.usage),
             duration: self.line.over.get().unwrap_or_default(),
@@ -234,7 +250,7 @@ fn stream(kit: &Kit, request: Request) -> Stream {
     info.route_name = request.route.map(Into::into);
     info.cluster_name = request.cluster.map(Into::into);
     let mut headers = request.headers;
-    tidegate::exchange::drop_hop_by_hop(&mut headers);
+    crate::exchange::drop_hop_by_hop(&mut headers);
     let head = RequestHead { method: request.method, uri: request.target, scheme: request.scheme, headers };
     let mut stream = Stream::new(head, info, 1);
     stream.properties.extend(request.properties);
