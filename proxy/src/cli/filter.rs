@@ -85,7 +85,7 @@ pub(super) enum FilterCommand {
     ///
     /// Calls the build for the same in the same order, with the same time, randomness and answers of others, and compares
     /// decisions, headers, bodies, logs, effects and instructions. Nothing is sent anywhere. Ends with 0 if the
-    /// build did the same, with 1 if not.
+    /// build did the same, with 1 if not. Recordings are made by `dev --record` and `filter record`.
     #[command(after_help = replay::EXAMPLES)]
     Replay(replay::ReplayArgs),
     /// Sign a module

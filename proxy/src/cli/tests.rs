@@ -38,6 +38,7 @@ fn the_help_says_what_can_be_done() {
               check        Check a configuration as `run` would, and serve nothing
               top          Show what the filters of a running proxy cost, live
               canary       Show and steer the second versions of a running proxy's filters
+              dev          Develop a filter: build, serve, watch, swap, and show what it does to each request
               schema       Print the JSON Schema of the configuration
               filter       What the authors of filters ask
               completions  Print what a shell needs to complete this command line
@@ -78,6 +79,7 @@ fn the_help_says_what_can_be_done() {
               tidegate top                              what do its filters cost, now?
               tidegate canary list                      how do filters' second versions do?
               tidegate schema > tidegate.schema.json    for editors
+              tidegate dev                              what does the filter do that is being written here?
               tidegate filter new my-filter             a filter of one's own, which builds and runs
               tidegate filter inspect filter.wasm       what is in it, and will it load?
               tidegate filter sign --key private.pem filter.wasm

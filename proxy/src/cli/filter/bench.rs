@@ -20,7 +20,9 @@ Examples:
   tidegate filter bench filter.wasm --cases cases.yaml
   tidegate filter bench --save baseline.json     and later, in CI:
   tidegate filter bench --baseline baseline.json    end with 1 if it costs more
-  tidegate filter bench new.wasm --against old.wasm";
+  tidegate filter bench new.wasm --against old.wasm
+
+Next: tidegate filter build, and a configuration that has the module";
 
 /// Bytes of a baseline.
 const MAX_BASELINE: u64 = 16 << 20;

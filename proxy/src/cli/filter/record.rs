@@ -19,7 +19,7 @@ use crate::admin::client::Client;
 pub(super) const EXAMPLES: &str = "\
 Examples:
   tidegate filter record authz
-  tidegate filter record authz --exchanges 100 --match '{path: {prefix: /admin}}' --output denied.jsonl
+  tidegate filter record authz --exchanges 100 --match '{\"path\":{\"prefix\":\"/admin\"}}' --output denied.jsonl
   tidegate filter record authz --secrets keep --admin 127.0.0.1:9901
 
 Next: tidegate filter replay authz.jsonl authz.wasm";

@@ -20,8 +20,6 @@ Examples:
   tidegate filter replay shop.jsonl shop.wasm --exact       does it cost the same too?
   tidegate filter replay authz.jsonl builtin:authz --format json | jq .differences
 
-Recordings are made by `tidegate dev --record` and by `tidegate filter record`.
-
 Next: tidegate filter test";
 
 #[derive(Debug, Args)]

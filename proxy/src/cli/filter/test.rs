@@ -18,7 +18,9 @@ Examples:
   tidegate filter test filter.wasm cases.yaml    a module from any language
   tidegate filter test builtin:rate-limit limits.yaml --filter burst
   tidegate filter test --format json | jq '.files[].cases[] | select(.passed | not)'
-  tidegate filter test --schema > tidegate-cases.schema.json    for editors";
+  tidegate filter test --schema > tidegate-cases.schema.json    for editors
+
+Next: tidegate filter bench";
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct TestArgs {
