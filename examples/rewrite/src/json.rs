@@ -230,6 +230,11 @@ impl Document {
         false
     }
 
+    /// Whether what has come has not all gone on as it was.
+    pub(crate) fn holds(&self) -> bool {
+        self.comma || !self.name.is_empty() || self.left_out.is_some() || self.redacted_by.is_some()
+    }
+
     /// How often a rule has done something so far.
     pub(crate) fn changes(&self) -> u32 {
         self.changes
