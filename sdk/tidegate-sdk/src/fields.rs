@@ -106,6 +106,18 @@ impl Block {
         host::pair_values(&self.0, name.as_bytes())
     }
 
+    /// All values of a field as one, commas between them: what fields that are lists mean, such as `cache-control`, however
+    /// they are divided (RFC 9110, section 5.3). What is not UTF-8 is replaced. `None`: there is no such field.
+    pub fn joined(&self, name: &str) -> Option<String> {
+        let mut values = self.values(name).map(String::from_utf8_lossy);
+        let mut all = values.next()?.into_owned();
+        for value in values {
+            all.push_str(", ");
+            all.push_str(&value);
+        }
+        Some(all)
+    }
+
     /// Names and values in order, each with a NUL behind it.
     pub fn content(&self) -> &[u8] {
         host::pair_content(&self.0)
@@ -183,6 +195,15 @@ mod tests {
             assert_eq!(find_cookie(hostile, "user"), Some(value), "{hostile}");
         }
         assert_eq!(find_cookie("\u{e9}user=1", "user"), None);
+    }
+
+    #[test]
+    fn a_list_is_one_however_it_is_divided() {
+        let fields: [(&[u8], &[u8]); 4] =
+            [(b"vary", b"accept"), (b"x", b"1"), (b"vary", b""), (b"vary", b"origin, \xff")];
+        let block: Block = fields.into_iter().collect();
+        assert_eq!(block.joined("vary").as_deref(), Some("accept, , origin, \u{fffd}"));
+        assert_eq!((block.joined("x").as_deref(), block.joined("y")), (Some("1"), None));
     }
 
     #[test]
