@@ -188,8 +188,8 @@ impl Signing {
             request.set_header(DIGEST, digest_field(body));
             components.push(DIGEST.to_owned());
         }
-        let nonce: [u8; 16] = std::array::from_fn(|_| tidegate_sdk::random(0..=u8::MAX));
-        let nonce = BASE64.encode(nonce);
+        let nonce = [tidegate_sdk::random(..), tidegate_sdk::random(..)].map(u64::to_le_bytes);
+        let nonce = BASE64.encode(nonce.as_flattened());
         let list = list(&components);
         let parameters = format!("{list};created={now};keyid=\"{name}\";alg=\"hmac-sha256\";nonce=\"{nonce}\"");
         let fields = request.headers().block();

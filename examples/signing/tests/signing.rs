@@ -55,12 +55,15 @@ fn assert_refused(seen: &Seen, why: &str) {
 #[test]
 fn what_is_signed_is_verified_with_a_body_and_without() {
     let kit = verifier().workers(2).start();
-    for (worker, request) in [get(), post(), Request::post("/orders").header("x-date", "a").chunks(["a", "b"])].into_iter().enumerate() {
-        let seen = kit.send(signed(request).header("x-signed-by", "me").on_worker(worker % 2));
+    let signer = signer().start();
+    let chunked = Request::post("/orders").header("x-date", "a").chunks(["a", "b"]);
+    for (worker, request) in [get(), post(), chunked].into_iter().enumerate() {
+        let request = again(&signer.send(request), |_| true).header("x-signed-by", "me");
+        let seen = kit.send(request.on_worker(worker % 2));
         assert_eq!((seen.status(), seen.forwarded().header("x-signed-by")), (200, Some("orders")));
     }
     assert_eq!(kit.counter(r#"signing_requests{outcome="verified"}"#), 3);
-    let seen = signer().start().send(post());
+    let seen = signer.send(post());
     assert_eq!(seen.forwarded().body(), "two apples");
     assert_eq!(seen.forwarded().header("content-digest"), Some("sha-256=:fFpNk85HE/jFCiJ/JVLDTXhB3mPEWmwRlsISaUcByJA=:"));
 }
@@ -139,8 +142,18 @@ fn what_is_no_signature_is_none() {
 fn how_a_body_is_divided_makes_no_difference() {
     let config = json!({"mode": "verify", "keys": {"orders": SECRET}, "once": false, "max_age": 100_000});
     filter(config).assert_chunking_is_invisible(&signed(post()), &Response::new(200));
-    signer().assert_chunking_is_invisible(&post(), &Response::new(200));
-    signer().assert_chunking_is_invisible(&post().trailer("x-sum", "1"), &Response::new(200));
+    // When it is signed is in a signature: so all at one moment.
+    let whole = signer().start().send(post());
+    for cut in 1..10 {
+        let pieces = || Request::post("/orders").header("x-date", "today").chunks(["two apples"[..cut].to_owned(), "two apples"[cut..].to_owned()]);
+        for request in [pieces(), pieces().trailer("x-sum", "1")] {
+            let seen = signer().start().send(request);
+            assert_eq!(seen.forwarded().body(), "two apples");
+            for name in ["content-digest", "signature-input", "signature"] {
+                assert_eq!(seen.forwarded().header(name), whole.forwarded().header(name), "cut at {cut}");
+            }
+        }
+    }
 }
 
 #[test]
@@ -168,5 +181,5 @@ fn what_it_costs() {
     kit.send(signed(get().header("x-first", "1")));
     let verify = kit.send(signed(get())).instructions();
     println!("to sign: {sign}; to verify: {verify}; a byte of body: {byte}");
-    assert!(sign < 80_000 && verify < 80_000 && byte < 100, "{sign}, {verify}, {byte}");
+    assert!(sign < 100_000 && verify < 100_000 && byte < 40, "{sign}, {verify}, {byte}");
 }
