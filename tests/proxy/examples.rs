@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::equipment::{Proxy, language};
+use crate::equipment::{Proxy, forwarding, in_listener, language, refusing_address};
 
 #[path = "../../examples/quickstart/src/service.rs"]
 mod service;
@@ -49,7 +49,8 @@ impl Stage {
             Filter::CannotBeBuilt => return None,
             Filter::Built(name, module) => Some((name, module)),
         };
-        let start = filter.into_iter().fold(Proxy::with(&text), |start, (name, module)| start.file(&name, module));
+        let start =
+            filter.into_iter().fold(Proxy::with(&text), |start, (name, module)| start.file(&name, module));
         let start = files(folder).into_iter().fold(start, |start, file| {
             let content = std::fs::read(&file).expect("a file of the example can be read");
             start.file(&file.file_name().unwrap_or_default().to_string_lossy(), content)
@@ -94,11 +95,14 @@ fn filter_of(folder: &Path) -> Filter {
         let example = language::EXAMPLES.iter().find(|example| example.place().0 == place);
         let example = example.unwrap_or_else(|| panic!("no compiler is known for {place}"));
         let built = example.tour();
-        return built.map_or(Filter::CannotBeBuilt, |module| Filter::Built(example.place().1.to_owned(), module));
+        return built
+            .map_or(Filter::CannotBeBuilt, |module| Filter::Built(example.place().1.to_owned(), module));
     }
     let entries = std::fs::read_dir(folder).expect("the example's folder can be read").flatten();
     let mut folders = entries.map(|entry| entry.path()).chain([folder.to_owned()]);
-    let Some(crate_folder) = folders.find(|path| path.join("Cargo.toml").is_file()) else { return Filter::None };
+    let Some(crate_folder) = folders.find(|path| path.join("Cargo.toml").is_file()) else {
+        return Filter::None;
+    };
     let module = guests::build_in(&crate_folder);
     let name = module.file_name().unwrap_or_default().to_string_lossy().into_owned();
     Filter::Built(name, std::fs::read(&module).expect("a module that was built can be read"))
@@ -107,9 +111,11 @@ fn filter_of(folder: &Path) -> Filter {
 /// What lies beside an example's configuration: what it may refer to.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).expect("the example's folder can be read").flatten();
-    let is_other =
-        |path: &PathBuf| path.is_file() && path.file_name().is_some_and(|name| name != "tidegate.yaml")
-            && path.extension().is_none_or(|kind| kind != "wasm");
+    let is_other = |path: &PathBuf| {
+        path.is_file()
+            && path.file_name().is_some_and(|name| name != "tidegate.yaml")
+            && path.extension().is_none_or(|kind| kind != "wasm")
+    };
     entries.map(|entry| entry.path()).filter(is_other).collect()
 }
 
@@ -199,6 +205,69 @@ fn every_example_is_tried_here_or_is_the_demonstration() {
     for entry in std::fs::read_dir(folder).expect("there are examples").flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         assert!(HERE.contains(&name.as_str()) || name == "quickstart", "nobody tries examples/{name}");
+    }
+}
+
+/// An example in another language in front of its service; `None` where there is nothing to build it with.
+fn stage_of(name: &str) -> Option<Stage> {
+    Stage::set(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(name))
+}
+
+/// What its page says that an exchange costs at most: `Less than 40,000 instructions`.
+fn cost_on_page(name: &str) -> f64 {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(name).join("README.md");
+    let page = std::fs::read_to_string(page).expect("the example has a page");
+    let (_, after) = page.split_once("Less than ").expect("its page says what it costs");
+    let number = after.split(' ').next().unwrap_or_default().replace(',', "");
+    number.parse().expect("its page says a number")
+}
+
+#[test]
+fn examples_in_other_languages_cost_what_their_pages_say() {
+    for name in ["go", "cpp", "assemblyscript"] {
+        let Some(stage) = stage_of(name) else { continue };
+        let mut client = crate::equipment::Client::connect(stage.proxy.address("ingress"));
+        let spent = || stage.proxy.metrics().sum("tidegate_filter_instructions_total", &[]);
+        client.get("/");
+        stage.proxy.settle();
+        let before = spent();
+        for _ in 0..400 {
+            client.get("/");
+        }
+        stage.proxy.settle();
+        let cost = (spent() - before) / 400.0;
+        println!("examples/{name}: {cost} instructions an exchange");
+        let most = cost_on_page(name);
+        assert!(
+            cost < most && cost > most / 4.0,
+            "an exchange with examples/{name} costs {cost}, and its page says {most}"
+        );
+    }
+}
+
+#[test]
+fn examples_in_other_languages_refuse_what_they_cannot_use_and_say_where() {
+    for (example, config, why) in [
+        (&language::CORRELATION, "{\"heder\": \"x\"}", "unknown field"),
+        (&language::CORRELATION, "{\"header\": \"x y\"}", "is not the name of a header"),
+        (
+            &language::MAINTENANCE,
+            "state on\n\nretry-after soon",
+            "line 3: expected seconds after `retry-after`",
+        ),
+        (&language::MAINTENANCE, "stat on", "line 1: expected `state on`"),
+        (&language::SECURITY_HEADERS, "# a\nx-frame-options DENY", "line 2: expected `name: value`"),
+        (&language::SECURITY_HEADERS, "X-Frame-Options: DENY", "line 1: expected `name: value`"),
+    ] {
+        let Some(module) = example.tour() else { continue };
+        let text = in_listener(&forwarding(&[refusing_address().0], ""), &["filters: [it]"]);
+        let filter = format!(
+            "filters:\n  it: {{module: ./it.wasm, root_id: security-headers, config: {}}}\n",
+            serde_json::Value::from(config)
+        );
+        let exit = Proxy::with(&(text + &filter)).file("it.wasm", module).run("check");
+        assert_eq!(exit.code, Some(1), "{config}: {}", exit.stderr);
+        assert!(exit.stderr.contains(why), "{config}: {}", exit.stderr);
     }
 }
 

@@ -115,12 +115,17 @@ impl Filter for ApiKeys {
             for (index, scope) in client.scopes.iter().flatten().enumerate() {
                 if !scope.path.starts_with('/') {
                     let path = &scope.path;
-                    return Err(format!("clients[{at}].scopes[{index}].path: `{path}` does not begin with `/`"));
+                    return Err(format!(
+                        "clients[{at}].scopes[{index}].path: `{path}` does not begin with `/`"
+                    ));
                 }
             }
         }
         if hashes.is_empty() || hashes.len() > MOST_KEYS {
-            return Err(format!("clients: they have {} keys together; expected 1 to {MOST_KEYS}", hashes.len()));
+            return Err(format!(
+                "clients: they have {} keys together; expected 1 to {MOST_KEYS}",
+                hashes.len()
+            ));
         }
         let requests = CounterFamily::new("api_keys_requests", ["client", "outcome"]).at_most(1024);
         Ok(ApiKeys { config, hashes, requests })
@@ -137,7 +142,11 @@ impl Filter for ApiKeys {
         if !client.may(&request.method(), &request.path()) {
             info!(client = name; "a request is out of its scope");
             self.requests.with([name, "out_of_scope"]).increment();
-            return request.reply(403).body("this key is not for that\n").details("api_keys_out_of_scope").send();
+            return request
+                .reply(403)
+                .body("this key is not for that\n")
+                .details("api_keys_out_of_scope")
+                .send();
         }
         self.requests.with([name, "allowed"]).increment();
         // Whatever the client said of itself under this name is gone.
@@ -182,7 +191,8 @@ impl ApiKeys {
         warn!(client_address = from.as_str(), outcome = outcome; "no client is known by its key");
         self.requests.with([NOBODY, outcome]).increment();
         let challenge = format!("ApiKey realm=\"{}\"", self.config.realm);
-        let reply = request.reply(401).header("www-authenticate", &challenge).header("cache-control", "no-store");
+        let reply =
+            request.reply(401).header("www-authenticate", &challenge).header("cache-control", "no-store");
         reply.body("an API key is needed\n").details(format!("api_keys_{outcome}")).send()
     }
 }
@@ -191,7 +201,8 @@ impl Client {
     fn may(&self, method: &str, path: &str) -> bool {
         let Some(scopes) = &self.scopes else { return true };
         let path = path.split(['?', '#']).next().unwrap_or_default();
-        let is_for = |scope: &Scope| scope.methods.is_empty() || scope.methods.iter().any(|one| one == method);
+        let is_for =
+            |scope: &Scope| scope.methods.is_empty() || scope.methods.iter().any(|one| one == method);
         !climbs(path) && scopes.iter().any(|scope| is_for(scope) && is_within(path, &scope.path))
     }
 }

@@ -79,7 +79,9 @@ fn who_is_not_known_is_told_what_is_wanted_and_not_why() {
 #[test]
 fn a_client_with_scopes_may_call_what_is_in_them() {
     let kit = filter(clients()).start();
-    for (method, path) in [("GET", "/orders"), ("GET", "/orders/7?full=1"), ("POST", "/carts/2"), ("GET", "/carts")] {
+    for (method, path) in
+        [("GET", "/orders"), ("GET", "/orders/7?full=1"), ("POST", "/carts/2"), ("GET", "/carts")]
+    {
         assert_eq!(kit.send(with_key("m", Request::new(method, path))).status(), 200, "{method} {path}");
     }
     for (method, path) in [
@@ -95,7 +97,11 @@ fn a_client_with_scopes_may_call_what_is_in_them() {
         assert_refused(&kit.send(with_key("m", Request::new(method, path))), 403, "api_keys_out_of_scope");
     }
     assert_eq!(kit.counter(r#"api_keys_requests{client="mobile",outcome="out_of_scope"}"#), 8);
-    assert_eq!(kit.send(with_key("b-old", Request::get("/orders/../admin"))).status(), 200, "it has no scopes");
+    assert_eq!(
+        kit.send(with_key("b-old", Request::get("/orders/../admin"))).status(),
+        200,
+        "it has no scopes"
+    );
 }
 
 #[test]

@@ -17,7 +17,8 @@ impl Directives {
 
     /// Whether a request is to be answered anew, however fresh what is stored is; `age` is that of it, in seconds.
     pub(crate) fn ask_for_new(&self, request: &Block, age: u64) -> bool {
-        let by_pragma = || self.0.is_empty() && request.joined("pragma").is_some_and(|text| text.contains("no-cache"));
+        let by_pragma =
+            || self.0.is_empty() && request.joined("pragma").is_some_and(|text| text.contains("no-cache"));
         self.has("no-cache") || self.seconds("max-age").is_some_and(|most| age > most) || by_pragma()
     }
 

@@ -10,7 +10,8 @@ use crate::control::{Directives, date, initial_age, lifetime};
 /// What is stored: statuses whose meaning does not depend on the request (RFC 9110, section 15.1), and no parts.
 const STATUSES: [u16; 6] = [200, 203, 301, 308, 404, 410];
 /// Fields of the message that brought the response, not of the response.
-const OF_THE_MESSAGE: [&str; 6] = ["age", "cache-status", "content-length", "connection", "transfer-encoding", "warning"];
+const OF_THE_MESSAGE: [&str; 6] =
+    ["age", "cache-status", "content-length", "connection", "transfer-encoding", "warning"];
 
 /// Everything but the body.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -30,7 +31,8 @@ pub(crate) struct Entry {
 
 impl Entry {
     /// What a request asks by whether a response is still right, and the field of the response that it is asked with.
-    pub(crate) const CONDITIONS: [(&str, &str); 2] = [("if-none-match", "etag"), ("if-modified-since", "last-modified")];
+    pub(crate) const CONDITIONS: [(&str, &str); 2] =
+        [("if-none-match", "etag"), ("if-modified-since", "last-modified")];
 
     /// The entry for a response, if it may be stored (RFC 9111, section 3). `has_authorization` is of its request.
     pub(crate) fn new(
@@ -107,7 +109,8 @@ impl Entry {
 
     /// For how long the cell is to be kept, when what is stale is kept for so long.
     pub(crate) fn kept_for(&self, now: Duration, stale: u64) -> Duration {
-        let beyond = self.while_revalidate.max(self.if_error).max(if self.can_be_renewed() { stale } else { 0 });
+        let beyond =
+            self.while_revalidate.max(self.if_error).max(if self.can_be_renewed() { stale } else { 0 });
         Duration::from_secs(self.ttl(now).max(0) as u64 + beyond)
     }
 

@@ -22,7 +22,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use tidegate_sdk::log::warn;
-use tidegate_sdk::{Background, Block, Body, CounterFamily, Exchange, Filter, Next, Request, Response, filter};
+use tidegate_sdk::{
+    Background, Block, Body, CounterFamily, Exchange, Filter, Next, Request, Response, filter,
+};
 
 use crate::control::Directives;
 use crate::entry::Entry;
@@ -153,7 +155,8 @@ impl Filter for Cache {
             self.count("bypass");
             return Next::Leave;
         }
-        let (if_none_match, if_modified_since) = (fields.joined("if-none-match"), fields.joined("if-modified-since"));
+        let (if_none_match, if_modified_since) =
+            (fields.joined("if-none-match"), fields.joined("if-modified-since"));
         let client = Client { is_head, if_none_match, if_modified_since };
         let has_authorization = has("authorization");
         let key = Key { address, request: Rc::new(fields) };
@@ -290,7 +293,8 @@ impl Cache {
     ) -> Next {
         self.count(outcome);
         let now = exchange.now();
-        let is_known = entry.is_known_to(client.if_none_match.as_deref(), client.if_modified_since.as_deref());
+        let is_known =
+            entry.is_known_to(client.if_none_match.as_deref(), client.if_modified_since.as_deref());
         let mut reply = exchange.reply(if is_known { 304 } else { entry.status });
         for (name, value) in &entry.fields {
             reply = reply.header(name, value);

@@ -57,7 +57,8 @@ impl Store {
         body: &[u8],
         time: Duration,
     ) -> bool {
-        let vary = entry.fields.iter().filter(|(name, _)| name == "vary").flat_map(|(_, names)| names.split(','));
+        let vary =
+            entry.fields.iter().filter(|(name, _)| name == "vary").flat_map(|(_, names)| names.split(','));
         let mut names: Vec<String> = vary.map(|name| name.trim().to_ascii_lowercase()).collect();
         names.retain(|name| !name.is_empty());
         names.sort();
@@ -66,7 +67,8 @@ impl Store {
             return false;
         }
         let known = self.variants(address).filter(|known| known.names == names);
-        let variants = known.unwrap_or_else(|| Variants { number: tidegate_sdk::random(0..u64::MAX).to_string(), names });
+        let variants = known
+            .unwrap_or_else(|| Variants { number: tidegate_sdk::random(0..u64::MAX).to_string(), names });
         let name = variants.name_of(address, request);
         if name.len() > LONGEST_NAME {
             return false;

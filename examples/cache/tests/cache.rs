@@ -29,7 +29,11 @@ fn seconds(seconds: u64) -> Duration {
 
 #[track_caller]
 fn assert_hit(seen: &Seen, body: &str) {
-    assert_eq!((seen.outcome(), seen.status(), seen.text().as_str()), (Outcome::Replied, 200, body), "{seen}");
+    assert_eq!(
+        (seen.outcome(), seen.status(), seen.text().as_str()),
+        (Outcome::Replied, 200, body),
+        "{seen}"
+    );
     assert!(!seen.was_forwarded());
 }
 
@@ -42,20 +46,33 @@ fn a_response_is_used_again_on_every_worker_while_it_is_fresh() {
     kit.advance(seconds(20));
     let second = kit.send(Request::get("/a?b=1").on_worker(1));
     assert_hit(&second, "answer 1");
-    assert_eq!((second.header("age"), second.header("cache-status")), (Some("20"), Some("tidegate; hit; ttl=40")));
+    assert_eq!(
+        (second.header("age"), second.header("cache-status")),
+        (Some("20"), Some("tidegate; hit; ttl=40"))
+    );
     assert_eq!((second.header("content-type"), second.details()), (Some("text/plain"), "cache_hit"));
     assert_eq!(kit.send(Request::get("/a?b=2")).text(), "answer 2", "another address");
-    assert_eq!(kit.send(Request::get("/a?b=1").header("host", "other.test")).text(), "answer 3", "another host");
+    assert_eq!(
+        kit.send(Request::get("/a?b=1").header("host", "other.test")).text(),
+        "answer 3",
+        "another host"
+    );
     kit.advance(seconds(40));
     assert_eq!(kit.send(Request::get("/a?b=1")).text(), "answer 4", "it has no validator");
-    assert_eq!((kit.counter(r#"cache_requests{outcome="hit"}"#), kit.counter(r#"cache_requests{outcome="miss"}"#)), (1, 4));
+    assert_eq!(
+        (kit.counter(r#"cache_requests{outcome="hit"}"#), kit.counter(r#"cache_requests{outcome="miss"}"#)),
+        (1, 4)
+    );
 }
 
 #[test]
 fn a_stale_response_is_renewed_when_the_service_says_that_it_is_still_right() {
     let kit = filter(json!({})).start();
     kit.upstream(|request| match request.header("if-none-match") {
-        Some(r#""v1""#) => Response::new(304).header("etag", r#""v1""#).header("cache-control", "max-age=30").header("x-new", "1"),
+        Some(r#""v1""#) => Response::new(304)
+            .header("etag", r#""v1""#)
+            .header("cache-control", "max-age=30")
+            .header("x-new", "1"),
         _ => text("max-age=10").header("etag", r#""v1""#).header("x-new", "0").body("hello"),
     });
     kit.send(Request::get("/"));
@@ -73,14 +90,20 @@ fn a_stale_response_is_renewed_when_the_service_says_that_it_is_still_right() {
 fn a_client_that_has_the_response_gets_304_by_either_condition() {
     let kit = filter(json!({})).start();
     let modified = "Thu, 01 Jan 2026 00:00:00 GMT";
-    kit.upstream(move |_| text("max-age=60").header("etag", r#"W/"v1""#).header("last-modified", modified).body("hello"));
+    kit.upstream(move |_| {
+        text("max-age=60").header("etag", r#"W/"v1""#).header("last-modified", modified).body("hello")
+    });
     kit.send(Request::get("/"));
-    for (name, value) in [("if-none-match", r#""v0", "v1""#), ("if-none-match", "*"), ("if-modified-since", modified)] {
+    for (name, value) in
+        [("if-none-match", r#""v0", "v1""#), ("if-none-match", "*"), ("if-modified-since", modified)]
+    {
         let seen = kit.send(Request::get("/").header(name, value));
         assert_eq!((seen.status(), seen.body().len()), (304, 0), "{name}: {value}");
         assert_eq!(seen.header("etag"), Some(r#"W/"v1""#));
     }
-    for (name, value) in [("if-none-match", r#""v2""#), ("if-modified-since", "Wed, 31 Dec 2025 00:00:00 GMT")] {
+    for (name, value) in
+        [("if-none-match", r#""v2""#), ("if-modified-since", "Wed, 31 Dec 2025 00:00:00 GMT")]
+    {
         assert_hit(&kit.send(Request::get("/").header(name, value)), "hello");
     }
     let head = kit.send(Request::head("/"));
@@ -111,7 +134,9 @@ fn what_a_response_varies_by_is_told_apart() {
 
 #[test]
 fn what_is_for_one_client_is_not_stored() {
-    for control in ["private, max-age=60", "no-store", "max-age=0", "", "max-age=60x", "max-age=60, private=\"a, b\""] {
+    for control in
+        ["private, max-age=60", "no-store", "max-age=0", "", "max-age=60x", "max-age=60, private=\"a, b\""]
+    {
         let kit = filter(json!({})).start();
         kit.upstream(move |_| text(control).body("mine"));
         kit.send(Request::get("/"));
@@ -123,7 +148,12 @@ fn what_is_for_one_client_is_not_stored() {
     assert!(kit.send(Request::get("/")).was_forwarded(), "a cookie");
     for status in [206, 302, 500] {
         let kit = filter(json!({})).start();
-        kit.upstream(move |_| Response::new(status).header("cache-control", "max-age=60").header("content-type", "a/b").body("x"));
+        kit.upstream(move |_| {
+            Response::new(status)
+                .header("cache-control", "max-age=60")
+                .header("content-type", "a/b")
+                .body("x")
+        });
         kit.send(Request::get("/"));
         assert!(kit.send(Request::get("/")).was_forwarded(), "{status}");
     }
@@ -136,7 +166,11 @@ fn a_request_with_authorization_shares_only_what_is_public() {
         let kit = filter(json!({})).start();
         kit.upstream(move |_| text(control).body("hello"));
         kit.send(authorized());
-        assert_eq!(!kit.send(Request::get("/")).was_forwarded(), shared, "{control}, stored for one with authorization");
+        assert_eq!(
+            !kit.send(Request::get("/")).was_forwarded(),
+            shared,
+            "{control}, stored for one with authorization"
+        );
         assert_eq!(!kit.send(authorized()).was_forwarded(), shared, "{control}");
     }
 }
@@ -152,7 +186,10 @@ fn a_client_may_ask_for_a_new_answer_for_none_and_for_a_stored_one_only() {
     kit.advance(seconds(10));
     assert_hit(&kit.send(asking("only-if-cached, max-age=10")), "answer 1");
     let seen = kit.send(asking("no-cache"));
-    assert_eq!((seen.text().as_str(), seen.header("cache-status")), ("answer 2", Some("tidegate; fwd=request; fwd-status=200")));
+    assert_eq!(
+        (seen.text().as_str(), seen.header("cache-status")),
+        ("answer 2", Some("tidegate; fwd=request; fwd-status=200"))
+    );
     assert_hit(&kit.send(Request::get("/")), "answer 2");
     kit.advance(seconds(10));
     assert_eq!(kit.send(asking("max-age=9")).text(), "answer 3");
@@ -201,7 +238,10 @@ fn a_response_that_breaks_off_or_is_too_large_or_has_trailers_is_not_stored() {
 #[test]
 fn a_stale_response_is_used_while_it_is_renewed_by_one() {
     let kit = filter(json!({})).cluster("api", |call| {
-        assert_eq!((call.target.as_str(), call.header("if-none-match"), call.header("x-a")), ("/", Some("\"1\""), Some("b")));
+        assert_eq!(
+            (call.target.as_str(), call.header("if-none-match"), call.header("x-a")),
+            ("/", Some("\"1\""), Some("b"))
+        );
         text("max-age=10").header("etag", "\"2\"").body("new").after(Duration::from_millis(50))
     });
     let kit = kit.start();
@@ -221,7 +261,9 @@ fn a_stale_response_is_used_while_it_is_renewed_by_one() {
 
 #[test]
 fn a_stale_response_is_used_when_the_service_fails_if_it_allows_that() {
-    for (control, status) in [("max-age=10, stale-if-error=60", 200), ("max-age=10, stale-if-error=60, must-revalidate", 503)] {
+    for (control, status) in
+        [("max-age=10, stale-if-error=60", 200), ("max-age=10, stale-if-error=60, must-revalidate", 503)]
+    {
         let kit = filter(json!({})).start();
         kit.upstream(move |_| text(control).header("etag", "\"1\"").body("old"));
         kit.send(Request::get("/"));

@@ -18,7 +18,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use tidegate_sdk::log::{info, warn};
 use tidegate_sdk::{
-    CellError, Cells, Counter, CounterFamily, Exchange, Filter, Gauge, Next, Request, Response, TokenBucket, filter,
+    CellError, Cells, Counter, CounterFamily, Exchange, Filter, Gauge, Next, Request, Response, TokenBucket,
+    filter,
 };
 
 filter!(CostAdmission);
@@ -131,7 +132,9 @@ impl Filter for CostAdmission {
         let header = match config.client.split_once(':') {
             None if config.client == "client_address" => None,
             Some(("header", name)) if !name.is_empty() => Some(name.to_ascii_lowercase()),
-            _ => return Err(format!("client: `{}` is neither client_address nor header:NAME", config.client)),
+            _ => {
+                return Err(format!("client: `{}` is neither client_address nor header:NAME", config.client));
+            }
         };
         let Budget { burst, refill, every } = config.budget;
         if refill == 0 || every == 0 {
@@ -143,7 +146,9 @@ impl Filter for CostAdmission {
             }
             if cost.cost > burst.min(config.in_flight) {
                 let cost = cost.cost;
-                return Err(format!("costs[{at}].cost: {cost} is more than there ever is: see `budget.burst` and `in_flight`"));
+                return Err(format!(
+                    "costs[{at}].cost: {cost} is more than there ever is: see `budget.burst` and `in_flight`"
+                ));
             }
         }
         let outcomes = CounterFamily::new("cost_requests", ["outcome"]);
@@ -239,7 +244,8 @@ impl CostAdmission {
 
     /// Adds to what is in flight, on all workers, and says how much that is then.
     fn count_in_flight(&self, held: &Held, change: i64) -> Result<i64, CellError> {
-        let of = |period: u64, change| self.cells.add(format!("in-flight\0{period}"), change, Some(2 * PERIOD));
+        let of =
+            |period: u64, change| self.cells.add(format!("in-flight\0{period}"), change, Some(2 * PERIOD));
         let total = of(held.period, change)?.count + of(held.period.wrapping_sub(1), 0)?.count;
         self.in_flight.set(total.max(0).cast_unsigned());
         Ok(total)

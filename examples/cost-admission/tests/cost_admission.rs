@@ -21,7 +21,10 @@ fn by(client: &str, path: &str) -> Request {
 
 #[track_caller]
 fn assert_refused(seen: &Seen, status: u16, retry_after: &str) {
-    assert_eq!((seen.outcome(), seen.status(), seen.header("retry-after")), (Outcome::Replied, status, Some(retry_after)));
+    assert_eq!(
+        (seen.outcome(), seen.status(), seen.header("retry-after")),
+        (Outcome::Replied, status, Some(retry_after))
+    );
     assert!(!seen.was_forwarded());
 }
 
@@ -99,8 +102,11 @@ fn what_the_service_failed_at_costs_nothing() {
 #[test]
 fn all_clients_together_have_so_much_in_flight_and_who_is_refused_for_that_is_not_charged() {
     let kit = filter(json!({})).start();
-    let open: Vec<_> =
-        ["a", "b", "c"].iter().enumerate().map(|(at, client)| kit.open(by(client, "/reports").on_worker(at % 2))).collect();
+    let open: Vec<_> = ["a", "b", "c"]
+        .iter()
+        .enumerate()
+        .map(|(at, client)| kit.open(by(client, "/reports").on_worker(at % 2)))
+        .collect();
     assert_eq!(kit.gauge("cost_in_flight"), 150);
     assert_refused(&kit.send(by("d", "/")), 503, "1");
     let mut open = open.into_iter();

@@ -72,7 +72,9 @@ impl Filter for Geo {
 
     fn new(config: Config) -> Result<Geo, String> {
         let table = Table::read(&config.data).map_err(|why| format!("data: {why}"))?;
-        if let Some(default) = config.default.as_ref().filter(|default| !config.regions.contains_key(*default)) {
+        if let Some(default) =
+            config.default.as_ref().filter(|default| !config.regions.contains_key(*default))
+        {
             return Err(format!("default: `{default}` is none of the regions"));
         }
         let mut regions = HashMap::new();
@@ -94,7 +96,8 @@ impl Filter for Geo {
         let region = country.and_then(|country| self.regions.get(country)).or(self.default.as_ref());
         let region = region.map_or(UNKNOWN, String::as_str);
         self.requests.with([country.unwrap_or(UNKNOWN), region]).increment();
-        if let Some(country) = country.filter(|country| self.blocked.iter().any(|blocked| blocked == country)) {
+        if let Some(country) = country.filter(|country| self.blocked.iter().any(|blocked| blocked == country))
+        {
             let reply = request.reply(451).body("not available where you are\n");
             return reply.details(format!("geo_blocked:{country}")).send();
         }

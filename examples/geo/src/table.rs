@@ -59,7 +59,8 @@ impl Table {
             }
             let at = |why: &str| format!("line {}: `{}` {why}", index + 1, line.escape_debug());
             let (prefix, place) = line.split_once(',').ok_or_else(|| at("is not PREFIX,PLACE"))?;
-            let (address, length) = prefix.trim().split_once('/').ok_or_else(|| at("has no `/` in its prefix"))?;
+            let (address, length) =
+                prefix.trim().split_once('/').ok_or_else(|| at("has no `/` in its prefix"))?;
             let address: IpAddr = address.parse().map_err(|_| at("does not begin with an address"))?;
             let length: u32 = length.parse().map_err(|_| at("has no number after `/`"))?;
             let place = place.trim();
@@ -70,7 +71,8 @@ impl Table {
                 table.places.push(place.into());
                 table.places.len() - 1
             });
-            let number = u16::try_from(number).map_err(|_| at(&format!("is a place too many: {MOST_PLACES}")))?;
+            let number =
+                u16::try_from(number).map_err(|_| at(&format!("is a place too many: {MOST_PLACES}")))?;
             let outside = || at("has bits of its address behind its length, or a length that is too large");
             match address {
                 IpAddr::V4(address) => {
@@ -132,7 +134,8 @@ impl<A: Address> Stretches<A> {
 
     /// Ends the prefixes that end before an address; all of them where there is none.
     fn close(&mut self, open: &mut Vec<Range<A>>, before: Option<A>) {
-        while let Some((_, last, _)) = open.pop_if(|(_, last, _)| before.is_none_or(|before| *last < before)) {
+        while let Some((_, last, _)) = open.pop_if(|(_, last, _)| before.is_none_or(|before| *last < before))
+        {
             if let Some(next) = last.next() {
                 self.begin(next, open.last().map_or(0, |(_, _, place)| *place));
             }

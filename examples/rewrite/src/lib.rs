@@ -131,7 +131,9 @@ impl Filter for Rewrite {
     fn on_request_body(&self, state: &mut State, request: &Request<'_>, body: &Body) -> Next {
         match self.request.rewrite(&mut state.request, body, self.invalid) {
             Piece::Done => Next::Continue,
-            Piece::Refused => request.reply(400).body("the body is not JSON\n").details("rewrite_not_json").send(),
+            Piece::Refused => {
+                request.reply(400).body("the body is not JSON\n").details("rewrite_not_json").send()
+            }
         }
     }
 
@@ -161,7 +163,10 @@ impl Side {
     fn new(direction: &'static str, config: SideConfig) -> Result<Side, String> {
         for name in config.headers.remove.iter().chain(config.headers.set.keys()) {
             if name.is_empty() || name.starts_with(':') || name.contains(|c: char| !c.is_ascii_graphic()) {
-                return Err(format!("{direction}.headers: `{}` is not the name of a header", name.escape_debug()));
+                return Err(format!(
+                    "{direction}.headers: `{}` is not the name of a header",
+                    name.escape_debug()
+                ));
             }
         }
         let rules = Rules::new(config.json).map_err(|why| format!("{direction}.json{why}"))?;
@@ -178,10 +183,14 @@ impl Side {
         for (name, value) in &self.headers.set {
             fields.set(name, value);
         }
-        if is_complete || self.rules.is_empty() || !fields.text("content-type").is_some_and(|kind| is_json(&kind)) {
+        if is_complete
+            || self.rules.is_empty()
+            || !fields.text("content-type").is_some_and(|kind| is_json(&kind))
+        {
             return None;
         }
-        if fields.text("content-encoding").is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
+        if fields.text("content-encoding").is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity"))
+        {
             warn!("a body is compressed and goes on as it is");
             self.skipped.increment();
             return None;

@@ -17,7 +17,8 @@ fn both() -> Value {
     json!({"request": {"json": json}, "response": {"json": json}})
 }
 
-const DOCUMENT: &str = r#"{"debug":[1,2],"user":{"name":"ann","password":"s3cret"},"items":[{"price":1.5e3}]}"#;
+const DOCUMENT: &str =
+    r#"{"debug":[1,2],"user":{"name":"ann","password":"s3cret"},"items":[{"price":1.5e3}]}"#;
 const REWRITTEN: &str = r#"{"user":{"name":"ann","password":"***"},"items":[{"cost":1.5e3}]}"#;
 
 fn post(body: &'static str) -> Request {
@@ -79,7 +80,9 @@ fn what_is_no_json_is_refused_and_nothing_of_it_is_whole() {
 fn what_is_no_json_may_pass_as_it_is_but_not_a_value_that_is_left_out() {
     let mut config = both();
     config["invalid"] = json!("pass");
-    for text in ["hello", "{\"debug", "{\"a\":1, \"b", "[1,", "{\"a\":1}}", "{\"user\": {\"password\": \"x\"}} more"] {
+    for text in
+        ["hello", "{\"debug", "{\"a\":1, \"b", "[1,", "{\"a\":1}}", "{\"user\": {\"password\": \"x\"}} more"]
+    {
         let kit = filter(config.clone()).start();
         kit.upstream(move |_| answer(text));
         let (seen, rewritten) = (kit.send(post(text)), text.replace("\"x\"", "\"***\""));
@@ -98,7 +101,10 @@ fn what_is_no_json_may_pass_as_it_is_but_not_a_value_that_is_left_out() {
 fn other_bodies_pass_as_they_are() {
     let kit = filter(both()).start();
     let seen = kit.send(Request::post("/").header("content-type", "text/plain").body(DOCUMENT));
-    assert_eq!((seen.forwarded().body(), seen.forwarded().header("content-length")), (DOCUMENT.into(), Some("83")));
+    assert_eq!(
+        (seen.forwarded().body(), seen.forwarded().header("content-length")),
+        (DOCUMENT.into(), Some("83"))
+    );
     let seen = kit.send(post(DOCUMENT).header("content-encoding", "gzip"));
     assert_eq!(seen.forwarded().body(), DOCUMENT);
     assert_eq!(kit.counter(r#"rewrite_skipped{direction="request"}"#), 1);
@@ -108,17 +114,27 @@ fn other_bodies_pass_as_they_are() {
 #[test]
 fn headers_are_set_and_removed() {
     let headers = json!({"remove": ["Server"], "set": {"x-frame-options": "DENY"}});
-    let kit = filter(json!({"response": {"headers": headers}, "request": {"headers": {"remove": ["x-debug"]}}})).start();
-    kit.upstream(|_| Response::new(200).header("server", "x/1").header("x-frame-options", "a").header("vary", "b"));
+    let kit =
+        filter(json!({"response": {"headers": headers}, "request": {"headers": {"remove": ["x-debug"]}}}))
+            .start();
+    kit.upstream(|_| {
+        Response::new(200).header("server", "x/1").header("x-frame-options", "a").header("vary", "b")
+    });
     let seen = kit.send(Request::get("/").header("x-debug", "1").header("range", "bytes=0-1"));
     assert_eq!((seen.header("server"), seen.header("x-frame-options")), (None, Some("DENY")));
-    assert_eq!((seen.forwarded().header("x-debug"), seen.forwarded().header("range")), (None, Some("bytes=0-1")));
+    assert_eq!(
+        (seen.forwarded().header("x-debug"), seen.forwarded().header("range")),
+        (None, Some("bytes=0-1"))
+    );
 }
 
 #[test]
 fn a_configuration_that_is_wrong_is_refused_with_the_fields_name() {
     for (config, why) in [
-        (json!({"request": {"json": [{"path": "a..b", "remove": true}]}}), "request.json[0].path: `a..b` is not"),
+        (
+            json!({"request": {"json": [{"path": "a..b", "remove": true}]}}),
+            "request.json[0].path: `a..b` is not",
+        ),
         (json!({"response": {"json": [{"path": "a"}]}}), "response.json[0]: give one of `redact`"),
         (json!({"response": {"headers": {"remove": [":status"]}}}), "response.headers: `:status` is not"),
         (json!({"reply": {}}), "unknown field `reply`"),
@@ -145,6 +161,9 @@ fn memory_does_not_grow_with_a_document_and_what_a_byte_costs() {
     let seen = exchange.finish();
     assert_eq!(seen.status(), 200);
     let cost = seen.instructions() / (501 * piece.len() as u64);
-    println!("a byte of a document: {cost}; a request without one: {}", kit.send(Request::get("/")).instructions());
+    println!(
+        "a byte of a document: {cost}; a request without one: {}",
+        kit.send(Request::get("/")).instructions()
+    );
     assert!(cost < 150, "a byte costs {cost} instructions");
 }

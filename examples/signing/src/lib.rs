@@ -117,15 +117,22 @@ impl Filter for Signing {
         let mut keys = BTreeMap::new();
         for (name, secret) in &config.keys {
             // The text is not repeated: it is a secret.
-            let secret = BASE64.decode(secret.trim()).map_err(|_| format!("keys.{name}: it is not base64"))?;
-            if secret.len() < SHORTEST_SECRET || name.contains(|c: char| !c.is_ascii_graphic() || "\"\\".contains(c)) {
-                return Err(format!("keys.{name}: expected a plain name and {SHORTEST_SECRET} bytes or more"));
+            let secret =
+                BASE64.decode(secret.trim()).map_err(|_| format!("keys.{name}: it is not base64"))?;
+            if secret.len() < SHORTEST_SECRET
+                || name.contains(|c: char| !c.is_ascii_graphic() || "\"\\".contains(c))
+            {
+                return Err(format!(
+                    "keys.{name}: expected a plain name and {SHORTEST_SECRET} bytes or more"
+                ));
             }
             let key = Hmac::new_from_slice(&secret).map_err(|error| format!("keys.{name}: {error}"))?;
             keys.insert(name.clone(), key);
         }
         if let Some((at, name)) = config.components.iter().enumerate().find(|(_, name)| !is_component(name)) {
-            return Err(format!("components[{at}]: `{name}` is no header in small letters, and none of @method, @authority, @path, @query"));
+            return Err(format!(
+                "components[{at}]: `{name}` is no header in small letters, and none of @method, @authority, @path, @query"
+            ));
         }
         if config.mode == Mode::Sign && !config.key.as_ref().is_some_and(|key| keys.contains_key(key)) {
             return Err("key: name the one of `keys` that signs".to_owned());
@@ -151,19 +158,18 @@ impl Filter for Signing {
     }
 
     fn on_request_body(&self, state: &mut State, request: &Request<'_>, body: &Body) -> Next {
-        let bytes = body.bytes();
         match self.config.mode {
             Mode::Sign => {
                 // All that is held is shown, and what was there before is in the digest already.
-                state.digest.update(bytes.get(state.read..).unwrap_or_default());
-                state.read = bytes.len();
+                state.digest.update(body.bytes_from(state.read));
+                state.read = body.len();
                 if !body.is_last() {
                     return Next::Pause;
                 }
                 self.sign(request, Some(std::mem::take(&mut state.digest)))
             }
             Mode::Verify => {
-                state.digest.update(&bytes);
+                state.digest.update(body.bytes());
                 if body.is_last() { self.end(state, request) } else { Next::Continue }
             }
         }
@@ -179,7 +185,8 @@ impl Filter for Signing {
 
 impl Signing {
     fn sign(&self, request: &Request<'_>, body: Option<Sha256>) -> Next {
-        let Some((name, key)) = self.config.key.as_ref().and_then(|name| self.keys.get_key_value(name)) else {
+        let Some((name, key)) = self.config.key.as_ref().and_then(|name| self.keys.get_key_value(name))
+        else {
             return request.reply(500).details("signing_no_key").send();
         };
         let mut components = self.config.components.clone();
@@ -191,7 +198,8 @@ impl Signing {
         let nonce = [tidegate_sdk::random(..), tidegate_sdk::random(..)].map(u64::to_le_bytes);
         let nonce = BASE64.encode(nonce.as_flattened());
         let list = list(&components);
-        let parameters = format!("{list};created={now};keyid=\"{name}\";alg=\"hmac-sha256\";nonce=\"{nonce}\"");
+        let parameters =
+            format!("{list};created={now};keyid=\"{name}\";alg=\"hmac-sha256\";nonce=\"{nonce}\"");
         let fields = request.headers().block();
         let Some(base) = signature_base(&fields, &components, &parameters) else {
             return self.refuse(request, "incomplete");
@@ -204,14 +212,19 @@ impl Signing {
     }
 
     /// The name of the key that signed a request, and the digest that its body has to have.
-    fn verify(&self, request: &Request<'_>, is_complete: bool) -> Result<(String, Option<[u8; 32]>), &'static str> {
+    fn verify(
+        &self,
+        request: &Request<'_>,
+        is_complete: bool,
+    ) -> Result<(String, Option<[u8; 32]>), &'static str> {
         let fields: Block = request.headers().block();
         let signature = Signature::read(&fields).ok_or("missing")?;
         let covers = |name: &str| signature.components.iter().any(|covered| covered == name);
         if !self.config.components.iter().all(|name| covers(name)) || !(is_complete || covers(DIGEST)) {
             return Err("covers_too_little");
         }
-        let base = signature_base(&fields, &signature.components, &signature.parameters).ok_or("incomplete")?;
+        let base =
+            signature_base(&fields, &signature.components, &signature.parameters).ok_or("incomplete")?;
         let key = self.keys.get(&signature.key).ok_or("unknown_key")?;
         // Compares in constant time.
         key.clone().chain_update(base).verify_slice(&signature.bytes).map_err(|_| "wrong")?;

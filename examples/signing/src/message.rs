@@ -32,10 +32,13 @@ fn component(fields: &Block, name: &str) -> Option<String> {
         "@method" => pseudo(":method"),
         "@authority" => Some(without_default_port(&pseudo(":authority")?.to_ascii_lowercase()).to_owned()),
         "@path" => target().map(|target| target.split('?').next().unwrap_or_default().to_owned()),
-        "@query" => target().map(|target| format!("?{}", target.split_once('?').map_or("", |(_, query)| query))),
+        "@query" => {
+            target().map(|target| format!("?{}", target.split_once('?').map_or("", |(_, query)| query)))
+        }
         // Each value without the blanks around it.
         name => {
-            let mut values = fields.values(name).map(|value| String::from_utf8_lossy(value).trim().to_owned()).peekable();
+            let mut values =
+                fields.values(name).map(|value| String::from_utf8_lossy(value).trim().to_owned()).peekable();
             values.peek()?;
             Some(values.collect::<Vec<_>>().join(", "))
         }
@@ -103,7 +106,8 @@ impl Signature {
         }
         let all = fields.joined("signature")?;
         let prefix = format!("{}=:", label.trim());
-        let bytes = outside_quotes(&all, ',').find_map(|one| one.trim().strip_prefix(&prefix)?.strip_suffix(':'))?;
+        let bytes =
+            outside_quotes(&all, ',').find_map(|one| one.trim().strip_prefix(&prefix)?.strip_suffix(':'))?;
         signature.bytes = BASE64.decode(bytes).ok()?;
         Some(signature)
     }

@@ -10,11 +10,14 @@ const SECRET: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
 fn filter(config: Value) -> Setup {
     let module = Module::build_with(env!("CARGO_MANIFEST_DIR"), "filter");
-    Kit::of(&module).config(config).as_its_manifest_asks().allow_on_headers_stop_iteration()
+    let setup = Kit::of(&module).config(config).as_its_manifest_asks().allow_on_headers_stop_iteration();
+    setup.limits(|limits| limits.instructions = 20_000_000)
 }
 
 fn signer() -> Setup {
-    filter(json!({"mode": "sign", "keys": {"orders": SECRET}, "key": "orders", "components": ["@method", "@authority", "@path", "@query", "x-date"]}))
+    filter(
+        json!({"mode": "sign", "keys": {"orders": SECRET}, "key": "orders", "components": ["@method", "@authority", "@path", "@query", "x-date"]}),
+    )
 }
 
 fn verifier() -> Setup {
@@ -48,7 +51,11 @@ fn post() -> Request {
 #[track_caller]
 fn assert_refused(seen: &Seen, why: &str) {
     let details = format!("signing:{why}");
-    assert_eq!((seen.outcome(), seen.status(), seen.details()), (Outcome::Replied, 401, details.as_str()), "{seen}");
+    assert_eq!(
+        (seen.outcome(), seen.status(), seen.details()),
+        (Outcome::Replied, 401, details.as_str()),
+        "{seen}"
+    );
     assert!(!seen.was_forwarded() || !seen.forwarded().is_complete());
 }
 
@@ -65,7 +72,10 @@ fn what_is_signed_is_verified_with_a_body_and_without() {
     assert_eq!(kit.counter(r#"signing_requests{outcome="verified"}"#), 3);
     let seen = signer.send(post());
     assert_eq!(seen.forwarded().body(), "two apples");
-    assert_eq!(seen.forwarded().header("content-digest"), Some("sha-256=:fFpNk85HE/jFCiJ/JVLDTXhB3mPEWmwRlsISaUcByJA=:"));
+    assert_eq!(
+        seen.forwarded().header("content-digest"),
+        Some("sha-256=:fFpNk85HE/jFCiJ/JVLDTXhB3mPEWmwRlsISaUcByJA=:")
+    );
 }
 
 #[test]
@@ -78,7 +88,10 @@ fn the_example_of_rfc_9421_is_verified() {
         .header("host", "example.com")
         .header("date", "Tue, 20 Apr 2021 02:07:55 GMT")
         .header("content-type", "application/json")
-        .header("signature-input", r#"sig-b25=("date" "@authority" "content-type");created=1618884473;keyid="test-shared-secret""#)
+        .header(
+            "signature-input",
+            r#"sig-b25=("date" "@authority" "content-type");created=1618884473;keyid="test-shared-secret""#,
+        )
         .header("signature", "sig-b25=:pxcQw6G3AjtMBQjwo8XzkZf/bws5LelbaMk5rGIGtE8=:");
     assert_eq!(kit.send(request.clone()).status(), 200);
     assert_refused(&kit.send(request.header("date", "today")), "wrong");
@@ -118,7 +131,9 @@ fn a_signature_counts_once_and_for_a_while() {
 
 #[test]
 fn a_signature_has_to_cover_what_is_asked_for_and_a_body_if_there_is_one() {
-    let kit = filter(json!({"mode": "verify", "keys": {"orders": SECRET}, "components": ["@method", "cookie"]})).start();
+    let kit =
+        filter(json!({"mode": "verify", "keys": {"orders": SECRET}, "components": ["@method", "cookie"]}))
+            .start();
     assert_refused(&kit.send(signed(get())), "covers_too_little");
     let kit = verifier().start();
     assert_refused(&kit.send(signed(get()).body("more")), "covers_too_little");
@@ -128,13 +143,28 @@ fn a_signature_has_to_cover_what_is_asked_for_and_a_body_if_there_is_one() {
 
 #[test]
 fn what_is_no_signature_is_none() {
-    let kit = filter(json!({"mode": "verify", "keys": {"a": SECRET}, "components": [], "once": false})).start();
-    for input in ["", "sig", "sig=", "sig=(", "sig=(a)", "sig=(\"@method\" \"@method\")", "sig=(\"@status\")", "sig=(\"a\";sf)",
-        "sig=(\"@method\");alg=\"ed25519\"", "sig=(\"@method\");created=x", "sig=(\"@method\");keyid=\"a", "sig=(\"@method\");created"] {
+    let kit =
+        filter(json!({"mode": "verify", "keys": {"a": SECRET}, "components": [], "once": false})).start();
+    for input in [
+        "",
+        "sig",
+        "sig=",
+        "sig=(",
+        "sig=(a)",
+        "sig=(\"@method\" \"@method\")",
+        "sig=(\"@status\")",
+        "sig=(\"a\";sf)",
+        "sig=(\"@method\");alg=\"ed25519\"",
+        "sig=(\"@method\");created=x",
+        "sig=(\"@method\");keyid=\"a",
+        "sig=(\"@method\");created",
+    ] {
         let request = Request::get("/").header("signature", "sig=:AAAA:").header("signature-input", input);
         assert_refused(&kit.send(request), "missing");
     }
-    let request = Request::get("/").header("signature", "sig=:AAAA:").header("signature-input", "sig=(\"@method\");keyid=\"a\"");
+    let request = Request::get("/")
+        .header("signature", "sig=:AAAA:")
+        .header("signature-input", "sig=(\"@method\");keyid=\"a\"");
     assert_refused(&kit.send(request), "wrong");
 }
 
@@ -145,7 +175,11 @@ fn how_a_body_is_divided_makes_no_difference() {
     // When it is signed is in a signature: so all at one moment.
     let whole = signer().start().send(post());
     for cut in 1..10 {
-        let pieces = || Request::post("/orders").header("x-date", "today").chunks(["two apples"[..cut].to_owned(), "two apples"[cut..].to_owned()]);
+        let pieces = || {
+            Request::post("/orders")
+                .header("x-date", "today")
+                .chunks(["two apples"[..cut].to_owned(), "two apples"[cut..].to_owned()])
+        };
         for request in [pieces(), pieces().trailer("x-sum", "1")] {
             let seen = signer().start().send(request);
             assert_eq!(seen.forwarded().body(), "two apples");
@@ -175,11 +209,15 @@ fn what_it_costs() {
     let kit = signer().start();
     kit.send(get());
     let sign = kit.send(get()).instructions();
-    let long = |len: usize| kit.send(Request::post("/").header("x-date", "a").body(vec![b'x'; len])).instructions();
+    let long =
+        |len: usize| kit.send(Request::post("/").header("x-date", "a").body(vec![b'x'; len])).instructions();
     let byte = (long(65 << 10) - long(1 << 10)) / (64 << 10);
+    let pieces = Request::post("/").header("x-date", "a").chunks(vec![vec![b'x'; 1024]; 65]);
+    let (in_pieces, whole) = (kit.send(pieces).instructions(), long(65 << 10));
+    assert!(in_pieces < whole * 3 / 2, "what is held is read once: {in_pieces} and {whole}");
     let kit = verifier().start();
     kit.send(signed(get().header("x-first", "1")));
     let verify = kit.send(signed(get())).instructions();
     println!("to sign: {sign}; to verify: {verify}; a byte of body: {byte}");
-    assert!(sign < 100_000 && verify < 100_000 && byte < 40, "{sign}, {verify}, {byte}");
+    assert!(sign < 100_000 && verify < 100_000 && byte < 100, "{sign}, {verify}, {byte}");
 }

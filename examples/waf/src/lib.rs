@@ -171,7 +171,8 @@ impl Filter for Waf {
     }
 
     fn on_request_trailers(&self, state: &mut State, request: &Request<'_>) -> Next {
-        let found = request.trailers().block().iter().fold(0, |found, (_, value)| found | self.patterns.find(value));
+        let found =
+            request.trailers().block().iter().fold(0, |found, (_, value)| found | self.patterns.find(value));
         self.judge(state, request, "headers", found).unwrap_or_else(|| self.pass(state))
     }
 }

@@ -48,10 +48,23 @@ const SHIPPED: [(&str, u32, &[&str]); 6] = [
     (
         "cross_site_scripting",
         5,
-        &["<script", "javascript:", " onerror=", " onload=", "<iframe", "<svg/onload", "document.cookie", "srcdoc="],
+        &[
+            "<script",
+            "javascript:",
+            " onerror=",
+            " onload=",
+            "<iframe",
+            "<svg/onload",
+            "document.cookie",
+            "srcdoc=",
+        ],
     ),
     ("log4shell", 5, &["${jndi:", "${lower:", "${upper:", "${::-", "${env:", "${sys:"]),
-    ("shell_injection", 5, &["() { :;", ";cat /", "; cat /", "|/bin/sh", "| /bin/sh", "$(curl ", "$(wget ", "`wget "]),
+    (
+        "shell_injection",
+        5,
+        &["() { :;", ";cat /", "; cat /", "|/bin/sh", "| /bin/sh", "$(curl ", "$(wget ", "`wget "],
+    ),
     ("scanner", 3, &["sqlmap", "nikto", "masscan", "nuclei"]),
 ];
 

@@ -34,7 +34,8 @@ impl Patterns {
         }
         let patterns = rules.iter().flat_map(|rule| &rule.patterns);
         let mut builder = DFA::builder();
-        let automaton = builder.match_kind(MatchKind::Standard).start_kind(StartKind::Unanchored).build(patterns);
+        let automaton =
+            builder.match_kind(MatchKind::Standard).start_kind(StartKind::Unanchored).build(patterns);
         let automaton = automaton.map_err(|error| format!("rules: {error}"))?;
         let start = automaton.start_state(Anchored::No).map_err(|error| format!("rules: {error}"))?;
         Ok(Patterns { automaton, start, rule_of })
@@ -83,7 +84,8 @@ impl Patterns {
     #[cold]
     fn matching(&self, state: StateID) -> u64 {
         let matches = if self.automaton.is_match(state) { self.automaton.match_len(state) } else { 0 };
-        let rules = (0..matches).map(|index| self.rule_of[self.automaton.match_pattern(state, index).as_usize()]);
+        let rules =
+            (0..matches).map(|index| self.rule_of[self.automaton.match_pattern(state, index).as_usize()]);
         rules.fold(0, |found, rule| found | 1 << rule)
     }
 }

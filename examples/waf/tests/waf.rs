@@ -11,7 +11,11 @@ fn filter(config: Value) -> Setup {
 #[track_caller]
 fn assert_blocked(seen: &Seen, rule: &str) {
     let details = format!("waf:{rule}");
-    assert_eq!((seen.outcome(), seen.status(), seen.details()), (Outcome::Replied, 403, details.as_str()), "{seen}");
+    assert_eq!(
+        (seen.outcome(), seen.status(), seen.details()),
+        (Outcome::Replied, 403, details.as_str()),
+        "{seen}"
+    );
 }
 
 #[test]
@@ -105,7 +109,9 @@ fn nothing_of_a_body_is_held() {
 #[test]
 fn a_report_lets_everything_pass_and_says_it_once() {
     let kit = filter(json!({"mode": "report"})).start();
-    let seen = kit.send(Request::post("/?q=%3cscript").chunks(["${jndi:", "${jndi:"]).header("content-encoding", "gzip"));
+    let seen = kit.send(
+        Request::post("/?q=%3cscript").chunks(["${jndi:", "${jndi:"]).header("content-encoding", "gzip"),
+    );
     assert_eq!(seen.status(), 200);
     let seen = kit.send(Request::post("/?q=%3cscript").chunks(["${jndi:", "${jndi:"]));
     assert_eq!(seen.status(), 200);

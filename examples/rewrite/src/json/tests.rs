@@ -31,11 +31,17 @@ fn values_are_redacted_names_changed_and_members_removed_and_the_rest_stays_as_i
         {"path": "list.*", "remove": true},
     ]));
     for (text, expected) in [
-        (r#"{"user": {"password" : "s3cret", "name": "ann"}}"#, r#"{"user": {"password" : "***", "name": "ann"}}"#),
+        (
+            r#"{"user": {"password" : "s3cret", "name": "ann"}}"#,
+            r#"{"user": {"password" : "***", "name": "ann"}}"#,
+        ),
         (r#"{"user":{"password":{"a":[1,"x"]}},"z":1}"#, r#"{"user":{"password":"***"},"z":1}"#),
         (r#"{"user":{"p\u0061ssword":1}}"#, r#"{"user":{"p\u0061ssword":"***"}}"#),
         (r#"{"password":1,"other":{"password":2}}"#, r#"{"password":1,"other":{"password":2}}"#),
-        (r#"{"items":[{"price":1},{"x":{"price":2},"price":3}]}"#, r#"{"items":[{"cost":1},{"x":{"price":2},"cost":3}]}"#),
+        (
+            r#"{"items":[{"price":1},{"x":{"price":2},"price":3}]}"#,
+            r#"{"items":[{"cost":1},{"x":{"price":2},"cost":3}]}"#,
+        ),
         (r#"{"debug":{"a":1}, "k":2}"#, r#"{ "k":2}"#),
         (r#"{"k":2 , "debug":"}" }"#, r#"{"k":2  }"#),
         (r#"{"a":1,"debug":1,"b":2,"debug":[],"c":3}"#, r#"{"a":1,"b":2,"c":3}"#),
@@ -55,8 +61,31 @@ fn values_are_redacted_names_changed_and_members_removed_and_the_rest_stays_as_i
 fn what_is_no_json_is_not_taken() {
     let rules = rules(json!([{"path": "a", "redact": ""}, {"path": "b", "remove": true}]));
     for text in [
-        "{", "[1,]", "{\"a\":1,}", "{,}", "[1 2]", "{\"a\" 1}", "{\"a\":}", "{a:1}", "tru", "trux", "01", "1.", "-", "1e",
-        "\"a", "\"\\x\"", "\"\\u12g4\"", "\"\n\"", "[}", "{]", "1 1", "\u{feff}1", "{\"a\":01}", "{\"b\":[}", "{\"a\\q\":1}",
+        "{",
+        "[1,]",
+        "{\"a\":1,}",
+        "{,}",
+        "[1 2]",
+        "{\"a\" 1}",
+        "{\"a\":}",
+        "{a:1}",
+        "tru",
+        "trux",
+        "01",
+        "1.",
+        "-",
+        "1e",
+        "\"a",
+        "\"\\x\"",
+        "\"\\u12g4\"",
+        "\"\n\"",
+        "[}",
+        "{]",
+        "1 1",
+        "\u{feff}1",
+        "{\"a\":01}",
+        "{\"b\":[}",
+        "{\"a\\q\":1}",
         "{\"\\ud800\":1}",
     ] {
         assert_eq!(whole(&rules, text), None, "{text}");
