@@ -74,7 +74,7 @@ impl Store {
             return false;
         }
         let stored = self.cells.set(&name, &entry.write(body), Some(time)).and_then(|()| {
-            let text = [&[variants.number.clone()], &variants.names[..]].concat().join("\n");
+            let text = [&[variants.number][..], &variants.names[..]].concat().join("\n");
             self.cells.set(address_cell(address), text.as_bytes(), Some(time + A_DAY))
         });
         stored.inspect_err(|error| report(*error)).is_ok()

@@ -59,6 +59,12 @@ fn scores_of_several_rules_add_up_and_each_counts_once() {
     let kit = filter(json!({"rules": rules})).start();
     let seen = kit.send(Request::get("/?x-odd&x-odd&x-odd"));
     assert_eq!(seen.status(), 200, "one rule is one rule");
+    let everywhere = Request::post("/?x-odd").header("x-a", "x-odd").chunks(["x-odd", "x-odd"]);
+    for request in [Request::get("/").header("x-a", "x-odd"), Request::post("/").body("x-odd"), everywhere] {
+        assert_eq!(kit.send(request).status(), 200);
+    }
+    let matches = |part: &str| kit.counter(&format!(r#"waf_matches{{rule="odd",part="{part}"}}"#));
+    assert_eq!((matches("query"), matches("headers"), matches("body")), (2, 1, 1), "where it was first");
     assert_blocked(&kit.send(Request::get("/?x-odd").header("user-agent", "Nikto/2")), "scanner,odd");
 }
 
