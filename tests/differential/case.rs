@@ -263,7 +263,8 @@ impl Case {
         self
     }
 
-    fn module(mut self, name: &str, module: Vec<u8>, config: &str) -> Case {
+    /// The last filter of the chain so far is followed by this module, with this configuration.
+    pub(crate) fn module(mut self, name: &str, module: Vec<u8>, config: &str) -> Case {
         // A signature takes many instructions, and the probe logs much.
         let (instructions, log_bytes) = ("200M", "100MiB");
         let filter =

@@ -18,6 +18,7 @@ mod tcp_stage;
 mod bodies;
 mod callouts;
 mod connections;
+mod examples;
 mod foreign;
 mod grpc;
 mod headers;

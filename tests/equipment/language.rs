@@ -1,4 +1,5 @@
-//! Modules that compilers of other languages build: each has the same small filter, the tour (`tests/languages`).
+//! Modules that compilers of other languages build: each has the same small filter, the tour (`tests/languages`), and some
+//! have an example of their own (`examples`).
 
 use std::ffi::OsString;
 use std::fs;
@@ -13,7 +14,7 @@ use super::tool;
 pub(crate) struct Language {
     /// How tests speak of it.
     pub(crate) name: &'static str,
-    /// Its folders in `tests/languages`: where it is built, and what it takes from others.
+    /// Its folders, in `tests/languages` where they are names alone: where it is built, and what it takes from others.
     folders: &'static [&'static str],
     /// What builds it there, and what it makes.
     script: &'static str,
@@ -42,7 +43,34 @@ pub(crate) static RUST_WASI: Language =
 pub(crate) static ALL: [&Language; 8] =
     [&C, &CPP, &ZIG, &GO, &ASSEMBLYSCRIPT, &ASSEMBLYSCRIPT_0_2_0, &RUST, &RUST_WASI];
 
+/// The examples in other languages than Rust.
+pub(crate) static EXAMPLES: [&Language; 3] = [&CORRELATION, &MAINTENANCE, &SECURITY_HEADERS];
+pub(crate) static CORRELATION: Language =
+    Language::example("examples/go in Go", &["examples/go"], "correlation.wasm", "bin/go");
+pub(crate) static MAINTENANCE: Language =
+    Language::example("examples/cpp in C++", &["examples/cpp"], "maintenance.wasm", "bin/zig");
+pub(crate) static SECURITY_HEADERS: Language = Language::example(
+    "examples/assemblyscript in AssemblyScript",
+    &["examples/assemblyscript"],
+    "security_headers.wasm",
+    "languages/assemblyscript/node_modules",
+);
+
 impl Language {
+    const fn example(
+        name: &'static str,
+        folders: &'static [&'static str],
+        module: &'static str,
+        compiler: &'static str,
+    ) -> Language {
+        Language { name, folders, script: "build.sh", module, compiler, built: OnceLock::new() }
+    }
+
+    /// Where it is built, from the project's root, and the name of the file that is made there.
+    pub(crate) fn place(&self) -> (&'static str, &'static str) {
+        (self.folders[0], self.module)
+    }
+
     const fn new(name: &'static str, folders: &'static [&'static str], compiler: &'static str) -> Language {
         let (script, module) = ("build.sh", "tour.wasm");
         Language { name, folders, script, module, compiler, built: OnceLock::new() }
@@ -53,7 +81,7 @@ impl Language {
         Language { name, folders, script, module, compiler, built: OnceLock::new() }
     }
 
-    /// The built tour; `None`, after saying so loudly, where there is nothing to build it with. Built at most once for
+    /// The built module, which is the tour but for examples; `None`, after saying so loudly, where there is nothing to build it with. Built at most once for
     /// the same sources; tests that ask at the same time wait for one another.
     ///
     /// # Panics
@@ -89,7 +117,8 @@ impl Language {
 
     fn build_or_reuse(&self) -> Vec<u8> {
         let modules = build_folder().join("languages/modules");
-        let module = modules.join(format!("{}-{:016x}.wasm", self.name, self.content()));
+        let name = self.name.replace('/', "-");
+        let module = modules.join(format!("{name}-{:016x}.wasm", self.content()));
         if let Ok(there) = fs::read(&module) {
             return there;
         }
@@ -121,7 +150,7 @@ impl Language {
     fn build(&self, folder: &Path) -> Vec<u8> {
         for name in self.folders {
             let copy = folder.join(name);
-            fs::create_dir(&copy).expect("a folder can be made");
+            fs::create_dir_all(&copy).expect("a folder can be made");
             for file in files(&sources(name)) {
                 fs::copy(&file, copy.join(file.file_name().unwrap_or_default()))
                     .expect("a source can be copied");
@@ -154,7 +183,7 @@ impl Language {
         }
         let output = command.output().expect("there is a shell");
         let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        assert!(output.status.success(), "the tour in {} cannot be built:\n{}", self.name, said.concat());
+        assert!(output.status.success(), "{} cannot be built:\n{}", self.name, said.concat());
         fs::read(here.join(self.module)).unwrap_or_else(|error| panic!("{}: {error}", self.module))
     }
 }
@@ -164,14 +193,17 @@ fn build_folder() -> PathBuf {
     root.canonicalize().expect("the project is where it was built").join("build")
 }
 
-fn sources(language: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/languages").join(language)
+fn sources(folder: &str) -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    if folder.contains('/') { root.join(folder) } else { root.join("tests/languages").join(folder) }
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).expect("the sources are where the tests were built");
     let paths = entries.map(|entry| entry.expect("a folder can be read").path());
-    paths.filter(|path| path.is_file()).collect()
+    // Not what somebody has built there.
+    let is_source = |path: &PathBuf| path.is_file() && path.extension().is_none_or(|kind| kind != "wasm");
+    paths.filter(is_source).collect()
 }
 
 /// The installed compilers come before those that the machine has.

@@ -2,37 +2,37 @@
 //!
 //! A line that begins with `$ ` is given to a shell; the lines after it must come out of it, in this order, among others.
 //! In them `…` stands for anything. Addresses of the example's configuration are replaced by free ones, and behind each
-//! cluster is a service that says who answers what.
+//! cluster is the quickstart's service, which the pages say to start.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::equipment::{Answer, Proxy, Upstream};
+use crate::equipment::{Proxy, forwarding, in_listener, language, refusing_address};
+
+#[path = "../../examples/quickstart/src/service.rs"]
+mod service;
 
 /// An example in front of services, and where its addresses are really.
 struct Stage {
     proxy: Proxy,
     addresses: HashMap<String, SocketAddr>,
-    _services: Vec<Upstream>,
 }
 
 impl Stage {
-    fn set(folder: &Path) -> Stage {
+    /// `None`, after saying so, where there is nothing to build its filter with.
+    fn set(folder: &Path) -> Option<Stage> {
         let file = folder.join("tidegate.yaml");
         let loaded =
             tidegate::config::load(&file).unwrap_or_else(|problems| panic!("{}", problems.render(false)));
         let mut text = std::fs::read_to_string(&file).expect("the example has a configuration");
-        let mut services = Vec::new();
         for cluster in &loaded.config.clusters {
             for endpoint in &cluster.endpoints {
-                let name = cluster.name.clone();
-                let service = Upstream::start(move |head| {
-                    Answer::ok(&format!("{name} answers {} {}\n", head.method(), head.target()))
-                });
-                text = text.replace(&endpoint.to_string(), &service.address().to_string());
-                services.push(service);
+                let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port");
+                let address = listener.local_addr().expect("a bound socket has an address");
+                service::serve_on(listener, &cluster.name);
+                text = text.replace(&endpoint.to_string(), &address.to_string());
             }
         }
         let listeners: Vec<(String, SocketAddr)> = loaded
@@ -44,9 +44,13 @@ impl Stage {
         for (_, address) in &listeners {
             text = text.replace(&address.to_string(), "127.0.0.1:0");
         }
-        let start = filter_of(folder)
-            .into_iter()
-            .fold(Proxy::with(&text), |start, (name, module)| start.file(&name, module));
+        let filter = match filter_of(folder) {
+            Filter::None => None,
+            Filter::CannotBeBuilt => return None,
+            Filter::Built(name, module) => Some((name, module)),
+        };
+        let start =
+            filter.into_iter().fold(Proxy::with(&text), |start, (name, module)| start.file(&name, module));
         let start = files(folder).into_iter().fold(start, |start, file| {
             let content = std::fs::read(&file).expect("a file of the example can be read");
             start.file(&file.file_name().unwrap_or_default().to_string_lossy(), content)
@@ -56,7 +60,7 @@ impl Stage {
             (format!("localhost:{}", address.port()), proxy.address(&name))
         };
         let addresses = listeners.into_iter().map(real).collect();
-        Stage { proxy, addresses, _services: services }
+        Some(Stage { proxy, addresses })
     }
 
     /// Runs a command and returns what it wrote.
@@ -75,20 +79,43 @@ impl Stage {
     }
 }
 
-/// An example's own filter, built: the crate in its folder, if there is one, as the file that its configuration names.
-fn filter_of(folder: &Path) -> Option<(String, Vec<u8>)> {
+/// An example's own filter.
+enum Filter {
+    None,
+    CannotBeBuilt,
+    /// The file that the configuration names, and what is to be in it.
+    Built(String, Vec<u8>),
+}
+
+/// Builds it: the crate that the example is, or that is in its folder; or what its `build.sh` makes.
+fn filter_of(folder: &Path) -> Filter {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    if folder.join("build.sh").is_file() {
+        let place = format!("examples/{name}");
+        let example = language::EXAMPLES.iter().find(|example| example.place().0 == place);
+        let example = example.unwrap_or_else(|| panic!("no compiler is known for {place}"));
+        let built = example.tour();
+        return built
+            .map_or(Filter::CannotBeBuilt, |module| Filter::Built(example.place().1.to_owned(), module));
+    }
     let entries = std::fs::read_dir(folder).expect("the example's folder can be read").flatten();
-    let crate_folder = entries.map(|entry| entry.path()).find(|path| path.join("Cargo.toml").is_file())?;
+    let mut folders = entries.map(|entry| entry.path()).chain([folder.to_owned()]);
+    let Some(crate_folder) = folders.find(|path| path.join("Cargo.toml").is_file()) else {
+        return Filter::None;
+    };
     let module = guests::build_in(&crate_folder);
     let name = module.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    Some((name, std::fs::read(&module).expect("a module that was built can be read")))
+    Filter::Built(name, std::fs::read(&module).expect("a module that was built can be read"))
 }
 
 /// What lies beside an example's configuration: what it may refer to.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).expect("the example's folder can be read").flatten();
-    let is_other =
-        |path: &PathBuf| path.is_file() && path.file_name().is_some_and(|name| name != "tidegate.yaml");
+    let is_other = |path: &PathBuf| {
+        path.is_file()
+            && path.file_name().is_some_and(|name| name != "tidegate.yaml")
+            && path.extension().is_none_or(|kind| kind != "wasm")
+    };
     entries.map(|entry| entry.path()).filter(is_other).collect()
 }
 
@@ -125,7 +152,7 @@ fn try_example(name: &str) {
     let page = std::fs::read_to_string(folder.join("README.md")).expect("the example has a page");
     let commands = commands(&page);
     assert!(!commands.is_empty(), "the page of {name} shows no commands");
-    let stage = Stage::set(&folder);
+    let Some(stage) = Stage::set(&folder) else { return };
     for (command, shown) in commands {
         let output = stage.run(&command);
         let mut lines = output.lines();
@@ -140,39 +167,107 @@ fn try_example(name: &str) {
     }
 }
 
-#[test]
-fn ab_route() {
-    try_example("ab-route");
+macro_rules! examples {
+    ($($test:ident: $name:literal,)*) => {
+        $(
+            #[test]
+            fn $test() {
+                try_example($name);
+            }
+        )*
+
+        /// Those that are tried here.
+        const HERE: &[&str] = &[$($name),*];
+    };
+}
+
+examples! {
+    ab_route: "ab-route",
+    api_keys: "api-keys",
+    assemblyscript: "assemblyscript",
+    authz: "authz",
+    cache: "cache",
+    cost_admission: "cost-admission",
+    cpp: "cpp",
+    fault: "fault",
+    geo: "geo",
+    go: "go",
+    rate_limit: "rate-limit",
+    rewrite: "rewrite",
+    signing: "signing",
+    tcp: "tcp",
+    waf: "waf",
 }
 
 #[test]
-fn authz() {
-    try_example("authz");
-}
-
-#[test]
-fn fault() {
-    try_example("fault");
-}
-
-#[test]
-fn rate_limit() {
-    try_example("rate-limit");
-}
-
-#[test]
-fn tcp() {
-    try_example("tcp");
-}
-
-#[test]
-fn every_example_is_tried_here_or_has_a_program_of_its_own() {
-    let here = ["ab-route", "authz", "fault", "rate-limit", "tcp"];
+fn every_example_is_tried_here_or_is_the_demonstration() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
     for entry in std::fs::read_dir(folder).expect("there are examples").flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let has_program = entry.path().join("Cargo.toml").is_file();
-        assert!(here.contains(&name.as_str()) || has_program, "nobody tries examples/{name}");
+        assert!(HERE.contains(&name.as_str()) || name == "quickstart", "nobody tries examples/{name}");
+    }
+}
+
+/// An example in another language in front of its service; `None` where there is nothing to build it with.
+fn stage_of(name: &str) -> Option<Stage> {
+    Stage::set(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(name))
+}
+
+/// What its page says that an exchange costs at most: `Less than 40,000 instructions`.
+fn cost_on_page(name: &str) -> f64 {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(name).join("README.md");
+    let page = std::fs::read_to_string(page).expect("the example has a page");
+    let (_, after) = page.split_once("Less than ").expect("its page says what it costs");
+    let number = after.split(' ').next().unwrap_or_default().replace(',', "");
+    number.parse().expect("its page says a number")
+}
+
+#[test]
+fn examples_in_other_languages_cost_what_their_pages_say() {
+    for name in ["go", "cpp", "assemblyscript"] {
+        let Some(stage) = stage_of(name) else { continue };
+        let mut client = crate::equipment::Client::connect(stage.proxy.address("ingress"));
+        let spent = || stage.proxy.metrics().sum("tidegate_filter_instructions_total", &[]);
+        client.get("/");
+        stage.proxy.settle();
+        let before = spent();
+        for _ in 0..400 {
+            client.get("/");
+        }
+        stage.proxy.settle();
+        let cost = (spent() - before) / 400.0;
+        println!("examples/{name}: {cost} instructions an exchange");
+        let most = cost_on_page(name);
+        assert!(
+            cost < most && cost > most / 4.0,
+            "an exchange with examples/{name} costs {cost}, and its page says {most}"
+        );
+    }
+}
+
+#[test]
+fn examples_in_other_languages_refuse_what_they_cannot_use_and_say_where() {
+    for (example, config, why) in [
+        (&language::CORRELATION, "{\"heder\": \"x\"}", "unknown field"),
+        (&language::CORRELATION, "{\"header\": \"x y\"}", "is not the name of a header"),
+        (
+            &language::MAINTENANCE,
+            "state on\n\nretry-after soon",
+            "line 3: expected seconds after `retry-after`",
+        ),
+        (&language::MAINTENANCE, "stat on", "line 1: expected `state on`"),
+        (&language::SECURITY_HEADERS, "# a\nx-frame-options DENY", "line 2: expected `name: value`"),
+        (&language::SECURITY_HEADERS, "X-Frame-Options: DENY", "line 1: expected `name: value`"),
+    ] {
+        let Some(module) = example.tour() else { continue };
+        let text = in_listener(&forwarding(&[refusing_address().0], ""), &["filters: [it]"]);
+        let filter = format!(
+            "filters:\n  it: {{module: ./it.wasm, root_id: security-headers, config: {}}}\n",
+            serde_json::Value::from(config)
+        );
+        let exit = Proxy::with(&(text + &filter)).file("it.wasm", module).run("check");
+        assert_eq!(exit.code, Some(1), "{config}: {}", exit.stderr);
+        assert!(exit.stderr.contains(why), "{config}: {}", exit.stderr);
     }
 }
 

@@ -45,6 +45,24 @@ impl Body {
         host::buffer(self.buffer)
     }
 
+    /// A copy of the bytes from a place on: what is new in a body that is held, where `start` is the
+    /// [`len`](Body::len) of the piece before. None where there is nothing behind that place.
+    ///
+    /// ```no_run
+    /// # use tidegate_sdk::{Body, Next};
+    /// fn count_lines(body: &Body, read: &mut usize, lines: &mut usize) -> Next {
+    ///     *lines += body.bytes_from(*read).iter().filter(|byte| **byte == b'\n').count();
+    ///     *read = body.len();
+    ///     if body.is_last() { Next::Continue } else { Next::Pause }
+    /// }
+    /// ```
+    pub fn bytes_from(&self, start: usize) -> Vec<u8> {
+        match self.len.checked_sub(start) {
+            None | Some(0) => Vec::new(),
+            Some(size) => host::buffer_part(self.buffer, start, size),
+        }
+    }
+
     /// Puts other bytes in their place: none take the piece away. Remove `content-length` in the headers callback when the length changes:
     /// not every host does it by itself.
     pub fn replace(&self, bytes: impl AsRef<[u8]>) {

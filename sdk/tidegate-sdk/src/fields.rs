@@ -106,6 +106,18 @@ impl Block {
         host::pair_values(&self.0, name.as_bytes())
     }
 
+    /// All values of a field as one, commas between them: what fields that are lists mean, such as `cache-control`, however
+    /// they are divided (RFC 9110, section 5.3). What is not UTF-8 is replaced. `None`: there is no such field.
+    pub fn joined(&self, name: &str) -> Option<String> {
+        let mut values = self.values(name).map(String::from_utf8_lossy);
+        let mut all = values.next()?.into_owned();
+        for value in values {
+            all.push_str(", ");
+            all.push_str(&value);
+        }
+        Some(all)
+    }
+
     /// Names and values in order, each with a NUL behind it.
     pub fn content(&self) -> &[u8] {
         host::pair_content(&self.0)
@@ -151,6 +163,21 @@ pub fn find_query(path: &str, name: &str) -> Option<String> {
     pairs.find(|(found, _)| found == name).map(|(_, value)| value.into_owned())
 }
 
+/// A path without the parameters of one name in its query, decoded names compared; the rest stays as it was written. For what
+/// is not to go on, such as a key.
+///
+/// ```
+/// assert_eq!(tidegate_sdk::without_query("/items?page=2&key=s3cret&q=%20", "key"), "/items?page=2&q=%20");
+/// ```
+pub fn without_query(path: &str, name: &str) -> String {
+    let (rest, fragment) = path.split_at(path.find('#').unwrap_or(path.len()));
+    let Some((plain, query)) = rest.split_once('?') else { return path.to_owned() };
+    let is_another = |pair: &&str| form_urlencoded::parse(pair.as_bytes()).all(|(found, _)| found != name);
+    let kept: Vec<&str> = query.split('&').filter(is_another).collect();
+    let mark = if kept.is_empty() { "" } else { "?" };
+    [plain, mark, &kept.join("&"), fragment].concat()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,6 +195,32 @@ mod tests {
             assert_eq!(find_cookie(hostile, "user"), Some(value), "{hostile}");
         }
         assert_eq!(find_cookie("\u{e9}user=1", "user"), None);
+    }
+
+    #[test]
+    fn a_list_is_one_however_it_is_divided() {
+        let fields: [(&[u8], &[u8]); 4] =
+            [(b"vary", b"accept"), (b"x", b"1"), (b"vary", b""), (b"vary", b"origin, \xff")];
+        let block: Block = fields.into_iter().collect();
+        assert_eq!(block.joined("vary").as_deref(), Some("accept, , origin, \u{fffd}"));
+        assert_eq!((block.joined("x").as_deref(), block.joined("y")), (Some("1"), None));
+    }
+
+    #[test]
+    fn a_parameter_is_taken_out_of_a_query_whose_rest_stays_as_it_was_written() {
+        for (path, without) in [
+            ("/a?key=1", "/a"),
+            ("/a?key", "/a"),
+            ("/a?x=%41&key=1&y=+&k%65y=2", "/a?x=%41&y=+"),
+            ("/a?x=1&&monkey=2#key=3", "/a?x=1&&monkey=2#key=3"),
+            ("/a?key=1#f?key=2", "/a#f?key=2"),
+            ("/a#?key=1", "/a#?key=1"),
+            ("/key=1", "/key=1"),
+            ("/a?", "/a?"),
+        ] {
+            assert_eq!(without_query(path, "key"), without, "{path}");
+            assert_eq!(find_query(without, "key"), None);
+        }
     }
 
     #[test]

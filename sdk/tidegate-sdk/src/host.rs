@@ -177,7 +177,11 @@ pub(crate) fn remove_header(map: MapType, name: &str) -> Result<(), Refused> {
 }
 
 pub(crate) fn buffer(buffer: BufferType) -> Vec<u8> {
-    bytes(|value, len| unsafe { proxy_get_buffer_bytes(buffer as u32, 0, usize::MAX, value, len) })
+    buffer_part(buffer, 0, usize::MAX)
+}
+
+pub(crate) fn buffer_part(buffer: BufferType, start: usize, size: usize) -> Vec<u8> {
+    bytes(|value, len| unsafe { proxy_get_buffer_bytes(buffer as u32, start, size, value, len) })
         .unwrap_or_default()
 }
 

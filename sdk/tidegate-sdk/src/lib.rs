@@ -63,7 +63,7 @@ pub use cells::{CellError, Cells, Counted, Mode, Taken, TokenBucket};
 pub use config::NoConfig;
 pub use dispatch::start;
 pub use exchange::{Exchange, Request, Response};
-pub use fields::{Block, Fields, find_cookie, find_query};
+pub use fields::{Block, Fields, find_cookie, find_query, without_query};
 pub use filter::{Filter, Next};
 pub use log;
 #[doc(hidden)]

@@ -1,0 +1,3 @@
+module correlation
+
+go 1.24
