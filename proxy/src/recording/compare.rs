@@ -569,6 +569,7 @@ fn name(op: &Op) -> &'static str {
         Op::HttpCallResponse { .. } => "answer of a callout",
         Op::Grpc { .. } => "answer of a gRPC callout",
         Op::ForeignFunction { .. } => "foreign function",
+        Op::Clusters { .. } => "clusters",
         Op::Shutdown => "shutdown",
     }
 }

@@ -50,6 +50,11 @@ pub enum Line {
         /// What happened.
         did: Box<Step>,
     },
+    /// An instance has gone.
+    Gone {
+        /// Which.
+        instance: u64,
+    },
     /// The recording ends before its time: the last line, then.
     Cut {
         /// Why.

@@ -84,28 +84,57 @@ pub(super) fn record(
     }
     let matches =
         wanted.matches.as_deref().map(config::read_match).transpose().map_err(NoRecording::Match)?;
-    let (sender, receiver) = mpsc::channel(MAX_WAITING);
+    let (sender, pieces) = mpsc::channel(1);
     let masking = if wanted.keeps_secrets { Masking::None } else { Masking::Forgotten };
-    let writer = Writer::start(Box::new(Pieces(sender.clone())), masking, Limits::default());
+    let writer = Writer::start(Box::new(Pieces(sender)), masking, Limits::default());
     let writer = writer.map_err(|error| NoRecording::Refused(format!("it cannot begin: {error}")))?;
     let session = Arc::new(Session::new(filter, matches.as_ref(), wanted.exchanges, Arc::new(writer)));
     if !shared.recordings.begin(session.clone()) {
         return Err(NoRecording::Refused(format!("filter `{filter}` is being recorded")));
     }
     tracing::info!(filter, exchanges = wanted.exchanges, "a recording begins");
-    orders.renew();
-    let (shared, orders) = (shared.clone(), orders.clone());
-    tokio::spawn(async move {
+    let (reader, feed) = mpsc::channel(MAX_WAITING);
+    tokio::spawn(attend(shared.clone(), orders.clone(), session, pieces, reader));
+    Ok(Feed(feed))
+}
+
+/// Hands what is written on to the reader, from when all workers watch, until the last exchange that was taken has ended
+/// or there is no reader any more.
+async fn attend(
+    shared: Arc<Shared>,
+    orders: Orders,
+    session: Arc<Session>,
+    mut pieces: mpsc::Receiver<Bytes>,
+    reader: mpsc::Sender<Bytes>,
+) {
+    orders.renew().await;
+    loop {
+        let piece = tokio::select! {
+            () = session.full() => break,
+            () = reader.closed() => break,
+            piece = pieces.recv() => piece,
+        };
+        let Some(piece) = piece else { break };
         tokio::select! {
-            () = session.full() => {}
-            () = sender.closed() => {}
+            () = session.full() => {
+                let _ = reader.send(piece).await;
+                break;
+            }
+            place = reader.reserve() => match place {
+                Ok(place) => place.send(piece),
+                Err(_) => break,
+            },
         }
-        drop(sender);
-        shared.recordings.end(&session);
-        tracing::info!(filter = session.filter(), "the recording ends");
-        orders.renew();
-    });
-    Ok(Feed(receiver))
+    }
+    shared.recordings.end(&session);
+    tracing::info!(filter = session.filter(), "the recording takes no more exchanges");
+    drop(session); // the writer ends with the last exchange that has it
+    orders.renew().await;
+    while let Some(piece) = pieces.recv().await {
+        if reader.send(piece).await.is_err() {
+            break;
+        }
+    }
 }
 
 /// What is written goes to whoever reads the recording.

@@ -60,7 +60,7 @@ pub(super) fn perform(arguments: &ReplayArgs) -> anyhow::Result<ExitCode> {
         match &line {
             Line::Instance { given, .. } => is_other |= given.module != sha256,
             Line::Cut { reason } => comparison.note_cut(reason),
-            Line::Step { .. } | Line::Recording(_) => {}
+            Line::Step { .. } | Line::Gone { .. } | Line::Recording(_) => {}
         }
         if let Some(played) = player.play(line)? {
             comparison.add(&played);

@@ -12,9 +12,10 @@ mod recorder;
 mod sight;
 mod step;
 mod tape;
+mod weight;
 
 pub use blob::{Blob, Fields, Value};
-pub(crate) use facts::Word;
+pub(crate) use facts::{Word, listed};
 pub(crate) use recorder::{Recorder, witnessed};
 pub(crate) use sight::{header_map, progress};
 pub use step::{
@@ -29,6 +30,11 @@ pub trait Witness: Send + Sync {
 
     /// A step of this instance has ended.
     fn see(&self, instance: u64, step: Step);
+
+    /// An instance has gone: it has no more steps.
+    fn end(&self, instance: u64) {
+        let _ = instance;
+    }
 
     /// What the step that begins is to be answered with, in order, where what it asks depends on the world; none where
     /// the world answers.
