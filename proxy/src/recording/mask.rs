@@ -228,7 +228,8 @@ impl Mask {
         let text = if tail.is_empty() { piece.0.clone() } else { [&tail[..], &piece.0].concat().into() };
         let found = secrets_in(&text);
         // What is still open is looked at again from its name on.
-        let open = found.last().filter(|place| place.end == text.len()).map_or(text.len(), |place| place.start);
+        let open =
+            found.last().filter(|place| place.end == text.len()).map_or(text.len(), |place| place.start);
         let kept = open.saturating_sub(TAIL).max(text.len().saturating_sub(MOST_TAIL));
         tails.insert(whose, Bytes::copy_from_slice(&text[kept..]));
         self.mask_places(piece, tail.len(), &found);
@@ -443,8 +444,14 @@ mod tests {
             (r#"{"user":"ann","password":"open sesame"}"#, r#"{"user":"ann","password":"*0001******"}"#),
             ("/a?user=ann&access_token=abcdefgh", "/a?user=ann&access_token=*0002***"),
             ("api_key=abcd&x=abcd", "api_key=*0003*&x=abcd"),
-            (r#"{"api_keys": ["abcdefghi", "jklm"], "x": ["jklm"]}"#, r#"{"api_keys": ["*0004****", "*0005*"], "x": ["jklm"]}"#),
-            (r#"{"jwks":"{\"kty\":\"oct\",\"k\":\"AAAABBBBCCCCDDDD\"}"}"#, r#"{"jwks":"{\"kty\":\"oct\",\"k\":\"*0006***********\"}"}"#),
+            (
+                r#"{"api_keys": ["abcdefghi", "jklm"], "x": ["jklm"]}"#,
+                r#"{"api_keys": ["*0004****", "*0005*"], "x": ["jklm"]}"#,
+            ),
+            (
+                r#"{"jwks":"{\"kty\":\"oct\",\"k\":\"AAAABBBBCCCCDDDD\"}"}"#,
+                r#"{"jwks":"{\"kty\":\"oct\",\"k\":\"*0006***********\"}"}"#,
+            ),
             (r#"{"inner":"{\"secret\":\"abcdef\"}"}"#, r#"{"inner":"{\"secret\":\"*0007*\"}"}"#),
             ("postgres://ann:hunter2hunter2@db/x", "postgres://ann:*0008*********@db/x"),
             ("/f?X-Amz-Signature=0123456789ab&e=1", "/f?X-Amz-Signature=*0009*******&e=1"),
@@ -463,9 +470,12 @@ mod tests {
         let mut mask = Mask::default();
         masked(&mut mask, "authorization", "Basic YW5uOm9wZW4gc2VzYW1l"); // ann:open sesame
         masked(&mut mask, "authorization", "Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbm4ifQ.c2lnbmF0dXJl");
-        for text in
-            ["said ann:open sesame", "said open sesame", "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbm4ifQ", "c2lnbmF0dXJl"]
-        {
+        for text in [
+            "said ann:open sesame",
+            "said open sesame",
+            "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbm4ifQ",
+            "c2lnbmF0dXJl",
+        ] {
             let mut blob = Blob::from(text);
             mask.mask_known(&mut blob);
             assert!(blob.text().contains('*') && blob.text().len() == text.len(), "{}", blob.text());
@@ -477,7 +487,8 @@ mod tests {
     fn a_secret_that_is_cut_into_pieces_is_masked_in_each() {
         let body = r#"{"user":"ann","password":"open sesame open","note":"nothing of this"}"#;
         for first in 1..body.len() {
-            for second in [first + 1, first + 3, first + 9].into_iter().filter(|second| *second < body.len()) {
+            for second in [first + 1, first + 3, first + 9].into_iter().filter(|second| *second < body.len())
+            {
                 let mut mask = Mask::default();
                 let mut whole = String::new();
                 let pieces = [&body[..first], &body[first..second], &body[second..]];

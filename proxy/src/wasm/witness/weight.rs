@@ -11,9 +11,10 @@ impl Step {
     pub(crate) fn weight(&self) -> usize {
         let streams = self.streams.iter().map(|stream| change(&stream.before) + change(&stream.after));
         let calls = self.calls.iter().map(|call| {
-            let hostcalls = call.hostcalls.iter().map(|call| {
-                EACH + call.args.iter().chain(&call.answer).map(value).sum::<usize>()
-            });
+            let hostcalls = call
+                .hostcalls
+                .iter()
+                .map(|call| EACH + call.args.iter().chain(&call.answer).map(value).sum::<usize>());
             let logs = call.logs.iter().map(|line| EACH + line.text.0.len());
             EACH + hostcalls.sum::<usize>() + logs.sum::<usize>()
         });
@@ -43,9 +44,10 @@ fn change(change: &Change) -> usize {
         change.request_trailers.as_ref(),
         change.response_trailers.as_ref(),
     ];
-    let bodies = [&change.request_body, &change.response_body].into_iter().flatten().map(|piece| match piece {
-        Piece::Added(Blob(bytes)) | Piece::Whole(Blob(bytes)) => bytes.len(),
-    });
+    let bodies =
+        [&change.request_body, &change.response_body].into_iter().flatten().map(|piece| match piece {
+            Piece::Added(Blob(bytes)) | Piece::Whole(Blob(bytes)) => bytes.len(),
+        });
     EACH + heads.into_iter().flatten().map(fields).sum::<usize>()
         + bodies.sum::<usize>()
         + fields(&change.properties)
