@@ -106,7 +106,7 @@ impl Recorded {
     }
 
     fn report_of(&self, module: &str) -> Report {
-        let exit = self.replay(module, &["--format", "json"]);
+        let exit = self.replay(module, &["--format", "json", "--exact"]);
         let json = serde_json::from_str(&exit.stdout);
         let json = json.unwrap_or_else(|error| panic!("{error}: {}{}", exit.stdout, exit.stderr));
         Report { code: exit.code, json }

@@ -61,6 +61,12 @@ impl Session {
         one_less.is_ok()
     }
 
+    /// It is to take no more.
+    pub fn end(&self) {
+        self.left.store(0, Ordering::Relaxed);
+        self.full.notify_one();
+    }
+
     /// Ends when it has taken as many as it is to take, or can take no more.
     pub async fn full(&self) {
         self.full.notified().await;

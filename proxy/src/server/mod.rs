@@ -164,6 +164,7 @@ async fn serve(
     let _ = reloading.await; // it holds what the workers share
     canaries.abort();
     readiness.enter(Stage::Draining);
+    shared.recordings.end_all();
     crew.orders().drain();
     tokio::select! {
         () = crew.ended() => {}

@@ -61,7 +61,7 @@ fn compare(recorded: &Recorded, build: Build) -> Report {
 fn record(build: &Build, fields: &[&[(&str, &str)]]) -> Recorded {
     let upstream = Upstream::start(|_| Answer::ok("hello"));
     let config = in_listener(&forwarding(&[upstream.address()], ""), &["filters: [f]"]);
-    let start = Proxy::with(&(config + "filters: {f: {module: ./f.wasm, limits: {instructions: 100K}}}\n"));
+    let start = Proxy::with(&(config + "filters: {f: {module: ./f.wasm, limits: {instructions: 100k}}}\n"));
     let proxy = start.file("f.wasm", build.module()).start();
     let recording = Recording::of(&proxy, "f", fields.len(), &[]);
     for fields in fields {

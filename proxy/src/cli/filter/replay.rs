@@ -33,7 +33,7 @@ pub(in crate::cli) struct ReplayArgs {
     /// How many differences to list; the others are counted
     #[arg(long, value_name = "N", default_value_t = 100)]
     most: usize,
-    /// End with 1 also where the build does the same, asking otherwise or at another cost
+    /// List it too, and end with 1, where the build does the same but asks otherwise or at another cost
     #[arg(long)]
     exact: bool,
     /// How it is said
@@ -52,7 +52,7 @@ pub(super) fn perform(arguments: &ReplayArgs) -> anyhow::Result<ExitCode> {
     let compiled = Engine::new(None)?.compile(&bytes);
     let compiled = compiled.map_err(|error| anyhow::anyhow!("{}: {error}", module.display()))?;
     let sha256 = compiled.sha256().to_string();
-    let (mut player, mut comparison) = (Player::new(compiled), Comparison::new(*most));
+    let (mut player, mut comparison) = (Player::new(compiled), Comparison::new(*most, *exact));
     let began = Instant::now();
     let mut progress = Progress::new(began);
     let (mut steps, mut is_other) = (0, false);
