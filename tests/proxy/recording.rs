@@ -99,14 +99,23 @@ impl Recorded {
 
     /// The same against these bytes, with the report.
     fn report(&self, module: &[u8]) -> Report {
+        self.report_with(module, &["--format", "json"])
+    }
+
+    /// The same, with what differs where the same was done.
+    fn exact_report(&self, module: &[u8]) -> Report {
+        self.report_with(module, &["--format", "json", "--exact"])
+    }
+
+    fn report_with(&self, module: &[u8], more: &[&str]) -> Report {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let file = folder.path().join("build.wasm");
         std::fs::write(&file, module).expect("a temporary file can be written");
-        self.report_of(plain(&file))
+        self.report_of(plain(&file), more)
     }
 
-    fn report_of(&self, module: &str) -> Report {
-        let exit = self.replay(module, &["--format", "json", "--exact"]);
+    fn report_of(&self, module: &str, more: &[&str]) -> Report {
+        let exit = self.replay(module, more);
         let json = serde_json::from_str(&exit.stdout);
         let json = json.unwrap_or_else(|error| panic!("{error}: {}{}", exit.stdout, exit.stderr));
         Report { code: exit.code, json }

@@ -182,7 +182,9 @@ impl Mask {
                 masked.extend_from_slice(&pair[end..]);
             }
         } else {
-            let start = text.iter().position(|byte| *byte == b' ').map_or(0, |space| space + 1);
+            let has_scheme = name.to_ascii_lowercase().ends_with(b"authorization");
+            let space = text.iter().position(|byte| *byte == b' ').filter(|_| has_scheme);
+            let start = space.map_or(0, |space| space + 1);
             self.learn_parts(&text[..start], &text[start..]);
             masked.extend_from_slice(&text[..start]);
             masked.extend_from_slice(&self.word(&text[start..]));
@@ -425,6 +427,7 @@ mod tests {
             masked(&mut mask, "set-cookie", "id=klmnopqrs; Path=/long/one"),
             "id=*0003****; Path=/long/one"
         );
+        assert_eq!(masked(&mut mask, "x-api-key", "open sesame"), "*0004******");
         assert_eq!(masked(&mut mask, "x-api-key", "abc"), "abc", "it is too short to be one");
     }
 

@@ -71,7 +71,7 @@ fn exchanges_that_match_are_taken_and_no_others_and_no_more_than_are_wanted() {
     let (recorded, exit) = recording.end();
     assert!(exit.stdout.contains("3 exchanges"), "{}", exit.stdout);
     assert!(exit.stdout.contains("next: tidegate filter replay "), "{}", exit.stdout);
-    recorded.report(&marking("1").build()).is_identical("what was taken", 3);
+    recorded.exact_report(&marking("1").build()).is_identical("what was taken", 3);
     let text = String::from_utf8(recorded.bytes()).expect("it is text");
     assert_eq!(paths.iter().filter(|path| text.contains(*path)).count(), 3);
     assert!(!text.contains("/not/"));
@@ -98,7 +98,7 @@ fn a_reader_that_goes_away_ends_the_recording_and_traffic_goes_on() {
     assert_eq!(client.get("/").head.all("x-mark"), ["1", "1"]);
     let recording = Recording::of(&proxy, "f", 1, &[]);
     client.get("/");
-    recording.finish().report(&marking("1").build()).is_identical("the next recording", 1);
+    recording.finish().exact_report(&marking("1").build()).is_identical("the next recording", 1);
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn a_drain_ends_a_recording_with_what_was_under_way() {
     assert_eq!(proxy.wait().code, Some(0));
     let (recorded, exit) = recording.end();
     assert_eq!(exit.code, Some(0), "{}", exit.stderr);
-    recorded.report(&marking("1").build()).is_identical("what was under way", 1);
+    recorded.exact_report(&marking("1").build()).is_identical("what was under way", 1);
 }
 
 #[test]
