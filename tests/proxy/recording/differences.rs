@@ -131,7 +131,7 @@ fn a_build_that_asks_more_or_takes_longer_does_the_same() {
 #[test]
 fn a_build_that_fails_where_the_recorded_one_did_not_is_told_and_so_is_one_that_no_longer_does() {
     let recorded = record(&FIRST, &[&[], &[("x-fail", "1")], &[]]);
-    for (step, kind) in [(Step::Trap, "trap fault"), (Step::Loop, "budget fault")] {
+    for (step, kind) in [(Step::Trap, "trap fault"), (Step::Loop, "instructions fault")] {
         let report = compare(&recorded, Build { fails: Some(step.clone()), ..FIRST });
         let [difference] = &report.differences()[..] else { panic!("{:#}", report.json) };
         assert_eq!(&difference[..3], ["request headers", "decision", "continue"], "{:#}", report.json);
