@@ -69,7 +69,7 @@ fn exchanges_that_match_are_taken_and_no_others_and_no_more_than_are_wanted() {
         }
     }
     let (recorded, exit) = recording.end();
-    assert!(exit.stdout.contains("3 exchanges"), "{}", exit.stdout);
+    assert!(exit.stdout.contains("3 exchanges, "), "{}", exit.stdout);
     assert!(exit.stdout.contains("next: tidegate filter replay "), "{}", exit.stdout);
     recorded.exact_report(&marking("1").build()).is_identical("what was taken", 3);
     let text = String::from_utf8(recorded.bytes()).expect("it is text");

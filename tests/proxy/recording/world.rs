@@ -255,7 +255,7 @@ fn filters_in_other_languages_replay_bit_for_bit() {
 }
 
 /// A piece of a body, in bytes.
-const BLOCK: usize = 64 << 10;
+const BLOCK: usize = 60_000;
 
 /// Thousands of pieces, of which much waits to be written, neither hold the proxy up nor fill it.
 #[test]
@@ -277,11 +277,11 @@ fn a_recording_that_nobody_reads_ends_and_the_proxy_goes_on() {
         seen.extend_from_slice(&head[..count]);
     }
     let before = proxy.resident_bytes();
-    let size = 192 << 20;
+    const SIZE: usize = 3_300 * BLOCK;
     let mut client = proxy.client();
-    client.send(&format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {size}\r\n\r\n"));
+    client.send(&format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {SIZE}\r\n\r\n"));
     // Of pieces that are alike one is written.
-    for number in 0..size / BLOCK {
+    for number in 0..SIZE / BLOCK {
         client.send(&format!("{number:0>width$}", width = BLOCK));
     }
     assert_eq!(client.response().text(), "hello");
