@@ -161,8 +161,8 @@ impl Comparison {
                 exchange.found.update(&stream.after);
             }
         }
-        if let Op::Release { context } | Op::CloseConnection { context, .. } = &recorded.op {
-            self.exchanges.remove(&(*instance, *context));
+        if let Some(context) = recorded.ended() {
+            self.exchanges.remove(&(*instance, context));
         }
     }
 

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use regex::bytes::Regex;
 
 use super::visit::Visit;
-use crate::wasm::witness::{Beginning, Blob, Change, Fields, Hostcall, Op, Piece, Side, Step, Value};
+use crate::wasm::witness::{Beginning, Blob, Change, Fields, Hostcall, Piece, Side, Step, Value};
 
 /// Part of every name of a header, a variable or a field that holds a secret.
 const NAMES: &str = concat!(
@@ -109,10 +109,9 @@ impl Mask {
         }
         step.visit(&mut |blob| self.mask_fields_in(blob));
         step.visit(&mut |blob| self.mask_known(blob));
-        if let (Op::Release { context } | Op::CloseConnection { context, .. }, Some(tails)) =
-            (&step.op, self.tails.get_mut(&instance))
-        {
-            tails.retain(|(of, _), _| of != context);
+        if let (Some(context), Some(tails)) = (step.ended(), self.tails.get_mut(&instance)) {
+            tails.remove(&(context, Side::Request));
+            tails.remove(&(context, Side::Response));
         }
     }
 

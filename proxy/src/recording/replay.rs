@@ -16,7 +16,7 @@ use super::Line;
 use crate::config::model::{CapabilitiesForm, Filter, Grant, ModuleSource};
 use crate::wasm::properties::ConnectionProperties;
 use crate::wasm::stream::StreamRef;
-use crate::wasm::witness::{Beginning, End, Hostcall, Op, Step, Value, Witness};
+use crate::wasm::witness::{Beginning, End, Hostcall, Op, Step, Value, Witness, is_of_world};
 use crate::wasm::{Fault, Module, PeerType, Plugin, Services, SharedData, Vm};
 use stage::{Seeded, Silence, Standing};
 
@@ -149,7 +149,8 @@ impl Playing {
 
     fn step(&mut self, recorded: &Step) -> Option<Step> {
         self.clock.set(self.beginning.wall.saturating_add(recorded.at));
-        let tape = recorded.calls.iter().flat_map(|call| call.hostcalls.iter().cloned()).collect();
+        let asked = recorded.calls.iter().flat_map(|call| &call.hostcalls);
+        let tape = asked.filter(|hostcall| is_of_world(hostcall)).cloned().collect();
         self.collector.begin(tape);
         if let Op::Open { context, facts } = &recorded.op {
             let stream = stage::stream(facts);
@@ -171,10 +172,6 @@ impl Playing {
         }
         // What comes of it is in the step that was collected.
         let _ = self.perform(&recorded.op);
-        for context in self.contexts.values() {
-            let mut stream = context.stream.borrow_mut();
-            stream.actions.clear();
-        }
         if let Some(vm) = &mut self.vm {
             vm.take_effects();
         }
@@ -185,8 +182,14 @@ impl Playing {
         if let Some(replayed) = &replayed {
             self.match_tokens(recorded, replayed);
         }
-        if let Op::Release { context } | Op::CloseConnection { context, .. } = &recorded.op {
-            self.contexts.remove(context);
+        let touched = recorded.streams.iter().chain(replayed.iter().flat_map(|step| &step.streams));
+        for context in touched.map(|stream| stream.context).chain(recorded.op.context()) {
+            if let Some(context) = self.contexts.get(&context) {
+                context.stream.borrow_mut().actions.clear();
+            }
+        }
+        if let Some(context) = recorded.ended() {
+            self.contexts.remove(&context);
         }
         replayed
     }

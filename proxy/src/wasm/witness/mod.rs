@@ -22,6 +22,7 @@ pub use step::{
     Beginning, Callout, Change, End, Facts, Grpc, GuestCall, Hostcall, Info, Level, Line, Op, Piece, Request,
     Response, Side, Step, StreamChange,
 };
+pub(crate) use tape::is_of_world;
 
 /// Watches instances of one filter, on all workers.
 pub trait Witness: Send + Sync {

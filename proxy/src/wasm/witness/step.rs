@@ -519,6 +519,17 @@ impl From<Level> for LogLevel {
     }
 }
 
+impl Step {
+    /// The exchange that has ended for the guest with this step, if one has.
+    pub fn ended(&self) -> Option<u32> {
+        match (&self.op, &self.end) {
+            (Op::Release { context } | Op::CloseConnection { context, .. }, _) => Some(*context),
+            (Op::Headers { context, .. }, End::Answer(answer)) if answer == "leave" => Some(*context),
+            _ => None,
+        }
+    }
+}
+
 impl Op {
     /// The exchange that it is about, if it is about one.
     pub fn context(&self) -> Option<u32> {

@@ -32,6 +32,11 @@ impl Tape {
     }
 }
 
+/// Whether a tape has a use for this.
+pub(crate) fn is_of_world(hostcall: &Hostcall) -> bool {
+    source(&hostcall.call, &hostcall.args) != Source::Host
+}
+
 /// Who answers a hostcall in a replay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Source {
