@@ -19,8 +19,10 @@ pub(super) const EXAMPLES: &str = "\
 Examples:
   tidegate dev --record shop.jsonl                     makes a recording
   tidegate filter record authz --output authz.jsonl    makes one of a running proxy
-  tidegate filter replay shop.jsonl                    against the build that `tidegate filter build` makes here
-  tidegate filter replay authz.jsonl builtin:authz --format json | jq .differences";
+  tidegate filter replay shop.jsonl ./shop.wasm        what does this build do otherwise?
+  tidegate filter replay shop.jsonl ./shop.wasm --exact
+  tidegate filter replay authz.jsonl builtin:authz --format json | jq .differences
+  tidegate filter replay --schema > recording.schema.json";
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ReplayArgs {
