@@ -137,7 +137,7 @@ impl Guest {
         Some((name.to_owned(), text.to_owned()))
     }
 
-    /// Says nothing of its own accord: for measuring.
+    /// Says nothing but what it is told to: for measuring.
     pub(crate) fn quiet(mut self) -> Guest {
         self.quiet = true;
         self
@@ -233,8 +233,10 @@ struct Place {
 fn emit(text: &mut Text, body: &mut String, place: Place, step: &Step) {
     match step {
         Step::Say(level, what) => {
-            text.begin(body, what);
-            text.end(body, *level);
+            text.aloud(|text| {
+                text.begin(body, what);
+                text.end(body, *level);
+            });
         }
         Step::If(when, steps) => {
             let condition = condition(text, body, place, when);

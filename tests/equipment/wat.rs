@@ -59,6 +59,13 @@ impl Text {
         format!("(i32.const {at}) (i32.const {})", bytes.len())
     }
 
+    /// Does this as a guest does that is not quiet.
+    pub(crate) fn aloud(&mut self, work: impl FnOnce(&mut Text)) {
+        let quiet = std::mem::replace(&mut self.quiet, false);
+        work(self);
+        self.quiet = quiet;
+    }
+
     /// Begins a line with this text.
     pub(crate) fn begin(&mut self, body: &mut String, what: &str) {
         if !self.quiet {

@@ -42,6 +42,7 @@ mod probe;
 mod queues;
 pub(crate) mod rate_limit;
 mod rates;
+mod recording;
 mod recycling;
 mod registries;
 mod reload;

@@ -214,6 +214,24 @@ pub(super) fn perform(command: FilterCommand) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// So many of these, with separators: `10,000 exchanges`.
+fn many(number: u64, noun: &str) -> String {
+    format!("{} {noun}{}", grouped(number), if number == 1 { "" } else { "s" })
+}
+
+/// A number as people read it: `10,000`.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 /// A module's bytes: of a file, or of one that the binary has.
 fn module(file: &Path) -> anyhow::Result<Cow<'static, [u8]>> {
     match file.to_str().and_then(|name| name.strip_prefix("builtin:")) {

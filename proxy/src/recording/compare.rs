@@ -87,6 +87,8 @@ pub struct Difference {
 pub struct Comparison {
     report: Report,
     most: usize,
+    /// Whether it is listed, too, what is asked otherwise and costs otherwise.
+    exact: bool,
     exchanges: HashMap<(u64, u32), Exchange>,
 }
 
@@ -99,9 +101,10 @@ struct Exchange {
 }
 
 impl Comparison {
-    /// One that lists so many differences at most, and counts the rest.
-    pub fn new(most: usize) -> Comparison {
-        Comparison { most, ..Comparison::default() }
+    /// One that lists so many differences at most, and counts the rest. `exact`: also what a build does the same, but asks
+    /// otherwise or at another cost.
+    pub fn new(most: usize, exact: bool) -> Comparison {
+        Comparison { most, exact, ..Comparison::default() }
     }
 
     /// The recording ends here, before its time.
@@ -140,10 +143,17 @@ impl Comparison {
             }
             Some(replayed) => self.differences(*instance, recorded, replayed),
         };
-        match (replayed, differences.is_empty()) {
-            (Some(replayed), true) if !are_identical(recorded, replayed) => self.report.same_effect += 1,
-            (_, true) => {}
-            (_, false) => self.report.different += 1,
+        match replayed {
+            Some(replayed) if differences.is_empty() && !are_identical(recorded, replayed) => {
+                self.report.same_effect += 1;
+                if self.exact {
+                    let found = inexactly(recorded, replayed);
+                    let place = |found| self.place_of(*instance, recorded.op.context(), &recorded.op, found);
+                    let found = found.into_iter().map(place).collect();
+                    self.list(found);
+                }
+            }
+            _ => self.report.different += u64::from(!differences.is_empty()),
         }
         self.list(differences);
         for stream in &recorded.streams {
@@ -151,8 +161,8 @@ impl Comparison {
                 exchange.found.update(&stream.after);
             }
         }
-        if let Op::Release { context } | Op::CloseConnection { context, .. } = &recorded.op {
-            self.exchanges.remove(&(*instance, *context));
+        if let Some(context) = recorded.ended() {
+            self.exchanges.remove(&(*instance, context));
         }
     }
 
@@ -202,14 +212,19 @@ impl Comparison {
         all
     }
 
-    /// Says where a difference is.
+    /// Says where a difference is, and counts its exchange.
     fn place(&mut self, instance: u64, context: Option<u32>, op: &Op, found: Found) -> Difference {
         let exchange = context.and_then(|context| self.exchanges.get_mut(&(instance, context)));
+        if exchange.is_some_and(|exchange| !std::mem::replace(&mut exchange.differs, true)) {
+            self.report.different_exchanges += 1;
+        }
+        self.place_of(instance, context, op, found)
+    }
+
+    fn place_of(&self, instance: u64, context: Option<u32>, op: &Op, found: Found) -> Difference {
+        let exchange = context.and_then(|context| self.exchanges.get(&(instance, context)));
         let (mut number, mut request) = (None, None);
         if let Some(exchange) = exchange {
-            if !std::mem::replace(&mut exchange.differs, true) {
-                self.report.different_exchanges += 1;
-            }
             number = Some(exchange.number);
             let head = exchange.found.request.as_ref();
             request = head.map(|head| format!("{} {}", head.method, shown(&head.path)));
@@ -256,6 +271,37 @@ fn is_same_call(one: &GuestCall, other: &GuestCall) -> bool {
         && one.instructions == other.instructions
         && one.hostcalls == other.hostcalls
         && one.logs == other.logs
+}
+
+/// What is otherwise where the same was done: what was asked and answered, what it cost, how it was done.
+fn inexactly(recorded: &Step, replayed: &Step) -> Vec<Found> {
+    let mut found = Vec::new();
+    let calls = |step: &Step| -> Vec<String> {
+        let calls = step.calls.iter().flat_map(|call| &call.hostcalls);
+        calls.map(|call| format!("{}{}", written(call), answered(call))).collect()
+    };
+    unmatched("hostcall", calls(recorded), calls(replayed), &mut found);
+    let costs = |step: &Step| -> Vec<String> {
+        let cost = |call: &GuestCall| match call.result {
+            Some(result) => {
+                format!("{} returns {result} after {} instructions", call.callback, call.instructions)
+            }
+            None => format!("{} takes {} instructions", call.callback, call.instructions),
+        };
+        step.calls.iter().map(cost).collect()
+    };
+    unmatched("callback", costs(recorded), costs(replayed), &mut found);
+    if found.is_empty() {
+        let [one, other] = [recorded, replayed].map(|step| format!("{:?} {:?}", step.end, step.streams));
+        found.push(Found::new("order, or the state of an exchange", Some(one), Some(other)));
+    }
+    found
+}
+
+/// What a hostcall answered, as people read it.
+fn answered(call: &Hostcall) -> String {
+    let values: Vec<String> = call.answer.iter().map(value).collect();
+    if values.is_empty() { String::new() } else { format!(" = {}", values.join(", ")) }
 }
 
 fn decision(recorded: &End, replayed: &End, found: &mut Vec<Found>) {
@@ -365,15 +411,7 @@ fn written(call: &Hostcall) -> String {
     let mut text = format!("{}(", call.call.strip_prefix("proxy_").unwrap_or(&call.call));
     for (at, value) in call.args.iter().enumerate() {
         let comma = if at == 0 { "" } else { ", " };
-        let _ = match value {
-            Value::Number(number) => write!(text, "{comma}{number}"),
-            Value::Bytes(blob) => write!(text, "{comma}{:?}", shown(blob)),
-            Value::Fields(fields) => {
-                let fields: Vec<String> =
-                    fields.iter().map(|(name, value)| format!("{}: {}", shown(name), shown(value))).collect();
-                write!(text, "{comma}[{}]", fields.join(", "))
-            }
-        };
+        let _ = write!(text, "{comma}{}", self::value(value));
     }
     text.push(')');
     match call.status {
@@ -382,6 +420,18 @@ fn written(call: &Hostcall) -> String {
         None => text.push_str(" = stopped"),
     }
     text
+}
+
+fn value(value: &Value) -> String {
+    match value {
+        Value::Number(number) => number.to_string(),
+        Value::Bytes(blob) => format!("{:?}", shown(blob)),
+        Value::Fields(fields) => {
+            let fields: Vec<String> =
+                fields.iter().map(|(name, value)| format!("{}: {}", shown(name), shown(value))).collect();
+            format!("[{}]", fields.join(", "))
+        }
+    }
 }
 
 /// What a step left of an exchange.
@@ -577,6 +627,7 @@ pub(crate) fn name(op: &Op) -> &'static str {
         Op::HttpCallResponse { .. } => "answer of a callout",
         Op::Grpc { .. } => "answer of a gRPC callout",
         Op::ForeignFunction { .. } => "foreign function",
+        Op::Clusters { .. } => "clusters",
         Op::Shutdown => "shutdown",
     }
 }

@@ -17,7 +17,9 @@ pub mod compare;
 pub mod replay;
 
 use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 pub use mask::{Mask, Secrets};
 pub use reader::{ReadError, Reader};
@@ -50,11 +52,21 @@ pub enum Line {
         /// What happened.
         did: Box<Step>,
     },
+    /// An instance has gone.
+    Gone {
+        /// Which.
+        instance: u64,
+    },
     /// The recording ends before its time: the last line, then.
     Cut {
         /// Why.
         reason: String,
     },
+}
+
+/// The JSON Schema of a recording's lines, of each by itself. `docs/tidegate-recording.schema.json` is this.
+pub fn schema() -> Value {
+    SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<Line>().to_value()
 }
 
 /// What a recording is.
@@ -66,4 +78,18 @@ pub struct Head {
     pub tidegate: String,
     /// Whether secrets were masked; the file beside it has them, where there is one.
     pub masked: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect_file;
+
+    use super::*;
+
+    /// `UPDATE_EXPECT=1 cargo test -p tidegate --lib recording` writes it anew.
+    #[test]
+    fn the_checked_in_schema_is_the_generated_one() {
+        let text = serde_json::to_string_pretty(&schema()).expect("it is JSON") + "\n";
+        expect_file!["../../../docs/tidegate-recording.schema.json"].assert_eq(&text);
+    }
 }

@@ -131,7 +131,7 @@ impl Reader {
             match &mut line {
                 Line::Instance { given, .. } => secrets.reveal(&mut **given),
                 Line::Step { did, .. } => secrets.reveal(&mut **did),
-                Line::Recording(_) | Line::Cut { .. } => {}
+                Line::Recording(_) | Line::Gone { .. } | Line::Cut { .. } => {}
             }
         }
         Ok(Some(line))

@@ -14,8 +14,9 @@ use std::time::Duration;
 
 use super::Line;
 use crate::config::model::{CapabilitiesForm, Filter, Grant, ModuleSource};
+use crate::wasm::properties::ConnectionProperties;
 use crate::wasm::stream::StreamRef;
-use crate::wasm::witness::{Beginning, End, Hostcall, Op, Step, Value, Witness};
+use crate::wasm::witness::{Beginning, End, Hostcall, Op, Step, Value, Witness, is_of_world};
 use crate::wasm::{Fault, Module, PeerType, Plugin, Services, SharedData, Vm};
 use stage::{Seeded, Silence, Standing};
 
@@ -66,6 +67,8 @@ struct Playing {
     vm: Option<Vm>,
     contexts: HashMap<u32, Context>,
     tokens: HashMap<u32, u32>,
+    /// What guests store for as long as a connection lives, by its id.
+    connections: HashMap<u64, Arc<ConnectionProperties>>,
 }
 
 /// An exchange: its number here, and its state.
@@ -102,6 +105,10 @@ impl Player {
                 }
                 Ok(Some(Played { instance, recorded, replayed }))
             }
+            Line::Gone { instance } => {
+                self.instances.remove(&instance);
+                Ok(None)
+            }
             Line::Recording(_) | Line::Cut { .. } => Ok(None),
         }
     }
@@ -131,6 +138,7 @@ impl Playing {
             vm: None,
             contexts: HashMap::new(),
             tokens: HashMap::new(),
+            connections: HashMap::new(),
         })
     }
 
@@ -141,7 +149,8 @@ impl Playing {
 
     fn step(&mut self, recorded: &Step) -> Option<Step> {
         self.clock.set(self.beginning.wall.saturating_add(recorded.at));
-        let tape = recorded.calls.iter().flat_map(|call| call.hostcalls.iter().cloned()).collect();
+        let asked = recorded.calls.iter().flat_map(|call| &call.hostcalls);
+        let tape = asked.filter(|hostcall| is_of_world(hostcall)).cloned().collect();
         self.collector.begin(tape);
         if let Op::Open { context, facts } = &recorded.op {
             let stream = stage::stream(facts);
@@ -153,12 +162,16 @@ impl Playing {
                 stage::apply(&mut context.stream.borrow_mut(), context.stage, &change.before);
             }
         }
+        if let Op::Open { context, facts } = &recorded.op
+            && facts.connection
+            && let Some(context) = self.contexts.get(context)
+        {
+            let mut stream = context.stream.borrow_mut();
+            let id = stream.info.connection_id;
+            stream.connection = Some(self.connections.entry(id).or_default().clone());
+        }
         // What comes of it is in the step that was collected.
         let _ = self.perform(&recorded.op);
-        for context in self.contexts.values() {
-            let mut stream = context.stream.borrow_mut();
-            stream.actions.clear();
-        }
         if let Some(vm) = &mut self.vm {
             vm.take_effects();
         }
@@ -169,8 +182,14 @@ impl Playing {
         if let Some(replayed) = &replayed {
             self.match_tokens(recorded, replayed);
         }
-        if let Op::Release { context } | Op::CloseConnection { context, .. } = &recorded.op {
-            self.contexts.remove(context);
+        let touched = recorded.streams.iter().chain(replayed.iter().flat_map(|step| &step.streams));
+        for context in touched.map(|stream| stream.context).chain(recorded.op.context()) {
+            if let Some(context) = self.contexts.get(&context) {
+                context.stream.borrow_mut().actions.clear();
+            }
+        }
+        if let Some(context) = recorded.ended() {
+            self.contexts.remove(&context);
         }
         replayed
     }
@@ -218,6 +237,10 @@ impl Playing {
             Op::ForeignFunction { context, function, arguments } => {
                 let context = id(context).unwrap_or(root);
                 vm.on_foreign_function(context, *function, arguments.0.clone())
+            }
+            Op::Clusters { clusters } => {
+                vm.know_clusters(Arc::new(clusters.iter().cloned().collect()));
+                Ok(())
             }
             Op::Shutdown => vm.shutdown(root),
         })
@@ -273,7 +296,10 @@ fn filter(beginning: &Beginning) -> Result<Filter, ReplayError> {
     filter.limits.instructions = beginning.instructions;
     filter.limits.memory = beginning.memory;
     filter.limits.wall_clock = WALL_CLOCK;
+    // What the world refused is refused by the tape, and nothing else.
     filter.limits.log_bytes = usize::MAX;
+    filter.limits.callouts = usize::MAX;
+    filter.limits.metrics = usize::MAX;
     if !beginning.cells {
         filter.limits.cells = 0;
     }

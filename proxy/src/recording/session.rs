@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 
+use super::Writer;
 use crate::config::model::Match;
 use crate::route::Condition;
 use crate::wasm::stream::RequestHead;
@@ -17,18 +18,18 @@ pub struct Session {
     condition: Option<Condition>,
     left: AtomicU64,
     full: Notify,
-    witness: Arc<dyn Witness>,
+    writer: Arc<Writer>,
 }
 
 impl Session {
     /// Takes so many exchanges of a filter, of those that match.
-    pub fn new(filter: &str, matches: Option<&Match>, exchanges: u64, witness: Arc<dyn Witness>) -> Session {
+    pub fn new(filter: &str, matches: Option<&Match>, exchanges: u64, writer: Arc<Writer>) -> Session {
         Session {
             filter: filter.to_owned(),
             condition: matches.map(Condition::new),
             left: AtomicU64::new(exchanges),
             full: Notify::new(),
-            witness,
+            writer,
         }
     }
 
@@ -39,11 +40,15 @@ impl Session {
 
     /// Who watches.
     pub fn witness(&self) -> Arc<dyn Witness> {
-        self.witness.clone()
+        self.writer.clone()
     }
 
     /// Whether this exchange is taken.
     pub fn picks(&self, request: &RequestHead) -> bool {
+        if self.writer.is_closed() {
+            self.full.notify_one();
+            return false;
+        }
         let holds = |it: &Condition| it.holds(&request.method, &request.uri, &request.headers);
         if !self.condition.as_ref().is_none_or(holds) {
             return false;
@@ -56,7 +61,13 @@ impl Session {
         one_less.is_ok()
     }
 
-    /// Ends when it has taken as many as it is to take.
+    /// It is to take no more.
+    pub fn end(&self) {
+        self.left.store(0, Ordering::Relaxed);
+        self.full.notify_one();
+    }
+
+    /// Ends when it has taken as many as it is to take, or can take no more.
     pub async fn full(&self) {
         self.full.notified().await;
     }

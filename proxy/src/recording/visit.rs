@@ -30,9 +30,7 @@ impl Visit for Step {
             call.logs.iter_mut().for_each(|line| each(&mut line.text));
         }
         if let End::Fault { message, .. } = &mut self.end {
-            let mut blob = Blob::from(message.as_str());
-            each(&mut blob);
-            *message = blob.text().into_owned();
+            visit_text(message, each);
         }
     }
 }
@@ -86,6 +84,9 @@ impl Visit for Change {
             }
         }
         visit_values(&mut self.properties, each);
+        if let Some(details) = self.info.as_mut().and_then(|info| info.code_details.as_mut()) {
+            visit_text(details, each);
+        }
     }
 }
 
@@ -102,7 +103,7 @@ impl Visit for Op {
                     visit_values(metadata, each);
                 }
                 Grpc::Message(message) => each(message),
-                Grpc::Close { .. } => {}
+                Grpc::Close { message, .. } => visit_text(message, each),
             },
             Op::ForeignFunction { arguments, .. } => each(arguments),
             _ => {}
@@ -117,6 +118,14 @@ impl Visit for Value {
             Value::Bytes(blob) => each(blob),
             Value::Fields(fields) => visit_values(fields, each),
         }
+    }
+}
+
+fn visit_text(text: &mut String, each: &mut dyn FnMut(&mut Blob)) {
+    let mut blob = Blob::from(text.as_str());
+    each(&mut blob);
+    if blob.0 != text.as_bytes() {
+        *text = blob.text().into_owned();
     }
 }
 

@@ -1,8 +1,8 @@
 //! Makes a recording while a proxy serves. Workers hand their steps over and go on; a thread of its own masks and writes.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -12,8 +12,8 @@ use std::thread::JoinHandle;
 use super::{FORMAT, Head, Line, Mask};
 use crate::wasm::witness::{Beginning, Blob, Op, Step, Witness};
 
-/// How much may wait to be written, in steps: a disk that is too slow ends the recording rather than the proxy.
-const MAX_WAITING: usize = 1 << 16;
+/// How much may wait to be written, in bytes: whoever is too slow for it ends the recording rather than the proxy.
+const MAX_WAITING: usize = 64 << 20;
 
 /// How long a recording may become.
 #[derive(Debug, Clone, Copy)]
@@ -59,10 +59,11 @@ pub struct Writer {
     last_instance: AtomicU64,
     exchanges: AtomicU64,
     limits: Limits,
+    /// How many bytes wait.
     waiting: Arc<AtomicUsize>,
     /// Nothing more is taken.
     closed: Arc<AtomicBool>,
-    lines: Mutex<Option<Sender<Line>>>,
+    lines: Mutex<Option<Sender<Weighed>>>,
     thread: Mutex<Option<JoinHandle<io::Result<Stopped>>>>,
 }
 
@@ -76,8 +77,8 @@ impl Writer {
     pub fn create(path: &Path, masks: bool, limits: Limits) -> io::Result<Writer> {
         let mut open = OpenOptions::new();
         open.write(true).create(true).truncate(true).mode(0o600);
-        let file = open.open(path)?;
-        let secrets = masks.then(|| open.open(secrets_file(path))).transpose()?;
+        let file = open_for_owner(&open, path)?;
+        let secrets = masks.then(|| open_for_owner(&open, &secrets_file(path))).transpose()?;
         let secrets = match secrets {
             Some(file) => Masking::Kept(Box::new(file)),
             None => Masking::None,
@@ -140,12 +141,13 @@ impl Writer {
         if self.is_closed() {
             return;
         }
-        if self.waiting.fetch_add(1, Ordering::Relaxed) >= MAX_WAITING {
+        let weight = weight(&line);
+        if self.waiting.fetch_add(weight, Ordering::Relaxed) >= MAX_WAITING {
             self.close();
             return;
         }
         if let Some(lines) = &*lock(&self.lines) {
-            let _ = lines.send(line); // the thread has ended: it says why
+            let _ = lines.send((weight, line)); // the thread has ended: it says why
         }
     }
 
@@ -169,6 +171,10 @@ impl Witness for Writer {
         }
         self.send(Line::Step { instance, did: Box::new(step) });
     }
+
+    fn end(&self, instance: u64) {
+        self.send(Line::Gone { instance });
+    }
 }
 
 impl std::fmt::Debug for Writer {
@@ -184,7 +190,28 @@ pub fn secrets_file(recording: &Path) -> PathBuf {
     name.into()
 }
 
+/// Nobody else may read it, even where the file was there before.
+fn open_for_owner(open: &OpenOptions, path: &Path) -> io::Result<File> {
+    let file = open.open(path)?;
+    if file.metadata()?.is_file() {
+        file.set_permissions(Permissions::from_mode(0o600))?;
+    }
+    Ok(file)
+}
+
+/// What a line takes while it waits, about.
+fn weight(line: &Line) -> usize {
+    match line {
+        Line::Step { did, .. } => did.weight(),
+        Line::Instance { given, .. } => 1024 + given.config.0.len() + given.vm_config.0.len(),
+        Line::Recording(_) | Line::Gone { .. } | Line::Cut { .. } => 64,
+    }
+}
+
 type Out = Box<dyn Write + Send>;
+
+/// A line, and what it takes while it waits.
+type Weighed = (usize, Line);
 
 /// The thread that writes.
 struct Scribe {
@@ -197,27 +224,27 @@ struct Scribe {
 }
 
 impl Scribe {
-    fn write_all(mut self, lines: &Receiver<Line>) -> io::Result<Stopped> {
+    fn write_all(mut self, lines: &Receiver<Weighed>) -> io::Result<Stopped> {
         let result = self.write_lines(lines);
         self.closed.store(true, Ordering::Relaxed);
         result.map(|()| self.stopped)
     }
 
-    fn write_lines(&mut self, lines: &Receiver<Line>) -> io::Result<()> {
+    fn write_lines(&mut self, lines: &Receiver<Weighed>) -> io::Result<()> {
         let tidegate = env!("CARGO_PKG_VERSION").to_owned();
         self.write(&Line::Recording(Head { format: FORMAT, tidegate, masked: self.mask.is_some() }))?;
         loop {
             // What is there is written before anybody is waited for: who ends the process loses little.
             let next = match lines.try_recv() {
-                Ok(line) => Ok(line),
+                Ok(next) => Ok(next),
                 Err(_) => {
                     self.flush()?;
                     lines.recv()
                 }
             };
-            let Ok(mut line) = next else { break };
-            if self.waiting.fetch_sub(1, Ordering::Relaxed) >= MAX_WAITING {
-                self.cut("the disk is too slow for what happens");
+            let Ok((weight, mut line)) = next else { break };
+            if self.waiting.fetch_sub(weight, Ordering::Relaxed) >= MAX_WAITING {
+                self.cut("whoever takes it is too slow for what happens: 64 MiB waited to be written");
             }
             self.mask(&mut line)?;
             if let Line::Step { did, .. } = &line
@@ -248,7 +275,8 @@ impl Scribe {
         let Some((mask, file)) = &mut self.mask else { return Ok(()) };
         match line {
             Line::Instance { given, .. } => mask.mask_beginning(given),
-            Line::Step { did, .. } => mask.mask_step(did),
+            Line::Step { instance, did } => mask.mask_step(*instance, did),
+            Line::Gone { instance } => mask.forget(*instance),
             Line::Recording(_) | Line::Cut { .. } => {}
         }
         for (word, secret) in mask.new_words() {

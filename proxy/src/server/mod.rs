@@ -182,6 +182,7 @@ async fn serve(
     let _ = reloading.await; // it holds what the workers share
     canaries.abort();
     readiness.enter(Stage::Draining);
+    shared.recordings.end_all();
     crew.orders().drain();
     tokio::select! {
         () = crew.ended() => {}

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -25,12 +27,14 @@ pub type Witnesses = HashMap<String, Arc<dyn Witness>>;
 pub(super) struct Recordings {
     witnesses: Witnesses,
     sessions: Mutex<HashMap<String, Arc<Session>>>,
+    /// No more are begun: the proxy drains.
+    is_over: AtomicBool,
 }
 
 impl Recordings {
     /// With those who watch from the beginning to the end.
     pub(super) fn new(witnesses: Witnesses) -> Recordings {
-        Recordings { witnesses, sessions: Mutex::default() }
+        Recordings { witnesses, ..Recordings::default() }
     }
 
     /// Who watches all instances of a filter.
@@ -46,8 +50,9 @@ impl Recordings {
     /// Begins a recording of a filter, unless there is one. Workers have to be told.
     pub(super) fn begin(&self, session: Arc<Session>) -> bool {
         let mut sessions = self.sessions();
-        let is_free =
-            !sessions.contains_key(session.filter()) && !self.witnesses.contains_key(session.filter());
+        let is_free = !self.is_over.load(Ordering::Relaxed)
+            && !sessions.contains_key(session.filter())
+            && !self.witnesses.contains_key(session.filter());
         if is_free {
             sessions.insert(session.filter().to_owned(), session);
         }
@@ -57,6 +62,13 @@ impl Recordings {
     /// Ends it. Workers have to be told.
     pub(super) fn end(&self, session: &Session) {
         self.sessions().retain(|_, other| !std::ptr::eq(&**other, session));
+    }
+
+    /// Ends all that are made of a running proxy, which drains: they end with what is under way.
+    pub(super) fn end_all(&self) {
+        let sessions = self.sessions();
+        self.is_over.store(true, Ordering::Relaxed); // within the lock: none slips in between
+        sessions.values().for_each(|session| session.end());
     }
 
     fn sessions(&self) -> MutexGuard<'_, HashMap<String, Arc<Session>>> {
@@ -84,28 +96,53 @@ pub(super) fn record(
     }
     let matches =
         wanted.matches.as_deref().map(config::read_match).transpose().map_err(NoRecording::Match)?;
-    let (sender, receiver) = mpsc::channel(MAX_WAITING);
+    let (sender, pieces) = mpsc::channel(1);
     let masking = if wanted.keeps_secrets { Masking::None } else { Masking::Forgotten };
-    let writer = Writer::start(Box::new(Pieces(sender.clone())), masking, Limits::default());
+    let writer = Writer::start(Box::new(Pieces(sender)), masking, Limits::default());
     let writer = writer.map_err(|error| NoRecording::Refused(format!("it cannot begin: {error}")))?;
     let session = Arc::new(Session::new(filter, matches.as_ref(), wanted.exchanges, Arc::new(writer)));
     if !shared.recordings.begin(session.clone()) {
-        return Err(NoRecording::Refused(format!("filter `{filter}` is being recorded")));
+        let why = match shared.recordings.is_over.load(Ordering::Relaxed) {
+            true => "the proxy is draining".to_owned(),
+            false => format!("filter `{filter}` is being recorded already"),
+        };
+        return Err(NoRecording::Refused(why));
     }
     tracing::info!(filter, exchanges = wanted.exchanges, "a recording begins");
-    orders.renew();
-    let (shared, orders) = (shared.clone(), orders.clone());
-    tokio::spawn(async move {
-        tokio::select! {
-            () = session.full() => {}
-            () = sender.closed() => {}
+    let (reader, feed) = mpsc::channel(MAX_WAITING);
+    tokio::spawn(attend(shared.clone(), orders.clone(), session, pieces, reader));
+    Ok(Feed(feed))
+}
+
+/// Hands what is written on to the reader, from when all workers watch, until the last exchange that was taken has ended
+/// or there is no reader any more.
+async fn attend(
+    shared: Arc<Shared>,
+    orders: Orders,
+    session: Arc<Session>,
+    mut pieces: mpsc::Receiver<Bytes>,
+    reader: mpsc::Sender<Bytes>,
+) {
+    orders.renew().await;
+    let mut forward = pin!(async {
+        while let Some(piece) = pieces.recv().await {
+            if reader.send(piece).await.is_err() {
+                break;
+            }
         }
-        drop(sender);
-        shared.recordings.end(&session);
-        tracing::info!(filter = session.filter(), "the recording ends");
-        orders.renew();
     });
-    Ok(Feed(receiver))
+    let is_over = tokio::select! {
+        () = session.full() => false,
+        () = reader.closed() => true,
+        () = &mut forward => true,
+    };
+    shared.recordings.end(&session);
+    tracing::info!(filter = session.filter(), "the recording takes no more exchanges");
+    drop(session); // the writer ends with the last exchange that has it
+    orders.renew().await;
+    if !is_over {
+        forward.await;
+    }
 }
 
 /// What is written goes to whoever reads the recording.

@@ -106,8 +106,8 @@ enum Order {
     Adopt(oneshot::Sender<()>),
     /// Another worker could not prepare it.
     Forget,
-    /// What is recorded has changed: serve the same accordingly.
-    Renew,
+    /// What is recorded has changed: serve the same accordingly, then say so.
+    Renew(oneshot::Sender<()>),
     /// Accept no more, end what is under way, end.
     Drain,
 }
@@ -204,9 +204,12 @@ impl Orders {
         }
     }
 
-    /// Has every worker look at what is to be recorded.
-    pub(super) fn renew(&self) {
-        self.0.iter().for_each(|worker| drop(worker.send(Order::Renew)));
+    /// Has every worker look at what is to be recorded, and waits until they have.
+    pub(super) async fn renew(&self) {
+        let answers: Vec<_> = self.0.iter().map(|worker| ask(worker, Order::Renew)).collect();
+        for answer in answers {
+            let _ = answer.await; // a worker that has ended watches nobody
+        }
     }
 
     pub(super) fn drain(&self) {
@@ -262,12 +265,14 @@ impl Seed {
     async fn work(self) {
         let Seed { index, shared, mut orders, .. } = self;
         let mut worker = Worker::new(index, shared);
-        let (mut prepared, mut renews) = (None, false);
+        let (mut prepared, mut renewals) = (None, Vec::new());
         loop {
             // What was prepared has the guests of the moment.
-            if renews && prepared.is_none() {
-                renews = false;
+            if !renewals.is_empty() && prepared.is_none() {
                 worker.renew();
+                for done in renewals.drain(..) {
+                    let _: Result<(), ()> = oneshot::Sender::send(done, ()); // nobody may wait any more
+                }
             }
             let order = tokio::select! {
                 biased;
@@ -291,7 +296,7 @@ impl Seed {
                     let _ = done.send(());
                 }
                 Order::Forget => prepared = None,
-                Order::Renew => renews = true,
+                Order::Renew(done) => renewals.push(done),
                 Order::Drain => break,
             }
         }

@@ -26,7 +26,7 @@ use super::plugin::Plugin;
 use super::root::{Root, RootEnd};
 use super::services::{Clusters, GuestLog, Services};
 use super::stream::{Direction, StreamRef};
-use super::witness::{Blob, Facts, Op, Word};
+use super::witness::{Blob, Facts, Op, Word, listed};
 
 /// A context of one instance, as its guest knows it.
 pub type ContextId = u32;
@@ -108,7 +108,13 @@ impl Vm {
 
     /// From now on these are the clusters that there are.
     pub fn know_clusters(&mut self, clusters: Arc<Clusters>) {
-        Rc::make_mut(&mut self.host_mut().services).clusters = clusters;
+        let is_news = self.host().recorder.is_some() && self.host().services.clusters != clusters;
+        let op = is_news.then(|| Op::Clusters { clusters: listed(&clusters) });
+        let known = self.step(op, |vm| {
+            Rc::make_mut(&mut vm.host_mut().services).clusters = clusters;
+            Ok(())
+        });
+        debug_assert!(known.is_ok(), "no guest is called");
     }
 
     /// Whether no exchange has a context in it and no callout of its is in flight: nothing would be missed.

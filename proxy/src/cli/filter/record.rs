@@ -12,8 +12,9 @@ use clap::{Args, ValueEnum};
 use http::StatusCode;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
+use super::super::print;
 use super::super::top::address;
-use super::super::{counted, print};
+use super::{grouped, many};
 use crate::admin::client::Client;
 
 pub(super) const EXAMPLES: &str = "\
@@ -89,9 +90,10 @@ pub(super) fn perform(arguments: &RecordArgs) -> anyhow::Result<ExitCode> {
     }
     let output = output.display();
     print(&format!(
-        "{output}: {}, {} KiB; next: tidegate filter replay {output} FILTER.wasm",
-        counted(exchanges, "exchange"),
-        bytes.div_ceil(1024)
+        "{output}: {}, {} KiB{}\nnext: tidegate filter replay {output} FILTER.wasm",
+        many(exchanges, "exchange"),
+        grouped(bytes.div_ceil(1024)),
+        if secrets == "mask" { ", secrets masked" } else { ", SECRETS INCLUDED" },
     ))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -127,8 +129,9 @@ impl Tape {
         self.tail.drain(..self.tail.len().saturating_sub(OPEN.len() - 1));
         if self.shows && self.shown.elapsed() >= PROGRESS_INTERVAL {
             self.shown = Instant::now();
-            let so_far = counted(self.exchanges, "exchange");
-            let _ = write!(std::io::stderr(), "\r\x1b[K{so_far}, {} KiB; Ctrl-C ends it", self.bytes / 1024);
+            let so_far = many(self.exchanges, "exchange");
+            let size = grouped(self.bytes / 1024);
+            let _ = write!(std::io::stderr(), "\r\x1b[K{so_far}, {size} KiB; Ctrl-C ends it");
         }
         let written = self.file().and_then(|mut file| file.write_all(piece));
         self.failed = written.err();

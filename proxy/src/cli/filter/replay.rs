@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use super::super::{Format, counted, print};
+use super::super::{Format, print};
+use super::{grouped, many};
 use crate::recording::compare::{Comparison, Cost, Difference, Report};
 use crate::recording::replay::Player;
 use crate::recording::{Line, Reader};
@@ -19,22 +20,28 @@ Examples:
   tidegate filter replay shop.jsonl target/wasm/modules/shop.wasm
   tidegate filter replay shop.jsonl shop.wasm --exact       does it cost the same too?
   tidegate filter replay authz.jsonl builtin:authz --format json | jq .differences
+  tidegate filter replay --schema > recording.schema.json
 
 Next: tidegate filter test";
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ReplayArgs {
     /// The recording
-    recording: PathBuf,
+    #[arg(required_unless_present = "schema")]
+    recording: Option<PathBuf>,
     /// The build: a module, or one that is shipped: builtin:NAME
-    module: PathBuf,
+    #[arg(required_unless_present = "schema")]
+    module: Option<PathBuf>,
+    /// Print the JSON Schema of a recording's lines, and do nothing else
+    #[arg(long, exclusive = true)]
+    schema: bool,
     /// What the recording's masks stand for [default: RECORDING.secrets, where there is one]
     #[arg(long, value_name = "FILE")]
     secrets: Option<PathBuf>,
     /// How many differences to list; the others are counted
     #[arg(long, value_name = "N", default_value_t = 100)]
     most: usize,
-    /// End with 1 also where the build does the same, asking otherwise or at another cost
+    /// List it too, and end with 1, where the build does the same but asks otherwise or at another cost
     #[arg(long)]
     exact: bool,
     /// How it is said
@@ -47,13 +54,17 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
 const PROGRESS_LINES: u64 = 1024;
 
 pub(super) fn perform(arguments: &ReplayArgs) -> anyhow::Result<ExitCode> {
-    let ReplayArgs { recording, module, secrets, most, exact, format } = arguments;
+    let ReplayArgs { recording, module, schema: _, secrets, most, exact, format } = arguments;
+    let (Some(recording), Some(module)) = (recording, module) else {
+        print(&format!("{:#}", crate::recording::schema()))?;
+        return Ok(ExitCode::SUCCESS);
+    };
     let mut reader = Reader::open(recording, secrets.as_deref())?;
     let bytes = super::module(module)?;
     let compiled = Engine::new(None)?.compile(&bytes);
     let compiled = compiled.map_err(|error| anyhow::anyhow!("{}: {error}", module.display()))?;
     let sha256 = compiled.sha256().to_string();
-    let (mut player, mut comparison) = (Player::new(compiled), Comparison::new(*most));
+    let (mut player, mut comparison) = (Player::new(compiled), Comparison::new(*most, *exact));
     let began = Instant::now();
     let mut progress = Progress::new(began);
     let (mut steps, mut is_other) = (0, false);
@@ -61,7 +72,7 @@ pub(super) fn perform(arguments: &ReplayArgs) -> anyhow::Result<ExitCode> {
         match &line {
             Line::Instance { given, .. } => is_other |= given.module != sha256,
             Line::Cut { reason } => comparison.note_cut(reason),
-            Line::Step { .. } | Line::Recording(_) => {}
+            Line::Step { .. } | Line::Gone { .. } | Line::Recording(_) => {}
         }
         if let Some(played) = player.play(line)? {
             comparison.add(&played);
@@ -81,7 +92,7 @@ pub(super) fn perform(arguments: &ReplayArgs) -> anyhow::Result<ExitCode> {
     };
     match format {
         Format::Json => print(&serde_json::to_string_pretty(&outcome)?)?,
-        Format::Text => print(text(&outcome).trim_end())?,
+        Format::Text => print(text(&outcome, *exact).trim_end())?,
     }
     let is_the_same = report.different + report.not_played == 0;
     let is_exact = report.identical == report.steps;
@@ -103,54 +114,67 @@ struct Outcome<'a> {
     report: &'a Report,
 }
 
-fn text(outcome: &Outcome<'_>) -> String {
+fn text(outcome: &Outcome<'_>, exact: bool) -> String {
     let Outcome { recording, module, same_module, masked, seconds, report } = outcome;
     let mut text = String::new();
-    let build = if *same_module { ", the build that was recorded" } else { "" };
+    let build = if *same_module { ", the build that was recorded" } else { ", another build" };
     let _ = writeln!(
         text,
-        "{recording}: {}, {}, replayed on {module}{build} in {seconds:.1} s",
-        counted(report.exchanges, "exchange"),
-        counted(report.callbacks, "callback"),
+        "{recording}: {}, {}\n{module}{build}: {} in {seconds:.1} s",
+        many(report.exchanges, "exchange"),
+        many(report.steps, "step"),
+        many(report.callbacks, "callback"),
     );
     if let Some(reason) = &report.cut {
         let _ = writeln!(text, "the recording is not whole: {reason}");
     }
     list(&mut text, &report.differences);
     if report.omitted > 0 {
-        let _ = writeln!(text, "\nand {}; --most lists more", counted(report.omitted, "more difference"));
+        let _ = writeln!(text, "\nand {}; --most lists more", many(report.omitted, "more difference"));
     }
     costs(&mut text, report);
     text.push('\n');
-    let _ = match (report.different, report.identical == report.steps) {
-        _ if report.not_played > 0 => {
-            writeln!(
-                text,
-                "{} could not be played: the instance had failed",
-                counted(report.not_played, "step")
-            )
+    verdict(&mut text, report);
+    let is_identical = report.identical == report.steps;
+    let next = match is_identical {
+        _ if *masked && !is_identical => {
+            "its secrets are masked, and what depends on them differs: --secrets FILE puts them back, or record with \
+             --secrets keep"
+                .to_owned()
         }
-        (0, true) => writeln!(text, "identical: every step, bit for bit"),
-        (0, false) => writeln!(
-            text,
-            "the same: in {} of {} it asked otherwise, or at another cost",
-            report.same_effect,
-            counted(report.steps, "step")
-        ),
-        (different, _) => writeln!(
-            text,
-            "different: {} of {}, in {}",
-            counted(different, "step"),
-            report.steps,
-            counted(report.different_exchanges, "exchange")
-        ),
+        true => format!("next: tidegate filter replay {recording} ANOTHER.wasm"),
+        false if report.different + report.not_played == 0 && !exact => {
+            "next: --exact lists what it asked otherwise, and what that cost".to_owned()
+        }
+        false => "next: --format json has it for a tool, --most lists more".to_owned(),
     };
-    if *masked && report.identical != report.steps {
-        text.push_str(
-            "its secrets are masked: what depends on them differs; --secrets FILE puts them back\n",
-        );
-    }
+    text.push_str(&next);
     text
+}
+
+/// The one line that counts.
+fn verdict(text: &mut String, report: &Report) {
+    let steps = many(report.steps, "step");
+    let _ = match report.different {
+        _ if report.steps == 0 => writeln!(text, "nothing to replay: no exchange was recorded"),
+        0 if report.not_played > 0 => {
+            writeln!(text, "{} could not be played: its instance had failed", many(report.not_played, "step"))
+        }
+        0 if report.identical == report.steps => writeln!(text, "identical: all {steps}, bit for bit"),
+        0 => writeln!(
+            text,
+            "the same: in {} of {steps} it asked otherwise, or at another cost",
+            grouped(report.same_effect),
+        ),
+        different => {
+            let exchanges = many(report.different_exchanges, "exchange");
+            let _ = write!(text, "different: {} of {steps}, in {exchanges}", grouped(different));
+            match report.not_played {
+                0 => writeln!(text),
+                missed => writeln!(text, "; {} could not be played after a failure", many(missed, "step")),
+            }
+        }
+    };
 }
 
 fn list(text: &mut String, differences: &[Difference]) {
@@ -189,7 +213,8 @@ fn costs(text: &mut String, report: &Report) {
                 format!("{:+.1} %", (cost.replayed as f64 - recorded as f64) / recorded as f64 * 100.0)
             }
         };
-        let _ = writeln!(text, "  {callback:width$}  {} → {}  {change}", cost.recorded, cost.replayed);
+        let (recorded, replayed) = (grouped(cost.recorded), grouped(cost.replayed));
+        let _ = writeln!(text, "  {callback:width$}  {recorded} → {replayed}  {change}");
     }
 }
 
@@ -210,8 +235,12 @@ impl Progress {
             return;
         }
         self.shown = Instant::now();
-        let _ =
-            write!(std::io::stderr(), "\r\x1b[K{steps} steps, {:.0} s", self.began.elapsed().as_secs_f64());
+        let _ = write!(
+            std::io::stderr(),
+            "\r\x1b[K{}, {:.0} s",
+            many(steps, "step"),
+            self.began.elapsed().as_secs_f64()
+        );
     }
 
     fn end(&self) {

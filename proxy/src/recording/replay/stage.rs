@@ -134,6 +134,9 @@ pub(super) fn apply(stream: &mut Stream, stage: usize, change: &Change) {
     if let Some(stale) = change.route_stale {
         stream.route_stale = stale;
     }
+    if change.preferred_endpoint.is_some() {
+        stream.preferred_endpoint = change.preferred_endpoint;
+    }
     if let Some(nanoseconds) = change.timeout_extension {
         stream.timeout_extension = Duration::from_nanos(nanoseconds);
     }

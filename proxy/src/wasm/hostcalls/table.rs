@@ -115,8 +115,12 @@ pub(crate) enum Form {
     Len,
     /// Where to put the place of bytes that are given; the next is where their length goes.
     Give,
+    /// The same, where a null place says that the guest does not want it.
+    GiveIfWanted,
     /// The same for a serialised map.
     GiveFields,
+    /// The same for a piece of a buffer.
+    GivePiece,
     /// Where to put a number.
     OutU32,
     /// Where to put a number.
@@ -131,7 +135,8 @@ impl Form {
     /// Whether it is where an answer goes.
     pub(crate) fn is_answer(self) -> bool {
         match self {
-            Form::Give | Form::GiveFields | Form::OutU32 | Form::OutU64 | Form::Fill => true,
+            Form::Give | Form::GiveIfWanted | Form::GiveFields | Form::GivePiece => true,
+            Form::OutU32 | Form::OutU64 | Form::Fill => true,
             Form::Number | Form::In | Form::InFields | Form::Len | Form::Pointer => false,
         }
     }
@@ -141,6 +146,8 @@ type In = u32;
 type InFields = u32;
 type Len = u32;
 type Give = u32;
+type GiveIfWanted = u32;
+type GivePiece = u32;
 type GiveFields = u32;
 type OutU32 = u32;
 type OutU64 = u32;
@@ -355,7 +362,7 @@ table! {
         V0_1_0     Headers    proxy_replace_header_map_value(map: u32, key: In, key_len: Len, value: In, value_len: Len) I32 guarded = headers::replace;
         V0_1_0     Headers    proxy_remove_header_map_value(map: u32, key: In, key_len: Len) I32 guarded = headers::remove;
 
-        V0_1_0     Body       proxy_get_buffer_bytes(buffer: u32, start: u32, max: u32, value: Give, value_len: Len) I32 guarded = body::bytes;
+        V0_1_0     Body       proxy_get_buffer_bytes(buffer: u32, start: u32, max: u32, value: GivePiece, value_len: Len) I32 guarded = body::bytes;
         V0_1_0     Body       proxy_get_buffer_status(buffer: u32, len: OutU32, flags: OutU32) I32 guarded = body::status;
         V0_1_0     Body       proxy_set_buffer_bytes(buffer: u32, start: u32, len: u32, value: In, value_len: Len) I32 guarded = body::set_bytes;
 
@@ -386,7 +393,7 @@ table! {
         V0_1_0     Context    proxy_set_effective_context(context: u32) I32 guarded = context::set_effective_context;
         V0_1_0     Context    proxy_done() I32 guarded = context::done;
 
-        V0_1_0     Foreign    proxy_call_foreign_function(name: In, name_len: Len, arguments: In, arguments_len: Len, value: Give, value_len: Len) I32 guarded = foreign::call_function;
+        V0_1_0     Foreign    proxy_call_foreign_function(name: In, name_len: Len, arguments: In, arguments_len: Len, value: GiveIfWanted, value_len: Len) I32 guarded = foreign::call_function;
 
         V0_1_0     Grpc       proxy_grpc_call(upstream: In, upstream_len: Len, service: In, service_len: Len, method: In, method_len: Len, metadata: InFields, metadata_len: Len, message: In, message_len: Len, timeout_ms: u32, token: OutU32) I32 guarded = grpc::call;
         V0_1_0     Grpc       proxy_grpc_stream(upstream: In, upstream_len: Len, service: In, service_len: Len, method: In, method_len: Len, metadata: InFields, metadata_len: Len, token: OutU32) I32 guarded = grpc::stream;

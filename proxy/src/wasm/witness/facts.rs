@@ -1,5 +1,7 @@
 //! What the host has, in the words of a recording, and the other way round.
 
+use std::net::SocketAddr;
+
 use http::StatusCode;
 
 use super::blob::Blob;
@@ -9,16 +11,13 @@ use crate::wasm::abi::{ConnectionStatus, DataStatus, HeadersStatus, TrailersStat
 use crate::wasm::effect::{CalloutResponse, CalloutResult};
 use crate::wasm::grpc::GrpcEvent;
 use crate::wasm::plugin::Plugin;
-use crate::wasm::services::Services;
+use crate::wasm::services::{Clusters, Services};
 use crate::wasm::stream::{Stream, Subject};
 
 impl Beginning {
     /// What an instance of this plugin is given.
     pub(crate) fn of(plugin: &Plugin, services: &Services) -> Beginning {
         let filter = plugin.filter();
-        let mut clusters: Vec<_> =
-            services.clusters.iter().map(|(name, endpoints)| (name.clone(), endpoints.clone())).collect();
-        clusters.sort_unstable();
         Beginning {
             filter: filter.name.clone(),
             module: plugin.module().sha256().to_string(),
@@ -36,15 +35,28 @@ impl Beginning {
             memory: filter.limits.memory,
             cells: filter.limits.cells != 0,
             log_level: services.log.level().into(),
-            clusters,
+            clusters: listed(&services.clusters),
         }
     }
+}
+
+/// Clusters with their endpoints, by name.
+pub(crate) fn listed(clusters: &Clusters) -> Vec<(String, Vec<SocketAddr>)> {
+    let mut listed: Vec<_> =
+        clusters.iter().map(|(name, endpoints)| (name.clone(), endpoints.clone())).collect();
+    listed.sort_unstable();
+    listed
 }
 
 impl Facts {
     /// Those of an exchange, for the filter at `stage` of its chain.
     pub(crate) fn of(stream: &Stream, stage: usize) -> Facts {
-        Facts { tcp: stream.subject == Subject::Connection, stage, buffer_limit: stream.buffer_limit }
+        Facts {
+            tcp: stream.subject == Subject::Connection,
+            stage,
+            buffer_limit: stream.buffer_limit,
+            connection: stream.connection.is_some(),
+        }
     }
 }
 

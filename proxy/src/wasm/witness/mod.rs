@@ -12,15 +12,17 @@ mod recorder;
 mod sight;
 mod step;
 mod tape;
+mod weight;
 
 pub use blob::{Blob, Fields, Value};
-pub(crate) use facts::Word;
+pub(crate) use facts::{Word, listed};
 pub(crate) use recorder::{Recorder, witnessed};
 pub(crate) use sight::{header_map, progress};
 pub use step::{
     Beginning, Callout, Change, End, Facts, Grpc, GuestCall, Hostcall, Info, Level, Line, Op, Piece, Request,
     Response, Side, Step, StreamChange,
 };
+pub(crate) use tape::is_of_world;
 
 /// Watches instances of one filter, on all workers.
 pub trait Witness: Send + Sync {
@@ -29,6 +31,11 @@ pub trait Witness: Send + Sync {
 
     /// A step of this instance has ended.
     fn see(&self, instance: u64, step: Step);
+
+    /// An instance has gone: it has no more steps.
+    fn end(&self, instance: u64) {
+        let _ = instance;
+    }
 
     /// What the step that begins is to be answered with, in order, where what it asks depends on the world; none where
     /// the world answers.

@@ -27,8 +27,8 @@ pub(crate) struct Recorder {
     step: Option<Unfinished>,
     /// The exchanges that it has contexts for, as it left them.
     known: HashMap<u32, Sight>,
-    /// Paths of properties that the guest has written: what it reads there is its own.
-    written: HashSet<(u32, Blob)>,
+    /// Paths of properties that the guest has written, by context: what it reads there is its own.
+    written: HashMap<u32, HashSet<Blob>>,
 }
 
 struct Unfinished {
@@ -52,7 +52,7 @@ struct Found {
 
 impl Recorder {
     pub(crate) fn new(witness: Arc<dyn Witness>, instance: u64, began: Instant) -> Recorder {
-        Recorder { witness, instance, began, step: None, known: HashMap::new(), written: HashSet::new() }
+        Recorder { witness, instance, began, step: None, known: HashMap::new(), written: HashMap::new() }
     }
 
     pub(crate) fn begin_step(&mut self, op: Op, now: Instant) {
@@ -108,12 +108,20 @@ impl Recorder {
         }
     }
 
-    /// Ends a step. `is_open`: whether a context is one still.
+    /// Ends a step. `is_open`: whether a context is one still. Only those are asked for that may have ended in it: there
+    /// may be thousands.
     pub(crate) fn end_step(&mut self, end: End, is_open: impl Fn(u32) -> bool) {
         let Some(Unfinished { at, op, streams, calls, .. }) = self.step.take() else { return };
+        let mut contexts: Vec<u32> = streams.iter().map(|found| found.context).collect();
+        contexts.extend(op.context());
+        if let Op::GiveUp { contexts: late } = &op {
+            contexts.extend(late);
+        }
         let streams = streams.into_iter().filter_map(|found| self.leave(found)).collect();
-        self.known.retain(|context, _| is_open(*context));
-        self.written.retain(|(context, _)| is_open(*context));
+        for context in contexts.into_iter().filter(|context| !is_open(*context)) {
+            self.known.remove(&context);
+            self.written.remove(&context);
+        }
         self.witness.see(self.instance, Step { at, op, streams, calls, end });
     }
 
@@ -135,7 +143,7 @@ impl Recorder {
         let step = self.step.as_mut()?;
         let tape = step.tape.as_mut()?;
         if let ("proxy_get_property", [Value::Bytes(path)]) = (call, args)
-            && self.written.contains(&(context, path.clone()))
+            && self.written.get(&context).is_some_and(|paths| paths.contains(path))
         {
             return None;
         }
@@ -143,12 +151,20 @@ impl Recorder {
     }
 
     fn note(&mut self, context: u32, hostcall: Hostcall) {
-        if let ("proxy_set_property", [Value::Bytes(path), _]) = (&*hostcall.call, &hostcall.args[..]) {
-            self.written.insert((context, path.clone()));
+        if let ("proxy_set_property", Some(0), [Value::Bytes(path), _]) =
+            (&*hostcall.call, hostcall.status, &hostcall.args[..])
+        {
+            self.written.entry(context).or_default().insert(path.clone());
         }
         if let Some(call) = self.call() {
             call.hostcalls.push(hostcall);
         }
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        self.witness.end(self.instance);
     }
 }
 
@@ -211,7 +227,8 @@ fn arguments(call: &mut Call<'_>, forms: &[Form], raw: &[u64]) -> Vec<Value> {
         Form::In => Some(Value::Bytes(Blob::copy(bytes(at)))),
         Form::InFields => Some(fields(bytes(at))),
         Form::Len => None,
-        Form::Give | Form::GiveFields | Form::OutU32 | Form::OutU64 | Form::Fill | Form::Pointer => None,
+        Form::Give | Form::GiveIfWanted | Form::GiveFields | Form::GivePiece => None,
+        Form::OutU32 | Form::OutU64 | Form::Fill | Form::Pointer => None,
     };
     forms.iter().enumerate().filter_map(value).collect()
 }
@@ -221,14 +238,17 @@ fn answers(call: &mut Call<'_>, forms: &[Form], raw: &[u64]) -> Vec<Value> {
     let memory = view(call).map_or(&mut [][..], |(memory, _)| memory);
     let given = |at: usize| {
         let (pointer, len) = (narrow(raw[at]), narrow(*raw.get(at + 1)?));
-        if pointer == 0 || len == 0 {
-            return None; // the guest does not want it
-        }
         let (pointer, len) = (load_u32(memory, pointer).ok()?, load_u32(memory, len).ok()?);
         peek(memory, pointer, len).ok()
     };
     let value = |(at, form): (usize, &Form)| match form {
         Form::Give => Some(Value::Bytes(Blob::copy(given(at)?))),
+        Form::GiveIfWanted => {
+            let is_wanted = raw[at] != 0 && raw.get(at + 1) != Some(&0);
+            Some(Value::Bytes(Blob::copy(if is_wanted { given(at)? } else { &[] })))
+        }
+        // What it is a piece of is in the step, or in what the instance was given.
+        Form::GivePiece => Some(Value::Number(given(at)?.len() as u64)),
         Form::GiveFields => Some(fields(given(at)?)),
         Form::OutU32 => load_u32(memory, narrow(raw[at])).ok().map(|number| Value::Number(number.into())),
         Form::OutU64 => load_u64(memory, narrow(raw[at])).ok().map(Value::Number),
@@ -283,7 +303,10 @@ fn put(
             let count = place.len().min(blob.0.len());
             place[..count].copy_from_slice(&blob.0[..count]);
         }
-        (Form::Give, Value::Bytes(blob)) => give(call, Out { pointer, len: next }, &blob.0)?,
+        (Form::GiveIfWanted, _) if pointer == 0 || next == 0 => {}
+        (Form::Give | Form::GiveIfWanted, Value::Bytes(blob)) => {
+            give(call, Out { pointer, len: next }, &blob.0)?;
+        }
         (Form::GiveFields, Value::Fields(fields)) => {
             let pairs = || fields.iter().map(|(name, value)| (&name.0[..], &value.0[..]));
             let mut bytes = vec![0; pairs::serialised_len(pairs())];

@@ -184,12 +184,17 @@ pub enum Op {
         /// What it is given.
         arguments: Blob,
     },
+    /// From now on these are the clusters that the filter may call, by name, with their endpoints.
+    Clusters {
+        /// All of them.
+        clusters: Vec<(String, Vec<SocketAddr>)>,
+    },
     /// The filter goes.
     Shutdown,
 }
 
 /// Half of an exchange.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Side {
     /// From the client to the upstream.
@@ -208,6 +213,9 @@ pub struct Facts {
     pub stage: usize,
     /// How much of a body is held for it, in bytes.
     pub buffer_limit: usize,
+    /// Whether guests may store what lives as long as its connection.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub connection: bool,
 }
 
 /// An exchange as the guest found it in a step, and as it left it.
@@ -369,7 +377,8 @@ pub struct Hostcall {
     pub args: Vec<Value>,
     /// The status or the errno that it returned; none if it stopped the guest.
     pub status: Option<u32>,
-    /// What it answered.
+    /// What it answered. Of a piece of a body or another buffer that is the length: its bytes are in the step, or in what
+    /// the instance was given.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub answer: Vec<Value>,
 }
@@ -510,6 +519,17 @@ impl From<Level> for LogLevel {
     }
 }
 
+impl Step {
+    /// The exchange that has ended for the guest with this step, if one has.
+    pub fn ended(&self) -> Option<u32> {
+        match (&self.op, &self.end) {
+            (Op::Release { context } | Op::CloseConnection { context, .. }, _) => Some(*context),
+            (Op::Headers { context, .. }, End::Answer(answer)) if answer == "leave" => Some(*context),
+            _ => None,
+        }
+    }
+}
+
 impl Op {
     /// The exchange that it is about, if it is about one.
     pub fn context(&self) -> Option<u32> {
@@ -531,6 +551,7 @@ impl Op {
             | Op::HttpCallResponse { .. }
             | Op::Grpc { .. }
             | Op::ForeignFunction { .. }
+            | Op::Clusters { .. }
             | Op::Shutdown => None,
         }
     }

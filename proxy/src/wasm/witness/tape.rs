@@ -32,6 +32,11 @@ impl Tape {
     }
 }
 
+/// Whether a tape has a use for this.
+pub(crate) fn is_of_world(hostcall: &Hostcall) -> bool {
+    source(&hostcall.call, &hostcall.args) != Source::Host
+}
+
 /// Who answers a hostcall in a replay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Source {
@@ -56,12 +61,14 @@ fn source(call: &str, args: &[Value]) -> Source {
         | "proxy_enqueue_shared_queue"
         | "proxy_dequeue_shared_queue"
         | "proxy_get_upstream_hosts"
-        | "proxy_set_upstream_override_host"
         | "proxy_get_property" => Source::World,
         "proxy_call_foreign_function" if is_of_cells(args) => Source::World,
-        "proxy_http_call" | "proxy_grpc_call" | "proxy_grpc_stream" | "proxy_grpc_send" => {
-            Source::HostUnlessRefused
-        }
+        "proxy_http_call"
+        | "proxy_grpc_call"
+        | "proxy_grpc_stream"
+        | "proxy_grpc_send"
+        | "proxy_define_metric"
+        | "proxy_set_property" => Source::HostUnlessRefused,
         _ => Source::Host,
     }
 }

@@ -1,0 +1,81 @@
+//! Files that are no recordings, or not whole ones.
+
+use super::{Recorded, Recording, tidegate};
+use crate::equipment::Map::RequestHeaders;
+use crate::equipment::{Guest, On, Proxy, Step, Upstream, forwarding, in_listener};
+
+fn guest() -> Guest {
+    Guest::new().quiet().on(On::RequestHeaders, [Step::add(RequestHeaders, "x-mark", "1")])
+}
+
+/// A recording of three exchanges.
+fn recorded() -> Recorded {
+    let upstream = Upstream::ok("hello");
+    let config = in_listener(&forwarding(&[upstream.address()], ""), &["filters: [f]"]);
+    let start = Proxy::with(&(config + "filters: {f: {module: ./f.wasm}}\n"));
+    let proxy = start.file("f.wasm", guest().build()).start();
+    let recording = Recording::of(&proxy, "f", 3, &[]);
+    (0..3).for_each(|_| drop(proxy.client().get("/")));
+    recording.finish()
+}
+
+/// What a replay says that cannot be.
+fn refused(content: impl AsRef<[u8]>, why: &str) {
+    let recorded = Recorded::written(content);
+    let exit = recorded.replay("builtin:fault", &[]);
+    assert_eq!(exit.code, Some(1), "{}", exit.stdout);
+    assert!(exit.stderr.contains(why), "{why:?} is not in {}", exit.stderr);
+}
+
+#[test]
+fn what_is_no_recording_is_refused_with_its_line() {
+    let head = r#"{"recording":{"format":1,"tidegate":"0.1.0","masked":false}}"#;
+    let not_one = "is not a recording: its first line does not say so";
+    refused("", not_one);
+    refused("{}\n", not_one);
+    refused([0, 255, 10], not_one);
+    refused(head.replace(":1,", ":99,"), "is a recording of format 99, and this tidegate reads format 1");
+    refused(format!("{head}\n{{\"step\":{{\"instance\":1}}}}\n"), "recording.jsonl:2: missing field `did`");
+    refused(format!("{head}\nnonsense\n"), "recording.jsonl:2: ");
+    let orphan = r#"{"step":{"instance":7,"did":{"at":0,"op":"tick","end":{"answer":"done"}}}}"#;
+    refused(format!("{head}\n{orphan}\n"), "a step of instance 7, which never began");
+    let exit = tidegate(&["filter", "replay", "/no/such/recording", "builtin:fault"]);
+    assert!(exit.stderr.contains("cannot read /no/such/recording"), "{}", exit.stderr);
+}
+
+#[test]
+fn a_recording_that_was_cut_anywhere_is_replayed_as_far_as_it_goes() {
+    let whole = recorded();
+    whole.exact_report(&guest().build()).is_identical("the whole", 3);
+    let bytes = whole.bytes();
+    let lines = whole.lines();
+    let opens: Vec<usize> =
+        (0..lines.len()).filter(|at| lines[*at]["step"]["did"]["op"]["open"].is_object()).collect();
+    let offset =
+        |line: usize| bytes.split_inclusive(|byte| *byte == b'\n').take(line).map(<[u8]>::len).sum::<usize>();
+    let last = opens[2];
+    for cut in [offset(last), offset(last) + 1, offset(last) + 40, offset(last + 1) - 2] {
+        let report = Recorded::written(&bytes[..cut]).report(&guest().build());
+        report.is_identical("a part", 2);
+    }
+    let with_reason = [&bytes[..offset(last)], b"{\"cut\":{\"reason\":\"the disk is full\"}}\n"].concat();
+    let exit = Recorded::written(with_reason).replay("builtin:fault", &[]);
+    assert!(exit.stdout.contains("the recording is not whole: the disk is full"), "{}", exit.stdout);
+}
+
+/// Nobody has to hold a file in memory to find that it is none.
+#[test]
+fn a_line_without_an_end_is_refused_by_its_length() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let file = folder.path().join("huge.jsonl");
+    let head = b"{\"recording\":{\"format\":1,\"tidegate\":\"0.1.0\",\"masked\":false}}\n";
+    std::fs::write(&file, head).expect("a temporary file can be written");
+    let sparse = std::fs::OpenOptions::new().write(true).open(&file).expect("it can be opened");
+    sparse.set_len(4 << 30).expect("a file can have a hole");
+    let exit = tidegate(&["filter", "replay", super::plain(&file), "builtin:fault"]);
+    assert!(
+        exit.stderr.contains("huge.jsonl:2: the line is longer than any that is written"),
+        "{}",
+        exit.stderr
+    );
+}
