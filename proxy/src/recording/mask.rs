@@ -5,6 +5,8 @@
 //! compares or passes it on does what it did. The words and what they stand for go into a file of their own, which
 //! stays where the recording was made.
 
+mod replacer;
+
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -14,6 +16,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use regex::bytes::Regex;
 
+use self::replacer::Replacer;
 use super::visit::Visit;
 use crate::wasm::witness::{Beginning, Blob, Change, Fields, Hostcall, Piece, Side, Step, Value};
 
@@ -348,63 +351,6 @@ fn write_number(digits: &mut [u8], mut number: usize) {
         *digit = DIGITS[number % DIGITS.len()];
         number /= DIGITS.len();
     }
-}
-
-/// Replaces many texts, each of which has at least `N` bytes and is known by its first `N`.
-#[derive(Debug)]
-struct Replacer<const N: usize> {
-    /// Which two bytes a text may begin with: nearly all that is looked at ends here.
-    beginnings: Vec<bool>,
-    texts: HashMap<[u8; N], Vec<(Bytes, Bytes)>>,
-}
-
-impl<const N: usize> Default for Replacer<N> {
-    fn default() -> Self {
-        Replacer { beginnings: vec![false; 1 << 16], texts: HashMap::new() }
-    }
-}
-
-impl<const N: usize> Replacer<N> {
-    /// Replaces one more. A shorter one than `N` bytes is left alone.
-    fn add(&mut self, from: &Bytes, to: &Bytes) {
-        let Some(beginning) = from.first_chunk::<N>() else { return };
-        self.beginnings[two(beginning)] = true;
-        let texts = self.texts.entry(*beginning).or_default();
-        texts.push((from.clone(), to.clone()));
-        texts.sort_by_key(|(from, _)| std::cmp::Reverse(from.len()));
-    }
-
-    /// The text with all of them replaced; none where it has none.
-    fn replace(&self, text: &[u8]) -> Option<Bytes> {
-        let mut replaced: Option<Vec<u8>> = None;
-        let (mut at, mut copied) = (0, 0);
-        while let Some(beginning) = text.get(at..).and_then(<[u8]>::first_chunk::<N>) {
-            match self.find(beginning, &text[at..]) {
-                Some((from, to)) => {
-                    let out = replaced.get_or_insert_with(|| Vec::with_capacity(text.len()));
-                    out.extend_from_slice(&text[copied..at]);
-                    out.extend_from_slice(to);
-                    at += from.len();
-                    copied = at;
-                }
-                None => at += 1,
-            }
-        }
-        let mut out = replaced?;
-        out.extend_from_slice(&text[copied..]);
-        Some(out.into())
-    }
-
-    fn find(&self, beginning: &[u8; N], text: &[u8]) -> Option<&(Bytes, Bytes)> {
-        if !self.beginnings[two(beginning)] {
-            return None;
-        }
-        self.texts.get(beginning)?.iter().find(|(from, _)| text.starts_with(from))
-    }
-}
-
-fn two(bytes: &[u8]) -> usize {
-    usize::from(bytes[0]) << 8 | usize::from(bytes[1])
 }
 
 #[cfg(test)]

@@ -493,6 +493,20 @@ impl From<Side> for Direction {
     }
 }
 
+impl Level {
+    /// Its name, as a recording has it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Level::Trace => "trace",
+            Level::Debug => "debug",
+            Level::Info => "info",
+            Level::Warn => "warn",
+            Level::Error => "error",
+            Level::Critical => "critical",
+        }
+    }
+}
+
 impl From<LogLevel> for Level {
     fn from(level: LogLevel) -> Level {
         match level {
