@@ -6,7 +6,6 @@ mod bench;
 mod build;
 #[cfg(feature = "kit")]
 mod new;
-#[cfg(feature = "kit")]
 mod progress;
 mod record;
 mod replay;

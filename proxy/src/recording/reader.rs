@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
 
 use super::writer::secrets_file;
 use super::{FORMAT, Head, Line, Secrets};
@@ -11,6 +12,10 @@ use crate::wasm::witness::Blob;
 /// The longest line that is read, in bytes: a step with a body of [the most](crate::wasm::body::MAX_EDITED_LEN) before
 /// and after it, in base64.
 const MAX_LINE: u64 = 512 << 20;
+
+/// How many bytes of lines are handed over at once, about, and how often that is done before they are looked at.
+const BATCH: usize = 256 << 10;
+const MAX_BATCHES: usize = 16;
 
 /// Why a recording cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -135,6 +140,25 @@ impl Reader {
             }
         }
         Ok(Some(line))
+    }
+
+    /// All lines to the end, which a thread of its own reads while the last ones are looked at. The first error ends it.
+    pub fn read_ahead(mut self) -> impl Iterator<Item = Result<Line, ReadError>> {
+        let (sender, receiver) = mpsc::sync_channel::<Vec<_>>(MAX_BATCHES);
+        std::thread::spawn(move || {
+            let mut is_over = false;
+            while !is_over {
+                let (mut batch, mut bytes) = (Vec::new(), 0);
+                while bytes < BATCH && !is_over {
+                    let line = self.next_line();
+                    is_over = !matches!(line, Ok(Some(_)));
+                    batch.extend(line.transpose());
+                    bytes += self.text.len();
+                }
+                is_over |= sender.send(batch).is_err(); // nobody looks at them any more
+            }
+        });
+        receiver.into_iter().flatten()
     }
 
     fn read_line(&mut self) -> Result<bool, ReadError> {

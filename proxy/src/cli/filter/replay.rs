@@ -1,14 +1,14 @@
 //! `tidegate filter replay`: a recording against a build.
 
 use std::fmt::Write as _;
-use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use clap::Args;
 
 use super::super::{Format, print};
+use super::progress::Progress;
 use super::{grouped, many};
 use crate::recording::compare::{Comparison, Cost, Difference, Report};
 use crate::recording::replay::Player;
@@ -49,9 +49,8 @@ pub(in crate::cli) struct ReplayArgs {
     format: Format,
 }
 
-/// How often progress is shown, and after how many lines it is thought of.
-const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
-const PROGRESS_LINES: u64 = 1024;
+/// After how many steps it is said how far it is.
+const PROGRESS_STEPS: u64 = 1024;
 
 pub(super) fn perform(arguments: &ReplayArgs) -> anyhow::Result<ExitCode> {
     let ReplayArgs { recording, module, schema: _, secrets, most, exact, format } = arguments;
@@ -59,16 +58,18 @@ pub(super) fn perform(arguments: &ReplayArgs) -> anyhow::Result<ExitCode> {
         print(&format!("{:#}", crate::recording::schema()))?;
         return Ok(ExitCode::SUCCESS);
     };
-    let mut reader = Reader::open(recording, secrets.as_deref())?;
+    let reader = Reader::open(recording, secrets.as_deref())?;
+    let masked = reader.is_masked();
     let bytes = super::module(module)?;
     let compiled = Engine::new(None)?.compile(&bytes);
     let compiled = compiled.map_err(|error| anyhow::anyhow!("{}: {error}", module.display()))?;
     let sha256 = compiled.sha256().to_string();
     let (mut player, mut comparison) = (Player::new(compiled), Comparison::new(*most, *exact));
     let began = Instant::now();
-    let mut progress = Progress::new(began);
-    let (mut steps, mut is_other) = (0, false);
-    while let Some(line) = reader.next_line()? {
+    let progress = Progress::begin("replaying");
+    let (mut steps, mut is_other) = (0u64, false);
+    for line in reader.read_ahead() {
+        let line = line?;
         match &line {
             Line::Instance { given, .. } => is_other |= given.module != sha256,
             Line::Cut { reason } => comparison.note_cut(reason),
@@ -77,16 +78,18 @@ pub(super) fn perform(arguments: &ReplayArgs) -> anyhow::Result<ExitCode> {
         if let Some(played) = player.play(line)? {
             comparison.add(&played);
             steps += 1;
-            progress.show(steps);
+            if steps.is_multiple_of(PROGRESS_STEPS) {
+                progress.say(|| format!("replaying: {}", many(steps, "step")));
+            }
         }
     }
-    progress.end();
+    drop(progress);
     let report = comparison.finish();
     let outcome = Outcome {
         recording: recording.display().to_string(),
         module: module.display().to_string(),
         same_module: !is_other,
-        masked: reader.is_masked(),
+        masked,
         seconds: began.elapsed().as_secs_f64(),
         report: &report,
     };
@@ -215,37 +218,5 @@ fn costs(text: &mut String, report: &Report) {
         };
         let (recorded, replayed) = (grouped(cost.recorded), grouped(cost.replayed));
         let _ = writeln!(text, "  {callback:width$}  {recorded} → {replayed}  {change}");
-    }
-}
-
-/// Says how far it is, on a terminal, when it takes longer.
-struct Progress {
-    shown: Instant,
-    began: Instant,
-    shows: bool,
-}
-
-impl Progress {
-    fn new(began: Instant) -> Progress {
-        Progress { shown: began, began, shows: std::io::stderr().is_terminal() }
-    }
-
-    fn show(&mut self, steps: u64) {
-        if !self.shows || !steps.is_multiple_of(PROGRESS_LINES) || self.shown.elapsed() < PROGRESS_INTERVAL {
-            return;
-        }
-        self.shown = Instant::now();
-        let _ = write!(
-            std::io::stderr(),
-            "\r\x1b[K{}, {:.0} s",
-            many(steps, "step"),
-            self.began.elapsed().as_secs_f64()
-        );
-    }
-
-    fn end(&self) {
-        if self.shows {
-            let _ = write!(std::io::stderr(), "\r\x1b[K");
-        }
     }
 }
