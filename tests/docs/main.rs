@@ -10,6 +10,7 @@ mod links;
 mod reference;
 mod samples;
 mod testing;
+mod tutorial;
 
 use std::fs;
 use std::path::{Path, PathBuf};
