@@ -5,8 +5,11 @@
 //! checked in. `UPDATE_EXPECT=1 cargo test --test docs` writes them anew. The Rust in the book is compiled by the
 //! documentation tests of the SDK.
 
+mod debugging;
 mod hostcalls;
 mod links;
+mod reader;
+mod recipes;
 mod reference;
 mod samples;
 mod testing;
