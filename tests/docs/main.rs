@@ -8,6 +8,7 @@
 mod debugging;
 mod hostcalls;
 mod links;
+mod performance;
 mod reader;
 mod recipes;
 mod reference;
