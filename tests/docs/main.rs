@@ -9,11 +9,14 @@ mod debugging;
 mod hostcalls;
 mod links;
 mod performance;
+mod porting;
 mod reader;
 mod recipes;
 mod reference;
 mod samples;
 mod testing;
+#[path = "../equipment/tool.rs"]
+mod tool;
 mod tutorial;
 
 use std::fs;
