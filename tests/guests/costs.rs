@@ -11,8 +11,11 @@ use tidegate_sdk::{
 
 filter!(Costs);
 
+type InHeaders = fn(&Costs, &Request<'_>);
+type InBody = fn(&Body);
+
 /// What is done in the headers callback.
-const IN_HEADERS: &[(&str, fn(&Costs, &Request<'_>))] = &[
+const IN_HEADERS: &[(&str, InHeaders)] = &[
     ("read a header of 10 bytes", |_, request| drop(black_box(request.header("x-small")))),
     ("read a header of 1 KiB", |_, request| drop(black_box(request.header("x-large")))),
     ("look for a header that is not there", |_, request| drop(black_box(request.header("x-none")))),
@@ -47,7 +50,7 @@ const NAMES: [&str; 20] = [
 ];
 
 /// What is done in the body callback.
-const IN_BODY: &[(&str, fn(&Body))] = &[
+const IN_BODY: &[(&str, InBody)] = &[
     ("read a body", |body| drop(black_box(body.bytes()))),
     ("read a body and count a byte in it", |body| {
         black_box(body.bytes().iter().filter(|byte| **byte == b'1').count());
@@ -70,8 +73,8 @@ struct Config {
 
 struct Costs {
     config: Config,
-    in_headers: Option<fn(&Costs, &Request<'_>)>,
-    in_body: Option<fn(&Body)>,
+    in_headers: Option<InHeaders>,
+    in_body: Option<InBody>,
     counter: Counter,
     family: CounterFamily<1>,
     cells: Cells,
