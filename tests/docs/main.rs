@@ -1,15 +1,24 @@
 //! What the documentation says is true: links lead somewhere, configurations are accepted, and the reference pages are
 //! what the code says.
 //!
-//! `links` and `samples` check what people wrote; `hostcalls` reads what the code says of each hostcall; `reference` writes the pages in `docs/src/reference`, which are
-//! checked in. `UPDATE_EXPECT=1 cargo test --test docs` writes them anew. The Rust in the book is compiled by the
-//! documentation tests of the SDK.
+//! `links` and `samples` check what people wrote; `hostcalls` reads what the code says of each hostcall; `reference` writes the
+//! pages in `docs/src/reference`, which are checked in. `UPDATE_EXPECT=1 cargo test --test docs` writes them anew. Of the part
+//! about writing filters `reader` follows pages literally, for `tutorial` and `debugging`; `recipes` and `testing` run samples,
+//! `performance` measures, `porting` asks Envoy. Other Rust in the book is compiled by the documentation tests of the SDK.
 
+mod debugging;
 mod hostcalls;
 mod links;
+mod performance;
+mod porting;
+mod reader;
+mod recipes;
 mod reference;
 mod samples;
 mod testing;
+#[path = "../equipment/tool.rs"]
+mod tool;
+mod tutorial;
 
 use std::fs;
 use std::path::{Path, PathBuf};

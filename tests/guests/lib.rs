@@ -57,6 +57,15 @@ pub fn build_in(folder: &Path) -> PathBuf {
     built.unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
 }
 
+/// The built module of the example `name` of the crate in `folder`, as one builds it while one writes it.
+///
+/// # Panics
+/// When it cannot be built, with the reason.
+pub fn example_in(folder: &Path, name: &str) -> PathBuf {
+    let built = Build::new(folder).example(name).profile("dev").target_dir(target_dir(folder)).run();
+    built.unwrap_or_else(|error| panic!("{name} in {}: {error}", folder.display()))
+}
+
 /// Where the shipped filters are built too, so that the standard library is built once: `wasm` in the target folder
 /// that this test binary is in (TARGET/PROFILE/deps/NAME).
 fn target_dir(folder: &Path) -> PathBuf {

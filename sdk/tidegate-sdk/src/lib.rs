@@ -106,4 +106,7 @@ mod book {
 
     #[doc = include_str!("../../../docs/src/writing-filters.md")]
     struct WritingFilters;
+
+    #[doc = include_str!("../../../docs/src/write/porting.md")]
+    struct Porting;
 }
