@@ -204,7 +204,7 @@ impl<'a> Modules<'a> {
         let alone = filter.isolation == Isolation::Exchange;
         let blank = alone.then(|| Blank::new(bytes)).transpose().map_err(no_image)?;
         let module = match &blank {
-            Some(blank) => self.engine.compile(blank.bytes()),
+            Some(blank) => self.engine.compile_as(digest, blank.bytes()),
             None => self.compile(digest, bytes),
         };
         let module = module.map_err(|source| Unusable::Load { origin: origin(), source })?;
@@ -225,7 +225,7 @@ impl<'a> Modules<'a> {
         if let Some(module) = self.compiled.get(&digest) {
             return Ok(module.clone());
         }
-        let module = self.engine.compile(bytes)?;
+        let module = self.engine.compile_as(digest, bytes)?;
         self.compiled.insert(digest, module.clone());
         Ok(module)
     }

@@ -12,6 +12,7 @@ use wasmtime::{
 use super::module::{LoadError, Module};
 use super::outline::Outline;
 use super::store::Store;
+use crate::files::Sha256;
 
 /// How often [`Engine::advance_epoch`] is to be called: the grain of the wall-clock backstop.
 pub const EPOCH_PERIOD: Duration = Duration::from_millis(10);
@@ -86,7 +87,12 @@ impl Engine {
 
     /// Compiles and links a module. It takes as long as a compiler does: not for a worker's thread.
     pub fn compile(&self, bytes: &[u8]) -> Result<Module, LoadError> {
-        Module::load(self, bytes)
+        Module::load(self, bytes, Sha256::of(bytes))
+    }
+
+    /// The same of a module that is known as another: what was put into it is not its author's.
+    pub(crate) fn compile_as(&self, sha256: Sha256, bytes: &[u8]) -> Result<Module, LoadError> {
+        Module::load(self, bytes, sha256)
     }
 
     /// Everything that keeps a module from being a filter, where [`compile`](Engine::compile) says the first of it;

@@ -131,29 +131,33 @@ impl LoadError {
 
 impl Module {
     /// Loads a module, or says the first thing that is wrong with it.
-    pub(super) fn load(engine: &Engine, bytes: &[u8]) -> Result<Module, LoadError> {
+    pub(super) fn load(engine: &Engine, bytes: &[u8], sha256: Sha256) -> Result<Module, LoadError> {
         let outline = Outline::read(bytes)?;
         if let Some(problem) = outline.problems().into_iter().next() {
             return Err(problem);
         }
-        Module::compile(engine, bytes, &outline)
+        Module::compile(engine, bytes, &outline, sha256)
     }
 
     /// Everything that is wrong with a module whose outline this is; nothing if it can be loaded.
     pub(super) fn problems(engine: &Engine, bytes: &[u8], outline: &Outline) -> Vec<LoadError> {
         let mut problems = outline.problems();
         if problems.is_empty() {
-            problems.extend(Module::compile(engine, bytes, outline).err());
+            problems.extend(Module::compile(engine, bytes, outline, Sha256::of(bytes)).err());
         } else if !problems.iter().any(|problem| matches!(problem, LoadError::Invalid(_))) {
             problems.extend(wasmtime::Module::validate(engine.inner(), bytes).err().map(invalid));
         }
         problems
     }
 
-    fn compile(engine: &Engine, bytes: &[u8], outline: &Outline) -> Result<Module, LoadError> {
+    fn compile(
+        engine: &Engine,
+        bytes: &[u8],
+        outline: &Outline,
+        sha256: Sha256,
+    ) -> Result<Module, LoadError> {
         let (module, is_kept) = engine.translate(bytes).map_err(invalid)?;
         let linked = link(engine.inner(), &module)?;
-        let sha256 = Sha256::of(bytes);
         let abi = outline.markers().next().ok_or(LoadError::NoAbiVersion)?;
         let edits_bodies = ["proxy_set_buffer_bytes", "proxy_inject_encoded_data_to_filter_chain"]
             .into_iter()
@@ -212,7 +216,7 @@ impl Module {
         self.shared.is_kept
     }
 
-    /// Of the bytes that it was made of, before anything was written into them.
+    /// What it is known by: that of its file, whatever was put into the module for its debug information, or for images.
     pub fn sha256(&self) -> Sha256 {
         self.shared.sha256
     }
