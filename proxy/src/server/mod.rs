@@ -57,7 +57,12 @@ pub struct Options {
     pub witnesses: Witnesses,
     /// Who is told what becomes of configurations.
     pub news: Option<Tell>,
+    /// Who is given the lines of the access log, in the place of standard output.
+    pub access_log: Option<Lines>,
 }
+
+/// Is given lines of the access log, several at a time, on a thread that no worker waits for.
+pub type Lines = Arc<dyn Fn(&[u8]) + Send + Sync>;
 
 /// Is told what becomes of configurations.
 pub type Tell = Arc<dyn Fn(News) + Send + Sync>;
@@ -116,7 +121,7 @@ pub fn run(loaded: Loaded, options: Options) -> anyhow::Result<()> {
     let admin = bind_admin(&read.loaded)?;
     let standing = Arc::new(Standing::new(read.snapshot.config(), &options));
 
-    let shared = Shared::new(standing.workers(), Recordings::new(options.witnesses))?;
+    let shared = Shared::new(standing.workers(), Recordings::new(options.witnesses), options.access_log)?;
     observe::export_guest_metrics(&shared.metrics, &shared.guest_metrics);
     observe::export_cells(&shared.metrics, &shared.shared_data);
     shared.canaries.export(&shared.metrics);
