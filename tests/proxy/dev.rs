@@ -447,12 +447,12 @@ fn what_the_client_got_is_shown_whoever_failed() {
     assert_eq!((&shown["ended"]["status"], &shown["ended"]["at_fault"]), (&503.into(), &"upstream".into()));
     assert!(shown["ended"]["request_id"].is_string(), "{shown}");
 
-    let mut client = dev.client();
-    assert_eq!(client.request("POST", "/fail", &[("x-fail", "yes")], "12345").status(), 503);
+    let fail = |path| dev.client().request("GET", path, &[("x-fail", "yes")], "").status();
+    assert_eq!(fail("/fail"), 503);
     let shown = dev.event_after(0, "exchange", |event| event["path"] == "/fail");
     assert_eq!((&shown["outcome"], &shown["status"]), (&"failed".into(), &503.into()), "{shown}");
     // The first that fails has a successor at once, the second has none for a while: what nobody saw is shown too.
-    assert_eq!(client.request("GET", "/again", &[("x-fail", "yes")], "").status(), 503);
+    assert_eq!(fail("/again"), 503);
     let (status, shown) = dev.get("/unseen");
     assert_eq!(
         (status, &shown["outcome"], &shown["status"]),
@@ -493,4 +493,27 @@ fn of_more_requests_than_anybody_reads_there_is_a_sum() {
         said.lines().filter_map(|line| line.strip_prefix("… and ")?.split_once(" requests more: 200 ×"));
     let summed: u64 = sums.filter_map(|(count, _)| count.parse::<u64>().ok()).sum();
     assert_eq!((alone + summed, summed > 0), (REQUESTS, true), "{said}");
+}
+
+#[test]
+fn a_request_in_flight_does_not_keep_it_from_ending() {
+    let folder = folder_with(&Guest::new().build(), &[]);
+    let dev = Dev::start(folder.path(), &["guest.wasm", "--format", "json"]);
+    let mut client = dev.client();
+    client.send("GET /delay/60s HTTP/1.1\r\nhost: a.test\r\n\r\n");
+    dev.event("open");
+    dev.interrupt();
+    let shown = dev.event("exchange");
+    assert!(shown["ended"]["duration_ms"].as_f64().is_some_and(|time| time < 10_000.0), "{shown}");
+}
+
+#[test]
+fn a_terminal_that_is_closed_ends_it_and_leaves_nothing_behind() {
+    let folder = folder_with(&Guest::new().build(), &[]);
+    let dev = Dev::start(folder.path(), &["guest.wasm", "--format", "json"]);
+    assert_eq!(dev.get("/").0, 200);
+    dev.process.signal(Signal::HUP);
+    assert!(dev.process.wait().success());
+    let left = fs::read_dir(folder.path()).expect("it is a folder").flatten().map(|entry| entry.file_name());
+    assert_eq!(left.collect::<Vec<_>>(), ["guest.wasm"]);
 }

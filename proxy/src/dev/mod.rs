@@ -185,6 +185,7 @@ fn develop(
         let serving = server::Options {
             workers: Some(1),
             no_watch: false,
+            hangup_ends: true,
             witnesses: [(stage.name().to_owned(), witness.clone())].into(),
             news: Some(Arc::new(move |it| drop(news.send(Event::News(it))))),
             access_log: Some(Arc::new(move |lines| {
@@ -203,11 +204,12 @@ fn develop(
     }
 }
 
-/// Ctrl-C and SIGTERM, from the beginning to the end. While the proxy serves it takes them too.
+/// Ctrl-C, SIGTERM and the end of the terminal, from the beginning to the end. While the proxy serves it takes them too.
 struct Signals {
     runtime: tokio::runtime::Runtime,
     interrupt: Signal,
     terminate: Signal,
+    hangup: Signal,
 }
 
 impl Signals {
@@ -215,8 +217,9 @@ impl Signals {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let entered = runtime.enter();
         let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let hangup = signal(SignalKind::hangup())?;
         drop(entered);
-        Ok(Signals { runtime, interrupt, terminate })
+        Ok(Signals { runtime, interrupt, terminate, hangup })
     }
 
     /// Waits until there is something new to serve. False if a signal came first.
@@ -226,6 +229,7 @@ impl Signals {
                 biased;
                 _ = self.interrupt.recv() => Ok(false),
                 _ = self.terminate.recv() => Ok(false),
+                _ = self.hangup.recv() => Ok(false),
                 changed = changes.changed() => match changed {
                     Ok(()) => Ok(true),
                     Err(_) => bail!("the filter is not built any more"),

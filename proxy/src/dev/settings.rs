@@ -18,6 +18,9 @@ const SETTINGS: &str = "dev.yaml";
 /// What its configuration alone is called there.
 const CONFIGS: [&str; 2] = ["config.yaml", "config.json"];
 
+/// How long requests in flight are waited for when Ctrl-C ends it: whoever sent them is the one who pressed it.
+const DRAIN_TIMEOUT: &str = "1s";
+
 /// The cluster that requests go to.
 const UPSTREAM: &str = "upstream";
 
@@ -151,7 +154,7 @@ impl Settings {
             listener["buffer_limit"] = limit;
         }
         let whole = json!({
-            "workers": 1, "listeners": [listener], "filters": {name: filter}, "clusters": clusters,
+            "workers": 1, "drain_timeout": DRAIN_TIMEOUT, "listeners": [listener], "filters": {name: filter}, "clusters": clusters,
         });
         Ok(format!("{whole:#}\n"))
     }
