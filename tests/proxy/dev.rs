@@ -517,3 +517,16 @@ fn a_terminal_that_is_closed_ends_it_and_leaves_nothing_behind() {
     let left = fs::read_dir(folder.path()).expect("it is a folder").flatten().map(|entry| entry.file_name());
     assert_eq!(left.collect::<Vec<_>>(), ["guest.wasm"]);
 }
+
+#[test]
+fn the_settings_that_the_book_shows_are_served() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/src/developing-filters.md");
+    let page = fs::read_to_string(page).expect("the page is text");
+    let (_, rest) = page.split_once("```yaml,dev\n").expect("it has such a block");
+    let (settings, _) = rest.split_once("```").expect("a block ends");
+    let folder = folder_with(&asking("auth"), &[("dev.yaml", settings), ("key.txt", "k3y")]);
+    // Port 9001 may be anybody's: who it is, the command line says.
+    let dev = Dev::start(folder.path(), &["guest.wasm", "--cluster", "auth", "--format", "json"]);
+    assert_eq!(dev.get("/").0, 200);
+    dev.interrupt();
+}
