@@ -312,7 +312,8 @@ fn people_are_told_what_happened_with_colours_on_a_terminal_alone() {
     let folder = shop.path("").display().to_string();
     let mut terminal = Terminal::start(&["dev", &folder, "--listen", &taken], 100, 40);
     terminal.wait_for("save a source and it is swapped in");
-    assert!(!terminal.shown().contains(&taken), "{}", terminal.shown());
+    terminal.wait_for(&format!("{taken} is taken; --listen names another one"));
+    assert!(!terminal.shown().contains(&format!("http://{taken}")), "{}", terminal.shown());
     assert!(terminal.shown().contains("\u{1b}[1mshop\u{1b}[0m"), "{}", terminal.shown());
     terminal.press("\u{3}");
     terminal.signal(Signal::INT);
@@ -529,4 +530,12 @@ fn the_settings_that_the_book_shows_are_served() {
     let dev = Dev::start(folder.path(), &["guest.wasm", "--cluster", "auth", "--format", "json"]);
     assert_eq!(dev.get("/").0, 200);
     dev.interrupt();
+}
+
+#[test]
+fn the_files_of_the_crate_are_named_from_the_folder_that_one_is_in() {
+    let shop = Crate::new();
+    let said = succeed(&shop.path(""), &["filter", "test", "--profile", "dev"]);
+    assert!(said.starts_with("cases.yaml\n"), "{said}");
+    assert!(said.contains("\ntarget/wasm/modules/shop.wasm: 3 passed"), "{said}");
 }

@@ -112,7 +112,7 @@ impl LogArgs {
             tracing_subscriber::fmt::layer().with_writer(io::stderr).compact().with_ansi(colours_wanted());
         let lines = lines.with_filter(filter_fn(|about| {
             let is_shown = |target: &&str| about.target().starts_with(*target);
-            *about.level() <= tracing::Level::WARN && !SHOWN_OTHERWISE.iter().any(|target| is_shown(&target))
+            *about.level() <= tracing::Level::WARN && !SHOWN_OTHERWISE.iter().any(is_shown)
         }));
         // Whether a level of the guests' log is kept is asked of all layers.
         let guests = tracing_subscriber::layer::Identity::new();

@@ -132,8 +132,7 @@ pub(crate) fn run(options: Options) -> anyhow::Result<()> {
         None => None,
     };
     let backlog = Arc::new(Backlog::default());
-    let (name, source) = (stage.name().to_owned(), options.source.clone());
-    let show = Show::start(options.form, name, source, received, backlog.clone())?;
+    let show = Show::start(&options, stage.name().to_owned(), received, backlog.clone())?;
     let developed = develop(&options, &stage, &events, recording.clone(), backlog, &mut signals);
     let _ = events.send(Event::End);
     show.finish();

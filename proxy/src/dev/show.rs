@@ -1,6 +1,7 @@
 //! Says what happens, as it happens: to people, or as a JSON document a line.
 
 use std::io::{self, IsTerminal as _, Write as _};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread::JoinHandle;
@@ -13,7 +14,7 @@ use super::ends::{Ended, Ends, Whole};
 use super::flood::{self, Backlog, Flood};
 use super::paint::{Paint, colours_wanted};
 use super::story::{Deed, Outcome, Scene, Stories, Story, Told};
-use super::{Event, Source};
+use super::{Event, Options, Source};
 use crate::config::Problems;
 use crate::server::News;
 use crate::wasm::witness::{Beginning, End, Op, Step};
@@ -42,16 +43,17 @@ pub(super) struct Show(JoinHandle<()>);
 
 impl Show {
     pub(super) fn start(
-        form: Form,
+        options: &Options,
         name: String,
-        source: Source,
         events: Receiver<Event>,
         backlog: Arc<Backlog>,
     ) -> io::Result<Show> {
+        let form = options.form;
         let narrator = Narrator {
             form,
             name,
-            source,
+            wanted: options.listen,
+            source: options.source.clone(),
             blame: None,
             paint: Paint(form == Form::Text && colours_wanted(&io::stdout())),
             draws: io::stderr().is_terminal() && form == Form::Text,
@@ -79,6 +81,8 @@ impl Show {
 struct Narrator {
     form: Form,
     name: String,
+    /// Where it was to listen.
+    wanted: SocketAddr,
     source: Source,
     /// Where its faults come from, once it was built.
     blame: Option<Blame>,
@@ -222,11 +226,15 @@ impl Narrator {
         }
     }
 
-    fn tell_of_service(&mut self, addresses: &[(String, std::net::SocketAddr)]) {
+    fn tell_of_service(&mut self, addresses: &[(String, SocketAddr)]) {
         if let Some((_, address)) = addresses.first() {
             let (name, url) = (self.paint.bold(&self.name), self.paint.bold(&format!("http://{address}")));
             let line = format!("{name} serves at {url}: save a source and it is swapped in; Ctrl-C ends it");
             self.say("serving", json!({"address": address.to_string()}), &line);
+            if self.wanted.port() != 0 && self.wanted != *address {
+                let taken = format!("{} is taken; --listen names another one", self.wanted);
+                self.say_text(&self.paint.yellow(&taken));
+            }
             self.say_text(&format!("try: curl -i http://{address}/\n"));
             if cfg!(debug_assertions) {
                 self.say_text(
