@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::filter_new::succeed;
 use crate::equipment::process::Process;
-use crate::equipment::{Answer, Client, Guest, On, Step, Terminal, Upstream, eventually};
+use crate::equipment::{Answer, Client, Flow, Guest, Map, On, Step, Terminal, Upstream, When, eventually};
 
 /// A filter as `tidegate filter new` makes it, built once as `dev` builds it.
 static MADE: LazyLock<TempDir> = LazyLock::new(|| {
@@ -312,7 +312,8 @@ fn people_are_told_what_happened_with_colours_on_a_terminal_alone() {
     let folder = shop.path("").display().to_string();
     let mut terminal = Terminal::start(&["dev", &folder, "--listen", &taken], 100, 40);
     terminal.wait_for("save a source and it is swapped in");
-    assert!(!terminal.shown().contains(&taken), "{}", terminal.shown());
+    terminal.wait_for(&format!("{taken} is taken; --listen names another one"));
+    assert!(!terminal.shown().contains(&format!("http://{taken}")), "{}", terminal.shown());
     assert!(terminal.shown().contains("\u{1b}[1mshop\u{1b}[0m"), "{}", terminal.shown());
     terminal.press("\u{3}");
     terminal.signal(Signal::INT);
@@ -354,4 +355,187 @@ fn what_is_no_filter_is_refused_with_what_to_do() {
         assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
         assert!(said.contains(says), "{arguments:?}: {said}");
     }
+}
+
+/// A folder with a module in it, and files beside it.
+fn folder_with(guest: &[u8], files: &[(&str, &str)]) -> TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    fs::write(folder.path().join("guest.wasm"), guest).expect("it can be written");
+    for (name, text) in files {
+        fs::write(folder.path().join(name), text).expect("it can be written");
+    }
+    folder
+}
+
+/// A guest that asks a cluster on each request and lets it go on when it is answered.
+fn asking(cluster: &str) -> Vec<u8> {
+    let answered = [Step::EffectiveStream, Step::Resume(Flow::Request)];
+    Guest::new()
+        .on(On::Configure, [Step::Configuration])
+        .on(On::RequestHeaders, [Step::callout(cluster, "/check", 5000), Step::Return(1)])
+        .on(On::CalloutResponse, answered)
+        .build()
+}
+
+#[test]
+fn a_filter_is_given_its_clusters_its_limits_and_its_files_beside_its_configuration() {
+    let auth = Upstream::start(|_| Answer::ok("yes"));
+    let settings = format!(
+        "config: {{key: {{from_file: key.txt}}}}\nlimits: {{instructions: 1M}}\nclusters: {{auth: \"{}\"}}\n",
+        auth.address()
+    );
+    let folder = folder_with(&asking("auth"), &[("dev.yaml", &settings), ("key.txt", "k3y")]);
+    let dev = Dev::start(folder.path(), &["guest.wasm", "--format", "json"]);
+    let (status, shown) = dev.get("/");
+    assert_eq!((status, auth.requests().len()), (200, 1), "{shown}");
+    let asks = |deed: &Value| deed["text"] == "asks cluster auth: GET /check";
+    assert!(deeds(&shown).iter().any(asks), "{shown}");
+    assert!(dev.process.stdout.text().contains("k3y"), "{}", dev.process.stdout.text());
+
+    // What is wrong with the settings is said with its place in their own file, and what was served is served on.
+    fs::write(folder.path().join("dev.yaml"), format!("{settings}limits: {{}}\n"))
+        .expect("it can be written");
+    let refused = dev.event("refused");
+    assert!(refused["reason"].as_str().is_some_and(|reason| reason.contains("dev.yaml:4:1")), "{refused}");
+    fs::write(folder.path().join("dev.yaml"), settings.replace("limits", "limit"))
+        .expect("it can be written");
+    let is_unknown =
+        |event: &Value| event["reason"].as_str().is_some_and(|it| it.contains("did you mean `limits`?"));
+    dev.event_after(0, "refused", is_unknown);
+    assert_eq!(dev.get("/again").0, 200);
+    dev.interrupt();
+}
+
+#[test]
+fn a_cluster_of_the_command_line_is_asked_and_one_that_nobody_named_is_said_how_to_name() {
+    let auth = Upstream::start(|_| Answer::ok("yes"));
+    let cluster = format!("auth=localhost:{}", auth.address().port());
+    let folder = folder_with(&asking("auth"), &[]);
+    let dev = Dev::start(folder.path(), &["guest.wasm", "--cluster", &cluster, "--format", "json"]);
+    assert_eq!((dev.get("/").0, auth.requests().len()), (200, 1));
+    dev.interrupt();
+    // Without an address it is the sample service.
+    let dev = Dev::start(folder.path(), &["guest.wasm", "--cluster", "auth", "--format", "json"]);
+    assert_eq!(dev.get("/").0, 200);
+    dev.interrupt();
+    let refusing = Guest::new().on(On::RequestHeaders, [Step::callout("auth", "/check", 5000)]).build();
+    let folder = folder_with(&refusing, &[]);
+    let dev = Dev::start(folder.path(), &["guest.wasm", "--format", "json"]);
+    let shown = dev.get("/").1.to_string();
+    assert!(
+        shown.contains("`--cluster NAME=HOST:PORT` or `clusters` in dev.yaml says where it is"),
+        "{shown}"
+    );
+    dev.interrupt();
+}
+
+#[test]
+fn what_the_client_got_is_shown_whoever_failed() {
+    let marked = When::Header(Map::RequestHeaders, "x-fail", "yes");
+    let failing = Guest::new().on(On::RequestHeaders, [Step::If(marked, vec![Step::Trap])]).build();
+    let settings = "reload: {base_interval: 30s, max_interval: 30s}\n";
+    let folder = folder_with(&failing, &[("dev.yaml", settings)]);
+    let (gone, _held) = crate::equipment::refusing_address();
+    let gone = gone.to_string();
+    let dev = Dev::start(folder.path(), &["guest.wasm", "--upstream", &gone, "--format", "json"]);
+
+    let (status, shown) = dev.get("/gone");
+    assert_eq!(
+        (status, &shown["status"], &shown["outcome"]),
+        (503, &503.into(), &"passed".into()),
+        "{shown}"
+    );
+    assert_eq!((&shown["ended"]["status"], &shown["ended"]["at_fault"]), (&503.into(), &"upstream".into()));
+    assert!(shown["ended"]["request_id"].is_string(), "{shown}");
+
+    let fail = |path| dev.client().request("GET", path, &[("x-fail", "yes")], "").status();
+    assert_eq!(fail("/fail"), 503);
+    let shown = dev.event_after(0, "exchange", |event| event["path"] == "/fail");
+    assert_eq!((&shown["outcome"], &shown["status"]), (&"failed".into(), &503.into()), "{shown}");
+    // The first that fails has a successor at once, the second has none for a while: what nobody saw is shown too.
+    assert_eq!(fail("/again"), 503);
+    let (status, shown) = dev.get("/unseen");
+    assert_eq!(
+        (status, &shown["outcome"], &shown["status"]),
+        (503, &"unseen".into(), &503.into()),
+        "{shown}"
+    );
+    assert_eq!(shown["ended"]["at_fault"], "filter", "{shown}");
+    dev.interrupt();
+}
+
+#[test]
+fn a_request_that_the_filter_holds_is_told_of_while_it_is_held() {
+    let holding = Guest::new().on(On::RequestHeaders, [Step::Return(1)]).build();
+    let folder = folder_with(&holding, &[]);
+    let dev = Dev::start(folder.path(), &["guest.wasm", "--format", "json"]);
+    let mut client = dev.client();
+    client.send("GET /held HTTP/1.1\r\nhost: a.test\r\n\r\n");
+    let open = dev.event("open");
+    assert_eq!((&open["path"], &open["held_at"]), (&"/held".into(), &"request headers".into()), "{open}");
+    dev.interrupt();
+}
+
+#[test]
+fn of_more_requests_than_anybody_reads_there_is_a_sum() {
+    const REQUESTS: u64 = 300;
+    let folder = folder_with(&Guest::new().build(), &[]);
+    let dev = Dev::start(folder.path(), &["guest.wasm"]);
+    let line = dev.line("serves at http://");
+    let address = url(&line).strip_prefix("http://").and_then(|address| address.parse::<SocketAddr>().ok());
+    let mut client = Client::connect(address.expect("it is an address"));
+    for _ in 0..REQUESTS {
+        assert_eq!(client.get("/").status(), 200);
+    }
+    dev.interrupt();
+    let said = dev.process.stdout.text();
+    let alone = said.lines().filter(|line| line.starts_with("GET / → 200")).count() as u64;
+    let sums =
+        said.lines().filter_map(|line| line.strip_prefix("… and ")?.split_once(" requests more: 200 ×"));
+    let summed: u64 = sums.filter_map(|(count, _)| count.parse::<u64>().ok()).sum();
+    assert_eq!((alone + summed, summed > 0), (REQUESTS, true), "{said}");
+}
+
+#[test]
+fn a_request_in_flight_does_not_keep_it_from_ending() {
+    let folder = folder_with(&Guest::new().build(), &[]);
+    let dev = Dev::start(folder.path(), &["guest.wasm", "--format", "json"]);
+    let mut client = dev.client();
+    client.send("GET /delay/60s HTTP/1.1\r\nhost: a.test\r\n\r\n");
+    dev.event("open");
+    dev.interrupt();
+    let shown = dev.event("exchange");
+    assert!(shown["ended"]["duration_ms"].as_f64().is_some_and(|time| time < 10_000.0), "{shown}");
+}
+
+#[test]
+fn a_terminal_that_is_closed_ends_it_and_leaves_nothing_behind() {
+    let folder = folder_with(&Guest::new().build(), &[]);
+    let dev = Dev::start(folder.path(), &["guest.wasm", "--format", "json"]);
+    assert_eq!(dev.get("/").0, 200);
+    dev.process.signal(Signal::HUP);
+    assert!(dev.process.wait().success());
+    let left = fs::read_dir(folder.path()).expect("it is a folder").flatten().map(|entry| entry.file_name());
+    assert_eq!(left.collect::<Vec<_>>(), ["guest.wasm"]);
+}
+
+#[test]
+fn the_settings_that_the_book_shows_are_served() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/src/developing-filters.md");
+    let page = fs::read_to_string(page).expect("the page is text");
+    let (_, rest) = page.split_once("```yaml,dev\n").expect("it has such a block");
+    let (settings, _) = rest.split_once("```").expect("a block ends");
+    let folder = folder_with(&asking("auth"), &[("dev.yaml", settings), ("key.txt", "k3y")]);
+    // Port 9001 may be anybody's: who it is, the command line says.
+    let dev = Dev::start(folder.path(), &["guest.wasm", "--cluster", "auth", "--format", "json"]);
+    assert_eq!(dev.get("/").0, 200);
+    dev.interrupt();
+}
+
+#[test]
+fn the_files_of_the_crate_are_named_from_the_folder_that_one_is_in() {
+    let shop = Crate::new();
+    let said = succeed(&shop.path(""), &["filter", "test", "--profile", "dev"]);
+    assert!(said.starts_with("cases.yaml\n"), "{said}");
+    assert!(said.contains("\ntarget/wasm/modules/shop.wasm: 3 passed"), "{said}");
 }

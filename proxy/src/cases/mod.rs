@@ -30,4 +30,5 @@ pub use model::Suite;
 pub use report::{Report, SuiteReport};
 pub use run::run;
 pub use schema::schema;
+pub(crate) use subject::from_here;
 pub use subject::{Code, Subject, SubjectError};

@@ -101,6 +101,7 @@ impl Subject {
             Subject::Folder(folder) => folder.clone(),
             Subject::File(file) => super::model::folder_of(file),
         };
+        let folder = folder.strip_prefix(".").map(Path::to_owned).unwrap_or(folder);
         let one = folder.join("cases.yaml");
         if one.is_file() {
             return vec![one];
@@ -124,7 +125,7 @@ impl Subject {
                 None => Err(SubjectError::NotShipped { name: name.clone() }),
             },
             Subject::File(file) => read(file),
-            Subject::Folder(folder) => read(&Build::new(folder).profile(profile).run()?),
+            Subject::Folder(folder) => read(&from_here(&Build::new(folder).profile(profile).run()?)),
         }
     }
 
@@ -135,6 +136,13 @@ impl Subject {
             Subject::File(path) | Subject::Folder(path) => ModuleSource::File(path.clone()),
         }
     }
+}
+
+/// A path from the current folder where it lies below it: as one would type it.
+pub(crate) fn from_here(path: &Path) -> PathBuf {
+    let here = std::env::current_dir().ok();
+    let below = here.and_then(|here| path.strip_prefix(here.canonicalize().ok()?).ok().map(Path::to_owned));
+    below.unwrap_or_else(|| path.to_owned())
 }
 
 fn read(path: &Path) -> Result<Code, SubjectError> {

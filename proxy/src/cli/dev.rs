@@ -7,13 +7,14 @@ use clap::Args;
 
 use super::Format;
 use super::top::address;
-use crate::dev::{Form, Options, Source, run};
+use crate::dev::{Cluster, Form, Options, Source, run};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
   tidegate dev                                    the filter of the crate in this folder, before a sample upstream
   tidegate dev --upstream 127.0.0.1:9000          before a service of yours
   tidegate dev filter.wasm --config limits.yaml   a module in any language: it is swapped in when it is built again
+  tidegate dev --cluster auth=127.0.0.1:9001      with a service that the filter asks; without an address, the sample one
   tidegate dev --record shop.jsonl                records all of it, to be replayed against other builds
   tidegate dev --format json | jq 'select(.event == \"exchange\")'
 
@@ -28,6 +29,14 @@ pub(super) struct DevArgs {
     /// the crate's folder, where there is one]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// What else the filter is given: a file with what goes under its name in a proxy's configuration (`limits`,
+    /// `capabilities`, `env`, `vm_config` and so on), `clusters` and `buffer_limit` [default: dev.yaml in the crate's folder,
+    /// where there is one]
+    #[arg(long, value_name = "FILE")]
+    settings: Option<PathBuf>,
+    /// A service that the filter asks by this name; without an address it is the sample one. May be given several times
+    #[arg(long = "cluster", value_name = "NAME[=HOST:PORT]", value_parser = cluster)]
+    clusters: Vec<Cluster>,
     /// Where to listen; where the port is taken another one is found
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
@@ -56,7 +65,18 @@ pub(super) struct DevArgs {
 ///
 /// There is no filter, or no way to build or serve it.
 pub(super) fn perform(arguments: DevArgs) -> anyhow::Result<()> {
-    let DevArgs { filter, config, listen, upstream, record, keep_secrets, profile, format } = arguments;
+    let DevArgs {
+        filter,
+        config,
+        settings,
+        clusters,
+        listen,
+        upstream,
+        record,
+        keep_secrets,
+        profile,
+        format,
+    } = arguments;
     let is_module = filter.extension().is_some_and(|extension| extension == "wasm") || filter.is_file();
     let source = match is_module {
         true => Source::Module(filter),
@@ -66,5 +86,27 @@ pub(super) fn perform(arguments: DevArgs) -> anyhow::Result<()> {
         Format::Text => Form::Text,
         Format::Json => Form::Json,
     };
-    run(Options { source, config, listen, upstream, record, keeps_secrets: keep_secrets, form })
+    run(Options {
+        source,
+        config,
+        settings,
+        clusters,
+        listen,
+        upstream,
+        record,
+        keeps_secrets: keep_secrets,
+        form,
+    })
+}
+
+/// `NAME=HOST:PORT`, or `NAME`. A name may have `=` in it, an address has none.
+fn cluster(text: &str) -> Result<Cluster, String> {
+    let (name, at) = match text.rsplit_once('=') {
+        Some((name, at)) => (name, Some(address(at)?)),
+        None => (text, None),
+    };
+    if name.is_empty() {
+        return Err("give a name, such as auth=127.0.0.1:9001".to_owned());
+    }
+    Ok(Cluster { name: name.to_owned(), address: at })
 }

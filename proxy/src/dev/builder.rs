@@ -1,6 +1,6 @@
 //! Builds the filter, and builds it again when what it is made of changes.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use super::stage::Stage;
 use super::{Event, Source};
+use crate::server::News;
 
 /// After a change it is waited until nothing changes for this long: an editor may write several files.
 const QUIET: Duration = Duration::from_millis(30);
@@ -53,9 +54,8 @@ impl Builder {
             }
         });
         let mut watcher = watcher.context("files cannot be watched here")?;
-        if let Some(folder) = stage.config().and_then(Path::parent) {
-            let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-            watcher.watch(folder, RecursiveMode::NonRecursive).context("cannot watch the configuration")?;
+        for folder in stage.settings().folders() {
+            watcher.watch(&folder, RecursiveMode::NonRecursive).context("cannot watch the settings")?;
         }
         let work = match source {
             Source::Module(_) => {
@@ -151,11 +151,10 @@ impl Site {
 
     /// Some files are others now.
     fn look(&mut self, paths: &[PathBuf]) {
-        let config = self.stage.config().and_then(|file| file.canonicalize().ok());
-        let is_config = |path: &PathBuf| config.as_deref() == Some(path);
+        let is_config = |path: &PathBuf| self.stage.settings().has(path);
         if paths.iter().any(is_config) {
             if let Err(error) = self.stage.write_again() {
-                self.say(Event::Failed { messages: String::new(), reason: Some(format!("{error:#}")) });
+                self.say(Event::News(News::Refused(error)));
             }
             // Where nothing is served yet, another try is worth it.
             self.ready.send_modify(|count| *count += 1);

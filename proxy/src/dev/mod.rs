@@ -1,16 +1,21 @@
 //! `tidegate dev`: a filter while it is written. It is built, served before a sample upstream, built again when its
 //! sources change and swapped in; every request is shown with what the filter did and what that took.
 //!
-//! - `builder` watches the sources and builds; `stage` is the configuration that is served, and the files that it takes.
+//! - `builder` watches the sources and builds; `stage` is the configuration that is served, and `settings` the files that
+//!   it is made of.
 //! - `upstream` is the sample service.
 //! - `blame` finds the source line of a fault.
-//! - `story` makes one request's story out of the steps that the proxy's witness sees; `show` prints it, and all else.
+//! - `story` makes one request's story out of the steps that the proxy's witness sees, and `ends` adds what the client got;
+//!   `show` prints it, and all else; `flood` bounds what is shown.
 //!
 //! What is served is the proxy itself, on threads of this process: what one sees is what it does.
 
 mod blame;
 mod builder;
+mod ends;
+mod flood;
 mod paint;
+mod settings;
 mod show;
 mod stage;
 mod story;
@@ -32,6 +37,8 @@ use crate::recording::{Limits, Writer};
 use crate::server::{self, News};
 use crate::wasm::witness::{Beginning, Step, Witness};
 use builder::Builder;
+use ends::Ended;
+use flood::Backlog;
 pub(crate) use show::Form;
 use show::Show;
 use stage::Stage;
@@ -43,6 +50,10 @@ pub(crate) struct Options {
     pub(crate) source: Source,
     /// What it is configured with: a file that has what goes under `config`.
     pub(crate) config: Option<PathBuf>,
+    /// What else it is given: a file that has what goes under the filter's name, and clusters.
+    pub(crate) settings: Option<PathBuf>,
+    /// Clusters that it may ask.
+    pub(crate) clusters: Vec<Cluster>,
     /// Where the proxy listens; another port is taken where this one is in use.
     pub(crate) listen: SocketAddr,
     /// The service behind the proxy, HOST:PORT; a sample one, where none is named.
@@ -53,6 +64,15 @@ pub(crate) struct Options {
     pub(crate) keeps_secrets: bool,
     /// How it is shown.
     pub(crate) form: Form,
+}
+
+/// A service that the filter may ask.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Cluster {
+    /// What the filter calls it.
+    pub(crate) name: String,
+    /// HOST:PORT; the sample service where there is none.
+    pub(crate) address: Option<String>,
 }
 
 /// A filter.
@@ -86,6 +106,8 @@ enum Event {
     Began(Box<Beginning>),
     /// Something happened in it.
     Did { instance: u64, step: Box<Step> },
+    /// Exchanges ended for their clients.
+    Ended(Vec<Ended>),
     /// There is nothing more to show.
     End,
 }
@@ -99,7 +121,9 @@ pub(crate) fn run(options: Options) -> anyhow::Result<()> {
     // Before there is anything that would be left behind.
     let mut signals = Signals::new()?;
     let (events, received) = mpsc::channel();
-    let stage = Arc::new(Stage::set_up(&options)?);
+    let wants_sample = options.upstream.is_none() || options.clusters.iter().any(|it| it.address.is_none());
+    let sample = if wants_sample { Some(upstream::Sample::start()?) } else { None };
+    let stage = Arc::new(Stage::set_up(&options, sample.as_ref().map(upstream::Sample::address))?);
     let recording = match &options.record {
         Some(file) => {
             let writer = Writer::create(file, !options.keeps_secrets, Limits::default());
@@ -107,8 +131,9 @@ pub(crate) fn run(options: Options) -> anyhow::Result<()> {
         }
         None => None,
     };
-    let show = Show::start(options.form, stage.name().to_owned(), options.source.clone(), received)?;
-    let developed = develop(&options, &stage, &events, recording.clone(), &mut signals);
+    let backlog = Arc::new(Backlog::default());
+    let show = Show::start(&options, stage.name().to_owned(), received, backlog.clone())?;
+    let developed = develop(&options, &stage, &events, recording.clone(), backlog, &mut signals);
     let _ = events.send(Event::End);
     show.finish();
     if let (Some(writer), Some(file)) = (recording, &options.record) {
@@ -138,34 +163,33 @@ fn develop(
     stage: &Arc<Stage>,
     events: &Sender<Event>,
     recording: Option<Arc<Writer>>,
+    backlog: Arc<Backlog>,
     signals: &mut Signals,
 ) -> anyhow::Result<()> {
     let (ready, mut changes) = watch::channel(0u64);
     let _builder = Builder::start(&options.source, stage.clone(), events.clone(), ready)?;
-    let upstream = match &options.upstream {
-        Some(_) => None,
-        None => Some(upstream::Sample::start()?),
-    };
     let listen = stage::free(options.listen)?;
-    let endpoint = match (&options.upstream, &upstream) {
-        (Some(endpoint), _) => endpoint.clone(),
-        (None, Some(sample)) => sample.address().to_string(),
-        (None, None) => bail!("there is no upstream"),
-    };
     let witness: Arc<dyn Witness> =
-        Arc::new(Watcher { last: AtomicU64::new(0), events: events.clone(), recording });
+        Arc::new(Watcher { last: AtomicU64::new(0), events: events.clone(), recording, backlog });
     loop {
         // A build is waited for; the one that is there already is enough.
         if !signals.wait(&mut changes)? {
             return Ok(());
         }
-        stage.write(listen, &endpoint)?;
-        let news = events.clone();
+        if let Err(error) = stage.write(listen) {
+            let _ = events.send(Event::CannotStart(error));
+            continue;
+        }
+        let (news, ends) = (events.clone(), events.clone());
         let serving = server::Options {
             workers: Some(1),
             no_watch: false,
+            hangup_ends: true,
             witnesses: [(stage.name().to_owned(), witness.clone())].into(),
             news: Some(Arc::new(move |it| drop(news.send(Event::News(it))))),
+            access_log: Some(Arc::new(move |lines| {
+                let _ = ends.send(Event::Ended(Ended::all(lines).collect())); // as above
+            })),
         };
         let served = config::load(&stage.file())
             .map_err(anyhow::Error::from)
@@ -179,11 +203,12 @@ fn develop(
     }
 }
 
-/// Ctrl-C and SIGTERM, from the beginning to the end. While the proxy serves it takes them too.
+/// Ctrl-C, SIGTERM and the end of the terminal, from the beginning to the end. While the proxy serves it takes them too.
 struct Signals {
     runtime: tokio::runtime::Runtime,
     interrupt: Signal,
     terminate: Signal,
+    hangup: Signal,
 }
 
 impl Signals {
@@ -191,8 +216,9 @@ impl Signals {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let entered = runtime.enter();
         let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let hangup = signal(SignalKind::hangup())?;
         drop(entered);
-        Ok(Signals { runtime, interrupt, terminate })
+        Ok(Signals { runtime, interrupt, terminate, hangup })
     }
 
     /// Waits until there is something new to serve. False if a signal came first.
@@ -202,6 +228,7 @@ impl Signals {
                 biased;
                 _ = self.interrupt.recv() => Ok(false),
                 _ = self.terminate.recv() => Ok(false),
+                _ = self.hangup.recv() => Ok(false),
                 changed = changes.changed() => match changed {
                     Ok(()) => Ok(true),
                     Err(_) => bail!("the filter is not built any more"),
@@ -216,6 +243,7 @@ struct Watcher {
     last: AtomicU64,
     events: Sender<Event>,
     recording: Option<Arc<Writer>>,
+    backlog: Arc<Backlog>,
 }
 
 impl Witness for Watcher {
@@ -233,6 +261,8 @@ impl Witness for Watcher {
         if let Some(recording) = &self.recording {
             recording.see(instance, step.clone());
         }
-        let _ = self.events.send(Event::Did { instance, step: Box::new(step) });
+        if self.backlog.takes(instance, &step) {
+            let _ = self.events.send(Event::Did { instance, step: Box::new(step) });
+        }
     }
 }

@@ -1,16 +1,20 @@
 //! Says what happens, as it happens: to people, or as a JSON document a line.
 
 use std::io::{self, IsTerminal as _, Write as _};
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::blame::{Blame, Frame};
+use super::ends::{Ended, Ends, Whole};
+use super::flood::{self, Backlog, Flood};
 use super::paint::{Paint, colours_wanted};
 use super::story::{Deed, Outcome, Scene, Stories, Story, Told};
-use super::{Event, Source};
+use super::{Event, Options, Source};
 use crate::config::Problems;
 use crate::server::News;
 use crate::wasm::witness::{Beginning, End, Op, Step};
@@ -27,6 +31,9 @@ pub(crate) enum Form {
 /// How often the line is drawn that says what goes on.
 const STATUS_INTERVAL: Duration = Duration::from_millis(100);
 
+/// An exchange that has been open for so long is told of: a filter may have forgotten to let it go on.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// How much of a call stack is shown that has nothing of the author's own sources.
 const STACK_LINES: usize = 8;
 
@@ -36,19 +43,24 @@ pub(super) struct Show(JoinHandle<()>);
 
 impl Show {
     pub(super) fn start(
-        form: Form,
+        options: &Options,
         name: String,
-        source: Source,
         events: Receiver<Event>,
+        backlog: Arc<Backlog>,
     ) -> io::Result<Show> {
+        let form = options.form;
         let narrator = Narrator {
             form,
             name,
-            source,
+            wanted: options.listen,
+            source: options.source.clone(),
             blame: None,
             paint: Paint(form == Form::Text && colours_wanted(&io::stdout())),
             draws: io::stderr().is_terminal() && form == Form::Text,
             stories: Stories::default(),
+            ends: Ends::default(),
+            flood: Flood::new(),
+            backlog,
             building: None,
             built_before: false,
             changed: None,
@@ -69,6 +81,8 @@ impl Show {
 struct Narrator {
     form: Form,
     name: String,
+    /// Where it was to listen.
+    wanted: SocketAddr,
     source: Source,
     /// Where its faults come from, once it was built.
     blame: Option<Blame>,
@@ -76,6 +90,9 @@ struct Narrator {
     /// Whether a line may be drawn and drawn over.
     draws: bool,
     stories: Stories,
+    ends: Ends,
+    flood: Flood,
+    backlog: Arc<Backlog>,
     building: Option<Instant>,
     built_before: bool,
     /// When what is built or swapped in was changed.
@@ -88,7 +105,12 @@ struct Narrator {
 
 impl Narrator {
     fn tell_all(mut self, events: &Receiver<Event>) {
+        let mut looked = Instant::now();
         loop {
+            if looked.elapsed() >= STATUS_INTERVAL {
+                self.look_around(false);
+                looked = Instant::now();
+            }
             match events.recv_timeout(STATUS_INTERVAL) {
                 Ok(Event::End) | Err(RecvTimeoutError::Disconnected) => break,
                 Ok(event) => {
@@ -99,6 +121,52 @@ impl Narrator {
             }
         }
         self.clear_status();
+        self.look_around(true);
+    }
+
+    /// Says what only time shows. `all`: nothing more comes.
+    fn look_around(&mut self, all: bool) {
+        for whole in self.ends.overdue(all, |id| self.stories.has_open(id)) {
+            self.tell_whole(&whole);
+        }
+        if !all {
+            let slow: Vec<_> = self.stories.slow(PATIENCE).into_iter().map(open_fields).collect();
+            for fields in slow {
+                self.clear_status();
+                let word = |name: &str| fields[name].as_str().unwrap_or_default().to_owned();
+                let held = match fields["held_at"].as_str() {
+                    Some(step) => format!(
+                        "the filter holds it since the {step}: it waits until the filter lets it go on"
+                    ),
+                    None => "it waits for the upstream or the client".to_owned(),
+                };
+                let line = self.paint.bold(&format!("{} {}", word("method"), word("path")));
+                self.say(
+                    "open",
+                    fields.clone(),
+                    &format!("{line} … still open  {}", self.paint.yellow(&held)),
+                );
+            }
+        }
+        if let Some(sum) = self.flood.sum(all) {
+            let failed =
+                if sum.failed > 0 { format!(", the filter failed on {}", sum.failed) } else { String::new() };
+            let each = separated(sum.instructions / sum.requests.max(1));
+            let line = format!(
+                "… and {} requests more: {}{failed}; {each} instructions each",
+                separated(sum.requests),
+                sum.statuses()
+            );
+            self.clear_status();
+            self.say_text(&self.paint.dim(&line));
+        }
+        match self.backlog.missed() {
+            0 => {}
+            missed => {
+                let line = format!("… and {} requests that came too fast to be watched", separated(missed));
+                self.say("missed", flood::missed(missed), &self.paint.dim(&line));
+            }
+        }
     }
 
     fn tell(&mut self, event: Event) {
@@ -135,24 +203,44 @@ impl Narrator {
                 self.complain("refused", &described(&error));
             }
             Event::Began(beginning) => self.note_module(&beginning),
-            Event::Did { instance, step } => self.tell_step(instance, &step),
+            Event::Did { instance, step } => {
+                self.tell_step(instance, &step);
+                self.backlog.done();
+            }
+            Event::Ended(ends) => {
+                for ended in ends {
+                    if let Some(whole) = self.ends.add_end(ended) {
+                        self.tell_whole(&whole);
+                    }
+                }
+            }
             Event::End => {}
         }
     }
 
     fn note_module(&mut self, beginning: &Beginning) {
+        self.stories.know(beginning.clusters.iter().map(|(name, _)| name.clone()));
         if beginning.module != self.module {
             self.module.clone_from(&beginning.module);
             self.modules += 1;
         }
     }
 
-    fn tell_of_service(&mut self, addresses: &[(String, std::net::SocketAddr)]) {
+    fn tell_of_service(&mut self, addresses: &[(String, SocketAddr)]) {
         if let Some((_, address)) = addresses.first() {
             let (name, url) = (self.paint.bold(&self.name), self.paint.bold(&format!("http://{address}")));
             let line = format!("{name} serves at {url}: save a source and it is swapped in; Ctrl-C ends it");
             self.say("serving", json!({"address": address.to_string()}), &line);
+            if self.wanted.port() != 0 && self.wanted != *address {
+                let taken = format!("{} is taken; --listen names another one", self.wanted);
+                self.say_text(&self.paint.yellow(&taken));
+            }
             self.say_text(&format!("try: curl -i http://{address}/\n"));
+            if cfg!(debug_assertions) {
+                self.say_text(
+                    &self.paint.dim("this is an unoptimised build of tidegate: its times say nothing\n"),
+                );
+            }
         } else if self.serves {
             let took = self.changed.take().map(|changed| changed.elapsed());
             let after = took.map(|took| format!(", {:.1} s after the change", took.as_secs_f64()));
@@ -173,7 +261,11 @@ impl Narrator {
                 }
             }
             match told {
-                Told::Exchange(story) => self.tell_exchange(&story),
+                Told::Exchange(story) => {
+                    if let Some(whole) = self.ends.add_story(story) {
+                        self.tell_whole(&whole);
+                    }
+                }
                 // A filter says at its start what it defines: that is of no interest here.
                 Told::Aside(scene) if starts => {
                     let said = |deed: &Deed| matches!(deed, Deed::Log { .. } | Deed::Fault { .. });
@@ -187,6 +279,7 @@ impl Narrator {
         }
         if matches!(step.op, Op::Shutdown) || matches!(step.end, End::Fault { .. }) {
             self.stories.forget(instance);
+            self.backlog.forget(instance);
         }
     }
 
@@ -200,39 +293,86 @@ impl Narrator {
         }
     }
 
-    fn tell_exchange(&self, story: &Story) {
+    /// An exchange is over for both the filter and the client, as far as is known.
+    fn tell_whole(&mut self, whole: &Whole) {
+        let Whole { story, ended } = whole;
+        let status = ended.as_ref().map(|ended| ended.status);
+        let status = status.unwrap_or_else(|| story.as_ref().and_then(|story| story.status));
         if self.form == Form::Json {
-            return self.say("exchange", serde_json::to_value(story).unwrap_or_default(), "");
+            let fields = match story {
+                Some(story) => serde_json::to_value(story).unwrap_or_default(),
+                // It never came to the filter.
+                None => json!({"outcome": "unseen", "steps": []}),
+            };
+            return self.say("exchange", with_end(fields, status, ended.as_ref()), "");
         }
-        let Story { method, path, status, outcome, instructions, nanoseconds, .. } = story;
-        let status = status.map_or("…".to_owned(), |status| status.to_string());
-        let (word, status) = match outcome {
-            Outcome::Passed => ("passed", self.paint.green(&status)),
-            Outcome::Left => ("passed, and left", self.paint.green(&status)),
-            Outcome::Replied => ("answered by the filter", self.paint.yellow(&status)),
-            Outcome::Closed => ("closed by the filter", self.paint.red("closed")),
-            Outcome::Failed => ("the filter failed", self.paint.red("failed")),
+        let shown = status.map_or("…".to_owned(), |status| status.to_string());
+        if !self.flood.passes() {
+            let failed = story.as_ref().is_some_and(|story| story.outcome == Outcome::Failed);
+            let instructions = story.as_ref().map_or(0, |story| story.instructions);
+            return self.flood.leave_out(shown, failed, instructions);
+        }
+        let request = match (story, ended) {
+            (Some(story), _) => format!("{} {}", story.method, story.path),
+            (None, Some(Ended { method: Some(method), path: Some(path), .. })) => format!("{method} {path}"),
+            (None, _) => "a request".to_owned(),
         };
-        let cost = format!("{} instructions, {}", separated(*instructions), micros(*nanoseconds));
-        let line = format!("{method} {path}");
-        self.say_text(&format!("{} → {status}  {word}  {}", self.paint.bold(&line), self.paint.dim(&cost)));
-        for scene in &story.steps {
-            let waits = scene.answer.starts_with("stop");
-            if scene.did.is_empty() && !waits {
-                continue;
-            }
+        let (word, status) = self.verdict(story.as_deref(), ended.as_ref(), &shown);
+        let cost = story.as_ref().map(|story| {
+            format!("{} instructions, {}", separated(story.instructions), time(story.nanoseconds))
+        });
+        let line = format!(
+            "{} → {status}  {word}  {}",
+            self.paint.bold(&request),
+            self.paint.dim(&cost.unwrap_or_default())
+        );
+        self.say_text(line.trim_end());
+        if let Some(ended) = ended {
+            self.say_text(&format!("  {}", self.paint.dim(&traffic(ended))));
+        }
+        let Some(story) = story else { return };
+        for scene in story.steps.iter().filter(|scene| !scene.is_quiet()) {
             self.say_text(&self.heading(scene));
             self.tell_deeds(scene);
-            if waits && !scene.did.iter().any(|deed| matches!(deed, Deed::Reply { .. })) {
+            if scene.waits() {
                 self.say_text(&format!("    {}", self.paint.yellow("holds it")));
             }
+        }
+        if story.more_steps > 0 {
+            self.say_text(&self.paint.dim(&format!("  and {} steps more", separated(story.more_steps))));
+        }
+    }
+
+    /// What became of it, in words, and its status in the colour of that.
+    fn verdict(&self, story: Option<&Story>, ended: Option<&Ended>, status: &str) -> (String, String) {
+        let (green, yellow) = (self.paint.green(status), self.paint.yellow(status));
+        let red = self.paint.red(status);
+        let failure = ended.filter(|ended| ended.outcome != "ok").map(|ended| {
+            let details = ended.details.as_ref().map(|details| format!(": {details}")).unwrap_or_default();
+            format!("{}{details}", ended.outcome.replace('_', " "))
+        });
+        let is_skipped = ended.is_some_and(|ended| !ended.skipped.is_empty());
+        match (story.map(|story| story.outcome), failure) {
+            (Some(Outcome::Replied), _) => ("answered by the filter".to_owned(), yellow),
+            (Some(Outcome::Closed), _) => ("closed by the filter".to_owned(), self.paint.red("closed")),
+            (Some(Outcome::Failed), _) if is_skipped => {
+                ("the filter failed, and it went on without it".to_owned(), red)
+            }
+            (Some(Outcome::Failed), _) => ("the filter failed".to_owned(), red),
+            (Some(Outcome::Passed | Outcome::Left), Some(failure)) => {
+                (format!("passed, then {failure}"), red)
+            }
+            (Some(Outcome::Passed), None) => ("passed".to_owned(), green),
+            (Some(Outcome::Left), None) => ("passed, and left".to_owned(), green),
+            (None, Some(failure)) => (format!("not seen by the filter: {failure}"), red),
+            (None, None) => ("not seen by the filter".to_owned(), yellow),
         }
     }
 
     fn heading(&self, scene: &Scene) -> String {
         let cost = match scene.instructions {
             0 => String::new(),
-            some => format!("{} instructions, {}", separated(some), micros(scene.nanoseconds)),
+            some => format!("{} instructions, {}", separated(some), time(scene.nanoseconds)),
         };
         format!("  {:<18}{}", scene.step, self.paint.dim(&cost)).trim_end().to_owned()
     }
@@ -295,13 +435,13 @@ impl Narrator {
         let _ = io::stderr().write_all(messages.as_bytes()); // there is nobody else to tell
     }
 
-    fn say(&self, event: &str, fields: serde_json::Value, line: &str) {
+    fn say(&self, event: &str, fields: Value, line: &str) {
         match (self.form, fields) {
             (Form::Text, _) => self.say_text(line),
-            (Form::Json, serde_json::Value::Object(fields)) => {
+            (Form::Json, Value::Object(fields)) => {
                 let event = std::iter::once(("event".to_owned(), event.into()));
                 let whole: serde_json::Map<_, _> = event.chain(fields).collect();
-                self.print(&serde_json::Value::from(whole).to_string());
+                self.print(&Value::from(whole).to_string());
             }
             (Form::Json, _) => {}
         }
@@ -350,8 +490,56 @@ fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn micros(nanoseconds: u64) -> String {
-    format!("{:.1} µs", nanoseconds as f64 / 1000.0)
+/// A time as people read it.
+fn time(nanoseconds: u64) -> String {
+    match nanoseconds {
+        0..1_000_000 => format!("{:.1} µs", nanoseconds as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} ms", nanoseconds as f64 / 1e6),
+        _ => format!("{:.2} s", nanoseconds as f64 / 1e9),
+    }
+}
+
+/// How long the whole exchange took, what came and went, and by which id other logs have it.
+fn traffic(ended: &Ended) -> String {
+    let whole = Duration::from_secs_f64((ended.duration_ms / 1e3).clamp(0.0, 1e9));
+    let mut text = format!("took {}", time(u64::try_from(whole.as_nanos()).unwrap_or(u64::MAX)));
+    for (bytes, way) in [(ended.request_bytes, "in"), (ended.response_bytes, "out")] {
+        if bytes > 0 {
+            text.push_str(&format!(", {} {way}", size(bytes)));
+        }
+    }
+    if let Some(id) = &ended.request_id {
+        text.push_str(&format!(", id {id}"));
+    }
+    text
+}
+
+/// A number of bytes as people read it.
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..1024 => format!("{bytes} bytes"),
+        1024..1_048_576 => format!("{:.1} KiB", bytes as f64 / 1024.0),
+        _ => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
+    }
+}
+
+/// What is known of an exchange that goes on.
+fn open_fields(story: &Story) -> Value {
+    json!({
+        "exchange": story.exchange, "method": story.method, "path": story.path,
+        "request_id": story.request_id, "held_at": story.held_at(),
+    })
+}
+
+/// A story with its end.
+fn with_end(mut fields: Value, status: Option<u16>, ended: Option<&Ended>) -> Value {
+    if let (Some(ended), Value::Null) = (ended, &fields["method"]) {
+        fields["method"] = json!(ended.method);
+        fields["path"] = json!(ended.path);
+    }
+    fields["status"] = json!(status);
+    fields["ended"] = json!(ended);
+    fields
 }
 
 /// A number with its thousands apart.

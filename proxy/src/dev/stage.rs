@@ -3,26 +3,25 @@
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, bail};
 
+use super::settings::Settings;
 use super::{Options, Source};
 use crate::recording::secrets_file;
 
-/// What a filter's configuration is called in the folder of its crate, where nobody names it.
-const CONFIGS: [&str; 2] = ["config.yaml", "config.json"];
-
-/// The largest that is read, in bytes.
-const MAX_CONFIG: u64 = 1 << 20;
+/// How many names are tried for the folder, where one was left behind by a process that was killed.
+const FOLDERS: usize = 100;
 
 /// What is served, as a file in a folder of its own, which goes when this does.
 #[derive(Debug)]
 pub(super) struct Stage {
     folder: PathBuf,
     name: String,
-    config: Option<PathBuf>,
+    settings: Settings,
     /// What is written here while the filter runs: no source of it, wherever it lies.
     written: Vec<PathBuf>,
     served: Mutex<Served>,
@@ -32,13 +31,13 @@ pub(super) struct Stage {
 #[derive(Debug, Default)]
 struct Served {
     module: Option<PathBuf>,
-    ends: Option<(SocketAddr, String)>,
+    listen: Option<SocketAddr>,
 }
 
 impl Stage {
-    /// Finds out what is to be served.
-    pub(super) fn set_up(options: &Options) -> anyhow::Result<Stage> {
-        let (name, beside) = match &options.source {
+    /// Finds out what is to be served. `sample` is the sample service, where one is needed.
+    pub(super) fn set_up(options: &Options, sample: Option<SocketAddr>) -> anyhow::Result<Stage> {
+        let (name, beside, module) = match &options.source {
             Source::Crate { folder, .. } => {
                 if !folder.join("Cargo.toml").is_file() {
                     bail!(
@@ -48,30 +47,21 @@ impl Stage {
                     );
                 }
                 let whole = folder.canonicalize().with_context(|| format!("{}", folder.display()))?;
-                (whole.file_name().map(|name| name.to_string_lossy().into_owned()), whole)
+                (whole.file_name().map(|name| name.to_string_lossy().into_owned()), whole, None)
             }
             Source::Module(file) => {
                 let whole = file.canonicalize();
                 let whole = whole.with_context(|| format!("there is no module {}", file.display()))?;
                 let folder = whole.parent().map(Path::to_owned).unwrap_or_default();
-                (whole.file_stem().map(|name| name.to_string_lossy().into_owned()), folder)
+                (whole.file_stem().map(|name| name.to_string_lossy().into_owned()), folder, Some(whole))
             }
         };
-        let config = match &options.config {
-            Some(file) if !file.is_file() => bail!("there is no file {}", file.display()),
-            Some(file) => Some(file.clone()),
-            None => CONFIGS.iter().map(|name| beside.join(name)).find(|file| file.is_file()),
-        };
-        let module = match &options.source {
-            Source::Module(file) => Some(file.canonicalize()?),
-            Source::Crate { .. } => None,
-        };
-        let folder = std::env::temp_dir().join(format!("tidegate-dev-{}", std::process::id()));
-        fs::create_dir(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        let served = Mutex::new(Served { module, ends: None });
+        let settings = Settings::set_up(options, beside, sample)?;
+        let folder = own_folder()?;
         let recording = options.record.as_deref().map(whole);
         let written = recording.into_iter().flat_map(|file| [secrets_file(&file), file]).collect();
-        Ok(Stage { folder, name: name.unwrap_or_else(|| "filter".to_owned()), config, written, served })
+        let served = Mutex::new(Served { module, listen: None });
+        Ok(Stage { folder, name: name.unwrap_or_else(|| "filter".to_owned()), settings, written, served })
     }
 
     /// What the filter is called.
@@ -79,9 +69,9 @@ impl Stage {
         &self.name
     }
 
-    /// The file that the filter's configuration is in, if it has any.
-    pub(super) fn config(&self) -> Option<&Path> {
-        self.config.as_deref()
+    /// What it is given.
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// Whether this process writes this file itself.
@@ -99,35 +89,17 @@ impl Stage {
         self.served.lock().unwrap_or_else(PoisonError::into_inner).module = Some(module.to_owned());
     }
 
-    /// Writes the file: the proxy listens here, before this service.
-    pub(super) fn write(&self, listen: SocketAddr, endpoint: &str) -> anyhow::Result<()> {
-        self.served.lock().unwrap_or_else(PoisonError::into_inner).ends = Some((listen, endpoint.to_owned()));
+    /// Writes the file: the proxy listens here.
+    pub(super) fn write(&self, listen: SocketAddr) -> anyhow::Result<()> {
+        self.served.lock().unwrap_or_else(PoisonError::into_inner).listen = Some(listen);
         self.write_again()
     }
 
-    /// Writes it again, as the filter's configuration is another now. Nothing is there to be written before it was
-    /// once.
+    /// Writes it again, as the filter's settings are others now. Nothing is there to be written before it was once.
     pub(super) fn write_again(&self) -> anyhow::Result<()> {
         let served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
-        let (Some(module), Some((listen, endpoint))) = (&served.module, &served.ends) else { return Ok(()) };
-        let config = match &self.config {
-            Some(file) => {
-                let text = read(file).with_context(|| format!("cannot read {}", file.display()))?;
-                let indented: String = text.lines().map(|line| format!("      {line}\n")).collect();
-                format!("    config:\n{indented}")
-            }
-            None => String::new(),
-        };
-        let quoted = |text: &str| serde_json::Value::from(text).to_string();
-        let text = format!(
-            "workers: 1\nlisteners:\n  - name: dev\n    address: {listen}\n    access_log: false\n    \
-             filters: [{name}]\n    routes: [{{match: {{path: {{prefix: /}}}}, cluster: upstream}}]\n\
-             filters:\n  {name}:\n    module: {module}\n{config}\
-             clusters:\n  upstream: {{endpoints: [{endpoint}]}}\n",
-            name = quoted(&self.name),
-            module = quoted(&module.to_string_lossy()),
-            endpoint = quoted(endpoint),
-        );
+        let (Some(module), Some(listen)) = (&served.module, served.listen) else { return Ok(()) };
+        let text = self.settings.served(&self.name, module, listen)?;
         let part = self.folder.join("tidegate.yaml.new");
         fs::write(&part, text).and_then(|()| fs::rename(&part, self.file()))?;
         Ok(())
@@ -140,20 +112,33 @@ impl Drop for Stage {
     }
 }
 
+/// A folder that nobody else reads: what a filter is configured with may be secret.
+fn own_folder() -> anyhow::Result<PathBuf> {
+    let name = |at: usize| match at {
+        0 => format!("tidegate-dev-{}", std::process::id()),
+        _ => format!("tidegate-dev-{}-{at}", std::process::id()),
+    };
+    for at in 0..FOLDERS {
+        let folder = std::env::temp_dir().join(name(at));
+        match fs::DirBuilder::new().mode(0o700).create(&folder) {
+            Ok(()) => return Ok(folder),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => {
+                let made = format!("cannot make {}; TMPDIR names another place", folder.display());
+                return Err(anyhow::Error::from(error).context(made));
+            }
+        }
+    }
+    bail!("{} is full of folders that were left behind", std::env::temp_dir().display())
+}
+
 /// A file's whole path, which need not be there yet.
-fn whole(file: &Path) -> PathBuf {
+pub(super) fn whole(file: &Path) -> PathBuf {
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     match (folder.canonicalize(), file.file_name()) {
         (Ok(folder), Some(name)) => folder.join(name),
         _ => file.to_owned(),
     }
-}
-
-fn read(file: &Path) -> io::Result<String> {
-    use std::io::Read as _;
-    let mut text = String::new();
-    fs::File::open(file)?.take(MAX_CONFIG).read_to_string(&mut text)?;
-    Ok(text)
 }
 
 /// Where to listen: there, or at another port of the same address where that one is in use.

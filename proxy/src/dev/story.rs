@@ -1,6 +1,7 @@
 //! One exchange as its filter saw it: what happened in which order, what the filter did, and what that took.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -39,9 +40,22 @@ pub(super) struct Story {
     /// How long they took.
     pub(super) nanoseconds: u64,
     pub(super) steps: Vec<Scene>,
+    /// How many steps more there were.
+    pub(super) more_steps: u64,
+    /// `x-request-id`, as the filter found it.
+    #[serde(skip)]
+    pub(super) request_id: Option<String>,
     #[serde(skip)]
     found: Change,
+    #[serde(skip)]
+    began: Instant,
+    #[serde(skip)]
+    announced: bool,
 }
+
+/// Steps that are kept of an exchange, and of them such in which nothing was done: a stream may have any number.
+const MAX_STEPS: usize = 500;
+const MAX_QUIET_STEPS: usize = 50;
 
 /// What happened at one time.
 #[derive(Debug, Clone, Serialize)]
@@ -54,6 +68,16 @@ pub(super) struct Scene {
 }
 
 impl Scene {
+    /// Whether the filter lets the exchange wait.
+    pub(super) fn waits(&self) -> bool {
+        self.answer.starts_with("stop") && !self.did.iter().any(|deed| matches!(deed, Deed::Reply { .. }))
+    }
+
+    /// Whether there is nothing to say of it.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.did.is_empty() && !self.waits()
+    }
+
     /// Finds where its faults come from.
     pub(super) fn blame(&mut self, blame: &Blame) {
         for deed in &mut self.did {
@@ -85,6 +109,8 @@ pub(super) enum Deed {
 pub(super) struct Stories {
     exchanges: u64,
     open: HashMap<(u64, u32), Story>,
+    /// Clusters that there are.
+    clusters: HashSet<String>,
     /// Names of the metrics that an instance has defined, by the numbers that it calls them by.
     metrics: HashMap<(u64, u64), String>,
 }
@@ -103,6 +129,32 @@ impl Stories {
     pub(super) fn forget(&mut self, instance: u64) {
         self.metrics.retain(|(of, _), _| *of != instance);
         self.open.retain(|(of, _), _| *of != instance);
+    }
+
+    /// These are the clusters that filters may ask.
+    pub(super) fn know(&mut self, clusters: impl Iterator<Item = String>) {
+        self.clusters = clusters.collect();
+    }
+
+    /// Whether an exchange with this id is not over for the filter.
+    pub(super) fn has_open(&self, request_id: &str) -> bool {
+        self.open.values().any(|story| story.request_id.as_deref() == Some(request_id))
+    }
+
+    /// Those that have been open for so long, each once.
+    pub(super) fn slow(&mut self, patience: Duration) -> Vec<&Story> {
+        let mut slow: Vec<_> = self
+            .open
+            .values_mut()
+            .filter(|story| !story.announced && story.began.elapsed() > patience)
+            .collect();
+        slow.sort_by_key(|story| story.exchange);
+        slow.into_iter()
+            .map(|story| {
+                story.announced = true;
+                &*story
+            })
+            .collect()
     }
 
     /// Adds a step.
@@ -238,9 +290,15 @@ impl Stories {
                 act("lets it go on".to_owned())
             }
             "proxy_close_stream" => act("closes the stream".to_owned()),
-            "proxy_http_call" => act(format!("asks cluster {}{}", text(arg(0)), request_line(arg(1)))),
+            "proxy_http_call" => {
+                let cluster = text(arg(0));
+                let asks = format!("asks cluster {cluster}{}", request_line(arg(1)));
+                self.call(call, &cluster, act(asks))
+            }
             "proxy_grpc_call" | "proxy_grpc_stream" => {
-                act(format!("asks cluster {}: gRPC {}/{}", text(arg(0)), text(arg(1)), text(arg(2))))
+                let cluster = text(arg(0));
+                let asks = format!("asks cluster {cluster}: gRPC {}/{}", text(arg(1)), text(arg(2)));
+                self.call(call, &cluster, act(asks))
             }
             "proxy_set_shared_data" => act(format!("shared data {} = {}", text(arg(0)), text(arg(1)))),
             "proxy_set_tick_period_milliseconds" => act(format!("ticks every {} ms", text(arg(0)))),
@@ -259,7 +317,22 @@ impl Stories {
             _ => None,
         }
     }
+
+    /// A callout that was refused, with what to do where the reason is that nobody said where the cluster is.
+    fn call(&self, call: &Hostcall, cluster: &str, asks: Option<Deed>) -> Option<Deed> {
+        let is_refused = call.status.is_some_and(|status| status != 0);
+        match asks {
+            Some(Deed::Act { text }) if is_refused && !self.clusters.contains(cluster) => {
+                Some(Deed::Act { text: format!("{text}: {NO_CLUSTER}") })
+            }
+            asks => asks,
+        }
+    }
 }
+
+/// What has to be said where a cluster is asked that is not there.
+const NO_CLUSTER: &str =
+    "there is none of this name; `--cluster NAME=HOST:PORT` or `clusters` in dev.yaml says where it is";
 
 /// The method and the path of a callout.
 fn request_line(head: Option<&Value>) -> String {
@@ -282,7 +355,11 @@ impl Story {
             instructions: 0,
             nanoseconds: 0,
             steps: Vec::new(),
+            more_steps: 0,
+            request_id: None,
             found: Change::default(),
+            began: Instant::now(),
+            announced: false,
         }
     }
 
@@ -294,6 +371,8 @@ impl Story {
         {
             self.method = request.method.clone();
             self.path = shown(&request.path);
+            let id = request.headers.iter().find(|(name, _)| &*name.0 == b"x-request-id");
+            self.request_id = id.map(|(_, value)| value.text().into_owned());
         }
         for deed in &scene.did {
             match deed {
@@ -305,7 +384,16 @@ impl Story {
                 _ => {}
             }
         }
-        self.steps.push(scene);
+        let most = if scene.is_quiet() { MAX_QUIET_STEPS } else { MAX_STEPS };
+        match self.steps.len() < most {
+            true => self.steps.push(scene),
+            false => self.more_steps += 1,
+        }
+    }
+
+    /// Where the filter holds it, if it does.
+    pub(super) fn held_at(&self) -> Option<&'static str> {
+        self.steps.last().filter(|scene| scene.waits()).map(|scene| scene.step)
     }
 
     fn conclude(&mut self, failed: bool, has_left: bool) {

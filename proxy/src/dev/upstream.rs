@@ -18,6 +18,9 @@ use tokio::sync::oneshot;
 /// What is read of a request's body, in bytes.
 const MAX_BODY: usize = 16 << 20;
 
+/// How much of it is in the answer, in bytes.
+const SAID_BODY: usize = 64 << 10;
+
 /// The longest that `/delay/N` waits.
 const MAX_DELAY: Duration = Duration::from_secs(60);
 
@@ -63,7 +66,8 @@ async fn serve(socket: std::net::TcpListener) -> std::io::Result<()> {
     }
 }
 
-/// `/status/503` and `/delay/200ms` do what they say; the answer is otherwise 200, and says what came.
+/// `/status/503` and `/delay/200ms` do what they say; the answer is otherwise 200, and says what came: all of it but of a
+/// large body, of which it has the beginning and the size.
 async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
     let body = Limited::new(body, MAX_BODY).collect().await.map(|body| body.to_bytes()).unwrap_or_default();
@@ -85,7 +89,11 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Inf
     let target = head.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
     let mut said = json!({"method": head.method.as_str(), "path": target, "headers": headers});
     if !body.is_empty() {
-        said["body"] = String::from_utf8_lossy(&body).into();
+        let some = &body[..body.len().min(SAID_BODY)];
+        said["body"] = String::from_utf8_lossy(some).into();
+        if some.len() < body.len() {
+            said["body_bytes"] = body.len().into();
+        }
     }
     let text = format!("{said:#}\n");
     let mut response = Response::new(Full::new(Bytes::from(text)));

@@ -57,7 +57,14 @@ pub struct Options {
     pub witnesses: Witnesses,
     /// Who is told what becomes of configurations.
     pub news: Option<Tell>,
+    /// Whether SIGHUP ends it too, as it does a command whose terminal is closed, in the place of a reload.
+    pub hangup_ends: bool,
+    /// Who is given the lines of the access log, in the place of standard output.
+    pub access_log: Option<Lines>,
 }
+
+/// Is given lines of the access log, several at a time, on a thread that no worker waits for.
+pub type Lines = Arc<dyn Fn(&[u8]) + Send + Sync>;
 
 /// Is told what becomes of configurations.
 pub type Tell = Arc<dyn Fn(News) + Send + Sync>;
@@ -116,13 +123,13 @@ pub fn run(loaded: Loaded, options: Options) -> anyhow::Result<()> {
     let admin = bind_admin(&read.loaded)?;
     let standing = Arc::new(Standing::new(read.snapshot.config(), &options));
 
-    let shared = Shared::new(standing.workers(), Recordings::new(options.witnesses))?;
+    let shared = Shared::new(standing.workers(), Recordings::new(options.witnesses), options.access_log)?;
     observe::export_guest_metrics(&shared.metrics, &shared.guest_metrics);
     observe::export_cells(&shared.metrics, &shared.shared_data);
     shared.canaries.export(&shared.metrics);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(async {
-        let signals = Signals::new()?; // before anybody is told that this is ready
+        let signals = Signals::new(options.hangup_ends)?; // before anybody is told that this is ready
         let crew = Crew::start(&shared)?;
         let surroundings = Surroundings {
             engine,
@@ -279,14 +286,16 @@ struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
+    hangup_ends: bool,
 }
 
 impl Signals {
-    fn new() -> std::io::Result<Signals> {
+    fn new(hangup_ends: bool) -> std::io::Result<Signals> {
         Ok(Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
+            hangup_ends,
         })
     }
 
@@ -294,7 +303,7 @@ impl Signals {
         tokio::select! {
             _ = self.terminate.recv() => Wish::End("SIGTERM"),
             _ = self.interrupt.recv() => Wish::End("SIGINT"),
-            _ = self.hangup.recv() => Wish::Reload,
+            _ = self.hangup.recv() => if self.hangup_ends { Wish::End("SIGHUP") } else { Wish::Reload },
         }
     }
 

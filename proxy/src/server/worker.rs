@@ -7,6 +7,7 @@
 mod guests;
 
 use std::collections::HashMap;
+use std::io::Write;
 use std::net::TcpListener;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -20,6 +21,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
 use self::guests::{Guest, Guests, Roster, end_all};
+use super::Lines;
 use super::canaries::Canaries;
 use super::recordings::Recordings;
 use crate::exchange::{Callouts, Life, Site};
@@ -50,12 +52,35 @@ pub(super) struct Shared {
     workers: usize,
 }
 
+/// Whoever reads the access log, as something to write to.
+struct Reader(Lines);
+
+impl Write for Reader {
+    fn write(&mut self, lines: &[u8]) -> std::io::Result<usize> {
+        (self.0)(lines);
+        Ok(lines.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 impl Shared {
-    pub(super) fn new(workers: usize, recordings: Recordings) -> std::io::Result<Arc<Shared>> {
+    /// `lines` is given the access log in the place of standard output.
+    pub(super) fn new(
+        workers: usize,
+        recordings: Recordings,
+        lines: Option<Lines>,
+    ) -> std::io::Result<Arc<Shared>> {
         let metrics = Registry::new();
+        let sink: Box<dyn Write + Send> = match lines {
+            Some(lines) => Box::new(Reader(lines)),
+            None => Box::new(std::io::stdout()),
+        };
         metrics.note_workers(workers);
         Ok(Arc::new(Shared {
-            access_log: Mutex::new(AccessLog::start(std::io::stdout(), &metrics)?),
+            access_log: Mutex::new(AccessLog::start(sink, &metrics)?),
             metrics,
             guest_metrics: Arc::new(GuestMetrics::new(workers)),
             shared_data: Arc::default(),

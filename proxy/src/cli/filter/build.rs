@@ -11,6 +11,7 @@ use serde::Serialize;
 use tidegate_build::{Build, Toolchain};
 
 use super::replace;
+use crate::cases::from_here;
 use crate::cli::{Format, print};
 use crate::inspect::Report;
 use crate::origin;
@@ -124,11 +125,4 @@ fn next(report: &Report, folder: &Path, module: &str) -> String {
         true if report.loads => format!("tidegate filter test{here}"),
         _ => format!("tidegate filter inspect {module}"),
     }
-}
-
-/// A path from the current folder where it lies below it.
-fn from_here(path: &Path) -> PathBuf {
-    let here = std::env::current_dir().ok();
-    let below = here.and_then(|here| path.strip_prefix(here.canonicalize().ok()?).ok().map(Path::to_owned));
-    below.unwrap_or_else(|| path.to_owned())
 }
