@@ -29,6 +29,7 @@ mod listener;
 mod origin;
 mod snapshot;
 mod tcp;
+mod terminal;
 mod top;
 
 pub mod server;

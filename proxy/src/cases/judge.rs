@@ -6,7 +6,7 @@ use http::HeaderMap;
 use super::compare::shown;
 use super::matcher::Text;
 use super::model::{At, CallExpect, Expect, Expected, FieldExpect, LogExpect, MessageExpect};
-use super::raw::{LevelWord, OutcomeWord};
+use super::raw::OutcomeWord;
 use crate::config::{Quantity, Span, suggest};
 use crate::error::Failure;
 use crate::kit::{Call, Fault, Kit, LogLine, Outcome, Seen};
@@ -276,7 +276,7 @@ fn log_line(expected: &At<LogExpect>, logs: &[LogLine]) -> Option<Mismatch> {
             && text.as_ref().is_none_or(|text| text.matches(Some(line.text.as_bytes())))
     };
     let line = logs.iter().find(is_it);
-    let level = level.map(|level| format!(" at level {}", LevelWord(level).word())).unwrap_or_default();
+    let level = level.map(|level| format!(" at level {}", level.word())).unwrap_or_default();
     let text = text.as_ref().map_or_else(|| "any line".to_owned(), Text::to_string);
     match (line, absent) {
         (Some(line), true) => Some(Mismatch::of(*span, "this was logged", "no such line", line)),

@@ -13,9 +13,7 @@ use serde::Deserialize;
 use crate::config::decode::{Field, OneOrMany};
 use crate::config::scalar::{Count, Text};
 
-pub(super) use expect::{
-    BodyMatcher, CallExpect, Expect, LevelWord, LogExpect, Matcher, Message, Nothing, OutcomeWord,
-};
+pub(super) use expect::{BodyMatcher, CallExpect, Expect, LogExpect, Matcher, Message, Nothing, OutcomeWord};
 pub(super) use message::{Answer, Body, Request, Short};
 pub(super) use settings::{Moment, Settings};
 

@@ -11,6 +11,7 @@ use super::judge::Mismatch;
 use super::model::{Case, Suite};
 use crate::config::{Source, Span};
 use crate::kit::LogLine;
+use crate::terminal::{Paint, grouped};
 
 /// Log lines of a case that failed that are shown.
 const LOGS: usize = 20;
@@ -204,42 +205,7 @@ fn shown(path: &Path) -> String {
     path.display().to_string()
 }
 
-/// A number with its thousands apart.
-pub(crate) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 fn indented(text: &str) -> String {
     let lines = text.lines().map(|line| format!("    {line}").trim_end().to_owned());
     lines.collect::<Vec<_>>().join("\n")
-}
-
-/// Colours, where they are wanted.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Paint(pub(crate) bool);
-
-impl Paint {
-    fn within(self, code: &str, text: &str) -> String {
-        if self.0 { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
-    }
-
-    pub(crate) fn bold(self, text: &str) -> String {
-        self.within("1", text)
-    }
-
-    pub(crate) fn green(self, text: &str) -> String {
-        self.within("32", text)
-    }
-
-    pub(crate) fn red(self, text: &str) -> String {
-        self.within("31", text)
-    }
 }

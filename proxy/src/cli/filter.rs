@@ -24,6 +24,7 @@ use crate::builtin;
 use crate::inspect::Report;
 use crate::origin;
 use crate::signature::{PublicKey, SecretKey, Signed};
+use crate::terminal::grouped;
 use crate::wasm::Engine;
 
 /// What can be done with a filter.
@@ -216,19 +217,6 @@ pub(super) fn perform(command: FilterCommand) -> anyhow::Result<ExitCode> {
 /// So many of these, with separators: `10,000 exchanges`.
 fn many(number: u64, noun: &str) -> String {
     format!("{} {noun}{}", grouped(number), if number == 1 { "" } else { "s" })
-}
-
-/// A number as people read it: `10,000`.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() * 4 / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// A module's bytes: of a file, or of one that the binary has.

@@ -1,7 +1,7 @@
 //! The log: what the process says about itself, to stderr. stdout belongs to the access log.
 
 use std::env;
-use std::io::{self, IsTerminal};
+use std::io;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
@@ -9,6 +9,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::voice::Voice;
+use crate::terminal;
 
 /// The environment's say in what is logged.
 const VARIABLE: &str = "TIDEGATE_LOG";
@@ -141,13 +142,7 @@ fn directives(level: Option<Level>, variable: Option<String>, default: Level) ->
 
 /// Whether stderr is a terminal whose user wants colours (<https://no-color.org>).
 pub(super) fn colours_wanted() -> bool {
-    colours_wanted_on(&io::stderr())
-}
-
-/// The same of another stream.
-pub(super) fn colours_wanted_on(stream: &impl IsTerminal) -> bool {
-    let refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    stream.is_terminal() && !refused
+    terminal::colours_wanted_on(&io::stderr())
 }
 
 #[cfg(test)]

@@ -65,7 +65,7 @@ impl Builder {
             }
             Source::Crate { folder, profile } => {
                 let toolchain = Toolchain::find()?;
-                let colours = super::paint::colours_wanted(&std::io::stderr());
+                let colours = crate::terminal::colours_wanted_on(&std::io::stderr());
                 let build = Build::new(folder).profile(profile).separate_debug_info();
                 Some(Work { build, colours, toolchain, sources: None })
             }

@@ -14,7 +14,6 @@ mod blame;
 mod builder;
 mod ends;
 mod flood;
-mod paint;
 mod settings;
 mod show;
 mod stage;

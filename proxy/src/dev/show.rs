@@ -12,11 +12,11 @@ use serde_json::{Value, json};
 use super::blame::{Blame, Frame};
 use super::ends::{Ended, Ends, Whole};
 use super::flood::{self, Backlog, Flood};
-use super::paint::{Paint, colours_wanted};
 use super::story::{Deed, Outcome, Scene, Stories, Story, Told};
 use super::{Event, Options, Source};
 use crate::config::Problems;
 use crate::server::News;
+use crate::terminal::{Paint, colours_wanted_on, grouped};
 use crate::wasm::witness::{Beginning, End, Op, Step};
 
 /// How it is said.
@@ -55,7 +55,7 @@ impl Show {
             wanted: options.listen,
             source: options.source.clone(),
             blame: None,
-            paint: Paint(form == Form::Text && colours_wanted(&io::stdout())),
+            paint: Paint(form == Form::Text && colours_wanted_on(&io::stdout())),
             draws: io::stderr().is_terminal() && form == Form::Text,
             stories: Stories::default(),
             ends: Ends::default(),
@@ -151,10 +151,10 @@ impl Narrator {
         if let Some(sum) = self.flood.sum(all) {
             let failed =
                 if sum.failed > 0 { format!(", the filter failed on {}", sum.failed) } else { String::new() };
-            let each = separated(sum.instructions / sum.requests.max(1));
+            let each = grouped(sum.instructions / sum.requests.max(1));
             let line = format!(
                 "… and {} requests more: {}{failed}; {each} instructions each",
-                separated(sum.requests),
+                grouped(sum.requests),
                 sum.statuses()
             );
             self.clear_status();
@@ -163,7 +163,7 @@ impl Narrator {
         match self.backlog.missed() {
             0 => {}
             missed => {
-                let line = format!("… and {} requests that came too fast to be watched", separated(missed));
+                let line = format!("… and {} requests that came too fast to be watched", grouped(missed));
                 self.say("missed", flood::missed(missed), &self.paint.dim(&line));
             }
         }
@@ -319,7 +319,7 @@ impl Narrator {
         };
         let (word, status) = self.verdict(story.as_deref(), ended.as_ref(), &shown);
         let cost = story.as_ref().map(|story| {
-            format!("{} instructions, {}", separated(story.instructions), time(story.nanoseconds))
+            format!("{} instructions, {}", grouped(story.instructions), time(story.nanoseconds))
         });
         let line = format!(
             "{} → {status}  {word}  {}",
@@ -339,7 +339,7 @@ impl Narrator {
             }
         }
         if story.more_steps > 0 {
-            self.say_text(&self.paint.dim(&format!("  and {} steps more", separated(story.more_steps))));
+            self.say_text(&self.paint.dim(&format!("  and {} steps more", grouped(story.more_steps))));
         }
     }
 
@@ -372,7 +372,7 @@ impl Narrator {
     fn heading(&self, scene: &Scene) -> String {
         let cost = match scene.instructions {
             0 => String::new(),
-            some => format!("{} instructions, {}", separated(some), time(scene.nanoseconds)),
+            some => format!("{} instructions, {}", grouped(some), time(scene.nanoseconds)),
         };
         format!("  {:<18}{}", scene.step, self.paint.dim(&cost)).trim_end().to_owned()
     }
@@ -540,17 +540,4 @@ fn with_end(mut fields: Value, status: Option<u16>, ended: Option<&Ended>) -> Va
     fields["status"] = json!(status);
     fields["ended"] = json!(ended);
     fields
-}
-
-/// A number with its thousands apart.
-fn separated(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }

@@ -235,10 +235,11 @@ impl Stories {
         let mut did = Vec::new();
         for call in &step.calls {
             did.extend(call.hostcalls.iter().filter_map(|hostcall| self.deed(instance, hostcall)));
-            did.extend(call.logs.iter().map(|line| Deed::Log {
-                level: format!("{:?}", line.level).to_lowercase(),
-                text: shown(&line.text),
-            }));
+            did.extend(
+                call.logs
+                    .iter()
+                    .map(|line| Deed::Log { level: line.level.word().to_owned(), text: shown(&line.text) }),
+            );
         }
         let answer = match &step.end {
             End::Answer(answer) => answer.clone().into_owned(),

@@ -172,6 +172,30 @@ abi_enum! {
     }
 }
 
+impl LogLevel {
+    /// Every level, the lowest first.
+    pub const ALL: [LogLevel; 6] = [
+        LogLevel::Trace,
+        LogLevel::Debug,
+        LogLevel::Info,
+        LogLevel::Warn,
+        LogLevel::Error,
+        LogLevel::Critical,
+    ];
+
+    /// Its fixed word.
+    pub fn word(self) -> &'static str {
+        match self {
+            LogLevel::Trace => "trace",
+            LogLevel::Debug => "debug",
+            LogLevel::Info => "info",
+            LogLevel::Warn => "warn",
+            LogLevel::Error => "error",
+            LogLevel::Critical => "critical",
+        }
+    }
+}
+
 /// Names each callback that a guest may export, in the order of the ABI's table.
 macro_rules! callbacks {
     ($($(#[$meta:meta])* $variant:ident = $name:literal,)*) => {

@@ -5,8 +5,6 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use http::{HeaderMap, HeaderValue, Method, Uri};
-
 use super::abi::LogLevel;
 use super::fault::Fault;
 use super::grants::Capability;
@@ -51,7 +49,7 @@ impl Proof {
     /// It fails, as a module for the background alone does. What it said last of it comes first in the message.
     pub fn open(&mut self, subject: Subject) -> Result<(), Fault> {
         let stream = match subject {
-            Subject::Exchange => Stream::new(nothing(), self.info.clone(), 1),
+            Subject::Exchange => Stream::new(RequestHead::nothing(), self.info.clone(), 1),
             Subject::Connection => Stream::connection(self.info.clone(), 1),
         };
         let root = self.vm.first_root();
@@ -60,15 +58,6 @@ impl Proof {
             Some(word) => Fault { message: format!("{word}\n{}", fault.message), ..fault },
             None => fault,
         })
-    }
-}
-
-fn nothing() -> RequestHead {
-    RequestHead {
-        method: Method::GET,
-        uri: Uri::default(),
-        scheme: HeaderValue::from_static("http"),
-        headers: HeaderMap::new(),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::abi::LogLevel;
 use super::fault::Fault;
@@ -19,6 +19,16 @@ pub trait Clock: Send + Sync {
     fn wall(&self) -> SystemTime;
     /// A clock that never goes back.
     fn monotonic(&self) -> Instant;
+}
+
+/// Nanoseconds, of which 64 bits hold 584 years.
+pub(crate) fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Nanoseconds since 1970; 0 before that.
+pub(crate) fn wall_nanoseconds(time: SystemTime) -> u64 {
+    nanoseconds(time.duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
 /// The machine's clocks.

@@ -230,6 +230,18 @@ pub struct Certificate {
     pub sha256: String,
 }
 
+impl RequestHead {
+    /// That of an exchange of which nothing is known.
+    pub(crate) fn nothing() -> RequestHead {
+        RequestHead {
+            method: Method::GET,
+            uri: Uri::default(),
+            scheme: HeaderValue::from_static("http"),
+            headers: HeaderMap::new(),
+        }
+    }
+}
+
 impl StreamInfo {
     /// What is known when a request's head has been received, at `start`.
     pub fn new(start: SystemTime, source: SocketAddr, destination: SocketAddr) -> StreamInfo {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{ALL, Bench, CallbackFigures, Comparison, Spread};
-use crate::cases::report::{Paint, grouped};
+use crate::terminal::{Paint, grouped};
 
 /// What was measured of one module. Ends without a line break.
 pub fn text(bench: &Bench) -> String {

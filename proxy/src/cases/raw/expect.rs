@@ -253,21 +253,6 @@ pub(in crate::cases) struct FaultWord(pub(crate) FaultKind);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::cases) struct LevelWord(pub(crate) LogLevel);
 
-const LEVELS: [(&str, LogLevel); 6] = [
-    ("trace", LogLevel::Trace),
-    ("debug", LogLevel::Debug),
-    ("info", LogLevel::Info),
-    ("warn", LogLevel::Warn),
-    ("error", LogLevel::Error),
-    ("critical", LogLevel::Critical),
-];
-
-impl LevelWord {
-    pub(crate) fn word(self) -> &'static str {
-        LEVELS.iter().find(|(_, level)| *level == self.0).map_or("", |(word, _)| word)
-    }
-}
-
 words!(OutcomeWord, "an outcome such as `forwarded` or `replied`", OutcomeWord::all(), OutcomeWord::word);
 words!(
     FaultWord,
@@ -278,6 +263,6 @@ words!(
 words!(
     LevelWord,
     "a level such as `info`",
-    LEVELS.iter().map(|(_, level)| LevelWord(*level)),
-    LevelWord::word
+    LogLevel::ALL.iter().map(|level| LevelWord(*level)),
+    |level: LevelWord| level.0.word()
 );

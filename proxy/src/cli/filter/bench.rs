@@ -8,11 +8,12 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use serde_json::json;
 
-use super::super::{Format, log, print};
+use super::super::{Format, print};
 use super::progress::Progress;
 use crate::cases::bench::{self, Bench, Comparison};
 use crate::cases::{Exercise, Subject, Suite};
 use crate::files;
+use crate::terminal;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -140,7 +141,7 @@ fn text(
         parts.push(bench::against(bench, other));
     }
     if let (Some(comparison), Some(file)) = (comparison, &arguments.baseline) {
-        let colours = log::colours_wanted_on(&std::io::stdout());
+        let colours = terminal::colours_wanted_on(&std::io::stdout());
         parts.push(comparison.text(&file.display().to_string(), colours));
     }
     parts.join("\n\n")

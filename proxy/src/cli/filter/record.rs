@@ -14,8 +14,9 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::super::print;
 use super::super::top::address;
-use super::{grouped, many};
+use super::many;
 use crate::admin::client::Client;
+use crate::terminal::grouped;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:

@@ -8,11 +8,12 @@ use std::time::Instant;
 use clap::Args;
 
 use super::super::{Format, print};
+use super::many;
 use super::progress::Progress;
-use super::{grouped, many};
 use crate::recording::compare::{Comparison, Cost, Difference, Report};
 use crate::recording::replay::Player;
 use crate::recording::{Line, Reader};
+use crate::terminal::grouped;
 use crate::wasm::Engine;
 
 pub(super) const EXAMPLES: &str = "\

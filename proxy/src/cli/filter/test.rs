@@ -6,10 +6,11 @@ use std::process::ExitCode;
 use anyhow::bail;
 use clap::Args;
 
-use super::super::{Format, log, print};
+use super::super::{Format, print};
 use super::progress::Progress;
 use crate::cases::{self, Report, Subject, Suite};
 use crate::server;
+use crate::terminal;
 use crate::wasm::Engine;
 
 pub(super) const EXAMPLES: &str = "\
@@ -75,7 +76,7 @@ pub(super) fn perform(arguments: &TestArgs) -> anyhow::Result<ExitCode> {
     let report = Report { module: code.name, suites: suites.collect(), left_out: all - chosen };
     drop(progress);
     match arguments.format {
-        Format::Text => print(&report.text(log::colours_wanted_on(&std::io::stdout())))?,
+        Format::Text => print(&report.text(terminal::colours_wanted_on(&std::io::stdout())))?,
         Format::Json => print(&format!("{:#}", report.json()))?,
     }
     Ok(if report.has_passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

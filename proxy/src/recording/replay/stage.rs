@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use http::{HeaderValue, Method, StatusCode, Uri};
 
 use crate::wasm::stream::{BodyBuffer, Direction, RequestHead, ResponseHead, Stream, StreamInfo};
 use crate::wasm::witness::{Change, Facts, Info, Piece, Request, header_map, progress};
@@ -81,19 +81,10 @@ pub(super) fn stream(facts: &Facts) -> Stream {
     let stages = facts.stage + 1;
     let mut stream = match facts.tcp {
         true => Stream::connection(info, stages),
-        false => Stream::new(nothing(), info, stages),
+        false => Stream::new(RequestHead::nothing(), info, stages),
     };
     stream.buffer_limit = facts.buffer_limit;
     stream
-}
-
-fn nothing() -> RequestHead {
-    RequestHead {
-        method: Method::GET,
-        uri: Uri::default(),
-        scheme: HeaderValue::from_static("http"),
-        headers: HeaderMap::new(),
-    }
 }
 
 /// Has happen to an exchange what happened to it.

@@ -21,6 +21,7 @@ use crate::wasm::header_map::{View, path, view_of};
 use crate::wasm::host::Host;
 use crate::wasm::memory::{Out, give, slice, view};
 use crate::wasm::pairs;
+use crate::wasm::services::nanoseconds;
 use crate::wasm::stream::{Stream, StreamInfo, Subject};
 
 /// `proxy_get_property` (0.1.0): gives the guest a property, in Envoy's encoding: texts and bytes as they are, numbers
@@ -185,7 +186,7 @@ impl<'a> Found<'a> {
     }
 
     fn duration(value: Duration) -> Found<'a> {
-        Found::number(u64::try_from(value.as_nanos()).unwrap_or(u64::MAX))
+        Found::number(nanoseconds(value))
     }
 
     fn text(value: &'a str) -> Found<'a> {

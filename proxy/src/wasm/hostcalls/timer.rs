@@ -1,12 +1,11 @@
 //! Time: what it is, and when to tick.
 
-use std::time::UNIX_EPOCH;
-
 use super::{Call, Outcome};
 use crate::wasm::effect::Effect;
 use crate::wasm::host::{Host, tick_period};
 use crate::wasm::memory::{check, store_u64, view};
 use crate::wasm::root::RootEnd;
+use crate::wasm::services;
 
 /// `proxy_set_tick_period_milliseconds` (0.1.0): has `proxy_on_tick` of the root called again and again, this long
 /// after each call has returned, whichever context asks; 0 ends it. The last call counts. A root that has gone ticks no
@@ -33,9 +32,8 @@ pub(crate) fn current_time(call: &mut Call<'_>, time: u32) -> Outcome {
     Ok(())
 }
 
-/// Nanoseconds since 1970; 0 before that.
+/// What the guest is told of the wall clock: see [`services::wall_nanoseconds`].
 pub(super) fn wall_nanoseconds(host: &mut Host) -> u64 {
     host.is_repeatable = false;
-    let since = host.services.clock.wall().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+    services::wall_nanoseconds(host.services.clock.wall())
 }

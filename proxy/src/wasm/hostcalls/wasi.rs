@@ -9,7 +9,7 @@ use crate::wasm::abi::LogLevel;
 use crate::wasm::fault::Stop;
 use crate::wasm::host::Host;
 use crate::wasm::memory::{OutOfBounds, check, load_u32, slice, slice_mut, store_u32, store_u64, view};
-use crate::wasm::services::NoRandomness;
+use crate::wasm::services::{NoRandomness, nanoseconds};
 
 /// WASI's error numbers, those in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -250,7 +250,7 @@ fn monotonic_nanoseconds(host: &mut Host) -> u64 {
     host.is_repeatable = false;
     let since =
         host.services.clock.monotonic().saturating_duration_since(host.began) + Duration::from_secs(1);
-    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+    nanoseconds(since)
 }
 
 /// `fd_fdstat_get` (WASI): writes that the outputs 1 and 2 can be written, and nothing else.

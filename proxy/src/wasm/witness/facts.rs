@@ -5,13 +5,13 @@ use std::net::SocketAddr;
 use http::StatusCode;
 
 use super::blob::Blob;
-use super::sight::{fields, header_map, wall_nanoseconds};
+use super::sight::{fields, header_map};
 use super::step::{Beginning, Callout, Facts, Grpc};
 use crate::wasm::abi::{ConnectionStatus, DataStatus, HeadersStatus, TrailersStatus};
 use crate::wasm::effect::{CalloutResponse, CalloutResult};
 use crate::wasm::grpc::GrpcEvent;
 use crate::wasm::plugin::Plugin;
-use crate::wasm::services::{Clusters, Services};
+use crate::wasm::services::{Clusters, Services, wall_nanoseconds};
 use crate::wasm::stream::{Stream, Subject};
 
 impl Beginning {

@@ -8,13 +8,14 @@ use std::time::Instant;
 use super::Witness;
 use super::blob::{Blob, Fields, Value};
 use super::sight::Sight;
-use super::step::{End, GuestCall, Hostcall, Line, Op, Step, StreamChange, nanoseconds};
+use super::step::{End, GuestCall, Hostcall, Line, Op, Step, StreamChange};
 use super::tape::Tape;
 use crate::wasm::abi::{Callback, LogLevel};
 use crate::wasm::fault::Fault;
 use crate::wasm::hostcalls::{Call, Form};
 use crate::wasm::memory::{Out, give, load_u32, load_u64, peek, slice_mut, store_u32, store_u64, view};
 use crate::wasm::pairs;
+use crate::wasm::services::nanoseconds;
 use crate::wasm::stream::StreamRef;
 use crate::wasm::tally;
 

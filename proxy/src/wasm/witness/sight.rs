@@ -1,14 +1,15 @@
 //! An exchange as one instance sees it, copied, so that what others and what the guest did to it can be told.
 
 use std::net::SocketAddr;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::blob::{Blob, Fields};
-use super::step::{Change, Info, Piece, Request, Response, nanoseconds};
+use super::step::{Change, Info, Piece, Request, Response};
 use crate::wasm::body::BodyBuffer;
+use crate::wasm::services::{nanoseconds, wall_nanoseconds};
 use crate::wasm::stream::{Direction, Progress, Stream, StreamInfo};
 
 /// A copy of what a guest can reach of an exchange.
@@ -154,11 +155,6 @@ pub(crate) fn progress(number: u8) -> Progress {
         1 => Progress::Body,
         _ => Progress::Done,
     }
-}
-
-/// Nanoseconds since 1970; 0 before that.
-pub(crate) fn wall_nanoseconds(time: SystemTime) -> u64 {
-    nanoseconds(time.duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
 fn info(info: &StreamInfo) -> Info {

@@ -6,7 +6,6 @@
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -496,14 +495,7 @@ impl From<Side> for Direction {
 impl Level {
     /// Its name, as a recording has it.
     pub fn word(self) -> &'static str {
-        match self {
-            Level::Trace => "trace",
-            Level::Debug => "debug",
-            Level::Info => "info",
-            Level::Warn => "warn",
-            Level::Error => "error",
-            Level::Critical => "critical",
-        }
+        LogLevel::from(self).word()
     }
 }
 
@@ -569,11 +561,6 @@ impl Op {
             | Op::Shutdown => None,
         }
     }
-}
-
-/// Nanoseconds, of which 64 bits hold 584 years.
-pub(crate) fn nanoseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn is_false(flag: &bool) -> bool {
