@@ -5,8 +5,9 @@
 //!   it is made of.
 //! - `upstream` is the sample service.
 //! - `blame` finds the source line of a fault.
-//! - `story` makes one request's story out of the steps that the proxy's witness sees, and `ends` adds what the client got;
-//!   `show` prints it, and all else; `flood` bounds what is shown.
+//! - `scene` is one step that the proxy's witness saw, `story` makes one request's story of them, and `ends` adds what the
+//!   client got; `flood` bounds what is shown.
+//! - `show` says it, and all else, in `words` at an `outlet`.
 //!
 //! What is served is the proxy itself, on threads of this process: what one sees is what it does.
 
@@ -14,11 +15,14 @@ mod blame;
 mod builder;
 mod ends;
 mod flood;
+mod outlet;
+mod scene;
 mod settings;
 mod show;
 mod stage;
 mod story;
 mod upstream;
+mod words;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -38,7 +42,7 @@ use crate::wasm::witness::{Beginning, Step, Witness};
 use builder::Builder;
 use ends::Ended;
 use flood::Backlog;
-pub(crate) use show::Form;
+pub(crate) use outlet::Form;
 use show::Show;
 use stage::Stage;
 

@@ -76,7 +76,7 @@ impl Stage {
 
     /// Whether this process writes this file itself.
     pub(super) fn writes(&self, file: &Path) -> bool {
-        self.written.iter().any(|written| written == file)
+        file.starts_with(&self.folder) || self.written.iter().any(|written| written == file)
     }
 
     /// The file with the proxy's configuration.
@@ -121,7 +121,7 @@ fn own_folder() -> anyhow::Result<PathBuf> {
     for at in 0..FOLDERS {
         let folder = std::env::temp_dir().join(name(at));
         match fs::DirBuilder::new().mode(0o700).create(&folder) {
-            Ok(()) => return Ok(folder),
+            Ok(()) => return Ok(folder.canonicalize()?),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => {
                 let made = format!("cannot make {}; TMPDIR names another place", folder.display());
