@@ -350,10 +350,11 @@ fn the_sample_service_says_what_it_received_and_does_what_a_path_asks() {
 #[test]
 fn what_is_no_filter_is_refused_with_what_to_do() {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    fs::write(folder.path().join("mark.wasm"), Guest::new().build()).expect("it can be written");
     for (arguments, says) in [
         (&["dev"][..], "make one with `tidegate filter new NAME`"),
         (&["dev", "none.wasm"], "there is no module none.wasm"),
-        (&["dev", "--config", "none.yaml"], "there is no Cargo.toml"),
+        (&["dev", "mark.wasm", "--config", "none.yaml"], "there is no file none.yaml"),
     ] {
         let output = command(folder.path()).args(arguments).output().expect("the binary starts");
         let said = String::from_utf8_lossy(&output.stderr);

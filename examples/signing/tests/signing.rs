@@ -105,6 +105,11 @@ fn what_was_changed_on_its_way_is_refused() {
     assert_refused(&changed(|request| request.header("x-date", "tomorrow")), "wrong");
     assert_refused(&changed(|request| request.header("host", "other.test")), "wrong");
     assert_refused(&changed(|request| request.body("two pears!")), "wrong_digest");
+    let headers = seen.forwarded().headers().iter().filter(|(name, _)| *name != "content-length");
+    let without = headers.fold(Request::post("/orders"), |request, (name, value)| {
+        request.header(name.as_str(), value.as_bytes())
+    });
+    assert_refused(&kit.send(without), "wrong_digest");
     assert_refused(&kit.send(again(&seen, |name| name != "x-date")), "incomplete");
     assert_refused(&kit.send(again(&seen, |name| name != "signature")), "missing");
     assert_refused(&kit.send(again(&seen, |name| name != "signature-input")), "missing");

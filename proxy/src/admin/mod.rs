@@ -217,7 +217,11 @@ pub async fn serve(
         }
     }
     drop(socket);
-    while connections.join_next().await.is_some() {}
+    // A reader of a recording may stand still: it is cut off.
+    let ended = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(CONNECTION_TIMEOUT, ended).await.is_err() {
+        tracing::warn!(connections = connections.len(), "admin connections were cut off");
+    }
     Ok(())
 }
 

@@ -125,6 +125,7 @@ impl<'a> Stage<'a> {
     fn steps(&self, kit: &Kit, steps: &[Step], expect: &Expect, span: Span, report: &mut CaseReport) {
         let started = kit.instructions();
         let all_expected = expect.faults.is_some();
+        let early = kit.faults(); // before the first step, as in the answer to what it asked at its start
         for step in steps {
             self.step(kit, step, all_expected, report);
             if !report.mismatches.is_empty() {
@@ -136,7 +137,7 @@ impl<'a> Stage<'a> {
         if report.mismatches.is_empty() {
             let faults = match all_expected {
                 true => kit.faults(),
-                false => Vec::new(), // each step has judged its own
+                false => early, // each step has judged its own
             };
             let happened = Happened {
                 exchange: None,

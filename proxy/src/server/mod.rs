@@ -191,13 +191,17 @@ async fn serve(
     readiness.enter(Stage::Draining);
     shared.recordings.end_all();
     crew.orders().drain();
+    let drained = async {
+        crew.ended().await;
+        drop(ended);
+        if let Some(admin) = admin {
+            admin.await.context("the admin listener failed")?.context("the admin listener failed")?;
+        }
+        Ok::<_, anyhow::Error>(())
+    };
     tokio::select! {
-        () = crew.ended() => {}
+        drained = drained => drained?,
         signal = signals.end() => bail!("ended by a second {signal} before the drain was over"),
-    }
-    drop(ended);
-    if let Some(admin) = admin {
-        admin.await.context("the admin listener failed")?.context("the admin listener failed")?;
     }
     match lost {
         None => {

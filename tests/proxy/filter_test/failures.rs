@@ -68,6 +68,22 @@ fn a_filter_that_never_rests_while_no_time_passes_fails_its_case() {
 }
 
 #[test]
+fn a_fault_before_the_first_request_fails_the_case_too() {
+    // It asks at its start, and fails at the answer.
+    let module = RESTLESS
+        .replace(
+            "proxy_on_request_headers\") (param i32 i32 i32) (result i32) (call $ask) (i32.const 0)",
+            "proxy_on_configure\") (param i32 i32) (result i32) (call $ask) (i32.const 1)",
+        )
+        .replace("(param i32 i32 i32 i32 i32) (call $ask)))", "(param i32 i32 i32 i32 i32) unreachable))");
+    let module = wat::parse_str(module).expect("it is a module");
+    let cases = "clusters: {up: {status: 200}}\non_fault: open\ncases: [{name: it passes, request: GET /, expect: {outcome: forwarded}}]";
+    let exit = Workshop::with(&module, cases).run(&["test", "filter.wasm"]);
+    assert_eq!(exit.code, Some(1), "{}", exit.stdout);
+    assert!(exit.stdout.contains("error: the filter failed, which is not expected: trap"), "{}", exit.stdout);
+}
+
+#[test]
 fn a_refused_configuration_is_the_case_s_failure_or_what_it_is_about() {
     check(
         r#"cases:

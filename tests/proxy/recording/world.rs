@@ -257,9 +257,8 @@ fn filters_in_other_languages_replay_bit_for_bit() {
 /// A piece of a body, in bytes.
 const BLOCK: usize = 60_000;
 
-/// Thousands of pieces, of which much waits to be written, neither hold the proxy up nor fill it.
-#[test]
-fn a_recording_that_nobody_reads_ends_and_the_proxy_goes_on() {
+/// A recording whose reader has read its beginning and reads no more, when it is full: the proxy, a client, the reader.
+fn a_recording_that_nobody_reads() -> (Upstream, Proxy, Client, std::net::TcpStream) {
     let upstream = Upstream::start_forgetful(|_| Answer::ok("hello"));
     let guest = Guest::new().quiet().on(On::RequestBody, [Step::buffer(Buffer::RequestBody)]);
     let config = in_listener(&forwarding(&[upstream.address()], ""), &["filters: [f]"]);
@@ -287,6 +286,13 @@ fn a_recording_that_nobody_reads_ends_and_the_proxy_goes_on() {
     assert_eq!(client.response().text(), "hello");
     let grown = proxy.resident_bytes().saturating_sub(before) >> 20;
     assert!(grown < 128, "it grew by {grown} MiB");
+    (upstream, proxy, client, reader)
+}
+
+/// Thousands of pieces, of which much waits to be written, neither hold the proxy up nor fill it.
+#[test]
+fn a_recording_that_nobody_reads_ends_and_the_proxy_goes_on() {
+    let (_upstream, proxy, mut client, reader) = a_recording_that_nobody_reads();
     eventually("another exchange to find that it is over", || {
         client.get("/");
         let log = proxy.log();
@@ -299,4 +305,13 @@ fn a_recording_that_nobody_reads_ends_and_the_proxy_goes_on() {
     let recording = Recording::of(&proxy, "f", 1, &[]);
     client.get("/");
     recording.finish();
+}
+
+#[test]
+fn a_recording_that_nobody_reads_does_not_keep_a_proxy_from_ending() {
+    let (_upstream, mut proxy, client, reader) = a_recording_that_nobody_reads();
+    client.leave();
+    proxy.terminate();
+    assert_eq!(proxy.wait().code, Some(0));
+    drop(reader);
 }
