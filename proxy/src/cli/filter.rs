@@ -24,7 +24,6 @@ use crate::builtin;
 use crate::inspect::Report;
 use crate::origin;
 use crate::signature::{PublicKey, SecretKey, Signed};
-use crate::terminal::grouped;
 use crate::wasm::Engine;
 
 /// What can be done with a filter.
@@ -212,11 +211,6 @@ pub(super) fn perform(command: FilterCommand) -> anyhow::Result<ExitCode> {
         #[cfg(feature = "kit")]
         FilterCommand::Bench(arguments) => bench::perform(&arguments),
     }
-}
-
-/// So many of these, with separators: `10,000 exchanges`.
-fn many(number: u64, noun: &str) -> String {
-    format!("{} {noun}{}", grouped(number), if number == 1 { "" } else { "s" })
 }
 
 /// A module's bytes: of a file, or of one that the binary has.

@@ -1,6 +1,6 @@
 //! Says what happens, as it happens: to people, or as a JSON document a line.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -16,7 +16,7 @@ use super::story::{Deed, Outcome, Scene, Stories, Story, Told};
 use super::{Event, Options, Source};
 use crate::config::Problems;
 use crate::server::News;
-use crate::terminal::{Paint, colours_wanted_on, grouped};
+use crate::terminal::{Paint, can_be_drawn_on, colours_wanted_on, grouped};
 use crate::wasm::witness::{Beginning, End, Op, Step};
 
 /// How it is said.
@@ -56,7 +56,7 @@ impl Show {
             source: options.source.clone(),
             blame: None,
             paint: Paint(form == Form::Text && colours_wanted_on(&io::stdout())),
-            draws: io::stderr().is_terminal() && form == Form::Text,
+            draws: can_be_drawn_on(&io::stderr()) && form == Form::Text,
             stories: Stories::default(),
             ends: Ends::default(),
             flood: Flood::new(),
@@ -205,10 +205,14 @@ impl Narrator {
             Event::Began(beginning) => self.note_module(&beginning),
             Event::Did { instance, step } => {
                 self.tell_step(instance, &step);
-                self.backlog.done();
             }
-            Event::Ended(ends) => {
-                for ended in ends {
+            Event::RecordingEnded(why) => {
+                let line =
+                    self.paint.red(&format!("the recording has ended, what follows is not in it: {why}"));
+                self.say("recording_ended", json!({"reason": why}), &line);
+            }
+            Event::Ended(mut ends) => {
+                for ended in ends.take() {
                     if let Some(whole) = self.ends.add_end(ended) {
                         self.tell_whole(&whole);
                     }

@@ -146,7 +146,7 @@ impl Trial {
             Purpose::Canary(tried) => {
                 (tried.canary.picks(&tried.turn, &stream.request), tried.alone.as_ref())
             }
-            Purpose::Recording(session) => (session.picks(&stream.request), None),
+            Purpose::Recording(session) => (session.picks(stream.request_head()), None),
         };
         let version = match alone {
             None if picked => Version::Candidate,

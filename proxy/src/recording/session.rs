@@ -43,13 +43,15 @@ impl Session {
         self.writer.clone()
     }
 
-    /// Whether this exchange is taken.
-    pub fn picks(&self, request: &RequestHead) -> bool {
+    /// Whether this exchange is taken; a connection, which has no request, is where all are.
+    pub fn picks(&self, request: Option<&RequestHead>) -> bool {
         if self.writer.is_closed() {
             self.full.notify_one();
             return false;
         }
-        let holds = |it: &Condition| it.holds(&request.method, &request.uri, &request.headers);
+        let holds = |it: &Condition| {
+            request.is_some_and(|request| it.holds(&request.method, &request.uri, &request.headers))
+        };
         if !self.condition.as_ref().is_none_or(holds) {
             return false;
         }
@@ -61,9 +63,11 @@ impl Session {
         one_less.is_ok()
     }
 
-    /// It is to take no more.
-    pub fn end(&self) {
-        self.left.store(0, Ordering::Relaxed);
+    /// It is to take no more exchanges, for this reason.
+    pub fn end(&self, why: &str) {
+        if self.left.swap(0, Ordering::Relaxed) > 0 {
+            self.writer.note_cut(why);
+        }
         self.full.notify_one();
     }
 

@@ -1,35 +1,21 @@
 //! Makes a recording while a proxy serves. Workers hand their steps over and go on; a thread of its own masks and writes.
 
-use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
-use super::{FORMAT, Head, Line, Mask};
+use super::{FORMAT, Head, Line, Mask, SecretsHead, files};
+use crate::config::{Quantity as _, Size};
 use crate::wasm::witness::{Beginning, Blob, Op, Step, Witness};
 
 /// How much may wait to be written, in bytes: whoever is too slow for it ends the recording rather than the proxy.
 const MAX_WAITING: usize = 64 << 20;
 
-/// How long a recording may become.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Exchanges in it.
-    pub exchanges: u64,
-    /// Its size, in bytes.
-    pub bytes: u64,
-}
-
-impl Default for Limits {
-    /// A gibibyte, whatever number of exchanges that is.
-    fn default() -> Limits {
-        Limits { exchanges: u64::MAX, bytes: 1 << 30 }
-    }
-}
+/// How large a recording may become where nobody says, in bytes.
+pub const MAX_BYTES: u64 = 1 << 30;
 
 /// What becomes of secrets.
 pub enum Masking {
@@ -57,66 +43,66 @@ pub struct Stopped {
 /// A recording that is being made.
 pub struct Writer {
     last_instance: AtomicU64,
-    exchanges: AtomicU64,
-    limits: Limits,
     /// How many bytes wait.
     waiting: Arc<AtomicUsize>,
     /// Nothing more is taken.
     closed: Arc<AtomicBool>,
+    /// Why it ends before its time, where that is known from outside.
+    reason: Arc<OnceLock<String>>,
     lines: Mutex<Option<Sender<Weighed>>>,
     thread: Mutex<Option<JoinHandle<io::Result<Stopped>>>>,
 }
 
 impl Writer {
     /// Begins a recording in this file, and puts what its masked secrets are into the file beside it that
-    /// [`secrets_file`] names, which its owner alone may read. Where `masks` is false secrets stay in the recording.
+    /// [`secrets_file`](super::secrets_file) names, which its owner alone may read. Where `masks` is false secrets stay in
+    /// the recording. Beside a device or a pipe there is no file: what masks stand for is kept nowhere then. `tell` hears
+    /// why it has ended, if it does so by itself.
     ///
     /// # Errors
     ///
-    /// A file cannot be written.
-    pub fn create(path: &Path, masks: bool, limits: Limits) -> io::Result<Writer> {
-        let mut open = OpenOptions::new();
-        open.write(true).create(true).truncate(true).mode(0o600);
-        let file = open_for_owner(&open, path)?;
-        let secrets = masks.then(|| open_for_owner(&open, &secrets_file(path))).transpose()?;
-        let secrets = match secrets {
-            Some(file) => Masking::Kept(Box::new(file)),
-            None => Masking::None,
+    /// A file cannot be made, or not even the first line be written.
+    pub fn create(path: &Path, masks: bool, tell: impl FnOnce(&str) + Send + 'static) -> io::Result<Writer> {
+        let file = files::create(path)?;
+        let masking = match masks {
+            false => Masking::None,
+            true if !file.metadata()?.is_file() => Masking::Forgotten,
+            true => Masking::Kept(Box::new(files::create_secrets(path)?)),
         };
-        Writer::start(Box::new(file), secrets, limits)
+        let mut scribe = Scribe::new(Box::new(file), masking, MAX_BYTES);
+        scribe.tell = Some(Box::new(tell));
+        scribe.begin()?;
+        Writer::with(scribe)
     }
 
-    /// The same to somewhere else.
+    /// The same to somewhere else, of so many bytes at most.
     ///
     /// # Errors
     ///
     /// There is no thread to be had.
-    pub fn start(out: Box<dyn Write + Send>, masking: Masking, limits: Limits) -> io::Result<Writer> {
+    pub fn start(out: Box<dyn Write + Send>, masking: Masking, max_bytes: u64) -> io::Result<Writer> {
+        Writer::with(Scribe::new(out, masking, max_bytes))
+    }
+
+    fn with(scribe: Scribe) -> io::Result<Writer> {
         let (sender, receiver) = mpsc::channel();
-        let (waiting, closed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
-        let scribe = Scribe {
-            out: BufWriter::new(out),
-            mask: match masking {
-                Masking::None => None,
-                Masking::Forgotten => Some((Mask::default(), BufWriter::new(Box::new(io::sink())))),
-                Masking::Kept(out) => Some((Mask::default(), BufWriter::new(out))),
-            },
-            limits,
-            waiting: waiting.clone(),
-            closed: closed.clone(),
-            stopped: Stopped { exchanges: 0, bytes: 0, secrets: 0, cut: None },
-        };
+        let (waiting, closed, reason) =
+            (scribe.waiting.clone(), scribe.closed.clone(), scribe.reason.clone());
         let thread = std::thread::Builder::new().name("recording".to_owned());
         let thread = thread.spawn(move || scribe.write_all(&receiver))?;
         Ok(Writer {
             last_instance: AtomicU64::new(0),
-            exchanges: AtomicU64::new(0),
-            limits,
             waiting,
             closed,
+            reason,
             lines: Mutex::new(Some(sender)),
             thread: Mutex::new(Some(thread)),
         })
+    }
+
+    /// It is to end before its time, for this reason, which will stand in its last line. What is under way is still taken.
+    pub fn note_cut(&self, reason: &str) {
+        self.reason.get_or_init(|| reason.to_owned());
     }
 
     /// Whether it takes no more: it has as much as it may, or cannot be written.
@@ -164,11 +150,6 @@ impl Witness for Writer {
     }
 
     fn see(&self, instance: u64, step: Step) {
-        if matches!(step.op, Op::Open { .. })
-            && self.exchanges.fetch_add(1, Ordering::Relaxed) >= self.limits.exchanges
-        {
-            self.close();
-        }
         self.send(Line::Step { instance, did: Box::new(step) });
     }
 
@@ -181,22 +162,6 @@ impl std::fmt::Debug for Writer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Writer")
     }
-}
-
-/// Where the secrets of a recording are: `NAME.secrets`.
-pub fn secrets_file(recording: &Path) -> PathBuf {
-    let mut name = recording.as_os_str().to_owned();
-    name.push(".secrets");
-    name.into()
-}
-
-/// Nobody else may read it, even where the file was there before.
-fn open_for_owner(open: &OpenOptions, path: &Path) -> io::Result<File> {
-    let file = open.open(path)?;
-    if file.metadata()?.is_file() {
-        file.set_permissions(Permissions::from_mode(0o600))?;
-    }
-    Ok(file)
 }
 
 /// What a line takes while it waits, about.
@@ -217,22 +182,61 @@ type Weighed = (usize, Line);
 struct Scribe {
     out: BufWriter<Out>,
     mask: Option<(Mask, BufWriter<Out>)>,
-    limits: Limits,
+    max_bytes: u64,
     waiting: Arc<AtomicUsize>,
     closed: Arc<AtomicBool>,
+    reason: Arc<OnceLock<String>>,
     stopped: Stopped,
+    /// Who hears why it has ended by itself.
+    tell: Option<Box<dyn FnOnce(&str) + Send>>,
 }
 
 impl Scribe {
+    fn new(out: Out, masking: Masking, max_bytes: u64) -> Scribe {
+        Scribe {
+            out: BufWriter::new(out),
+            mask: match masking {
+                Masking::None => None,
+                Masking::Forgotten => Some((Mask::default(), BufWriter::new(Box::new(io::sink())))),
+                Masking::Kept(out) => Some((Mask::default(), BufWriter::new(out))),
+            },
+            max_bytes,
+            waiting: Arc::default(),
+            closed: Arc::default(),
+            reason: Arc::default(),
+            stopped: Stopped { exchanges: 0, bytes: 0, secrets: 0, cut: None },
+            tell: None,
+        }
+    }
+
     fn write_all(mut self, lines: &Receiver<Weighed>) -> io::Result<Stopped> {
         let result = self.write_lines(lines);
         self.closed.store(true, Ordering::Relaxed);
+        let failed = result.as_ref().err().map(ToString::to_string);
+        if let (Some(reason), Some(tell)) = (failed.as_ref().or(self.stopped.cut.as_ref()), self.tell.take())
+        {
+            tell(reason);
+        }
         result.map(|()| self.stopped)
     }
 
-    fn write_lines(&mut self, lines: &Receiver<Weighed>) -> io::Result<()> {
+    /// Writes the first line of each file, so that what cannot be written is found before anything happens.
+    fn begin(&mut self) -> io::Result<()> {
+        let id = new_id()?;
+        if let Some((_, file)) = &mut self.mask {
+            serde_json::to_writer(&mut *file, &SecretsHead { secrets_of: id.clone() })?;
+            file.write_all(b"\n")?;
+        }
         let tidegate = env!("CARGO_PKG_VERSION").to_owned();
-        self.write(&Line::Recording(Head { format: FORMAT, tidegate, masked: self.mask.is_some() }))?;
+        let masked = self.mask.is_some();
+        self.write(&Line::Recording(Head { format: FORMAT, tidegate, masked, id: Some(id) }))?;
+        self.flush()
+    }
+
+    fn write_lines(&mut self, lines: &Receiver<Weighed>) -> io::Result<()> {
+        if self.stopped.bytes == 0 {
+            self.begin()?;
+        }
         loop {
             // What is there is written before anybody is waited for: who ends the process loses little.
             let next = match lines.try_recv() {
@@ -253,12 +257,15 @@ impl Scribe {
                 self.stopped.exchanges += 1;
             }
             self.write(&line)?;
-            if self.stopped.bytes >= self.limits.bytes {
-                self.cut("it has as many bytes as it may");
+            if self.stopped.bytes >= self.max_bytes {
+                self.cut(&format!("it has the {} that it may have", Size(self.max_bytes).write()));
             }
             if self.stopped.cut.is_some() {
                 break;
             }
+        }
+        if let Some(reason) = self.reason.get().cloned() {
+            self.cut(&reason);
         }
         if let Some(reason) = self.stopped.cut.clone() {
             self.write(&Line::Cut { reason })?;
@@ -295,10 +302,19 @@ impl Scribe {
         Ok(())
     }
 
+    /// What masks stand for is there before the masks are.
     fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()?;
-        self.mask.as_mut().map_or(Ok(()), |(_, file)| file.flush())
+        self.mask.as_mut().map_or(Ok(()), |(_, file)| file.flush())?;
+        self.out.flush()
     }
+}
+
+/// What a recording is told from others by.
+fn new_id() -> io::Result<String> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| io::Error::other(format!("there is no randomness: {error}")))?;
+    Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
