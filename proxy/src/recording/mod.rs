@@ -2,7 +2,7 @@
 //!
 //! - [`file`](self) is the form: JSON, a line each ([`Line`]): what the recording is, then instances and steps as they came.
 //! - `mask` puts other words into the place of secrets, and `files` says who may read what is written.
-//! - a [`Session`] picks exchanges of a running proxy; `writer` makes one while a proxy serves, `reader` reads one;
+//! - a [`Session`] picks exchanges of a running proxy; `writer` and its `scribe` make one while a proxy serves, `reader` reads one;
 //!   [`Summary`] is what is said of one that was made.
 //! - [`replay`] plays one against a build, and `compare` says where both differ.
 //!
@@ -11,6 +11,7 @@
 mod files;
 mod mask;
 mod reader;
+mod scribe;
 mod session;
 mod summary;
 mod visit;
@@ -28,7 +29,7 @@ pub(crate) use files::create;
 pub use files::secrets_file;
 pub use mask::{Mask, Secrets};
 pub use reader::{ReadError, Reader};
-pub use session::Session;
+pub use session::{Session, Taken};
 pub use summary::Summary;
 pub use visit::Visit;
 pub use writer::{MAX_BYTES, Masking, Stopped, Writer};

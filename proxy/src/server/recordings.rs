@@ -5,6 +5,7 @@ use std::io;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -19,6 +20,10 @@ use crate::wasm::witness::Witness;
 
 /// How many pieces of a recording wait for whoever reads it, of some KiB each.
 const MAX_WAITING: usize = 64;
+
+/// How long the instances of a recording are waited for whose exchanges have all ended: other exchanges, which may go on for
+/// days, keep one where they began while it was there.
+const LEAVING: Duration = Duration::from_secs(1);
 
 /// Who watches a filter's instances, by the filter's name.
 pub type Witnesses = HashMap<String, Arc<dyn Witness>>;
@@ -172,10 +177,23 @@ async fn attend(
     };
     shared.recordings.end(&session);
     tracing::info!(filter = session.filter(), "the recording takes no more exchanges");
-    drop(session); // the writer ends with the last exchange that has it
+    let (under_way, left) = (session.under_way(), Arc::downgrade(&session));
+    drop(session); // the writer ends with the last that has it
     orders.renew().await;
-    if !is_over {
-        forward.await;
+    if is_over {
+        return;
+    }
+    let close = async {
+        under_way.ended().await;
+        tokio::time::sleep(LEAVING).await;
+        if let Some(session) = left.upgrade() {
+            session.close();
+        }
+        std::future::pending().await
+    };
+    tokio::select! {
+        () = forward => {}
+        () = close => {}
     }
 }
 

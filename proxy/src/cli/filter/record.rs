@@ -33,7 +33,7 @@ pub(in crate::cli) struct RecordArgs {
     /// How many exchanges to take
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     exchanges: u64,
-    /// How large it may become: it ends with the exchange that makes it so large [default: 1GiB]
+    /// How large it may become: it ends there, and says so [default: 1GiB]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     max_size: Option<Size>,
     /// Which exchanges: what a route's `match` has, in one line [default: all]
