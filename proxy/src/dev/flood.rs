@@ -204,3 +204,46 @@ impl Sum {
 pub(super) fn missed(exchanges: u64) -> Value {
     json!({"exchanges": exchanges})
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::wasm::witness::{Blob, Change, Piece, StreamChange};
+
+    /// A step that takes so many bytes, of which none is touched.
+    fn step(op: Op, bytes: usize) -> Step {
+        let body = Some(Piece::Whole(Blob(Bytes::from(vec![0; bytes]))));
+        let before = Change { request_body: body, ..Change::default() };
+        let streams = vec![StreamChange { context: 2, before, after: Change::default() }];
+        Step { at: 0, op, streams, calls: Vec::new(), end: End::Answer("continue".into()) }
+    }
+
+    fn ended(id: &str) -> Ended {
+        let line = serde_json::json!({
+            "outcome": "ok", "skipped": [], "duration_ms": 1.0, "request_bytes": 0, "response_bytes": 0, "request_id": id,
+        });
+        serde_json::from_value(line).expect("it has all fields")
+    }
+
+    #[test]
+    fn beyond_the_most_that_may_wait_ends_of_exchanges_are_counted_and_not_kept() {
+        let backlog = Arc::new(Backlog::default());
+        let body = |backlog: &Arc<Backlog>| {
+            let op =
+                Op::Body { context: 2, direction: crate::wasm::witness::Side::Request, end_of_stream: false };
+            backlog.take_step(1, step(op, MOST_WAITING))
+        };
+        assert_eq!(backlog.take_ends(vec![ended("a")]).take().len(), 1);
+        let waits = body(&backlog).expect("it is the first");
+        assert!(body(&backlog).is_none(), "a stream may be long");
+        assert!(backlog.take_step(1, step(Op::Release { context: 2 }, 0)).is_some(), "its end is told");
+        assert_eq!(backlog.take_ends(vec![ended("b"), ended("c")]).take().len(), 0);
+        assert_eq!(backlog.missed(), 2);
+        drop(waits);
+        assert!(body(&backlog).is_some());
+        assert_eq!(backlog.take_ends(vec![ended("d")]).take().len(), 1);
+        assert_eq!(backlog.waiting.load(Ordering::Relaxed), 0, "what was shown does not wait");
+    }
+}
