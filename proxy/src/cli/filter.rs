@@ -195,7 +195,9 @@ pub(super) fn perform(command: FilterCommand) -> anyhow::Result<ExitCode> {
                 Cow::Borrowed(_) => None,
                 Cow::Owned(_) => origin::read_signatures(&origin::signature_file(&file))?,
             };
+            let progress = progress::Progress::begin("compiling");
             let report = Report::of(&Engine::new(None)?, &bytes).with_signatures(&bytes, detached.as_deref());
+            drop(progress);
             match format {
                 Format::Text => print(&report.text(&file.display().to_string()))?,
                 Format::Json => print(&serde_json::to_string_pretty(&report)?)?,
