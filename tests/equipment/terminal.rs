@@ -27,6 +27,16 @@ pub(crate) struct Terminal {
 impl Terminal {
     /// Starts the built `tidegate` with these arguments on a terminal of this size.
     pub(crate) fn start(arguments: &[&str], columns: u16, rows: u16) -> Terminal {
+        Terminal::start_with(&[], arguments, columns, rows)
+    }
+
+    /// The same where variables of the environment have these values, or none.
+    pub(crate) fn start_with(
+        environment: &[(&str, Option<&str>)],
+        arguments: &[&str],
+        columns: u16,
+        rows: u16,
+    ) -> Terminal {
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let near_end = openpt(flags).expect("there are pseudo-terminals");
         grantpt(&near_end).and_then(|()| unlockpt(&near_end)).expect("it is this process's");
@@ -38,7 +48,14 @@ impl Terminal {
         let before = modes(&far_end);
         let binary = std::env::var("TIDEGATE_BINARY");
         let binary = binary.as_deref().unwrap_or(env!("CARGO_BIN_EXE_tidegate"));
-        let child = Command::new(binary).args(arguments).stdin(end()).stdout(end()).stderr(end()).spawn();
+        let mut command = Command::new(binary);
+        for (name, value) in environment {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        let child = command.args(arguments).stdin(end()).stdout(end()).stderr(end()).spawn();
         let child = child.expect("the proxy's binary starts");
         let keys = near_end.try_clone().expect("a file can be shared");
         let shown = Arc::default();

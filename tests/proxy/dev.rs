@@ -1,5 +1,9 @@
 //! `tidegate dev`, as one uses it who writes a filter: sources are saved, requests are sent, and what is shown is read.
 
+mod ends;
+mod flood;
+mod records;
+
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -23,17 +27,17 @@ static MADE: LazyLock<TempDir> = LazyLock::new(|| {
 });
 
 /// A copy of it.
-struct Crate(TempDir);
+pub(super) struct Crate(TempDir);
 
 impl Crate {
-    fn new() -> Crate {
+    pub(super) fn new() -> Crate {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let copied = Command::new("cp").arg("-a").arg(MADE.path().join("shop")).arg(folder.path()).status();
         assert!(copied.expect("there is cp").success());
         Crate(folder)
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join("shop").join(name)
     }
 
@@ -103,7 +107,7 @@ impl Dev {
     }
 }
 
-fn command(folder: &Path) -> Command {
+pub(super) fn command(folder: &Path) -> Command {
     let binary = std::env::var("TIDEGATE_BINARY");
     let mut command = Command::new(binary.as_deref().unwrap_or(env!("CARGO_BIN_EXE_tidegate")));
     command.current_dir(folder).env("CARGO_NET_OFFLINE", "true").env("TMPDIR", folder);
@@ -241,7 +245,7 @@ fn an_end_leaves_nothing_behind_even_in_the_middle_of_a_build() {
 }
 
 /// Processes other than these that have one of these links of theirs in a folder.
-fn running_in(folder: &str, links: &[&str], but: u32) -> Vec<u32> {
+pub(super) fn running_in(folder: &str, links: &[&str], but: u32) -> Vec<u32> {
     let processes = fs::read_dir("/proc").expect("there is /proc").flatten();
     let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     let is_here = |id: &u32| {

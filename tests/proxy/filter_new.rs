@@ -105,6 +105,14 @@ fn two_commands_lead_to_a_filter_that_serves() {
 }
 
 #[test]
+fn a_new_filter_passes_its_own_cases() {
+    let said = succeed(&MADE.path(""), &["filter", "test", "--format", "json"]);
+    let report: Value = serde_json::from_str(&said).expect("it is JSON");
+    let cases = report["files"][0]["cases"].as_array().expect("it has cases");
+    assert!(!cases.is_empty() && cases.iter().all(|case| case["passed"] == true), "{report:#}");
+}
+
+#[test]
 fn what_is_built_is_small_and_has_nothing_that_inspect_would_object_to() {
     let made = &*MADE;
     let module = made.module();

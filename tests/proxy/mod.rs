@@ -54,6 +54,7 @@ mod signatures;
 mod smuggling;
 mod standing;
 mod tcp;
+mod terminals;
 mod top;
 mod upgrades;
 mod upstream_failures;

@@ -1,9 +1,10 @@
 //! Recordings of filters, through the commands that make and replay them.
 
 mod differences;
-mod files;
+pub(super) mod ends;
+pub(super) mod files;
 mod secrets;
-mod sessions;
+pub(super) mod sessions;
 mod shipped;
 mod world;
 
@@ -49,8 +50,13 @@ impl Recording {
     }
 
     fn asked_for(proxy: &Proxy, filter: &str, exchanges: usize, more: &[&str]) -> Recording {
+        Recording::into(proxy, filter, exchanges, Path::new("recording.jsonl"), more)
+    }
+
+    /// The same into this file, in a folder of its own where it has no whole path.
+    fn into(proxy: &Proxy, filter: &str, exchanges: usize, file: &Path, more: &[&str]) -> Recording {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
-        let file = folder.path().join("recording.jsonl");
+        let file = folder.path().join(file);
         let (exchanges, admin) = (exchanges.to_string(), proxy.address("admin").to_string());
         let mut words = vec!["filter", "record", filter, "--exchanges", &exchanges, "--admin", &admin];
         words.extend(["--output", plain(&file)]);

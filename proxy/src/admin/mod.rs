@@ -108,6 +108,8 @@ pub type Record = Box<dyn Fn(&str, Wanted) -> Result<Feed, NoRecording> + Send +
 pub struct Wanted {
     /// How many exchanges.
     pub exchanges: u64,
+    /// How many bytes, about.
+    pub bytes: u64,
     /// Which, in the form of a route's `match`; all, where it says nothing.
     pub matches: Option<String>,
     /// Whether secrets are recorded as they are.

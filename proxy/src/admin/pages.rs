@@ -9,8 +9,9 @@ use percent_encoding::percent_decode_str;
 
 use super::{AdminState, Feed, NoRecording, Reloaded, Stage, Steered, Trouble, Wanted, origin};
 use crate::canary::Order;
-use crate::config::Parse as _;
 use crate::config::model::Percent;
+use crate::config::{Parse as _, Size};
+use crate::recording::MAX_BYTES;
 use crate::telemetry::metrics::Format;
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -36,8 +37,11 @@ tidegate
 const DEFAULT_EXCHANGES: u64 = 1000;
 const MAX_EXCHANGES: u64 = 10_000_000;
 
-const WANTED: &str = "say `?exchanges=1000`, `secrets=mask` or `secrets=keep`, `match=` and what a route's `match` has, \
-                      or nothing\n";
+/// The largest size that a recording may be given, in bytes: whoever reads it has to put it somewhere.
+const LARGEST: u64 = 1 << 40;
+
+const WANTED: &str = "say `?exchanges=1000`, `bytes=1GiB`, `secrets=mask` or `secrets=keep`, `match=` and what a route's \
+                      `match` has, or nothing\n";
 
 const ORDERS: &str =
     "say `?percent=5`, `?rollback`, `?promote`, `?pause` or `?resume`; a share is 0% to 100%\n";
@@ -117,7 +121,8 @@ fn record(filter: &str, method: &Method, query: &str) -> Answer {
 }
 
 fn wanted(query: &str) -> Option<Wanted> {
-    let mut wanted = Wanted { exchanges: DEFAULT_EXCHANGES, matches: None, keeps_secrets: false };
+    let mut wanted =
+        Wanted { exchanges: DEFAULT_EXCHANGES, bytes: MAX_BYTES, matches: None, keeps_secrets: false };
     for field in query.split('&').filter(|field| !field.is_empty()) {
         let (name, value) = field.split_once('=')?;
         let value = percent_decode_str(value).decode_utf8().ok()?;
@@ -125,6 +130,10 @@ fn wanted(query: &str) -> Option<Wanted> {
             ("exchanges", number) => {
                 wanted.exchanges =
                     number.parse().ok().filter(|number| (1..=MAX_EXCHANGES).contains(number))?;
+            }
+            ("bytes", size) => {
+                let Size(bytes) = Size::parse(size).ok()?;
+                wanted.bytes = Some(bytes).filter(|bytes| (1..=LARGEST).contains(bytes))?;
             }
             ("secrets", "keep") => wanted.keeps_secrets = true,
             ("secrets", "mask") => wanted.keeps_secrets = false,

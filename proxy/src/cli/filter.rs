@@ -24,7 +24,6 @@ use crate::builtin;
 use crate::inspect::Report;
 use crate::origin;
 use crate::signature::{PublicKey, SecretKey, Signed};
-use crate::terminal::grouped;
 use crate::wasm::Engine;
 
 /// What can be done with a filter.
@@ -196,7 +195,9 @@ pub(super) fn perform(command: FilterCommand) -> anyhow::Result<ExitCode> {
                 Cow::Borrowed(_) => None,
                 Cow::Owned(_) => origin::read_signatures(&origin::signature_file(&file))?,
             };
+            let progress = progress::Progress::begin("compiling");
             let report = Report::of(&Engine::new(None)?, &bytes).with_signatures(&bytes, detached.as_deref());
+            drop(progress);
             match format {
                 Format::Text => print(&report.text(&file.display().to_string()))?,
                 Format::Json => print(&serde_json::to_string_pretty(&report)?)?,
@@ -212,11 +213,6 @@ pub(super) fn perform(command: FilterCommand) -> anyhow::Result<ExitCode> {
         #[cfg(feature = "kit")]
         FilterCommand::Bench(arguments) => bench::perform(&arguments),
     }
-}
-
-/// So many of these, with separators: `10,000 exchanges`.
-fn many(number: u64, noun: &str) -> String {
-    format!("{} {noun}{}", grouped(number), if number == 1 { "" } else { "s" })
 }
 
 /// A module's bytes: of a file, or of one that the binary has.

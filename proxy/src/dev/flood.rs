@@ -1,16 +1,28 @@
 //! Bounds on what is shown: more requests than anybody reads, or than whoever shows them keeps up with.
 
 use std::collections::{BTreeMap, HashSet};
+use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::wasm::witness::{Op, Step};
+use super::ends::Ended;
+use crate::wasm::witness::{End, Op, Step};
 
-/// Steps that may wait to be shown. Exchanges that begin while there are more are not shown.
-const MAX_WAITING: usize = 20_000;
+/// How much may wait to be shown, in bytes, about. Exchanges that begin while there is more are not shown.
+const MAX_WAITING: usize = 64 << 20;
+
+/// While there is so much, nothing more waits but that exchanges and instances end: a stream may be long, and whoever
+/// reads may not read at all.
+const MOST_WAITING: usize = 2 * MAX_WAITING;
+
+/// What an exchange's end takes while it waits, about.
+const ENDED: usize = 512;
+
+/// How many requests are remembered that are not shown, until they have ended for their clients too.
+const MAX_LEFT_OUT: usize = 65_536;
 
 /// Requests that are shown one by one in a second; of more there is a sum.
 const SHOWN_PER_SECOND: u32 = 20;
@@ -20,50 +32,116 @@ const SECOND: Duration = Duration::from_secs(1);
 /// What waits to be shown. Shared by the workers, which never wait for whoever reads.
 #[derive(Debug, Default)]
 pub(super) struct Backlog {
+    /// How many bytes that is.
     waiting: AtomicUsize,
     missed: AtomicU64,
-    /// Exchanges that are not shown, by instance and context.
-    left_out: Mutex<HashSet<(u64, u32)>>,
+    left_out: Mutex<LeftOut>,
+}
+
+/// Exchanges that are not shown.
+#[derive(Debug, Default)]
+struct LeftOut {
+    /// By instance and context, as long as the filter has them.
+    exchanges: HashSet<(u64, u32)>,
+    /// By the request's id, until the client has its answer.
+    requests: HashSet<String>,
+}
+
+/// Something that waits to be shown, and counts as that until it is dropped.
+#[derive(Debug)]
+pub(super) struct Waiting<T> {
+    it: T,
+    weight: usize,
+    backlog: Arc<Backlog>,
+}
+
+impl<T> Deref for Waiting<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.it
+    }
+}
+
+impl<T: Default> Waiting<T> {
+    /// What has waited, as it is shown now.
+    pub(super) fn take(&mut self) -> T {
+        std::mem::take(&mut self.it)
+    }
+}
+
+impl<T> Drop for Waiting<T> {
+    fn drop(&mut self) {
+        self.backlog.waiting.fetch_sub(self.weight, Ordering::Relaxed);
+    }
 }
 
 impl Backlog {
-    /// Whether a step is to be shown: either all those of an exchange are, or none.
-    pub(super) fn takes(&self, instance: u64, step: &Step) -> bool {
-        let Some(context) = step.op.context() else {
-            self.waiting.fetch_add(1, Ordering::Relaxed);
-            return true;
-        };
-        let mut left_out = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (instance, context);
-        if matches!(step.op, Op::Open { .. }) && self.waiting.load(Ordering::Relaxed) > MAX_WAITING {
-            self.missed.fetch_add(1, Ordering::Relaxed);
-            left_out.insert(key);
-            return false;
-        }
-        let takes = match step.op {
-            Op::Release { .. } => !left_out.remove(&key),
-            _ => !left_out.contains(&key),
-        };
-        if takes {
-            self.waiting.fetch_add(1, Ordering::Relaxed);
-        }
-        takes
+    /// A step, if it is to be shown: either an exchange is from its beginning on, or not at all.
+    pub(super) fn take_step(self: &Arc<Self>, instance: u64, step: Step) -> Option<Waiting<Box<Step>>> {
+        self.takes(instance, &step).then(|| self.waiting(step.weight(), Box::new(step)))
     }
 
-    /// A step has been shown.
-    pub(super) fn done(&self) {
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
+    fn takes(&self, instance: u64, step: &Step) -> bool {
+        let waiting = self.waiting.load(Ordering::Relaxed);
+        let ends =
+            matches!(step.op, Op::Release { .. } | Op::Shutdown) || matches!(step.end, End::Fault { .. });
+        let Some(context) = step.op.context() else { return waiting <= MOST_WAITING || ends };
+        let key = (instance, context);
+        let mut left_out = self.left_out();
+        if matches!(step.op, Op::Open { .. }) && waiting > MAX_WAITING {
+            self.missed.fetch_add(1, Ordering::Relaxed);
+            left_out.exchanges.insert(key);
+        }
+        if !left_out.exchanges.contains(&key) {
+            return waiting <= MOST_WAITING || ends;
+        }
+        if let Some(id) = request_id(step).filter(|_| left_out.requests.len() < MAX_LEFT_OUT) {
+            left_out.requests.insert(id);
+        }
+        if matches!(step.op, Op::Release { .. }) || step.ended().is_some() {
+            left_out.exchanges.remove(&key);
+        }
+        false
+    }
+
+    /// How exchanges ended for their clients, but for those that are not shown.
+    pub(super) fn take_ends(self: &Arc<Self>, mut ends: Vec<Ended>) -> Waiting<Vec<Ended>> {
+        let mut left_out = self.left_out();
+        ends.retain(|ended| !ended.request_id.as_ref().is_some_and(|id| left_out.requests.remove(id)));
+        drop(left_out);
+        if self.waiting.load(Ordering::Relaxed) > MOST_WAITING {
+            self.missed.fetch_add(ends.len() as u64, Ordering::Relaxed);
+            ends = Vec::new();
+        }
+        self.waiting(ends.len() * ENDED, ends)
+    }
+
+    fn waiting<T>(self: &Arc<Self>, weight: usize, it: T) -> Waiting<T> {
+        self.waiting.fetch_add(weight, Ordering::Relaxed);
+        Waiting { it, weight, backlog: self.clone() }
     }
 
     /// An instance has ended, and so has what it had.
     pub(super) fn forget(&self, instance: u64) {
-        self.left_out.lock().unwrap_or_else(PoisonError::into_inner).retain(|(of, _)| *of != instance);
+        self.left_out().exchanges.retain(|(of, _)| *of != instance);
     }
 
     /// How many exchanges were left out since this was last asked.
     pub(super) fn missed(&self) -> u64 {
         self.missed.swap(0, Ordering::Relaxed)
     }
+
+    fn left_out(&self) -> MutexGuard<'_, LeftOut> {
+        self.left_out.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The id that a request has when the filter first sees it.
+fn request_id(step: &Step) -> Option<String> {
+    let mut heads = step.streams.iter().filter_map(|stream| stream.before.request.as_ref());
+    let id = heads.next()?.headers.iter().find(|(name, _)| &*name.0 == b"x-request-id");
+    id.map(|(_, value)| value.text().into_owned())
 }
 
 /// Lets so many requests through in a second, and sums up the others.
@@ -125,4 +203,47 @@ impl Sum {
 /// What is said of exchanges that could not be shown, for tools.
 pub(super) fn missed(exchanges: u64) -> Value {
     json!({"exchanges": exchanges})
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::wasm::witness::{Blob, Change, Piece, StreamChange};
+
+    /// A step that takes so many bytes, of which none is touched.
+    fn step(op: Op, bytes: usize) -> Step {
+        let body = Some(Piece::Whole(Blob(Bytes::from(vec![0; bytes]))));
+        let before = Change { request_body: body, ..Change::default() };
+        let streams = vec![StreamChange { context: 2, before, after: Change::default() }];
+        Step { at: 0, op, streams, calls: Vec::new(), end: End::Answer("continue".into()) }
+    }
+
+    fn ended(id: &str) -> Ended {
+        let line = serde_json::json!({
+            "outcome": "ok", "skipped": [], "duration_ms": 1.0, "request_bytes": 0, "response_bytes": 0, "request_id": id,
+        });
+        serde_json::from_value(line).expect("it has all fields")
+    }
+
+    #[test]
+    fn beyond_the_most_that_may_wait_ends_of_exchanges_are_counted_and_not_kept() {
+        let backlog = Arc::new(Backlog::default());
+        let body = |backlog: &Arc<Backlog>| {
+            let op =
+                Op::Body { context: 2, direction: crate::wasm::witness::Side::Request, end_of_stream: false };
+            backlog.take_step(1, step(op, MOST_WAITING))
+        };
+        assert_eq!(backlog.take_ends(vec![ended("a")]).take().len(), 1);
+        let waits = body(&backlog).expect("it is the first");
+        assert!(body(&backlog).is_none(), "a stream may be long");
+        assert!(backlog.take_step(1, step(Op::Release { context: 2 }, 0)).is_some(), "its end is told");
+        assert_eq!(backlog.take_ends(vec![ended("b"), ended("c")]).take().len(), 0);
+        assert_eq!(backlog.missed(), 2);
+        drop(waits);
+        assert!(body(&backlog).is_some());
+        assert_eq!(backlog.take_ends(vec![ended("d")]).take().len(), 1);
+        assert_eq!(backlog.waiting.load(Ordering::Relaxed), 0, "what was shown does not wait");
+    }
 }

@@ -24,24 +24,25 @@ mod story;
 mod upstream;
 mod words;
 
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Sender};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::config::{self, Problems};
-use crate::recording::{Limits, Writer};
+use crate::recording::{Summary, Writer};
 use crate::server::{self, News};
 use crate::wasm::witness::{Beginning, Step, Witness};
 use builder::Builder;
 use ends::Ended;
-use flood::Backlog;
+use flood::{Backlog, Waiting};
 pub(crate) use outlet::Form;
 use show::Show;
 use stage::Stage;
@@ -108,12 +109,17 @@ enum Event {
     /// An instance begins.
     Began(Box<Beginning>),
     /// Something happened in it.
-    Did { instance: u64, step: Box<Step> },
+    Did { instance: u64, step: Waiting<Box<Step>> },
     /// Exchanges ended for their clients.
-    Ended(Vec<Ended>),
+    Ended(Waiting<Vec<Ended>>),
+    /// The recording has ended by itself, for this reason.
+    RecordingEnded(String),
     /// There is nothing more to show.
     End,
 }
+
+/// For how long the end waits for a reader who does not read what is shown.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Develops a filter until Ctrl-C.
 ///
@@ -129,7 +135,9 @@ pub(crate) fn run(options: Options) -> anyhow::Result<()> {
     let stage = Arc::new(Stage::set_up(&options, sample.as_ref().map(upstream::Sample::address))?);
     let recording = match &options.record {
         Some(file) => {
-            let writer = Writer::create(file, !options.keeps_secrets, Limits::default());
+            let ended = events.clone();
+            let tell = move |why: &str| drop(ended.send(Event::RecordingEnded(why.to_owned())));
+            let writer = Writer::create(file, !options.keeps_secrets, tell);
             Some(Arc::new(writer.with_context(|| format!("cannot record into {}", file.display()))?))
         }
         None => None,
@@ -138,24 +146,29 @@ pub(crate) fn run(options: Options) -> anyhow::Result<()> {
     let show = Show::start(&options, stage.name().to_owned(), received, backlog.clone())?;
     let developed = develop(&options, &stage, &events, recording.clone(), backlog, &mut signals);
     let _ = events.send(Event::End);
-    show.finish();
+    finish(show);
     if let (Some(writer), Some(file)) = (recording, &options.record) {
-        report_recording(&writer, file)?;
+        report_recording(&writer, file, !options.keeps_secrets)?;
     }
     developed
 }
 
-fn report_recording(writer: &Writer, file: &std::path::Path) -> anyhow::Result<()> {
+/// Waits until everything is shown, where somebody reads it.
+fn finish(show: Show) {
+    let (said, all) = mpsc::channel();
+    std::thread::spawn(move || {
+        show.finish();
+        let _ = said.send(()); // nobody may wait any more
+    });
+    let _ = all.recv_timeout(LAST_WORDS);
+}
+
+fn report_recording(writer: &Writer, file: &Path, is_masked: bool) -> anyhow::Result<()> {
     let stopped = writer.finish().with_context(|| format!("cannot write {}", file.display()))?;
     if let Some(stopped) = stopped {
-        let file = file.display();
-        eprintln!(
-            "{file}: {} exchanges, {} bytes; next: tidegate filter replay {file} FILTER.wasm",
-            stopped.exchanges, stopped.bytes
-        );
-        if let Some(reason) = stopped.cut {
-            eprintln!("the recording is not whole: {reason}");
-        }
+        let (exchanges, bytes, cut) = (stopped.exchanges, stopped.bytes, stopped.cut.as_deref());
+        let summary = Summary { file, exchanges, bytes, is_masked, cut };
+        let _ = writeln!(io::stderr(), "{summary}"); // a terminal that was closed reads nothing
     }
     Ok(())
 }
@@ -172,8 +185,12 @@ fn develop(
     let (ready, mut changes) = watch::channel(0u64);
     let _builder = Builder::start(&options.source, stage.clone(), events.clone(), ready)?;
     let listen = stage::free(options.listen)?;
-    let witness: Arc<dyn Witness> =
-        Arc::new(Watcher { last: AtomicU64::new(0), events: events.clone(), recording, backlog });
+    let witness: Arc<dyn Witness> = Arc::new(Watcher {
+        last: AtomicU64::new(0),
+        events: events.clone(),
+        recording,
+        backlog: backlog.clone(),
+    });
     loop {
         // A build is waited for; the one that is there already is enough.
         if !signals.wait(&mut changes)? {
@@ -183,7 +200,7 @@ fn develop(
             let _ = events.send(Event::CannotStart(error));
             continue;
         }
-        let (news, ends) = (events.clone(), events.clone());
+        let (news, ends, waiting) = (events.clone(), events.clone(), backlog.clone());
         let serving = server::Options {
             workers: Some(1),
             no_watch: false,
@@ -191,7 +208,8 @@ fn develop(
             witnesses: [(stage.name().to_owned(), witness.clone())].into(),
             news: Some(Arc::new(move |it| drop(news.send(Event::News(it))))),
             access_log: Some(Arc::new(move |lines| {
-                let _ = ends.send(Event::Ended(Ended::all(lines).collect())); // as above
+                let ended = waiting.take_ends(Ended::all(lines).collect());
+                let _ = ends.send(Event::Ended(ended)); // as above
             })),
         };
         let served = config::load(&stage.file())
@@ -264,8 +282,14 @@ impl Witness for Watcher {
         if let Some(recording) = &self.recording {
             recording.see(instance, step.clone());
         }
-        if self.backlog.takes(instance, &step) {
-            let _ = self.events.send(Event::Did { instance, step: Box::new(step) });
+        if let Some(step) = self.backlog.take_step(instance, step) {
+            let _ = self.events.send(Event::Did { instance, step });
+        }
+    }
+
+    fn end(&self, instance: u64) {
+        if let Some(recording) = &self.recording {
+            recording.end(instance);
         }
     }
 }

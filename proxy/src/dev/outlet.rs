@@ -1,8 +1,10 @@
 //! Where it is said: standard output, for people or for tools; and a line on the terminal that is drawn over.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 
 use serde_json::{Map, Value};
+
+use crate::terminal::can_be_drawn_on;
 
 /// How it is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +26,7 @@ pub(super) struct Outlet {
 
 impl Outlet {
     pub(super) fn new(form: Form) -> Outlet {
-        Outlet { form, draws: form == Form::Text && io::stderr().is_terminal(), drawn: false }
+        Outlet { form, draws: form == Form::Text && can_be_drawn_on(&io::stderr()), drawn: false }
     }
 
     /// Something that happened: its name and fields for tools, these lines for people.

@@ -198,10 +198,14 @@ impl Narrator {
             Event::Began(beginning) => self.note_module(&beginning),
             Event::Did { instance, step } => {
                 self.tell_step(instance, &step);
-                self.backlog.done();
             }
-            Event::Ended(ends) => {
-                for ended in ends {
+            Event::RecordingEnded(why) => {
+                let line =
+                    self.paint.red(&format!("the recording has ended, what follows is not in it: {why}"));
+                self.outlet.say("recording_ended", json!({"reason": why}), &line);
+            }
+            Event::Ended(mut ends) => {
+                for ended in ends.take() {
                     if let Some(whole) = self.ends.add_end(ended) {
                         self.tell_whole(&whole);
                     }

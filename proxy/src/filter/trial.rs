@@ -12,7 +12,7 @@ use super::instance::{Chain, Instance};
 use super::run::Run;
 use super::shadow::{Progress, Shadow};
 use crate::canary::{Canary, Cells, Comparison, Outcome, Turn, Version};
-use crate::recording::Session;
+use crate::recording::{Session, Taken};
 use crate::wasm::stream::{Direction, Stream, StreamAction};
 
 /// Another instance beside a filter's own on this worker, and who gets it.
@@ -90,6 +90,8 @@ pub(super) struct Trial {
     ended_it: Cell<Option<Ended>>,
     instructions: Cell<u64>,
     shadow: RefCell<Option<Box<Shadow>>>,
+    /// Held for a recording that has taken it.
+    taken: RefCell<Option<Taken>>,
 }
 
 /// How a filter ends an exchange itself.
@@ -129,6 +131,7 @@ impl Trial {
             ended_it: Cell::new(None),
             instructions: Cell::new(0),
             shadow: RefCell::new(None),
+            taken: RefCell::new(None),
         }
     }
 
@@ -146,7 +149,12 @@ impl Trial {
             Purpose::Canary(tried) => {
                 (tried.canary.picks(&tried.turn, &stream.request), tried.alone.as_ref())
             }
-            Purpose::Recording(session) => (session.picks(&stream.request), None),
+            Purpose::Recording(session) => {
+                let taken = session.take(stream.request_head());
+                let is_taken = taken.is_some();
+                *self.taken.borrow_mut() = taken;
+                (is_taken, None)
+            }
         };
         let version = match alone {
             None if picked => Version::Candidate,

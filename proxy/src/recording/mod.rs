@@ -1,15 +1,19 @@
 //! Recordings: what instances of a filter saw and answered, in a file, to be replayed against another build.
 //!
 //! - [`file`](self) is the form: JSON, a line each ([`Line`]): what the recording is, then instances and steps as they came.
-//! - `mask` puts other words into the place of secrets.
-//! - a [`Session`] picks exchanges of a running proxy; `writer` makes one while a proxy serves, `reader` reads one.
+//! - `mask` puts other words into the place of secrets, and `files` says who may read what is written.
+//! - a [`Session`] picks exchanges of a running proxy; `writer` and its `scribe` make one while a proxy serves, `reader` reads one;
+//!   [`Summary`] is what is said of one that was made.
 //! - [`replay`] plays one against a build, and `compare` says where both differ.
 //!
 //! It must not know how a filter is called: that is `wasm::witness`, whose steps it keeps.
 
+mod files;
 mod mask;
 mod reader;
+mod scribe;
 mod session;
+mod summary;
 mod visit;
 mod writer;
 
@@ -21,11 +25,14 @@ use schemars::generate::SchemaSettings;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub(crate) use files::create;
+pub use files::secrets_file;
 pub use mask::{Mask, Secrets};
 pub use reader::{ReadError, Reader};
-pub use session::Session;
+pub use session::{Session, Taken};
+pub use summary::Summary;
 pub use visit::Visit;
-pub use writer::{Limits, Masking, Stopped, Writer, secrets_file};
+pub use writer::{MAX_BYTES, Masking, Stopped, Writer};
 
 use crate::wasm::witness::{Beginning, Step};
 
@@ -78,6 +85,17 @@ pub struct Head {
     pub tidegate: String,
     /// Whether secrets were masked; the file beside it has them, where there is one.
     pub masked: bool,
+    /// Which recording it is: 32 hexadecimal digits, chosen at random. The file with its secrets says the same, so that
+    /// no other's are put into it. Recordings of the first versions have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+}
+
+/// The first line of a file of secrets. Those of the first versions have none.
+#[derive(Debug, Serialize, Deserialize)]
+struct SecretsHead {
+    /// The `id` of the recording.
+    secrets_of: String,
 }
 
 #[cfg(test)]

@@ -5,8 +5,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 
-use super::writer::secrets_file;
-use super::{FORMAT, Head, Line, Secrets};
+use super::{FORMAT, Head, Line, Secrets, SecretsHead, secrets_file};
 use crate::wasm::witness::Blob;
 
 /// The longest line that is read, in bytes: a step with a body of [the most](crate::wasm::body::MAX_EDITED_LEN) before
@@ -45,6 +44,19 @@ pub enum ReadError {
         /// Its form.
         found: u32,
     },
+    /// The file with the secrets is another recording's.
+    #[error(
+        "{} has the secrets of another recording than {}: `--secrets FILE` names the one that belongs to it; where there is \
+         none, take this one away, and it is replayed with its secrets masked",
+        secrets.display(),
+        file.display()
+    )]
+    OtherSecrets {
+        /// The recording.
+        file: PathBuf,
+        /// The file with the secrets.
+        secrets: PathBuf,
+    },
     /// A line cannot be read.
     #[error("{}:{line}: {message}", file.display())]
     Line {
@@ -76,7 +88,7 @@ impl Reader {
     /// It cannot be read, is none, or is of a later form.
     pub fn open(file: &Path, secrets: Option<&Path>) -> Result<Reader, ReadError> {
         let lines = open(file)?;
-        let head = Head { format: FORMAT, tidegate: String::new(), masked: false };
+        let head = Head { format: FORMAT, tidegate: String::new(), masked: false, id: None };
         let mut reader =
             Reader { file: file.to_owned(), lines, line: 0, text: Vec::new(), head, secrets: None };
         let not_one = || ReadError::NotOne { file: file.to_owned() };
@@ -103,7 +115,11 @@ impl Reader {
         let beside = secrets_file(file);
         let secrets = secrets.or_else(|| beside.is_file().then_some(&*beside));
         if let Some(secrets) = secrets.filter(|_| reader.head.masked) {
-            reader.secrets = Some(read_secrets(secrets)?);
+            let (of, words) = read_secrets(secrets)?;
+            if of != reader.head.id {
+                return Err(ReadError::OtherSecrets { file: file.to_owned(), secrets: secrets.to_owned() });
+            }
+            reader.secrets = Some(words);
         }
         Ok(reader)
     }
@@ -182,16 +198,28 @@ fn open(file: &Path) -> Result<BufReader<File>, ReadError> {
     Ok(BufReader::with_capacity(1 << 18, opened))
 }
 
-fn read_secrets(file: &Path) -> Result<Secrets, ReadError> {
-    let mut secrets = Secrets::default();
-    for (at, line) in open(file)?.lines().enumerate() {
-        let line = line.map_err(|source| ReadError::Io { file: file.to_owned(), source })?;
-        let (word, secret): (Blob, Blob) = serde_json::from_str(&line).map_err(|error| ReadError::Line {
-            file: file.to_owned(),
-            line: at as u64 + 1,
-            message: error.to_string(),
+/// What a file of secrets has, and whose they are, where it says so. A last line without an end was not written whole.
+fn read_secrets(file: &Path) -> Result<(Option<String>, Secrets), ReadError> {
+    let (mut lines, mut secrets, mut of) = (open(file)?, Secrets::default(), None);
+    let mut text = Vec::new();
+    for line in 1.. {
+        text.clear();
+        let read = (&mut lines).take(MAX_LINE).read_until(b'\n', &mut text);
+        read.map_err(|source| ReadError::Io { file: file.to_owned(), source })?;
+        if !text.ends_with(b"\n") && text.len() as u64 != MAX_LINE {
+            break;
+        }
+        if line == 1
+            && let Ok(SecretsHead { secrets_of }) = serde_json::from_slice(&text)
+        {
+            of = Some(secrets_of);
+            continue;
+        }
+        let (word, secret): (Blob, Blob) = serde_json::from_slice(&text).map_err(|error| {
+            let message = format!("it is no word and what it stands for: {error}");
+            ReadError::Line { file: file.to_owned(), line, message }
         })?;
         secrets.add(&word, &secret);
     }
-    Ok(secrets)
+    Ok((of, secrets))
 }

@@ -18,7 +18,35 @@ pub struct Session {
     condition: Option<Condition>,
     left: AtomicU64,
     full: Notify,
+    under_way: Arc<UnderWay>,
     writer: Arc<Writer>,
+}
+
+/// The exchanges that were taken and have not ended.
+#[derive(Debug, Default)]
+pub struct UnderWay {
+    count: AtomicU64,
+    fewer: Notify,
+}
+
+/// An exchange that was taken. It has ended when this is dropped.
+#[derive(Debug)]
+pub struct Taken(Arc<UnderWay>);
+
+impl UnderWay {
+    /// Ends when there are none.
+    pub async fn ended(&self) {
+        while self.count.load(Ordering::Acquire) > 0 {
+            self.fewer.notified().await;
+        }
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.0.count.fetch_sub(1, Ordering::Release);
+        self.0.fewer.notify_one();
+    }
 }
 
 impl Session {
@@ -29,6 +57,7 @@ impl Session {
             condition: matches.map(Condition::new),
             left: AtomicU64::new(exchanges),
             full: Notify::new(),
+            under_way: Arc::default(),
             writer,
         }
     }
@@ -43,27 +72,43 @@ impl Session {
         self.writer.clone()
     }
 
-    /// Whether this exchange is taken.
-    pub fn picks(&self, request: &RequestHead) -> bool {
+    /// Takes this exchange, if it is one to be taken; a connection, which has no request, is where all are.
+    pub fn take(&self, request: Option<&RequestHead>) -> Option<Taken> {
         if self.writer.is_closed() {
             self.full.notify_one();
-            return false;
+            return None;
         }
-        let holds = |it: &Condition| it.holds(&request.method, &request.uri, &request.headers);
+        let holds = |it: &Condition| {
+            request.is_some_and(|request| it.holds(&request.method, &request.uri, &request.headers))
+        };
         if !self.condition.as_ref().is_none_or(holds) {
-            return false;
+            return None;
         }
         let one_less =
             self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
         if one_less == Ok(1) {
             self.full.notify_one();
         }
-        one_less.is_ok()
+        one_less.ok()?;
+        self.under_way.count.fetch_add(1, Ordering::Relaxed);
+        Some(Taken(self.under_way.clone()))
     }
 
-    /// It is to take no more.
-    pub fn end(&self) {
-        self.left.store(0, Ordering::Relaxed);
+    /// What it has taken that goes on.
+    pub fn under_way(&self) -> Arc<UnderWay> {
+        self.under_way.clone()
+    }
+
+    /// Ends it with what has happened. What it was made through may be in use by others for as long as they like.
+    pub fn close(&self) {
+        self.writer.close();
+    }
+
+    /// It is to take no more exchanges, for this reason.
+    pub fn end(&self, why: &str) {
+        if self.left.swap(0, Ordering::Relaxed) > 0 {
+            self.writer.note_cut(why);
+        }
         self.full.notify_one();
     }
 

@@ -5,6 +5,7 @@ use std::io;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -12,12 +13,17 @@ use tokio::sync::mpsc;
 use super::worker::{Orders, Shared};
 use crate::admin::{Feed, NoRecording, Wanted};
 use crate::config;
-use crate::recording::{Limits, Masking, Session, Writer};
+use crate::config::model::Protocol;
+use crate::recording::{Masking, Session, Writer};
 use crate::snapshot::Snapshot;
 use crate::wasm::witness::Witness;
 
 /// How many pieces of a recording wait for whoever reads it, of some KiB each.
 const MAX_WAITING: usize = 64;
+
+/// How long the instances of a recording are waited for whose exchanges have all ended: other exchanges, which may go on for
+/// days, keep one where they began while it was there.
+const LEAVING: Duration = Duration::from_secs(1);
 
 /// Who watches a filter's instances, by the filter's name.
 pub type Witnesses = HashMap<String, Arc<dyn Witness>>;
@@ -64,11 +70,22 @@ impl Recordings {
         self.sessions().retain(|_, other| !std::ptr::eq(&**other, session));
     }
 
+    /// Another configuration is served: what cannot be recorded in it ends with what is under way.
+    pub(super) fn note_served(&self, snapshot: &Snapshot) {
+        for session in self.sessions().values() {
+            match obstacle(snapshot, session.filter()) {
+                None => {}
+                Some(NoRecording::Refused(why)) => session.end(&why),
+                Some(_) => session.end("no chain has the filter any more"),
+            }
+        }
+    }
+
     /// Ends all that are made of a running proxy, which drains: they end with what is under way.
     pub(super) fn end_all(&self) {
         let sessions = self.sessions();
         self.is_over.store(true, Ordering::Relaxed); // within the lock: none slips in between
-        sessions.values().for_each(|session| session.end());
+        sessions.values().for_each(|session| session.end("the proxy has drained"));
     }
 
     fn sessions(&self) -> MutexGuard<'_, HashMap<String, Arc<Session>>> {
@@ -84,21 +101,20 @@ pub(super) fn record(
     filter: &str,
     wanted: &Wanted,
 ) -> Result<Feed, NoRecording> {
-    let index = snapshot.config().filters.iter().position(|other| other.name == filter);
-    let index = index.ok_or(NoRecording::NoSuch)?;
-    let is_in_a_chain = snapshot.config().listeners.iter().any(|listener| listener.filters.contains(&index));
-    if !is_in_a_chain || snapshot.is_missing(index) {
-        return Err(NoRecording::NoSuch);
-    }
-    if snapshot.canary(index).is_some() {
-        let why = format!("filter `{filter}` has a canary: it is recorded when that is over");
-        return Err(NoRecording::Refused(why));
+    if let Some(obstacle) = obstacle(snapshot, filter) {
+        return Err(obstacle);
     }
     let matches =
         wanted.matches.as_deref().map(config::read_match).transpose().map_err(NoRecording::Match)?;
+    if matches.is_some() && !sees_requests(snapshot, filter) {
+        let why = format!(
+            "filter `{filter}` is on TCP listeners alone, whose connections have no request to match: leave the match out"
+        );
+        return Err(NoRecording::Match(why));
+    }
     let (sender, pieces) = mpsc::channel(1);
     let masking = if wanted.keeps_secrets { Masking::None } else { Masking::Forgotten };
-    let writer = Writer::start(Box::new(Pieces(sender)), masking, Limits::default());
+    let writer = Writer::start(Box::new(Pieces(sender)), masking, wanted.bytes);
     let writer = writer.map_err(|error| NoRecording::Refused(format!("it cannot begin: {error}")))?;
     let session = Arc::new(Session::new(filter, matches.as_ref(), wanted.exchanges, Arc::new(writer)));
     if !shared.recordings.begin(session.clone()) {
@@ -112,6 +128,29 @@ pub(super) fn record(
     let (reader, feed) = mpsc::channel(MAX_WAITING);
     tokio::spawn(attend(shared.clone(), orders.clone(), session, pieces, reader));
     Ok(Feed(feed))
+}
+
+/// Why a filter cannot be recorded while this is served.
+fn obstacle(snapshot: &Snapshot, filter: &str) -> Option<NoRecording> {
+    let config = snapshot.config();
+    let index = config.filters.iter().position(|other| other.name == filter);
+    let is_in_a_chain =
+        |index: &usize| config.listeners.iter().any(|listener| listener.filters.contains(index));
+    match index.filter(is_in_a_chain).filter(|index| !snapshot.is_missing(*index)) {
+        None => Some(NoRecording::NoSuch),
+        Some(index) => snapshot.canary(index).is_some().then(|| {
+            let why = format!("filter `{filter}` has a canary: it is recorded when that is over");
+            NoRecording::Refused(why)
+        }),
+    }
+}
+
+/// Whether a filter is in the chain of a listener for HTTP.
+fn sees_requests(snapshot: &Snapshot, filter: &str) -> bool {
+    let config = snapshot.config();
+    let is_it = |index: &usize| config.filters[*index].name == filter;
+    let mut listeners = config.listeners.iter();
+    listeners.any(|listener| listener.protocol == Protocol::Http && listener.filters.iter().any(is_it))
 }
 
 /// Hands what is written on to the reader, from when all workers watch, until the last exchange that was taken has ended
@@ -138,10 +177,23 @@ async fn attend(
     };
     shared.recordings.end(&session);
     tracing::info!(filter = session.filter(), "the recording takes no more exchanges");
-    drop(session); // the writer ends with the last exchange that has it
+    let (under_way, left) = (session.under_way(), Arc::downgrade(&session));
+    drop(session); // the writer ends with the last that has it
     orders.renew().await;
-    if !is_over {
-        forward.await;
+    if is_over {
+        return;
+    }
+    let close = async {
+        under_way.ended().await;
+        tokio::time::sleep(LEAVING).await;
+        if let Some(session) = left.upgrade() {
+            session.close();
+        }
+        std::future::pending().await
+    };
+    tokio::select! {
+        () = forward => {}
+        () = close => {}
     }
 }
 

@@ -355,6 +355,7 @@ impl Reloader {
         self.shared.metrics.note_missing(snapshot.missing().map(|filter| filter.name.clone()).collect());
         self.status.note_served(snapshot.clone());
         self.shared.canaries.note_served(snapshot);
+        self.shared.recordings.note_served(snapshot);
         self.shared.metrics.note_config();
         for (listener, address) in &announced {
             tracing::info!(listener, %address, "listening");

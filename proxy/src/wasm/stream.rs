@@ -301,6 +301,11 @@ impl Stream {
         Stream { subject: Subject::Connection, ..Stream::new(nothing, info, stages) }
     }
 
+    /// The request's head, which a connection has not.
+    pub fn request_head(&self) -> Option<&RequestHead> {
+        (self.subject == Subject::Exchange).then_some(&self.request)
+    }
+
     /// How far a direction has gone.
     pub fn progress(&self, direction: Direction) -> Progress {
         match direction {

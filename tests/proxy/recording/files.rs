@@ -1,8 +1,12 @@
-//! Files that are no recordings, or not whole ones.
+//! Files that are no recordings or not whole ones, and files that were there before.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 
 use super::{Recorded, Recording, tidegate};
 use crate::equipment::Map::RequestHeaders;
-use crate::equipment::{Guest, On, Proxy, Step, Upstream, forwarding, in_listener};
+use crate::equipment::{Guest, On, Proxy, Step, Upstream, eventually, forwarding, in_listener, message};
 
 fn guest() -> Guest {
     Guest::new().quiet().on(On::RequestHeaders, [Step::add(RequestHeaders, "x-mark", "1")])
@@ -78,4 +82,51 @@ fn a_line_without_an_end_is_refused_by_its_length() {
         "{}",
         exit.stderr
     );
+}
+
+pub(in super::super) fn mode(file: &Path) -> u32 {
+    fs::symlink_metadata(file).expect("it is there").permissions().mode() & 0o777
+}
+
+#[test]
+fn a_recording_is_for_its_owner_alone_also_where_the_file_was_there_before() {
+    let upstream = Upstream::ok("hello");
+    let config = in_listener(&forwarding(&[upstream.address()], ""), &["filters: [f]"]);
+    let start = Proxy::with(&(config + "filters: {f: {module: ./f.wasm}}\n"));
+    let proxy = start.file("f.wasm", guest().build()).start();
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let file = folder.path().join("f.jsonl");
+    for former in [None, Some("of a former recording\n".repeat(10_000))] {
+        if let Some(text) = former {
+            fs::write(&file, text).expect("a temporary file can be written");
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).expect("it is this process's");
+        }
+        let recording = Recording::into(&proxy, "f", 1, &file, &["--secrets", "keep"]);
+        proxy.wait_for_log("the recording", |event| message(event) == "a recording begins");
+        eventually("an exchange in it", || {
+            proxy.client().get("/");
+            recording.command.is_finished().then_some(())
+        });
+        let (_, exit) = recording.end();
+        assert!(
+            exit.stdout.contains("f.jsonl: 1 exchange, ") && exit.stdout.contains(", SECRETS INCLUDED\n")
+        );
+        assert_eq!(mode(&file), 0o600);
+        let text = fs::read_to_string(&file).expect("it is text");
+        assert!(text.starts_with("{\"recording\":") && !text.contains("former"), "{text}");
+    }
+}
+
+#[test]
+fn a_disk_that_is_full_ends_the_recording_with_the_file_that_it_was_for() {
+    let upstream = Upstream::ok("hello");
+    let config = in_listener(&forwarding(&[upstream.address()], ""), &["filters: [f]"]);
+    let start = Proxy::with(&(config + "filters: {f: {module: ./f.wasm}}\n"));
+    let proxy = start.file("f.wasm", guest().build()).start();
+    let (_, exit) = Recording::into(&proxy, "f", 1, Path::new("/dev/full"), &[]).end();
+    assert_eq!((exit.code, &*exit.stdout), (Some(1), ""));
+    assert!(exit.stderr.contains("cannot write /dev/full: No space left on device"), "{}", exit.stderr);
+    // Nobody reads it any more, and the next one may begin.
+    let ended = "the recording takes no more exchanges";
+    proxy.wait_for_log(ended, |event| message(event) == ended);
 }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::Recording;
+use super::{Recorded, Recording};
 use crate::equipment::Map::RequestHeaders;
 use crate::equipment::{
     Answer, Buffer, Guest, On, Proxy, Step, Upstream, When, base64, forwarding, in_listener,
@@ -133,4 +133,37 @@ fn a_filter_that_only_passes_secrets_on_replays_bit_for_bit_without_them_and_one
     let exit = authz.finish().replay("builtin:authz", &[]);
     assert_eq!(exit.code, Some(1), "{}", exit.stdout);
     assert!(exit.stdout.contains("secrets are masked"), "{}", exit.stdout);
+}
+
+/// What `dev --record` writes, and the file with its secrets: shortened, and by hand.
+#[test]
+fn secrets_are_put_back_from_the_file_of_the_same_recording_alone() {
+    let head =
+        |id: &str| format!("{{\"recording\":{{\"format\":1,\"tidegate\":\"0.1.0\",\"masked\":true{id}}}}}\n");
+    let of = |id: &str| format!("{{\"secrets_of\":\"{id}\"}}\n");
+    let (one, word) = (head(",\"id\":\"0f1e\""), "[\"*0001*\",\"secret\"]\n");
+    let replayed = |recording: &str, secrets: &str| {
+        let recorded = Recorded::written(recording);
+        let beside = recorded.file.with_extension("jsonl.secrets");
+        std::fs::write(&beside, secrets).expect("a temporary file can be written");
+        let by_itself = recorded.replay("builtin:fault", &[]);
+        let named = recorded.replay("builtin:fault", &["--secrets", super::plain(&beside)]);
+        assert_eq!((by_itself.code, &by_itself.stderr), (named.code, &named.stderr));
+        by_itself
+    };
+    // A last line that was not written whole is none.
+    for secrets in [of("0f1e") + word, of("0f1e") + word + "[\"*0002*\",\"an"] {
+        let exit = replayed(&one, &secrets);
+        assert_eq!(exit.code, Some(0), "{}", exit.stderr);
+    }
+    let exit = replayed(&head(""), word);
+    assert_eq!(exit.code, Some(0), "the first versions named none: {}", exit.stderr);
+    for (recording, secrets) in [(&one, of("9999") + word), (&one, word.to_owned()), (&head(""), of("0f1e"))]
+    {
+        let exit = replayed(recording, &secrets);
+        assert_eq!(exit.code, Some(1), "{recording}{secrets}{}", exit.stdout);
+        let says = "recording.jsonl.secrets has the secrets of another recording than ";
+        assert!(exit.stderr.contains(says), "{}", exit.stderr);
+        assert!(exit.stderr.contains("`--secrets FILE` names the one that belongs to it"), "{}", exit.stderr);
+    }
 }

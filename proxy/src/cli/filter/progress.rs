@@ -1,9 +1,11 @@
 //! A line on a terminal for what takes longer than a second.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+
+use crate::terminal;
 
 /// For how long nothing is said.
 const QUIET: Duration = Duration::from_secs(1);
@@ -11,15 +13,13 @@ const QUIET: Duration = Duration::from_secs(1);
 /// How often the line is written anew.
 const PERIOD: Duration = Duration::from_millis(200);
 
-/// Characters of the line at most: terminals are 80 wide, or wider.
-const WIDTH: usize = 70;
-
-/// What is being done, on standard error: one line, which is gone at the end. Nothing at all where that is no terminal.
+/// What is being done, on standard error: one line, which is gone at the end. Nothing at all where that is no terminal,
+/// or one that can draw nothing over.
 pub(super) struct Progress(Option<(Sender<String>, JoinHandle<()>)>);
 
 impl Progress {
     pub(super) fn begin(what: &str) -> Progress {
-        if !io::stderr().is_terminal() {
+        if !terminal::can_be_drawn_on(&io::stderr()) {
             return Progress(None);
         }
         let (sender, receiver) = channel();
@@ -58,8 +58,8 @@ fn show(mut what: String, news: &Receiver<String>) {
         }
         let elapsed = began.elapsed();
         if elapsed > QUIET {
-            let shown: String = what.chars().filter(|c| !c.is_control()).take(WIDTH).collect();
-            let _ = write!(io::stderr(), "\r\x1b[K{shown} ({} s)", elapsed.as_secs());
+            let line = terminal::line(&what, &format!(" ({} s)", elapsed.as_secs()), &io::stderr());
+            let _ = write!(io::stderr(), "\r\x1b[K{line}");
             is_shown = true;
         }
     }

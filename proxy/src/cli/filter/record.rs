@@ -1,11 +1,9 @@
 //! `tidegate filter record`: a recording of a running proxy's filter.
 
-use std::fs::OpenOptions;
-use std::io::{IsTerminal as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs::File;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
@@ -14,9 +12,11 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::super::print;
 use super::super::top::address;
-use super::many;
+use super::progress::Progress;
 use crate::admin::client::Client;
-use crate::terminal::grouped;
+use crate::config::{Parse as _, Size};
+use crate::recording::{self, Line, Summary};
+use crate::terminal::{grouped, many};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -33,6 +33,9 @@ pub(in crate::cli) struct RecordArgs {
     /// How many exchanges to take
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     exchanges: u64,
+    /// How large it may become: it ends there, and says so [default: 1GiB]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    max_size: Option<Size>,
     /// Which exchanges: what a route's `match` has, in one line [default: all]
     #[arg(long, value_name = "MATCH")]
     r#match: Option<String>,
@@ -47,6 +50,10 @@ pub(in crate::cli) struct RecordArgs {
     admin: String,
 }
 
+fn size(text: &str) -> Result<Size, String> {
+    Size::parse(text).map_err(|refusal| refusal.to_string())
+}
+
 /// What becomes of secrets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum SecretsWish {
@@ -56,15 +63,16 @@ enum SecretsWish {
     Keep,
 }
 
-/// How often progress is shown.
-const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
-
 pub(super) fn perform(arguments: &RecordArgs) -> anyhow::Result<ExitCode> {
-    let RecordArgs { filter, exchanges, r#match, secrets, output, admin } = arguments;
+    let RecordArgs { filter, exchanges, max_size, r#match, secrets, output, admin } = arguments;
     let output = output.clone().unwrap_or_else(|| PathBuf::from(format!("{filter}.jsonl")));
     let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
-    let secrets = if *secrets == SecretsWish::Keep { "keep" } else { "mask" };
+    let is_masked = *secrets == SecretsWish::Mask;
+    let secrets = if is_masked { "mask" } else { "keep" };
     let mut path = format!("/recordings/{}?exchanges={exchanges}&secrets={secrets}", encoded(filter));
+    if let Some(Size(bytes)) = max_size {
+        path.push_str(&format!("&bytes={bytes}"));
+    }
     if let Some(matches) = r#match {
         path.push_str(&format!("&match={}", encoded(matches)));
     }
@@ -77,7 +85,11 @@ pub(super) fn perform(arguments: &RecordArgs) -> anyhow::Result<ExitCode> {
             _ = tokio::signal::ctrl_c() => Ok(None),
         }
     });
-    tape.finish()?;
+    let Tape { exchanges, bytes, output, end, failed, progress, .. } = tape;
+    drop(progress);
+    if let Some(error) = failed {
+        return Err(error).with_context(|| format!("cannot write {}", output.display()));
+    }
     match followed? {
         Some((StatusCode::OK, _)) | None => {}
         Some((StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST | StatusCode::CONFLICT, why)) => {
@@ -85,79 +97,72 @@ pub(super) fn perform(arguments: &RecordArgs) -> anyhow::Result<ExitCode> {
         }
         Some((status, _)) => return Err(client.refused("/recordings", status).into()),
     }
-    let Tape { exchanges, bytes, output, .. } = tape;
-    if bytes == 0 {
-        bail!("nothing was recorded: no exchange matched");
+    let cut = cut_in(&end);
+    if exchanges == 0 {
+        bail!("nothing was recorded: {}", cut.as_deref().unwrap_or("no exchange matched"));
     }
-    let output = output.display();
-    print(&format!(
-        "{output}: {}, {} KiB{}\nnext: tidegate filter replay {output} FILTER.wasm",
-        many(exchanges, "exchange"),
-        grouped(bytes.div_ceil(1024)),
-        if secrets == "mask" { ", secrets masked" } else { ", SECRETS INCLUDED" },
-    ))?;
+    let summary = Summary { file: &output, exchanges, bytes, is_masked, cut: cut.as_deref() };
+    print(&summary.to_string())?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// What has come, and where it goes.
 struct Tape {
     output: PathBuf,
-    file: Option<std::fs::File>,
-    failed: Option<std::io::Error>,
+    file: Option<File>,
+    failed: Option<io::Error>,
     exchanges: u64,
     bytes: u64,
-    /// The end of the last piece: what is looked for may begin there.
-    tail: Vec<u8>,
-    shown: Instant,
-    shows: bool,
+    /// The end of what has come: what is looked for may be cut between two pieces.
+    end: Vec<u8>,
+    progress: Progress,
 }
 
 /// What begins an exchange in a recording. It cannot be in a text there, where quotes are escaped.
 const OPEN: &[u8] = br#""op":{"open":"#;
 
+/// How much of the end is kept: a last line that says why it is the last is shorter.
+const END: usize = 1024;
+
 impl Tape {
     fn new(output: PathBuf) -> Tape {
-        let shows = std::io::stderr().is_terminal();
-        let (file, failed, tail) = (None, None, Vec::new());
-        Tape { output, file, failed, exchanges: 0, bytes: 0, tail, shown: Instant::now(), shows }
+        let progress = Progress::begin(&progress(0, 0));
+        Tape { output, file: None, failed: None, exchanges: 0, bytes: 0, end: Vec::new(), progress }
     }
 
     /// Writes a piece. Whether more is wanted.
     fn take(&mut self, piece: &[u8]) -> bool {
         self.bytes += piece.len() as u64;
-        self.tail.extend_from_slice(piece);
-        self.exchanges += self.tail.windows(OPEN.len()).filter(|window| *window == OPEN).count() as u64;
-        self.tail.drain(..self.tail.len().saturating_sub(OPEN.len() - 1));
-        if self.shows && self.shown.elapsed() >= PROGRESS_INTERVAL {
-            self.shown = Instant::now();
-            let so_far = many(self.exchanges, "exchange");
-            let size = grouped(self.bytes / 1024);
-            let _ = write!(std::io::stderr(), "\r\x1b[K{so_far}, {size} KiB; Ctrl-C ends it");
-        }
+        // What is new begins where the first that may be cut does.
+        let looked_at = self.end.len().saturating_sub(OPEN.len() - 1);
+        self.end.extend_from_slice(piece);
+        self.exchanges +=
+            self.end[looked_at..].windows(OPEN.len()).filter(|window| *window == OPEN).count() as u64;
+        self.end.drain(..self.end.len().saturating_sub(END));
+        self.progress.say(|| progress(self.exchanges, self.bytes));
         let written = self.file().and_then(|mut file| file.write_all(piece));
         self.failed = written.err();
         self.failed.is_none()
     }
 
     /// The file, which is made when there is something to write: a refusal leaves a former recording alone.
-    fn file(&mut self) -> std::io::Result<&std::fs::File> {
+    fn file(&mut self) -> io::Result<&File> {
         match self.file {
             Some(ref file) => Ok(file),
-            None => {
-                let mut options = OpenOptions::new();
-                let file = options.write(true).create(true).truncate(true).mode(0o600).open(&self.output)?;
-                Ok(self.file.insert(file))
-            }
+            None => Ok(self.file.insert(recording::create(&self.output)?)),
         }
     }
+}
 
-    fn finish(&mut self) -> anyhow::Result<()> {
-        if self.shows {
-            let _ = write!(std::io::stderr(), "\r\x1b[K");
-        }
-        match self.failed.take() {
-            Some(error) => Err(error).with_context(|| format!("cannot write {}", self.output.display())),
-            None => Ok(()),
-        }
+fn progress(exchanges: u64, bytes: u64) -> String {
+    format!("{}, {} KiB; Ctrl-C ends it", many(exchanges, "exchange"), grouped(bytes / 1024))
+}
+
+/// Why a recording that ends so ended before its time, if its last line says that.
+fn cut_in(end: &[u8]) -> Option<String> {
+    let last = end.strip_suffix(b"\n")?.rsplit(|byte| *byte == b'\n').next()?;
+    match serde_json::from_slice(last).ok()? {
+        Line::Cut { reason } => Some(reason),
+        Line::Recording(_) | Line::Instance { .. } | Line::Step { .. } | Line::Gone { .. } => None,
     }
 }

@@ -8,12 +8,11 @@ use std::time::Instant;
 use clap::Args;
 
 use super::super::{Format, print};
-use super::many;
 use super::progress::Progress;
 use crate::recording::compare::{Comparison, Cost, Difference, Report};
 use crate::recording::replay::Player;
 use crate::recording::{Line, Reader};
-use crate::terminal::grouped;
+use crate::terminal::{grouped, many};
 use crate::wasm::Engine;
 
 pub(super) const EXAMPLES: &str = "\
