@@ -47,12 +47,12 @@ impl Crate {
 }
 
 /// `tidegate dev` that runs.
-struct Dev {
+pub(super) struct Dev {
     process: Process,
 }
 
 impl Dev {
-    fn start(folder: &Path, arguments: &[&str]) -> Dev {
+    pub(super) fn start(folder: &Path, arguments: &[&str]) -> Dev {
         let mut command = command(folder);
         command.args(["dev", "--listen", "127.0.0.1:0"]).args(arguments);
         Dev { process: Process::start("tidegate dev", &mut command) }
@@ -85,7 +85,7 @@ impl Dev {
         self.process.stdout.lines().len()
     }
 
-    fn client(&self) -> Client {
+    pub(super) fn client(&self) -> Client {
         let address = self.event("serving")["address"].as_str().map(str::parse::<SocketAddr>);
         Client::connect(address.expect("there is one").expect("it is one"))
     }
@@ -97,7 +97,7 @@ impl Dev {
         (status, self.event_after(before, "exchange", |event| event["path"] == path))
     }
 
-    fn interrupt(&self) {
+    pub(super) fn interrupt(&self) {
         self.process.signal(Signal::INT);
         assert!(self.process.wait().success());
     }
@@ -330,19 +330,6 @@ fn url(line: &str) -> String {
 }
 
 #[test]
-fn the_sample_service_says_what_it_received_and_does_what_a_path_asks() {
-    let shop = Crate::new();
-    let dev = Dev::start(&shop.path(""), &["--format", "json"]);
-    let answer = dev.client().request("POST", "/items?page=2", &[("x-team", "red")], "body");
-    let said: Value = serde_json::from_str(&answer.text()).expect("it is JSON");
-    assert_eq!((&said["method"], &said["path"]), (&"POST".into(), &"/items?page=2".into()));
-    assert_eq!((&said["headers"]["x-team"], &said["body"]), (&"red".into(), &"body".into()));
-    assert_eq!(dev.client().get("/status/418").status(), 418);
-    assert_eq!(dev.client().get("/delay/1ms").status(), 200);
-    dev.interrupt();
-}
-
-#[test]
 fn what_is_no_filter_is_refused_with_what_to_do() {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     for (arguments, says) in [
@@ -358,7 +345,7 @@ fn what_is_no_filter_is_refused_with_what_to_do() {
 }
 
 /// A folder with a module in it, and files beside it.
-fn folder_with(guest: &[u8], files: &[(&str, &str)]) -> TempDir {
+pub(super) fn folder_with(guest: &[u8], files: &[(&str, &str)]) -> TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     fs::write(folder.path().join("guest.wasm"), guest).expect("it can be written");
     for (name, text) in files {

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::Format;
+use super::{Format, print};
 use super::top::address;
-use crate::dev::{Cluster, Form, Options, Source, run};
+use crate::dev::{self, Cluster, Form, Options, Source, run};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -17,6 +17,16 @@ Examples:
   tidegate dev --cluster auth=127.0.0.1:9001      with a service that the filter asks; without an address, the sample one
   tidegate dev --record shop.jsonl                records all of it, to be replayed against other builds
   tidegate dev --format json | jq 'select(.event == \"exchange\")'
+
+The sample service says what it received, as JSON, and some of its paths ask for another answer:
+  /status/503              with this status
+  /delay/200ms             after this time
+  /headers?x-a=1&x-b=2     with these headers too
+  /trailers                with a trailer, for `te: trailers`
+  /echo                    the request's body and trailers, as they come, with its content-type
+  /stream/5?every=200ms    a body in so many pieces; as events for `accept: text/event-stream`
+  /bytes/64KiB             a body of this size
+  /cut                     a body that breaks off
 
 Next: tidegate filter test, and tidegate filter build for the module that ships";
 
@@ -40,8 +50,7 @@ pub(super) struct DevArgs {
     /// Where to listen; where the port is taken another one is found
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    /// The service behind the proxy [default: a sample one, which says what it received; /status/503 and /delay/200ms do
-    /// what they say]
+    /// The service behind the proxy [default: a sample one: see below]
     #[arg(long, value_name = "HOST:PORT", value_parser = address)]
     upstream: Option<String>,
     /// Record what the filter sees and answers, for `tidegate filter replay`. Secrets are masked; what they were is
@@ -57,6 +66,9 @@ pub(super) struct DevArgs {
     /// How it is said; what cargo and rustc say goes to stderr
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
+    /// Print the JSON Schema of dev.yaml, and do nothing else
+    #[arg(long)]
+    schema: bool,
 }
 
 /// Develops until Ctrl-C.
@@ -76,7 +88,11 @@ pub(super) fn perform(arguments: DevArgs) -> anyhow::Result<()> {
         keep_secrets,
         profile,
         format,
+        schema,
     } = arguments;
+    if schema {
+        return print(&format!("{:#}", dev::schema()));
+    }
     let is_module = filter.extension().is_some_and(|extension| extension == "wasm") || filter.is_file();
     let source = match is_module {
         true => Source::Module(filter),

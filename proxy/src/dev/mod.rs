@@ -38,6 +38,7 @@ use crate::wasm::witness::{Beginning, Step, Witness};
 use builder::Builder;
 use ends::Ended;
 use flood::Backlog;
+pub(crate) use settings::schema;
 pub(crate) use show::Form;
 use show::Show;
 use stage::Stage;

@@ -1,5 +1,7 @@
 //! What the filter is given: files in the words of a proxy's configuration, and what the command line adds.
 
+mod schema;
+
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
@@ -11,12 +13,17 @@ use super::{Cluster, Options};
 use crate::config::collector::Collector;
 use crate::config::decode::decode;
 use crate::config::{self, yaml};
+pub(crate) use schema::schema;
 
 /// What a filter's settings are called in the folder of its crate, where nobody names them.
 const SETTINGS: &str = "dev.yaml";
 
 /// What its configuration alone is called there.
 const CONFIGS: [&str; 2] = ["config.yaml", "config.json"];
+
+/// What a filter has in a proxy's configuration and not here: its module is the one that is developed, and there is no other
+/// beside it.
+const NOT_FOR_HERE: [&str; 2] = ["module", "canary"];
 
 /// How long requests in flight are waited for when Ctrl-C ends it: whoever sent them is the one who pressed it.
 const DRAIN_TIMEOUT: &str = "1s";
@@ -106,12 +113,11 @@ impl Settings {
             None => Map::new(),
         };
         let place = || file.as_deref().unwrap_or(Path::new(SETTINGS)).display();
-        if let Some(field) =
-            ["module", "listeners", "filters"].iter().find(|field| filter.contains_key(**field))
-        {
+        let elsewhere = NOT_FOR_HERE.iter().chain(&["listeners", "filters"]);
+        if let Some(field) = elsewhere.copied().find(|field| filter.contains_key(*field)) {
             bail!(
-                "{}: `{field}` is not for here: what goes under the filter does, but for its module, and `clusters` and \
-                 `buffer_limit`",
+                "{}: `{field}` is not for here: what goes under the filter does, but for its module and `canary`, and \
+                 `clusters` and `buffer_limit`",
                 place()
             );
         }
