@@ -18,11 +18,13 @@ LINK = re.compile(r"(?<!!)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^()\s]+)\)")
 
 
 def pages_outside():
-    """Pages of the repository that are chapters too: where each lies, and what it is called in the book."""
+    """Pages of the repository that are chapters too: where each lies, and what it is called in the book. The examples come in
+    the order of the page about them."""
+    order = (ROOT / SOURCE / "examples.md").read_text()
+    names = [page.parent.name for page in ROOT.glob("examples/*/README.md")]
+    names.sort(key=lambda name: (order.find(f"examples/{name}/README.md"), name))
     pages = {"docs/benchmarks.md": "benchmarks.md", "tests/languages/README.md": "languages.md"}
-    for page in sorted(ROOT.glob("examples/*/README.md")):
-        pages[f"examples/{page.parent.name}/README.md"] = f"examples/{page.parent.name}.md"
-    return pages
+    return pages | {f"examples/{name}/README.md": f"examples/{name}.md" for name in names}
 
 
 def chapter(place, path, parents):
