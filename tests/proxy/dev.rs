@@ -23,17 +23,17 @@ static MADE: LazyLock<TempDir> = LazyLock::new(|| {
 });
 
 /// A copy of it.
-struct Crate(TempDir);
+pub(super) struct Crate(TempDir);
 
 impl Crate {
-    fn new() -> Crate {
+    pub(super) fn new() -> Crate {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let copied = Command::new("cp").arg("-a").arg(MADE.path().join("shop")).arg(folder.path()).status();
         assert!(copied.expect("there is cp").success());
         Crate(folder)
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join("shop").join(name)
     }
 

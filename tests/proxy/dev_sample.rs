@@ -4,8 +4,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::dev::{Dev, folder_with};
-use crate::equipment::http1::End;
-use crate::equipment::{Client, Guest};
+use crate::equipment::{Client, End, Guest};
 
 /// It runs for as long as this is there.
 struct Sample {
@@ -89,7 +88,10 @@ fn what_cannot_be_had_is_answered_with_what_can() {
 #[test]
 fn pieces_come_when_they_are_made() {
     let sample = Sample::start();
-    assert_eq!(sample.client().get("/stream/3?every=1ms").text(), "piece 1 of 3\npiece 2 of 3\npiece 3 of 3\n");
+    assert_eq!(
+        sample.client().get("/stream/3?every=1ms").text(),
+        "piece 1 of 3\npiece 2 of 3\npiece 3 of 3\n"
+    );
     let mut client = sample.client();
     let events = client.request("GET", "/stream/2?every=1ms", &[("accept", "text/event-stream")], "");
     assert_eq!(events.field("content-type"), Some("text/event-stream"));

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Format, print};
 use super::top::address;
+use super::{Format, print};
 use crate::dev::{self, Cluster, Form, Options, Source, run};
 
 pub(super) const EXAMPLES: &str = "\

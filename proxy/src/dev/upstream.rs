@@ -88,7 +88,10 @@ impl http_body::Body for Pieces {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         self.0.poll_recv(context)
     }
 }
@@ -257,5 +260,8 @@ fn cut() -> Answer {
         sink.0.send(Err(io::ErrorKind::ConnectionReset.into())).await.ok()
     });
     let twice = 2 * beginning.len() as u64;
-    typed(with(answer, |answer| drop(answer.headers_mut().insert(CONTENT_LENGTH, twice.into()))), "text/plain")
+    typed(
+        with(answer, |answer| drop(answer.headers_mut().insert(CONTENT_LENGTH, twice.into()))),
+        "text/plain",
+    )
 }

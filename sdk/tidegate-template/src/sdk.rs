@@ -48,7 +48,8 @@ pub enum UpdateError {
 /// Its files, by their paths in its own folder.
 pub(crate) fn files() -> impl Iterator<Item = File> {
     let readme = README.replace("{{version}}", SDK_VERSION);
-    let embedded = EMBEDDED.iter().chain(&SCHEMAS).map(|(path, text)| ((*path).to_owned(), (*text).to_owned()));
+    let embedded =
+        EMBEDDED.iter().chain(&SCHEMAS).map(|(path, text)| ((*path).to_owned(), (*text).to_owned()));
     embedded.chain([("README.md".to_owned(), readme)]).map(|(path, text)| File { path, text })
 }
 

@@ -40,7 +40,8 @@ pub(crate) fn schema() -> Value {
 
 /// Drops the definitions that nothing leads to.
 fn retain_used(schema: &mut Value) {
-    let Some(Value::Object(mut unused)) = schema.as_object_mut().and_then(|fields| fields.remove("$defs")) else {
+    let Some(Value::Object(mut unused)) = schema.as_object_mut().and_then(|fields| fields.remove("$defs"))
+    else {
         return;
     };
     let mut used = serde_json::Map::new();
@@ -59,7 +60,8 @@ fn retain_used(schema: &mut Value) {
 fn references(value: &Value, names: &mut Vec<String>) {
     match value {
         Value::Object(fields) => {
-            let name = fields.get("$ref").and_then(Value::as_str).and_then(|path| path.strip_prefix("#/$defs/"));
+            let name =
+                fields.get("$ref").and_then(Value::as_str).and_then(|path| path.strip_prefix("#/$defs/"));
             names.extend(name.map(str::to_owned));
             fields.values().for_each(|value| references(value, names));
         }

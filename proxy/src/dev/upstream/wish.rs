@@ -46,23 +46,30 @@ impl Wish {
     /// What is asked for; why it cannot be had, for whoever asks.
     pub(super) fn of(uri: &Uri) -> Result<Wish, String> {
         let path = uri.path();
-        let (first, rest) = path[1.min(path.len())..].split_once('/').unwrap_or((&path[1.min(path.len())..], ""));
+        let (first, rest) =
+            path[1.min(path.len())..].split_once('/').unwrap_or((&path[1.min(path.len())..], ""));
         match (first, rest) {
             ("status", rest) if !rest.is_empty() => {
                 let status = rest.parse().ok().filter(|status| (200..600).contains(status));
                 let status = status.and_then(|status| StatusCode::from_u16(status).ok());
-                status.map(Wish::Status).ok_or_else(|| "give a status from 200 to 599: /status/503".to_owned())
+                status
+                    .map(Wish::Status)
+                    .ok_or_else(|| "give a status from 200 to 599: /status/503".to_owned())
             }
-            ("delay", rest) if !rest.is_empty() => {
-                wait(rest).map(Wish::Delay).ok_or_else(|| "give a time of a minute at most: /delay/200ms".to_owned())
-            }
+            ("delay", rest) if !rest.is_empty() => wait(rest)
+                .map(Wish::Delay)
+                .ok_or_else(|| "give a time of a minute at most: /delay/200ms".to_owned()),
             ("headers", "") => headers(uri).map(Wish::Headers),
             ("trailers", "") => Ok(Wish::Trailers),
             ("echo", _) => Ok(Wish::Echo),
-            ("stream", rest) if !rest.is_empty() => stream(uri, rest)
-                .ok_or_else(|| format!("give a number up to {MAX_PIECES}, and a time: /stream/5?every=200ms")),
+            ("stream", rest) if !rest.is_empty() => stream(uri, rest).ok_or_else(|| {
+                format!("give a number up to {MAX_PIECES}, and a time: /stream/5?every=200ms")
+            }),
             ("bytes", rest) if !rest.is_empty() => {
-                let size = crate::config::Size::parse(rest).ok().map(|size| size.0).filter(|size| *size <= MAX_BYTES);
+                let size = crate::config::Size::parse(rest)
+                    .ok()
+                    .map(|size| size.0)
+                    .filter(|size| *size <= MAX_BYTES);
                 size.map(Wish::Bytes).ok_or_else(|| "give a size up to 1GiB: /bytes/64KiB".to_owned())
             }
             ("cut", "") => Ok(Wish::Cut),
