@@ -18,16 +18,6 @@ Examples:
   tidegate dev --record shop.jsonl                records all of it, to be replayed against other builds
   tidegate dev --format json | jq 'select(.event == \"exchange\")'
 
-The sample service says what it received, as JSON, and some of its paths ask for another answer:
-  /status/503              with this status
-  /delay/200ms             after this time
-  /headers?x-a=1&x-b=2     with these headers too
-  /trailers                with a trailer, for `te: trailers`
-  /echo                    the request's body and trailers, as they come, with its content-type
-  /stream/5?every=200ms    a body in so many pieces; as events for `accept: text/event-stream`
-  /bytes/64KiB             a body of this size
-  /cut                     a body that breaks off
-
 Next: tidegate filter test, and tidegate filter build for the module that ships";
 
 #[derive(Debug, Args)]
@@ -50,8 +40,19 @@ pub(super) struct DevArgs {
     /// Where to listen; where the port is taken another one is found
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    /// The service behind the proxy [default: a sample one: see below]
-    #[arg(long, value_name = "HOST:PORT", value_parser = address)]
+    /// The service behind the proxy [default: a sample one, which says what it received]
+    ///
+    /// Some paths ask the sample one for another answer:
+    ///
+    ///   /status/503            with this status
+    ///   /delay/200ms           after this time
+    ///   /headers?x-a=1&x-b=2   with these headers too
+    ///   /trailers              with a trailer, for `te: trailers`
+    ///   /echo                  the request's body and trailers, as they come
+    ///   /stream/5?every=200ms  in so many pieces; events for `accept: text/event-stream`
+    ///   /bytes/64KiB           a body of this size
+    ///   /cut                   a body that breaks off
+    #[arg(long, value_name = "HOST:PORT", value_parser = address, verbatim_doc_comment)]
     upstream: Option<String>,
     /// Record what the filter sees and answers, for `tidegate filter replay`. Secrets are masked; what they were is
     /// kept in FILE.secrets, which stays with you
