@@ -384,11 +384,19 @@ fn a_filter_is_given_its_clusters_its_limits_and_its_files_beside_its_configurat
         .expect("it can be written");
     let refused = dev.event("refused");
     assert!(refused["reason"].as_str().is_some_and(|reason| reason.contains("dev.yaml:4:1")), "{refused}");
-    fs::write(folder.path().join("dev.yaml"), settings.replace("limits", "limit"))
-        .expect("it can be written");
-    let is_unknown =
-        |event: &Value| event["reason"].as_str().is_some_and(|it| it.contains("did you mean `limits`?"));
-    dev.event_after(0, "refused", is_unknown);
+    let in_cluster = format!("limits: {{}}\nclusters:\n  auth: {{endpoint: [\"{}\"]}}\n", auth.address());
+    for (text, place, hint) in [
+        (&*settings.replace("limits", "limit"), "dev.yaml:2:1", "did you mean `limits`?"),
+        (&*in_cluster, "dev.yaml:3:10", "did you mean `endpoints`?"),
+        ("buffer_limit: [1]\n", "dev.yaml:1:15", "such as `64KiB`"),
+        ("canary: {percent: 1}\n", "dev.yaml: `canary` is not for here", "for its module"),
+    ] {
+        fs::write(folder.path().join("dev.yaml"), text).expect("it can be written");
+        let says = |event: &Value| {
+            event["reason"].as_str().is_some_and(|reason| reason.contains(place) && reason.contains(hint))
+        };
+        dev.event_after(0, "refused", says);
+    }
     assert_eq!(dev.get("/again").0, 200);
     dev.interrupt();
 }
