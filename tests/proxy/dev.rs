@@ -51,12 +51,12 @@ impl Crate {
 }
 
 /// `tidegate dev` that runs.
-struct Dev {
+pub(super) struct Dev {
     process: Process,
 }
 
 impl Dev {
-    fn start(folder: &Path, arguments: &[&str]) -> Dev {
+    pub(super) fn start(folder: &Path, arguments: &[&str]) -> Dev {
         let mut command = command(folder);
         command.args(["dev", "--listen", "127.0.0.1:0"]).args(arguments);
         Dev { process: Process::start("tidegate dev", &mut command) }
@@ -89,7 +89,7 @@ impl Dev {
         self.process.stdout.lines().len()
     }
 
-    fn client(&self) -> Client {
+    pub(super) fn client(&self) -> Client {
         let address = self.event("serving")["address"].as_str().map(str::parse::<SocketAddr>);
         Client::connect(address.expect("there is one").expect("it is one"))
     }
@@ -101,7 +101,7 @@ impl Dev {
         (status, self.event_after(before, "exchange", |event| event["path"] == path))
     }
 
-    fn interrupt(&self) {
+    pub(super) fn interrupt(&self) {
         self.process.signal(Signal::INT);
         assert!(self.process.wait().success());
     }
@@ -339,19 +339,6 @@ fn url(line: &str) -> String {
 }
 
 #[test]
-fn the_sample_service_says_what_it_received_and_does_what_a_path_asks() {
-    let shop = Crate::new();
-    let dev = Dev::start(&shop.path(""), &["--format", "json"]);
-    let answer = dev.client().request("POST", "/items?page=2", &[("x-team", "red")], "body");
-    let said: Value = serde_json::from_str(&answer.text()).expect("it is JSON");
-    assert_eq!((&said["method"], &said["path"]), (&"POST".into(), &"/items?page=2".into()));
-    assert_eq!((&said["headers"]["x-team"], &said["body"]), (&"red".into(), &"body".into()));
-    assert_eq!(dev.client().get("/status/418").status(), 418);
-    assert_eq!(dev.client().get("/delay/1ms").status(), 200);
-    dev.interrupt();
-}
-
-#[test]
 fn what_is_no_filter_is_refused_with_what_to_do() {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     fs::write(folder.path().join("mark.wasm"), Guest::new().build()).expect("it can be written");
@@ -368,7 +355,7 @@ fn what_is_no_filter_is_refused_with_what_to_do() {
 }
 
 /// A folder with a module in it, and files beside it.
-fn folder_with(guest: &[u8], files: &[(&str, &str)]) -> TempDir {
+pub(super) fn folder_with(guest: &[u8], files: &[(&str, &str)]) -> TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     fs::write(folder.path().join("guest.wasm"), guest).expect("it can be written");
     for (name, text) in files {
@@ -407,11 +394,19 @@ fn a_filter_is_given_its_clusters_its_limits_and_its_files_beside_its_configurat
         .expect("it can be written");
     let refused = dev.event("refused");
     assert!(refused["reason"].as_str().is_some_and(|reason| reason.contains("dev.yaml:4:1")), "{refused}");
-    fs::write(folder.path().join("dev.yaml"), settings.replace("limits", "limit"))
-        .expect("it can be written");
-    let is_unknown =
-        |event: &Value| event["reason"].as_str().is_some_and(|it| it.contains("did you mean `limits`?"));
-    dev.event_after(0, "refused", is_unknown);
+    let in_cluster = format!("limits: {{}}\nclusters:\n  auth: {{endpoint: [\"{}\"]}}\n", auth.address());
+    for (text, place, hint) in [
+        (&*settings.replace("limits", "limit"), "dev.yaml:2:1", "did you mean `limits`?"),
+        (&*in_cluster, "dev.yaml:3:10", "did you mean `endpoints`?"),
+        ("buffer_limit: [1]\n", "dev.yaml:1:15", "such as `64KiB`"),
+        ("canary: {percent: 1}\n", "dev.yaml: `canary` is not for here", "for its module"),
+    ] {
+        fs::write(folder.path().join("dev.yaml"), text).expect("it can be written");
+        let says = |event: &Value| {
+            event["reason"].as_str().is_some_and(|reason| reason.contains(place) && reason.contains(hint))
+        };
+        dev.event_after(0, "refused", says);
+    }
     assert_eq!(dev.get("/again").0, 200);
     dev.interrupt();
 }

@@ -9,6 +9,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::dev::{Dev, folder_with};
 use crate::equipment::{Proxy, forwarding, in_listener, language, refusing_address};
 
 #[path = "../../examples/quickstart/src/service.rs"]
@@ -268,6 +269,26 @@ fn examples_in_other_languages_refuse_what_they_cannot_use_and_say_where() {
         let exit = Proxy::with(&(text + &filter)).file("it.wasm", module).run("check");
         assert_eq!(exit.code, Some(1), "{config}: {}", exit.stderr);
         assert!(exit.stderr.contains(why), "{config}: {}", exit.stderr);
+    }
+}
+
+#[test]
+fn examples_in_other_languages_are_developed_with_what_their_folder_has() {
+    for (name, example, status, header) in [
+        ("go", &language::CORRELATION, 200, "x-correlation-id"),
+        ("cpp", &language::MAINTENANCE, 503, "retry-after"),
+        ("assemblyscript", &language::SECURITY_HEADERS, 200, "x-frame-options"),
+    ] {
+        let Some(module) = example.tour() else { continue };
+        let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+        let settings = std::fs::read_to_string(examples.join(name).join("dev.yaml"));
+        let settings = settings.expect("the example has settings for dev");
+        let folder = folder_with(&module, &[("dev.yaml", &settings)]);
+        let dev = Dev::start(folder.path(), &["guest.wasm", "--format", "json"]);
+        let answer = dev.client().get("/");
+        assert_eq!(answer.status(), status, "examples/{name}");
+        assert!(answer.field(header).is_some(), "examples/{name}: {:?}", answer.head);
+        dev.interrupt();
     }
 }
 

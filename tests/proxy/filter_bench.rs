@@ -4,6 +4,8 @@ use expect_test::expect;
 use regex::Regex;
 use serde_json::Value;
 
+use super::dev::Crate;
+use super::filter_new::succeed;
 use super::filter_test::Workshop;
 
 /// A filter that counts to `count` at a request's headers, and has `pages` of memory.
@@ -261,4 +263,18 @@ fn a_filter_that_fails_is_not_measured() {
     let says = "error: the filter failed in `it panics`: trap fault in proxy_on_request_headers";
     assert!(exit.stderr.starts_with(says), "{}", exit.stderr);
     assert!(exit.stderr.ends_with("`tidegate filter test` with these cases shows more"), "{}", exit.stderr);
+}
+
+#[test]
+fn of_a_crate_what_ships_is_measured_and_lies_there_afterwards() {
+    let shop = Crate::new();
+    let files = ["shop.wasm", "shop.debug.wasm"].map(|name| shop.path("target/wasm/modules").join(name));
+    let sizes = || files.clone().map(|file| std::fs::metadata(file).map_or(0, |file| file.len()));
+    let [module, debug] = sizes();
+    assert!(0 < module && module < debug, "{module} {debug}");
+    let bench = ["filter", "bench", "--profile", "dev", "--time", "1ms", "--format", "json"];
+    let report = json(&succeed(&shop.path(""), &bench));
+    assert_eq!(report["size_bytes"], module);
+    succeed(&shop.path(""), &["filter", "test", "--profile", "dev"]);
+    assert_eq!(sizes(), [module, debug]);
 }

@@ -13,6 +13,7 @@ mod connections;
 mod copies;
 
 mod dev;
+mod dev_sample;
 mod disk;
 mod drain;
 mod endurance;

@@ -4,13 +4,14 @@ use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use tidegate_build::{Build, BuildError};
 
 use crate::builtin;
 use crate::config::model::ModuleSource;
 use crate::kit::Module;
 use crate::origin;
-use crate::wasm::{Engine, LoadError};
+use crate::wasm::{Engine, LoadError, debug_info};
 
 /// What module is meant, before it is built or read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,8 +71,10 @@ pub enum SubjectError {
 pub struct Code {
     /// What it is called in messages: its path, or `builtin:NAME`.
     pub name: String,
-    /// It.
+    /// It, as it ships.
     pub bytes: Cow<'static, [u8]>,
+    /// The file beside it with its debug information.
+    debug: Option<Bytes>,
 }
 
 impl Subject {
@@ -121,11 +124,14 @@ impl Subject {
     pub fn code(&self, profile: &str) -> Result<Code, SubjectError> {
         match self {
             Subject::Builtin(name) => match builtin::module(name) {
-                Some(bytes) => Ok(Code { name: format!("builtin:{name}"), bytes: bytes.into() }),
+                Some(bytes) => Ok(Code { name: format!("builtin:{name}"), bytes: bytes.into(), debug: None }),
                 None => Err(SubjectError::NotShipped { name: name.clone() }),
             },
             Subject::File(file) => read(file),
-            Subject::Folder(folder) => read(&from_here(&Build::new(folder).profile(profile).run()?)),
+            // As `filter build` makes it: what is tried is what ships, and lies there afterwards.
+            Subject::Folder(folder) => {
+                read(&from_here(&Build::new(folder).profile(profile).separate_debug_info().run()?))
+            }
         }
     }
 
@@ -147,7 +153,8 @@ pub(crate) fn from_here(path: &Path) -> PathBuf {
 
 fn read(path: &Path) -> Result<Code, SubjectError> {
     let bytes = origin::read_named(path).map_err(|error| SubjectError::Unread(error.to_string()))?;
-    Ok(Code { name: path.display().to_string(), bytes: bytes.into() })
+    let debug = origin::debug_information(path, &bytes);
+    Ok(Code { name: path.display().to_string(), bytes: bytes.into(), debug })
 }
 
 impl Code {
@@ -157,7 +164,9 @@ impl Code {
     /// It is no filter.
     pub fn compile(&self, engine: &Engine) -> Result<Module, SubjectError> {
         let stem = Path::new(&self.name).file_stem().unwrap_or_default().to_string_lossy();
-        let compiled = engine.compile(&self.bytes);
+        // As the proxy does: faults have source lines then.
+        let explained = self.debug.as_ref().and_then(|debug| debug_info::join(&self.bytes, debug));
+        let compiled = engine.compile(explained.as_deref().unwrap_or(&self.bytes));
         let compiled = compiled.map_err(|why| SubjectError::Load { name: self.name.clone(), why })?;
         Ok(Module::of(&stem, compiled))
     }

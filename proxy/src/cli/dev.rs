@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::Format;
 use super::top::address;
-use crate::dev::{Cluster, Form, Options, Source, run};
+use super::{Format, print};
+use crate::dev::{self, Cluster, Form, Options, Source, run};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -40,9 +40,19 @@ pub(super) struct DevArgs {
     /// Where to listen; where the port is taken another one is found
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    /// The service behind the proxy [default: a sample one, which says what it received; /status/503 and /delay/200ms do
-    /// what they say]
-    #[arg(long, value_name = "HOST:PORT", value_parser = address)]
+    /// The service behind the proxy [default: a sample one, which says what it received]
+    ///
+    /// Some paths ask the sample one for another answer:
+    ///
+    ///   /status/503            with this status
+    ///   /delay/200ms           after this time
+    ///   /headers?x-a=1&x-b=2   with these headers too
+    ///   /trailers              with a trailer, for `te: trailers`
+    ///   /echo                  the request's body and trailers, as they come
+    ///   /stream/5?every=200ms  in so many pieces; events for `accept: text/event-stream`
+    ///   /bytes/64KiB           a body of this size
+    ///   /cut                   a body that breaks off
+    #[arg(long, value_name = "HOST:PORT", value_parser = address, verbatim_doc_comment)]
     upstream: Option<String>,
     /// Record what the filter sees and answers, for `tidegate filter replay`. Secrets are masked; what they were is
     /// kept in FILE.secrets, which stays with you
@@ -57,6 +67,9 @@ pub(super) struct DevArgs {
     /// How it is said; what cargo and rustc say goes to stderr
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
+    /// Print the JSON Schema of dev.yaml, and do nothing else
+    #[arg(long)]
+    schema: bool,
 }
 
 /// Develops until Ctrl-C.
@@ -76,7 +89,11 @@ pub(super) fn perform(arguments: DevArgs) -> anyhow::Result<()> {
         keep_secrets,
         profile,
         format,
+        schema,
     } = arguments;
+    if schema {
+        return print(&format!("{:#}", dev::schema()));
+    }
     let is_module = filter.extension().is_some_and(|extension| extension == "wasm") || filter.is_file();
     let source = match is_module {
         true => Source::Module(filter),

@@ -134,7 +134,7 @@ enum Command {
     /// Print the JSON Schema of the configuration
     #[command(after_help = SCHEMA_EXAMPLES)]
     Schema,
-    /// What the authors of filters ask
+    /// Make, build, test, measure, inspect, sign, record and replay filters
     #[command(subcommand, after_help = filter::EXAMPLES)]
     Filter(FilterCommand),
     /// Print what a shell needs to complete this command line

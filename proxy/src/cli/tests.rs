@@ -40,7 +40,7 @@ fn the_help_says_what_can_be_done() {
               canary       Show and steer the second versions of a running proxy's filters
               dev          Develop a filter: build, serve, watch, swap, and show what it does to each request
               schema       Print the JSON Schema of the configuration
-              filter       What the authors of filters ask
+              filter       Make, build, test, measure, inspect, sign, record and replay filters
               completions  Print what a shell needs to complete this command line
               man          Print a manual page, or write all of them into a folder
               help         Print this message or the help of the given subcommand(s)

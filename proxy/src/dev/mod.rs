@@ -44,6 +44,7 @@ use builder::Builder;
 use ends::Ended;
 use flood::{Backlog, Waiting};
 pub(crate) use outlet::Form;
+pub(crate) use settings::schema;
 use show::Show;
 use stage::Stage;
 

@@ -1,5 +1,8 @@
 //! What the filter is given: files in the words of a proxy's configuration, and what the command line adds.
 
+mod examine;
+mod schema;
+
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
@@ -8,15 +11,22 @@ use anyhow::{Context as _, bail};
 use serde_json::{Map, Value, json};
 
 use super::{Cluster, Options};
+use crate::cases::from_here;
 use crate::config::collector::Collector;
 use crate::config::decode::decode;
 use crate::config::{self, yaml};
+use examine::examine;
+pub(crate) use schema::schema;
 
 /// What a filter's settings are called in the folder of its crate, where nobody names them.
 const SETTINGS: &str = "dev.yaml";
 
 /// What its configuration alone is called there.
 const CONFIGS: [&str; 2] = ["config.yaml", "config.json"];
+
+/// What a filter has in a proxy's configuration and not here: its module is the one that is developed, and there is no other
+/// beside it.
+const NOT_FOR_HERE: [&str; 2] = ["module", "canary"];
 
 /// How long requests in flight are waited for when Ctrl-C ends it: whoever sent them is the one who pressed it.
 const DRAIN_TIMEOUT: &str = "1s";
@@ -98,20 +108,20 @@ impl Settings {
     pub(super) fn served(&self, name: &str, module: &Path, listen: SocketAddr) -> anyhow::Result<String> {
         let file = self.settings.clone().or_else(|| self.usual(&[SETTINGS]));
         let mut filter = match &file {
-            Some(file) => match read(file)? {
+            Some(file) => match read(file, examine)? {
                 Value::Object(fields) => fields,
                 Value::Null => Map::new(),
-                _ => bail!("{}: give a mapping, such as `config: {{}}`", file.display()),
+                _ => bail!("{}: give a mapping, such as `config: {{}}`", from_here(file).display()),
             },
             None => Map::new(),
         };
-        let place = || file.as_deref().unwrap_or(Path::new(SETTINGS)).display();
-        if let Some(field) =
-            ["module", "listeners", "filters"].iter().find(|field| filter.contains_key(**field))
-        {
+        let place = file.as_deref().map_or(SETTINGS.into(), from_here);
+        let place = || place.display();
+        let elsewhere = NOT_FOR_HERE.iter().chain(&["listeners", "filters"]);
+        if let Some(field) = elsewhere.copied().find(|field| filter.contains_key(*field)) {
             bail!(
-                "{}: `{field}` is not for here: what goes under the filter does, but for its module, and `clusters` and \
-                 `buffer_limit`",
+                "{}: `{field}` is not for here: what goes under the filter does, but for its module and `canary`, and \
+                 `clusters` and `buffer_limit`",
                 place()
             );
         }
@@ -139,7 +149,7 @@ impl Settings {
             (None, false) => self.usual(&CONFIGS),
         };
         if let Some(config) = config {
-            filter.insert("config".to_owned(), read(&config)?);
+            filter.insert("config".to_owned(), read(&config, |_, _| {})?);
         }
         let buffer_limit = filter.remove("buffer_limit");
         filter.insert("module".to_owned(), module.to_string_lossy().into());
@@ -182,14 +192,18 @@ fn resolve(address: &str) -> anyhow::Result<SocketAddr> {
     best.copied().with_context(|| format!("{address} has no address"))
 }
 
-/// What a file in YAML or JSON says. What it takes from other files is named from where it lies.
-fn read(file: &Path) -> anyhow::Result<Value> {
-    let source = config::read_source(file)?;
+/// What a file in YAML or JSON says, where `examine` finds nothing wrong with it. What it takes from other files is named from
+/// where it lies.
+fn read(file: &Path, examine: impl FnOnce(&yaml::Node, &Collector<'_>)) -> anyhow::Result<Value> {
+    let source = config::read_source(&from_here(file))?;
     let log = Collector::new(&source);
     let root = yaml::read(&source, &log);
     let value = root.and_then(|root| match root.is_nothing() {
         true => Some(Value::Null),
-        false => decode::<Value>(&root, &log).value(),
+        false => {
+            examine(&root, &log);
+            decode::<Value>(&root, &log).value()
+        }
     });
     let problems = log.finish(source.clone());
     let mut value = match value {

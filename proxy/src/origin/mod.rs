@@ -247,10 +247,15 @@ fn file(path: &Path, signed: bool, footprint: &mut Footprint) -> Result<Obtained
     let (bytes, digest) = read.map_err(|error| Unobtainable::unread(path, error))?;
     let detached = if signed { signatures_beside(path, footprint)? } else { None };
     let name = path.display().to_string();
-    let places = debug_info::places(path, &bytes);
-    // It helps to understand a fault, and nothing depends on it: what cannot be read is not there.
-    let debug = places.iter().find_map(|place| files::read(place, DEBUG_LIMIT).ok()).map(Bytes::from);
+    let debug = debug_information(path, &bytes);
     Ok(Obtained { name, bytes: bytes.into(), digest, detached, debug, is_builtin: false, fetched: None })
+}
+
+/// The file beside a module that has its debug information. It helps to understand a fault, and nothing depends on it: what
+/// cannot be read is not there.
+pub(crate) fn debug_information(path: &Path, module: &[u8]) -> Option<Bytes> {
+    let places = debug_info::places(path, module);
+    places.iter().find_map(|place| files::read(place, DEBUG_LIMIT).ok()).map(Bytes::from)
 }
 
 /// The file that a path stands for: itself, or of a folder the newest version.

@@ -11,6 +11,12 @@ const EMBEDDED: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/sdk.rs"));
 
 const README: &str = include_str!("../template/sdk-README.md");
 
+/// What editors know the files of a crate by: it belongs to the version that reads them, as the SDK does.
+const SCHEMAS: [(&str, &str); 2] = [
+    ("schemas/cases.json", include_str!("../../../docs/tidegate-cases.schema.json")),
+    ("schemas/dev.json", include_str!("../../../docs/tidegate-dev.schema.json")),
+];
+
 /// What came of an update.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Update {
@@ -42,7 +48,8 @@ pub enum UpdateError {
 /// Its files, by their paths in its own folder.
 pub(crate) fn files() -> impl Iterator<Item = File> {
     let readme = README.replace("{{version}}", SDK_VERSION);
-    let embedded = EMBEDDED.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned()));
+    let embedded =
+        EMBEDDED.iter().chain(&SCHEMAS).map(|(path, text)| ((*path).to_owned(), (*text).to_owned()));
     embedded.chain([("README.md".to_owned(), readme)]).map(|(path, text)| File { path, text })
 }
 

@@ -8,8 +8,8 @@ use crate::equipment::Map::{
 };
 use crate::equipment::language::{ASSEMBLYSCRIPT, GO, RUST, RUST_WASI};
 use crate::equipment::{
-    Answer, Backend, Buffer, Flow, GrpcAct, GrpcService, Guest, On, Proxy, Step, Upstream, When, eventually,
-    forwarding, in_listener,
+    Answer, Backend, Buffer, Client, Flow, GrpcAct, GrpcService, Guest, On, Proxy, Step, Upstream, When,
+    eventually, forwarding, in_listener,
 };
 
 const PAUSE: i32 = 1;
