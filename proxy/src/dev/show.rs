@@ -200,6 +200,7 @@ impl Narrator {
                 self.tell_step(instance, &step);
                 self.backlog.done();
             }
+            Event::Gone { instance } => self.forget(instance),
             Event::Ended(ends) => {
                 for ended in ends {
                     if let Some(whole) = self.ends.add_end(ended) {
@@ -276,9 +277,14 @@ impl Narrator {
             }
         }
         if matches!(step.op, Op::Shutdown) || matches!(step.end, End::Fault { .. }) {
-            self.stories.forget(instance);
-            self.backlog.forget(instance);
+            self.forget(instance);
         }
+    }
+
+    /// An instance is not called again.
+    fn forget(&mut self, instance: u64) {
+        self.stories.forget(instance);
+        self.backlog.forget(instance);
     }
 
     fn tell_aside(&self, scene: &Scene) {
