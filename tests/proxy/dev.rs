@@ -1,5 +1,8 @@
 //! `tidegate dev`, as one uses it who writes a filter: sources are saved, requests are sent, and what is shown is read.
 
+mod builds;
+mod starts;
+
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -53,8 +56,12 @@ struct Dev {
 
 impl Dev {
     fn start(folder: &Path, arguments: &[&str]) -> Dev {
-        let mut command = command(folder);
-        command.args(["dev", "--listen", "127.0.0.1:0"]).args(arguments);
+        let anywhere = ["--listen", "127.0.0.1:0"];
+        Dev::run(command(folder), &[&anywhere, arguments].concat())
+    }
+
+    fn run(mut command: Command, arguments: &[&str]) -> Dev {
+        command.arg("dev").args(arguments);
         Dev { process: Process::start("tidegate dev", &mut command) }
     }
 
@@ -98,7 +105,12 @@ impl Dev {
     }
 
     fn interrupt(&self) {
-        self.process.signal(Signal::INT);
+        self.end_by(Signal::INT);
+    }
+
+    #[track_caller]
+    fn end_by(&self, signal: Signal) {
+        self.process.signal(signal);
         assert!(self.process.wait().success());
     }
 }

@@ -2,7 +2,7 @@
 //! sources change and swapped in; every request is shown with what the filter did and what that took.
 //!
 //! - `builder` watches the sources and builds; `stage` is the configuration that is served, and `settings` the files that
-//!   it is made of.
+//!   it is made of, in which `places` finds what is wrong.
 //! - `upstream` is the sample service.
 //! - `blame` finds the source line of a fault.
 //! - `scene` is one step that the proxy's witness saw, `story` makes one request's story of them, and `ends` adds what the
@@ -16,6 +16,7 @@ mod builder;
 mod ends;
 mod flood;
 mod outlet;
+mod places;
 mod scene;
 mod settings;
 mod show;
@@ -192,6 +193,7 @@ fn develop(
             continue;
         }
         let (news, ends, served) = (events.clone(), events.clone(), has_served.clone());
+        let settings = stage.settings().clone();
         let serving = server::Options {
             workers: Some(1),
             no_watch: false,
@@ -199,6 +201,10 @@ fn develop(
             witnesses: [(stage.name().to_owned(), witness.clone())].into(),
             news: Some(Arc::new(move |it| {
                 served.fetch_or(matches!(it, News::Served(_)), Ordering::Relaxed);
+                let it = match it {
+                    News::Refused(error) => News::Refused(places::told(error, &settings)),
+                    other => other,
+                };
                 let _ = news.send(Event::News(it)); // whoever shows it is there as long as anything happens
             })),
             access_log: Some(Arc::new(move |lines| {
@@ -212,7 +218,7 @@ fn develop(
             Ok(()) => return Ok(()),
             Err(error) if has_served.load(Ordering::Relaxed) => return Err(error),
             // What is wrong is the filter's or its configuration's: it is being written.
-            Err(error) => drop(events.send(Event::CannotStart(error))),
+            Err(error) => drop(events.send(Event::CannotStart(places::told(error, stage.settings())))),
         }
     }
 }
