@@ -85,3 +85,35 @@ fn what_a_filter_says_does_nothing_to_the_terminal() {
     let said = dev.process.stdout.text();
     assert!(said.matches("clear\\u{1b}[2J").count() > 1 && !said.contains(['\u{1b}', '\r']), "{said}");
 }
+
+#[test]
+fn what_is_wrong_with_the_settings_is_said_with_its_place_in_the_file_that_has_it() {
+    let settings = "limits:\n  instructions: many\nclusters:\n  auth: {endpoints: [\"127.0.0.1:1\"], retry: 1}\n\
+                    buffer_limit: none\n";
+    let folder = folder_with(&Guest::new().build(), &[("dev.yaml", settings), ("config.yaml", "a: 1\n")]);
+    let dev = Dev::start(folder.path(), &["guest.wasm", "--format", "json"]);
+    let reason = |refused: &serde_json::Value| refused["reason"].as_str().unwrap_or_default().to_owned();
+    let refused = dev.event("refused");
+    for place in ["dev.yaml:2:17: ", "dev.yaml:4:40: ", "dev.yaml:5:15: "] {
+        assert!(reason(&refused).contains(place), "{place}: {}", reason(&refused));
+    }
+    fs::write(folder.path().join("dev.yaml"), "on_fault: open\n").expect("it can be written");
+    assert_eq!(dev.get("/").0, 200);
+    // The same where another version serves on.
+    fs::write(folder.path().join("dev.yaml"), "# a comment\non_fault: ajar\n").expect("it can be written");
+    dev.event_after(0, "refused", |refused| {
+        reason(refused).contains("dev.yaml:2:11: ") && refused["serves"] == true
+    });
+    let before = dev.said();
+    fs::write(folder.path().join("dev.yaml"), "on_fault: open\n").expect("it can be written");
+    let refusing = Guest::new().on(On::Configure, [Step::Return(0)]).build();
+    fs::write(folder.path().join("guest.wasm"), refusing).expect("it can be written");
+    let refused = dev.event_after(before, "refused", |_| true);
+    assert!(reason(&refused).contains("config.yaml:1:1: "), "{}", reason(&refused));
+    // What is wrong with the module is nowhere in the settings.
+    let before = dev.said();
+    fs::write(folder.path().join("guest.wasm"), "no module").expect("it can be written");
+    let refused = dev.event_after(before, "refused", |_| true);
+    assert!(!reason(&refused).contains(".yaml:"), "{}", reason(&refused));
+    dev.interrupt();
+}
