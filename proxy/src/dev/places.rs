@@ -1,6 +1,7 @@
 //! Where in the files that somebody wrote is what is wrong with the one that is served, which nobody wrote: the fields
 //! that lead to a place in it are followed in the file that they came from.
 
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use super::settings::Settings;
@@ -25,26 +26,30 @@ struct Way {
     ends_at_name: bool,
 }
 
-/// What is wrong, in words: each problem with its place in the settings, where it is from there.
+/// What is wrong, in words: each problem with its place in the settings, where it is from there, in the order of those.
 pub(super) fn told(error: anyhow::Error, settings: &Settings) -> anyhow::Error {
     let Some(problems) = error.downcast_ref::<Problems>() else { return error };
     let root = tree(problems.source());
-    let lines = problems.iter().map(|problem| {
+    let told = problems.iter().map(|problem| {
         let way = problem.place.zip(root.as_deref()).map(|(place, root)| Way::to(place.span, root));
-        let place = way.and_then(|way| written(&way, settings)).unwrap_or_default();
+        let place = way.and_then(|way| written(&way, settings));
         let hint = problem.hint.as_ref().map(|hint| format!("\n  {hint}")).unwrap_or_default();
-        format!("{place}{}{hint}", problem.message)
+        let at = place
+            .as_ref()
+            .map(|(file, place)| format!("{}:{}:{}: ", file.display(), place.line, place.column));
+        (place, format!("{}{}{hint}", at.unwrap_or_default(), problem.message))
     });
-    let lines: Vec<_> = lines.collect();
+    let mut told: Vec<_> = told.collect();
+    told.sort_by(|(one, _), (other, _)| one.cmp(other));
+    let lines: Vec<_> = told.into_iter().map(|(_, text)| text).collect();
     anyhow::Error::msg(lines.join("\n"))
 }
 
-/// `FILE:LINE:COLUMN: ` of what the way leads to.
-fn written(way: &Way, settings: &Settings) -> Option<String> {
+/// The file that has what the way leads to, and where.
+fn written(way: &Way, settings: &Settings) -> Option<(PathBuf, Place)> {
     let (file, turns) = settings.origin_of(&way.turns)?;
-    let source = read_source(&file).ok()?;
-    let Place { line, column, .. } = place_of(&source, turns, way.ends_at_name)?;
-    Some(format!("{}:{line}:{column}: ", file.display()))
+    let place = place_of(&*read_source(&file).ok()?, turns, way.ends_at_name)?;
+    Some((file, place))
 }
 
 fn tree(source: &Source) -> Option<Rc<Node>> {
@@ -78,7 +83,8 @@ impl Way {
         loop {
             match &node.value {
                 Value::Mapping(fields) => {
-                    let Some((name, entry)) = fields.iter().rfind(|(_, it)| it.key.start <= span.start) else {
+                    let Some((name, entry)) = fields.iter().rfind(|(_, it)| it.key.start <= span.start)
+                    else {
                         return way;
                     };
                     way.turns.push(Turn::Field(name.clone()));
@@ -109,12 +115,15 @@ mod tests {
 
     #[test]
     fn a_place_is_found_again_in_another_file_by_the_fields_that_lead_to_it() {
-        let served = serde_json::json!({"filters": {"f": {"config": {"list": [1, {"a": 2, "b": [3]}]}, "x": 4}}});
+        let served =
+            serde_json::json!({"filters": {"f": {"config": {"list": [1, {"a": 2, "b": [3]}]}, "x": 4}}});
         let served = Source::new(Path::new("served"), &format!("{served:#}"));
         let own = "x: 4\nconfig:\n  list:\n  - 1\n  - {a: 2, b: [3]}\n";
         let own = Source::new(Path::new("own"), own);
         let root = tree(&served).expect("it is JSON");
-        for (text, line, column) in [("2,", 5, 9), ("\"a\"", 5, 6), ("3", 5, 16), ("4", 1, 4), ("\"x\"", 1, 1)] {
+        for (text, line, column) in
+            [("2,", 5, 9), ("\"a\"", 5, 6), ("3", 5, 16), ("4", 1, 4), ("\"x\"", 1, 1)]
+        {
             let start = served.text().find(text).expect("it is there") as u32;
             let way = Way::to(Span { start, end: start + 1 }, &root);
             let place = place_of(&own, &way.turns[2..], way.ends_at_name).expect("it is there too");

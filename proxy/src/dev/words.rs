@@ -84,7 +84,8 @@ impl Words {
         let (green, yellow) = (self.0.green(status), self.0.yellow(status));
         let red = self.0.red(status);
         let failure = ended.filter(|ended| ended.outcome != "ok").map(|ended| {
-            let details = ended.details.as_ref().map(|details| format!(": {}", plain(details))).unwrap_or_default();
+            let details =
+                ended.details.as_ref().map(|details| format!(": {}", plain(details))).unwrap_or_default();
             format!("{}{details}", ended.outcome.replace('_', " "))
         });
         let is_skipped = ended.is_some_and(|ended| !ended.skipped.is_empty());

@@ -138,7 +138,10 @@ mod tests {
             let refused = put(&there, &files).expect_err("it is not empty");
             assert_eq!(refused.kind(), io::ErrorKind::AlreadyExists);
             assert_eq!(fs::read_to_string(there.join("b")).expect("it is there"), "old");
-            assert_eq!((entries(&there), entries(folder.path())), (vec!["b".to_owned()], vec!["there".to_owned()]));
+            assert_eq!(
+                (entries(&there), entries(folder.path())),
+                (vec!["b".to_owned()], vec!["there".to_owned()])
+            );
         }
     }
 

@@ -140,7 +140,8 @@ fn cargo_is_asked_for_the_sources_where_they_may_be_others_and_can_be_given_up_m
     shop.hold("metadata");
     shop.put("shop/Cargo.toml", &manifest);
     let asking = *shop.asked("metadata").last().expect("it was asked");
-    let waiting = eventually("the question", || shop.asked("metadata").last().copied().filter(|id| *id != asking));
+    let waiting =
+        eventually("the question", || shop.asked("metadata").last().copied().filter(|id| *id != asking));
     dev.end_by(Signal::TERM);
     wait_for_end(waiting);
     let left = running_in(&shop.path("").display().to_string(), &["cwd", "exe"], dev.process.id());
@@ -157,9 +158,14 @@ fn of_a_workspace_its_own_files_are_watched_and_not_all_that_is_in_it() {
         let folder = fs::metadata(shop.path(name)).expect("it is there");
         watched.contains(&format!("{:x}", folder.ino()))
     };
-    for (folder, expected) in
-        [("", true), ("shop", true), ("shop/src", true), ("docs", false), ("docs/deep", false), ("bin", false)]
-    {
+    for (folder, expected) in [
+        ("", true),
+        ("shop", true),
+        ("shop/src", true),
+        ("docs", false),
+        ("docs/deep", false),
+        ("bin", false),
+    ] {
         assert_eq!(is_watched(folder), expected, "{folder:?}: {watched:?}");
     }
     let before = shop.asked("build").len();
@@ -172,7 +178,8 @@ fn of_a_workspace_its_own_files_are_watched_and_not_all_that_is_in_it() {
 fn watched_by(id: u32) -> HashSet<String> {
     let descriptors = fs::read_dir(format!("/proc/{id}/fdinfo")).expect("it runs").flatten();
     let infos = descriptors.filter_map(|entry| fs::read_to_string(entry.path()).ok());
-    let lines: Vec<String> = infos.flat_map(|info| info.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
+    let lines: Vec<String> =
+        infos.flat_map(|info| info.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
     let watches = lines.iter().filter(|line| line.starts_with("inotify "));
     watches.filter_map(|line| Some(line.split_once("ino:")?.1.split(' ').next()?.to_owned())).collect()
 }
