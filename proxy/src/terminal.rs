@@ -58,6 +58,19 @@ pub(crate) fn many(number: u64, noun: &str) -> String {
     format!("{} {noun}{}", grouped(number), if number == 1 { "" } else { "s" })
 }
 
+/// A text of somebody else's, without what a terminal obeys or would show in another order: that is written as an escape.
+/// Quotes and backslashes stay as they are.
+pub(crate) fn plain(text: &str) -> String {
+    const MARKS: [char; 3] = ['"', '\'', '\\'];
+    let mut plain = String::with_capacity(text.len());
+    for part in text.split_inclusive(MARKS) {
+        let words = part.trim_end_matches(MARKS);
+        plain.extend(words.escape_debug());
+        plain.push_str(&part[words.len()..]);
+    }
+    plain
+}
+
 /// Puts colours into a text, or leaves it as it is.
 #[cfg(feature = "kit")]
 #[derive(Debug, Clone, Copy)]
@@ -102,5 +115,13 @@ mod tests {
         assert_eq!(fitted("日本語", "", 6), "日本");
         assert_eq!(fitted("text", " (2 s)", 4), " (2");
         assert_eq!(fitted("text", " (2 s)", 0), "");
+    }
+
+    #[test]
+    fn what_a_terminal_obeys_is_escaped_and_all_else_stays() {
+        assert_eq!(plain("a\u{1b}[2Jb\r\n\tc\u{7f}\u{9b}"), "a\\u{1b}[2Jb\\r\\n\\tc\\u{7f}\\u{9b}");
+        assert_eq!(plain("user\u{202e}nimda"), "user\\u{202e}nimda");
+        let same = "{\"path\": \"C:\\\\x\"} it's 'e\u{301}te\u{301}', 日本";
+        assert_eq!(plain(same), same);
     }
 }

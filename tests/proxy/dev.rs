@@ -1,8 +1,10 @@
 //! `tidegate dev`, as one uses it who writes a filter: sources are saved, requests are sent, and what is shown is read.
 
+mod builds;
 mod ends;
 mod flood;
 mod records;
+mod starts;
 
 use std::fs;
 use std::net::SocketAddr;
@@ -57,8 +59,12 @@ pub(super) struct Dev {
 
 impl Dev {
     pub(super) fn start(folder: &Path, arguments: &[&str]) -> Dev {
-        let mut command = command(folder);
-        command.args(["dev", "--listen", "127.0.0.1:0"]).args(arguments);
+        let anywhere = ["--listen", "127.0.0.1:0"];
+        Dev::run(command(folder), &[&anywhere, arguments].concat())
+    }
+
+    fn run(mut command: Command, arguments: &[&str]) -> Dev {
+        command.arg("dev").args(arguments);
         Dev { process: Process::start("tidegate dev", &mut command) }
     }
 
@@ -102,7 +108,12 @@ impl Dev {
     }
 
     pub(super) fn interrupt(&self) {
-        self.process.signal(Signal::INT);
+        self.end_by(Signal::INT);
+    }
+
+    #[track_caller]
+    fn end_by(&self, signal: Signal) {
+        self.process.signal(signal);
         assert!(self.process.wait().success());
     }
 }

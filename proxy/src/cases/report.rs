@@ -11,7 +11,7 @@ use super::judge::Mismatch;
 use super::model::{Case, Suite};
 use crate::config::{Source, Span};
 use crate::kit::LogLine;
-use crate::terminal::{Paint, grouped};
+use crate::terminal::{Paint, grouped, plain};
 
 /// Log lines of a case that failed that are shown.
 const LOGS: usize = 20;
@@ -142,7 +142,7 @@ impl SuiteReport {
             let first = if skipped > 0 { format!(" (its last {LOGS} lines)") } else { String::new() };
             let _ = writeln!(text, "    the filter logged{first}:");
             for line in super::run::said(&case.logs[skipped..]) {
-                let line = format!("      {}", line.escape_debug());
+                let line = format!("      {}", plain(&line));
                 let _ = writeln!(text, "{}", line.trim_end());
             }
             text.push('\n');

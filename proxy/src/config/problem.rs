@@ -63,6 +63,12 @@ impl Problems {
         self.source.path()
     }
 
+    /// The file's text.
+    #[cfg(feature = "kit")]
+    pub(crate) fn source(&self) -> &Source {
+        &self.source
+    }
+
     /// How many more there were than are kept.
     pub fn omitted(&self) -> usize {
         self.omitted

@@ -71,11 +71,10 @@ impl Blame {
         let mut parts = place.splitn(3, ':');
         let file = parts.next()?;
         let line = parts.next().and_then(|line| line.parse().ok());
-        let folder = self.folder.to_str()?;
-        let inside = match file.strip_prefix(folder) {
-            Some(inside) => inside.trim_start_matches('/'),
-            None if file.starts_with('/') => return None,
-            None => file,
+        let inside = match Path::new(file).strip_prefix(&self.folder) {
+            Ok(inside) => inside.to_str()?,
+            Err(_) if file.starts_with('/') => return None,
+            Err(_) => file,
         };
         let is_given = ["vendor/", "target/"].iter().any(|folder| inside.starts_with(folder));
         (!is_given).then_some((inside, line))
@@ -142,6 +141,8 @@ mod tests {
                     at /rustc/5980/library/core/src/panicking.rs:80:14
     9:   0x6e6b - index<u8>
                     at /rustc/5980/library/core/src/slice/index.rs:272:10
+                - price
+                    at /work/shop-core/src/lib.rs:7:9
                 - on_request_headers
                     at /work/shop/src/lib.rs:2:71
    10:   0x506e - show<shop::Guard>
@@ -157,7 +158,7 @@ mod tests {
         assert_eq!(
             shown,
             [("on_request_headers", "src/lib.rs", Some(2)), ("begin", "src/rules.rs", None)],
-            "neither the library's nor the SDK's"
+            "neither the library's nor the SDK's, nor those of a crate whose name begins alike"
         );
     }
 }

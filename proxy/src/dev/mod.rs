@@ -2,7 +2,7 @@
 //! sources change and swapped in; every request is shown with what the filter did and what that took.
 //!
 //! - `builder` watches the sources and builds; `stage` is the configuration that is served, and `settings` the files that
-//!   it is made of.
+//!   it is made of, in which `places` finds what is wrong.
 //! - `upstream` is the sample service.
 //! - `blame` finds the source line of a fault.
 //! - `scene` is one step that the proxy's witness saw, `story` makes one request's story of them, and `ends` adds what the
@@ -16,6 +16,7 @@ mod builder;
 mod ends;
 mod flood;
 mod outlet;
+mod places;
 mod scene;
 mod settings;
 mod show;
@@ -28,7 +29,7 @@ use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::time::{Duration, Instant};
 
@@ -36,9 +37,10 @@ use anyhow::{Context as _, bail};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::config::{self, Problems};
+use crate::config;
+use crate::files::Footprint;
 use crate::recording::{Summary, Writer};
-use crate::server::{self, News};
+use crate::server::{self, News, Watch};
 use crate::wasm::witness::{Beginning, Step, Witness};
 use builder::Builder;
 use ends::Ended;
@@ -111,6 +113,8 @@ enum Event {
     Began(Box<Beginning>),
     /// Something happened in it.
     Did { instance: u64, step: Waiting<Box<Step>> },
+    /// It has gone.
+    Gone { instance: u64 },
     /// Exchanges ended for their clients.
     Ended(Waiting<Vec<Ended>>),
     /// The recording has ended by itself, for this reason.
@@ -184,43 +188,57 @@ fn develop(
     signals: &mut Signals,
 ) -> anyhow::Result<()> {
     let (ready, mut changes) = watch::channel(0u64);
+    let _ = stage::free(options.listen)?; // said before a build that may take a minute
     let _builder = Builder::start(&options.source, stage.clone(), events.clone(), ready)?;
-    let listen = stage::free(options.listen)?;
     let witness: Arc<dyn Witness> = Arc::new(Watcher {
         last: AtomicU64::new(0),
         events: events.clone(),
         recording,
         backlog: backlog.clone(),
     });
+    // What the last try read: whatever it is that keeps it from being served, it is tried again when that is another.
+    let (watch, mut footprint) = (Watch::new(true), Footprint::default());
+    let has_served = Arc::new(AtomicBool::new(false));
     loop {
         // A build is waited for; the one that is there already is enough.
-        if !signals.wait(&mut changes)? {
+        if !signals.wait(&mut changes, &watch, &footprint)? {
             return Ok(());
         }
-        if let Err(error) = stage.write(listen) {
+        footprint = Footprint::default();
+        // Others may have taken the port since the last try, or since the build began.
+        if let Err(error) = stage::free(options.listen).and_then(|listen| stage.write(listen)) {
             let _ = events.send(Event::CannotStart(error));
             continue;
         }
-        let (news, ends, waiting) = (events.clone(), events.clone(), backlog.clone());
+        let (news, ends, waiting, served) =
+            (events.clone(), events.clone(), backlog.clone(), has_served.clone());
+        let settings = stage.settings().clone();
         let serving = server::Options {
             workers: Some(1),
             no_watch: false,
             hangup_ends: true,
             witnesses: [(stage.name().to_owned(), witness.clone())].into(),
-            news: Some(Arc::new(move |it| drop(news.send(Event::News(it))))),
+            news: Some(Arc::new(move |it| {
+                served.fetch_or(matches!(it, News::Served(_)), Ordering::Relaxed);
+                let it = match it {
+                    News::Refused(error) => News::Refused(places::told(error, &settings)),
+                    other => other,
+                };
+                let _ = news.send(Event::News(it)); // whoever shows it is there as long as anything happens
+            })),
             access_log: Some(Arc::new(move |lines| {
                 let ended = waiting.take_ends(Ended::all(lines).collect());
                 let _ = ends.send(Event::Ended(ended)); // as above
             })),
         };
-        let served = config::load(&stage.file())
+        let served = config::load_noting(&stage.file(), &mut footprint)
             .map_err(anyhow::Error::from)
-            .and_then(|loaded| server::run(loaded, serving));
+            .and_then(|loaded| server::run_noting(loaded, serving, &mut footprint));
         match served {
             Ok(()) => return Ok(()),
+            Err(error) if has_served.load(Ordering::Relaxed) => return Err(error),
             // What is wrong is the filter's or its configuration's: it is being written.
-            Err(error) if error.is::<Problems>() => drop(events.send(Event::CannotStart(error))),
-            Err(error) => return Err(error),
+            Err(error) => drop(events.send(Event::CannotStart(places::told(error, stage.settings())))),
         }
     }
 }
@@ -243,19 +261,28 @@ impl Signals {
         Ok(Signals { runtime, interrupt, terminate, hangup })
     }
 
-    /// Waits until there is something new to serve. False if a signal came first.
-    fn wait(&mut self, changes: &mut watch::Receiver<u64>) -> anyhow::Result<bool> {
+    /// Waits until there is something new to serve, or one of these files is another. False if a signal came first.
+    fn wait(
+        &mut self,
+        changes: &mut watch::Receiver<u64>,
+        watch: &Watch,
+        tried: &Footprint,
+    ) -> anyhow::Result<bool> {
         self.runtime.block_on(async {
-            tokio::select! {
-                biased;
-                _ = self.interrupt.recv() => Ok(false),
-                _ = self.terminate.recv() => Ok(false),
-                _ = self.hangup.recv() => Ok(false),
-                changed = changes.changed() => match changed {
-                    Ok(()) => Ok(true),
-                    Err(_) => bail!("the filter is not built any more"),
-                },
+            while watch.follow(tried) {
+                tokio::select! {
+                    biased;
+                    _ = self.interrupt.recv() => return Ok(false),
+                    _ = self.terminate.recv() => return Ok(false),
+                    _ = self.hangup.recv() => return Ok(false),
+                    changed = changes.changed() => match changed {
+                        Ok(()) => return Ok(true),
+                        Err(_) => bail!("the filter is not built any more"),
+                    },
+                    () = watch.stirred() => {}
+                }
             }
+            Ok(true)
         })
     }
 }
@@ -292,5 +319,6 @@ impl Witness for Watcher {
         if let Some(recording) = &self.recording {
             recording.end(instance);
         }
+        let _ = self.events.send(Event::Gone { instance }); // as above
     }
 }

@@ -1,6 +1,5 @@
 //! What the filter is given: files in the words of a proxy's configuration, and what the command line adds.
 
-mod examine;
 mod schema;
 
 use std::io;
@@ -10,12 +9,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use serde_json::{Map, Value, json};
 
+use super::places::Turn;
 use super::{Cluster, Options};
 use crate::cases::from_here;
 use crate::config::collector::Collector;
 use crate::config::decode::decode;
 use crate::config::{self, yaml};
-use examine::examine;
 pub(crate) use schema::schema;
 
 /// What a filter's settings are called in the folder of its crate, where nobody names them.
@@ -100,21 +99,55 @@ impl Settings {
         names.iter().map(|name| self.beside.join(name)).find(|file| file.is_file())
     }
 
+    /// Which file what leads to a value of the configuration that is served came from, and what leads to it there.
+    pub(super) fn origin_of<'t>(&self, turns: &'t [Turn]) -> Option<(PathBuf, &'t [Turn])> {
+        let is = |turn: &Turn, name: &str| matches!(turn, Turn::Field(field) if field == name);
+        match turns {
+            [first, _, config, rest @ ..] if is(first, "filters") && is(config, "config") => {
+                match self.config_file(&self.settings().ok()?) {
+                    Some(file) => Some((file, rest)),
+                    None => Some((self.settings_file()?, &turns[2..])),
+                }
+            }
+            [first, _, rest @ ..] if is(first, "filters") => Some((self.settings_file()?, rest)),
+            [first, _, rest @ ..] if is(first, "listeners") => Some((self.settings_file()?, rest)),
+            [first, ..] if is(first, "clusters") => Some((self.settings_file()?, turns)),
+            _ => None,
+        }
+    }
+
+    /// The file with all that the filter is given, if there is one.
+    fn settings_file(&self) -> Option<PathBuf> {
+        self.settings.clone().or_else(|| self.usual(&[SETTINGS]))
+    }
+
+    /// The file with its configuration alone, where that is not among the settings.
+    fn config_file(&self, settings: &Map<String, Value>) -> Option<PathBuf> {
+        match (&self.config, settings.contains_key("config")) {
+            (Some(file), _) => Some(file.clone()),
+            (None, true) => None,
+            (None, false) => self.usual(&CONFIGS),
+        }
+    }
+
+    /// What the settings say.
+    fn settings(&self) -> anyhow::Result<Map<String, Value>> {
+        let Some(file) = self.settings_file() else { return Ok(Map::new()) };
+        match read(&file)? {
+            Value::Object(fields) => Ok(fields),
+            Value::Null => Ok(Map::new()),
+            _ => bail!("{}: give a mapping, such as `config: {{}}`", from_here(&file).display()),
+        }
+    }
+
     /// The configuration that is served: the filter, with this module, and its clusters.
     ///
     /// # Errors
     ///
     /// A file cannot be read, is no YAML, or says what cannot be served.
     pub(super) fn served(&self, name: &str, module: &Path, listen: SocketAddr) -> anyhow::Result<String> {
-        let file = self.settings.clone().or_else(|| self.usual(&[SETTINGS]));
-        let mut filter = match &file {
-            Some(file) => match read(file, examine)? {
-                Value::Object(fields) => fields,
-                Value::Null => Map::new(),
-                _ => bail!("{}: give a mapping, such as `config: {{}}`", from_here(file).display()),
-            },
-            None => Map::new(),
-        };
+        let file = self.settings_file();
+        let mut filter = self.settings()?;
         let place = file.as_deref().map_or(SETTINGS.into(), from_here);
         let place = || place.display();
         let elsewhere = NOT_FOR_HERE.iter().chain(&["listeners", "filters"]);
@@ -143,13 +176,8 @@ impl Settings {
         if let (Some(sample), false) = (self.sample, clusters.contains_key(UPSTREAM)) {
             clusters.insert(UPSTREAM.to_owned(), endpoint(sample));
         }
-        let config = match (&self.config, filter.contains_key("config")) {
-            (Some(file), _) => Some(file.clone()),
-            (None, true) => None,
-            (None, false) => self.usual(&CONFIGS),
-        };
-        if let Some(config) = config {
-            filter.insert("config".to_owned(), read(&config, |_, _| {})?);
+        if let Some(config) = self.config_file(&filter) {
+            filter.insert("config".to_owned(), read(&config)?);
         }
         let buffer_limit = filter.remove("buffer_limit");
         filter.insert("module".to_owned(), module.to_string_lossy().into());
@@ -192,18 +220,14 @@ fn resolve(address: &str) -> anyhow::Result<SocketAddr> {
     best.copied().with_context(|| format!("{address} has no address"))
 }
 
-/// What a file in YAML or JSON says, where `examine` finds nothing wrong with it. What it takes from other files is named from
-/// where it lies.
-fn read(file: &Path, examine: impl FnOnce(&yaml::Node, &Collector<'_>)) -> anyhow::Result<Value> {
+/// What a file in YAML or JSON says. What it takes from other files is named from where it lies.
+fn read(file: &Path) -> anyhow::Result<Value> {
     let source = config::read_source(&from_here(file))?;
     let log = Collector::new(&source);
     let root = yaml::read(&source, &log);
     let value = root.and_then(|root| match root.is_nothing() {
         true => Some(Value::Null),
-        false => {
-            examine(&root, &log);
-            decode::<Value>(&root, &log).value()
-        }
+        false => decode::<Value>(&root, &log).value(),
     });
     let problems = log.finish(source.clone());
     let mut value = match value {

@@ -19,10 +19,9 @@ use super::scene::{Deed, Scene};
 use super::story::{Outcome, Stories, Story, Told};
 use super::words::Words;
 use super::{Event, Options, Source};
-use crate::config::Problems;
 use crate::files::Sha256;
 use crate::server::News;
-use crate::terminal::{Paint, colours_wanted_on, grouped};
+use crate::terminal::{Paint, colours_wanted_on, grouped, plain};
 use crate::wasm::witness::{Beginning, End, Op, Step};
 
 /// How often the line is drawn that says what goes on.
@@ -193,12 +192,13 @@ impl Narrator {
             }
             Event::News(News::Served(addresses)) => self.tell_of_service(&addresses),
             Event::News(News::Refused(error)) | Event::CannotStart(error) => {
-                self.complain("refused", &described(&error));
+                self.complain("refused", &format!("{error:#}"));
             }
             Event::Began(beginning) => self.note_module(&beginning),
             Event::Did { instance, step } => {
                 self.tell_step(instance, &step);
             }
+            Event::Gone { instance } => self.forget(instance),
             Event::RecordingEnded(why) => {
                 let line =
                     self.paint.red(&format!("the recording has ended, what follows is not in it: {why}"));
@@ -280,9 +280,14 @@ impl Narrator {
             }
         }
         if matches!(step.op, Op::Shutdown) || matches!(step.end, End::Fault { .. }) {
-            self.stories.forget(instance);
-            self.backlog.forget(instance);
+            self.forget(instance);
         }
+    }
+
+    /// An instance is not called again.
+    fn forget(&mut self, instance: u64) {
+        self.stories.forget(instance);
+        self.backlog.forget(instance);
     }
 
     fn tell_aside(&self, scene: &Scene) {
@@ -318,22 +323,10 @@ impl Narrator {
             true => format!("version {} serves on", self.modules.max(1)),
             false => "nothing is served yet: it is tried again when a file changes".to_owned(),
         };
-        let line = format!("{}\n{}", self.paint.red(reason), self.paint.dim(&stays));
+        // A filter may have said it.
+        let lines: Vec<_> = reason.lines().map(plain).collect();
+        let line = format!("{}\n{}", self.paint.red(&lines.join("\n")), self.paint.dim(&stays));
         self.outlet.say(event, json!({"reason": reason, "serves": self.serves}), &line);
-    }
-}
-
-/// What is wrong with a configuration: the problems alone, as their places are in a file that nobody wrote.
-fn described(error: &anyhow::Error) -> String {
-    match error.downcast_ref::<Problems>() {
-        Some(problems) => {
-            let lines = problems.iter().map(|problem| match &problem.hint {
-                Some(hint) => format!("{}\n  {hint}", problem.message),
-                None => problem.message.clone(),
-            });
-            lines.collect::<Vec<_>>().join("\n")
-        }
-        None => format!("{error:#}"),
     }
 }
 

@@ -5,7 +5,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, bail};
 
@@ -21,7 +21,7 @@ const FOLDERS: usize = 100;
 pub(super) struct Stage {
     folder: PathBuf,
     name: String,
-    settings: Settings,
+    settings: Arc<Settings>,
     /// What is written here while the filter runs: no source of it, wherever it lies.
     written: Vec<PathBuf>,
     served: Mutex<Served>,
@@ -56,7 +56,7 @@ impl Stage {
                 (whole.file_stem().map(|name| name.to_string_lossy().into_owned()), folder, Some(whole))
             }
         };
-        let settings = Settings::set_up(options, beside, sample)?;
+        let settings = Arc::new(Settings::set_up(options, beside, sample)?);
         let folder = own_folder()?;
         let recording = options.record.as_deref().map(whole);
         let written = recording.into_iter().flat_map(|file| [secrets_file(&file), file]).collect();
@@ -70,7 +70,7 @@ impl Stage {
     }
 
     /// What it is given.
-    pub(super) fn settings(&self) -> &Settings {
+    pub(super) fn settings(&self) -> &Arc<Settings> {
         &self.settings
     }
 

@@ -1,4 +1,4 @@
-//! What happened, in words for people.
+//! What happened, in words for people. What filters, clients and services said is shown without what a terminal obeys.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use super::ends::{Ended, Whole};
 use super::flood::Sum;
 use super::scene::{Deed, Scene};
 use super::story::{Outcome, Story};
-use crate::terminal::{Paint, grouped};
+use crate::terminal::{Paint, grouped, plain};
 
 /// How much of a call stack is shown that has nothing of the author's own sources.
 const STACK_LINES: usize = 8;
@@ -20,8 +20,8 @@ impl Words {
     pub(super) fn exchange(&self, whole: &Whole, status: &str) -> String {
         let Whole { story, ended } = whole;
         let request = match (story, ended) {
-            (Some(story), _) => format!("{} {}", story.method, story.path),
-            (None, Some(Ended { method: Some(method), path: Some(path), .. })) => format!("{method} {path}"),
+            (Some(story), _) => request_line(&story.method, &story.path),
+            (None, Some(Ended { method: Some(method), path: Some(path), .. })) => request_line(method, path),
             (None, _) => "a request".to_owned(),
         };
         let (word, status) = self.verdict(story.as_deref(), ended.as_ref(), status);
@@ -62,7 +62,7 @@ impl Words {
             }
             None => "it waits for the upstream or the client".to_owned(),
         };
-        let request = self.0.bold(&format!("{} {}", story.method, story.path));
+        let request = self.0.bold(&request_line(&story.method, &story.path));
         format!("{request} … still open  {}", self.0.yellow(&why))
     }
 
@@ -84,7 +84,8 @@ impl Words {
         let (green, yellow) = (self.0.green(status), self.0.yellow(status));
         let red = self.0.red(status);
         let failure = ended.filter(|ended| ended.outcome != "ok").map(|ended| {
-            let details = ended.details.as_ref().map(|details| format!(": {details}")).unwrap_or_default();
+            let details =
+                ended.details.as_ref().map(|details| format!(": {}", plain(details))).unwrap_or_default();
             format!("{}{details}", ended.outcome.replace('_', " "))
         });
         let is_skipped = ended.is_some_and(|ended| !ended.skipped.is_empty());
@@ -118,20 +119,27 @@ impl Words {
 
     fn deed(&self, deed: &Deed) -> String {
         match deed {
-            Deed::Change { name, from: None, to } => {
-                self.0.green(&format!("+ {name}: {}", to.as_deref().unwrap_or_default()))
-            }
-            Deed::Change { name, from: Some(from), to: None } => self.0.red(&format!("- {name}: {from}")),
-            Deed::Change { name, from: Some(from), to: Some(to) } => {
-                self.0.yellow(&format!("~ {name}: {from} → {to}"))
-            }
+            Deed::Change { name, from, to } => self.change(&plain(name), from.as_deref(), to.as_deref()),
             Deed::Reply { status, details, body } => {
-                let details = if details.is_empty() { String::new() } else { format!(" {details}") };
+                let details = if details.is_empty() { String::new() } else { format!(" {}", plain(details)) };
                 self.0.yellow(&format!("answers {status}{details}: {:?}", body))
             }
-            Deed::Act { text } => text.clone(),
-            Deed::Log { level, text } => format!("{} {text}", self.0.dim(&format!("{level}:"))),
+            Deed::Act { text } => plain(text),
+            Deed::Log { level, text } => {
+                // A panic is told in two lines. Those behind the first stand further in: none looks like another deed.
+                let lines: Vec<_> = text.lines().map(plain).collect();
+                format!("{} {}", self.0.dim(&format!("{level}:")), lines.join("\n      "))
+            }
             Deed::Fault { kind, callback, message, at } => self.fault(kind, callback, message, at),
+        }
+    }
+
+    fn change(&self, name: &str, from: Option<&str>, to: Option<&str>) -> String {
+        let (from, to) = (from.map(plain), to.map(plain));
+        match (from, to) {
+            (None, to) => self.0.green(&format!("+ {name}: {}", to.unwrap_or_default())),
+            (Some(from), None) => self.0.red(&format!("- {name}: {from}")),
+            (Some(from), Some(to)) => self.0.yellow(&format!("~ {name}: {from} → {to}")),
         }
     }
 
@@ -139,19 +147,26 @@ impl Words {
     /// where there are none.
     fn fault(&self, kind: &str, callback: &str, message: &str, frames: &[Frame]) -> String {
         let (cause, stack) = message.split_once('\n').unwrap_or((message, ""));
-        let mut text = self.0.red(&format!("{kind} fault in {callback}: {cause}"));
+        let mut text = self.0.red(&format!("{kind} fault in {callback}: {}", plain(cause)));
         for (at, Frame { function, file, line, source }) in frames.iter().enumerate() {
+            let file = plain(file);
             let place = line.map_or(file.clone(), |line| format!("{file}:{line}"));
-            text.push_str(&format!("\n      at {}  {}", self.0.bold(&place), self.0.dim(function)));
+            text.push_str(&format!("\n      at {}  {}", self.0.bold(&place), self.0.dim(&plain(function))));
             if let (0, Some(source)) = (at, source) {
-                text.push_str(&format!("\n      | {source}"));
+                text.push_str(&format!("\n      | {}", plain(&source.replace('\t', "    "))));
             }
         }
         if frames.is_empty() {
-            stack.lines().take(STACK_LINES).for_each(|line| text.push_str(&format!("\n    {line}")));
+            let lines = stack.lines().take(STACK_LINES);
+            lines.for_each(|line| text.push_str(&format!("\n    {}", plain(&line.replace('\t', "    ")))));
         }
         text
     }
+}
+
+/// The beginning of a request, as whoever sent it wrote it.
+fn request_line(method: &str, path: &str) -> String {
+    format!("{} {}", plain(method), plain(path))
 }
 
 /// What a filter took.
@@ -178,7 +193,7 @@ fn traffic(ended: &Ended) -> String {
         }
     }
     if let Some(id) = &ended.request_id {
-        text.push_str(&format!(", id {id}"));
+        text.push_str(&format!(", id {}", plain(id)));
     }
     text
 }

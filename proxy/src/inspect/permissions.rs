@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use super::text::{plain, row, shortened};
+use super::text::{row, shortened};
 use crate::config::model::{Access, BodyAccess, Capabilities, LogFloor, Names};
 use crate::config::name_of;
+use crate::terminal::plain;
 use crate::wasm::Plugin;
 use crate::wasm::hostcalls::{Family, Hostcall};
 

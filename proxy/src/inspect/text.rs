@@ -5,6 +5,7 @@
 use std::fmt::Write as _;
 
 use super::{Export, Facts, Memory, Report};
+use crate::terminal::plain;
 use crate::wasm::exports::Group;
 use crate::wasm::hostcalls::HOSTCALLS;
 
@@ -233,14 +234,4 @@ pub(super) fn size(bytes: u64) -> String {
         some if some < KIB * KIB => format!("{:.1} KiB", some / KIB),
         many => format!("{:.1} MiB", many / KIB / KIB),
     }
-}
-
-/// A text without characters that a terminal obeys.
-pub(super) fn plain(text: &str) -> String {
-    text.chars()
-        .flat_map(|c| match c.is_control() {
-            true => c.escape_unicode().collect::<Vec<_>>(),
-            false => vec![c],
-        })
-        .collect()
 }

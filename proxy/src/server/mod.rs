@@ -43,7 +43,9 @@ pub use recordings::Witnesses;
 use reload::{Read, Reloader, Surroundings, Wishes};
 use standing::Standing;
 use status::{Cause, Status};
-use watch::Watch;
+pub(crate) use watch::Watch;
+#[cfg(feature = "kit")]
+pub(crate) use watch::hint_for;
 use worker::{Crew, Orders, Shared};
 
 /// What the command line adds to the configuration.
@@ -113,13 +115,22 @@ pub fn check(loaded: &Loaded) -> anyhow::Result<Checked> {
 ///
 /// Why it could not start: a filter that cannot be used, an address that cannot be bound, a thread that cannot be had.
 pub fn run(loaded: Loaded, options: Options) -> anyhow::Result<()> {
+    let mut footprint = loaded.footprint().clone();
+    run_noting(loaded, options, &mut footprint)
+}
+
+/// [`run`], which notes which files the start took beside those of `loaded`, also where it fails.
+///
+/// # Errors
+///
+/// Those of [`run`].
+pub(crate) fn run_noting(loaded: Loaded, options: Options, footprint: &mut Footprint) -> anyhow::Result<()> {
     process::raise_file_limit();
     let engine = Engine::new(process::compiled_folder())?;
     let time = Arc::new(Timekeeper::new(engine.clone()));
     time.run(true)?;
     let origins = Origins::new(process::cache_folder().as_deref());
-    let mut footprint = loaded.footprint().clone();
-    let read = Read::prepare(loaded, &engine, &origins, None, &mut footprint)?;
+    let read = Read::prepare(loaded, &engine, &origins, None, footprint)?;
     let admin = bind_admin(&read.loaded)?;
     let standing = Arc::new(Standing::new(read.snapshot.config(), &options));
 
@@ -141,7 +152,7 @@ pub fn run(loaded: Loaded, options: Options) -> anyhow::Result<()> {
             watch: Watch::new(!options.no_watch),
             tell: options.news,
         };
-        let reloader = Reloader::start(read, footprint, surroundings).await?;
+        let reloader = Reloader::start(read, footprint.clone(), surroundings).await?;
         if let Some(admin) = &admin {
             tracing::info!(listener = "admin", address = %admin.address(), "listening");
         }

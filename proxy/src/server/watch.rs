@@ -30,7 +30,7 @@ const ROUNDS: usize = 3;
 
 /// Watches the files of the configuration that was read last.
 #[derive(Clone)]
-pub(super) struct Watch {
+pub(crate) struct Watch {
     pulse: Arc<Pulse>,
     armed: Arc<Mutex<Armed>>,
     allowance: Arc<Mutex<Allowance>>,
@@ -48,7 +48,7 @@ struct Armed {
 
 impl Watch {
     /// A watch of nothing yet.
-    pub(super) fn new(wanted: bool) -> Watch {
+    pub(crate) fn new(wanted: bool) -> Watch {
         let pulse = Arc::new(Pulse::default());
         let watcher = wanted.then(|| {
             let pulse = pulse.clone();
@@ -74,12 +74,12 @@ impl Watch {
     }
 
     /// Waits until something may have changed, and then was quiet for a while, or did not become quiet for too long.
-    pub(super) async fn stirred(&self) {
+    pub(crate) async fn stirred(&self) {
         self.pulse.due().await;
     }
 
     /// From now on the files of this footprint are watched, and no others. Whether they are as they were read. Blocks.
-    pub(super) fn follow(&self, footprint: &Footprint) -> bool {
+    pub(crate) fn follow(&self, footprint: &Footprint) -> bool {
         let mut armed = self.armed();
         if armed.watcher.is_some() {
             let mut places = Places::of(footprint);
@@ -154,7 +154,7 @@ impl Armed {
 }
 
 /// What to do about it. inotify(7) reports its limits as if files or disk space were short.
-fn hint_for(error: &notify::Error) -> &'static str {
+pub(crate) fn hint_for(error: &notify::Error) -> &'static str {
     const INSTANCES: &str = "raise fs.inotify.max_user_instances, or the limit on open files";
     const WATCHES: &str = "raise fs.inotify.max_user_watches";
     match &error.kind {

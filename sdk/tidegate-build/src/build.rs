@@ -12,7 +12,7 @@ use std::process::Command;
 
 use crate::finish::{finish, without_debug_info};
 use crate::machine::TARGET;
-use crate::running::{Messages, Running};
+use crate::running::{Asking, Messages, Running};
 use crate::sources::{self, Crate, Sources};
 use crate::toolchain::{Library, NoToolchain, Toolchain};
 
@@ -161,11 +161,25 @@ impl Build {
     /// The files whose change means that the module has to be built again, as cargo knows them. Asking takes a tenth of
     /// a second, or as long as cargo takes to find dependencies that it has not seen before.
     pub fn sources(&self, toolchain: &Toolchain) -> Result<Sources, BuildError> {
+        self.ask(toolchain, false)?.wait()
+    }
+
+    /// Begins to ask for [`Build::sources`], so that it can be cancelled while the answer is waited for. As with
+    /// [`Build::start`], a Ctrl-C on the terminal does not reach what it starts.
+    pub fn start_sources(&self, toolchain: &Toolchain) -> Result<Asking, BuildError> {
+        self.ask(toolchain, true)
+    }
+
+    fn ask(&self, toolchain: &Toolchain, has_own_group: bool) -> Result<Asking, BuildError> {
         let mut cargo = self.cargo(toolchain);
         cargo.args(["metadata", "--format-version", "1"]);
-        let metadata = sources::metadata(cargo, &self.folder)?;
+        Asking::start(self, toolchain, cargo, has_own_group)
+    }
+
+    /// The sources that cargo's metadata names.
+    pub(crate) fn sources_in(&self, metadata: &serde_json::Value) -> Sources {
         let built = [self.target_folder(), workspace_of(&self.folder).join("target")];
-        Ok(Sources::read(&metadata, &self.folder, built.into()))
+        Sources::read(metadata, &self.folder, built.into())
     }
 
     /// Why a build failed, where that is not in the code.

@@ -20,6 +20,6 @@ mod sources;
 mod toolchain;
 
 pub use build::{Build, BuildError};
-pub use running::{Built, Cancel, Messages, Running};
+pub use running::{Asking, Built, Cancel, Messages, Running};
 pub use sources::Sources;
 pub use toolchain::{NoToolchain, Toolchain};

@@ -1,15 +1,17 @@
-//! A build that runs: cargo as a child process, which can be waited for and cancelled.
+//! cargo as a child process, which can be waited for and cancelled: a build that runs, and the question what a crate is
+//! made of.
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::build::{Build, BuildError};
+use crate::sources::Sources;
 use crate::toolchain::Toolchain;
 
 /// Most of cargo's messages that is kept, in bytes: beyond it they end.
@@ -41,11 +43,26 @@ pub struct Built {
 pub struct Running {
     build: Build,
     toolchain: Toolchain,
+    cargo: Cargo,
+}
+
+/// The question what a crate is made of, while cargo finds the answer: that may wait for another cargo, or for a
+/// registry. It ends with this value: dropped, it is cancelled.
+#[derive(Debug)]
+pub struct Asking {
+    build: Build,
+    cargo: Cargo,
+}
+
+/// cargo, as long as it runs. It ends with this value.
+#[derive(Debug)]
+struct Cargo {
+    program: PathBuf,
     child: Child,
     cancel: Cancel,
 }
 
-/// The way to cancel a build from elsewhere, also from another thread, and also when it is over.
+/// The way to cancel a build or a question from elsewhere, also from another thread, and also when it is over.
 #[derive(Debug, Clone)]
 pub struct Cancel(Arc<Mutex<State>>);
 
@@ -67,19 +84,13 @@ impl Running {
             cargo.stderr(Stdio::piped()).env("CARGO_TERM_COLOR", if colours { "always" } else { "never" });
             cargo.env("CARGO_TERM_PROGRESS_WHEN", "never");
         }
-        if has_own_group {
-            cargo.process_group(0);
-        }
-        let child = cargo.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
-        let child = child.map_err(|source| BuildError::Run { program: toolchain.cargo.clone(), source })?;
-        let group = has_own_group.then(|| Pid::from_child(&child));
-        let cancel = Cancel(Arc::new(Mutex::new(State { group, is_cancelled: false })));
-        Ok(Running { build: build.clone(), toolchain: toolchain.clone(), child, cancel })
+        let cargo = Cargo::start(cargo, toolchain, has_own_group)?;
+        Ok(Running { build: build.clone(), toolchain: toolchain.clone(), cargo })
     }
 
     /// What cancels it.
     pub fn cancel(&self) -> Cancel {
-        self.cancel.clone()
+        self.cargo.cancel.clone()
     }
 
     /// Waits for its end.
@@ -88,23 +99,12 @@ impl Running {
     ///
     /// cargo failed, or it was cancelled.
     pub fn wait(mut self) -> Result<Built, BuildError> {
-        let stdout = self.child.stdout.take();
-        let stderr = self.child.stderr.take();
-        let (linked, messages) = thread::scope(|scope| {
-            let messages = scope.spawn(|| read_messages(stderr));
-            let lines = stdout.into_iter().flat_map(|out| BufReader::new(out).lines());
-            let linked = lines.map_while(Result::ok).filter_map(|line| module_in(&line)).last();
-            (linked, messages.join().unwrap_or_default())
-        });
-        let status = self.end().map_err(|source| {
-            let program = self.toolchain.cargo.clone();
-            BuildError::Run { program, source }
-        })?;
         let folder = self.build.folder().to_owned();
-        if self.cancel.state().is_cancelled {
-            return Err(BuildError::Cancelled { folder });
-        }
-        if !status.success() {
+        let Ended { found: linked, messages, succeeded } = self.cargo.end(&folder, |out| {
+            let lines = BufReader::new(out).lines();
+            lines.map_while(Result::ok).filter_map(|line| module_in(&line)).last()
+        })?;
+        if !succeeded {
             let why = self.build.explain(&self.toolchain);
             return Err(why.unwrap_or(BuildError::Failed { folder, messages }));
         }
@@ -113,9 +113,92 @@ impl Running {
         let module = finished.map_err(|source| BuildError::Write { linked, source })?;
         Ok(Built { module, messages })
     }
+}
 
-    /// Waits for cargo, whose id means nothing from then on.
-    fn end(&mut self) -> io::Result<std::process::ExitStatus> {
+impl Asking {
+    pub(crate) fn start(
+        build: &Build,
+        toolchain: &Toolchain,
+        mut cargo: Command,
+        has_own_group: bool,
+    ) -> Result<Asking, BuildError> {
+        cargo.stderr(Stdio::piped());
+        let cargo = Cargo::start(cargo, toolchain, has_own_group)?;
+        Ok(Asking { build: build.clone(), cargo })
+    }
+
+    /// What cancels it.
+    pub fn cancel(&self) -> Cancel {
+        self.cargo.cancel.clone()
+    }
+
+    /// Waits for the answer.
+    ///
+    /// # Errors
+    ///
+    /// cargo cannot say, or it was cancelled.
+    pub fn wait(mut self) -> Result<Sources, BuildError> {
+        let folder = self.build.folder().to_owned();
+        let Ended { found: answer, messages, succeeded } = self.cargo.end(&folder, |mut out| {
+            let mut answer = Vec::new();
+            out.read_to_end(&mut answer).ok().map(|_| answer)
+        })?;
+        let unknown = |message: String| BuildError::Unknown { folder: folder.clone(), message };
+        if !succeeded {
+            return Err(unknown(messages.trim().to_owned()));
+        }
+        let metadata = serde_json::from_slice(&answer.unwrap_or_default());
+        let metadata = metadata.map_err(|error| unknown(error.to_string()))?;
+        Ok(self.build.sources_in(&metadata))
+    }
+}
+
+/// What cargo has left.
+struct Ended<T> {
+    /// What was made of its output.
+    found: Option<T>,
+    /// What it said, where that is captured.
+    messages: String,
+    succeeded: bool,
+}
+
+impl Cargo {
+    fn start(mut cargo: Command, toolchain: &Toolchain, has_own_group: bool) -> Result<Cargo, BuildError> {
+        if has_own_group {
+            cargo.process_group(0);
+        }
+        let program = toolchain.cargo.clone();
+        match cargo.stdin(Stdio::null()).stdout(Stdio::piped()).spawn() {
+            Ok(child) => {
+                let group = has_own_group.then(|| Pid::from_child(&child));
+                let cancel = Cancel(Arc::new(Mutex::new(State { group, is_cancelled: false })));
+                Ok(Cargo { program, child, cancel })
+            }
+            Err(source) => Err(BuildError::Run { program, source }),
+        }
+    }
+
+    /// Reads what it says, and waits for its end.
+    fn end<T>(
+        &mut self,
+        folder: &Path,
+        read: impl FnOnce(ChildStdout) -> Option<T>,
+    ) -> Result<Ended<T>, BuildError> {
+        let (stdout, stderr) = (self.child.stdout.take(), self.child.stderr.take());
+        let (found, messages) = thread::scope(|scope| {
+            let messages = scope.spawn(|| read_messages(stderr));
+            (stdout.and_then(read), messages.join().unwrap_or_default())
+        });
+        let status = self.reap();
+        let status = status.map_err(|source| BuildError::Run { program: self.program.clone(), source })?;
+        if self.cancel.state().is_cancelled {
+            return Err(BuildError::Cancelled { folder: folder.to_owned() });
+        }
+        Ok(Ended { found, messages, succeeded: status.success() })
+    }
+
+    /// Waits for it. Its id means nothing from then on.
+    fn reap(&mut self) -> io::Result<ExitStatus> {
         let mut state = self.cancel.state();
         let status = self.child.wait();
         state.group = None;
@@ -123,11 +206,11 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for Cargo {
     fn drop(&mut self) {
         // Where it was waited for there is nothing to cancel any more.
         self.cancel.now();
-        let _ = self.end();
+        let _ = self.reap();
     }
 }
 

@@ -52,13 +52,23 @@ impl Sources {
         sources
     }
 
-    /// The folders that have all of them, to be watched with what is in them.
+    /// The folders of crates, to be watched with all that is in them.
     pub fn folders(&self) -> impl Iterator<Item = &Path> {
-        let of_workspaces = self.files.iter().filter_map(|file| file.parent());
-        let of_workspaces = of_workspaces.filter(|folder| folder.is_dir() && !self.folders.contains(*folder));
-        let folders: BTreeSet<&Path> =
-            self.folders.iter().map(PathBuf::as_path).chain(of_workspaces).collect();
-        folders.into_iter()
+        self.folders.iter().map(PathBuf::as_path)
+    }
+
+    /// The folders of what crates share, of which the files directly in them are to be watched: a workspace's has much
+    /// else in it. None of them is in one of [`Sources::folders`].
+    pub fn shared_folders(&self) -> impl Iterator<Item = &Path> {
+        let folders: BTreeSet<&Path> = self.files.iter().filter_map(|file| file.parent()).collect();
+        let is_watched = |folder: &Path| self.folders.iter().any(|whole| folder.starts_with(whole));
+        folders.into_iter().filter(move |folder| folder.is_dir() && !is_watched(folder))
+    }
+
+    /// Whether a change of this file may mean that these are not the sources any more, but others.
+    pub fn depend_on(&self, file: &Path) -> bool {
+        let is_manifest = file.file_name().is_some_and(|name| name == "Cargo.toml" || name == "Cargo.lock");
+        is_manifest || self.files.contains(file)
     }
 
     /// Whether a change of this file means that the module has to be built again. What builds write does not, nor does

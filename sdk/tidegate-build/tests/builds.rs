@@ -50,6 +50,7 @@ fn the_sources_are_those_of_the_crate_and_of_what_it_is_built_from() {
     let sources = Build::new(root.join("one")).sources(&TOOLCHAIN).expect("cargo can say");
     let watched: BTreeSet<_> = sources.folders().map(Path::to_owned).collect();
     assert_eq!(watched, ["maker", "one", "part"].map(|name| root.join(name)).into());
+    assert_eq!(sources.shared_folders().count(), 0, "what is shared is in a crate's folder");
     for concerned in
         ["one/src/lib.rs", "one/src/new.rs", "one/Cargo.lock", "part/build.rs", "maker/Cargo.toml"]
     {
@@ -75,7 +76,12 @@ fn the_sources_of_a_workspaces_member_have_the_workspaces_manifest() {
     let sources = Build::new(root.join("one")).sources(&TOOLCHAIN).expect("cargo can say");
     assert!(sources.concern(&root.join("Cargo.toml")) && sources.concern(&root.join("Cargo.lock")));
     assert!(!sources.concern(&root.join("other/src/main.rs")));
-    assert!(sources.folders().any(|folder| folder == root));
+    // What else is in the workspace is not watched: it may be a whole repository.
+    assert_eq!(sources.folders().collect::<Vec<_>>(), [root.join("one")]);
+    assert_eq!(sources.shared_folders().collect::<Vec<_>>(), [&*root]);
+    for (file, depends) in [("Cargo.lock", true), ("one/Cargo.toml", true), ("one/src/lib.rs", false)] {
+        assert_eq!(sources.depend_on(&root.join(file)), depends, "{file}");
+    }
 
     // And it is said which of its crates could be meant.
     match Build::new(&root).run_with(&TOOLCHAIN) {

@@ -78,21 +78,28 @@ fn in_order(lock: &str) -> String {
     [head.to_owned()].into_iter().chain(packages).collect()
 }
 
-/// Writes a new filter into `folder`, which is made where it is not there. All of it appears at once, or nothing does.
+/// Writes a new filter into `folder`, which is made where it is not there, and stays the folder that it is where it is
+/// there and empty. All of it appears, or nothing does.
 ///
 /// # Errors
 ///
 /// The folder is not empty, or cannot be written.
 pub fn create(name: &Name, folder: &Path) -> Result<Vec<File>, CreateError> {
-    match folder.read_dir().map(|mut entries| entries.next().is_some()) {
-        Ok(true) => return Err(CreateError::NotEmpty(folder.to_owned())),
+    let not_empty = || CreateError::NotEmpty(folder.to_owned());
+    let is_empty = match folder.read_dir().map(|mut entries| entries.next().is_none()) {
+        Ok(false) => return Err(not_empty()),
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
             return Err(CreateError::NotAFolder(folder.to_owned()));
         }
-        Ok(false) | Err(_) => {}
-    }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        Err(source) => return Err(CreateError::Write { folder: folder.to_owned(), source }),
+        Ok(true) => true,
+    };
     let files = files(name);
-    write::replace(folder, &files)
-        .map_err(|source| CreateError::Write { folder: folder.to_owned(), source })?;
-    Ok(files)
+    let written = if is_empty { write::fill(folder, &files) } else { write::make(folder, &files) };
+    match written {
+        Ok(()) => Ok(files),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(not_empty()),
+        Err(source) => Err(CreateError::Write { folder: folder.to_owned(), source }),
+    }
 }

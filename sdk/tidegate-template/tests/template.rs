@@ -1,6 +1,7 @@
 //! What is written builds, is in good form whatever its name, and needs no crate that tidegate itself does not need.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -137,7 +138,16 @@ fn a_folder_with_something_in_it_is_left_alone_and_an_empty_one_is_used() {
 
     let empty = folder.path().join("empty");
     std::fs::create_dir(&empty).expect("it can be made");
+    std::fs::set_permissions(&empty, std::fs::Permissions::from_mode(0o700)).expect("it is ours");
+    let before = std::fs::metadata(&empty).expect("it is there");
     create(&name("another"), &empty).expect("there is nothing in it");
+    let after = std::fs::metadata(&empty).expect("it is there");
+    assert_eq!((after.ino(), after.mode()), (before.ino(), before.mode()), "somebody may stand in it");
+    let made: BTreeSet<_> =
+        std::fs::read_dir(&empty).expect("it can be read").flatten().map(|entry| entry.file_name()).collect();
+    let files = files(&name("another"));
+    let expected = files.iter().map(|file| file.path.split('/').next().unwrap_or_default().into());
+    assert_eq!(made, expected.collect());
     let mut left: Vec<_> = std::fs::read_dir(folder.path()).expect("it can be read").flatten().collect();
     left.sort_by_key(std::fs::DirEntry::file_name);
     let left: Vec<_> = left.iter().map(std::fs::DirEntry::file_name).collect();
