@@ -89,7 +89,7 @@ impl Mask {
         self.mask_written(&tails, step);
         for stream in &mut step.streams {
             for side in [Side::Request, Side::Response] {
-                self.mask_body(tails.entry((stream.context, side)).or_default(), stream, side);
+                self.mask_body(&mut tails, stream, side);
             }
         }
         step.visit(&mut |blob| self.mask_fields_in(blob));
@@ -221,12 +221,16 @@ impl Mask {
 
     /// What is new of a body, as the filter found it and as it left it: a field may have begun in what it was given, or in
     /// what it has put into the place of that.
-    fn mask_body(&mut self, tails: &mut Tails, stream: &mut StreamChange, side: Side) {
-        let StreamChange { before, after, .. } = stream;
+    fn mask_body(&mut self, tails: &mut HashMap<(u32, Side), Tails>, stream: &mut StreamChange, side: Side) {
+        let StreamChange { context, before, after } = stream;
         let (before, after) = match side {
             Side::Request => (&mut before.request_body, &mut after.request_body),
             Side::Response => (&mut before.response_body, &mut after.response_body),
         };
+        if before.is_none() && after.is_none() {
+            return;
+        }
+        let tails = tails.entry((*context, side)).or_default();
         let replaces = matches!(after, Some(Piece::Whole(_)));
         if let Some(Piece::Added(piece) | Piece::Whole(piece)) = before {
             let was_edited = tails.found != tails.left;

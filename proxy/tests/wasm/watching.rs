@@ -105,7 +105,7 @@ fn a_guest_that_says_more_than_a_step_may_hold_is_watched_no_longer_and_goes_on(
             r#"(module
                 (import "env" "proxy_set_shared_data"
                     (func $set (param i32 i32 i32 i32 i32) (result i32)))
-                (import "env" "proxy_get_shared_data" (func $get (param i32 i32 i32 i32) (result i32)))
+                (import "env" "proxy_get_shared_data" (func $get (param i32 i32 i32 i32 i32) (result i32)))
                 (memory (export "memory") 129)
                 (func (export "proxy_abi_version_0_2_1"))
                 (func (export "proxy_on_memory_allocate") (param i32) (result i32) (i32.const 0))
@@ -113,7 +113,7 @@ fn a_guest_that_says_more_than_a_step_may_hold_is_watched_no_longer_and_goes_on(
                     (loop $again
                         (drop (call $set (i32.const 0) (i32.const 4) (i32.const 16) (i32.const 8388608) (i32.const 0)))
                         ;; What is not in the memory is not copied.
-                        (drop (call $get (i32.const 16) (i32.const 2147483647) (i32.const 0) (i32.const 4)))
+                        (drop (call $get (i32.const 16) (i32.const 2147483647) (i32.const 0) (i32.const 4) (i32.const 8)))
                         (local.set $i (i32.add (local.get $i) (i32.const 1)))
                         (br_if $again (i32.lt_u (local.get $i) (i32.const {calls}))))
                     (i32.const 0)))"#
