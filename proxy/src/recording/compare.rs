@@ -12,11 +12,11 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
 
-use super::replay::Played;
+use super::replay::{NotPlayed, Played};
 use changes::changes;
 pub(crate) use changes::done;
 use words::{answered, written};
-pub(crate) use words::{name, shown};
+pub(crate) use words::{name, plain, shown};
 
 use crate::wasm::witness::{Change, End, GuestCall, Hostcall, Op, Step, Value};
 
@@ -33,6 +33,8 @@ pub struct Report {
     pub identical: u64,
     /// Steps that could not be played: the instance had failed, or never began.
     pub not_played: u64,
+    /// Answers of callouts that the build did not make.
+    pub not_asked: u64,
     /// Steps in which the same was done, asking otherwise or at another cost.
     pub same_effect: u64,
     /// Steps in which something else was done.
@@ -133,20 +135,24 @@ impl Comparison {
                 exchange.found.update(&stream.before);
             }
         }
-        self.count(recorded, replayed.as_ref());
+        self.count(recorded, replayed.as_ref().ok());
         let differences = match replayed {
-            None => {
+            Err(NotPlayed::Failed) => {
                 self.report.not_played += 1;
                 Vec::new()
             }
-            Some(replayed) if are_identical(recorded, replayed) => {
+            Err(NotPlayed::NotAsked) => {
+                self.report.not_asked += 1;
+                Vec::new()
+            }
+            Ok(replayed) if are_identical(recorded, replayed) => {
                 self.report.identical += 1;
                 Vec::new()
             }
-            Some(replayed) => self.differences(*instance, recorded, replayed),
+            Ok(replayed) => self.differences(*instance, recorded, replayed),
         };
         match replayed {
-            Some(replayed) if differences.is_empty() && !are_identical(recorded, replayed) => {
+            Ok(replayed) if differences.is_empty() && !are_identical(recorded, replayed) => {
                 self.report.same_effect += 1;
                 if self.exact {
                     let found = inexactly(recorded, replayed);

@@ -189,6 +189,7 @@ impl Reader {
     }
 
     fn wrong(&self, message: String) -> ReadError {
+        let message = super::compare::plain(&message).into_owned();
         ReadError::Line { file: self.file.clone(), line: self.line, message }
     }
 }

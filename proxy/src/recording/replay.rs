@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::Line;
+use super::compare::plain;
 use crate::config::model::{CapabilitiesForm, Filter, Grant, ModuleSource};
 use crate::wasm::properties::ConnectionProperties;
 use crate::wasm::stream::StreamRef;
@@ -30,8 +31,17 @@ pub struct Played {
     pub instance: u64,
     /// What the recording has.
     pub recorded: Step,
-    /// What this build did; none where its instance had failed before, or never had this exchange.
-    pub replayed: Option<Step>,
+    /// What this build did.
+    pub replayed: Result<Step, NotPlayed>,
+}
+
+/// Why a step was not played.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotPlayed {
+    /// Its instance has failed before, or never had this exchange.
+    Failed,
+    /// It is an answer of a callout that this build did not make.
+    NotAsked,
 }
 
 /// Why a recording cannot be played on.
@@ -66,6 +76,8 @@ struct Playing {
     collector: Arc<Collector>,
     vm: Option<Vm>,
     contexts: HashMap<u32, Context>,
+    /// Those of the recording that have ended, where this build's waits for `proxy_done`.
+    ended: Vec<u32>,
     tokens: HashMap<u32, u32>,
     /// What guests store for as long as a connection lives, by its id.
     connections: HashMap<u64, Arc<ConnectionProperties>>,
@@ -137,6 +149,7 @@ impl Playing {
             collector,
             vm: None,
             contexts: HashMap::new(),
+            ended: Vec::new(),
             tokens: HashMap::new(),
             connections: HashMap::new(),
         })
@@ -147,7 +160,7 @@ impl Playing {
         matches!(recorded.end, End::Fault { .. })
     }
 
-    fn step(&mut self, recorded: &Step) -> Option<Step> {
+    fn step(&mut self, recorded: &Step) -> Result<Step, NotPlayed> {
         self.clock.set(self.beginning.wall.saturating_add(recorded.at));
         let asked = recorded.calls.iter().flat_map(|call| &call.hostcalls);
         let tape = asked.filter(|hostcall| is_of_world(hostcall)).cloned().collect();
@@ -188,10 +201,32 @@ impl Playing {
                 context.stream.borrow_mut().actions.clear();
             }
         }
-        if let Some(context) = recorded.ended() {
-            self.contexts.remove(&context);
+        self.ended.extend(recorded.ended());
+        self.forget_ended();
+        replayed.ok_or(if self.is_unasked(&recorded.op) { NotPlayed::NotAsked } else { NotPlayed::Failed })
+    }
+
+    /// Whether it is the answer of a callout that this build did not make, and would have taken.
+    fn is_unasked(&self, op: &Op) -> bool {
+        match op {
+            Op::HttpCallResponse { token, .. } | Op::Grpc { token, .. } => {
+                self.vm.is_some() && !self.tokens.contains_key(token)
+            }
+            _ => false,
         }
-        replayed
+    }
+
+    /// Forgets exchanges that have ended and that this build is done with.
+    fn forget_ended(&mut self) {
+        let Playing { vm, contexts, ended, .. } = self;
+        ended.retain(|context| {
+            let here = contexts.get(context).map(|context| context.id);
+            let waits = here.zip(vm.as_ref()).is_some_and(|(id, vm)| vm.is_parked(id));
+            if !waits {
+                contexts.remove(context);
+            }
+            waits
+        });
     }
 
     fn perform(&mut self, op: &Op) -> Option<Result<(), Fault>> {
@@ -304,7 +339,10 @@ fn filter(beginning: &Beginning) -> Result<Filter, ReplayError> {
         filter.limits.cells = 0;
     }
     if let Some(capabilities) = &beginning.capabilities {
-        let wrong = |message: String| ReplayError::Capabilities { filter: beginning.filter.clone(), message };
+        let wrong = |message: String| ReplayError::Capabilities {
+            filter: plain(&beginning.filter).into_owned(),
+            message: plain(&message).into_owned(),
+        };
         let form: CapabilitiesForm =
             serde_json::from_value(capabilities.clone()).map_err(|error| wrong(error.to_string()))?;
         let checked = form.check().map_err(|error| wrong(error.to_string()))?;

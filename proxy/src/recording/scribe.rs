@@ -90,7 +90,15 @@ impl Scribe {
             if self.waiting.fetch_sub(weight, Ordering::Relaxed) >= MAX_WAITING {
                 self.cut("whoever takes it is too slow for what happens: 64 MiB waited to be written");
             }
+            if let Line::Cut { reason } = &line {
+                self.cut(reason);
+                break;
+            }
             self.mask(&mut line)?;
+            if self.mask.as_ref().is_some_and(|(mask, _)| mask.is_full()) {
+                self.cut("it has more secrets than can be masked");
+                break;
+            }
             if let Line::Step { did, .. } = &line
                 && matches!(did.op, Op::Open { .. })
             {

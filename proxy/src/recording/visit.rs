@@ -68,7 +68,8 @@ impl Change {
             self.request_trailers.as_mut(),
             self.response_trailers.as_mut(),
         ];
-        heads.into_iter().flatten().for_each(each);
+        heads.into_iter().flatten().for_each(&mut *each);
+        each(&mut self.properties);
     }
 }
 
@@ -83,7 +84,6 @@ impl Visit for Change {
                 Piece::Added(blob) | Piece::Whole(blob) => each(blob),
             }
         }
-        visit_values(&mut self.properties, each);
         if let Some(details) = self.info.as_mut().and_then(|info| info.code_details.as_mut()) {
             visit_text(details, each);
         }

@@ -158,6 +158,10 @@ impl Witness for Writer {
     fn end(&self, instance: u64) {
         self.send(Line::Gone { instance });
     }
+
+    fn give_up(&self, _: u64, reason: &'static str) {
+        self.send(Line::Cut { reason: reason.to_owned() });
+    }
 }
 
 impl std::fmt::Debug for Writer {

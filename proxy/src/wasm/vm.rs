@@ -174,6 +174,11 @@ impl Vm {
         self.module.handles(callback)
     }
 
+    /// Whether the exchange of this context has ended, and the context waits for `proxy_done`.
+    pub(crate) fn is_parked(&self, context: ContextId) -> bool {
+        self.host().contexts.stream(context).is_some_and(|context| context.parked.is_some())
+    }
+
     /// The exchanges that it has a context for, each with the filter's place in its chain: they are to be told of its
     /// fault.
     pub fn streams(&self) -> impl Iterator<Item = (StreamRef, usize)> + '_ {

@@ -24,3 +24,4 @@ mod replies;
 mod services;
 mod sharing;
 mod wasi;
+mod watching;

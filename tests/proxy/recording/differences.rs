@@ -2,7 +2,9 @@
 
 use super::{Recorded, Recording, Report};
 use crate::equipment::Map::{RequestHeaders, ResponseHeaders};
-use crate::equipment::{Answer, Buffer, Guest, On, Proxy, Step, Upstream, When, forwarding, in_listener};
+use crate::equipment::{
+    Answer, Buffer, Flow, Guest, On, Proxy, Step, Upstream, When, forwarding, in_listener,
+};
 
 /// What the recorded build and its successors do.
 #[derive(Clone)]
@@ -147,4 +149,34 @@ fn a_build_that_fails_where_the_recorded_one_did_not_is_told_and_so_is_one_that_
         let [difference] = &mended.differences()[..] else { panic!("{:#}", mended.json) };
         assert!(difference[2].starts_with(kind) && difference[3] == "continue", "{difference:?}");
     }
+}
+
+/// Nothing has failed there: what the recording has for it answers a question that is not asked any more.
+#[test]
+fn an_answer_to_a_callout_that_a_build_no_longer_makes_is_told_as_that() {
+    const PAUSE: i32 = 1;
+    let asks = Guest::new()
+        .quiet()
+        .on(On::RequestHeaders, [Step::callout("up", "/ask", 60_000), Step::Return(PAUSE)])
+        .on(On::CalloutResponse, [Step::EffectiveStream, Step::Resume(Flow::Request)]);
+    let upstream = Upstream::start(|_| Answer::ok("hello"));
+    let config = in_listener(&forwarding(&[upstream.address()], ""), &["filters: [f]"]);
+    let start = Proxy::with(&(config + "filters: {f: {module: ./f.wasm}}\n"));
+    let proxy = start.file("f.wasm", asks.build()).start();
+    let recording = Recording::of(&proxy, "f", 2, &[]);
+    (0..2).for_each(|_| drop(proxy.client().get("/")));
+    let recorded = recording.finish();
+    recorded.exact_report(&asks.build()).is_identical("the same build", 2);
+
+    let asks_no_more = Guest::new().quiet().on(On::RequestHeaders, [Step::Return(0)]);
+    let report = recorded.report(&asks_no_more.build());
+    let counts = ["not_asked", "not_played", "different"].map(|field| report.number(field));
+    assert_eq!((counts, report.code), ([2, 0, 2], Some(1)), "{:#}", report.json);
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let file = folder.path().join("build.wasm");
+    std::fs::write(&file, asks_no_more.build()).expect("a temporary file can be written");
+    let exit = recorded.replay(super::plain(&file), &[]);
+    let says = "in 2 exchanges; 2 answers came to a callout that it did not make";
+    assert!(exit.stdout.contains(says), "{}", exit.stdout);
+    assert!(!exit.stdout.contains("failure"), "{}", exit.stdout);
 }

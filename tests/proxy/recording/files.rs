@@ -130,3 +130,33 @@ fn a_disk_that_is_full_ends_the_recording_with_the_file_that_it_was_for() {
     let ended = "the recording takes no more exchanges";
     proxy.wait_for_log(ended, |event| message(event) == ended);
 }
+
+/// It is what others have sent: it may not move a cursor, take a title or hide a line.
+#[test]
+fn a_recording_of_a_strangers_says_nothing_to_a_terminal() {
+    let text = String::from_utf8(recorded().bytes()).expect("a recording is text");
+    let control = r"\u001b[2J\u009b2J\r";
+    let text = text.replace(r#""x-mark","1""#, &format!(r#""x-mark","{control}1""#));
+    let text = text.replace(r#""path":"/""#, &format!(r#""path":"/{control}\n""#));
+    let text = text.replace("proxy_on_request_headers", &format!("proxy_on_{control}"));
+    let cut = format!("{{\"cut\":{{\"reason\":\"{control}\\nthe end\"}}}}\n");
+    let recorded = Recorded::written(text.clone() + &cut);
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let file = folder.path().join("build.wasm");
+    std::fs::write(&file, guest().build()).expect("a temporary file can be written");
+    let exit = recorded.replay(super::plain(&file), &["--exact"]);
+    let is_plain = |text: &str| !text.contains(|letter: char| letter.is_control() && letter != '\n');
+    assert!(is_plain(&exit.stdout) && is_plain(&exit.stderr), "{:?}{:?}", exit.stdout, exit.stderr);
+    for shown in [
+        r"request header x-mark",
+        r"- \u{1b}[2J\u{9b}2J\r1",
+        r"GET /\u{1b}[2J\u{9b}2J\r\n: request headers",
+        r"proxy_on_\u{1b}[2J",
+        r"is not whole: \u{1b}[2J\u{9b}2J\r\nthe end",
+    ] {
+        assert!(exit.stdout.contains(shown), "{shown:?} is not in {}", exit.stdout);
+    }
+    let wrong = text.replacen(r#"{"step":"#, &format!(r#"{{"{control}":"#), 1);
+    let exit = Recorded::written(wrong).replay(super::plain(&file), &[]);
+    assert!(is_plain(&exit.stderr) && exit.stderr.contains(r"\u{1b}[2J"), "{:?}", exit.stderr);
+}

@@ -167,3 +167,56 @@ fn secrets_are_put_back_from_the_file_of_the_same_recording_alone() {
         assert!(exit.stderr.contains("`--secrets FILE` names the one that belongs to it"), "{}", exit.stderr);
     }
 }
+
+/// What another filter has stored is copied for the one that is recorded, whether that asks for it or not.
+#[test]
+fn a_secret_that_another_filter_stores_is_in_no_masked_recording() {
+    let stores = Guest::new().quiet().on(
+        On::RequestHeaders,
+        [
+            Step::SetProperty(vec!["session_token".to_owned()], "stored-token-0015".to_owned()),
+            Step::SetProperty(vec!["colour".to_owned()], "stored-colour-0016".to_owned()),
+        ],
+    );
+    let looks = Guest::new().quiet().on(On::RequestHeaders, [Step::get(RequestHeaders, "host")]);
+    let upstream = Upstream::ok("hello");
+    let config = in_listener(&forwarding(&[upstream.address()], ""), &["filters: [stores, looks]"]);
+    let filters = "filters: {stores: {module: ./stores.wasm}, looks: {module: ./looks.wasm}}\n";
+    let start = Proxy::with(&(config + filters)).file("stores.wasm", stores.build());
+    let proxy = start.file("looks.wasm", looks.build()).start();
+    let recording = Recording::of(&proxy, "looks", 1, &[]);
+    proxy.client().get("/");
+    let recorded = recording.finish();
+    let text = String::from_utf8_lossy(&recorded.bytes()).into_owned();
+    assert!(text.contains("stored-colour-0016"), "what is stored is recorded: {text}");
+    assert!(!text.contains("stored-token-0015"), "{text}");
+}
+
+/// The words of more secrets would fill the proxy's memory; and what has no word cannot be told elsewhere.
+#[test]
+fn a_recording_ends_with_its_reason_before_there_are_more_secrets_than_can_be_masked() {
+    const PIECE: usize = 1 << 20;
+    let guest = Guest::new().quiet().on(On::RequestBody, [Step::GetBuffer(Buffer::RequestBody, 0, 1)]);
+    let upstream = Upstream::start_forgetful(|_| Answer::ok("hello"));
+    let config = in_listener(&forwarding(&[upstream.address()], ""), &["filters: [f]"]);
+    let filters = "filters: {f: {module: ./f.wasm}}\n";
+    let proxy = Proxy::with(&(config + filters)).file("f.wasm", guest.build()).start();
+    let recording = Recording::of(&proxy, "f", 2, &[]);
+    let mut client = proxy.client();
+    let head = "{\"password\":\"";
+    let size = head.len() + 40 * PIECE;
+    client.send(&format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {size}\r\n\r\n{head}"));
+    for piece in 0..40 {
+        let digits = (0..PIECE / 16).map(|number| format!("{piece:0>4}{number:0>12}"));
+        client.send(&digits.collect::<String>());
+    }
+    assert_eq!(client.response().text(), "hello");
+    let (recorded, _) = recording.end();
+    let reason = "it has more secrets than can be masked";
+    let exit = recorded.replay("builtin:fault", &[]);
+    assert!(exit.stdout.contains(reason), "{}{}", exit.stdout, exit.stderr);
+    let last = recorded.lines().pop().expect("it has lines");
+    assert_eq!(last["cut"]["reason"], reason);
+    let text = String::from_utf8_lossy(&recorded.bytes()).into_owned();
+    assert!(!text.contains("000000001"), "a secret is in it");
+}

@@ -9,7 +9,7 @@ use clap::Args;
 
 use super::super::{Format, print};
 use super::progress::Progress;
-use crate::recording::compare::{Comparison, Cost, Difference, Report};
+use crate::recording::compare::{Comparison, Cost, Difference, Report, plain};
 use crate::recording::replay::Player;
 use crate::recording::{Line, Reader};
 use crate::terminal::{grouped, many};
@@ -97,7 +97,7 @@ pub(super) fn perform(arguments: &ReplayArgs) -> anyhow::Result<ExitCode> {
         Format::Json => print(&serde_json::to_string_pretty(&outcome)?)?,
         Format::Text => print(text(&outcome, *exact).trim_end())?,
     }
-    let is_the_same = report.different + report.not_played == 0;
+    let is_the_same = is_the_same(&report);
     let is_exact = report.identical == report.steps;
     Ok(if is_the_same && (is_exact || !exact) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -129,7 +129,7 @@ fn text(outcome: &Outcome<'_>, exact: bool) -> String {
         many(report.callbacks, "callback"),
     );
     if let Some(reason) = &report.cut {
-        let _ = writeln!(text, "the recording is not whole: {reason}");
+        let _ = writeln!(text, "the recording is not whole: {}", one_line(reason));
     }
     list(&mut text, &report.differences);
     if report.omitted > 0 {
@@ -146,7 +146,7 @@ fn text(outcome: &Outcome<'_>, exact: bool) -> String {
                 .to_owned()
         }
         true => format!("next: tidegate filter replay {recording} ANOTHER.wasm"),
-        false if report.different + report.not_played == 0 && !exact => {
+        false if is_the_same(report) && !exact => {
             "next: --exact lists what it asked otherwise, and what that cost".to_owned()
         }
         false => "next: --format json has it for a tool, --most lists more".to_owned(),
@@ -155,14 +155,18 @@ fn text(outcome: &Outcome<'_>, exact: bool) -> String {
     text
 }
 
+/// Whether the build did the same, as far as it is known.
+fn is_the_same(report: &Report) -> bool {
+    report.different + report.not_played + report.not_asked == 0
+}
+
 /// The one line that counts.
 fn verdict(text: &mut String, report: &Report) {
     let steps = many(report.steps, "step");
+    let missed = missed(report);
     let _ = match report.different {
         _ if report.steps == 0 => writeln!(text, "nothing to replay: no exchange was recorded"),
-        0 if report.not_played > 0 => {
-            writeln!(text, "{} could not be played: its instance had failed", many(report.not_played, "step"))
-        }
+        0 if !missed.is_empty() => writeln!(text, "{missed}"),
         0 if report.identical == report.steps => writeln!(text, "identical: all {steps}, bit for bit"),
         0 => writeln!(
             text,
@@ -171,13 +175,27 @@ fn verdict(text: &mut String, report: &Report) {
         ),
         different => {
             let exchanges = many(report.different_exchanges, "exchange");
-            let _ = write!(text, "different: {} of {steps}, in {exchanges}", grouped(different));
-            match report.not_played {
-                0 => writeln!(text),
-                missed => writeln!(text, "; {} could not be played after a failure", many(missed, "step")),
-            }
+            let semicolon = if missed.is_empty() { "" } else { "; " };
+            writeln!(text, "different: {} of {steps}, in {exchanges}{semicolon}{missed}", grouped(different))
         }
     };
+}
+
+/// What was not played, and why.
+fn missed(report: &Report) -> String {
+    let mut missed = Vec::new();
+    if report.not_played > 0 {
+        missed.push(format!("{} could not be played after a failure", many(report.not_played, "step")));
+    }
+    if report.not_asked > 0 {
+        missed.push(format!("{} came to a callout that it did not make", many(report.not_asked, "answer")));
+    }
+    missed.join("; ")
+}
+
+/// A text of a stranger's, in one line.
+fn one_line(text: &str) -> String {
+    plain(text).replace('\n', "\\n")
 }
 
 fn list(text: &mut String, differences: &[Difference]) {
@@ -188,22 +206,24 @@ fn list(text: &mut String, differences: &[Difference]) {
         if last != Some(place) {
             last = Some(place);
             let whose = match (exchange, request) {
-                (Some(exchange), Some(request)) => format!("exchange {exchange}  {request}"),
+                (Some(exchange), Some(request)) => format!("exchange {exchange}  {}", one_line(request)),
                 (Some(exchange), None) => format!("exchange {exchange}"),
                 (None, _) => format!("instance {instance}"),
             };
             let _ = writeln!(text, "\n{whose}: {step}");
         }
-        let side = |side: &Option<String>| side.clone().unwrap_or_else(|| "nothing".to_owned());
-        let _ = writeln!(text, "  {what}");
-        let _ = writeln!(text, "    - {}", side(recorded).replace('\n', "\n      "));
-        let _ = writeln!(text, "    + {}", side(replayed).replace('\n', "\n      "));
+        let side = |side: &Option<String>| {
+            side.as_deref().map_or_else(|| "nothing".to_owned(), |side| plain(side).replace('\n', "\n      "))
+        };
+        let _ = writeln!(text, "  {}", one_line(what));
+        let _ = writeln!(text, "    - {}", side(recorded));
+        let _ = writeln!(text, "    + {}", side(replayed));
     }
 }
 
 fn costs(text: &mut String, report: &Report) {
     let changed = report.instructions.iter().filter(|(_, cost)| cost.recorded != cost.replayed);
-    let changed: Vec<(&str, &Cost)> = changed.map(|(callback, cost)| (&**callback, cost)).collect();
+    let changed: Vec<(String, &Cost)> = changed.map(|(callback, cost)| (one_line(callback), cost)).collect();
     if changed.is_empty() {
         return;
     }

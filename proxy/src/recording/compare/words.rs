@@ -1,5 +1,6 @@
 //! Steps and hostcalls as people read them.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use crate::wasm::witness::{Blob, Hostcall, Op, Value};
@@ -62,7 +63,7 @@ pub(super) fn answered(call: &Hostcall) -> String {
 fn value(value: &Value) -> String {
     match value {
         Value::Number(number) => number.to_string(),
-        Value::Bytes(blob) => format!("{:?}", shown(blob)),
+        Value::Bytes(blob) => format!("{:?}", beginning(blob)),
         Value::Fields(fields) => {
             let fields: Vec<String> =
                 fields.iter().map(|(name, value)| format!("{}: {}", shown(name), shown(value))).collect();
@@ -71,8 +72,26 @@ fn value(value: &Value) -> String {
     }
 }
 
-/// As much of a text as is shown.
+/// As much of a text as is shown, as a terminal may be given it.
 pub(crate) fn shown(blob: &Blob) -> String {
+    plain(&beginning(blob)).into_owned()
+}
+
+/// A text of a stranger's, as a terminal may be given it: control characters, which would move its cursor or worse, are
+/// written out. Ends of lines and tabs are left.
+pub(crate) fn plain(text: &str) -> Cow<'_, str> {
+    let is_written_out = |letter: char| letter.is_control() && !matches!(letter, '\n' | '\t');
+    if !text.contains(is_written_out) {
+        return text.into();
+    }
+    let mut plain = String::with_capacity(text.len() + 16);
+    for letter in text.chars() {
+        if is_written_out(letter) { plain.extend(letter.escape_default()) } else { plain.push(letter) }
+    }
+    plain.into()
+}
+
+fn beginning(blob: &Blob) -> String {
     let text = blob.text();
     if text.len() <= SHOWN {
         return text.into_owned();

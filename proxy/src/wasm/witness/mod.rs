@@ -37,6 +37,12 @@ pub trait Witness: Send + Sync {
         let _ = instance;
     }
 
+    /// A step of this instance holds more than is kept of one, for this reason. Nothing more is told of the instance, this
+    /// step included, but that it ends.
+    fn give_up(&self, instance: u64, reason: &'static str) {
+        let _ = (instance, reason);
+    }
+
     /// What the step that begins is to be answered with, in order, where what it asks depends on the world; none where
     /// the world answers.
     fn tape(&self, instance: u64) -> Option<Vec<Hostcall>> {

@@ -11,6 +11,7 @@ use super::sight::Sight;
 use super::step::{End, GuestCall, Hostcall, Line, Op, Step, StreamChange};
 use super::tape::Tape;
 use crate::wasm::abi::{Callback, LogLevel};
+use crate::wasm::body::MAX_EDITED_LEN;
 use crate::wasm::fault::Fault;
 use crate::wasm::hostcalls::{Call, Form};
 use crate::wasm::memory::{Out, give, load_u32, load_u64, peek, slice_mut, store_u32, store_u64, view};
@@ -19,6 +20,17 @@ use crate::wasm::services::nanoseconds;
 use crate::wasm::stream::StreamRef;
 use crate::wasm::tally;
 
+/// How much is kept of what a guest says and hears in one step, in bytes: twice what [a body may
+/// have](crate::wasm::body::MAX_EDITED_LEN). A hostcall costs a guest the same whatever the length of what it names, and
+/// what it names is looked at before the host refuses it.
+const MOST_OF_STEP: usize = 2 * MAX_EDITED_LEN;
+
+/// How much more a serialised map takes when it is apart: a name and a value may be empty.
+const APART: usize = 8;
+
+/// Why nothing more is told of an instance.
+const TOO_MUCH: &str = "in one call of the filter more than 128 MiB went between it and the proxy";
+
 /// Puts together what a witness is told of one instance.
 pub(crate) struct Recorder {
     witness: Arc<dyn Witness>,
@@ -26,6 +38,8 @@ pub(crate) struct Recorder {
     began: Instant,
     /// The step that goes on.
     step: Option<Unfinished>,
+    /// A step was too much: there are no more.
+    has_given_up: bool,
     /// The exchanges that it has contexts for, as it left them.
     known: HashMap<u32, Sight>,
     /// Paths of properties that the guest has written, by context: what it reads there is its own.
@@ -38,6 +52,8 @@ struct Unfinished {
     streams: Vec<Found>,
     calls: Vec<GuestCall>,
     tape: Option<Tape>,
+    /// How many bytes it holds of what the guest said and heard.
+    holds: usize,
     /// When the guest was called that runs.
     called: Option<Instant>,
 }
@@ -53,13 +69,25 @@ struct Found {
 
 impl Recorder {
     pub(crate) fn new(witness: Arc<dyn Witness>, instance: u64, began: Instant) -> Recorder {
-        Recorder { witness, instance, began, step: None, known: HashMap::new(), written: HashMap::new() }
+        Recorder {
+            witness,
+            instance,
+            began,
+            step: None,
+            has_given_up: false,
+            known: HashMap::new(),
+            written: HashMap::new(),
+        }
     }
 
     pub(crate) fn begin_step(&mut self, op: Op, now: Instant) {
+        if self.has_given_up {
+            return;
+        }
         let at = nanoseconds(now.saturating_duration_since(self.began));
         let tape = self.witness.tape(self.instance).map(Tape::new);
-        self.step = Some(Unfinished { at, op, streams: Vec::new(), calls: Vec::new(), tape, called: None });
+        let (streams, calls) = (Vec::new(), Vec::new());
+        self.step = Some(Unfinished { at, op, streams, calls, tape, holds: 0, called: None });
     }
 
     /// The guest can reach this exchange from now on, as the filter at `stage` of its chain.
@@ -104,8 +132,35 @@ impl Recorder {
 
     /// Notes a line that the guest logs, whether it is kept or not.
     pub(crate) fn note_line(&mut self, level: LogLevel, line: &[u8]) {
+        if !self.has_room_for(line.len()) {
+            return;
+        }
+        let line = Line { level: level.into(), text: Blob::copy(line) };
+        self.hold(line.weight());
         if let Some(call) = self.call() {
-            call.logs.push(Line { level: level.into(), text: Blob::copy(line) });
+            call.logs.push(line);
+        }
+    }
+
+    /// Whether the step has room for so many bytes more. One that has not is given up.
+    fn has_room_for(&mut self, bytes: usize) -> bool {
+        let Some(step) = &self.step else { return false };
+        let has_room = step.holds.saturating_add(bytes) <= MOST_OF_STEP;
+        if !has_room {
+            self.step = None;
+            self.has_given_up = true;
+            self.known.clear();
+            self.written.clear();
+            self.witness.give_up(self.instance, TOO_MUCH);
+        }
+        has_room
+    }
+
+    fn hold(&mut self, bytes: usize) {
+        if self.has_room_for(bytes)
+            && let Some(step) = &mut self.step
+        {
+            step.holds += bytes;
         }
     }
 
@@ -152,6 +207,10 @@ impl Recorder {
     }
 
     fn note(&mut self, context: u32, hostcall: Hostcall) {
+        self.hold(hostcall.weight());
+        if self.step.is_none() {
+            return;
+        }
         if let ("proxy_set_property", Some(0), [Value::Bytes(path), _]) =
             (&*hostcall.call, hostcall.status, &hostcall.args[..])
         {
@@ -190,6 +249,10 @@ pub(crate) fn witnessed(
     if matches!(name, "proxy_log" | "fd_write" | "fd_pwrite") {
         return run(call); // its lines are noted where they are written
     }
+    let given = length_of_arguments(call, forms, raw);
+    if !call.data_mut().recorder.as_deref_mut().is_some_and(|recorder| recorder.has_room_for(given)) {
+        return run(call);
+    }
     let args = arguments(call, forms, raw);
     let context = call.data().active.context;
     let recorder = call.data_mut().recorder.as_deref_mut();
@@ -214,6 +277,21 @@ fn note(call: &mut Call<'_>, context: u32, hostcall: Hostcall) {
 /// A parameter that is a 32-bit number.
 fn narrow(raw: u64) -> u32 {
     raw as u32 // it was made from one
+}
+
+/// About how many bytes a copy of what a hostcall is given takes.
+fn length_of_arguments(call: &mut Call<'_>, forms: &[Form], raw: &[u64]) -> usize {
+    let memory = view(call).map_or(&mut [][..], |(memory, _)| memory);
+    let length = |(at, form): (usize, &Form)| {
+        let copies = match form {
+            Form::In => 1,
+            Form::InFields => APART,
+            _ => return 0,
+        };
+        let len = raw.get(at + 1).copied().unwrap_or(0);
+        peek(memory, narrow(raw[at]), narrow(len)).map_or(0, |bytes| bytes.len().saturating_mul(copies))
+    };
+    forms.iter().enumerate().map(length).fold(0, usize::saturating_add)
 }
 
 /// What a hostcall is given. What does not lie in the guest's memory is empty: the hostcall says so itself.

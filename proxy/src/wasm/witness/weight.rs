@@ -1,7 +1,7 @@
 //! How much memory a step takes that waits to be written.
 
 use super::blob::{Blob, Fields, Value};
-use super::step::{Callout, Change, Grpc, Op, Piece, Step};
+use super::step::{Callout, Change, Grpc, Hostcall, Line, Op, Piece, Step};
 
 /// What a step, a call or a field takes beside its bytes, about.
 const EACH: usize = 128;
@@ -11,14 +11,25 @@ impl Step {
     pub(crate) fn weight(&self) -> usize {
         let streams = self.streams.iter().map(|stream| change(&stream.before) + change(&stream.after));
         let calls = self.calls.iter().map(|call| {
-            let hostcalls = call
-                .hostcalls
-                .iter()
-                .map(|call| EACH + call.args.iter().chain(&call.answer).map(value).sum::<usize>());
-            let logs = call.logs.iter().map(|line| EACH + line.text.0.len());
+            let hostcalls = call.hostcalls.iter().map(Hostcall::weight);
+            let logs = call.logs.iter().map(Line::weight);
             EACH + hostcalls.sum::<usize>() + logs.sum::<usize>()
         });
         EACH + op(&self.op) + streams.sum::<usize>() + calls.sum::<usize>()
+    }
+}
+
+impl Hostcall {
+    /// About so many bytes.
+    pub(super) fn weight(&self) -> usize {
+        EACH + self.args.iter().chain(&self.answer).map(value).sum::<usize>()
+    }
+}
+
+impl Line {
+    /// About so many bytes.
+    pub(super) fn weight(&self) -> usize {
+        EACH + self.text.0.len()
     }
 }
 
