@@ -321,4 +321,10 @@ impl Witness for Watcher {
         }
         let _ = self.events.send(Event::Gone { instance }); // as above
     }
+
+    fn give_up(&self, instance: u64, reason: &'static str) {
+        if let Some(recording) = &self.recording {
+            recording.give_up(instance, reason);
+        }
+    }
 }
