@@ -328,3 +328,17 @@ impl Witness for Watcher {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_shows_what_instances_do_is_told_that_one_has_gone() {
+        let (events, received) = mpsc::channel();
+        let (last, recording, backlog) = (AtomicU64::new(0), None, Arc::default());
+        let watcher = Watcher { last, events, recording, backlog };
+        watcher.end(7);
+        assert!(matches!(received.try_recv(), Ok(Event::Gone { instance: 7 })));
+    }
+}

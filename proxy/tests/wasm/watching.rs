@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tidegate::config::model::Grant;
 use tidegate::recording::Line;
 use tidegate::recording::replay::{Played, Player};
 use tidegate::wasm::stream::Direction;
@@ -104,7 +103,7 @@ fn a_guest_that_says_more_than_a_step_may_hold_is_watched_no_longer_and_goes_on(
     let guest = |calls: u32| {
         module(&format!(
             r#"(module
-                (import "env" "proxy_set_shared_data"
+                (import "env" "proxy_set_buffer_bytes"
                     (func $set (param i32 i32 i32 i32 i32) (result i32)))
                 (import "env" "proxy_get_shared_data" (func $get (param i32 i32 i32 i32 i32) (result i32)))
                 (memory (export "memory") 129)
@@ -112,7 +111,8 @@ fn a_guest_that_says_more_than_a_step_may_hold_is_watched_no_longer_and_goes_on(
                 (func (export "proxy_on_memory_allocate") (param i32) (result i32) (i32.const 0))
                 (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32) (local $i i32)
                     (loop $again
-                        (drop (call $set (i32.const 0) (i32.const 4) (i32.const 16) (i32.const 8388608) (i32.const 0)))
+                        ;; There is no such buffer.
+                        (drop (call $set (i32.const 99) (i32.const 0) (i32.const 0) (i32.const 16) (i32.const 8388608)))
                         ;; What is not in the memory is not copied.
                         (drop (call $get (i32.const 16) (i32.const 2147483647) (i32.const 0) (i32.const 4) (i32.const 8)))
                         (local.set $i (i32.add (local.get $i) (i32.const 1)))
@@ -123,7 +123,7 @@ fn a_guest_that_says_more_than_a_step_may_hold_is_watched_no_longer_and_goes_on(
     for (calls, is_too_much) in [(15, false), (16, true), (2_000, true)] {
         let (bench, notes) = watched();
         let mut filter = bench.filter.clone();
-        filter.capabilities = Grant::Only(Box::default());
+        filter.limits.instructions = 10_000_000;
         let plugin = tidegate::wasm::Plugin::new(
             Arc::new(filter),
             ENGINE.compile(&guest(calls)).expect("it compiles"),

@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rustix::fs::{CWD, Mode};
+use rustix::fs::{CWD, Mode, OFlags};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
@@ -83,6 +83,18 @@ impl Shop {
         let path = std::env::var("PATH").expect("there is a PATH");
         command.env("PATH", format!("{}:{path}", self.path("bin").display()));
         Dev::run(command, &["--listen", "127.0.0.1:0", "--format", "json"])
+    }
+}
+
+impl Drop for Shop {
+    /// Lets all that still wait go on: a test that fails leaves none behind.
+    fn drop(&mut self) {
+        for what in ["metadata", "explain", "build"] {
+            let pipe = self.path(&format!("bin/{what}.wait"));
+            if let Ok(pipe) = rustix::fs::open(&pipe, OFlags::WRONLY | OFlags::NONBLOCK, Mode::empty()) {
+                let _ = rustix::io::write(pipe, b"\n"); // whoever reads nothing goes on, too
+            }
+        }
     }
 }
 
