@@ -109,7 +109,7 @@ fn what_was_changed_on_its_way_is_refused() {
     let without = headers.fold(Request::post("/orders"), |request, (name, value)| {
         request.header(name.as_str(), value.as_bytes())
     });
-    assert_refused(&kit.send(without), "wrong_digest");
+    assert_refused(&verifier().start().send(without), "wrong_digest");
     assert_refused(&kit.send(again(&seen, |name| name != "x-date")), "incomplete");
     assert_refused(&kit.send(again(&seen, |name| name != "signature")), "missing");
     assert_refused(&kit.send(again(&seen, |name| name != "signature-input")), "missing");
