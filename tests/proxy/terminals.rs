@@ -4,6 +4,7 @@
 use std::fs;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
+use std::process::Command;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
@@ -131,6 +132,18 @@ fn files(folder: &Path) -> Vec<String> {
 }
 
 /// The key goes to all processes in the terminal's foreground: to cargo, too.
+/// The same command, which SIGINT ends also where whoever runs the tests ignores it, as a shell has what it starts in the
+/// background do.
+fn interruptible(command: &Command) -> Command {
+    let mut own = Command::new("env");
+    own.arg("--default-signal=INT").arg(command.get_program());
+    own.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    if let Some(folder) = command.get_current_dir() {
+        own.current_dir(folder);
+    }
+    own
+}
+
 #[test]
 fn ctrl_c_in_the_middle_of_a_build_leaves_no_process_and_no_part_of_a_module() {
     let shop = Crate::new();
@@ -139,7 +152,7 @@ fn ctrl_c_in_the_middle_of_a_build_leaves_no_process_and_no_part_of_a_module() {
     let modules = shop.path("target/wasm/modules");
     for words in [["filter", "build"], ["filter", "test"]] {
         let before = files(&modules);
-        let mut command = command(&shop.path(""));
+        let mut command = interruptible(&command(&shop.path("")));
         command.args(words).args(["--profile", "dev"]).process_group(0);
         let process = Process::start("tidegate filter", &mut command);
         let ours = shop.path("").display().to_string();
