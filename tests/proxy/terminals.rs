@@ -131,7 +131,6 @@ fn files(folder: &Path) -> Vec<String> {
     names
 }
 
-/// The key goes to all processes in the terminal's foreground: to cargo, too.
 /// The same command, which SIGINT ends also where whoever runs the tests ignores it, as a shell has what it starts in the
 /// background do.
 fn interruptible(command: &Command) -> Command {
@@ -144,6 +143,7 @@ fn interruptible(command: &Command) -> Command {
     own
 }
 
+/// The key goes to all processes in the terminal's foreground: to cargo, too.
 #[test]
 fn ctrl_c_in_the_middle_of_a_build_leaves_no_process_and_no_part_of_a_module() {
     let shop = Crate::new();
