@@ -142,17 +142,17 @@ mod tests {
     9:   0x6e6b - index<u8>
                     at /rustc/5980/library/core/src/slice/index.rs:272:10
                 - price
-                    at /work/shop-core/src/lib.rs:7:9
+                    at /code/shop-core/src/lib.rs:7:9
                 - on_request_headers
-                    at /work/shop/src/lib.rs:2:71
+                    at /code/shop/src/lib.rs:2:71
    10:   0x506e - show<shop::Guard>
-                    at /work/shop/vendor/tidegate-sdk/src/dispatch.rs:218:20
+                    at /code/shop/vendor/tidegate-sdk/src/dispatch.rs:218:20
    11:   0x4f4a - begin
-                    at /work/shop/src/rules.rs";
+                    at /code/shop/src/rules.rs";
 
     #[test]
     fn frames_of_the_crate_are_told_from_others() {
-        let blame = Blame::new(Path::new("/work/shop"), Path::new("/work/shop/shop.wasm"));
+        let blame = Blame::new(Path::new("/code/shop"), Path::new("/code/shop/shop.wasm"));
         let frames = blame.frames(MESSAGE);
         let shown: Vec<_> = frames.iter().map(|it| (&*it.function, &*it.file, it.line)).collect();
         assert_eq!(
