@@ -9,13 +9,21 @@ const COLUMNS: usize = 80;
 
 /// Whether a stream is a terminal that has colours, and whose user wants them (<https://no-color.org>).
 pub(crate) fn colours_wanted_on(stream: &impl IsTerminal) -> bool {
-    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    can_be_drawn_on(stream) && !refused
+    stream.is_terminal() && !colours_refused()
+}
+
+/// Whether the user wants no colours, or has a terminal without them.
+pub(crate) fn colours_refused() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) || only_prints()
 }
 
 /// Whether a line may be drawn over on a stream: it is a terminal, and not one that only prints.
 pub(crate) fn can_be_drawn_on(stream: &impl IsTerminal) -> bool {
-    stream.is_terminal() && std::env::var_os("TERM").is_none_or(|terminal| terminal != "dumb")
+    stream.is_terminal() && !only_prints()
+}
+
+fn only_prints() -> bool {
+    std::env::var_os("TERM").is_some_and(|terminal| terminal == "dumb")
 }
 
 /// A text and what follows it, as one line that a terminal has room for: of the text as much as that leaves. The last

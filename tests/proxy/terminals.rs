@@ -56,8 +56,10 @@ fn colours_are_for_terminals_that_have_them_and_whose_users_want_them() {
         };
         assert!(shown(&[]).contains('\u{1b}'), "{arguments:?}");
         for refusal in [("NO_COLOR", Some("1")), ("TERM", Some("dumb"))] {
-            let shown = shown(&[refusal]);
-            assert!(!shown.contains('\u{1b}'), "{arguments:?} with {refusal:?}: {shown:?}");
+            for ci in [None, Some("true")] {
+                let shown = shown(&[refusal, ("CI", ci)]);
+                assert!(!shown.contains('\u{1b}'), "{arguments:?} with {refusal:?}, CI {ci:?}: {shown:?}");
+            }
         }
         let exit = Proxy::with_text("").env("TERM", "xterm-256color").run_in(&arguments);
         assert!(!(exit.stdout + &exit.stderr).contains('\u{1b}'), "{arguments:?} into a file");

@@ -9,11 +9,12 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
 use super::top::address;
-use super::{Format, counted, print};
+use super::{Format, print};
 use crate::admin::client::Client;
 use crate::canary::{Next, Report, State, VersionReport};
 use crate::config::Parse as _;
 use crate::config::model::Percent;
+use crate::terminal::many;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -198,13 +199,13 @@ fn numbers(version: &VersionReport) -> String {
     let VersionReport { exchanges, server_errors, denials, faults, latency_ms, instructions } = version;
     let mut text = format!(
         "{}, {server_errors} with 5xx, {denials} denied, {faults} failed on",
-        counted(*exchanges, "exchange")
+        many(*exchanges, "exchange")
     );
     if let Some(latency) = latency_ms {
         text += &format!(", {latency:.2} ms");
     }
     if let Some(instructions) = instructions {
-        text += &format!(", {}", counted(*instructions, "instruction"));
+        text += &format!(", {}", many(*instructions, "instruction"));
     }
     text
 }

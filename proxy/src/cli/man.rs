@@ -8,7 +8,8 @@ use clap::{Args, Command, CommandFactory};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, roman};
 
-use super::{CommandLine, counted, print};
+use super::{CommandLine, print};
+use crate::terminal::many;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -47,7 +48,7 @@ pub(super) fn perform(arguments: &ManArgs) -> anyhow::Result<()> {
     };
     fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
     let count = write(&command, out)?;
-    print(&format!("Wrote {} into {}\n\nNext: man tidegate", counted(count, "page"), out.display()))
+    print(&format!("Wrote {} into {}\n\nNext: man tidegate", many(count, "page"), out.display()))
 }
 
 /// What the commands `help` show is what the pages show.

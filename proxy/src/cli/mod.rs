@@ -20,11 +20,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::bail;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, ColorChoice, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 use crate::config::model::ModuleSource;
 use crate::config::{self, Loaded};
-use crate::server;
+use crate::{server, terminal};
 use filter::FilterCommand;
 use log::{Level, LogArgs};
 use voice::Voice;
@@ -157,9 +157,18 @@ struct RunArgs {
     no_watch: bool,
 }
 
+impl CommandLine {
+    fn of_this_process() -> Self {
+        // clap's own rule gives colours to every terminal of a CI, the one that says it has none too.
+        let colours = if terminal::colours_refused() { ColorChoice::Never } else { ColorChoice::Auto };
+        let said = Self::command().color(colours).get_matches();
+        Self::from_arg_matches(&said).unwrap_or_else(|error| error.exit())
+    }
+}
+
 /// Reads the process's arguments and does what they ask.
 pub fn main() -> ExitCode {
-    let CommandLine { command, log } = CommandLine::parse();
+    let CommandLine { command, log } = CommandLine::of_this_process();
     let voice = match command {
         Command::Run(_) => log.voice(),
         _ => Voice::People,
@@ -229,7 +238,7 @@ fn perform(command: Command, log: &LogArgs, voice: Voice) -> anyhow::Result<Exit
 /// What there is; of a filter whose module is the newest of a folder also which that is.
 fn summary(loaded: &Loaded, modules: &[String]) -> String {
     let config = &loaded.config;
-    let count = |number: usize, noun: &str| counted(number as u64, noun);
+    let count = |number: usize, noun: &str| terminal::many(number as u64, noun);
     let parts = [
         count(config.listeners.len(), "listener"),
         count(config.listeners.iter().map(|listener| listener.routes.len()).sum(), "route"),
@@ -242,11 +251,6 @@ fn summary(loaded: &Loaded, modules: &[String]) -> String {
     });
     let chosen: String = chosen.collect();
     format!("{} is valid: {}{chosen}", loaded.path().display(), parts.join(", "))
-}
-
-/// So many of what `noun` names.
-fn counted(number: u64, noun: &str) -> String {
-    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 /// Prints a line to stdout. A reader who has read enough (`| head`) is no error.

@@ -6,10 +6,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
-
 use super::ends::Ended;
-use crate::wasm::witness::{End, Op, Step};
+use crate::wasm::witness::{End, Op, Request, Step};
 
 /// How much may wait to be shown, in bytes, about. Exchanges that begin while there is more are not shown.
 const MAX_WAITING: usize = 64 << 20;
@@ -140,7 +138,12 @@ impl Backlog {
 /// The id that a request has when the filter first sees it.
 fn request_id(step: &Step) -> Option<String> {
     let mut heads = step.streams.iter().filter_map(|stream| stream.before.request.as_ref());
-    let id = heads.next()?.headers.iter().find(|(name, _)| &*name.0 == b"x-request-id");
+    id_of(heads.next()?)
+}
+
+/// The id in a request's head.
+pub(super) fn id_of(request: &Request) -> Option<String> {
+    let id = request.headers.iter().find(|(name, _)| &*name.0 == b"x-request-id");
     id.map(|(_, value)| value.text().into_owned())
 }
 
@@ -198,11 +201,6 @@ impl Sum {
             self.statuses.iter().map(|(status, count)| format!("{status} ×{count}")).collect();
         words.join(", ")
     }
-}
-
-/// What is said of exchanges that could not be shown, for tools.
-pub(super) fn missed(exchanges: u64) -> Value {
-    json!({"exchanges": exchanges})
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::blame::Blame;
 use super::ends::{Ended, Ends, Whole};
-use super::flood::{self, Backlog, Flood};
+use super::flood::{Backlog, Flood};
 use super::outlet::{Form, Outlet};
 use super::scene::{Deed, Scene};
 use super::story::{Outcome, Stories, Story, Told};
@@ -149,7 +149,7 @@ impl Narrator {
             0 => {}
             missed => {
                 let line = format!("… and {} requests that came too fast to be watched", grouped(missed));
-                self.outlet.say("missed", flood::missed(missed), &self.paint.dim(&line));
+                self.outlet.say("missed", json!({"exchanges": missed}), &self.paint.dim(&line));
             }
         }
     }
@@ -195,9 +195,7 @@ impl Narrator {
                 self.complain("refused", &format!("{error:#}"));
             }
             Event::Began(beginning) => self.note_module(&beginning),
-            Event::Did { instance, step } => {
-                self.tell_step(instance, &step);
-            }
+            Event::Did { instance, step } => self.tell_step(instance, &step),
             Event::Gone { instance } => self.forget(instance),
             Event::RecordingEnded(why) => {
                 let line =

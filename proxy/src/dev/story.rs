@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use super::flood::id_of;
 use super::scene::{Deed, Reader, Scene};
 use crate::recording::compare::{done, shown};
 use crate::wasm::witness::{Change, End, Op, Step};
@@ -198,8 +199,7 @@ impl Story {
         {
             self.method = request.method.clone();
             self.path = shown(&request.path);
-            let id = request.headers.iter().find(|(name, _)| &*name.0 == b"x-request-id");
-            self.request_id = id.map(|(_, value)| value.text().into_owned());
+            self.request_id = id_of(request);
         }
         for deed in &scene.did {
             match deed {

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use tidegate_template::{Name, SDK_FOLDER, SDK_VERSION, Update};
 
-use crate::cli::{counted, print};
+use crate::cli::print;
+use crate::terminal::many;
 
 pub(super) const NEW_EXAMPLES: &str = "\
 Examples:
@@ -52,10 +53,8 @@ pub(super) fn create(arguments: &NewArgs) -> anyhow::Result<()> {
     for file in own {
         text += &format!("  {}\n", file.path);
     }
-    text += &format!(
-        "  {SDK_FOLDER}/  the SDK of tidegate {SDK_VERSION}, {}\n",
-        counted(sdk.len() as u64, "file")
-    );
+    text +=
+        &format!("  {SDK_FOLDER}/  the SDK of tidegate {SDK_VERSION}, {}\n", many(sdk.len() as u64, "file"));
     text += &format!("\nNext: cd {} && tidegate dev", quoted(&folder));
     print(&text)
 }
