@@ -11,8 +11,8 @@ use serde_json::{Map, Value, json};
 use super::check::without_anchors;
 use super::model::{
     Action, Cluster, Clusters, Config, Credentials, Filter, FilterLimits, Forward, Grant, HeaderEdits,
-    HostMatch, Listener, ListenerLimits, Location, Match, ModuleSource, PathMatch, PathRewrite, Protocol,
-    Recycle, Redirect, RedirectPath, Respond, Route, Secret, SecretOrigin, ValueMatch,
+    HostMatch, Http2, Keepalive, Listener, ListenerLimits, Location, Match, ModuleSource, PathMatch,
+    PathRewrite, Protocol, Recycle, Redirect, RedirectPath, Respond, Route, Secret, SecretOrigin, ValueMatch,
 };
 use super::raw::{FROM_ENV, FROM_FILE};
 use super::scalar::{Count, Quantity, Size, name_of};
@@ -95,6 +95,7 @@ fn listener(listener: &Listener, config: &Config) -> Value {
             "merge_slashes": merge_slashes,
             "escaped_slashes": name_of(escaped_slashes),
         },
+        "http2": http2(&listener.http2),
         "limits": {
             "connections": connections,
             "header_bytes": size(header_bytes),
@@ -105,6 +106,24 @@ fn listener(listener: &Listener, config: &Config) -> Value {
         },
         "routes": listener.routes.iter().map(|it| route(it, config)).collect::<Vec<_>>(),
     })
+}
+
+fn http2(http2: &Http2) -> Value {
+    let Http2 {
+        max_concurrent_streams,
+        initial_stream_window_size,
+        initial_connection_window_size,
+        keepalive,
+    } = http2;
+    let mut fields = json!({
+        "max_concurrent_streams": max_concurrent_streams,
+        "initial_stream_window_size": size(*initial_stream_window_size as usize),
+        "initial_connection_window_size": size(*initial_connection_window_size as usize),
+    });
+    if let Some(Keepalive { interval, timeout }) = keepalive {
+        fields["keepalive"] = json!({"interval": interval.write(), "timeout": timeout.write()});
+    }
+    fields
 }
 
 fn route(route: &Route, config: &Config) -> Value {
@@ -410,6 +429,7 @@ fn cluster(cluster: &Cluster) -> Value {
         "idle_timeout": cluster.idle_timeout.write(),
         "idle_connections": cluster.idle_connections,
         "header_bytes": size(cluster.header_bytes),
+        "http2": http2(&cluster.http2),
     })
 }
 

@@ -6,6 +6,7 @@
 mod canary;
 mod capabilities;
 mod form;
+mod http2;
 mod module;
 mod names;
 
@@ -28,6 +29,7 @@ pub use capabilities::{
     shows_headers,
 };
 pub use form::{BadList, CapabilitiesForm};
+pub use http2::{Http2, Keepalive};
 pub(crate) use module::SecretOrigin;
 pub use module::{Credentials, Image, Location, ModuleSource, Pull, Remote, Secret, TrustedKey};
 pub use names::{BadName, MAX_NAME_LEN, MAX_NAMES, Names, check_name};
@@ -94,6 +96,8 @@ pub struct Listener {
     pub trusted_hops: usize,
     /// In which form routes, filters and upstreams see paths.
     pub path_normalization: PathNormalization,
+    /// How HTTP/2 is spoken with clients that speak it.
+    pub http2: Http2,
     /// What a downstream peer may use.
     pub limits: ListenerLimits,
 }
@@ -330,6 +334,8 @@ pub struct Cluster {
     pub idle_connections: usize,
     /// A response's status line and headers together, in bytes; more is 502.
     pub header_bytes: usize,
+    /// How HTTP/2 is spoken, where it is.
+    pub http2: Http2,
 }
 
 /// What requests to a cluster are sent in.

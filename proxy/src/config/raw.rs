@@ -8,6 +8,7 @@ mod capabilities;
 mod cluster;
 mod filter;
 mod guest;
+mod http2;
 mod module;
 mod route;
 mod variable;
@@ -28,6 +29,7 @@ pub(crate) use capabilities::{Access, Capabilities, Grant, Patterns};
 pub(crate) use cluster::Cluster;
 pub(crate) use filter::{Breaker, Filter, FilterLimits, Recycle, Reload};
 pub(crate) use guest::GuestConfig;
+pub(crate) use http2::Http2;
 pub(crate) use module::{Credentials, FROM_FILE, Module, ModuleFields, Secret, TrustedKey};
 pub(crate) use route::{
     ClusterHeader, Edit, Match, Path, Redirect, RedirectPath, RegexRewrite, Respond, Route, ValueMatcher,
@@ -109,6 +111,9 @@ pub(crate) struct Listener {
     /// In which form routes, filters and clusters see paths. Default: the strictest that leaves escaped slashes alone.
     #[serde(default)]
     pub(crate) path_normalization: Field<PathNormalization>,
+    /// How HTTP/2 is spoken with clients that speak it.
+    #[serde(default)]
+    pub(crate) http2: Field<Http2>,
     /// What a downstream peer may use.
     #[serde(default)]
     pub(crate) limits: Field<ListenerLimits>,

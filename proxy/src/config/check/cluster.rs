@@ -25,6 +25,7 @@ impl Checker<'_> {
             idle_timeout: self.duration(raw.idle_timeout, bounds::UPSTREAM_IDLE_TIMEOUT),
             idle_connections: self.count(raw.idle_connections, bounds::IDLE_CONNECTIONS),
             header_bytes: self.bytes(raw.header_bytes, bounds::HEADER_BYTES),
+            http2: self.http2(raw.http2),
         })
     }
 }

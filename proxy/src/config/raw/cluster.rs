@@ -10,6 +10,7 @@ use super::super::bounds;
 use super::super::decode::Field;
 use super::super::model::{ClusterProtocol, LoadBalancer};
 use super::super::scalar::{Count, Size, Text};
+use super::Http2;
 
 /// A service: endpoints that answer alike.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -41,4 +42,7 @@ pub(crate) struct Cluster {
     #[serde(default)]
     #[schemars(transform = bounds::HEADER_BYTES.describe())]
     pub(crate) header_bytes: Field<Text<Size>>,
+    /// How HTTP/2 is spoken, also by callouts.
+    #[serde(default)]
+    pub(crate) http2: Field<Http2>,
 }
