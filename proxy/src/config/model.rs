@@ -5,6 +5,7 @@
 
 mod canary;
 mod capabilities;
+mod cluster;
 mod form;
 mod module;
 mod names;
@@ -27,6 +28,7 @@ pub use capabilities::{
     Access, BodyAccess, Capabilities, Grant, HEADER_PROPERTIES, LogFloor, header_name, property_name,
     shows_headers,
 };
+pub use cluster::{Cluster, Endpoint, LoadBalancer, Locality};
 pub use form::{BadList, CapabilitiesForm};
 pub(crate) use module::SecretOrigin;
 pub use module::{Credentials, Image, Location, ModuleSource, Pull, Remote, Secret, TrustedKey};
@@ -309,34 +311,6 @@ pub struct HeaderEdits {
     pub set: Vec<(HeaderName, HeaderValue)>,
     /// Added beside what is there.
     pub add: Vec<(HeaderName, HeaderValue)>,
-}
-
-/// A service: endpoints that answer alike.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cluster {
-    /// Any string; filters name it in callouts.
-    pub name: String,
-    /// Where it is. May be empty: then every request is answered 503.
-    pub endpoints: Vec<SocketAddr>,
-    /// How one is picked.
-    pub load_balancer: LoadBalancer,
-    /// For a connection to be made.
-    pub connect_timeout: Duration,
-    /// How long an unused connection is kept.
-    pub idle_timeout: Duration,
-    /// Unused connections kept by one worker to one endpoint.
-    pub idle_connections: usize,
-    /// A response's status line and headers together, in bytes; more is 502.
-    pub header_bytes: usize,
-}
-
-/// How an endpoint is picked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LoadBalancer {
-    /// Each in turn.
-    RoundRobin,
-    /// The less busy of two picked at random.
-    LeastRequest,
 }
 
 /// A filter: a module and what it is given.

@@ -157,10 +157,11 @@ pub(super) async fn send(
     let pool = in_use.0.pool();
     let (mut head, body) = request.into_parts();
     head.uri = absolute(&head.uri, pool.endpoint().address());
-    let mut sender = acquire(pool, tasks).await?;
+    let failed = |error| in_use.0.failed(error);
+    let mut sender = acquire(pool, tasks).await.map_err(failed)?;
     let (response, stream) = sender
         .send_request(Request::from_parts(head, ()), body.is_end_stream())
-        .map_err(UpstreamError::Http2)?;
+        .map_err(|error| failed(UpstreamError::Http2(error)))?;
     drop(sender); // it would keep the connection
     let mut outgoing = Outgoing::new(body, stream);
     let mut response = pin!(response);
@@ -168,7 +169,8 @@ pub(super) async fn send(
         outgoing.send(cx);
         response.as_mut().poll(cx)
     });
-    let response = response.await.map_err(UpstreamError::Http2)?;
+    let response = response.await.map_err(|error| failed(UpstreamError::Http2(error)))?;
+    in_use.0.answered(response.status());
     Ok(response.map(|incoming| Http2Body { incoming, outgoing, _in_use: in_use }))
 }
 

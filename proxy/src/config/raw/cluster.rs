@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::super::bounds;
-use super::super::decode::Field;
+use super::super::decode::{Field, Map, Short};
 use super::super::model::LoadBalancer;
 use super::super::scalar::{Count, Size, Text};
 
@@ -15,8 +15,8 @@ use super::super::scalar::{Count, Size, Text};
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Cluster {
-    /// Where it is: IP and port each. With none, requests are answered 503.
-    pub(crate) endpoints: Field<Vec<Field<Text<SocketAddr>>>>,
+    /// Where it is: IP and port each, or a mapping that says more. With none, requests are answered 503.
+    pub(crate) endpoints: Field<Vec<Field<Short<SocketAddr, Endpoint>>>>,
     /// How an endpoint is picked: each in turn, or the less busy of two picked at random. Default: `round_robin`.
     #[serde(default)]
     #[schemars(extend("default" = "round_robin"))]
@@ -37,4 +37,41 @@ pub(crate) struct Cluster {
     #[serde(default)]
     #[schemars(transform = bounds::HEADER_BYTES.describe())]
     pub(crate) header_bytes: Field<Text<Size>>,
+}
+
+/// One address of a cluster, and what there is to say of it.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Endpoint {
+    /// IP and port.
+    pub(crate) address: Field<Text<SocketAddr>>,
+    /// Its share of the requests, compared with the others' of its priority.
+    #[serde(default)]
+    #[schemars(transform = bounds::ENDPOINT_WEIGHT.describe())]
+    pub(crate) weight: Field<Text<Count>>,
+    /// Which endpoints are asked first: those of 0, and of a higher number what those before cannot take.
+    #[serde(default)]
+    #[schemars(transform = bounds::PRIORITY.describe())]
+    pub(crate) priority: Field<Text<Count>>,
+    /// Where its machine is.
+    #[serde(default)]
+    pub(crate) locality: Field<Locality>,
+    /// What subsets are made by: any names, each with a text.
+    #[serde(default)]
+    pub(crate) metadata: Field<Map<String, String>>,
+}
+
+/// Where a machine is. What is not given is empty.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Locality {
+    /// Such as a country's part.
+    #[serde(default)]
+    pub(crate) region: Field<String>,
+    /// A part of the region that fails by itself.
+    #[serde(default)]
+    pub(crate) zone: Field<String>,
+    /// A part of the zone.
+    #[serde(default)]
+    pub(crate) sub_zone: Field<String>,
 }
