@@ -123,6 +123,10 @@ pub(crate) const MAX_NAME_BYTES: usize = 512;
 pub(crate) const CONNECT_TIMEOUT: Bound<Duration> = millis(5 * SECOND, 1, 10 * MINUTE);
 /// An unused connection to an endpoint.
 pub(crate) const UPSTREAM_IDLE_TIMEOUT: Bound<Duration> = millis(60 * SECOND, 1, 24 * HOUR);
+/// An endpoint's share.
+pub(crate) const ENDPOINT_WEIGHT: Bound<Count> = count(1, 1, u32::MAX as u64);
+/// An endpoint's priority: as many as Envoy knows.
+pub(crate) const PRIORITY: Bound<Count> = count(0, 0, 127);
 /// Unused connections to an endpoint.
 pub(crate) const IDLE_CONNECTIONS: Bound<Count> = count(128, 0, 65_536);
 

@@ -3,6 +3,7 @@
 //! What it gives is itself a valid configuration that means the same.
 
 mod canary;
+mod cluster;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
@@ -10,9 +11,9 @@ use serde_json::{Map, Value, json};
 
 use super::check::without_anchors;
 use super::model::{
-    Action, Cluster, Clusters, Config, Credentials, Filter, FilterLimits, Forward, Grant, HeaderEdits,
-    HostMatch, Http2, Keepalive, Listener, ListenerLimits, Location, Match, ModuleSource, PathMatch,
-    PathRewrite, Protocol, Recycle, Redirect, RedirectPath, Respond, Route, Secret, SecretOrigin, ValueMatch,
+    Action, Clusters, Config, Credentials, Filter, FilterLimits, Forward, Grant, HeaderEdits, HostMatch,
+    Http2, Keepalive, Listener, ListenerLimits, Location, Match, ModuleSource, PathMatch, PathRewrite,
+    Protocol, Recycle, Redirect, RedirectPath, Respond, Route, Secret, SecretOrigin, ValueMatch,
 };
 use super::raw::{FROM_ENV, FROM_FILE};
 use super::scalar::{Count, Quantity, Size, name_of};
@@ -38,7 +39,7 @@ pub fn effective(config: &Config) -> Value {
         canary::nest(&mut filters, config, canary);
     }
     file.insert("filters".into(), Value::Object(filters));
-    let clusters = config.clusters.iter().map(|it| (it.name.clone(), cluster(it)));
+    let clusters = config.clusters.iter().map(|it| (it.name.clone(), cluster::cluster(it)));
     file.insert("clusters".into(), Value::Object(clusters.collect()));
     if !config.trusted_keys.is_empty() {
         let keys = config.trusted_keys.iter();
@@ -418,19 +419,6 @@ fn guest_value(bytes: &Bytes) -> Value {
         Ok(value @ (Value::Object(_) | Value::Array(_))) if value.to_string().as_bytes() == bytes => value,
         _ => String::from_utf8_lossy(bytes).into(),
     }
-}
-
-fn cluster(cluster: &Cluster) -> Value {
-    json!({
-        "endpoints": cluster.endpoints,
-        "protocol": name_of(cluster.protocol),
-        "load_balancer": name_of(cluster.load_balancer),
-        "connect_timeout": cluster.connect_timeout.write(),
-        "idle_timeout": cluster.idle_timeout.write(),
-        "idle_connections": cluster.idle_connections,
-        "header_bytes": size(cluster.header_bytes),
-        "http2": http2(&cluster.http2),
-    })
 }
 
 fn size(bytes: usize) -> String {

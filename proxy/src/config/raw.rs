@@ -26,7 +26,7 @@ use crate::path::EscapedSlashes;
 
 pub(crate) use canary::{Canary, Promote, Rollback};
 pub(crate) use capabilities::{Access, Capabilities, Grant, Patterns};
-pub(crate) use cluster::Cluster;
+pub(crate) use cluster::{Cluster, Endpoint, Locality};
 pub(crate) use filter::{Breaker, Filter, FilterLimits, Recycle, Reload};
 pub(crate) use guest::GuestConfig;
 pub(crate) use http2::Http2;
