@@ -36,11 +36,39 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
+    /// A response's status: the first field of its block, from the static table (RFC 7541, appendix A) or a literal.
+    pub(crate) fn status(&self) -> u16 {
+        match self.payload.first() {
+            Some(&index @ 0x88..=0x8e) => [200, 204, 206, 304, 400, 404, 500][usize::from(index - 0x88)],
+            Some(0x08 | 0x48) => huffman_or_plain(&self.payload[1..]),
+            _ => 0,
+        }
+    }
+
     /// The number in the payload's last four bytes: an error code.
     pub(crate) fn code(&self) -> u32 {
         let at = if self.kind == GOAWAY { 4 } else { 0 };
         u32::from_be_bytes(self.payload[at..at + 4].try_into().expect("a code has four bytes"))
     }
+}
+
+/// Three digits, as plain text or in HPACK's Huffman code (RFC 7541, appendix B): 0 to 2 have five bits, 3 to 9 six.
+fn huffman_or_plain(text: &[u8]) -> u16 {
+    let length = usize::from(text[0] & 0x7f);
+    if text[0] & 0x80 == 0 {
+        return std::str::from_utf8(&text[1..=length]).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
+    }
+    let bits: String = text[1..=length].iter().map(|byte| format!("{byte:08b}")).collect();
+    let (mut rest, mut status) = (&*bits, 0);
+    for _ in 0..3 {
+        let short = u16::from_str_radix(&rest[..5], 2).expect("they are bits");
+        let (digit, taken) = match short {
+            0..=2 => (short, 5),
+            _ => (u16::from_str_radix(&rest[..6], 2).expect("they are bits") - 0b01_1001 + 3, 6),
+        };
+        (status, rest) = (status * 10 + digit, &rest[taken..]);
+    }
+    status
 }
 
 /// A frame's bytes.
