@@ -54,6 +54,7 @@ mod sharing;
 mod signatures;
 mod smuggling;
 mod standing;
+mod steer_filters;
 mod tcp;
 mod terminals;
 mod top;

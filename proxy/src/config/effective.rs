@@ -3,6 +3,7 @@
 //! What it gives is itself a valid configuration that means the same.
 
 mod canary;
+mod route_filters;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
@@ -103,14 +104,17 @@ fn listener(listener: &Listener, config: &Config) -> Value {
             "stream_idle_timeout": stream_idle_timeout.write(),
             "idle_timeout": idle_timeout.write(),
         },
-        "routes": listener.routes.iter().map(|it| route(it, config)).collect::<Vec<_>>(),
+        "routes": listener.routes.iter().map(|it| route(it, &listener.filters, config)).collect::<Vec<_>>(),
     })
 }
 
-fn route(route: &Route, config: &Config) -> Value {
+fn route(route: &Route, chain: &[usize], config: &Config) -> Value {
     let mut fields = Map::new();
     fields.insert("name".into(), route.name.as_str().into());
     fields.insert("match".into(), matches(&route.matches));
+    if let Some(filters) = route_filters::shown(&route.filters, chain, config) {
+        fields.insert("filters".into(), filters);
+    }
     let mut headers = Map::new();
     match &route.action {
         Action::Forward(forward) => {
@@ -291,7 +295,7 @@ fn filter(filter: &Filter) -> Value {
     }
     let mut shown = json!({
         "module": module(filter),
-        "config": filter.config_shown.clone().unwrap_or_else(|| guest_value(&filter.config)),
+        "config": config_of(filter),
         "vm_id": filter.vm_id,
         "vm_config": guest_value(&filter.vm_config),
         "root_id": filter.root_id,
@@ -316,6 +320,10 @@ fn filter(filter: &Filter) -> Value {
         shown["capabilities"] = granted;
     }
     shown
+}
+
+fn config_of(filter: &Filter) -> Value {
+    filter.config_shown.clone().unwrap_or_else(|| guest_value(&filter.config))
 }
 
 /// What a filter may do; nothing where the file says nothing, which is everything.

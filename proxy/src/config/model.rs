@@ -8,6 +8,7 @@ mod capabilities;
 mod form;
 mod module;
 mod names;
+mod route_filters;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -31,6 +32,7 @@ pub use form::{BadList, CapabilitiesForm};
 pub(crate) use module::SecretOrigin;
 pub use module::{Credentials, Image, Location, ModuleSource, Pull, Remote, Secret, TrustedKey};
 pub use names::{BadName, MAX_NAME_LEN, MAX_NAMES, Names, check_name};
+pub use route_filters::{Changed, Link, RouteFilters, Variant};
 
 pub use crate::files::Sha256;
 
@@ -43,6 +45,8 @@ pub struct Config {
     pub filters: Vec<Arc<Filter>>,
     /// The filters that have a second version.
     pub canaries: Vec<Canary>,
+    /// The filters that routes configure, each with what they give it.
+    pub variants: Vec<Variant>,
     /// Every cluster that is declared.
     pub clusters: Vec<Arc<Cluster>>,
     /// The keys that modules may have to be signed with.
@@ -78,6 +82,8 @@ pub struct Listener {
     pub address: SocketAddr,
     /// The chain in order, as indices into [`Config::filters`].
     pub filters: Vec<usize>,
+    /// Every filter of its chain and of the chains of its routes, in the order of their indices.
+    pub runs: Vec<usize>,
     /// The keys one of which must have signed each module of the chain, as indices into [`Config::trusted_keys`]; with
     /// none no signature is asked for.
     pub require_signature_by: Vec<usize>,
@@ -96,6 +102,13 @@ pub struct Listener {
     pub path_normalization: PathNormalization,
     /// What a downstream peer may use.
     pub limits: ListenerLimits,
+}
+
+impl Listener {
+    /// Whether its chain, or the chain of one of its routes, has this filter.
+    pub fn runs(&self, filter: usize) -> bool {
+        self.runs.binary_search(&filter).is_ok()
+    }
 }
 
 /// What comes in on a listener.
@@ -132,6 +145,8 @@ pub struct Route {
     pub name: String,
     /// Which requests.
     pub matches: Match,
+    /// Which filters they pass.
+    pub filters: RouteFilters,
     /// What becomes of them.
     pub action: Action,
     /// Changes to the request's headers before it is sent.

@@ -10,6 +10,7 @@ mod filter;
 mod guest;
 mod module;
 mod route;
+mod route_filters;
 mod variable;
 
 use std::net::SocketAddr;
@@ -32,6 +33,7 @@ pub(crate) use module::{Credentials, FROM_FILE, Module, ModuleFields, Secret, Tr
 pub(crate) use route::{
     ClusterHeader, Edit, Match, Path, Redirect, RedirectPath, RegexRewrite, Respond, Route, ValueMatcher,
 };
+pub(crate) use route_filters::{Change, ChangeFields, Link, OFF, RouteFilters};
 pub(crate) use variable::{FROM_ENV, Variable};
 
 /// A configuration of tidegate.

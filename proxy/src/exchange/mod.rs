@@ -19,6 +19,7 @@
 mod answer;
 mod body;
 mod callout;
+mod chain;
 mod grpc;
 mod headers;
 mod peer;
@@ -167,7 +168,7 @@ impl Exchange {
         if !site.chain().is_empty() {
             stream.connection = Some(peer.properties.clone());
         }
-        let run = Run::new(site.chain().clone(), stream, listener.buffer_limit);
+        let run = chain::run(&site, stream);
         Box::new(Exchange {
             site,
             peer,
@@ -188,6 +189,7 @@ impl Exchange {
         self.normalize_path()?;
         self.introduce();
         self.find_route();
+        self.choose_chain();
         let body = self.filter_request(body).await?;
         if self.run.stream().borrow().route_stale {
             self.find_route();
@@ -247,6 +249,7 @@ impl Exchange {
             self.report.log(|entry| entry.route = stream.info.route_name.clone());
         }
         stream.info.cluster_name = self.cluster.map(|index| self.site.cluster_name(index));
+        self.run.take_route(self.route);
     }
 
     /// The request side of the chain, until the head has come out of it.

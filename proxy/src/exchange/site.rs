@@ -8,13 +8,14 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::config::model::{Action, Listener, Protocol};
-use crate::filter::Chain;
+use crate::filter::{Chain, Guide};
 use crate::route::Table;
 use crate::snapshot::Snapshot;
 use crate::tasks::Tasks;
 use crate::telemetry::Reporter;
 use crate::telemetry::metrics::{ExchangeCell, Registry, TcpCell};
 use crate::upstream::Upstreams;
+use crate::wasm::stream::RequestHead;
 
 /// How far a worker's life has come.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -60,6 +61,8 @@ impl Life {
 /// What is known of a route before any request takes it.
 struct RouteFacts {
     name: Arc<str>,
+    /// The chain that it has in the place of the listener's, if it has one.
+    chain: Option<Rc<Chain>>,
     /// Where it answers by itself.
     own: Arc<ExchangeCell>,
     /// For each cluster that it may take, in order: the cluster's index and the cell.
@@ -73,6 +76,7 @@ impl Site {
         snapshot: Arc<Snapshot>,
         listener: usize,
         chain: Rc<Chain>,
+        own_chains: Vec<Option<Rc<Chain>>>,
         upstreams: Rc<Upstreams>,
         tasks: Rc<Tasks>,
         stage: Rc<Cell<Stage>>,
@@ -87,7 +91,8 @@ impl Site {
         let routes = config
             .routes
             .iter()
-            .map(|route| {
+            .zip(own_chains)
+            .map(|(route, chain)| {
                 let mut targets: Vec<usize> = match &route.action {
                     Action::Forward(forward) => forward.clusters.indices().collect(),
                     Action::Redirect(_) | Action::Respond(_) => Vec::new(),
@@ -95,6 +100,7 @@ impl Site {
                 targets.sort_unstable();
                 let target = |index: usize| (index, cell(&route.name, &clusters[index].name));
                 RouteFacts {
+                    chain,
                     name: route.name.as_str().into(),
                     own: cell(&route.name, ""),
                     targets: targets.into_iter().map(target).collect(),
@@ -140,6 +146,11 @@ impl Site {
         &self.chain
     }
 
+    /// The chain that a route has in the place of the listener's, if it has one.
+    pub(super) fn own_chain(&self, route: usize) -> Option<&Rc<Chain>> {
+        self.routes[route].chain.as_ref()
+    }
+
     pub(super) fn routes(&self) -> &Table {
         self.snapshot.routes(self.listener)
     }
@@ -177,5 +188,11 @@ impl Site {
         let target = cluster
             .and_then(|cluster| facts.targets.binary_search_by_key(&cluster, |(index, _)| *index).ok());
         target.map_or(&facts.own, |at| &facts.targets[at].1)
+    }
+}
+
+impl Guide for Site {
+    fn route(&self, request: &RequestHead) -> Option<usize> {
+        self.routes().find(&request.method, &request.uri, &request.headers)
     }
 }

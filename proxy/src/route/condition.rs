@@ -17,6 +17,7 @@ impl Condition {
         Condition(Table::new(&[Route {
             name: String::new(),
             matches: matches.clone(),
+            filters: Default::default(),
             action: Action::Respond(respond),
             request_headers: Default::default(),
             response_headers: Default::default(),

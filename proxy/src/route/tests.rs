@@ -49,6 +49,7 @@ fn route(matches: Match) -> Route {
     Route {
         name: String::new(),
         matches,
+        filters: Default::default(),
         action: Action::Respond(Respond {
             status: StatusCode::OK,
             body: Default::default(),

@@ -25,9 +25,11 @@ const ACTIONS: &str = "`cluster`, `clusters`, `cluster_header`, `redirect` and `
 const REDIRECTS: [u16; 5] = [301, 302, 303, 307, 308];
 
 impl Checker<'_> {
+    /// `chain` is the listener's.
     pub(super) fn routes(
-        &self,
+        &mut self,
         list: Located<Vec<Field<raw::Route>>>,
+        chain: &[usize],
         paths: &PathNormalization,
     ) -> Vec<Route> {
         if list.value.is_empty() {
@@ -46,7 +48,7 @@ impl Checker<'_> {
                     format!("no request comes this far: the route on line {line} takes all of them");
                 self.log.warning(at, message, "move this route before that one");
             }
-            let Some(route) = self.route(index, raw, &mut names) else { continue };
+            let Some(route) = self.route(index, raw, chain, &mut names) else { continue };
             if takes_everything(&route.matches) {
                 catch_all = Some(self.log.line(at));
             }
@@ -55,7 +57,13 @@ impl Checker<'_> {
         routes
     }
 
-    fn route(&self, index: usize, raw: Located<raw::Route>, names: &mut Unique<'_, String>) -> Option<Route> {
+    fn route(
+        &mut self,
+        index: usize,
+        raw: Located<raw::Route>,
+        chain: &[usize],
+        names: &mut Unique<'_, String>,
+    ) -> Option<Route> {
         let Located { value: mut raw, span } = raw;
         self.refuse_what_only_forwarding_uses(&raw);
         let name = take(&mut raw.name).given().inspect(|name| self.name(name));
@@ -72,9 +80,11 @@ impl Checker<'_> {
         };
         let request_headers = self.edits(request, Message::Request);
         let response_headers = self.edits(response, Message::Response);
+        let filters = self.route_filters(take(&mut raw.filters), chain);
         let timeout = self.duration(take(&mut raw.timeout), bounds::ROUTE_TIMEOUT);
         Some(Route {
             name: name.value,
+            filters,
             action: self.action(raw, span, &matches.path)?,
             matches,
             request_headers,

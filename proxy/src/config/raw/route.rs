@@ -10,6 +10,7 @@ use super::super::bounds;
 use super::super::decode::{Field, Map, OneOrMany};
 use super::super::model::HostMatch;
 use super::super::scalar::{Authority, Count, Host, Scheme, Text};
+use super::RouteFilters;
 
 /// Which requests, and what becomes of them: exactly one of `cluster`, `clusters`, `cluster_header`, `redirect` and
 /// `respond`.
@@ -22,6 +23,11 @@ pub(crate) struct Route {
     /// Which requests take this route. `{}` is all of them.
     #[serde(rename = "match")]
     pub(crate) matches: Field<Match>,
+    /// The filters that requests of this route pass. A list is a chain in the place of the listener's; a mapping says
+    /// what is different of filters of the listener's chain: `{limits: {config: …}, authz: off}`. Default: the listener's
+    /// chain.
+    #[serde(default)]
+    pub(crate) filters: Field<RouteFilters>,
     /// The cluster that requests are sent to.
     #[serde(default)]
     pub(crate) cluster: Field<String>,
