@@ -56,6 +56,7 @@ mod signatures;
 mod smuggling;
 mod standing;
 mod steer_filters;
+mod steer_mirrors;
 mod tcp;
 mod terminals;
 mod top;

@@ -188,6 +188,10 @@ pub(crate) const CANARY_TIMES: Bound<Times> = Bound {
     default_words: Some("not looked at"),
 };
 /// A second version's share.
+pub(crate) const MIRROR_PERCENT: Bound<Percent> =
+    Bound { min: Percent::NONE, max: Percent::ALL, default: Percent::ALL, default_words: None };
+/// Mirrors of one route: each makes a copy of every body.
+pub(crate) const MAX_MIRRORS: usize = 8;
 pub(crate) const CANARY_PERCENT: Bound<Percent> =
     Bound { min: Percent::NONE, max: Percent::ALL, default: Percent::NONE, default_words: None };
 /// How long a step of a second version's share lasts.

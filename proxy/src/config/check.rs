@@ -11,6 +11,7 @@ mod filter;
 mod guest;
 mod headers;
 mod listener;
+mod mirror;
 mod module;
 mod path;
 mod pattern;

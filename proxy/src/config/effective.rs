@@ -185,6 +185,14 @@ fn forward_fields(forward: &Forward, config: &Config, fields: &mut Map<String, V
         }
     };
     fields.insert(field.into(), value);
+    if !forward.mirrors.is_empty() {
+        let mirrors = forward.mirrors.iter().filter_map(|mirror| {
+            let cluster = &config.clusters.get(mirror.cluster)?.name;
+            let percent = mirror.percent.write();
+            Some(json!({ "cluster": cluster, "percent": percent, "mark_host": mirror.mark_host }))
+        });
+        fields.insert("mirror".into(), mirrors.collect());
+    }
     let mut rewrite = Map::new();
     match &forward.path {
         None => None,

@@ -232,10 +232,23 @@ pub enum Action {
 pub struct Forward {
     /// Which cluster.
     pub clusters: Clusters,
+    /// Who gets copies.
+    pub mirrors: Vec<Mirror>,
     /// What becomes of the path.
     pub path: Option<PathRewrite>,
     /// The `host` to send instead of the client's.
     pub host: Option<HeaderValue>,
+}
+
+/// A cluster that gets copies of requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mirror {
+    /// Which, an index into [`Config::clusters`].
+    pub cluster: usize,
+    /// The share of the requests that it gets.
+    pub percent: Percent,
+    /// Whether their host says that they are copies.
+    pub mark_host: bool,
 }
 
 /// Which cluster a request goes to. Clusters are indices into [`Config::clusters`].

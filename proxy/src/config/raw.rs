@@ -8,6 +8,7 @@ mod capabilities;
 mod cluster;
 mod filter;
 mod guest;
+mod mirror;
 mod module;
 mod route;
 mod route_filters;
@@ -29,6 +30,7 @@ pub(crate) use capabilities::{Access, Capabilities, Grant, Patterns};
 pub(crate) use cluster::Cluster;
 pub(crate) use filter::{Breaker, Filter, FilterLimits, Recycle, Reload};
 pub(crate) use guest::GuestConfig;
+pub(crate) use mirror::Mirror;
 pub(crate) use module::{Credentials, FROM_FILE, Module, ModuleFields, Secret, TrustedKey};
 pub(crate) use route::{
     ClusterHeader, Edit, Match, Path, Redirect, RedirectPath, RegexRewrite, Respond, Route, ValueMatcher,

@@ -22,6 +22,7 @@ mod callout;
 mod chain;
 mod grpc;
 mod headers;
+mod mirror;
 mod peer;
 mod site;
 mod upgrade;
@@ -278,6 +279,7 @@ impl Exchange {
     ) -> Result<Box<Response<ResponseBody>>, Ending> {
         let cluster = self.cluster.ok_or(Failure::ClusterNotFound)?;
         self.take_cluster(cluster);
+        let body = self.mirror(route, forward, body);
         let request = self.upstream_request(route, forward, body)?;
         let preferred = self.run.stream().borrow().preferred_endpoint;
         let mut attempt = Attempt::default();

@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use crate::config::model::{Action, Listener, Protocol};
+use super::mirror::Mirroring;
+use crate::config::model::{Action, Listener, Mirror, Protocol};
 use crate::filter::{Chain, Guide};
 use crate::route::Table;
 use crate::snapshot::Snapshot;
 use crate::tasks::Tasks;
 use crate::telemetry::Reporter;
-use crate::telemetry::metrics::{ExchangeCell, Registry, TcpCell};
+use crate::telemetry::metrics::{ExchangeCell, MirrorCell, Registry, TcpCell};
 use crate::upstream::Upstreams;
 use crate::wasm::stream::RequestHead;
 
@@ -36,6 +37,7 @@ pub(crate) struct Site {
     upstreams: Rc<Upstreams>,
     tasks: Rc<Tasks>,
     stage: Rc<Cell<Stage>>,
+    mirroring: Rc<Mirroring>,
     reporter: Rc<Reporter>,
     routes: Vec<RouteFacts>,
     /// On a TCP listener, for each cluster that connections may go to: its index, and where they are counted.
@@ -59,7 +61,7 @@ impl Life {
 }
 
 /// What is known of a route before any request takes it.
-struct RouteFacts {
+pub(super) struct RouteFacts {
     name: Arc<str>,
     /// The chain that it has in the place of the listener's, if it has one.
     chain: Option<Rc<Chain>>,
@@ -67,6 +69,8 @@ struct RouteFacts {
     own: Arc<ExchangeCell>,
     /// For each cluster that it may take, in order: the cluster's index and the cell.
     targets: Vec<(usize, Arc<ExchangeCell>)>,
+    /// Where copies are counted, for each of its mirrors.
+    pub(super) mirrors: Box<[Arc<MirrorCell>]>,
 }
 
 impl Site {
@@ -99,7 +103,15 @@ impl Site {
                 };
                 targets.sort_unstable();
                 let target = |index: usize| (index, cell(&route.name, &clusters[index].name));
+                let mirrors = match &route.action {
+                    Action::Forward(forward) => &forward.mirrors[..],
+                    Action::Redirect(_) | Action::Respond(_) => &[],
+                };
+                let mirror = |mirror: &Mirror| {
+                    metrics.mirror(worker, &config.name, &route.name, &clusters[mirror.cluster].name)
+                };
                 RouteFacts {
+                    mirrors: mirrors.iter().map(mirror).collect(),
                     chain,
                     name: route.name.as_str().into(),
                     own: cell(&route.name, ""),
@@ -115,7 +127,9 @@ impl Site {
                 .collect(),
         };
         let cluster_names = clusters.iter().map(|cluster| cluster.name.as_str().into()).collect();
+        let mirroring = Mirroring::new(&upstreams, &tasks, &stage);
         Rc::new(Site {
+            mirroring,
             listener,
             chain,
             upstreams,
@@ -149,6 +163,14 @@ impl Site {
     /// The chain that a route has in the place of the listener's, if it has one.
     pub(super) fn own_chain(&self, route: usize) -> Option<&Rc<Chain>> {
         self.routes[route].chain.as_ref()
+    }
+
+    pub(super) fn facts(&self, route: usize) -> &RouteFacts {
+        &self.routes[route]
+    }
+
+    pub(super) fn mirroring(&self) -> &Rc<Mirroring> {
+        &self.mirroring
     }
 
     pub(super) fn routes(&self) -> &Table {

@@ -10,6 +10,7 @@ mod table;
 mod trie;
 
 pub use condition::Condition;
+pub use host::with_suffix as with_host_suffix;
 pub use rewrite::{InvalidPath, location, pick, pick_share, rewrite_path};
 pub use table::Table;
 

@@ -105,6 +105,7 @@ impl Checker<'_> {
         };
         let useless = [
             ("rewrite", raw.rewrite.span()),
+            ("mirror", raw.mirror.span()),
             ("timeout", raw.timeout.span()),
             ("headers.request", request_edits),
         ];
@@ -223,11 +224,17 @@ impl Checker<'_> {
             Some(header) => self.cluster_header(header)?,
             None => Clusters::Weighted(self.shares(raw.cluster, raw.clusters)),
         };
+        let mirrors = self.mirrors(raw.mirror);
         let rewrite = raw.rewrite.value();
         let (path, host) = rewrite.map_or((None, None), |rewrite| {
             (self.path_rewrite(rewrite.prefix, rewrite.regex, path), rewrite.host.value())
         });
-        Some(Action::Forward(Forward { clusters, path, host: host.map(|Text(Authority(host))| host) }))
+        Some(Action::Forward(Forward {
+            clusters,
+            mirrors,
+            path,
+            host: host.map(|Text(Authority(host))| host),
+        }))
     }
 
     fn cluster_header(&self, raw: Located<raw::ClusterHeader>) -> Option<Clusters> {

@@ -10,7 +10,7 @@ use super::super::bounds;
 use super::super::decode::{Field, Map, OneOrMany};
 use super::super::model::HostMatch;
 use super::super::scalar::{Authority, Count, Host, Scheme, Text};
-use super::RouteFilters;
+use super::{Mirror, RouteFilters};
 
 /// Which requests, and what becomes of them: exactly one of `cluster`, `clusters`, `cluster_header`, `redirect` and
 /// `respond`.
@@ -43,6 +43,9 @@ pub(crate) struct Route {
     /// Answer without asking a cluster.
     #[serde(default)]
     pub(crate) respond: Field<Respond>,
+    /// Clusters that get copies of the requests: one, or a list.
+    #[serde(default)]
+    pub(crate) mirror: Field<OneOrMany<Mirror>>,
     /// Changes to path and host before a request is sent on.
     #[serde(default)]
     pub(crate) rewrite: Field<Rewrite>,
