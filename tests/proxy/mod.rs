@@ -55,6 +55,8 @@ mod sharing;
 mod signatures;
 mod smuggling;
 mod standing;
+mod steer_compression;
+mod steer_cors;
 mod steer_filters;
 mod steer_mirrors;
 mod tcp;

@@ -80,6 +80,14 @@ pub(crate) const DRAIN_TIMEOUT: Bound<Duration> = millis(30 * SECOND, 0, 24 * HO
 
 /// Bytes of a body held while a filter waits.
 pub(crate) const BUFFER_LIMIT: Bound<Size> = size(MIB, 1, GIB);
+/// The same for the requests of a route.
+pub(crate) const ROUTE_BUFFER_LIMIT: Bound<Size> =
+    Bound { default_words: Some("the listener's"), ..size(MIB, 1, GIB) };
+/// Shorter responses are not compressed.
+pub(crate) const COMPRESSION_MIN_LENGTH: Bound<Size> = size(256, 0, GIB);
+/// How long browsers keep what a preflight request was told. They have lower limits of their own.
+pub(crate) const CORS_MAX_AGE: Bound<Duration> =
+    Bound { default_words: Some("not said"), ..millis(0, 0, 7 * 24 * HOUR) };
 /// Proxies in front that are believed.
 pub(crate) const TRUSTED_HOPS: Bound<Count> = count(0, 0, 32);
 /// Downstream connections.

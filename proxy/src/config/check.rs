@@ -6,6 +6,7 @@
 mod canary;
 mod capabilities;
 mod cluster;
+mod exposure;
 mod file;
 mod filter;
 mod guest;

@@ -3,6 +3,7 @@
 //! What it gives is itself a valid configuration that means the same.
 
 mod canary;
+mod exposure;
 mod route_filters;
 
 use bytes::Bytes;
@@ -114,6 +115,15 @@ fn route(route: &Route, chain: &[usize], config: &Config) -> Value {
     fields.insert("match".into(), matches(&route.matches));
     if let Some(filters) = route_filters::shown(&route.filters, chain, config) {
         fields.insert("filters".into(), filters);
+    }
+    if let Some(cors) = &route.cors {
+        fields.insert("cors".into(), exposure::cors(cors));
+    }
+    if let Some(compression) = &route.compression {
+        fields.insert("compression".into(), exposure::compression(compression));
+    }
+    if let Some(limit) = route.buffer_limit {
+        fields.insert("buffer_limit".into(), size(limit).into());
     }
     let mut headers = Map::new();
     match &route.action {

@@ -5,6 +5,8 @@
 
 mod canary;
 mod capabilities;
+mod compression;
+mod cors;
 mod form;
 mod module;
 mod names;
@@ -28,6 +30,9 @@ pub use capabilities::{
     Access, BodyAccess, Capabilities, Grant, HEADER_PROPERTIES, LogFloor, header_name, property_name,
     shows_headers,
 };
+pub(crate) use compression::USUAL_TYPES;
+pub use compression::{Coding, Compression, CompressionLevel};
+pub use cors::Cors;
 pub use form::{BadList, CapabilitiesForm};
 pub(crate) use module::SecretOrigin;
 pub use module::{Credentials, Image, Location, ModuleSource, Pull, Remote, Secret, TrustedKey};
@@ -149,6 +154,12 @@ pub struct Route {
     pub filters: RouteFilters,
     /// What becomes of them.
     pub action: Action,
+    /// Which web pages of other origins may use it.
+    pub cors: Option<Arc<Cors>>,
+    /// Which responses are compressed.
+    pub compression: Option<Arc<Compression>>,
+    /// How much of a body may be held while a filter waits, in bytes, where that is not what the listener says.
+    pub buffer_limit: Option<usize>,
     /// Changes to the request's headers before it is sent.
     pub request_headers: HeaderEdits,
     /// Changes to the response's headers before it is sent.

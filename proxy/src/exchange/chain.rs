@@ -18,8 +18,17 @@ pub(super) fn run(site: &Rc<Site>, stream: Stream) -> Rc<Run> {
 }
 
 impl Exchange {
+    /// Holds as much of bodies as the route says, where it says.
+    fn choose_buffer_limit(&mut self) {
+        let limit = self.route.and_then(|route| self.site.listener().routes[route].buffer_limit);
+        if let (Some(limit), Some(run)) = (limit, Rc::get_mut(&mut self.run)) {
+            run.limit_buffers(limit);
+        }
+    }
+
     /// Takes the chain of the route that was found, where that has its own.
     pub(super) fn choose_chain(&mut self) {
+        self.choose_buffer_limit();
         let Some(chain) = self.route.and_then(|route| self.site.own_chain(route)) else { return };
         // Nobody else knows of the exchange yet.
         let Some(run) = Rc::get_mut(&mut self.run) else { return };

@@ -20,6 +20,8 @@ mod answer;
 mod body;
 mod callout;
 mod chain;
+mod compress;
+mod cors;
 mod grpc;
 mod headers;
 mod mirror;
@@ -193,6 +195,7 @@ impl Exchange {
         self.introduce();
         self.find_route();
         self.choose_chain();
+        self.answer_preflight()?;
         let body = self.filter_request(body).await?;
         if self.run.stream().borrow().route_stale {
             self.find_route();
@@ -396,8 +399,9 @@ impl Exchange {
     where
         B: Body<Data = Bytes> + Unpin,
     {
-        let (status, headers) = self.response(&mut flow);
-        let mut response = Response::new(ReplyBody::new(content(flow), self));
+        let (status, mut headers) = self.response(&mut flow);
+        let encoded = if flow.is_end_stream() { None } else { self.choose_coding(status, &mut headers) };
+        let mut response = Response::new(ReplyBody::new(content(flow), encoded, self));
         *response.status_mut() = status;
         *response.headers_mut() = headers;
         response
@@ -411,6 +415,7 @@ impl Exchange {
         let (status, mut headers) = leave(&self.run, flow, self.head_only);
         if let Some(route) = self.route {
             self.site.listener().routes[route].response_headers.apply(&mut headers);
+            self.expose_response(&mut headers);
         }
         if !flow.is_direct() {
             headers::drop_hop_by_hop(&mut headers); // a guest may have written some

@@ -98,6 +98,12 @@ impl Run {
         self.chain = chain;
     }
 
+    /// Holds so much of a body while a filter waits, in bytes. Before any filter was called.
+    pub fn limit_buffers(&mut self, limit: usize) {
+        self.buffer_limit = limit;
+        self.stream.borrow_mut().buffer_limit = limit;
+    }
+
     /// How many filters there are.
     pub fn len(&self) -> usize {
         self.seats.len()

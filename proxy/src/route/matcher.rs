@@ -56,6 +56,11 @@ fn holds_of_field(condition: &ValueMatch, values: &GetAll<'_, HeaderValue>) -> b
     }
 }
 
+/// Whether `condition` holds of a value that is there.
+pub fn holds_of_value(condition: &ValueMatch, value: &[u8]) -> bool {
+    holds(condition, Some(value))
+}
+
 /// Whether `condition` holds of `value`; `None` is a value that is missing. A value that is not UTF-8 matches no
 /// regular expression.
 fn holds(condition: &ValueMatch, value: Option<&[u8]>) -> bool {

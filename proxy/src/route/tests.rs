@@ -50,6 +50,9 @@ fn route(matches: Match) -> Route {
         name: String::new(),
         matches,
         filters: Default::default(),
+        cors: None,
+        compression: None,
+        buffer_limit: None,
         action: Action::Respond(Respond {
             status: StatusCode::OK,
             body: Default::default(),

@@ -10,6 +10,7 @@ use super::super::model::{Listener, ListenerLimits, Protocol, Route, RouteFilter
 use super::super::raw;
 use super::super::scalar::{Text, Traffic};
 use super::super::source::Span;
+use super::exposure::Inherited;
 use super::{Checker, Unique, items};
 use crate::path::{EscapedSlashes, PathNormalization};
 
@@ -48,8 +49,11 @@ impl Checker<'_> {
                 Some(Protocol::Http) => self.required(raw.routes, "routes", span),
                 Some(Protocol::Tcp(_)) | None => None,
             };
+            let cors = self.or_off(take(&mut raw.cors), None, |raw| self.cors(raw));
+            let compression = self.or_off(take(&mut raw.compression), None, |raw| self.compression(raw));
+            let inherited = Inherited { chain: filters.clone(), cors, compression };
             let routes =
-                routes.map(|list| self.routes(list, &filters, &path_normalization)).unwrap_or_default();
+                routes.map(|list| self.routes(list, &inherited, &path_normalization)).unwrap_or_default();
             let (Some(name), Some(address), Some(protocol)) = (name, address, protocol) else { continue };
             self.places.listener_addresses.push(address.span);
             let runs = every_filter(&filters, &routes);
@@ -125,6 +129,8 @@ impl Checker<'_> {
             ("routes", raw.routes.span()),
             ("trusted_hops", raw.trusted_hops.span()),
             ("path_normalization", raw.path_normalization.span()),
+            ("cors", raw.cors.span()),
+            ("compression", raw.compression.span()),
         ];
         for (field, span) in fields.into_iter().chain(limits) {
             let Some(span) = span else { continue };

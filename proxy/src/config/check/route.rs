@@ -12,10 +12,11 @@ use super::super::model::{
     Action, Clusters, Forward, HostMatch, Match, PathMatch, Redirect, Respond, Route, ValueMatch,
 };
 use super::super::raw;
-use super::super::scalar::{Authority, Count, Host, Text, name_of};
+use super::super::scalar::{Authority, Count, Host, Size, Text, name_of};
 use super::super::source::Span;
+use super::exposure::Inherited;
 use super::headers::Message;
-use super::{Checker, Unique, entries, items};
+use super::{Checker, Unique, entries, items, whole};
 use crate::path::PathNormalization;
 
 /// What a route can do, one of which it does.
@@ -25,11 +26,10 @@ const ACTIONS: &str = "`cluster`, `clusters`, `cluster_header`, `redirect` and `
 const REDIRECTS: [u16; 5] = [301, 302, 303, 307, 308];
 
 impl Checker<'_> {
-    /// `chain` is the listener's.
     pub(super) fn routes(
         &mut self,
         list: Located<Vec<Field<raw::Route>>>,
-        chain: &[usize],
+        inherited: &Inherited,
         paths: &PathNormalization,
     ) -> Vec<Route> {
         if list.value.is_empty() {
@@ -48,7 +48,7 @@ impl Checker<'_> {
                     format!("no request comes this far: the route on line {line} takes all of them");
                 self.log.warning(at, message, "move this route before that one");
             }
-            let Some(route) = self.route(index, raw, chain, &mut names) else { continue };
+            let Some(route) = self.route(index, raw, inherited, &mut names) else { continue };
             if takes_everything(&route.matches) {
                 catch_all = Some(self.log.line(at));
             }
@@ -61,7 +61,7 @@ impl Checker<'_> {
         &mut self,
         index: usize,
         raw: Located<raw::Route>,
-        chain: &[usize],
+        inherited: &Inherited,
         names: &mut Unique<'_, String>,
     ) -> Option<Route> {
         let Located { value: mut raw, span } = raw;
@@ -80,11 +80,19 @@ impl Checker<'_> {
         };
         let request_headers = self.edits(request, Message::Request);
         let response_headers = self.edits(response, Message::Response);
-        let filters = self.route_filters(take(&mut raw.filters), chain);
+        let filters = self.route_filters(take(&mut raw.filters), &inherited.chain);
+        let cors = self.or_off(take(&mut raw.cors), inherited.cors.clone(), |raw| self.cors(raw));
+        let compression = take(&mut raw.compression);
+        let compression =
+            self.or_off(compression, inherited.compression.clone(), |raw| self.compression(raw));
+        let buffer_limit = self.number_if_given(take(&mut raw.buffer_limit), bounds::ROUTE_BUFFER_LIMIT);
         let timeout = self.duration(take(&mut raw.timeout), bounds::ROUTE_TIMEOUT);
         Some(Route {
             name: name.value,
             filters,
+            cors,
+            compression,
+            buffer_limit: buffer_limit.map(|Size(bytes)| whole(bytes)),
             action: self.action(raw, span, &matches.path)?,
             matches,
             request_headers,
@@ -181,7 +189,7 @@ impl Checker<'_> {
         })
     }
 
-    fn part(&self, field: Field<String>) -> Option<String> {
+    pub(super) fn part(&self, field: Field<String>) -> Option<String> {
         let text = field.given()?;
         if text.value.is_empty() {
             self.log.error_with_hint(

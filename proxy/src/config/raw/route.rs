@@ -9,8 +9,8 @@ use serde::Deserialize;
 use super::super::bounds;
 use super::super::decode::{Field, Map, OneOrMany};
 use super::super::model::HostMatch;
-use super::super::scalar::{Authority, Count, Host, Scheme, Text};
-use super::{Mirror, RouteFilters};
+use super::super::scalar::{Authority, Count, Host, Scheme, Size, Text};
+use super::{Compression, Cors, Mirror, OrOff, RouteFilters};
 
 /// Which requests, and what becomes of them: exactly one of `cluster`, `clusters`, `cluster_header`, `redirect` and
 /// `respond`.
@@ -49,6 +49,16 @@ pub(crate) struct Route {
     /// Changes to path and host before a request is sent on.
     #[serde(default)]
     pub(crate) rewrite: Field<Rewrite>,
+    /// Which web pages of other origins may use the route, or `off`. Default: what the listener's `cors` says.
+    #[serde(default)]
+    pub(crate) cors: Field<OrOff<Cors>>,
+    /// Which of the responses are compressed, or `off`. Default: what the listener's `compression` says.
+    #[serde(default)]
+    pub(crate) compression: Field<OrOff<Compression>>,
+    /// How much of a body is held while a filter waits.
+    #[serde(default)]
+    #[schemars(transform = bounds::ROUTE_BUFFER_LIMIT.describe())]
+    pub(crate) buffer_limit: Field<Text<Size>>,
     /// From the whole request received to the response's header fields; after it 504. `0s` waits for ever.
     #[serde(default)]
     #[schemars(transform = bounds::ROUTE_TIMEOUT.describe())]

@@ -3,7 +3,8 @@
 use schemars::{Schema, json_schema};
 
 use super::super::model::{
-    BodyAccess, CanaryMode, ClusterProtocol, Isolation, LoadBalancer, LogFloor, OnFault, Pull,
+    BodyAccess, CanaryMode, ClusterProtocol, Coding, CompressionLevel, Isolation, LoadBalancer, LogFloor,
+    OnFault, Pull,
 };
 use super::super::suggest;
 use super::{Parse, Refusal};
@@ -61,6 +62,8 @@ words!(BodyAccess, "`none`, `read` or `write`", "none" => BodyAccess::None, "rea
 words!(LogFloor, "`trace`, `debug`, `info`, `warn`, `error`, `critical` or `none`", "trace" => LogFloor::Trace, "debug" => LogFloor::Debug, "info" => LogFloor::Info, "warn" => LogFloor::Warn, "error" => LogFloor::Error, "critical" => LogFloor::Critical, "none" => LogFloor::None);
 words!(ClusterProtocol, "`http1` or `http2`", "http1" => ClusterProtocol::Http1, "http2" => ClusterProtocol::Http2);
 words!(LoadBalancer, "`round_robin` or `least_request`", "round_robin" => LoadBalancer::RoundRobin, "least_request" => LoadBalancer::LeastRequest);
+words!(Coding, "`zstd`, `br` or `gzip`", "zstd" => Coding::Zstd, "br" => Coding::Brotli, "gzip" => Coding::Gzip);
+words!(CompressionLevel, "`fast`, `balanced` or `best`", "fast" => CompressionLevel::Fast, "balanced" => CompressionLevel::Balanced, "best" => CompressionLevel::Best);
 words!(Isolation, "`worker` or `exchange`", "worker" => Isolation::Worker, "exchange" => Isolation::Exchange);
 words!(CanaryMode, "`serve` or `shadow`", "serve" => CanaryMode::Serve, "shadow" => CanaryMode::Shadow);
 words!(OnFault, "`closed` or `open`", "closed" => OnFault::Closed, "open" => OnFault::Open);

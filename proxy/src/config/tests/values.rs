@@ -181,27 +181,27 @@ fn what_turns_out_wrong_later_is_shown_at_its_place() {
     };
     expect![[r#"
         error: the address is in use
-          --> tidegate.yaml:42:29
+          --> tidegate.yaml:47:29
            |
-        42 |   - {name: second, address: 127.0.0.1:0, routes: [{match: {}, cluster: api}]}
+        47 |   - {name: second, address: 127.0.0.1:0, routes: [{match: {}, cluster: api}]}
            |                             ^^^^^^^^^^^
            |
            = help: a remedy"#]]
     .assert_eq(&blame(Part::ListenerAddress(1), "the address is in use"));
     expect![[r#"
         error: there is no such file
-          --> tidegate.yaml:70:13
+          --> tidegate.yaml:75:13
            |
-        70 |     module: ./limits.wasm
+        75 |     module: ./limits.wasm
            |             ^^^^^^^^^^^^^
            |
            = help: a remedy"#]]
     .assert_eq(&blame(Part::FilterModule(1), "there is no such file"));
     expect![[r#"
         error: the filter rejects its configuration
-          --> tidegate.yaml:47:13
+          --> tidegate.yaml:52:13
            |
-        47 |     config: {z: {status: 503, percent: 10.5}, a: [1, -2, null, true, "x"]}
+        52 |     config: {z: {status: 503, percent: 10.5}, a: [1, -2, null, true, "x"]}
            |             ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
            |
            = help: a remedy"#]]
