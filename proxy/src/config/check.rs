@@ -11,6 +11,7 @@ mod file;
 mod filter;
 mod guest;
 mod headers;
+mod http2;
 mod listener;
 mod mirror;
 mod module;

@@ -10,6 +10,7 @@ mod compression;
 mod cors;
 mod filter;
 mod guest;
+mod http2;
 mod mirror;
 mod module;
 mod or_off;
@@ -30,11 +31,12 @@ use crate::path::EscapedSlashes;
 
 pub(crate) use canary::{Canary, Promote, Rollback};
 pub(crate) use capabilities::{Access, Capabilities, Grant, Patterns};
-pub(crate) use cluster::Cluster;
+pub(crate) use cluster::{Cluster, Endpoint, Locality};
 pub(crate) use compression::Compression;
 pub(crate) use cors::{Cors, Origin};
 pub(crate) use filter::{Breaker, Filter, FilterLimits, Recycle, Reload};
 pub(crate) use guest::GuestConfig;
+pub(crate) use http2::Http2;
 pub(crate) use mirror::Mirror;
 pub(crate) use module::{Credentials, FROM_FILE, Module, ModuleFields, Secret, TrustedKey};
 pub(crate) use or_off::OrOff;
@@ -126,6 +128,9 @@ pub(crate) struct Listener {
     /// In which form routes, filters and clusters see paths. Default: the strictest that leaves escaped slashes alone.
     #[serde(default)]
     pub(crate) path_normalization: Field<PathNormalization>,
+    /// How HTTP/2 is spoken with clients that speak it.
+    #[serde(default)]
+    pub(crate) http2: Field<Http2>,
     /// What a downstream peer may use.
     #[serde(default)]
     pub(crate) limits: Field<ListenerLimits>,

@@ -64,7 +64,7 @@ use crate::path::{self, EscapedSlashes};
 use crate::route;
 use crate::tasks::Tasks;
 use crate::telemetry::ExchangeReport;
-use crate::upstream::{Attempt, BoxError, RequestBody, ResponseBody};
+use crate::upstream::{Attempt, BoxError, Criteria, RequestBody, ResponseBody};
 use crate::wasm::stream::{Direction, Progress, RequestHead, Stream, StreamInfo};
 
 /// A connection is to be cut: what was sent cannot be completed, or there is nothing to say.
@@ -285,12 +285,13 @@ impl Exchange {
         let body = self.mirror(route, forward, body);
         let request = self.upstream_request(route, forward, body)?;
         let preferred = self.run.stream().borrow().preferred_endpoint;
+        let criteria = Criteria { preferred, ..Criteria::default() };
         let mut attempt = Attempt::default();
         let sent = {
             let again = || self.upstream_request(route, forward, RequestBody::Empty).ok();
             let upstreams = self.site.upstreams();
             let sending = pin!(async {
-                let sent = upstreams.send(cluster, preferred, request, again, &mut attempt).await;
+                let sent = upstreams.send(cluster, &criteria, request, again, &mut attempt).await;
                 sent.map_err(Ending::from_upstream)
             });
             self.watch.over(&self.run, pin!(self.run.interruptible(sending))).await

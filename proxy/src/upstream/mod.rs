@@ -14,14 +14,17 @@ mod balance;
 mod body;
 mod cluster;
 mod connection;
+mod endpoint;
 mod error;
 mod http2;
 mod pool;
 mod send;
 mod tunnel;
 
+pub use balance::Criteria;
 pub use body::{BoxError, RequestBody, ResponseBody};
-pub use cluster::{Cluster, Endpoint};
+pub use cluster::Cluster;
+pub use endpoint::{Endpoint, Health, HealthFlag};
 pub use error::UpstreamError;
 pub use http2::Http2Body;
 pub use send::{Attempt, Upstreams};

@@ -69,6 +69,7 @@ impl Checker<'_> {
                 buffer_limit: self.bytes(raw.buffer_limit, bounds::BUFFER_LIMIT),
                 trusted_hops: self.count(raw.trusted_hops, bounds::TRUSTED_HOPS),
                 path_normalization,
+                http2: self.http2(raw.http2),
                 limits: self.listener_limits(raw.limits.value().unwrap_or_default()),
             });
         }
@@ -128,6 +129,7 @@ impl Checker<'_> {
         let fields = [
             ("routes", raw.routes.span()),
             ("trusted_hops", raw.trusted_hops.span()),
+            ("http2", raw.http2.span()),
             ("path_normalization", raw.path_normalization.span()),
             ("cors", raw.cors.span()),
             ("compression", raw.compression.span()),

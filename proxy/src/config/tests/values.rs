@@ -48,6 +48,11 @@ fn defaults_are_filled_in() {
                 "merge_slashes": true,
                 "escaped_slashes": "keep"
               },
+              "http2": {
+                "max_concurrent_streams": 1024,
+                "initial_stream_window_size": "256KiB",
+                "initial_connection_window_size": "1MiB"
+              },
               "limits": {
                 "connections": 10000,
                 "header_bytes": "60KiB",
@@ -89,7 +94,12 @@ fn defaults_are_filled_in() {
               "connect_timeout": "5s",
               "idle_timeout": "1m",
               "idle_connections": 128,
-              "header_bytes": "60KiB"
+              "header_bytes": "60KiB",
+              "http2": {
+                "max_concurrent_streams": 1024,
+                "initial_stream_window_size": "256KiB",
+                "initial_connection_window_size": "1MiB"
+              }
             }
           }
         }

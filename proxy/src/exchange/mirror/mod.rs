@@ -21,7 +21,7 @@ use super::{Exchange, Site, Stage};
 use crate::config::model::{Forward, Mirror, Percent, Route};
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::{MirrorCell, MirrorOutcome};
-use crate::upstream::{Attempt, RequestBody, ResponseBody, UpstreamError, Upstreams};
+use crate::upstream::{Attempt, Criteria, RequestBody, ResponseBody, UpstreamError, Upstreams};
 
 /// What says to a service that a request is a copy: its value is the route's name.
 const MIRRORED_BY: HeaderName = HeaderName::from_static("x-tidegate-mirrored-by");
@@ -115,7 +115,7 @@ async fn overrun(pipe: Option<Rc<Pipe>>) {
 }
 
 async fn perform(upstreams: &Upstreams, cluster: usize, request: Box<Request<RequestBody>>) -> MirrorOutcome {
-    match upstreams.send(cluster, None, request, || None, &mut Attempt::default()).await {
+    match upstreams.send(cluster, &Criteria::default(), request, || None, &mut Attempt::default()).await {
         Ok(response) => read(response.into_body()).await,
         Err(error) if is_overrun(&error) => MirrorOutcome::Overrun,
         Err(_) => MirrorOutcome::Failed,
