@@ -120,6 +120,8 @@ pub(crate) const ROUTE_TIMEOUT: Bound<Duration> = millis(15 * SECOND, 0, 24 * HO
 pub(crate) const WEIGHT: Bound<Count> = count(1, 1, u32::MAX as u64);
 /// A redirect's port. Without default: the file always gives it.
 pub(crate) const PORT: Bound<Count> = count(443, 1, u16::MAX as u64);
+/// A file that is the body of a response of the proxy's own: it is held in memory.
+pub(crate) const MAX_RESPOND_FILE_BYTES: u64 = MIB;
 /// Bytes of a response of the proxy's own.
 pub(crate) const MAX_RESPOND_BODY: usize = 64 << 10;
 /// Bytes of a compiled regular expression.

@@ -177,6 +177,7 @@ fn matches(matches: &Match) -> Value {
     match &matches.path {
         PathMatch::Any => None,
         PathMatch::Exact(path) => fields.insert("path".into(), json!({ "exact": path })),
+        PathMatch::Segments(path) => fields.insert("path".into(), json!({ "segments": path })),
         PathMatch::Prefix(prefix) => fields.insert("path".into(), json!({ "prefix": prefix })),
         PathMatch::Regex(regex) => fields.insert("path".into(), json!({ "regex": without_anchors(regex) })),
     };
@@ -191,6 +192,12 @@ fn matches(matches: &Match) -> Value {
         let query = matches.query.iter().map(|(name, value)| (name.clone(), value_match(value)));
         fields.insert("query".into(), Value::Object(query.collect()));
     }
+    for (name, values) in [("cookies", &matches.cookies), ("properties", &matches.properties)] {
+        if !values.is_empty() {
+            let values = values.iter().map(|(name, value)| (name.clone(), value_match(value)));
+            fields.insert(name.into(), Value::Object(values.collect()));
+        }
+    }
     Value::Object(fields)
 }
 
@@ -202,6 +209,12 @@ fn value_match(value: &ValueMatch) -> Value {
         ValueMatch::Suffix(text) => json!({ "suffix": text }),
         ValueMatch::Contains(text) => json!({ "contains": text }),
         ValueMatch::Regex(regex) => json!({ "regex": without_anchors(regex) }),
+        ValueMatch::Range(from, to) => {
+            let ends = [("from", *from, i64::MIN), ("to", *to, i64::MAX)];
+            let ends = ends.into_iter().filter(|(_, end, none)| end != none);
+            let ends = ends.map(|(name, end, _)| (name.to_owned(), Value::from(end)));
+            json!({ "range": Value::Object(ends.collect()) })
+        }
         ValueMatch::Not(inner) => json!({ "not": value_match(inner) }),
     }
 }
@@ -273,9 +286,13 @@ fn redirect(redirect: &Redirect) -> Value {
 }
 
 fn respond(respond: &Respond) -> Value {
+    let (name, body) = match &respond.file {
+        Some(path) => ("file", path.to_string_lossy()),
+        None => ("body", String::from_utf8_lossy(&respond.body)),
+    };
     json!({
         "status": respond.status.as_u16(),
-        "body": String::from_utf8_lossy(&respond.body),
+        name: body,
         "headers": fields(&respond.headers),
     })
 }

@@ -15,6 +15,7 @@ mod names;
 mod route_filters;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -188,6 +189,10 @@ pub struct Match {
     pub headers: Vec<(HeaderName, ValueMatch)>,
     /// Each of these query parameters: the first of its name, as it was sent (not percent-decoded, as in Envoy).
     pub query: Vec<(String, ValueMatch)>,
+    /// Each of these cookies: the first of its name.
+    pub cookies: Vec<(String, ValueMatch)>,
+    /// Each of these values that filters stored for the exchange, by their paths, in which dots part segments.
+    pub properties: Vec<(String, ValueMatch)>,
 }
 
 /// A host, compared without its port and without regard to case.
@@ -210,6 +215,8 @@ pub enum PathMatch {
     Exact(String),
     /// Any path that begins with this, by characters as in Envoy: `/api` matches `/apix`.
     Prefix(String),
+    /// This path, and any that goes on behind it with a slash. Does not end in one.
+    Segments(String),
     /// Any path that this matches from end to end: the expression is anchored.
     Regex(Regex),
 }
@@ -229,6 +236,8 @@ pub enum ValueMatch {
     Contains(String),
     /// This matches it from end to end: the expression is anchored.
     Regex(Regex),
+    /// It is a whole number from the one to the other, both included.
+    Range(i64, i64),
     /// It is not what this says; a missing one counts as not.
     Not(Box<ValueMatch>),
 }
@@ -339,8 +348,10 @@ pub enum RedirectPath {
 pub struct Respond {
     /// Its status.
     pub status: StatusCode,
-    /// Its body, at most 64 KiB.
+    /// Its body.
     pub body: Bytes,
+    /// The file that the body is the content of, if it is one's.
+    pub file: Option<PathBuf>,
     /// Its headers, `content-type` among them where the file gives one.
     pub headers: Vec<(HeaderName, HeaderValue)>,
 }

@@ -41,7 +41,8 @@ pub(crate) use mirror::Mirror;
 pub(crate) use module::{Credentials, FROM_FILE, Module, ModuleFields, Secret, TrustedKey};
 pub(crate) use or_off::OrOff;
 pub(crate) use route::{
-    ClusterHeader, Edit, Match, Path, Redirect, RedirectPath, RegexRewrite, Respond, Route, ValueMatcher,
+    ClusterHeader, Edit, Match, Path, Range, Redirect, RedirectPath, RegexRewrite, Respond, Route,
+    ValueMatcher,
 };
 pub(crate) use route_filters::{Change, ChangeFields, Link, OFF, RouteFilters};
 pub(crate) use variable::{FROM_ENV, Variable};

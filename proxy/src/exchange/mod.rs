@@ -197,7 +197,7 @@ impl Exchange {
         self.choose_chain();
         self.answer_preflight()?;
         let body = self.filter_request(body).await?;
-        if self.run.stream().borrow().route_stale {
+        if self.run.stream().borrow().route_stale || self.site.routes().looks_at_properties() {
             self.find_route();
         }
         let site = self.site.clone();
@@ -243,7 +243,7 @@ impl Exchange {
         let stream = &mut *stream;
         stream.route_stale = false;
         let request = &stream.request;
-        self.route = self.site.routes().find(&request.method, &request.uri, &request.headers);
+        self.route = self.site.route_of(stream);
         self.watch.whole = self.route.and_then(|index| self.site.listener().routes[index].timeout);
         stream.info.route_name = self.route.map(|index| self.site.route_name(index));
         self.cluster = None;

@@ -16,7 +16,7 @@ use crate::tasks::Tasks;
 use crate::telemetry::Reporter;
 use crate::telemetry::metrics::{ExchangeCell, MirrorCell, Registry, TcpCell};
 use crate::upstream::Upstreams;
-use crate::wasm::stream::RequestHead;
+use crate::wasm::stream::{RequestHead, Stream};
 
 /// How far a worker's life has come.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -173,6 +173,12 @@ impl Site {
         &self.mirroring
     }
 
+    /// The route that an exchange takes as it is now.
+    pub(super) fn route_of(&self, stream: &Stream) -> Option<usize> {
+        let RequestHead { method, uri, headers, .. } = &stream.request;
+        self.routes().find_with(method, uri, headers, &|path| stream.properties.get(path).cloned())
+    }
+
     pub(super) fn routes(&self) -> &Table {
         self.snapshot.routes(self.listener)
     }
@@ -214,7 +220,11 @@ impl Site {
 }
 
 impl Guide for Site {
-    fn route(&self, request: &RequestHead) -> Option<usize> {
-        self.routes().find(&request.method, &request.uri, &request.headers)
+    fn route(&self, stream: &Stream) -> Option<usize> {
+        self.route_of(stream)
+    }
+
+    fn depends_on_properties(&self) -> bool {
+        self.routes().looks_at_properties()
     }
 }

@@ -9,12 +9,15 @@ use std::rc::Rc;
 
 use super::instance::{Chain, Instance};
 use super::run::Run;
-use crate::wasm::stream::RequestHead;
+use crate::wasm::stream::Stream;
 
 /// Finds routes for whoever knows none.
 pub trait Guide {
-    /// The route that a request takes as it is now, by its index.
-    fn route(&self, request: &RequestHead) -> Option<usize>;
+    /// The route that an exchange takes as it is now, by its index.
+    fn route(&self, stream: &Stream) -> Option<usize>;
+
+    /// Whether that may change by what filters store.
+    fn depends_on_properties(&self) -> bool;
 }
 
 /// What a filter of a chain is for the exchanges of a route.
@@ -94,8 +97,8 @@ impl Run {
             return;
         }
         let stream = self.stream().borrow();
-        if stream.route_stale {
-            course.route.set(course.guide.route(&stream.request));
+        if stream.route_stale || course.guide.depends_on_properties() {
+            course.route.set(course.guide.route(&stream));
         }
         match course.route.get().and_then(|route| self.chain.change(route, stage)) {
             None => {}

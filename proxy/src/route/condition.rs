@@ -13,7 +13,8 @@ impl Condition {
     /// It holds where a route with this match would be found.
     pub fn new(matches: &Match) -> Condition {
         // A table of one route, of which nothing but the match is ever looked at.
-        let respond = Respond { status: StatusCode::OK, body: bytes::Bytes::new(), headers: Vec::new() };
+        let respond =
+            Respond { status: StatusCode::OK, body: bytes::Bytes::new(), file: None, headers: Vec::new() };
         Condition(Table::new(&[Route {
             name: String::new(),
             matches: matches.clone(),

@@ -1,6 +1,7 @@
 //! Checks routes: what they match, and that each has exactly one action.
 
 use std::mem::take;
+use std::path::PathBuf;
 
 use ::http::StatusCode;
 use bytes::Bytes;
@@ -134,6 +135,8 @@ impl Checker<'_> {
                 methods: vec![],
                 headers: vec![],
                 query: vec![],
+                cookies: vec![],
+                properties: vec![],
             };
         };
         let mut twice = Unique::new(self.log);
@@ -143,13 +146,18 @@ impl Checker<'_> {
             twice.take(header.clone(), name.span, || format!("`{header}` is given twice"));
             headers.extend(self.value_match(value).map(|value| (header, value)));
         }
-        let query = entries(raw.query).into_iter();
+        let values = |field| {
+            let entries = entries(field).into_iter();
+            entries.filter_map(|(name, value)| Some((name.value, self.value_match(value)?))).collect()
+        };
         Match {
             hosts: self.hosts(raw.host),
             path: self.path_match(raw.path),
             methods: self.alternatives(raw.method).into_iter().map(|method| method.value.0).collect(),
             headers,
-            query: query.filter_map(|(name, value)| Some((name.value, self.value_match(value)?))).collect(),
+            query: values(raw.query),
+            cookies: values(raw.cookies),
+            properties: values(raw.properties),
         }
     }
 
@@ -180,6 +188,14 @@ impl Checker<'_> {
             Raw::Suffix(text) => ValueMatch::Suffix(self.part(text)?),
             Raw::Contains(text) => ValueMatch::Contains(self.part(text)?),
             Raw::Regex(text) => ValueMatch::Regex(self.whole_pattern(&text.given()?)?),
+            Raw::Range(range) => {
+                let Located { value: raw::Range { from, to }, span } = range.given()?;
+                let (from, to) = (from.value().unwrap_or(i64::MIN), to.value().unwrap_or(i64::MAX));
+                if from > to {
+                    self.log.error(span, "no number is in this range: `from` is more than `to`");
+                }
+                ValueMatch::Range(from, to)
+            }
             Raw::Present(present) => ValueMatch::Present(present.value()?),
             Raw::Not(inner) => {
                 let Located { value, span } = inner.given()?;
@@ -327,14 +343,14 @@ impl Checker<'_> {
 
     fn respond(&self, raw: raw::Respond) -> Respond {
         let status = raw.status.value().map_or(StatusCode::OK, |Text(status)| status);
-        let body = raw.body.given();
+        let (body, file) = self.respond_body(raw.body.given(), raw.file.given());
         if let Some(body) = &body {
-            if body.value.len() > bounds::MAX_RESPOND_BODY {
+            if file.is_none() && body.value.len() > bounds::MAX_RESPOND_BODY {
                 let message = format!("the body has {} bytes", body.value.len());
                 self.log.error_with_hint(
                     body.span,
                     message,
-                    "at most 64KiB: serve more than that from a cluster",
+                    "at most 64KiB: give it a `file`, or serve it from a cluster",
                 );
             }
             // RFC 9110 sections 15.3.5, 15.3.6 and 15.4.5.
@@ -345,9 +361,32 @@ impl Checker<'_> {
         }
         Respond {
             status,
-            body: body.map_or_else(Bytes::new, |body| Bytes::from(body.value)),
+            body: body.map_or_else(Bytes::new, |body| body.value),
+            file,
             headers: self.fields(raw.headers, Message::Response),
         }
+    }
+}
+
+impl Checker<'_> {
+    /// The body of a response of the proxy's own, and the file that it is from.
+    fn respond_body(
+        &self,
+        body: Option<Located<String>>,
+        file: Option<Located<String>>,
+    ) -> (Option<Located<Bytes>>, Option<PathBuf>) {
+        let body = body.map(|body| Located { value: Bytes::from(body.value), span: body.span });
+        let Some(Located { value, span }) = file else { return (body, None) };
+        if body.is_some() {
+            self.log.error_with_hint(
+                span,
+                "`body` and `file` cannot be given together",
+                "keep one of the two",
+            );
+        }
+        let path = self.folder.join(value);
+        let content = self.bytes_of(&path, bounds::MAX_RESPOND_FILE_BYTES, span).unwrap_or_default();
+        (Some(Located { value: Bytes::from(content), span }), Some(path))
     }
 }
 
@@ -356,11 +395,13 @@ pub(super) fn takes_everything(matches: &Match) -> bool {
     let any_path = match &matches.path {
         PathMatch::Any => true,
         PathMatch::Prefix(prefix) => prefix == "/",
-        PathMatch::Exact(_) | PathMatch::Regex(_) => false,
+        PathMatch::Segments(_) | PathMatch::Exact(_) | PathMatch::Regex(_) => false,
     };
     any_path
         && matches.hosts.is_empty()
         && matches.methods.is_empty()
         && matches.headers.is_empty()
         && matches.query.is_empty()
+        && matches.cookies.is_empty()
+        && matches.properties.is_empty()
 }
