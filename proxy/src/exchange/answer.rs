@@ -175,6 +175,13 @@ impl Ending {
         Ending::Answer(Box::new(answer))
     }
 
+    /// An answer without a body.
+    pub(super) fn answer(status: StatusCode, headers: HeaderMap, details: &str) -> Ending {
+        let mut answer = Answer::plain(status, details);
+        answer.headers = headers;
+        Ending::Answer(Box::new(answer))
+    }
+
     /// A redirect to the normal form of the path that the client asked for. gRPC clients follow none.
     pub(super) fn normalized(uri: &Uri, request: &RequestHead) -> Ending {
         if is_grpc(request) {

@@ -192,27 +192,27 @@ fn what_turns_out_wrong_later_is_shown_at_its_place() {
     };
     expect![[r#"
         error: the address is in use
-          --> tidegate.yaml:38:29
+          --> tidegate.yaml:51:29
            |
-        38 |   - {name: second, address: 127.0.0.1:0, routes: [{match: {}, cluster: api}]}
+        51 |   - {name: second, address: 127.0.0.1:0, routes: [{match: {}, cluster: api}]}
            |                             ^^^^^^^^^^^
            |
            = help: a remedy"#]]
     .assert_eq(&blame(Part::ListenerAddress(1), "the address is in use"));
     expect![[r#"
         error: there is no such file
-          --> tidegate.yaml:66:13
+          --> tidegate.yaml:79:13
            |
-        66 |     module: ./limits.wasm
+        79 |     module: ./limits.wasm
            |             ^^^^^^^^^^^^^
            |
            = help: a remedy"#]]
     .assert_eq(&blame(Part::FilterModule(1), "there is no such file"));
     expect![[r#"
         error: the filter rejects its configuration
-          --> tidegate.yaml:43:13
+          --> tidegate.yaml:56:13
            |
-        43 |     config: {z: {status: 503, percent: 10.5}, a: [1, -2, null, true, "x"]}
+        56 |     config: {z: {status: 503, percent: 10.5}, a: [1, -2, null, true, "x"]}
            |             ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
            |
            = help: a remedy"#]]

@@ -9,6 +9,7 @@ use std::iter::Sum;
 use std::sync::Arc;
 
 use super::cells::{ConnectFailure, ExchangeCell, TcpCell};
+use super::mirror;
 use super::number::HistogramSample;
 use super::page::{Described, Page};
 use super::registry::{Cells, ExchangeLabels, Shards, TcpLabels};
@@ -19,7 +20,8 @@ pub(super) fn write(page: &mut Page<'_>, cells: &Cells) -> fmt::Result {
     write_exchanges(page, cells)?;
     write_tcp(page, cells)?;
     write_listeners(page, cells)?;
-    write_clusters(page, cells)
+    write_clusters(page, cells)?;
+    mirror::write(page, cells)
 }
 
 /// How many exchanges have ended.
