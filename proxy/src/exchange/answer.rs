@@ -131,6 +131,7 @@ impl Ending {
             UpstreamError::Closed { .. } | UpstreamError::RefusedStream(_) | UpstreamError::Http2(_) => {
                 Failure::UpstreamReset
             }
+            UpstreamError::NoUpgrade => Failure::UpgradeFailed,
             UpstreamError::Malformed(_) => Failure::UpstreamMalformed,
             UpstreamError::HeadTooLarge(_) => Failure::UpstreamHeadTooLarge,
             UpstreamError::ResponseBody(_) => Failure::UpstreamBodyCut,

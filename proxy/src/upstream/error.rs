@@ -50,6 +50,9 @@ pub enum UpstreamError {
     /// (RFC 9113, sections 6.8 and 8.7). It may be sent again, whatever it is.
     #[error("the upstream refused the stream")]
     RefusedStream(#[source] h2::Error),
+    /// The request asks for another protocol, which is not asked of an endpoint that speaks HTTP/2.
+    #[error("an upgrade is not sent over HTTP/2")]
+    NoUpgrade,
     /// An HTTP/2 connection failed, or the upstream reset the stream on it.
     #[error("the upstream ended the stream")]
     Http2(#[source] h2::Error),
@@ -71,9 +74,10 @@ impl UpstreamError {
     /// Whether it says something about the endpoint, rather than about the request or the cluster.
     pub fn blames_endpoint(&self) -> bool {
         match self {
-            UpstreamError::NoEndpoint | UpstreamError::RequestBody(_) | UpstreamError::RefusedStream(_) => {
-                false
-            }
+            UpstreamError::NoEndpoint
+            | UpstreamError::RequestBody(_)
+            | UpstreamError::NoUpgrade
+            | UpstreamError::RefusedStream(_) => false,
             UpstreamError::ConnectRefused(_)
             | UpstreamError::Connect(_)
             | UpstreamError::ConnectTimeout
