@@ -9,6 +9,7 @@ pub mod config;
 pub mod error;
 pub mod exchange;
 pub mod filter;
+pub mod grpc;
 pub mod inspect;
 #[cfg(feature = "kit")]
 pub mod kit;

@@ -337,8 +337,14 @@ fn the_page_of_costs_names_every_field_of_the_admin_listeners_page() {
 fn the_page_on_operating_names_every_field_of_the_access_log() {
     let page = std::fs::read_to_string(crate::root().join("docs/src/operating.md")).expect("there is a page");
     let outcome = Outcome { class: StatusClass::Success, failure: None };
-    let ending =
-        Ending { status: None, outcome, duration: Duration::ZERO, request_bytes: 0, response_bytes: 0 };
+    let ending = Ending {
+        status: None,
+        outcome,
+        grpc_status: None,
+        duration: Duration::ZERO,
+        request_bytes: 0,
+        response_bytes: 0,
+    };
     let mut line = Vec::new();
     Entry::begin(&"ingress".into()).write_line(&ending, &mut line);
     let line: Value = serde_json::from_slice(&line).expect("a line is JSON");

@@ -191,7 +191,7 @@ fn grpc_passes_from_http2_to_http2() {
         "Refused" => vec![GrpcAct::TrailersOnly(vec![("grpc-status", "7")])],
         _ => vec![GrpcAct::AwaitReset],
     });
-    let proxy = Proxy::start(&speaking_http2(&service, ""));
+    let proxy = Proxy::start(&in_listener(&speaking_http2(&service, ""), &["access_log: true"]));
     let mut client = Http2Client::connect(proxy.address("in"));
     let headers = [("content-type", "application/grpc"), ("te", "trailers")];
     let message = b"\0\0\0\0\x05hello";
@@ -212,6 +212,19 @@ fn grpc_passes_from_http2_to_http2() {
     client.get("/test.Service/Refused");
     service.wait_until("its end", |rpcs| rpcs[2].end == Some(GrpcEnd::Reset(Some(8))));
     assert_eq!(service.connections(), 1);
+    // How each ended is counted and logged; what is no call is not.
+    for (status, calls) in [("ok", 1.0), ("permission_denied", 1.0), ("none", 1.0)] {
+        proxy.wait_for_metric("tidegate_grpc_calls_total", &[("grpc_status", status)], calls);
+    }
+    assert_eq!(proxy.metrics().sum("tidegate_grpc_calls_total", &[]), 3.0);
+    let logged = proxy.wait_for_access_log(4);
+    let status = |path: &str| {
+        let entry = logged.iter().find(|entry| entry["path"] == path && entry["method"] == "POST");
+        entry.expect("it is logged")["grpc_status"].clone()
+    };
+    assert_eq!(status("/test.Service/Echo"), "ok");
+    assert_eq!(status("/test.Service/Refused"), "permission_denied");
+    assert!(status("/test.Service/Wait").is_null());
 }
 
 #[test]

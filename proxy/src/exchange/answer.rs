@@ -16,12 +16,12 @@ use super::headers::{Refusal, drop_hop_by_hop};
 use crate::config::model;
 use crate::error::Failure;
 use crate::filter::{FlowBody, FlowError, HeadError, Interrupt, Run};
+use crate::grpc::{self, GRPC_STATUS};
 use crate::path::Unnormalizable;
 use crate::route;
 use crate::upstream::UpstreamError;
 use crate::wasm::stream::{Direction, LocalReply, RequestHead};
 
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 /// Why an exchange does not end with the upstream's response.
@@ -185,7 +185,7 @@ impl Ending {
 
     /// A redirect to the normal form of the path that the client asked for. gRPC clients follow none.
     pub(super) fn normalized(uri: &Uri, request: &RequestHead) -> Ending {
-        if is_grpc(request) {
+        if grpc::is_call(&request.headers) {
             return Unnormalizable::EscapedSlash.into();
         }
         let mut answer = Answer::plain(StatusCode::TEMPORARY_REDIRECT, "path_normalized");
@@ -262,7 +262,7 @@ impl Answer {
     /// Says it in the words of the request's protocol: a gRPC client gets a trailers-only response, whose status is in
     /// a header (gRPC over HTTP/2, "Responses"); others get text.
     fn speak_to(&mut self, request: &RequestHead) {
-        if is_grpc(request) {
+        if grpc::is_call(&request.headers) {
             self.speak_grpc();
         } else if !self.body.is_empty() && !self.headers.contains_key(CONTENT_TYPE) {
             self.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
@@ -293,15 +293,6 @@ fn request_body_failure(error: &ClientError) -> Failure {
         Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => Failure::RequestBodyMalformed,
         _ => Failure::RequestBodyCut,
     }
-}
-
-fn is_grpc(request: &RequestHead) -> bool {
-    request.headers.get(CONTENT_TYPE).is_some_and(|value| {
-        let value = value.as_bytes();
-        value
-            .strip_prefix(b"application/grpc")
-            .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
-    })
 }
 
 /// The gRPC status for an HTTP one ("HTTP to gRPC Status Code Mapping").

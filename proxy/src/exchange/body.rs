@@ -132,6 +132,9 @@ impl Body for ReplyBody {
         };
         match frame {
             Poll::Ready(Some(Ok(frame))) => {
+                if let (Some(trailers), Some(exchange)) = (frame.trailers_ref(), &mut this.exchange) {
+                    exchange.report.end_call(trailers);
+                }
                 if this.is_end_stream() {
                     this.complete();
                 }

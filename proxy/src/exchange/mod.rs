@@ -61,6 +61,7 @@ use watch::Watch;
 use crate::config::model::{Action, Forward, Route};
 use crate::error::Failure;
 use crate::filter::{FlowBody, Run};
+use crate::grpc::is_call;
 use crate::path::{self, EscapedSlashes};
 use crate::route;
 use crate::tasks::Tasks;
@@ -164,6 +165,9 @@ impl Exchange {
             _ => {}
         }
         let mut report = ExchangeReport::begin(site.reporter(), now);
+        if is_call(&head.headers) {
+            report.begin_call();
+        }
         report.log(|entry| {
             entry.note_request(&head.method, &head.uri, &head.headers);
             entry.client = Some(info.source);
@@ -442,6 +446,7 @@ impl Exchange {
             self.run.note_answer(status, self.watch.beginning.elapsed());
         }
         self.report.answer(status);
+        self.report.end_call(&headers);
         (status, headers)
     }
 

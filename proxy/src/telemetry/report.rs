@@ -8,11 +8,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 
 use super::access_log::{Ending, Entry, Lane};
 use super::metrics::{ExchangeCell, ListenerCell, Registry};
 use crate::error::{Failure, Outcome, StatusClass};
+use crate::grpc;
 
 /// What every report of one listener on one worker has in common.
 #[derive(Debug)]
@@ -62,6 +63,8 @@ pub struct ExchangeReport {
     status: Option<StatusCode>,
     failure: Option<Failure>,
     complete: bool,
+    /// Whether it is a gRPC call, and how that ended, once it is known.
+    call: Option<Option<grpc::Status>>,
     request_bytes: u64,
     response_bytes: u64,
     entry: Option<Box<Entry>>,
@@ -77,6 +80,7 @@ impl ExchangeReport {
             status: None,
             failure: None,
             complete: false,
+            call: None,
             request_bytes: 0,
             response_bytes: 0,
             entry: reporter.entry(),
@@ -92,6 +96,18 @@ impl ExchangeReport {
     /// The client is sent this status (the final one: neither 100 nor 103).
     pub fn answer(&mut self, status: StatusCode) {
         self.status = Some(status);
+    }
+
+    /// It is a gRPC call.
+    pub fn begin_call(&mut self) {
+        self.call = Some(None);
+    }
+
+    /// These fields, of the response's head or its trailers, may say how the call ended, if it is one.
+    pub fn end_call(&mut self, fields: &HeaderMap) {
+        if let Some(status) = &mut self.call {
+            *status = grpc::Status::of(fields).or(*status);
+        }
     }
 
     /// It failed. The first failure counts: what follows from it is no news. The status sent for it, if one was, is
@@ -141,6 +157,9 @@ impl Drop for ExchangeReport {
         let duration = self.began.elapsed();
         let cell = self.routed.as_ref().unwrap_or(&self.reporter.unrouted);
         cell.count(outcome);
+        if let Some(status) = self.call {
+            cell.count_call(status);
+        }
         cell.duration.observe(duration);
         cell.request_bytes.add(self.request_bytes);
         cell.response_bytes.add(self.response_bytes);
@@ -148,6 +167,7 @@ impl Drop for ExchangeReport {
         let ending = Ending {
             status: self.status,
             outcome,
+            grpc_status: self.call.flatten(),
             duration,
             request_bytes: self.request_bytes,
             response_bytes: self.response_bytes,

@@ -66,6 +66,7 @@ impl Drop for TcpReport {
         let ending = Ending {
             status: None,
             outcome: Outcome { class: StatusClass::NoResponse, failure: self.failure },
+            grpc_status: None,
             duration: self.lasted(),
             request_bytes: self.received_bytes,
             response_bytes: self.sent_bytes,

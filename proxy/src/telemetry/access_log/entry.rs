@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use serde::{Serialize, Serializer};
 
 use crate::error::Outcome;
+use crate::grpc;
 use crate::telemetry::timestamp;
 
 /// The facts of an exchange as far as they are known. What stays `None` is `null` in the line.
@@ -111,6 +112,7 @@ impl Entry {
             protocol: self.protocol,
             status: ending.status.map(|status| status.as_u16()),
             outcome: ending.outcome.word(),
+            grpc_status: ending.grpc_status.map(grpc::Status::word),
             at_fault: failure.map(|failure| failure.at_fault().word()),
             flags: failure.map_or("-", |failure| failure.flag()),
             details: self.details.as_deref(),
@@ -133,6 +135,8 @@ pub struct Ending {
     pub status: Option<StatusCode>,
     /// How it ended.
     pub outcome: Outcome,
+    /// How the call ended, where it was one of gRPC and that was said.
+    pub grpc_status: Option<grpc::Status>,
     /// From the request's head to the end.
     pub duration: Duration,
     /// Request body bytes received.
@@ -156,6 +160,7 @@ struct Line<'a> {
     protocol: Option<&'a str>,
     status: Option<u16>,
     outcome: &'a str,
+    grpc_status: Option<&'static str>,
     at_fault: Option<&'a str>,
     flags: &'a str,
     details: Option<&'a str>,

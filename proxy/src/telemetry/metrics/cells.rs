@@ -3,10 +3,12 @@
 //! Cells know neither names nor labels: `registry` keeps those beside them and `families` names them in the text.
 //! Each is aligned to a cache line, so that two workers' cells never share one.
 
+use std::iter;
 use std::sync::OnceLock;
 
 use super::number::{Counter, Gauge, Histogram};
 use crate::error::{Failure, Outcome, StatusClass};
+use crate::grpc;
 
 const CLASSES: usize = StatusClass::ALL.len();
 
@@ -21,6 +23,8 @@ pub struct ExchangeCell {
     /// Response body bytes sent.
     pub response_bytes: Counter,
     ok: [Counter; CLASSES],
+    /// gRPC calls by status, and behind those the ones whose end nobody told.
+    calls: OnceLock<Box<[Counter]>>,
     /// By failure and class. Most cells never need it: with thousands of routes that is most of their memory.
     failed: OnceLock<Box<[[Counter; CLASSES]]>>,
 }
@@ -36,6 +40,19 @@ impl ExchangeCell {
         }
     }
 
+    /// Counts the end of a gRPC call. Its worker only.
+    pub fn count_call(&self, status: Option<grpc::Status>) {
+        let fresh = || iter::repeat_with(Counter::default).take(grpc::Status::all().count() + 1).collect();
+        if let Some(counter) = self.calls.get_or_init(fresh).get(place(status)) {
+            counter.increment();
+        }
+    }
+
+    /// How many gRPC calls ended so; `None` is without a status. Anyone.
+    pub fn calls(&self, status: Option<grpc::Status>) -> u64 {
+        self.calls.get().and_then(|calls| calls.get(place(status))).map_or(0, Counter::value)
+    }
+
     #[cold]
     fn failures(&self) -> &[[Counter; CLASSES]] {
         self.failed.get_or_init(|| Failure::ALL.iter().map(|_| Default::default()).collect())
@@ -49,6 +66,10 @@ impl ExchangeCell {
             Some(failure) => self.failed.get().map_or(0, |failed| failed[failure.index()][class].value()),
         }
     }
+}
+
+fn place(status: Option<grpc::Status>) -> usize {
+    status.map_or_else(|| grpc::Status::all().count(), grpc::Status::index)
 }
 
 /// TCP connections of one listener to one cluster on one worker.

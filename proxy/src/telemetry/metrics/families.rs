@@ -14,6 +14,7 @@ use super::number::HistogramSample;
 use super::page::{Described, Page};
 use super::registry::{Cells, ExchangeLabels, Shards, TcpLabels};
 use crate::error::{Failure, Outcome, StatusClass};
+use crate::grpc;
 
 /// Writes every family of the cells.
 pub(super) fn write(page: &mut Page<'_>, cells: &Cells) -> fmt::Result {
@@ -42,6 +43,21 @@ fn write_exchanges(page: &mut Page<'_>, cells: &Cells) -> fmt::Result {
                 let [listener, route, cluster] = labels.pairs();
                 let class = ("code_class", outcome.class.word());
                 requests.sample(&[listener, route, cluster, class, ("outcome", outcome.word())], ended)?;
+            }
+        }
+    }
+
+    let mut calls = page.counter(
+        "tidegate_grpc_calls_total",
+        "gRPC calls, by the status that the client was told (none: it was told none). They are among the requests.",
+    )?;
+    for (labels, workers) in &cells.exchanges {
+        for status in grpc::Status::all().map(Some).chain([None]) {
+            let ended = workers.values().map(|cell| cell.calls(status)).sum::<u64>();
+            if ended > 0 {
+                let [listener, route, cluster] = labels.pairs();
+                let status = ("grpc_status", status.map_or("none", grpc::Status::word));
+                calls.sample(&[listener, route, cluster, status], ended)?;
             }
         }
     }
