@@ -9,6 +9,7 @@ mod backend;
 mod checks;
 mod client;
 mod envoy;
+pub(crate) mod frames;
 mod grpc;
 mod guest;
 mod hostcall;

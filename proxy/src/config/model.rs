@@ -90,6 +90,10 @@ pub struct Listener {
     pub name: String,
     /// Where it listens. Port 0 asks the kernel for one, which the log then names.
     pub address: SocketAddr,
+    /// Whether each connection begins by saying whose it is (the PROXY protocol).
+    pub proxy_protocol: bool,
+    /// Whether a TCP connection's upstream is told whose it is, and by which version of the PROXY protocol.
+    pub send_proxy_protocol: Option<ProxyProtocol>,
     /// The chain in order, as indices into [`Config::filters`].
     pub filters: Vec<usize>,
     /// Every filter of its chain and of the chains of its routes, in the order of their indices.
@@ -121,6 +125,15 @@ impl Listener {
     pub fn runs(&self, filter: usize) -> bool {
         self.runs.binary_search(&filter).is_ok()
     }
+}
+
+/// A version of the PROXY protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
 }
 
 /// What comes in on a listener.
