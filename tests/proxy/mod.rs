@@ -61,6 +61,7 @@ mod standing;
 mod steer_compression;
 mod steer_cors;
 mod steer_filters;
+mod steer_follow;
 mod steer_matches;
 mod steer_mirrors;
 mod tcp;

@@ -217,6 +217,8 @@ pub(crate) const MIRROR_PERCENT: Bound<Percent> =
     Bound { min: Percent::NONE, max: Percent::ALL, default: Percent::ALL, default_words: None };
 /// Mirrors of one route: each makes a copy of every body.
 pub(crate) const MAX_MIRRORS: usize = 8;
+/// Redirects that are followed for one request.
+pub(crate) const FOLLOWED_REDIRECTS: Bound<Count> = count(1, 1, 20);
 pub(crate) const CANARY_PERCENT: Bound<Percent> =
     Bound { min: Percent::NONE, max: Percent::ALL, default: Percent::NONE, default_words: None };
 /// How long a step of a second version's share lasts.

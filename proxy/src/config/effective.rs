@@ -242,6 +242,11 @@ fn forward_fields(forward: &Forward, config: &Config, fields: &mut Map<String, V
         });
         fields.insert("mirror".into(), mirrors.collect());
     }
+    if let Some(follow) = &forward.follow_redirects {
+        let codes = follow.codes.iter().map(|code| code.as_u16()).collect::<Vec<_>>();
+        let follow = json!({ "codes": codes, "max": follow.max, "allow_cross_scheme": follow.cross_scheme });
+        fields.insert("follow_redirects".into(), follow);
+    }
     let mut rewrite = Map::new();
     match &forward.path {
         None => None,

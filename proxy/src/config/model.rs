@@ -273,10 +273,23 @@ pub struct Forward {
     pub clusters: Clusters,
     /// Who gets copies.
     pub mirrors: Vec<Mirror>,
+    /// Which redirects of the upstream are followed.
+    pub follow_redirects: Option<FollowRedirects>,
     /// What becomes of the path.
     pub path: Option<PathRewrite>,
     /// The `host` to send instead of the client's.
     pub host: Option<HeaderValue>,
+}
+
+/// Redirects of an upstream that the proxy follows itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FollowRedirects {
+    /// Their statuses. Never empty.
+    pub codes: Vec<StatusCode>,
+    /// How many in a row.
+    pub max: u32,
+    /// Whether they may lead to the other scheme.
+    pub cross_scheme: bool,
 }
 
 /// A cluster that gets copies of requests.

@@ -22,6 +22,7 @@ mod callout;
 mod chain;
 mod compress;
 mod cors;
+mod follow;
 mod grpc;
 mod headers;
 mod mirror;
@@ -141,6 +142,8 @@ pub(crate) struct Exchange {
     route: Option<usize>,
     /// The cluster that it is for, once that is found: an index into the configuration's.
     cluster: Option<usize>,
+    /// How many redirects of upstreams were followed.
+    followed: u32,
     /// The client's method was HEAD: responses have no body.
     head_only: bool,
     /// The client asked for another protocol.
@@ -188,6 +191,7 @@ impl Exchange {
             report,
             route: None,
             cluster: None,
+            followed: 0,
             head_only,
             upgrade: None,
             last: false,
@@ -199,27 +203,32 @@ impl Exchange {
         self.upgrade = received.upgrade;
         self.normalize_path()?;
         self.introduce();
-        self.find_route();
-        self.choose_chain();
-        self.answer_preflight()?;
-        let body = self.filter_request(body).await?;
-        if self.run.stream().borrow().route_stale || self.site.routes().looks_at_properties() {
+        let mut body = Upload::begin(body, &self.peer);
+        loop {
             self.find_route();
-        }
-        let site = self.site.clone();
-        let route = self.route.map(|index| &site.listener().routes[index]).ok_or(Failure::NoRoute)?;
-        match &route.action {
-            Action::Respond(respond) => Err(Ending::respond(respond)),
-            Action::Redirect(redirect) => {
-                Err(Ending::redirect(redirect, &route.matches.path, &self.run.stream().borrow().request))
+            self.choose_chain();
+            self.answer_preflight()?;
+            let has_body = body.is_some();
+            let body = self.filter_request(body.take()).await?;
+            if self.run.stream().borrow().route_stale || self.site.routes().looks_at_properties() {
+                self.find_route();
             }
-            Action::Forward(forward) => {
-                let response = self.forward(route, forward, body).await?;
-                if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-                    Box::pin(self.pass_upgrade(*response)).await
-                } else {
-                    self.filter_response(*response).await
+            let site = self.site.clone();
+            let route = self.route.map(|index| &site.listener().routes[index]).ok_or(Failure::NoRoute)?;
+            let forward = match &route.action {
+                Action::Respond(respond) => return Err(Ending::respond(respond)),
+                Action::Redirect(redirect) => {
+                    let request = &self.run.stream().borrow().request;
+                    return Err(Ending::redirect(redirect, &route.matches.path, request));
                 }
+                Action::Forward(forward) => forward,
+            };
+            let response = self.forward(route, forward, body).await?;
+            if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                return Box::pin(self.pass_upgrade(*response)).await;
+            }
+            if has_body || !self.follow(forward, &response)? {
+                return self.filter_response(*response).await;
             }
         }
     }
@@ -265,8 +274,7 @@ impl Exchange {
     }
 
     /// The request side of the chain, until the head has come out of it.
-    async fn filter_request(&mut self, body: ClientBody) -> Result<RequestBody, Ending> {
-        let source = Upload::begin(body, &self.peer);
+    async fn filter_request(&mut self, source: Option<Upload>) -> Result<RequestBody, Ending> {
         let mut flow = FlowBody::new(self.run.clone(), Direction::Request, source);
         if !self.run.is_empty() {
             let head = pin!(async { flow.head().await.map_err(Ending::from_request) });

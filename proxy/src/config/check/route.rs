@@ -10,7 +10,8 @@ use indexmap::IndexMap;
 use super::super::bounds;
 use super::super::decode::{Field, Located, Map, OneOrMany};
 use super::super::model::{
-    Action, Clusters, Forward, HostMatch, Match, PathMatch, Redirect, Respond, Route, ValueMatch,
+    Action, Clusters, FollowRedirects, Forward, HostMatch, Match, PathMatch, Redirect, Respond, Route,
+    ValueMatch,
 };
 use super::super::raw;
 use super::super::scalar::{Authority, Count, Host, Size, Text, name_of};
@@ -115,6 +116,7 @@ impl Checker<'_> {
         let useless = [
             ("rewrite", raw.rewrite.span()),
             ("mirror", raw.mirror.span()),
+            ("follow_redirects", raw.follow_redirects.span()),
             ("timeout", raw.timeout.span()),
             ("headers.request", request_edits),
         ];
@@ -249,6 +251,7 @@ impl Checker<'_> {
             None => Clusters::Weighted(self.shares(raw.cluster, raw.clusters)),
         };
         let mirrors = self.mirrors(raw.mirror);
+        let follow_redirects = raw.follow_redirects.value().map(|raw| self.follow_redirects(raw));
         let rewrite = raw.rewrite.value();
         let (path, host) = rewrite.map_or((None, None), |rewrite| {
             (self.path_rewrite(rewrite.prefix, rewrite.regex, path), rewrite.host.value())
@@ -256,6 +259,7 @@ impl Checker<'_> {
         Some(Action::Forward(Forward {
             clusters,
             mirrors,
+            follow_redirects,
             path,
             host: host.map(|Text(Authority(host))| host),
         }))
@@ -316,12 +320,35 @@ impl Checker<'_> {
         shares
     }
 
+    fn follow_redirects(&self, raw: raw::FollowRedirects) -> FollowRedirects {
+        let mut codes = vec![StatusCode::FOUND];
+        if let Some(list) = raw.codes.given() {
+            if list.value.is_empty() {
+                self.log.error_with_hint(list.span, "nothing is followed", "leave `follow_redirects` out");
+            }
+            codes.clear();
+            for Located { value: Text(status), span } in items(list.value) {
+                self.is_redirect(status, span);
+                codes.push(status);
+            }
+        }
+        let Count(max) = self.number(raw.max, bounds::FOLLOWED_REDIRECTS);
+        let cross_scheme = raw.allow_cross_scheme.value().unwrap_or(false);
+        FollowRedirects { codes, max: u32::try_from(max).unwrap_or(u32::MAX), cross_scheme }
+    }
+
+    fn is_redirect(&self, status: StatusCode, span: Span) {
+        if !REDIRECTS.contains(&status.as_u16()) {
+            let message = format!("{} is not a redirect", status.as_u16());
+            self.log.error_with_hint(span, message, "the choices are 301, 302, 303, 307 and 308");
+        }
+    }
+
     fn redirect(&self, raw: Located<raw::Redirect>, matched: &PathMatch) -> Redirect {
         let Located { value: raw, span } = raw;
         let status = raw.status.given();
-        if let Some(status) = status.filter(|status| !REDIRECTS.contains(&status.value.0.as_u16())) {
-            let message = format!("{} is not a redirect", status.value.0.as_u16());
-            self.log.error_with_hint(status.span, message, "the choices are 301, 302, 303, 307 and 308");
+        if let Some(status) = &status {
+            self.is_redirect(status.value.0, status.span);
         }
         let strip_query = raw.strip_query.value().unwrap_or(false);
         let goes_elsewhere =

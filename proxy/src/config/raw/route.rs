@@ -10,7 +10,7 @@ use super::super::bounds;
 use super::super::decode::{Field, Map, OneOrMany};
 use super::super::model::HostMatch;
 use super::super::scalar::{Authority, Count, Host, Scheme, Size, Text};
-use super::{Compression, Cors, Mirror, OrOff, RouteFilters};
+use super::{Compression, Cors, FollowRedirects, Mirror, OrOff, RouteFilters};
 
 /// Which requests, and what becomes of them: exactly one of `cluster`, `clusters`, `cluster_header`, `redirect` and
 /// `respond`.
@@ -46,6 +46,9 @@ pub(crate) struct Route {
     /// Clusters that get copies of the requests: one, or a list.
     #[serde(default)]
     pub(crate) mirror: Field<OneOrMany<Mirror>>,
+    /// Redirects of the upstream that are followed by the proxy itself, for requests without a body. Default: none.
+    #[serde(default)]
+    pub(crate) follow_redirects: Field<FollowRedirects>,
     /// Changes to path and host before a request is sent on.
     #[serde(default)]
     pub(crate) rewrite: Field<Rewrite>,

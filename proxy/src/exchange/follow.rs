@@ -1,0 +1,108 @@
+//! Redirects of upstreams that the proxy follows itself: the request begins anew with where it is sent to, on another route
+//! and through its filters, and the client sees the last answer alone. Only requests without a body begin anew.
+
+use std::rc::Rc;
+use std::time::SystemTime;
+
+use http::header::{HOST, HeaderMap, HeaderName, HeaderValue, LOCATION};
+use http::uri::PathAndQuery;
+use http::{Method, Response, StatusCode, Uri};
+
+use super::answer::Ending;
+use super::{Exchange, chain};
+use crate::config::model::{FollowRedirects, Forward};
+use crate::upstream::ResponseBody;
+use crate::wasm::stream::{RequestHead, Stream, StreamInfo};
+
+/// What the client asked for, as Envoy says it.
+const ORIGINAL_URL: HeaderName = HeaderName::from_static("x-envoy-original-url");
+
+impl Exchange {
+    /// Whether an upstream's answer is a redirect that is followed: then the exchange stands where it was before its route
+    /// was found. Where it leads to no route, the client gets the redirect.
+    pub(super) fn follow(
+        &mut self,
+        forward: &Forward,
+        response: &Response<ResponseBody>,
+    ) -> Result<bool, Ending> {
+        let Some(policy) = &forward.follow_redirects else { return Ok(false) };
+        if self.followed >= policy.max || self.upgrade.is_some() || !policy.codes.contains(&response.status())
+        {
+            return Ok(false);
+        }
+        let head = {
+            let stream = self.run.stream().borrow();
+            let Some(head) = target(policy, &stream.request, response) else { return Ok(false) };
+            let RequestHead { method, uri, headers, .. } = &head;
+            if self.site.routes().find(method, uri, headers).is_none() {
+                return Ok(false);
+            }
+            head
+        };
+        self.followed += 1;
+        self.begin_anew(head);
+        self.normalize_path()?;
+        Ok(true)
+    }
+
+    /// The filters end their part, and others, or the same, begin one: a rule about where the request goes now is not
+    /// dodged.
+    fn begin_anew(&mut self, head: RequestHead) {
+        let info = {
+            let before = &self.run.stream().borrow().info;
+            let start = if self.site.chain().is_empty() { SystemTime::UNIX_EPOCH } else { SystemTime::now() };
+            let mut info = StreamInfo::new(start, before.source, before.destination);
+            (info.connection_id, info.protocol) = (before.connection_id, before.protocol);
+            info
+        };
+        self.run.finish_after(self.watch.beginning.elapsed());
+        let mut stream = Stream::new(head, info, self.site.chain().len());
+        if !self.site.chain().is_empty() {
+            stream.connection = Some(self.peer.properties.clone());
+        }
+        self.run = chain::run(&Rc::clone(&self.site), stream);
+    }
+}
+
+/// Where a redirect leads, if it is to be followed.
+fn target(
+    policy: &FollowRedirects,
+    request: &RequestHead,
+    response: &Response<ResponseBody>,
+) -> Option<RequestHead> {
+    let location = response.headers().get(LOCATION)?.to_str().ok()?;
+    let location: Uri = location.split('#').next()?.parse().ok()?;
+    let path = location.path_and_query().map_or("/", PathAndQuery::as_str);
+    if !path.starts_with('/') {
+        return None;
+    }
+    let mut head = request.clone();
+    if let (Some(scheme), Some(authority)) = (location.scheme_str(), location.authority()) {
+        let crosses = !request.scheme.as_bytes().eq_ignore_ascii_case(scheme.as_bytes());
+        let known = matches!(scheme, "http" | "https");
+        if authority.as_str().contains('@') || !known || (crosses && !policy.cross_scheme) {
+            return None;
+        }
+        head.scheme = HeaderValue::from_str(scheme).ok()?;
+        head.headers.insert(HOST, HeaderValue::from_str(authority.as_str()).ok()?);
+    } else if location.authority().is_some() {
+        return None;
+    }
+    note_original(request, &mut head.headers);
+    head.uri = PathAndQuery::try_from(path).ok()?.into();
+    if response.status() == StatusCode::SEE_OTHER && head.method != Method::HEAD {
+        head.method = Method::GET; // RFC 9110 section 15.4.4
+    }
+    Some(head)
+}
+
+fn note_original(request: &RequestHead, headers: &mut HeaderMap) {
+    if headers.contains_key(ORIGINAL_URL) {
+        return;
+    }
+    let host = request.headers.get(HOST).map(HeaderValue::as_bytes).unwrap_or_default();
+    let url = [request.scheme.as_bytes(), b"://", host, request.uri.to_string().as_bytes()].concat();
+    if let Ok(url) = HeaderValue::from_bytes(&url) {
+        headers.insert(ORIGINAL_URL, url);
+    }
+}

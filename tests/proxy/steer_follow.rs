@@ -1,0 +1,91 @@
+//! Redirects of upstreams that the proxy follows itself.
+
+use crate::equipment::Map::RequestHeaders;
+use crate::equipment::{Answer, Guest, Head, On, Proxy, Step, Upstream, forwarding, in_listener};
+
+/// Sends `/to?X` on to X, with this status, and answers everything else with what was asked for.
+fn leading(status: u16) -> Upstream {
+    Upstream::start(move |head: &Head| match head.target().split_once("/to?") {
+        Some((_, target)) => {
+            let location = format!("{target}#part");
+            Answer::sized(status, &[("location", &location)], "elsewhere")
+        }
+        None => Answer::ok("here"),
+    })
+}
+
+fn start(upstream: &Upstream, follow: &str) -> Proxy {
+    let routes = format!("cluster: up, follow_redirects: {follow}");
+    Proxy::start(&forwarding(&[upstream.address()], "").replace("cluster: up", &routes))
+}
+
+#[test]
+fn a_redirect_is_followed_and_the_client_sees_the_last_answer() {
+    let upstream = leading(302);
+    let proxy = start(&upstream, "{}");
+    let mut client = proxy.client();
+    for (target, seen) in [("http://other.test:81/a?b", ("other.test:81", "/a?b")), ("/x", ("a.test", "/x"))]
+    {
+        let response = client.request("GET", &format!("/to?{target}"), &[("host", "a.test")], "");
+        assert_eq!((response.status(), response.text()), (200, "here".to_owned()));
+        let requests = upstream.requests();
+        let last = &requests.last().expect("there is one").head;
+        assert_eq!((last.field("host").unwrap_or_default(), last.target()), seen);
+        let original = last.field("x-envoy-original-url");
+        assert_eq!(original, Some(format!("http://a.test/to?{}", target).as_str()));
+        assert_eq!(last.all("x-forwarded-for").len(), 1);
+    }
+    assert_eq!(upstream.requests().len(), 4);
+}
+
+#[test]
+fn what_is_not_to_be_followed_goes_to_the_client() {
+    let upstream = leading(302);
+    for (follow, path) in [
+        ("{codes: [307]}", "/to?/x"),
+        ("{}", "/to?/to?/x"),
+        ("{}", "/to?https://a.test/x"),
+        ("{}", "/to?http://user@a.test/x"),
+        ("{}", "/to?x"),
+    ] {
+        let response = start(&upstream, follow).client().get(path);
+        assert_eq!(response.status(), 302, "{follow} {path}");
+    }
+    let response = start(&upstream, "{}").client().request("POST", "/to?/x", &[], "a body");
+    assert_eq!(response.status(), 302, "its body is gone");
+    let twice = start(&upstream, "{max: 2}").client().get("/to?/to?/x");
+    assert_eq!(twice.status(), 200);
+    let crossing = start(&upstream, "{allow_cross_scheme: true}").client().get("/to?https://a.test/x");
+    assert_eq!(crossing.status(), 200);
+}
+
+#[test]
+fn a_redirect_that_leads_to_no_route_goes_to_the_client() {
+    let upstream = leading(302);
+    let config =
+        forwarding(&[upstream.address()], "follow_redirects: {}").replace("prefix: /}", "prefix: /to}");
+    let response = Proxy::start(&config).client().get("/to?/x");
+    assert_eq!((response.status(), response.field("location")), (302, Some("/x#part")));
+}
+
+#[test]
+fn filters_see_the_request_that_a_redirect_leads_to() {
+    let upstream = leading(303);
+    let guest = Guest::logger().on(On::RequestHeaders, [Step::get(RequestHeaders, ":path")]);
+    let config = in_listener(
+        &forwarding(&[upstream.address()], "follow_redirects: {codes: [303]}"),
+        &["filters: [f]"],
+    );
+    let proxy = Proxy::with(&format!("{config}filters: {{f: {{module: ./f.wasm}}}}\n"))
+        .file("f.wasm", guest.build())
+        .log_guests_fully()
+        .start();
+    assert_eq!(proxy.client().request("DELETE", "/to?/x", &[], "").text(), "here");
+    let methods: Vec<String> = upstream.requests().iter().map(|one| one.head.method().to_owned()).collect();
+    assert_eq!(methods, ["DELETE", "GET"], "See Other is asked for with GET");
+    proxy.settle();
+    let log = proxy.guest_log();
+    let lines = |part: &str| log.iter().filter(|(_, line)| line.starts_with(part)).count();
+    assert_eq!([lines("request_headers"), lines("log ctx"), lines("delete ctx")], [2, 2, 2]);
+    assert_eq!(lines("response_headers"), 1, "the redirect itself is not shown to them");
+}
