@@ -97,6 +97,27 @@ pub(crate) const DOWNSTREAM_IDLE_TIMEOUT: Bound<Duration> = millis(HOUR, 1, 24 *
 
 /// A route's wait for the response; zero is for ever.
 pub(crate) const ROUTE_TIMEOUT: Bound<Duration> = millis(15 * SECOND, 0, 24 * HOUR);
+/// The longest deadline that a request may set; zero is any. Without default: none is looked at where the file does not say.
+pub(crate) const GRPC_TIMEOUT: Bound<Duration> = millis(0, 0, 24 * HOUR);
+/// A whole exchange. Without default: it takes as long as it likes where the file does not say.
+pub(crate) const MAX_DURATION: Bound<Duration> = millis(24 * HOUR, 1, 30 * 24 * HOUR);
+/// Times that a request is sent again.
+pub(crate) const RETRY_ATTEMPTS: Bound<Count> = count(1, 0, 100);
+/// One attempt. Without default: it has all of the request's time where the file does not say.
+pub(crate) const PER_TRY_TIMEOUT: Bound<Duration> = millis(15 * SECOND, 1, 24 * HOUR);
+/// The first wait before a request is sent again is below this.
+pub(crate) const RETRY_BACKOFF_BASE: Bound<Duration> = millis(25, 1, MINUTE);
+/// Each is below this. Without default: it is ten times the first.
+pub(crate) const RETRY_BACKOFF_MAX: Bound<Duration> = millis(250, 1, HOUR);
+/// The longest wait that a response may ask for.
+pub(crate) const RETRY_AFTER_MAX: Bound<Duration> = millis(SECOND, 0, HOUR);
+/// The share of a cluster's requests in flight that may be retries.
+pub(crate) const RETRY_BUDGET: Bound<Percent> =
+    Bound { min: Percent::NONE, max: Percent::ALL, default: Percent(2_000), default_words: None };
+/// Retries in flight whatever the share.
+pub(crate) const RETRY_BUDGET_MINIMUM: Bound<Count> = count(3, 0, 1_000_000);
+/// Bytes of a request's body that are kept to be sent again.
+pub(crate) const RETRY_BUFFER: Bound<Size> = size(64 * KIB, 0, GIB);
 /// A cluster's share. Without default: the file always gives it.
 pub(crate) const WEIGHT: Bound<Count> = count(1, 1, u32::MAX as u64);
 /// A redirect's port. Without default: the file always gives it.

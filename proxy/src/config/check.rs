@@ -14,6 +14,7 @@ mod listener;
 mod module;
 mod path;
 mod pattern;
+mod retries;
 mod route;
 
 use std::cell::RefCell;

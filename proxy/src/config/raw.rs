@@ -9,6 +9,7 @@ mod cluster;
 mod filter;
 mod guest;
 mod module;
+mod retries;
 mod route;
 mod variable;
 
@@ -29,6 +30,7 @@ pub(crate) use cluster::Cluster;
 pub(crate) use filter::{Breaker, Filter, FilterLimits, Recycle, Reload};
 pub(crate) use guest::GuestConfig;
 pub(crate) use module::{Credentials, FROM_FILE, Module, ModuleFields, Secret, TrustedKey};
+pub(crate) use retries::{Backoff, Retries, RetryAfter};
 pub(crate) use route::{
     ClusterHeader, Edit, Match, Path, Redirect, RedirectPath, RegexRewrite, Respond, Route, ValueMatcher,
 };

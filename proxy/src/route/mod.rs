@@ -10,6 +10,7 @@ mod table;
 mod trie;
 
 pub use condition::Condition;
+pub(crate) use matcher::holds_of_field;
 pub use rewrite::{InvalidPath, location, pick, pick_share, rewrite_path};
 pub use table::Table;
 

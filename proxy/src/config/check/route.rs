@@ -73,13 +73,22 @@ impl Checker<'_> {
         let request_headers = self.edits(request, Message::Request);
         let response_headers = self.edits(response, Message::Response);
         let timeout = self.duration(take(&mut raw.timeout), bounds::ROUTE_TIMEOUT);
+        let timeout = (!timeout.is_zero()).then_some(timeout);
+        let retries = self.retries(take(&mut raw.retries), timeout);
+        let grpc_timeout = self.number_if_given(take(&mut raw.grpc_timeout), bounds::GRPC_TIMEOUT);
+        let max_duration = self.number_if_given(take(&mut raw.max_duration), bounds::MAX_DURATION);
+        let idle_timeout = self.number_if_given(take(&mut raw.idle_timeout), bounds::STREAM_IDLE_TIMEOUT);
         Some(Route {
             name: name.value,
             action: self.action(raw, span, &matches.path)?,
             matches,
             request_headers,
             response_headers,
-            timeout: (!timeout.is_zero()).then_some(timeout),
+            timeout,
+            grpc_timeout,
+            max_duration,
+            idle_timeout,
+            retries,
         })
     }
 
@@ -96,6 +105,8 @@ impl Checker<'_> {
         let useless = [
             ("rewrite", raw.rewrite.span()),
             ("timeout", raw.timeout.span()),
+            ("grpc_timeout", raw.grpc_timeout.span()),
+            ("retries", raw.retries.span()),
             ("headers.request", request_edits),
         ];
         for (field, span) in useless {
@@ -141,7 +152,7 @@ impl Checker<'_> {
     }
 
     /// Values one of which must match. An empty list would match nothing, or everything: it is refused.
-    fn alternatives<T>(&self, field: Field<OneOrMany<T>>) -> Vec<Located<T>> {
+    pub(super) fn alternatives<T>(&self, field: Field<OneOrMany<T>>) -> Vec<Located<T>> {
         let Some(Located { value: OneOrMany(list), span }) = field.given() else { return Vec::new() };
         if list.is_empty() {
             self.log.error_with_hint(
@@ -153,7 +164,7 @@ impl Checker<'_> {
         items(list).collect()
     }
 
-    fn value_match(&self, field: Field<raw::ValueMatcher>) -> Option<ValueMatch> {
+    pub(super) fn value_match(&self, field: Field<raw::ValueMatcher>) -> Option<ValueMatch> {
         use raw::ValueMatcher as Raw;
         Some(match field.value()? {
             Raw::Exact(text) => ValueMatch::Exact(text.value()?),

@@ -2,7 +2,7 @@
 
 use schemars::{Schema, json_schema};
 
-use super::super::model::{BodyAccess, CanaryMode, Isolation, LoadBalancer, LogFloor, OnFault, Pull};
+use super::super::model::{BodyAccess, CanaryMode, Isolation, LoadBalancer, LogFloor, OnFault, Pull, ResetFormat};
 use super::super::suggest;
 use super::{Parse, Refusal};
 use crate::path::EscapedSlashes;
@@ -62,6 +62,7 @@ words!(Isolation, "`worker` or `exchange`", "worker" => Isolation::Worker, "exch
 words!(CanaryMode, "`serve` or `shadow`", "serve" => CanaryMode::Serve, "shadow" => CanaryMode::Shadow);
 words!(OnFault, "`closed` or `open`", "closed" => OnFault::Closed, "open" => OnFault::Open);
 words!(Pull, "`if_not_present` or `always`", "if_not_present" => Pull::IfNotPresent, "always" => Pull::Always);
+words!(ResetFormat, "`seconds` or `unix_timestamp`", "seconds" => ResetFormat::Seconds, "unix_timestamp" => ResetFormat::UnixTimestamp);
 words!(Traffic, "`http` or `tcp`", "http" => Traffic::Http, "tcp" => Traffic::Tcp);
 words!(Scheme, "`http` or `https`", "http" => Scheme::Http, "https" => Scheme::Https);
 
