@@ -30,6 +30,7 @@ mod framing;
 mod grpc;
 mod higress;
 mod holding;
+mod http2;
 mod injection;
 mod inspect;
 mod isolation;

@@ -414,6 +414,7 @@ fn guest_value(bytes: &Bytes) -> Value {
 fn cluster(cluster: &Cluster) -> Value {
     json!({
         "endpoints": cluster.endpoints,
+        "protocol": name_of(cluster.protocol),
         "load_balancer": name_of(cluster.load_balancer),
         "connect_timeout": cluster.connect_timeout.write(),
         "idle_timeout": cluster.idle_timeout.write(),

@@ -329,6 +329,8 @@ pub struct Cluster {
     pub name: String,
     /// Where it is. May be empty: then every request is answered 503.
     pub endpoints: Vec<SocketAddr>,
+    /// What its endpoints speak.
+    pub protocol: ClusterProtocol,
     /// How one is picked.
     pub load_balancer: LoadBalancer,
     /// For a connection to be made.
@@ -339,6 +341,15 @@ pub struct Cluster {
     pub idle_connections: usize,
     /// A response's status line and headers together, in bytes; more is 502.
     pub header_bytes: usize,
+}
+
+/// What requests to a cluster are sent in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClusterProtocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2, which has to be known beforehand where there is no TLS to agree on it (RFC 9113, 3.3).
+    Http2,
 }
 
 /// How an endpoint is picked.

@@ -11,6 +11,7 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderVa
 use http::uri::{PathAndQuery, Uri};
 use http_body_util::Full;
 
+use super::ClientError;
 use super::headers::{Refusal, drop_hop_by_hop};
 use crate::config::model;
 use crate::error::Failure;
@@ -105,7 +106,7 @@ impl From<Interrupt> for Ending {
 
 impl Ending {
     /// Why a request's head did not come out of the chain.
-    pub(super) fn from_request(error: HeadError<hyper::Error>) -> Ending {
+    pub(super) fn from_request(error: HeadError<ClientError>) -> Ending {
         match error {
             HeadError::Interrupted(interrupt) => interrupt.into(),
             HeadError::Source(error) => Ending::failed(request_body_failure(&error), error.to_string()),
@@ -131,7 +132,7 @@ impl Ending {
             UpstreamError::Malformed(_) => Failure::UpstreamMalformed,
             UpstreamError::HeadTooLarge(_) => Failure::UpstreamHeadTooLarge,
             UpstreamError::ResponseBody(_) => Failure::UpstreamBodyCut,
-            UpstreamError::RequestBody(_) => match error.find::<FlowError<hyper::Error>>() {
+            UpstreamError::RequestBody(_) => match error.find::<FlowError<ClientError>>() {
                 Some(FlowError::Source(error)) => request_body_failure(error),
                 Some(FlowError::Length) => Failure::Unframable,
                 Some(FlowError::Interrupted) | None => Failure::RequestBodyCut,
@@ -271,7 +272,11 @@ impl Answer {
 }
 
 /// Whose fault it is that a request's body does not come to its end.
-fn request_body_failure(error: &hyper::Error) -> Failure {
+fn request_body_failure(error: &ClientError) -> Failure {
+    let error = match error {
+        ClientError::Http1(error) => error,
+        ClientError::Http2(_) => return Failure::RequestBodyCut,
+    };
     // hyper's decoder says by the kind of an I/O error whether what it read was wrong, or there was nothing to read.
     let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
     match source.map(io::Error::kind) {

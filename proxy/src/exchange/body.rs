@@ -79,6 +79,16 @@ impl ReplyBody {
     }
 }
 
+impl ReplyBody {
+    /// Waits for the exchange to exceed its time, while nobody takes what there is of it.
+    pub(crate) fn poll_overdue(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Cut> {
+        let this = &mut *self;
+        let Some(exchange) = &this.exchange else { return Poll::Pending };
+        let failure = std::task::ready!(this.timer.poll(&exchange.watch, &exchange.run, cx));
+        Poll::Ready(this.cut(failure.into()))
+    }
+}
+
 impl Body for ReplyBody {
     type Data = Bytes;
     type Error = Cut;
@@ -109,13 +119,7 @@ impl Body for ReplyBody {
                 this.complete();
                 Poll::Ready(None)
             }
-            Poll::Pending => {
-                let Some(exchange) = &this.exchange else { return Poll::Pending };
-                match this.timer.poll(&exchange.watch, &exchange.run, cx) {
-                    Poll::Pending => Poll::Pending,
-                    Poll::Ready(failure) => Poll::Ready(Some(Err(this.cut(failure.into())))),
-                }
-            }
+            Poll::Pending => Pin::new(this).poll_overdue(cx).map(|cut| Some(Err(cut))),
         }
     }
 

@@ -7,8 +7,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use bytes::{BufMut, BytesMut};
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING,
-    UPGRADE,
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE,
+    TRANSFER_ENCODING, UPGRADE,
 };
 use http::{Method, Request, Uri, Version};
 
@@ -47,6 +47,9 @@ pub(super) fn receive<B>(request: Request<B>) -> (RequestHead, Result<Received, 
     let uri = origin_form(parts.uri, &mut headers);
     let upgrade = upgrade_wanted(&headers);
     drop_hop_by_hop(&mut headers);
+    if parts.version == Version::HTTP_2 {
+        join_cookies(&mut headers);
+    }
     headers.remove(EXPECT); // answered here, when the body is asked for
     let head = RequestHead { method: parts.method, uri, scheme: HeaderValue::from_static("http"), headers };
     (head, refusal.map(|()| Received { upgrade }), body)
@@ -65,7 +68,7 @@ fn check(method: &Method, version: Version, uri: &Uri, headers: &HeaderMap) -> R
     match (hosts.next(), hosts.next()) {
         (Some(_), Some(_)) => malformed("more_than_one_host"),
         (Some(host), None) if !is_host(host.as_bytes()) => malformed("invalid_host"),
-        (None, _) if version == Version::HTTP_11 && uri.authority().is_none() => malformed("no_host"),
+        (None, _) if version >= Version::HTTP_11 && uri.authority().is_none() => malformed("no_host"),
         _ => Ok(()),
     }
 }
@@ -83,6 +86,17 @@ fn origin_form(uri: Uri, headers: &mut HeaderMap) -> Uri {
         headers.insert(HOST, host);
     }
     uri.path_and_query().cloned().map_or_else(|| Uri::from_static("/"), Uri::from)
+}
+
+/// Makes one field of the pieces that HTTP/2 may have of it (RFC 9113, 8.2.3): not everybody reads more than one.
+fn join_cookies(headers: &mut HeaderMap) {
+    if headers.get_all(COOKIE).iter().nth(1).is_none() {
+        return;
+    }
+    let pieces: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if let Ok(whole) = HeaderValue::from_bytes(&pieces.join(&b"; "[..])) {
+        headers.insert(COOKIE, whole);
+    }
 }
 
 /// Drops what speaks of the connection that a message came on. `te: trailers` stays: it is true of this proxy too.

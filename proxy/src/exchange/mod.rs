@@ -37,7 +37,6 @@ use http::header::{CONNECTION, CONTENT_LENGTH, HOST};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body;
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
 pub use answer::{Answer, Ending};
@@ -51,6 +50,7 @@ pub(crate) use peer::{Peer, Phase};
 pub(crate) use site::{Life, Site, Stage};
 use upgrade::Upgrade;
 use upload::Upload;
+pub(crate) use upload::{ClientBody, ClientError};
 use watch::Watch;
 
 use crate::config::model::{Action, Forward, Route};
@@ -72,7 +72,7 @@ pub(crate) struct Cut;
 pub(crate) async fn serve(
     site: Rc<Site>,
     peer: Arc<Peer>,
-    mut request: Request<Incoming>,
+    mut request: Request<ClientBody>,
 ) -> Result<Response<ReplyBody>, Cut> {
     let client = request.extensions_mut().remove::<OnUpgrade>();
     let version = request.version();
@@ -144,7 +144,7 @@ pub(crate) struct Exchange {
 
 impl Exchange {
     fn begin(site: Rc<Site>, peer: Arc<Peer>, head: RequestHead, version: Version) -> Box<Exchange> {
-        peer.enter_exchange(Phase::Request);
+        peer.enter_exchange();
         let now = Instant::now();
         let listener = site.listener();
         let client = headers::client_address(&head.headers, peer.address, listener.trusted_hops);
@@ -152,8 +152,10 @@ impl Exchange {
         let start = if site.chain().is_empty() { SystemTime::UNIX_EPOCH } else { SystemTime::now() };
         let mut info = StreamInfo::new(start, client, peer.local);
         info.connection_id = peer.connection_id;
-        if version == Version::HTTP_10 {
-            info.protocol = "HTTP/1.0";
+        match version {
+            Version::HTTP_10 => info.protocol = "HTTP/1.0",
+            Version::HTTP_2 => info.protocol = "HTTP/2",
+            _ => {}
         }
         let mut report = ExchangeReport::begin(site.reporter(), now);
         report.log(|entry| {
@@ -183,7 +185,7 @@ impl Exchange {
     }
 
     /// The straight way: through the chain, to the upstream, and back through the chain.
-    async fn run(&mut self, received: Received, body: Incoming) -> Result<Passed, Ending> {
+    async fn run(&mut self, received: Received, body: ClientBody) -> Result<Passed, Ending> {
         self.upgrade = received.upgrade;
         self.normalize_path()?;
         self.introduce();
@@ -250,7 +252,7 @@ impl Exchange {
     }
 
     /// The request side of the chain, until the head has come out of it.
-    async fn filter_request(&mut self, body: Incoming) -> Result<RequestBody, Ending> {
+    async fn filter_request(&mut self, body: ClientBody) -> Result<RequestBody, Ending> {
         let source = Upload::begin(body, &self.peer);
         let mut flow = FlowBody::new(self.run.clone(), Direction::Request, source);
         if !self.run.is_empty() {
@@ -410,7 +412,8 @@ impl Exchange {
         }
         // What the client has not said yet may never be read: it is told not to say anything else here.
         let unread = self.peer.phase() == Phase::Request;
-        if self.last || unread || self.site.is_draining() {
+        let closes = self.last || unread || self.site.is_draining();
+        if closes && !self.peer.is_multiplexed() {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         if self.run.is_compared() {

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -44,6 +44,10 @@ pub(crate) struct Peer {
     unread: AtomicBool,
     /// It takes no answer any more, and is given up for it.
     stalled: AtomicBool,
+    /// It speaks HTTP/2: any number of exchanges go on at once, and each says for itself how far it is.
+    multiplexed: AtomicBool,
+    /// Exchanges that go on.
+    exchanges: AtomicUsize,
 }
 
 impl Peer {
@@ -61,6 +65,8 @@ impl Peer {
             moves: AtomicU64::new(0),
             unread: AtomicBool::new(false),
             stalled: AtomicBool::new(false),
+            multiplexed: AtomicBool::new(false),
+            exchanges: AtomicUsize::new(0),
         }
     }
 
@@ -90,17 +96,39 @@ impl Peer {
         self.since.store(self.opened.elapsed().as_micros() as u64, Ordering::Relaxed);
     }
 
+    /// It speaks HTTP/2, and nothing goes on yet.
+    pub(crate) fn multiplex(&self) {
+        self.multiplexed.store(true, Ordering::Relaxed);
+        self.enter(Phase::Idle);
+    }
+
+    /// Whether it speaks HTTP/2.
+    pub(crate) fn is_multiplexed(&self) -> bool {
+        self.multiplexed.load(Ordering::Relaxed)
+    }
+
     /// It is at an exchange, of which only the fact matters and not the moment.
-    pub(super) fn enter_exchange(&self, phase: Phase) {
+    pub(super) fn enter_exchange(&self) {
+        let phase = if self.is_multiplexed() { Phase::Answer } else { Phase::Request };
+        self.exchanges.store(self.exchanges.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         self.phase.store(phase as u8, Ordering::Relaxed);
     }
 
-    /// The exchange is over. If its request has not been received whole, the rest may still be on its way.
+    /// The request of the exchange that it is at has been received whole.
+    pub(super) fn note_whole_request(&self) {
+        self.phase.store(Phase::Answer as u8, Ordering::Relaxed);
+    }
+
+    /// An exchange is over. If its request has not been received whole, the rest may still be on its way.
     pub(super) fn leave_exchange(&self) {
         if self.phase() == Phase::Request {
             self.unread.store(true, Ordering::Relaxed);
         }
-        self.enter(Phase::Idle);
+        let others = self.exchanges.load(Ordering::Relaxed) - 1;
+        self.exchanges.store(others, Ordering::Relaxed);
+        if others == 0 {
+            self.enter(Phase::Idle);
+        }
     }
 
     /// Whether an exchange ended before its request was received whole.

@@ -5,23 +5,86 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use h2::RecvStream;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::peer::{Peer, Phase};
 
+/// A request's body as it comes from a connection.
+#[derive(Debug)]
+pub(crate) enum ClientBody {
+    /// Over HTTP/1.1.
+    Http1(Incoming),
+    /// Over HTTP/2. The client may send as much more as is read here.
+    Http2(RecvStream),
+}
+
+/// Why a request's body ended before its end.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub(crate) enum ClientError {
+    /// Over HTTP/1.1.
+    Http1(#[from] hyper::Error),
+    /// Over HTTP/2.
+    Http2(#[from] h2::Error),
+}
+
+impl Body for ClientBody {
+    type Data = Bytes;
+    type Error = ClientError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ClientError>>> {
+        let stream = match self.get_mut() {
+            ClientBody::Http1(incoming) => {
+                return Pin::new(incoming).poll_frame(cx).map_err(ClientError::Http1);
+            }
+            ClientBody::Http2(stream) => stream,
+        };
+        Poll::Ready(match ready!(stream.poll_data(cx)) {
+            Some(Ok(data)) => {
+                // That fails only where nothing more can come.
+                let _ = stream.flow_control().release_capacity(data.len());
+                Some(Ok(Frame::data(data)))
+            }
+            Some(Err(error)) => Some(Err(error.into())),
+            None => match ready!(stream.poll_trailers(cx)) {
+                Ok(trailers) => trailers.map(|trailers| Ok(Frame::trailers(trailers))),
+                Err(error) => Some(Err(error.into())),
+            },
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            ClientBody::Http1(incoming) => incoming.is_end_stream(),
+            ClientBody::Http2(stream) => stream.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            ClientBody::Http1(incoming) => incoming.size_hint(),
+            ClientBody::Http2(_) => SizeHint::default(),
+        }
+    }
+}
+
 /// A request's body.
 #[derive(Debug)]
 pub(super) struct Upload {
-    incoming: Incoming,
+    incoming: ClientBody,
     peer: Arc<Peer>,
 }
 
 impl Upload {
     /// `None` where the request ended with its head.
-    pub(super) fn begin(incoming: Incoming, peer: &Arc<Peer>) -> Option<Upload> {
+    pub(super) fn begin(incoming: ClientBody, peer: &Arc<Peer>) -> Option<Upload> {
         if incoming.is_end_stream() {
-            peer.enter_exchange(Phase::Answer);
+            peer.note_whole_request();
             return None;
         }
         Some(Upload { incoming, peer: peer.clone() })
@@ -30,18 +93,18 @@ impl Upload {
 
 impl Body for Upload {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = ClientError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, ClientError>>> {
         let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
         // The exchange may be over already, and the connection at something else.
         let last = frame.as_ref().is_none_or(|frame| frame.as_ref().is_ok_and(Frame::is_trailers));
         let whole = last || self.incoming.is_end_stream();
         if whole && self.peer.phase() == Phase::Request {
-            self.peer.enter_exchange(Phase::Answer);
+            self.peer.note_whole_request();
         }
         Poll::Ready(frame)
     }

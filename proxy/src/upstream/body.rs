@@ -10,6 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::UpstreamError;
+use super::http2::Http2Body;
 use super::pool::Lease;
 
 /// What a request's body may fail with.
@@ -78,19 +79,28 @@ impl fmt::Debug for RequestBody {
 
 /// A response's body as it comes.
 ///
-/// At its end the connection goes back to the pool, where it can be used again. Dropped before its end, it closes
-/// the connection. Either way the request stops counting as in flight. The body of a 101 response is empty, but
-/// stands for the tunnel: the request counts until it is dropped.
+/// Over HTTP/1.1 the connection goes back to the pool at its end, where it can be used again; dropped before its end, it
+/// closes the connection. Over HTTP/2 it is a stream's end, or its reset. Either way the request stops counting as in
+/// flight. The body of a 101 response is empty, but stands for the tunnel: the request counts until it is dropped.
 #[derive(Debug)]
-pub struct ResponseBody {
+pub enum ResponseBody {
+    /// Over HTTP/1.1.
+    Http1(Http1Body),
+    /// Over HTTP/2.
+    Http2(Http2Body),
+}
+
+/// A response's body over HTTP/1.1.
+#[derive(Debug)]
+pub struct Http1Body {
     incoming: Incoming,
     /// Until the end.
     lease: Option<Lease>,
 }
 
-impl ResponseBody {
-    pub(super) fn new(incoming: Incoming, lease: Lease) -> ResponseBody {
-        let mut body = ResponseBody { incoming, lease: Some(lease) };
+impl Http1Body {
+    pub(super) fn new(incoming: Incoming, lease: Lease) -> Http1Body {
+        let mut body = Http1Body { incoming, lease: Some(lease) };
         // Nobody polls a body that is known to be empty.
         if body.incoming.is_end_stream() {
             body.end();
@@ -99,9 +109,9 @@ impl ResponseBody {
     }
 
     /// The body of the response to an upgrade: empty, and the connection is the tunnel's from now on.
-    pub(super) fn tunnel(incoming: Incoming, mut lease: Lease) -> ResponseBody {
+    pub(super) fn tunnel(incoming: Incoming, mut lease: Lease) -> Http1Body {
         lease.detach();
-        ResponseBody { incoming, lease: Some(lease) }
+        Http1Body { incoming, lease: Some(lease) }
     }
 
     fn end(&mut self) {
@@ -109,16 +119,8 @@ impl ResponseBody {
             lease.give_back();
         }
     }
-}
 
-impl Body for ResponseBody {
-    type Data = Bytes;
-    type Error = UpstreamError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
         let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
         match frame {
             Some(Ok(frame)) => {
@@ -138,12 +140,33 @@ impl Body for ResponseBody {
             }
         }
     }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = UpstreamError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
+        match self.get_mut() {
+            ResponseBody::Http1(body) => body.poll_frame(cx),
+            ResponseBody::Http2(body) => Pin::new(body).poll_frame(cx),
+        }
+    }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        match self {
+            ResponseBody::Http1(body) => body.incoming.is_end_stream(),
+            ResponseBody::Http2(body) => body.is_end_stream(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        match self {
+            ResponseBody::Http1(body) => body.incoming.size_hint(),
+            ResponseBody::Http2(body) => body.size_hint(),
+        }
     }
 }

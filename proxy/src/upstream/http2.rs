@@ -19,8 +19,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use h2::client::{Builder, SendRequest};
 use h2::{Reason, RecvStream, SendStream};
-use http::uri::Scheme;
-use http::{Request, Response, Uri};
+use http::header::{HOST, HeaderValue};
+use http::uri::{Authority, Scheme};
+use http::{Request, Response, Uri, Version};
 use http_body::{Body, Frame};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::sync::Mutex;
@@ -156,7 +157,8 @@ pub(super) async fn send(
     let in_use = Use::begin(lease);
     let pool = in_use.0.pool();
     let (mut head, body) = request.into_parts();
-    head.uri = absolute(&head.uri, pool.endpoint().address());
+    head.uri = absolute(&head.uri, head.headers.remove(HOST), pool.endpoint().address());
+    head.version = Version::HTTP_2;
     let mut sender = acquire(pool, tasks).await?;
     let (response, stream) = sender
         .send_request(Request::from_parts(head, ()), body.is_end_stream())
@@ -238,12 +240,13 @@ fn poll_send(
     }
 }
 
-/// HTTP/2 names scheme and authority in every request (RFC 9113, section 8.3.1).
-fn absolute(uri: &Uri, endpoint: SocketAddr) -> Uri {
+/// HTTP/2 names scheme and authority in every request, in the place of `host` (RFC 9113, section 8.3.1).
+fn absolute(uri: &Uri, host: Option<HeaderValue>, endpoint: SocketAddr) -> Uri {
     let mut parts = uri.clone().into_parts();
     parts.scheme.get_or_insert(Scheme::HTTP);
     if parts.authority.is_none() {
-        parts.authority = endpoint.to_string().parse().ok();
+        let named = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
+        parts.authority = named.or_else(|| endpoint.to_string().parse().ok());
     }
     Uri::from_parts(parts).unwrap_or_else(|_| uri.clone())
 }

@@ -13,11 +13,13 @@ use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
 use super::balance::Balancer;
+use super::body::Http1Body;
 use super::cluster::Cluster;
 use super::connection::{Connection, Failure};
 use super::http2::{self, Http2Body};
 use super::pool::{Lease, Pool, Upkeep};
 use super::{RequestBody, ResponseBody, UpstreamError};
+use crate::config::model::ClusterProtocol;
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::ClusterCell;
 
@@ -140,6 +142,10 @@ impl Upstreams {
         *attempt = Attempt::default();
         let mut lease = self.pick(cluster, preferred)?;
         attempt.endpoint = Some(lease.pool().endpoint().address());
+        if lease.pool().cluster().config().protocol == ClusterProtocol::Http2 {
+            let response = Box::pin(http2::send(lease, &self.keeper.tasks, *request)).await?;
+            return Ok(Box::new(response.map(ResponseBody::Http2)));
+        }
 
         if let Some(connection) = lease.pool().take() {
             attempt.on(&connection, true);
@@ -279,7 +285,8 @@ impl Attempt {
 fn respond(response: Response<Incoming>, lease: Lease) -> Box<Response<ResponseBody>> {
     let upgrade = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     Box::new(response.map(|incoming| {
-        if upgrade { ResponseBody::tunnel(incoming, lease) } else { ResponseBody::new(incoming, lease) }
+        let body = if upgrade { Http1Body::tunnel(incoming, lease) } else { Http1Body::new(incoming, lease) };
+        ResponseBody::Http1(body)
     }))
 }
 

@@ -2,7 +2,7 @@
 
 use super::super::bounds;
 use super::super::decode::{Field, Located};
-use super::super::model::{Cluster, LoadBalancer};
+use super::super::model::{Cluster, ClusterProtocol, LoadBalancer};
 use super::super::raw;
 use super::super::scalar::Text;
 use super::{Checker, items};
@@ -19,6 +19,7 @@ impl Checker<'_> {
         Some(Cluster {
             name: name.value,
             endpoints: endpoints.into_iter().map(|endpoint| endpoint.value.0).collect(),
+            protocol: raw.protocol.value().map_or(ClusterProtocol::Http1, |Text(value)| value),
             load_balancer: raw.load_balancer.value().map_or(LoadBalancer::RoundRobin, |Text(value)| value),
             connect_timeout: self.duration(raw.connect_timeout, bounds::CONNECT_TIMEOUT),
             idle_timeout: self.duration(raw.idle_timeout, bounds::UPSTREAM_IDLE_TIMEOUT),

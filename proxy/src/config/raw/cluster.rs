@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::super::bounds;
 use super::super::decode::Field;
-use super::super::model::LoadBalancer;
+use super::super::model::{ClusterProtocol, LoadBalancer};
 use super::super::scalar::{Count, Size, Text};
 
 /// A service: endpoints that answer alike.
@@ -17,6 +17,10 @@ use super::super::scalar::{Count, Size, Text};
 pub(crate) struct Cluster {
     /// Where it is: IP and port each. With none, requests are answered 503.
     pub(crate) endpoints: Field<Vec<Field<Text<SocketAddr>>>>,
+    /// What its endpoints speak: HTTP/1.1, or HTTP/2 without TLS, as gRPC services do. Default: `http1`.
+    #[serde(default)]
+    #[schemars(extend("default" = "http1"))]
+    pub(crate) protocol: Field<Text<ClusterProtocol>>,
     /// How an endpoint is picked: each in turn, or the less busy of two picked at random. Default: `round_robin`.
     #[serde(default)]
     #[schemars(extend("default" = "round_robin"))]

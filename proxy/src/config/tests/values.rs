@@ -84,6 +84,7 @@ fn defaults_are_filled_in() {
               "endpoints": [
                 "127.0.0.1:9001"
               ],
+              "protocol": "http1",
               "load_balancer": "round_robin",
               "connect_timeout": "5s",
               "idle_timeout": "1m",

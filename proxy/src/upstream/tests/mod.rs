@@ -33,6 +33,7 @@ pub(super) fn cluster_config(endpoints: impl IntoIterator<Item = SocketAddr>) ->
         idle_timeout: Duration::from_secs(60),
         idle_connections: 8,
         header_bytes: 16 * 1024,
+        protocol: model::ClusterProtocol::Http1,
     }
 }
 

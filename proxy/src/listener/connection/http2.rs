@@ -1,0 +1,232 @@
+//! One downstream connection in HTTP/2 (RFC 9113), by `h2`.
+//!
+//! The connection and its streams are one task: a stream that writes is followed by the connection that sends it, and a
+//! connection that ends drops its streams, which is how exchanges learn that the client left. A stream gives `h2` no more
+//! than the client takes at once, so that what is not taken is not held either.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream::{FuturesUnordered, Stream};
+use h2::server::{Builder, Connection, SendResponse};
+use h2::{Reason, RecvStream, SendStream};
+use http::header::DATE;
+use http::{HeaderMap, Request, Response};
+use http_body::Body;
+
+use super::observed::Observed;
+use super::warden::{Verdict, Warden};
+use crate::config::model::ListenerLimits;
+use crate::error::Failure;
+use crate::exchange::{self, ClientBody, Peer, ReplyBody};
+use crate::listener::Door;
+
+/// What a client may send of one request's body, and of all on a connection, before it is read, in bytes.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+
+/// Requests of a connection that go on at once.
+const STREAMS: u32 = 100;
+
+/// How much is held of what the client would take but its socket does not, in bytes.
+const SEND_BUFFER: usize = 256 * 1024;
+
+/// How long a connection that ends may take to say so.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// Serves one connection to its end.
+pub(super) async fn serve(
+    io: Observed,
+    peer: &Arc<Peer>,
+    door: &Rc<Door>,
+    limits: &ListenerLimits,
+    warden: &mut Warden<'_>,
+) {
+    let mut shake = pin!(
+        Builder::new()
+            .initial_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_concurrent_streams(STREAMS)
+            .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+            .max_send_buffer_size(SEND_BUFFER)
+            .handshake::<_, Bytes>(io)
+    );
+    let shaken = poll_fn(|cx| match shake.as_mut().poll(cx) {
+        Poll::Ready(result) => Poll::Ready(Ok(result)),
+        Poll::Pending => warden.poll(cx).map(Err),
+    });
+    let connection = match shaken.await {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(error)) => return refused(door, &error),
+        Err(_) => return,
+    };
+    peer.multiplex();
+    let mut streams = Streams { connection, running: FuturesUnordered::new(), ends: false };
+    let open = |request, respond| stream(door.clone(), peer.clone(), request, respond);
+    let ended = poll_fn(|cx| match streams.poll(cx, &open) {
+        Poll::Ready(result) => Poll::Ready(Ok(result)),
+        Poll::Pending => {
+            if door.drain().is_begun() {
+                streams.end();
+                // What it says by this is to be sent at once.
+                if let Poll::Ready(result) = streams.poll(cx, &open) {
+                    return Poll::Ready(Ok(result));
+                }
+            }
+            warden.poll(cx).map(Err)
+        }
+    });
+    match ended.await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => refused(door, &error),
+        Err(Verdict::Stalled) => peer.note_stalled(),
+        Err(Verdict::Idle | Verdict::HeadTimeout | Verdict::Drain) => {
+            streams.connection.abrupt_shutdown(Reason::NO_ERROR);
+            let goodbye = poll_fn(|cx| streams.poll(cx, &open));
+            let _ = tokio::time::timeout(GOODBYE, goodbye).await; // one that does not listen is cut off
+        }
+    }
+}
+
+/// Says why a connection was ended, if it is this side that ended it.
+fn refused(door: &Door, error: &h2::Error) {
+    if error.is_io() || error.is_remote() {
+        return; // the client left
+    }
+    door.site().reporter().cell().count_protocol_error(Failure::MalformedRequest);
+    tracing::debug!(listener = door.site().listener().name, %error, "refused a connection");
+}
+
+/// A connection and what goes on on it.
+struct Streams<F> {
+    connection: Connection<Observed, Bytes>,
+    running: FuturesUnordered<F>,
+    /// It was told to open no more streams.
+    ends: bool,
+}
+
+impl<F: Future<Output = ()>> Streams<F> {
+    /// Goes on with all of them, and with the connection, until it is closed.
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        open: impl Fn(Request<RecvStream>, SendResponse<Bytes>) -> F,
+    ) -> Poll<Result<(), h2::Error>> {
+        loop {
+            while let Poll::Ready(Some(())) = Pin::new(&mut self.running).poll_next(cx) {}
+            match ready!(self.connection.poll_accept(cx)) {
+                Some(Ok((request, respond))) => self.running.push(open(request, respond)),
+                Some(Err(error)) => return Poll::Ready(Err(error)),
+                None => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+
+    /// Lets what goes on end, and nothing new begin.
+    fn end(&mut self) {
+        if !std::mem::replace(&mut self.ends, true) {
+            self.connection.graceful_shutdown();
+        }
+    }
+}
+
+/// One request, to the last byte of its response. A reset by the client drops the exchange.
+async fn stream(
+    door: Rc<Door>,
+    peer: Arc<Peer>,
+    request: Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+) {
+    let response = {
+        let mut answered = pin!(exchange::serve(door.site(), peer, request.map(ClientBody::Http2)));
+        poll_fn(|cx| match answered.as_mut().poll(cx) {
+            Poll::Ready(response) => Poll::Ready(Some(response)),
+            Poll::Pending => respond.poll_reset(cx).map(|_| None),
+        })
+        .await
+    };
+    match response {
+        None => {}
+        Some(Err(_)) => respond.send_reset(Reason::INTERNAL_ERROR),
+        Some(Ok(response)) => send(respond, response).await,
+    }
+}
+
+async fn send(mut respond: SendResponse<Bytes>, response: Response<ReplyBody>) {
+    let (mut head, body) = response.into_parts();
+    add_date(&mut head.headers);
+    let Ok(mut stream) = respond.send_response(Response::from_parts(head, ()), body.is_end_stream()) else {
+        return; // the client left
+    };
+    if body.is_end_stream() {
+        return;
+    }
+    let mut sending = Sending { body, piece: Bytes::new() };
+    if poll_fn(|cx| sending.poll(&mut stream, cx)).await.is_err() {
+        stream.send_reset(Reason::INTERNAL_ERROR);
+    }
+}
+
+/// A response's body on its way.
+struct Sending {
+    body: ReplyBody,
+    /// What was taken from it, and not yet by the client.
+    piece: Bytes,
+}
+
+/// A stream is to be reset: what was sent cannot be completed.
+struct Broken;
+
+impl Sending {
+    fn poll(&mut self, stream: &mut SendStream<Bytes>, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        if stream.poll_reset(cx).is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        loop {
+            while !self.piece.is_empty() {
+                stream.reserve_capacity(self.piece.len());
+                while stream.capacity() == 0 {
+                    match stream.poll_capacity(cx) {
+                        Poll::Ready(Some(Ok(_))) => {}
+                        Poll::Ready(_) => return Poll::Ready(Ok(())), // the client left
+                        // It may take its time, but not for ever.
+                        Poll::Pending => {
+                            return Pin::new(&mut self.body).poll_overdue(cx).map(|_| Err(Broken));
+                        }
+                    }
+                }
+                let part = self.piece.split_to(self.piece.len().min(stream.capacity()));
+                let is_last = self.piece.is_empty() && self.body.is_end_stream();
+                if stream.send_data(part, is_last).is_err() || is_last {
+                    return Poll::Ready(Ok(()));
+                }
+            }
+            let last = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => {
+                        self.piece = data;
+                        continue;
+                    }
+                    Err(frame) => match frame.into_trailers() {
+                        Ok(trailers) => stream.send_trailers(trailers),
+                        Err(_) => continue,
+                    },
+                },
+                Some(Err(_)) => return Poll::Ready(Err(Broken)),
+                None => stream.send_data(Bytes::new(), true),
+            };
+            let _ = last; // an error: the client left
+            return Poll::Ready(Ok(()));
+        }
+    }
+}
+
+/// As an origin server with a clock does (RFC 9110, 6.6.1), where the upstream did not.
+fn add_date(headers: &mut HeaderMap) {
+    headers.entry(DATE).or_insert_with(super::date::now);
+}

@@ -1,0 +1,216 @@
+//! The socket of a client's connection.
+
+use std::future::Future;
+use std::io;
+use std::os::fd::AsFd;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, Interest, ReadBuf};
+use tokio::net::TcpStream;
+
+use crate::exchange::{Peer, Phase};
+
+/// What a client sends first that speaks HTTP/2 (RFC 9113, 3.4).
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// How long a client may go on sending when it has its last answer, as with Envoy's `delayed_close_timeout`.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// How much is read at once of what nobody wants, in bytes.
+const DISCARD_BYTES: usize = 64 * 1024;
+
+/// The bytes that were read ahead, at most as many as the preface has.
+#[derive(Debug, Default)]
+struct Ahead {
+    held: [u8; PREFACE.len()],
+    length: usize,
+}
+
+impl Ahead {
+    fn bytes(&self) -> &[u8] {
+        &self.held[..self.length]
+    }
+
+    fn push(&mut self, more: &[u8]) {
+        self.held[self.length..self.length + more.len()].copy_from_slice(more);
+        self.length += more.len();
+    }
+
+    /// Whether there was anything to give.
+    fn read(&mut self, buf: &mut ReadBuf<'_>) -> bool {
+        let given = self.length.min(buf.remaining());
+        buf.put_slice(&self.held[..given]);
+        self.held.copy_within(given..self.length, 0);
+        self.length -= given;
+        given > 0
+    }
+}
+
+/// A socket whose bytes are noted at its peer, and whose reset is noticed.
+///
+/// A client may end its side and wait for the answer, so hyper is told not to look for an end while it waits
+/// (`half_close`); but then it does not see a reset either. It flushes whenever it is polled, so that is where we look.
+pub(super) struct Observed {
+    pub(super) stream: TcpStream,
+    peer: Arc<Peer>,
+    /// What was read to find out which version of HTTP it is, and comes before all else.
+    ahead: Ahead,
+    /// The client has ended its side.
+    pub(super) ended: bool,
+    /// Waits for a reset while there is something to read that is left unread.
+    alarm: Option<Pin<Box<dyn Future<Output = io::Error> + Send>>>,
+}
+
+impl Observed {
+    pub(super) fn new(stream: TcpStream, peer: Arc<Peer>) -> Observed {
+        Observed { stream, peer, ahead: Ahead::default(), ended: false, alarm: None }
+    }
+
+    /// Waits until it is certain whether the client speaks HTTP/2 from the start (RFC 9113, 3.3): as much as that takes
+    /// is read, and read again by whoever serves it.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub(super) fn poll_prior_knowledge(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        loop {
+            let known = self.ahead.bytes();
+            if known != &PREFACE[..known.len()] {
+                return Poll::Ready(Ok(false));
+            }
+            if known.len() == PREFACE.len() {
+                return Poll::Ready(Ok(true));
+            }
+            let mut room = [0; PREFACE.len()];
+            let mut room = ReadBuf::new(&mut room[known.len()..]);
+            std::task::ready!(Pin::new(&mut self.stream).poll_read(cx, &mut room))?;
+            if room.filled().is_empty() {
+                self.ended = true;
+                return Poll::Ready(Ok(false));
+            }
+            self.note_read();
+            self.ahead.push(room.filled());
+        }
+    }
+
+    fn note_read(&self) {
+        self.peer.note_move();
+        if self.peer.phase() == Phase::Idle && !self.peer.is_multiplexed() {
+            self.peer.enter(Phase::Head);
+        }
+    }
+
+    /// Whether the client may have sent something that was not read, or may be sending it. Asks the kernel nothing.
+    pub(super) fn may_receive(&self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        !self.ended && (self.peer.has_unread() || self.stream.poll_read_ready(&mut cx).is_ready())
+    }
+
+    /// Takes what the client still sends, after this side was ended, until it ends its own or has had its time. A
+    /// socket that is closed with something unread in it is reset, and a reset can overtake an answer and destroy it
+    /// (RFC 9112, 9.6).
+    pub(super) async fn linger(mut self) {
+        let mut discarded = vec![0; DISCARD_BYTES];
+        let _ = tokio::time::timeout(LINGER, async {
+            while matches!(self.stream.read(&mut discarded).await, Ok(1..)) {}
+        })
+        .await;
+    }
+
+    /// Fails if the client has reset the connection while an answer is owed to it. In the ordinary case, where there is
+    /// nothing to read, it sees to it that the task is woken by a reset, and asks the kernel nothing.
+    ///
+    /// This is so from the request's head on: who takes its body from hyper, and so learns that it is whole, is another
+    /// task, and nothing wakes this one for it.
+    fn check_reset(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        // Over HTTP/2 something is always read.
+        if self.peer.is_multiplexed() || !matches!(self.peer.phase(), Phase::Request | Phase::Answer) {
+            self.alarm = None;
+            return Ok(());
+        }
+        if self.alarm.is_none() {
+            // What there is to read, if anything, is left for hyper: a body that nobody has room for yet, the next
+            // request, or the end of the client's side.
+            let mut byte = [0];
+            match self.stream.poll_peek(cx, &mut ReadBuf::new(&mut byte)) {
+                Poll::Ready(Err(error)) => return Err(error),
+                Poll::Pending => return Ok(()),
+                // A connection for which there is no descriptor left has to do without.
+                Poll::Ready(Ok(_)) => {
+                    self.alarm = reset_of(&self.stream).ok().map(|alarm| Box::pin(alarm) as _)
+                }
+            }
+        }
+        match self.alarm.as_mut().map(|alarm| alarm.as_mut().poll(cx)) {
+            Some(Poll::Ready(error)) => Err(error),
+            Some(Poll::Pending) | None => Ok(()),
+        }
+    }
+}
+
+/// Waits until a connection is reset, whatever there is to read. It takes a descriptor of its own for that: the one
+/// that is read from wakes its reader when there is something, and not again before that was read.
+fn reset_of(stream: &TcpStream) -> io::Result<impl Future<Output = io::Error> + Send + use<>> {
+    let twin = std::net::TcpStream::from(stream.as_fd().try_clone_to_owned()?);
+    let twin = TcpStream::from_std(twin)?;
+    Ok(async move {
+        match twin.ready(Interest::ERROR).await {
+            Ok(_) => io::ErrorKind::ConnectionReset.into(),
+            Err(error) => error,
+        }
+    })
+}
+
+impl AsyncRead for Observed {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.ahead.read(buf) {
+            return Poll::Ready(Ok(()));
+        }
+        let before = buf.filled().len();
+        std::task::ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        if buf.filled().len() > before {
+            self.note_read();
+        } else if buf.remaining() > 0 {
+            self.ended = true;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Observed {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = std::task::ready!(Pin::new(&mut self.stream).poll_write(cx, buf))?;
+        self.peer.note_move();
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = std::task::ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bufs))?;
+        self.peer.note_move();
+        Poll::Ready(Ok(written))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.check_reset(cx)?;
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
