@@ -100,6 +100,9 @@ failures! {
         /// No response, or not the whole of it, within the route's `timeout`.
         #[error("the upstream did not answer within the route's timeout")]
         UpstreamTimeout,
+        /// The exchange was not over within the route's `max_duration`.
+        #[error("the exchange took longer than the route's max_duration")]
+        DurationExceeded,
         /// The client neither sent nor took a byte for the listener's `stream_idle_timeout`.
         #[error("the client moved no byte within the stream's idle timeout")]
         RequestIdle,
@@ -193,6 +196,7 @@ impl Failure {
             UpstreamHeadTooLarge => row(Some(502), Upstream,   "upstream_head_too_large", "UPE", "upstream response headers too large"),
             UpstreamBodyCut      => row(None,      Upstream,   "upstream_body_cut",       "UC",  ""),
             UpstreamTimeout      => row(Some(504), Upstream,   "upstream_timeout",        "UT",  "upstream request timeout"),
+            DurationExceeded     => row(Some(504), Proxy,      "duration_exceeded",       "DT",  "the exchange took too long"),
             RequestIdle          => row(Some(408), Downstream, "request_idle",            "SI",  "request idle for too long"),
             ResponseIdle         => row(Some(504), Upstream,   "response_idle",           "SI",  "upstream idle for too long"),
             ConnectionIdle       => row(None,      Downstream, "connection_idle",         "-",   ""),

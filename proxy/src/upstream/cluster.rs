@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::budget::Retries;
 use crate::config::model;
 
 /// A cluster, shared by all workers.
@@ -11,6 +12,7 @@ use crate::config::model;
 pub struct Cluster {
     config: Arc<model::Cluster>,
     endpoints: Box<[Endpoint]>,
+    retries: Retries,
 }
 
 /// One address of a cluster.
@@ -26,7 +28,12 @@ impl Cluster {
     /// A cluster with nothing in flight.
     pub fn new(config: Arc<model::Cluster>) -> Cluster {
         let endpoints = config.endpoints.iter().map(|&address| Endpoint::new(address)).collect();
-        Cluster { config, endpoints }
+        Cluster { config, endpoints, retries: Retries::default() }
+    }
+
+    /// Those that are under way.
+    pub(super) fn retries(&self) -> &Retries {
+        &self.retries
     }
 
     /// Its name in the configuration.

@@ -60,6 +60,14 @@ impl UpstreamError {
         None
     }
 
+    /// Whether the endpoint says that it has not begun with the request, which can be sent again whatever it does: a
+    /// refused stream, or one that comes after the last that the connection takes (RFC 9113, sections 8.7 and 6.8).
+    pub fn is_refused(&self) -> bool {
+        let UpstreamError::Http2(error) = self else { return false };
+        let ends = error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR);
+        error.reason() == Some(h2::Reason::REFUSED_STREAM) || ends
+    }
+
     pub(super) fn from_connect(error: io::Error) -> UpstreamError {
         match error.kind() {
             io::ErrorKind::ConnectionRefused => UpstreamError::ConnectRefused(error),

@@ -12,6 +12,7 @@
 
 mod balance;
 mod body;
+mod budget;
 mod cluster;
 mod connection;
 mod error;
@@ -21,6 +22,7 @@ mod send;
 mod tunnel;
 
 pub use body::{BoxError, RequestBody, ResponseBody};
+pub use budget::Retrying;
 pub use cluster::{Cluster, Endpoint};
 pub use error::UpstreamError;
 pub use http2::Http2Body;

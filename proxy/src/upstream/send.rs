@@ -109,6 +109,11 @@ impl Upstreams {
         self.clusters.get(index).map(|member| &member.cluster)
     }
 
+    /// Where this worker counts what it does with the cluster at `index`, if that has endpoints.
+    pub(crate) fn cell(&self, index: usize) -> Option<&Arc<ClusterCell>> {
+        self.clusters.get(index)?.pools.first().map(|pool| pool.cell())
+    }
+
     /// This worker's open but unused connections to the cluster at `index`.
     pub fn idle(&self, index: usize) -> usize {
         self.clusters.get(index).map_or(0, |member| member.pools.iter().map(|pool| pool.idle()).sum())

@@ -6,9 +6,11 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -91,6 +93,20 @@ impl Replay {
     /// Whether all of it was received.
     pub(super) fn is_received(&self) -> bool {
         self.0.borrow().state == State::Ended
+    }
+
+    /// Waits until all of it was received, and for so long after that.
+    pub(super) async fn over(&self, time: Duration) {
+        poll_fn(|cx| {
+            let mut tape = self.0.borrow_mut();
+            if tape.state != State::Open {
+                return Poll::Ready(());
+            }
+            tape.waiting.push(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+        tokio::time::sleep(time).await;
     }
 
     fn is_empty(&self) -> bool {

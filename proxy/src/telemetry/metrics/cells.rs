@@ -143,6 +143,80 @@ impl ConnectFailure {
     }
 }
 
+/// Why a request was sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetryReason {
+    /// There was no connection.
+    Connect,
+    /// The connection or the stream was reset.
+    Reset,
+    /// The endpoint had not begun with it.
+    RefusedStream,
+    /// It took longer than one attempt may.
+    Timeout,
+    /// The response's status.
+    Status,
+    /// The response's status in gRPC.
+    GrpcStatus,
+    /// A field of the response.
+    Header,
+}
+
+impl RetryReason {
+    /// Every reason, in the order of its discriminant.
+    pub const ALL: [RetryReason; 7] = [
+        RetryReason::Connect,
+        RetryReason::Reset,
+        RetryReason::RefusedStream,
+        RetryReason::Timeout,
+        RetryReason::Status,
+        RetryReason::GrpcStatus,
+        RetryReason::Header,
+    ];
+
+    /// Its word in metrics.
+    pub fn word(self) -> &'static str {
+        match self {
+            RetryReason::Connect => "connect",
+            RetryReason::Reset => "reset",
+            RetryReason::RefusedStream => "refused_stream",
+            RetryReason::Timeout => "timeout",
+            RetryReason::Status => "status",
+            RetryReason::GrpcStatus => "grpc_status",
+            RetryReason::Header => "header",
+        }
+    }
+}
+
+/// Why a request was not sent again although it was called for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetryDenial {
+    /// It was sent as often as it may be.
+    Attempts,
+    /// As many retries are under way as may be.
+    Budget,
+    /// Its body is longer than what is kept.
+    Body,
+    /// The response asks for a longer wait than the client's time is good for.
+    Wait,
+}
+
+impl RetryDenial {
+    /// Every one, in the order of its discriminant.
+    pub const ALL: [RetryDenial; 4] =
+        [RetryDenial::Attempts, RetryDenial::Budget, RetryDenial::Body, RetryDenial::Wait];
+
+    /// Its word in metrics.
+    pub fn word(self) -> &'static str {
+        match self {
+            RetryDenial::Attempts => "attempts",
+            RetryDenial::Budget => "budget",
+            RetryDenial::Body => "body",
+            RetryDenial::Wait => "wait",
+        }
+    }
+}
+
 /// Connections and requests of one worker to one cluster.
 #[derive(Debug, Default)]
 #[repr(align(64))]
@@ -156,6 +230,8 @@ pub struct ClusterCell {
     /// Requests sent whose response has not ended.
     pub active_requests: Gauge,
     connect_failures: [Counter; ConnectFailure::ALL.len()],
+    retries: [Counter; RetryReason::ALL.len()],
+    retry_denials: [Counter; RetryDenial::ALL.len()],
 }
 
 impl ClusterCell {
@@ -167,5 +243,25 @@ impl ClusterCell {
     /// How many connections could not be made for this reason. Anyone.
     pub fn connect_failures(&self, reason: ConnectFailure) -> u64 {
         self.connect_failures[reason as usize].value()
+    }
+
+    /// Counts a request that is sent again. Its worker only.
+    pub fn count_retry(&self, reason: RetryReason) {
+        self.retries[reason as usize].increment();
+    }
+
+    /// How many requests were sent again for this reason. Anyone.
+    pub fn retries(&self, reason: RetryReason) -> u64 {
+        self.retries[reason as usize].value()
+    }
+
+    /// Counts a request that is not sent again though it was called for. Its worker only.
+    pub fn count_retry_denial(&self, denial: RetryDenial) {
+        self.retry_denials[denial as usize].increment();
+    }
+
+    /// How many requests were not sent again for this reason. Anyone.
+    pub fn retry_denials(&self, denial: RetryDenial) -> u64 {
+        self.retry_denials[denial as usize].value()
     }
 }

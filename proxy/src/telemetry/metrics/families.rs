@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::cells::{ConnectFailure, ExchangeCell, TcpCell};
 use super::number::HistogramSample;
 use super::page::{Described, Page};
+use super::recovery;
 use super::registry::{Cells, ExchangeLabels, Shards, TcpLabels};
 use crate::error::{Failure, Outcome, StatusClass};
 
@@ -19,7 +20,8 @@ pub(super) fn write(page: &mut Page<'_>, cells: &Cells) -> fmt::Result {
     write_exchanges(page, cells)?;
     write_tcp(page, cells)?;
     write_listeners(page, cells)?;
-    write_clusters(page, cells)
+    write_clusters(page, cells)?;
+    recovery::write(page, cells)
 }
 
 /// How many exchanges have ended.

@@ -1,0 +1,4 @@
+//! What goes on succeeding while endpoints fail.
+
+mod retries;
+mod timeouts;
