@@ -67,9 +67,15 @@ failures! {
         /// A method, a transfer coding or an upgrade that the proxy does not carry.
         #[error("the request asks for what this proxy does not implement")]
         Unsupported,
-        /// The client speaks HTTP/2 from its first byte on, which the listener does not.
+        /// The client changes to HTTP/2 on a connection that it began in HTTP/1.1, or speaks a version that nobody knows.
         #[error("the request's version of HTTP is not supported")]
         UnsupportedVersion,
+        /// A client's HTTP/2 connection breaks the protocol's rules.
+        #[error("the client breaks the rules of HTTP/2")]
+        Http2Protocol,
+        /// A client sends more HTTP/2 frames that only cost than any client needs, or takes its requests back at once.
+        #[error("the client sends more HTTP/2 frames than it has use for")]
+        Http2Flood,
         /// No route of the listener matches.
         #[error("no route matches")]
         NoRoute,
@@ -186,6 +192,8 @@ impl Failure {
             RequestHeadTimeout   => row(Some(408), Downstream, "request_head_timeout",    "-",   "request headers took too long"),
             Unsupported          => row(Some(501), Downstream, "unsupported",             "DPE", "not implemented"),
             UnsupportedVersion   => row(Some(505), Downstream, "unsupported_version",     "DPE", "HTTP version not supported"),
+            Http2Protocol        => row(None,      Downstream, "http2_protocol",          "DPE", ""),
+            Http2Flood           => row(None,      Downstream, "http2_flood",             "DPE", ""),
             NoRoute              => row(Some(404), Downstream, "no_route",                "NR",  "no route for this request"),
             ClusterNotFound      => row(Some(503), Proxy,      "cluster_not_found",       "NC",  "no cluster for this request"),
             NoEndpoint           => row(Some(503), Upstream,   "no_endpoint",             "UH",  "no healthy upstream"),

@@ -25,6 +25,7 @@ mod builtin;
 #[cfg(feature = "kit")]
 mod dev;
 mod files;
+mod http2;
 mod listener;
 mod origin;
 mod snapshot;

@@ -152,7 +152,8 @@ impl Snapshot {
             let former: HashMap<_, _> = former.iter().map(|cluster| (cluster.name(), cluster)).collect();
             let cluster = |config: &Arc<model::Cluster>| match former.get(&*config.name) {
                 Some(cluster) if cluster.config() == &**config => Arc::clone(cluster),
-                _ => Arc::new(Cluster::new(config.clone())),
+                Some(cluster) => Arc::new(cluster.successor(config.clone())),
+                None => Arc::new(Cluster::new(config.clone())),
             };
             config.clusters.iter().map(cluster).collect()
         };
@@ -270,7 +271,8 @@ fn obtain_anew(origins: &Origins, config: &Config, index: usize) -> Result<Obtai
 }
 
 fn endpoints(config: &Config) -> Arc<Clusters> {
-    let endpoints = config.clusters.iter().map(|cluster| (cluster.name.clone(), cluster.endpoints.clone()));
+    let endpoints =
+        config.clusters.iter().map(|cluster| (cluster.name.clone(), cluster.addresses().collect()));
     Arc::new(endpoints.collect())
 }
 

@@ -29,7 +29,7 @@ impl Stage {
             tidegate::config::load(&file).unwrap_or_else(|problems| panic!("{}", problems.render(false)));
         let mut text = std::fs::read_to_string(&file).expect("the example has a configuration");
         for cluster in &loaded.config.clusters {
-            for endpoint in &cluster.endpoints {
+            for endpoint in cluster.addresses() {
                 let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port");
                 let address = listener.local_addr().expect("a bound socket has an address");
                 service::serve_on(listener, &cluster.name);

@@ -95,6 +95,17 @@ pub(crate) const STREAM_IDLE_TIMEOUT: Bound<Duration> = millis(5 * MINUTE, 1, 24
 /// A downstream connection between requests.
 pub(crate) const DOWNSTREAM_IDLE_TIMEOUT: Bound<Duration> = millis(HOUR, 1, 24 * HOUR);
 
+/// Requests at once on an HTTP/2 connection.
+pub(crate) const MAX_CONCURRENT_STREAMS: Bound<Count> = count(1024, 1, (1 << 31) - 1);
+/// What an HTTP/2 connection may receive of one message before it is read. 64 KiB is what RFC 9113 begins with.
+pub(crate) const STREAM_WINDOW: Bound<Size> = size(256 * KIB, 64 * KIB, GIB);
+/// What an HTTP/2 connection may receive before it is read.
+pub(crate) const CONNECTION_WINDOW: Bound<Size> = size(MIB, 64 * KIB, GIB);
+/// Between pings. Without default: the file always gives it.
+pub(crate) const KEEPALIVE_INTERVAL: Bound<Duration> = millis(30 * SECOND, 1, 24 * HOUR);
+/// For a ping's answer.
+pub(crate) const KEEPALIVE_TIMEOUT: Bound<Duration> = millis(5 * SECOND, 1, HOUR);
+
 /// A route's wait for the response; zero is for ever.
 pub(crate) const ROUTE_TIMEOUT: Bound<Duration> = millis(15 * SECOND, 0, 24 * HOUR);
 /// The longest deadline that a request may set; zero is any. Without default: none is looked at where the file does not say.
@@ -133,6 +144,10 @@ pub(crate) const MAX_NAME_BYTES: usize = 512;
 pub(crate) const CONNECT_TIMEOUT: Bound<Duration> = millis(5 * SECOND, 1, 10 * MINUTE);
 /// An unused connection to an endpoint.
 pub(crate) const UPSTREAM_IDLE_TIMEOUT: Bound<Duration> = millis(60 * SECOND, 1, 24 * HOUR);
+/// An endpoint's share.
+pub(crate) const ENDPOINT_WEIGHT: Bound<Count> = count(1, 1, u32::MAX as u64);
+/// An endpoint's priority: as many as Envoy knows.
+pub(crate) const PRIORITY: Bound<Count> = count(0, 0, 127);
 /// Unused connections to an endpoint.
 pub(crate) const IDLE_CONNECTIONS: Bound<Count> = count(128, 0, 65_536);
 

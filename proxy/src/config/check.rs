@@ -10,6 +10,7 @@ mod file;
 mod filter;
 mod guest;
 mod headers;
+mod http2;
 mod listener;
 mod module;
 mod path;

@@ -7,11 +7,13 @@
 mod access;
 mod error;
 mod field;
+mod short;
 
 use serde::de::{Deserialize, Deserializer, Expected, Visitor};
 
 pub(crate) use error::Error;
 pub(crate) use field::{Field, Located, Map, OneOrMany};
+pub(crate) use short::Short;
 
 use super::collector::Collector;
 use super::suggest;

@@ -3,6 +3,7 @@
 //! What it gives is itself a valid configuration that means the same.
 
 mod canary;
+mod cluster;
 mod retries;
 
 use bytes::Bytes;
@@ -11,9 +12,9 @@ use serde_json::{Map, Value, json};
 
 use super::check::without_anchors;
 use super::model::{
-    Action, Cluster, Clusters, Config, Credentials, Filter, FilterLimits, Forward, Grant, HeaderEdits,
-    HostMatch, Listener, ListenerLimits, Location, Match, ModuleSource, PathMatch, PathRewrite, Protocol,
-    Recycle, Redirect, RedirectPath, Respond, Route, Secret, SecretOrigin, ValueMatch,
+    Action, Clusters, Config, Credentials, Filter, FilterLimits, Forward, Grant, HeaderEdits, HostMatch,
+    Http2, Keepalive, Listener, ListenerLimits, Location, Match, ModuleSource, PathMatch, PathRewrite,
+    Protocol, Recycle, Redirect, RedirectPath, Respond, Route, Secret, SecretOrigin, ValueMatch,
 };
 use super::raw::{FROM_ENV, FROM_FILE};
 use super::scalar::{Count, Quantity, Size, name_of};
@@ -39,7 +40,7 @@ pub fn effective(config: &Config) -> Value {
         canary::nest(&mut filters, config, canary);
     }
     file.insert("filters".into(), Value::Object(filters));
-    let clusters = config.clusters.iter().map(|it| (it.name.clone(), cluster(it)));
+    let clusters = config.clusters.iter().map(|it| (it.name.clone(), cluster::cluster(it)));
     file.insert("clusters".into(), Value::Object(clusters.collect()));
     if !config.trusted_keys.is_empty() {
         let keys = config.trusted_keys.iter();
@@ -96,6 +97,7 @@ fn listener(listener: &Listener, config: &Config) -> Value {
             "merge_slashes": merge_slashes,
             "escaped_slashes": name_of(escaped_slashes),
         },
+        "http2": http2(&listener.http2),
         "limits": {
             "connections": connections,
             "header_bytes": size(header_bytes),
@@ -106,6 +108,24 @@ fn listener(listener: &Listener, config: &Config) -> Value {
         },
         "routes": listener.routes.iter().map(|it| route(it, config)).collect::<Vec<_>>(),
     })
+}
+
+fn http2(http2: &Http2) -> Value {
+    let Http2 {
+        max_concurrent_streams,
+        initial_stream_window_size,
+        initial_connection_window_size,
+        keepalive,
+    } = http2;
+    let mut fields = json!({
+        "max_concurrent_streams": max_concurrent_streams,
+        "initial_stream_window_size": size(*initial_stream_window_size as usize),
+        "initial_connection_window_size": size(*initial_connection_window_size as usize),
+    });
+    if let Some(Keepalive { interval, timeout }) = keepalive {
+        fields["keepalive"] = json!({"interval": interval.write(), "timeout": timeout.write()});
+    }
+    fields
 }
 
 fn route(route: &Route, config: &Config) -> Value {
@@ -409,18 +429,6 @@ fn guest_value(bytes: &Bytes) -> Value {
         Ok(value @ (Value::Object(_) | Value::Array(_))) if value.to_string().as_bytes() == bytes => value,
         _ => String::from_utf8_lossy(bytes).into(),
     }
-}
-
-fn cluster(cluster: &Cluster) -> Value {
-    json!({
-        "endpoints": cluster.endpoints,
-        "protocol": name_of(cluster.protocol),
-        "load_balancer": name_of(cluster.load_balancer),
-        "connect_timeout": cluster.connect_timeout.write(),
-        "idle_timeout": cluster.idle_timeout.write(),
-        "idle_connections": cluster.idle_connections,
-        "header_bytes": size(cluster.header_bytes),
-    })
 }
 
 fn size(bytes: usize) -> String {

@@ -5,7 +5,9 @@
 
 mod canary;
 mod capabilities;
+mod cluster;
 mod form;
+mod http2;
 mod module;
 mod names;
 mod retries;
@@ -28,7 +30,9 @@ pub use capabilities::{
     Access, BodyAccess, Capabilities, Grant, HEADER_PROPERTIES, LogFloor, header_name, property_name,
     shows_headers,
 };
+pub use cluster::{Cluster, ClusterProtocol, Endpoint, LoadBalancer, Locality};
 pub use form::{BadList, CapabilitiesForm};
+pub use http2::{Http2, Keepalive};
 pub(crate) use module::SecretOrigin;
 pub use module::{Credentials, Image, Location, ModuleSource, Pull, Remote, Secret, TrustedKey};
 pub use retries::{Backoff, ResetFormat, Retries, RetryCondition};
@@ -96,6 +100,8 @@ pub struct Listener {
     pub trusted_hops: usize,
     /// In which form routes, filters and upstreams see paths.
     pub path_normalization: PathNormalization,
+    /// How HTTP/2 is spoken with clients that speak it.
+    pub http2: Http2,
     /// What a downstream peer may use.
     pub limits: ListenerLimits,
 }
@@ -320,45 +326,6 @@ pub struct HeaderEdits {
     pub set: Vec<(HeaderName, HeaderValue)>,
     /// Added beside what is there.
     pub add: Vec<(HeaderName, HeaderValue)>,
-}
-
-/// A service: endpoints that answer alike.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cluster {
-    /// Any string; filters name it in callouts.
-    pub name: String,
-    /// Where it is. May be empty: then every request is answered 503.
-    pub endpoints: Vec<SocketAddr>,
-    /// What its endpoints speak.
-    pub protocol: ClusterProtocol,
-    /// How one is picked.
-    pub load_balancer: LoadBalancer,
-    /// For a connection to be made.
-    pub connect_timeout: Duration,
-    /// How long an unused connection is kept.
-    pub idle_timeout: Duration,
-    /// Unused connections kept by one worker to one endpoint.
-    pub idle_connections: usize,
-    /// A response's status line and headers together, in bytes; more is 502.
-    pub header_bytes: usize,
-}
-
-/// What requests to a cluster are sent in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ClusterProtocol {
-    /// HTTP/1.1.
-    Http1,
-    /// HTTP/2, which has to be known beforehand where there is no TLS to agree on it (RFC 9113, 3.3).
-    Http2,
-}
-
-/// How an endpoint is picked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LoadBalancer {
-    /// Each in turn.
-    RoundRobin,
-    /// The less busy of two picked at random.
-    LeastRequest,
 }
 
 /// A filter: a module and what it is given.

@@ -8,6 +8,7 @@ mod capabilities;
 mod cluster;
 mod filter;
 mod guest;
+mod http2;
 mod module;
 mod retries;
 mod route;
@@ -26,9 +27,10 @@ use crate::path::EscapedSlashes;
 
 pub(crate) use canary::{Canary, Promote, Rollback};
 pub(crate) use capabilities::{Access, Capabilities, Grant, Patterns};
-pub(crate) use cluster::Cluster;
+pub(crate) use cluster::{Cluster, Endpoint, Locality};
 pub(crate) use filter::{Breaker, Filter, FilterLimits, Recycle, Reload};
 pub(crate) use guest::GuestConfig;
+pub(crate) use http2::Http2;
 pub(crate) use module::{Credentials, FROM_FILE, Module, ModuleFields, Secret, TrustedKey};
 pub(crate) use retries::{Backoff, Retries, RetryAfter};
 pub(crate) use route::{
@@ -111,6 +113,9 @@ pub(crate) struct Listener {
     /// In which form routes, filters and clusters see paths. Default: the strictest that leaves escaped slashes alone.
     #[serde(default)]
     pub(crate) path_normalization: Field<PathNormalization>,
+    /// How HTTP/2 is spoken with clients that speak it.
+    #[serde(default)]
+    pub(crate) http2: Field<Http2>,
     /// What a downstream peer may use.
     #[serde(default)]
     pub(crate) limits: Field<ListenerLimits>,

@@ -62,7 +62,7 @@ use crate::path::{self, EscapedSlashes};
 use crate::route;
 use crate::tasks::Tasks;
 use crate::telemetry::ExchangeReport;
-use crate::upstream::{Attempt, BoxError, RequestBody, ResponseBody};
+use crate::upstream::{Attempt, BoxError, Criteria, RequestBody, ResponseBody};
 use crate::wasm::stream::{Direction, Progress, RequestHead, Stream, StreamInfo};
 
 /// A connection is to be cut: what was sent cannot be completed, or there is nothing to say.
@@ -283,6 +283,7 @@ impl Exchange {
         let trusted = site.listener().trusted_hops > 0;
         let policy = retry::policy(route, &self.run.stream().borrow().request.headers, trusted);
         let preferred = self.run.stream().borrow().preferred_endpoint;
+        let criteria = Criteria { preferred, ..Criteria::default() };
         let (mut attempt, mut attempts) = (Attempt::default(), 1);
         let sent = {
             let make = |body| self.upstream_request(route, forward, body);
@@ -293,11 +294,11 @@ impl Exchange {
                     let (attempt, attempts, policy) = (&mut attempt, &mut attempts, &**policy);
                     let tasks = site.tasks();
                     let sending =
-                        Sending { upstreams, tasks, cluster, preferred, policy, make, attempt, attempts };
+                        Sending { upstreams, tasks, cluster, criteria, policy, make, attempt, attempts };
                     return Box::pin(sending.run(body)).await;
                 }
                 let again = || make(RequestBody::Empty).ok();
-                let sent = upstreams.send(cluster, preferred, make(body)?, again, &mut attempt).await;
+                let sent = upstreams.send(cluster, &criteria, make(body)?, again, &mut attempt).await;
                 sent.map_err(Ending::from_upstream)
             });
             self.watch.over(&self.run, pin!(self.run.interruptible(sending))).await

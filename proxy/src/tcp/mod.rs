@@ -31,7 +31,7 @@ use crate::exchange::Site;
 use crate::filter::{Interrupt, Opening, Run};
 use crate::route;
 use crate::telemetry::TcpReport;
-use crate::upstream::{Attempt, Tunnel, UpstreamError};
+use crate::upstream::{Attempt, Criteria, Tunnel, UpstreamError};
 use crate::wasm::PeerType;
 use crate::wasm::stream::{Direction, Stream, StreamInfo};
 
@@ -182,8 +182,10 @@ impl Connection {
         let mut attempt = Attempt::default();
         let connected = {
             let upstreams = self.site.upstreams();
-            let connecting =
-                pin!(async { upstreams.connect(self.cluster, &mut attempt).await.map_err(Ending::from) });
+            let criteria = Criteria::default();
+            let connecting = pin!(async {
+                upstreams.connect(self.cluster, &criteria, &mut attempt).await.map_err(Ending::from)
+            });
             self.run.interruptible(connecting).await
         };
         let info = &mut self.run.stream().borrow_mut().info;

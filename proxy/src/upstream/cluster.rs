@@ -1,10 +1,11 @@
-//! What all workers know of a cluster: its configuration and how busy each endpoint is.
+//! What all workers know of a cluster: its configuration, and its endpoints with how they are.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::budget::Retries;
+use super::endpoint::{Endpoint, Epoch};
 use crate::config::model;
 
 /// A cluster, shared by all workers.
@@ -12,23 +13,41 @@ use crate::config::model;
 pub struct Cluster {
     config: Arc<model::Cluster>,
     endpoints: Box<[Endpoint]>,
+    /// Where in `endpoints` an address is.
+    places: HashMap<SocketAddr, usize>,
+    epoch: Arc<Epoch>,
     retries: Retries,
 }
 
-/// One address of a cluster.
-// A cache line each, so that workers which are busy with different endpoints do not slow each other down.
-#[derive(Debug)]
-#[repr(align(64))]
-pub struct Endpoint {
-    address: SocketAddr,
-    active: AtomicUsize,
-}
-
 impl Cluster {
-    /// A cluster with nothing in flight.
+    /// A cluster with nothing in flight, all of whose endpoints are healthy.
     pub fn new(config: Arc<model::Cluster>) -> Cluster {
-        let endpoints = config.endpoints.iter().map(|&address| Endpoint::new(address)).collect();
-        Cluster { config, endpoints, retries: Retries::default() }
+        Cluster::made(config, Epoch::begin(), &[])
+    }
+
+    /// The same cluster by another configuration: of the endpoints that stay, what is known is kept.
+    pub fn successor(&self, config: Arc<model::Cluster>) -> Cluster {
+        let cluster = Cluster::made(config, self.epoch.clone(), &self.endpoints);
+        self.epoch.advance();
+        cluster
+    }
+
+    fn made(config: Arc<model::Cluster>, epoch: Arc<Epoch>, former: &[Endpoint]) -> Cluster {
+        let mut known: HashMap<_, _> =
+            former.iter().map(|it| (it.address(), it.successor(it.spec().clone()))).collect();
+        let endpoints: Box<[Endpoint]> = config
+            .endpoints
+            .iter()
+            .map(|spec| {
+                // An address that is there twice is one endpoint with two shares.
+                let endpoint =
+                    known.entry(spec.address).or_insert_with(|| Endpoint::new(spec.clone(), &epoch));
+                endpoint.successor(spec.clone())
+            })
+            .collect();
+        let places =
+            endpoints.iter().enumerate().map(|(place, endpoint)| (endpoint.address(), place)).collect();
+        Cluster { config, endpoints, places, epoch, retries: Retries::default() }
     }
 
     /// Those that are under way.
@@ -51,35 +70,18 @@ impl Cluster {
         &self.endpoints
     }
 
+    /// The endpoint with that address: an index into [`Cluster::endpoints`].
+    pub fn place_of(&self, address: SocketAddr) -> Option<usize> {
+        self.places.get(&address).copied()
+    }
+
     /// Requests that all workers have in flight to it.
     pub fn active(&self) -> usize {
         self.endpoints.iter().map(Endpoint::active).sum()
     }
-}
 
-impl Endpoint {
-    fn new(address: SocketAddr) -> Endpoint {
-        Endpoint { address, active: AtomicUsize::new(0) }
-    }
-
-    /// Where it is.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Requests that all workers have in flight to it, from the pick to the end of the response or of the tunnel, and
-    /// TCP connections.
-    pub fn active(&self) -> usize {
-        self.active.load(Ordering::Relaxed)
-    }
-
-    // The count only guides a guess, so nothing needs to be ordered with it.
-
-    pub(super) fn begin(&self) {
-        self.active.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(super) fn end(&self) {
-        self.active.fetch_sub(1, Ordering::Relaxed);
+    /// A number that is another whenever an endpoint's health is.
+    pub fn epoch(&self) -> u64 {
+        self.epoch.number()
     }
 }

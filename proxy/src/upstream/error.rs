@@ -68,6 +68,21 @@ impl UpstreamError {
         error.reason() == Some(h2::Reason::REFUSED_STREAM) || ends
     }
 
+    /// Whether it says something about the endpoint, rather than about the request or the cluster.
+    pub fn blames_endpoint(&self) -> bool {
+        match self {
+            UpstreamError::NoEndpoint | UpstreamError::RequestBody(_) => false,
+            UpstreamError::ConnectRefused(_)
+            | UpstreamError::Connect(_)
+            | UpstreamError::ConnectTimeout
+            | UpstreamError::Closed { .. }
+            | UpstreamError::Malformed(_)
+            | UpstreamError::HeadTooLarge(_)
+            | UpstreamError::ResponseBody(_)
+            | UpstreamError::Http2(_) => true,
+        }
+    }
+
     pub(super) fn from_connect(error: io::Error) -> UpstreamError {
         match error.kind() {
             io::ErrorKind::ConnectionRefused => UpstreamError::ConnectRefused(error),

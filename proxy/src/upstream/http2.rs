@@ -159,10 +159,11 @@ pub(super) async fn send(
     let (mut head, body) = request.into_parts();
     head.uri = absolute(&head.uri, head.headers.remove(HOST), pool.endpoint().address());
     head.version = Version::HTTP_2;
-    let mut sender = acquire(pool, tasks).await?;
+    let failed = |error| in_use.0.failed(error);
+    let mut sender = acquire(pool, tasks).await.map_err(failed)?;
     let (response, stream) = sender
         .send_request(Request::from_parts(head, ()), body.is_end_stream())
-        .map_err(UpstreamError::Http2)?;
+        .map_err(|error| failed(UpstreamError::Http2(error)))?;
     drop(sender); // it would keep the connection
     let mut outgoing = Outgoing::new(body, stream);
     let mut response = pin!(response);
@@ -170,7 +171,8 @@ pub(super) async fn send(
         outgoing.send(cx);
         response.as_mut().poll(cx)
     });
-    let response = response.await.map_err(UpstreamError::Http2)?;
+    let response = response.await.map_err(|error| failed(UpstreamError::Http2(error)))?;
+    in_use.0.answered(response.status());
     Ok(response.map(|incoming| Http2Body { incoming, outgoing, _in_use: in_use }))
 }
 

@@ -6,21 +6,33 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::StatusCode;
 use tokio::sync::Notify;
 
-use super::cluster::{Cluster, Endpoint};
+use super::UpstreamError;
+use super::cluster::Cluster;
 use super::connection::Connection;
+use super::endpoint::Endpoint;
 use super::http2::Http2;
 use crate::telemetry::metrics::ClusterCell;
 
-/// One worker's unused connections to one endpoint: the last one in is the first one out, so that in a quiet time
-/// the rest of them expire.
+/// One worker's way to one endpoint of a cluster, as one configuration has it.
 #[derive(Debug)]
 pub(super) struct Pool {
     cluster: Arc<Cluster>,
     endpoint: usize,
-    upkeep: Rc<Upkeep>,
     cell: Arc<ClusterCell>,
+    shelf: Rc<Shelf>,
+}
+
+/// One worker's unused connections to one endpoint: the last one in is the first one out, so that in a quiet time
+/// the rest of them expire. Configurations that follow each other share it, so that what is in use under a former one
+/// comes back to the next.
+#[derive(Debug)]
+pub(super) struct Shelf {
+    upkeep: Rc<Upkeep>,
+    /// How long a connection is kept.
+    idle_timeout: Cell<Duration>,
     /// Oldest first.
     idle: RefCell<VecDeque<Idle>>,
     /// The one HTTP/2 connection, which callouts share.
@@ -41,15 +53,31 @@ impl Pool {
         upkeep: Rc<Upkeep>,
         cell: Arc<ClusterCell>,
     ) -> Pool {
-        Pool { cluster, endpoint, upkeep, cell, idle: RefCell::default(), http2: Http2::default() }
+        let shelf = Shelf {
+            upkeep,
+            idle_timeout: Cell::new(cluster.config().idle_timeout),
+            idle: RefCell::default(),
+            http2: Http2::default(),
+        };
+        Pool { cluster, endpoint, cell, shelf: Rc::new(shelf) }
+    }
+
+    /// The way to the same endpoint as another configuration has it, with the connections.
+    pub(super) fn successor(&self, cluster: Arc<Cluster>, endpoint: usize) -> Pool {
+        self.shelf.idle_timeout.set(cluster.config().idle_timeout);
+        Pool { cluster, endpoint, cell: self.cell.clone(), shelf: self.shelf.clone() }
+    }
+
+    pub(super) fn shelf(&self) -> &Rc<Shelf> {
+        &self.shelf
     }
 
     pub(super) fn http2(&self) -> &Http2 {
-        &self.http2
+        &self.shelf.http2
     }
 
     pub(super) fn upkeep(&self) -> &Upkeep {
-        &self.upkeep
+        &self.shelf.upkeep
     }
 
     /// Where this worker counts what it does with the cluster.
@@ -67,14 +95,15 @@ impl Pool {
 
     /// How many connections are unused and still open.
     pub(super) fn idle(&self) -> usize {
-        self.idle.borrow().iter().filter(|idle| !idle.connection.is_closed()).count()
+        self.shelf.idle.borrow().iter().filter(|idle| !idle.connection.is_closed()).count()
     }
 
     /// The connection that was used last and can be used again.
     pub(super) fn take(&self) -> Option<Connection> {
-        let mut idle = self.idle.borrow_mut();
+        let mut idle = self.shelf.idle.borrow_mut();
         while let Some(Idle { connection, .. }) = idle.pop_back() {
-            self.upkeep.idle.set(self.upkeep.idle.get() - 1);
+            let upkeep = self.upkeep();
+            upkeep.idle.set(upkeep.idle.get() - 1);
             if connection.is_ready() {
                 return Some(connection);
             }
@@ -84,22 +113,24 @@ impl Pool {
 
     /// Keeps `connection` for the next request if it can take one, at the cost of the oldest where there are enough.
     fn put(&self, connection: Connection) {
-        let cap = self.cluster.config().idle_connections;
-        if cap == 0 || self.upkeep.draining.get() || !connection.is_ready() {
+        let (cap, upkeep) = (self.cluster.config().idle_connections, self.upkeep());
+        if cap == 0 || upkeep.draining.get() || !connection.is_ready() {
             return;
         }
-        let mut idle = self.idle.borrow_mut();
+        let mut idle = self.shelf.idle.borrow_mut();
         if idle.len() >= cap {
             idle.pop_front();
         } else {
-            self.upkeep.idle.set(self.upkeep.idle.get() + 1);
+            upkeep.idle.set(upkeep.idle.get() + 1);
         }
-        idle.push_back(Idle { connection, since: self.upkeep.at_latest() });
+        idle.push_back(Idle { connection, since: upkeep.at_latest() });
     }
+}
 
+impl Shelf {
     /// Drops the connections that are closed, or that nobody used for the cluster's `idle_timeout` before `now`.
     pub(super) fn sweep(&self, now: Instant) {
-        let timeout = self.cluster.config().idle_timeout;
+        let timeout = self.idle_timeout.get();
         self.retain(|idle| {
             !idle.connection.is_closed() && now.saturating_duration_since(idle.since) < timeout
         });
@@ -120,8 +151,8 @@ impl Pool {
     }
 }
 
-impl Drop for Pool {
-    /// Its cluster is gone, and the last request to it has ended.
+impl Drop for Shelf {
+    /// No configuration has its endpoint any more, and the last request to it has ended.
     fn drop(&mut self) {
         self.clear();
     }
@@ -196,6 +227,21 @@ impl Lease {
 
     pub(super) fn pool(&self) -> &Pool {
         &self.pool
+    }
+
+    /// The endpoint has answered, with a response's head.
+    pub(super) fn answered(&self, status: StatusCode) {
+        if status.is_server_error() {
+            self.pool.endpoint().fail();
+        }
+    }
+
+    /// There will be no response. Returns why.
+    pub(super) fn failed(&self, error: UpstreamError) -> UpstreamError {
+        if error.blames_endpoint() {
+            self.pool.endpoint().fail();
+        }
+        error
     }
 
     /// Puts the request on `connection`; one that it had before is closed.

@@ -12,12 +12,13 @@ use hyper::body::Incoming;
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
-use super::balance::Balancer;
+use super::balance::{Balancer, Criteria};
 use super::body::Http1Body;
 use super::cluster::Cluster;
 use super::connection::{Connection, Failure};
+use super::endpoint::Endpoint;
 use super::http2::{self, Http2Body};
-use super::pool::{Lease, Pool, Upkeep};
+use super::pool::{Lease, Pool, Shelf, Upkeep};
 use super::{RequestBody, ResponseBody, UpstreamError};
 use crate::config::model::ClusterProtocol;
 use crate::tasks::Tasks;
@@ -42,7 +43,7 @@ struct Keeper {
     upkeep: Rc<Upkeep>,
     tasks: Rc<Tasks>,
     sweeper: AbortHandle,
-    pools: RefCell<Vec<Weak<Pool>>>,
+    shelves: RefCell<Vec<Weak<Shelf>>>,
 }
 
 /// A cluster on this worker.
@@ -72,8 +73,8 @@ impl Upstreams {
         Upstreams::made(Keeper::start(), clusters, &[], cell)
     }
 
-    /// The same worker's side of another configuration's clusters. Those that are the same ones are taken over, with
-    /// their connections.
+    /// The same worker's side of another configuration's clusters. Those that are the same ones are taken over; of one
+    /// that has become another, the connections to the endpoints that stay.
     pub fn successor(
         &self,
         clusters: &[Arc<Cluster>],
@@ -88,11 +89,13 @@ impl Upstreams {
         former: &[Rc<Member>],
         cell: impl Fn(&str) -> Arc<ClusterCell>,
     ) -> Rc<Upstreams> {
-        let former: HashMap<_, _> =
-            former.iter().map(|member| (Arc::as_ptr(&member.cluster), member)).collect();
-        let member = |cluster: &Arc<Cluster>| match former.get(&Arc::as_ptr(cluster)) {
-            Some(member) => Rc::clone(member),
-            None => Rc::new(Member::new(cluster, &keeper.upkeep, &cell(cluster.name()))),
+        let former: HashMap<_, _> = former.iter().map(|member| (member.cluster.name(), member)).collect();
+        let member = |cluster: &Arc<Cluster>| match former.get(cluster.name()) {
+            Some(member) if Arc::ptr_eq(&member.cluster, cluster) => Rc::clone(member),
+            former => {
+                let former = former.map(|member| &***member);
+                Rc::new(Member::new(cluster, former, &keeper.upkeep, &cell(cluster.name())))
+            }
         };
         let members: Box<[_]> = clusters.iter().map(member).collect();
         keeper.keep(&members);
@@ -119,9 +122,8 @@ impl Upstreams {
         self.clusters.get(index).map_or(0, |member| member.pools.iter().map(|pool| pool.idle()).sum())
     }
 
-    /// Sends `request` to an endpoint of the cluster at index `cluster`, and waits for the response's head: to the
-    /// endpoint `preferred`, if the cluster has it. `attempt` says how far it came, also where this fails or is
-    /// dropped.
+    /// Sends `request` to an endpoint of the cluster at index `cluster`, as the `criteria` ask, and waits for the
+    /// response's head. `attempt` says how far it came, also where this fails or is dropped.
     ///
     /// The request's URI is sent as it is, so it has to be in origin form; the caller sees to `host` and to hop-by-hop
     /// fields. To give up, drop the future: the connection is closed. Requests and responses come in a box because they
@@ -139,13 +141,13 @@ impl Upstreams {
     pub async fn send(
         &self,
         cluster: usize,
-        preferred: Option<SocketAddr>,
+        criteria: &Criteria<'_>,
         mut request: Box<Request<RequestBody>>,
         again: impl FnOnce() -> Option<Box<Request<RequestBody>>>,
         attempt: &mut Attempt,
     ) -> Result<Box<Response<ResponseBody>>, UpstreamError> {
         *attempt = Attempt::default();
-        let mut lease = self.pick(cluster, preferred)?;
+        let mut lease = self.pick(cluster, criteria)?;
         attempt.endpoint = Some(lease.pool().endpoint().address());
         if lease.pool().cluster().config().protocol == ClusterProtocol::Http2 {
             let response = Box::pin(http2::send(lease, &self.keeper.tasks, *request)).await?;
@@ -159,19 +161,20 @@ impl Upstreams {
                 Ok(response) => return Ok(respond(response, lease)),
                 Err(Failure::NotTaken(back, _)) => request = back,
                 Err(Failure::Failed(error @ UpstreamError::Closed { mid_head: false, .. })) if repeatable => {
-                    request = again().ok_or(error)?;
+                    request = again().ok_or_else(|| lease.failed(error))?;
                 }
-                Err(Failure::Failed(error)) => return Err(error),
+                Err(Failure::Failed(error)) => return Err(lease.failed(error)),
             }
         }
 
         let pool = lease.pool();
         // Connecting is rare and its future large; it would be moved with every request.
-        let connection = Box::pin(Connection::open(pool, &self.keeper.tasks)).await?;
+        let connection = Box::pin(Connection::open(pool, &self.keeper.tasks)).await;
+        let connection = connection.map_err(|error| lease.failed(error))?;
         attempt.on(&connection, false);
         match lease.hold(connection).exchange(request).await {
             Ok(response) => Ok(respond(response, lease)),
-            Err(Failure::NotTaken(_, error) | Failure::Failed(error)) => Err(error),
+            Err(Failure::NotTaken(_, error) | Failure::Failed(error)) => Err(lease.failed(error)),
         }
     }
 
@@ -189,25 +192,17 @@ impl Upstreams {
         cluster: usize,
         request: Request<RequestBody>,
     ) -> Result<Response<Http2Body>, UpstreamError> {
-        http2::send(self.pick(cluster, None)?, &self.keeper.tasks, request).await
+        http2::send(self.pick(cluster, &Criteria::default())?, &self.keeper.tasks, request).await
     }
 
-    fn pick(&self, cluster: usize, preferred: Option<SocketAddr>) -> Result<Lease, UpstreamError> {
-        self.pool(cluster, preferred).map(Lease::begin)
+    fn pick(&self, cluster: usize, criteria: &Criteria<'_>) -> Result<Lease, UpstreamError> {
+        self.pool(cluster, criteria).map(Lease::begin)
     }
 
-    /// The pool of the preferred endpoint, if there is one, or of that whose turn it is.
-    pub(super) fn pool(
-        &self,
-        cluster: usize,
-        preferred: Option<SocketAddr>,
-    ) -> Result<Rc<Pool>, UpstreamError> {
+    /// The pool of the endpoint that is picked.
+    pub(super) fn pool(&self, cluster: usize, criteria: &Criteria<'_>) -> Result<Rc<Pool>, UpstreamError> {
         let member = self.clusters.get(cluster).ok_or(UpstreamError::NoEndpoint)?;
-        let endpoints = member.cluster.endpoints();
-        let endpoint = preferred
-            .and_then(|preferred| endpoints.iter().position(|endpoint| endpoint.address() == preferred))
-            .or_else(|| member.balancer.pick(endpoints))
-            .ok_or(UpstreamError::NoEndpoint)?;
+        let endpoint = member.balancer.pick(&member.cluster, criteria).ok_or(UpstreamError::NoEndpoint)?;
         Ok(member.pools[endpoint].clone())
     }
 
@@ -217,7 +212,7 @@ impl Upstreams {
     /// owner's: a drain waits for those first.
     pub async fn drain(&self) {
         self.keeper.stop();
-        self.keeper.for_each_pool(Pool::clear);
+        self.keeper.for_each_shelf(Shelf::clear);
         self.keeper.tasks.ended().await;
     }
 }
@@ -230,19 +225,18 @@ impl Keeper {
             sweeper: tasks.spawn(keep_sweeping(this.clone(), upkeep.clone())),
             upkeep,
             tasks,
-            pools: RefCell::default(),
+            shelves: RefCell::default(),
         })
     }
 
     /// From now on these are looked after too, often enough for the shortest `idle_timeout` among them.
     fn keep(&self, members: &[Rc<Member>]) {
         self.upkeep.period.set(sweep_period(members.iter().map(|member| &*member.cluster)));
-        let mut pools = self.pools.borrow_mut();
-        pools.retain(|pool| pool.strong_count() > 0);
-        let known: HashSet<_> = pools.iter().map(Weak::as_ptr).collect();
-        let new =
-            members.iter().flat_map(|member| &member.pools).filter(|pool| !known.contains(&Rc::as_ptr(pool)));
-        pools.extend(new.map(Rc::downgrade));
+        let mut shelves = self.shelves.borrow_mut();
+        shelves.retain(|shelf| shelf.strong_count() > 0);
+        let known: HashSet<_> = shelves.iter().map(Weak::as_ptr).collect();
+        let all = members.iter().flat_map(|member| &member.pools).map(|pool| pool.shelf());
+        shelves.extend(all.filter(|shelf| !known.contains(&Rc::as_ptr(shelf))).map(Rc::downgrade));
     }
 
     /// No connection is kept from now on.
@@ -253,11 +247,11 @@ impl Keeper {
 
     fn sweep(&self) {
         let now = self.upkeep.begin_sweep();
-        self.for_each_pool(|pool| pool.sweep(now));
+        self.for_each_shelf(|shelf| shelf.sweep(now));
     }
 
-    fn for_each_pool(&self, work: impl Fn(&Pool)) {
-        self.pools.borrow().iter().filter_map(Weak::upgrade).for_each(|pool| work(&pool));
+    fn for_each_shelf(&self, work: impl Fn(&Shelf)) {
+        self.shelves.borrow().iter().filter_map(Weak::upgrade).for_each(|shelf| work(&shelf));
     }
 }
 
@@ -268,14 +262,25 @@ impl Drop for Keeper {
 }
 
 impl Member {
-    fn new(cluster: &Arc<Cluster>, upkeep: &Rc<Upkeep>, cell: &Arc<ClusterCell>) -> Member {
-        let endpoints = cluster.endpoints().len();
+    /// What `former` knows of the endpoints that stay is kept.
+    fn new(
+        cluster: &Arc<Cluster>,
+        former: Option<&Member>,
+        upkeep: &Rc<Upkeep>,
+        cell: &Arc<ClusterCell>,
+    ) -> Member {
+        let kept: HashMap<_, _> = former
+            .filter(|former| cluster.config().connects_as(former.cluster.config()))
+            .map(|former| former.pools.iter().map(|pool| (pool.endpoint().identity(), pool)).collect())
+            .unwrap_or_default();
+        let pool = |(place, endpoint): (usize, &Endpoint)| match kept.get(&endpoint.identity()) {
+            Some(pool) => Rc::new(pool.successor(cluster.clone(), place)),
+            None => Rc::new(Pool::new(cluster.clone(), place, upkeep.clone(), cell.clone())),
+        };
         Member {
             cluster: cluster.clone(),
-            balancer: Balancer::new(cluster.config().load_balancer, fastrand::usize(..endpoints.max(1))),
-            pools: (0..endpoints)
-                .map(|endpoint| Rc::new(Pool::new(cluster.clone(), endpoint, upkeep.clone(), cell.clone())))
-                .collect(),
+            balancer: Balancer::new(cluster),
+            pools: cluster.endpoints().iter().enumerate().map(pool).collect(),
         }
     }
 }
@@ -288,6 +293,7 @@ impl Attempt {
 }
 
 fn respond(response: Response<Incoming>, lease: Lease) -> Box<Response<ResponseBody>> {
+    lease.answered(response.status());
     let upgrade = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     Box::new(response.map(|incoming| {
         let body = if upgrade { Http1Body::tunnel(incoming, lease) } else { Http1Body::new(incoming, lease) };

@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use super::connection::{Counted, connect};
 use super::pool::Pool;
 use super::send::Attempt;
-use super::{UpstreamError, Upstreams};
+use super::{Criteria, UpstreamError, Upstreams};
 
 /// A connection to an endpoint, counted as one and as the endpoint's business for as long as it is kept.
 #[derive(Debug)]
@@ -26,15 +26,20 @@ impl Tunnel {
 }
 
 impl Upstreams {
-    /// Connects to an endpoint of the cluster at index `cluster`, within the cluster's `connect_timeout`. `attempt`
-    /// says which endpoint that is, also where this fails or is dropped.
+    /// Connects to an endpoint of the cluster at index `cluster`, as the `criteria` ask, within the cluster's
+    /// `connect_timeout`. `attempt` says which endpoint that is, also where this fails or is dropped.
     ///
     /// # Errors
     ///
     /// There is no endpoint, or it cannot be reached.
-    pub async fn connect(&self, cluster: usize, attempt: &mut Attempt) -> Result<Tunnel, UpstreamError> {
+    pub async fn connect(
+        &self,
+        cluster: usize,
+        criteria: &Criteria<'_>,
+        attempt: &mut Attempt,
+    ) -> Result<Tunnel, UpstreamError> {
         *attempt = Attempt::default();
-        let pool = self.pool(cluster, None)?;
+        let pool = self.pool(cluster, criteria)?;
         let address: SocketAddr = pool.endpoint().address();
         attempt.endpoint = Some(address);
         let busy = Busy::begin(pool.clone());

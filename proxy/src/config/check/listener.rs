@@ -62,6 +62,7 @@ impl Checker<'_> {
                 buffer_limit: self.bytes(raw.buffer_limit, bounds::BUFFER_LIMIT),
                 trusted_hops: self.count(raw.trusted_hops, bounds::TRUSTED_HOPS),
                 path_normalization,
+                http2: self.http2(raw.http2),
                 limits: self.listener_limits(raw.limits.value().unwrap_or_default()),
             });
         }
@@ -121,6 +122,7 @@ impl Checker<'_> {
         let fields = [
             ("routes", raw.routes.span()),
             ("trusted_hops", raw.trusted_hops.span()),
+            ("http2", raw.http2.span()),
             ("path_normalization", raw.path_normalization.span()),
         ];
         for (field, span) in fields.into_iter().chain(limits) {

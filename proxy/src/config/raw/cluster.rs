@@ -7,16 +7,17 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::super::bounds;
-use super::super::decode::Field;
+use super::super::decode::{Field, Map, Short};
 use super::super::model::{ClusterProtocol, LoadBalancer};
 use super::super::scalar::{Count, Size, Text};
+use super::Http2;
 
 /// A service: endpoints that answer alike.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Cluster {
-    /// Where it is: IP and port each. With none, requests are answered 503.
-    pub(crate) endpoints: Field<Vec<Field<Text<SocketAddr>>>>,
+    /// Where it is: IP and port each, or a mapping that says more. With none, requests are answered 503.
+    pub(crate) endpoints: Field<Vec<Field<Short<SocketAddr, Endpoint>>>>,
     /// What its endpoints speak: HTTP/1.1, or HTTP/2 without TLS, as gRPC services do. Default: `http1`.
     #[serde(default)]
     #[schemars(extend("default" = "http1"))]
@@ -41,4 +42,44 @@ pub(crate) struct Cluster {
     #[serde(default)]
     #[schemars(transform = bounds::HEADER_BYTES.describe())]
     pub(crate) header_bytes: Field<Text<Size>>,
+    /// How HTTP/2 is spoken, also by callouts.
+    #[serde(default)]
+    pub(crate) http2: Field<Http2>,
+}
+
+/// One address of a cluster, and what there is to say of it.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Endpoint {
+    /// IP and port.
+    pub(crate) address: Field<Text<SocketAddr>>,
+    /// Its share of the requests, compared with the others' of its priority.
+    #[serde(default)]
+    #[schemars(transform = bounds::ENDPOINT_WEIGHT.describe())]
+    pub(crate) weight: Field<Text<Count>>,
+    /// Which endpoints are asked first: those of 0, and of a higher number what those before cannot take.
+    #[serde(default)]
+    #[schemars(transform = bounds::PRIORITY.describe())]
+    pub(crate) priority: Field<Text<Count>>,
+    /// Where its machine is.
+    #[serde(default)]
+    pub(crate) locality: Field<Locality>,
+    /// What subsets are made by: any names, each with a text.
+    #[serde(default)]
+    pub(crate) metadata: Field<Map<String, String>>,
+}
+
+/// Where a machine is. What is not given is empty.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Locality {
+    /// Such as a country's part.
+    #[serde(default)]
+    pub(crate) region: Field<String>,
+    /// A part of the region that fails by itself.
+    #[serde(default)]
+    pub(crate) zone: Field<String>,
+    /// A part of the zone.
+    #[serde(default)]
+    pub(crate) sub_zone: Field<String>,
 }

@@ -21,7 +21,7 @@ use crate::config::model::Retries;
 use crate::error::Failure;
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::{RetryDenial, RetryReason};
-use crate::upstream::{Attempt, Cluster, RequestBody, ResponseBody, Retrying, UpstreamError, Upstreams};
+use crate::upstream::{Attempt, Cluster, Criteria, RequestBody, ResponseBody, Retrying, UpstreamError, Upstreams};
 use replay::Replay;
 pub(super) use wishes::{deadline, drop_wishes, policy, tell_deadline, time};
 
@@ -58,8 +58,8 @@ pub(super) struct Sending<'a, M> {
     pub(super) tasks: &'a Rc<Tasks>,
     /// An index into the configuration's.
     pub(super) cluster: usize,
-    /// The endpoint that a filter wants it to go to first.
-    pub(super) preferred: Option<SocketAddr>,
+    /// What is asked of the endpoint of the first attempt.
+    pub(super) criteria: Criteria<'a>,
     pub(super) policy: &'a Retries,
     /// Makes the request with this body.
     pub(super) make: M,
@@ -79,8 +79,14 @@ where
         let Some(cluster) = self.upstreams.cluster(self.cluster).cloned() else {
             return Err(Ending::from_upstream(UpstreamError::NoEndpoint));
         };
+        // Those that were tried. When that is all of them, only the last is of interest.
+        let mut tried: Vec<SocketAddr> = Vec::new();
         loop {
-            let sent = self.attempt(&replay).await?;
+            let sent = self.attempt(&replay, &tried).await?;
+            if tried.len() + 1 >= cluster.endpoints().len() {
+                tried.clear();
+            }
+            tried.extend(self.attempt.endpoint);
             let Some((reason, wait)) = self.judge(&sent) else { return self.finish(sent) };
             let retrying = match self.permit(&cluster, &replay, wait) {
                 Ok(retrying) => retrying,
@@ -103,7 +109,7 @@ where
     }
 
     /// One attempt, within its time. An error is the request's own.
-    async fn attempt(&mut self, replay: &Replay) -> Result<Sent, Ending> {
+    async fn attempt(&mut self, replay: &Replay, tried: &[SocketAddr]) -> Result<Sent, Ending> {
         *self.attempts += 1;
         let number = *self.attempts;
         let make = |body| {
@@ -116,8 +122,8 @@ where
         let request = make(replay.body())?;
         // The same endpoint, on another connection: only what it had no chance to see is sent so.
         let again = || make(RequestBody::Empty).ok();
-        let preferred = self.preferred.take();
-        let sending = self.upstreams.send(self.cluster, preferred, request, again, self.attempt);
+        let criteria = Criteria { tried, ..self.criteria };
+        let sending = self.upstreams.send(self.cluster, &criteria, request, again, self.attempt);
         let sent = match self.policy.per_try_timeout {
             None => sending.await.map_err(Missed::Failed),
             Some(time) => tokio::select! {

@@ -9,7 +9,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, Stream};
@@ -19,22 +19,20 @@ use http::header::DATE;
 use http::{HeaderMap, Request, Response};
 use http_body::Body;
 
+use super::flood::{Heir, Patience, Watched};
 use super::observed::Observed;
 use super::warden::{Verdict, Warden};
 use crate::config::model::ListenerLimits;
 use crate::error::Failure;
 use crate::exchange::{self, ClientBody, Peer, ReplyBody};
+use crate::http2::{Gone, Keepalive};
 use crate::listener::Door;
-
-/// What a client may send of one request's body, and of all on a connection, before it is read, in bytes.
-const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
-
-/// Requests of a connection that go on at once.
-const STREAMS: u32 = 100;
 
 /// How much is held of what the client would take but its socket does not, in bytes.
 const SEND_BUFFER: usize = 256 * 1024;
+
+/// Requests that may be taken back at once before the proxy has seen them.
+const UNSEEN: usize = 100;
 
 /// How long a connection that ends may take to say so.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -47,64 +45,116 @@ pub(super) async fn serve(
     limits: &ListenerLimits,
     warden: &mut Warden<'_>,
 ) {
+    let heir = Heir::default();
+    if let Err(failure) = drive(io, &heir, peer, door, limits, warden).await {
+        door.site().reporter().cell().count_protocol_error(failure);
+        tracing::debug!(listener = door.site().listener().name, %failure, "closed a connection");
+        // What it was told last is not to be lost.
+        if let Some(io) = heir.take().filter(Observed::may_receive) {
+            io.linger().await;
+        }
+    }
+}
+
+/// Why a connection is not served any further.
+enum End {
+    /// By itself, or `h2` ended it.
+    Closed(Result<(), h2::Error>),
+    Verdict(Verdict),
+    /// It sends too much that is of no use.
+    Flood,
+    /// It answers no pings.
+    Gone,
+}
+
+/// Serves a connection until it is closed, but for its socket, which `heir` gets.
+///
+/// # Errors
+///
+/// What the client did for which it was closed.
+async fn drive(
+    io: Observed,
+    heir: &Heir,
+    peer: &Arc<Peer>,
+    door: &Rc<Door>,
+    limits: &ListenerLimits,
+    warden: &mut Warden<'_>,
+) -> Result<(), Failure> {
+    let patience = Patience::new();
+    let settings = door.site().listener().http2.clone();
     let mut shake = pin!(
         Builder::new()
-            .initial_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_concurrent_streams(STREAMS)
+            .initial_window_size(settings.initial_stream_window_size)
+            .initial_connection_window_size(settings.initial_connection_window_size)
+            .max_concurrent_streams(settings.max_concurrent_streams)
             .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
             .max_send_buffer_size(SEND_BUFFER)
-            .handshake::<_, Bytes>(io)
+            .max_pending_accept_reset_streams(UNSEEN)
+            .handshake::<_, Bytes>(Watched::new(io, patience.clone(), heir.clone()))
     );
     let shaken = poll_fn(|cx| match shake.as_mut().poll(cx) {
         Poll::Ready(result) => Poll::Ready(Ok(result)),
         Poll::Pending => warden.poll(cx).map(Err),
     });
-    let connection = match shaken.await {
+    let mut connection = match shaken.await {
         Ok(Ok(connection)) => connection,
-        Ok(Err(error)) => return refused(door, &error),
-        Err(_) => return,
+        Ok(Err(error)) => return blame(&error),
+        Err(_) => return Ok(()),
     };
     peer.multiplex();
+    let mut keepalive = Keepalive::begin(settings.keepalive, connection.ping_pong());
     let mut streams = Streams { connection, running: FuturesUnordered::new(), ends: false };
-    let open = |request, respond| stream(door.clone(), peer.clone(), request, respond);
-    let ended = poll_fn(|cx| match streams.poll(cx, &open) {
-        Poll::Ready(result) => Poll::Ready(Ok(result)),
-        Poll::Pending => {
-            if door.drain().is_begun() {
-                streams.end();
-                // What it says by this is to be sent at once.
-                if let Poll::Ready(result) = streams.poll(cx, &open) {
-                    return Poll::Ready(Ok(result));
-                }
+    let open = |request, respond| stream(door.clone(), peer.clone(), patience.clone(), request, respond);
+    let ended = poll_fn(|cx| {
+        if let Some(Poll::Ready(Gone)) = keepalive.as_mut().map(|keepalive| keepalive.poll(cx)) {
+            return Poll::Ready(End::Gone);
+        }
+        if let Poll::Ready(result) = streams.poll(cx, &open) {
+            return Poll::Ready(End::Closed(result));
+        }
+        if patience.is_over() {
+            return Poll::Ready(End::Flood);
+        }
+        if door.drain().is_begun() {
+            streams.end();
+            // What it says by this is to be sent at once.
+            if let Poll::Ready(result) = streams.poll(cx, &open) {
+                return Poll::Ready(End::Closed(result));
             }
-            warden.poll(cx).map(Err)
         }
+        warden.poll(cx).map(End::Verdict)
     });
-    match ended.await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => refused(door, &error),
-        Err(Verdict::Stalled) => peer.note_stalled(),
-        Err(Verdict::Idle | Verdict::HeadTimeout | Verdict::Drain) => {
-            streams.connection.abrupt_shutdown(Reason::NO_ERROR);
-            let goodbye = poll_fn(|cx| streams.poll(cx, &open));
-            let _ = tokio::time::timeout(GOODBYE, goodbye).await; // one that does not listen is cut off
+    let (reason, blame) = match ended.await {
+        End::Closed(Ok(())) => return Ok(()),
+        End::Closed(Err(error)) => return blame(&error),
+        End::Gone => return Ok(()),
+        End::Verdict(Verdict::Stalled) => {
+            peer.note_stalled();
+            return Ok(());
         }
-    }
+        End::Verdict(Verdict::Idle | Verdict::HeadTimeout | Verdict::Drain) => (Reason::NO_ERROR, Ok(())),
+        End::Flood => (Reason::ENHANCE_YOUR_CALM, Err(Failure::Http2Flood)),
+    };
+    streams.connection.abrupt_shutdown(reason);
+    let goodbye = poll_fn(|cx| streams.poll(cx, &open));
+    let _ = tokio::time::timeout(GOODBYE, goodbye).await; // one that does not listen is cut off
+    blame
 }
 
-/// Says why a connection was ended, if it is this side that ended it.
-fn refused(door: &Door, error: &h2::Error) {
+/// What the client did, where it is this side that ended the connection.
+fn blame(error: &h2::Error) -> Result<(), Failure> {
     if error.is_io() || error.is_remote() {
-        return; // the client left
+        return Ok(()); // the client left
     }
-    door.site().reporter().cell().count_protocol_error(Failure::MalformedRequest);
-    tracing::debug!(listener = door.site().listener().name, %error, "refused a connection");
+    Err(match error.reason() {
+        Some(Reason::ENHANCE_YOUR_CALM) => Failure::Http2Flood,
+        _ => Failure::Http2Protocol,
+    })
 }
 
 /// A connection and what goes on on it.
 struct Streams<F> {
-    connection: Connection<Observed, Bytes>,
+    connection: Connection<Watched, Bytes>,
     running: FuturesUnordered<F>,
     /// It was told to open no more streams.
     ends: bool,
@@ -139,9 +189,11 @@ impl<F: Future<Output = ()>> Streams<F> {
 async fn stream(
     door: Rc<Door>,
     peer: Arc<Peer>,
+    patience: Rc<Patience>,
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
 ) {
+    let began = Instant::now();
     let response = {
         let mut answered = pin!(exchange::serve(door.site(), peer, request.map(ClientBody::Http2)));
         poll_fn(|cx| match answered.as_mut().poll(cx) {
@@ -150,14 +202,15 @@ async fn stream(
         })
         .await
     };
+    patience.note_end(began, response.is_none());
     match response {
         None => {}
         Some(Err(_)) => respond.send_reset(Reason::INTERNAL_ERROR),
-        Some(Ok(response)) => send(respond, response).await,
+        Some(Ok(response)) => send(respond, response, &patience).await,
     }
 }
 
-async fn send(mut respond: SendResponse<Bytes>, response: Response<ReplyBody>) {
+async fn send(mut respond: SendResponse<Bytes>, response: Response<ReplyBody>, patience: &Patience) {
     let (mut head, body) = response.into_parts();
     add_date(&mut head.headers);
     let Ok(mut stream) = respond.send_response(Response::from_parts(head, ()), body.is_end_stream()) else {
@@ -166,14 +219,15 @@ async fn send(mut respond: SendResponse<Bytes>, response: Response<ReplyBody>) {
     if body.is_end_stream() {
         return;
     }
-    let mut sending = Sending { body, piece: Bytes::new() };
+    let mut sending = Sending { body, piece: Bytes::new(), patience };
     if poll_fn(|cx| sending.poll(&mut stream, cx)).await.is_err() {
         stream.send_reset(Reason::INTERNAL_ERROR);
     }
 }
 
 /// A response's body on its way.
-struct Sending {
+struct Sending<'a> {
+    patience: &'a Patience,
     body: ReplyBody,
     /// What was taken from it, and not yet by the client.
     piece: Bytes,
@@ -182,7 +236,7 @@ struct Sending {
 /// A stream is to be reset: what was sent cannot be completed.
 struct Broken;
 
-impl Sending {
+impl Sending<'_> {
     fn poll(&mut self, stream: &mut SendStream<Bytes>, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         if stream.poll_reset(cx).is_ready() {
             return Poll::Ready(Ok(()));
@@ -202,6 +256,7 @@ impl Sending {
                 }
                 let part = self.piece.split_to(self.piece.len().min(stream.capacity()));
                 let is_last = self.piece.is_empty() && self.body.is_end_stream();
+                self.patience.earn();
                 if stream.send_data(part, is_last).is_err() || is_last {
                     return Poll::Ready(Ok(()));
                 }

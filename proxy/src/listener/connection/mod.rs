@@ -2,6 +2,7 @@
 
 mod date;
 mod drain;
+mod flood;
 mod http1;
 mod http2;
 mod observed;

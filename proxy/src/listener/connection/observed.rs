@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use crate::exchange::{Peer, Phase};
 
 /// What a client sends first that speaks HTTP/2 (RFC 9113, 3.4).
-const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// How long a client may go on sending when it has its last answer, as with Envoy's `delayed_close_timeout`.
 const LINGER: Duration = Duration::from_secs(1);

@@ -252,8 +252,9 @@ fn what_is_known_of_an_attempt_is_known_when_it_is_given_up() {
         let server = Server::start().await;
         let worker = Worker::to(&server);
         let mut attempt = Attempt::default();
+        let criteria = Criteria::default();
         let peer = tokio::select! {
-            sent = worker.upstreams.send(0, None, Box::new(get()), || None, &mut attempt) => panic!("nobody answers: {sent:?}"),
+            sent = worker.upstreams.send(0, &criteria, Box::new(get()), || None, &mut attempt) => panic!("nobody answers: {sent:?}"),
             peer = async {
                 let mut peer = server.accept().await;
                 peer.head().await;

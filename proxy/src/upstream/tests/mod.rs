@@ -18,7 +18,7 @@ use http_body_util::BodyExt;
 use tokio::task::LocalSet;
 
 use self::server::Server;
-use super::{Attempt, Cluster, RequestBody, ResponseBody, UpstreamError, Upstreams};
+use super::{Attempt, Cluster, Criteria, RequestBody, ResponseBody, UpstreamError, Upstreams};
 use crate::config::model;
 
 type Sent = Result<Response<ResponseBody>, UpstreamError>;
@@ -27,12 +27,13 @@ type Sent = Result<Response<ResponseBody>, UpstreamError>;
 pub(super) fn cluster_config(endpoints: impl IntoIterator<Item = SocketAddr>) -> model::Cluster {
     model::Cluster {
         name: "test".into(),
-        endpoints: endpoints.into_iter().collect(),
+        endpoints: endpoints.into_iter().map(|address| Arc::new(address.into())).collect(),
         load_balancer: model::LoadBalancer::RoundRobin,
         connect_timeout: Duration::from_secs(5),
         idle_timeout: Duration::from_secs(60),
         idle_connections: 8,
         header_bytes: 16 * 1024,
+        http2: model::Http2::default(),
         protocol: model::ClusterProtocol::Http1,
     }
 }
@@ -78,7 +79,7 @@ impl Worker {
     ) -> Sent {
         let mut attempt = Attempt::default();
         let again = || again().map(Box::new);
-        let sent = self.upstreams.send(0, None, Box::new(request), again, &mut attempt).await;
+        let sent = self.upstreams.send(0, &Criteria::default(), Box::new(request), again, &mut attempt).await;
         self.last.set(attempt);
         sent.map(|response| *response)
     }
