@@ -151,6 +151,50 @@ pub(crate) const PRIORITY: Bound<Count> = count(0, 0, 127);
 /// Unused connections to an endpoint.
 pub(crate) const IDLE_CONNECTIONS: Bound<Count> = count(128, 0, 65_536);
 
+/// 5xx in a row.
+pub(crate) const CONSECUTIVE_5XX: Bound<Count> = count(5, 0, 1_000_000);
+/// 502, 503 and 504 in a row.
+pub(crate) const CONSECUTIVE_GATEWAY_FAILURES: Bound<Count> = count(0, 0, 1_000_000);
+/// Failures to connect or to answer in a row.
+pub(crate) const CONSECUTIVE_LOCAL_FAILURES: Bound<Count> = count(0, 0, 1_000_000);
+/// Between two comparisons of endpoints.
+pub(crate) const OUTLIER_INTERVAL: Bound<Duration> = millis(10 * SECOND, 10, HOUR);
+/// How long an endpoint is left alone the first time.
+pub(crate) const BASE_EJECTION_TIME: Bound<Duration> = millis(30 * SECOND, 10, 24 * HOUR);
+/// How long at most.
+pub(crate) const MAX_EJECTION_TIME: Bound<Duration> = millis(5 * MINUTE, 10, 24 * HOUR);
+/// What is added to that.
+pub(crate) const EJECTION_JITTER: Bound<Duration> = millis(0, 0, HOUR);
+/// Endpoints that are left alone at once.
+pub(crate) const MAX_EJECTION_PERCENT: Bound<Percent> =
+    Bound { min: Percent::NONE, max: Percent::ALL, default: Percent(1_000), default_words: None };
+/// Standard deviations below the mean.
+pub(crate) const STDEV_FACTOR: Bound<Times> =
+    Bound { min: Times(0), max: Times(10_000), default: Times(190), default_words: None };
+/// Requests in an interval that make a rate of successes.
+pub(crate) const SUCCESS_RATE_VOLUME: Bound<Count> = count(100, 1, 1_000_000_000);
+/// Requests in an interval that make a share of failures, or a mean time.
+pub(crate) const FAILURE_VOLUME: Bound<Count> = count(50, 1, 1_000_000_000);
+/// Endpoints that it takes to compare them.
+pub(crate) const OUTLIER_MINIMUM_HOSTS: Bound<Count> = count(5, 1, 1_000_000);
+/// The share of requests that may not fail.
+pub(crate) const FAILURE_THRESHOLD: Bound<Percent> =
+    Bound { min: Percent(1), max: Percent::ALL, default: Percent(8_500), default_words: None };
+/// How many times the time of others.
+pub(crate) const LATENCY_FACTOR: Bound<Times> =
+    Bound { min: Times(110), max: Times(100_000), default: Times(300), default_words: None };
+/// Between two checks of an endpoint.
+pub(crate) const CHECK_INTERVAL: Bound<Duration> = millis(5 * SECOND, 10, 24 * HOUR);
+/// How much longer that may be.
+pub(crate) const CHECK_JITTER: Bound<Percent> =
+    Bound { min: Percent::NONE, max: Percent::ALL, default: Percent(1_000), default_words: None };
+/// A check.
+pub(crate) const CHECK_TIMEOUT: Bound<Duration> = millis(SECOND, 1, HOUR);
+/// Checks in a row that went well.
+pub(crate) const HEALTHY_THRESHOLD: Bound<Count> = count(2, 1, 1_000);
+/// Checks in a row that did not.
+pub(crate) const UNHEALTHY_THRESHOLD: Bound<Count> = count(3, 1, 1_000);
+
 /// Files that a filter's configuration names.
 pub(crate) const MAX_CONFIG_FILES: usize = 16;
 /// Bytes of such a file.

@@ -15,6 +15,7 @@ mod listener;
 mod module;
 mod path;
 mod pattern;
+mod recovery;
 mod retries;
 mod route;
 

@@ -4,6 +4,7 @@
 
 mod canary;
 mod cluster;
+mod recovery;
 mod retries;
 
 use bytes::Bytes;

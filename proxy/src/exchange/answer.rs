@@ -21,6 +21,9 @@ use crate::route;
 use crate::upstream::UpstreamError;
 use crate::wasm::stream::{Direction, LocalReply, RequestHead};
 
+/// The details of an attempt whose own time was over.
+pub(super) const PER_TRY_TIMEOUT: &str = "upstream_per_try_timeout";
+
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
@@ -139,6 +142,14 @@ impl Ending {
             },
         };
         Ending::failed(failure, format!("{}: {error}", failure.reason()))
+    }
+
+    /// Whether the time in which the upstream had to answer is over. An attempt whose own time was is noted where that is
+    /// known.
+    pub(super) fn is_of_slow_upstream(&self) -> bool {
+        let Ending::Answer(answer) = self else { return false };
+        let is_slow = matches!(answer.failure, Some(Failure::UpstreamTimeout | Failure::ResponseIdle));
+        is_slow && answer.details != PER_TRY_TIMEOUT
     }
 
     fn by(mut self, name: Arc<str>) -> Ending {

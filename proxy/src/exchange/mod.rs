@@ -303,6 +303,11 @@ impl Exchange {
             });
             self.watch.over(&self.run, pin!(self.run.interruptible(sending))).await
         };
+        if let (Err(ending), Some(endpoint)) = (&sent, attempt.endpoint)
+            && ending.is_of_slow_upstream()
+        {
+            site.upstreams().note_timeout(cluster, endpoint);
+        }
         let mut stream = self.run.stream().borrow_mut();
         stream.info.upstream = attempt.endpoint;
         stream.info.upstream_local = attempt.local;

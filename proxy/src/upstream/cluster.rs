@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::budget::Retries;
 use super::endpoint::{Endpoint, Epoch};
+use super::outlier::Outliers;
 use crate::config::model;
 
 /// A cluster, shared by all workers.
@@ -17,6 +18,7 @@ pub struct Cluster {
     places: HashMap<SocketAddr, usize>,
     epoch: Arc<Epoch>,
     retries: Retries,
+    outliers: Outliers,
 }
 
 impl Cluster {
@@ -47,12 +49,22 @@ impl Cluster {
             .collect();
         let places =
             endpoints.iter().enumerate().map(|(place, endpoint)| (endpoint.address(), place)).collect();
-        Cluster { config, endpoints, places, epoch, retries: Retries::default() }
+        Cluster { config, endpoints, places, epoch, retries: Retries::default(), outliers: Outliers::default() }
     }
 
     /// Those that are under way.
     pub(super) fn retries(&self) -> &Retries {
         &self.retries
+    }
+
+    /// Whether it matters how long requests take.
+    pub(super) fn times(&self) -> bool {
+        self.config.recovery.outlier_detection.as_ref().is_some_and(|terms| terms.latency.is_some())
+    }
+
+    /// What it has for those that fail.
+    pub(super) fn outliers(&self) -> &Outliers {
+        &self.outliers
     }
 
     /// Its name in the configuration.

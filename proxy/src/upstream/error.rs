@@ -68,6 +68,14 @@ impl UpstreamError {
         error.reason() == Some(h2::Reason::REFUSED_STREAM) || ends
     }
 
+    /// Whether it is only known from here: the endpoint may be well, and the way to it not.
+    pub fn is_local(&self) -> bool {
+        matches!(
+            self,
+            UpstreamError::ConnectRefused(_) | UpstreamError::Connect(_) | UpstreamError::ConnectTimeout
+        )
+    }
+
     /// Whether it says something about the endpoint, rather than about the request or the cluster.
     pub fn blames_endpoint(&self) -> bool {
         match self {

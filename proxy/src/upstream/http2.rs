@@ -172,7 +172,7 @@ pub(super) async fn send(
         response.as_mut().poll(cx)
     });
     let response = response.await.map_err(|error| failed(UpstreamError::Http2(error)))?;
-    in_use.0.answered(response.status());
+    in_use.0.answered(response.status(), response.headers());
     Ok(response.map(|incoming| Http2Body { incoming, outgoing, _in_use: in_use }))
 }
 

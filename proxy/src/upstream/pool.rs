@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use tokio::sync::Notify;
 
 use super::UpstreamError;
@@ -14,6 +14,7 @@ use super::cluster::Cluster;
 use super::connection::Connection;
 use super::endpoint::Endpoint;
 use super::http2::Http2;
+use super::outlier::{self, Answer};
 use crate::telemetry::metrics::ClusterCell;
 
 /// One worker's way to one endpoint of a cluster, as one configuration has it.
@@ -214,6 +215,8 @@ impl Upkeep {
 pub(super) struct Lease {
     pool: Rc<Pool>,
     connection: Option<Connection>,
+    /// When it began, where that matters.
+    began: Option<Instant>,
 }
 
 impl Lease {
@@ -222,7 +225,8 @@ impl Lease {
         pool.endpoint().begin();
         pool.cell.requests.increment();
         pool.cell.active_requests.increment();
-        Lease { pool, connection: None }
+        let began = pool.cluster.times().then(Instant::now);
+        Lease { pool, connection: None, began }
     }
 
     pub(super) fn pool(&self) -> &Pool {
@@ -230,16 +234,24 @@ impl Lease {
     }
 
     /// The endpoint has answered, with a response's head.
-    pub(super) fn answered(&self, status: StatusCode) {
+    pub(super) fn answered(&self, status: StatusCode, headers: &HeaderMap) {
         if status.is_server_error() {
             self.pool.endpoint().fail();
         }
+        self.note(Answer::of(status, headers));
+    }
+
+    fn note(&self, answer: Answer) {
+        let Pool { cluster, cell, .. } = &*self.pool;
+        let took = self.began.map(|began| began.elapsed());
+        outlier::note(cluster, self.pool.endpoint(), cell, answer, took);
     }
 
     /// There will be no response. Returns why.
     pub(super) fn failed(&self, error: UpstreamError) -> UpstreamError {
         if error.blames_endpoint() {
             self.pool.endpoint().fail();
+            self.note(if error.is_local() { Answer::Local } else { Answer::Failed });
         }
         error
     }

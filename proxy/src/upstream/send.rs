@@ -18,6 +18,7 @@ use super::cluster::Cluster;
 use super::connection::{Connection, Failure};
 use super::endpoint::Endpoint;
 use super::http2::{self, Http2Body};
+use super::outlier;
 use super::pool::{Lease, Pool, Shelf, Upkeep};
 use super::{RequestBody, ResponseBody, UpstreamError};
 use crate::config::model::ClusterProtocol;
@@ -110,6 +111,16 @@ impl Upstreams {
     /// The cluster at `index`.
     pub fn cluster(&self, index: usize) -> Option<&Arc<Cluster>> {
         self.clusters.get(index).map(|member| &member.cluster)
+    }
+
+    /// Notes that an endpoint of the cluster at index `cluster` took longer than whoever waited for it would: what was
+    /// sent to it was given up.
+    pub fn note_timeout(&self, cluster: usize, endpoint: SocketAddr) {
+        let Some(member) = self.clusters.get(cluster) else { return };
+        let Some(place) = member.cluster.place_of(endpoint) else { return };
+        let pool = &member.pools[place];
+        pool.endpoint().fail();
+        outlier::note(&member.cluster, pool.endpoint(), pool.cell(), outlier::Answer::Local, None);
     }
 
     /// Where this worker counts what it does with the cluster at `index`, if that has endpoints.
@@ -293,7 +304,7 @@ impl Attempt {
 }
 
 fn respond(response: Response<Incoming>, lease: Lease) -> Box<Response<ResponseBody>> {
-    lease.answered(response.status());
+    lease.answered(response.status(), response.headers());
     let upgrade = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     Box::new(response.map(|incoming| {
         let body = if upgrade { Http1Body::tunnel(incoming, lease) } else { Http1Body::new(incoming, lease) };

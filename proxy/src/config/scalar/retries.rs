@@ -3,7 +3,7 @@
 use ::http::StatusCode;
 use schemars::{Schema, json_schema};
 
-use super::super::model::RetryCondition;
+use super::super::model::{RetryCondition, StatusRange};
 use super::super::suggest;
 use super::{Parse, Refusal};
 
@@ -45,5 +45,38 @@ pub(crate) fn written(condition: RetryCondition) -> serde_json::Value {
         (None, RetryCondition::Status(status)) => status.as_u16().into(),
         // Only those with a word can be written.
         (None, _) => serde_json::Value::Null,
+    }
+}
+
+impl Parse for StatusRange {
+    const EXPECTED: &'static str = "a status or a range of them such as `200`, `2xx` or `200-204`";
+
+    fn parse(text: &str) -> Result<StatusRange, Refusal> {
+        let status = |text: &str| text.parse().ok().filter(|number| (100..600).contains(number));
+        let range = match (text.split_once('-'), text.strip_suffix("xx")) {
+            (Some((first, last)), _) => status(first).zip(status(last)),
+            (None, Some(class)) => status(&format!("{class}00")).map(|first| (first, first + 99)),
+            (None, None) => status(text).map(|status| (status, status)),
+        };
+        match range {
+            Some((first, last)) if first <= last => Ok(StatusRange { first, last }),
+            _ => Err(Self::refuse(&text).hint("statuses are from 100 to 599")),
+        }
+    }
+
+    fn from_number(number: u64) -> Result<StatusRange, Refusal> {
+        Self::parse(&number.to_string())
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": ["integer", "string"], "pattern": "^[1-5]([0-9]{2}(-[1-5][0-9]{2})?|xx)$", "minimum": 100, "maximum": 599 })
+    }
+}
+
+impl StatusRange {
+    /// As it is written in the file.
+    pub(crate) fn write(self) -> String {
+        let StatusRange { first, last } = self;
+        if first == last { first.to_string() } else { format!("{first}-{last}") }
     }
 }

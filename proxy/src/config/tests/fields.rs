@@ -30,7 +30,7 @@ worker: 2
         3 |   web: {endpoints: [], health: x}
           |                        ^^^^^^
           |
-          = help: the fields here are `endpoints`, `protocol`, `load_balancer`, `connect_timeout`, `idle_timeout`, `idle_connections`, `header_bytes`
+          = help: the fields here are `endpoints`, `protocol`, `load_balancer`, `connect_timeout`, `idle_timeout`, `idle_connections`, `header_bytes`, `http2`, `outlier_detection`, `health_check`
 
         error: unknown field `nam`
          --> tidegate.yaml:8:9
@@ -325,7 +325,7 @@ fn values_of_the_wrong_kind() {
         15 |   - a string
            |     ^^^^^^^^
            |
-           = help: its fields are `name`, `address`, `protocol`, `filters`, `require_signature_by`, `access_log`, `buffer_limit`, `trusted_hops`, `path_normalization`, `limits`, `routes`, `cluster`, `clusters`
+           = help: its fields are `name`, `address`, `protocol`, `filters`, `require_signature_by`, `access_log`, `buffer_limit`, `trusted_hops`, `path_normalization`, `http2`, `limits`, `routes`, `cluster`, `clusters`
 
         error: expected a mapping, found a list
           --> tidegate.yaml:17:5
@@ -341,7 +341,7 @@ fn values_of_the_wrong_kind() {
         19 |   api: 127.0.0.1:9000
            |        ^^^^^^^^^^^^^^
            |
-           = help: its fields are `endpoints`, `protocol`, `load_balancer`, `connect_timeout`, `idle_timeout`, `idle_connections`, `header_bytes`
+           = help: its fields are `endpoints`, `protocol`, `load_balancer`, `connect_timeout`, `idle_timeout`, `idle_connections`, `header_bytes`, `http2`, `outlier_detection`, `health_check`
     "#]]
     .assert_eq(&problems(
         r#"

@@ -48,6 +48,11 @@ fn defaults_are_filled_in() {
                 "merge_slashes": true,
                 "escaped_slashes": "keep"
               },
+              "http2": {
+                "max_concurrent_streams": 1024,
+                "initial_stream_window_size": "256KiB",
+                "initial_connection_window_size": "1MiB"
+              },
               "limits": {
                 "connections": 10000,
                 "header_bytes": "60KiB",
@@ -89,7 +94,12 @@ fn defaults_are_filled_in() {
               "connect_timeout": "5s",
               "idle_timeout": "1m",
               "idle_connections": 128,
-              "header_bytes": "60KiB"
+              "header_bytes": "60KiB",
+              "http2": {
+                "max_concurrent_streams": 1024,
+                "initial_stream_window_size": "256KiB",
+                "initial_connection_window_size": "1MiB"
+              }
             }
           }
         }
@@ -181,27 +191,27 @@ fn what_turns_out_wrong_later_is_shown_at_its_place() {
     };
     expect![[r#"
         error: the address is in use
-          --> tidegate.yaml:38:29
+          --> tidegate.yaml:52:29
            |
-        38 |   - {name: second, address: 127.0.0.1:0, routes: [{match: {}, cluster: api}]}
+        52 |   - {name: second, address: 127.0.0.1:0, routes: [{match: {}, cluster: api}]}
            |                             ^^^^^^^^^^^
            |
            = help: a remedy"#]]
     .assert_eq(&blame(Part::ListenerAddress(1), "the address is in use"));
     expect![[r#"
         error: there is no such file
-          --> tidegate.yaml:66:13
+          --> tidegate.yaml:80:13
            |
-        66 |     module: ./limits.wasm
+        80 |     module: ./limits.wasm
            |             ^^^^^^^^^^^^^
            |
            = help: a remedy"#]]
     .assert_eq(&blame(Part::FilterModule(1), "there is no such file"));
     expect![[r#"
         error: the filter rejects its configuration
-          --> tidegate.yaml:43:13
+          --> tidegate.yaml:57:13
            |
-        43 |     config: {z: {status: 503, percent: 10.5}, a: [1, -2, null, true, "x"]}
+        57 |     config: {z: {status: 503, percent: 10.5}, a: [1, -2, null, true, "x"]}
            |             ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
            |
            = help: a remedy"#]]

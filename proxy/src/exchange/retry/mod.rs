@@ -16,7 +16,7 @@ use http_body::Body;
 use http_body_util::BodyExt;
 use tokio::time::{sleep, timeout};
 
-use super::answer::Ending;
+use super::answer::{Ending, PER_TRY_TIMEOUT};
 use crate::config::model::Retries;
 use crate::error::Failure;
 use crate::tasks::Tasks;
@@ -46,7 +46,7 @@ impl From<Missed> for Ending {
         match missed {
             Missed::Failed(error) => Ending::from_upstream(error),
             Missed::TooLong => {
-                Ending::failed(Failure::UpstreamTimeout, "upstream_per_try_timeout".to_owned())
+                Ending::failed(Failure::UpstreamTimeout, PER_TRY_TIMEOUT.to_owned())
             }
         }
     }
@@ -132,6 +132,9 @@ where
                 () = replay.over(time) => Err(Missed::TooLong),
             },
         };
+        if let (Err(Missed::TooLong), Some(endpoint)) = (&sent, self.attempt.endpoint) {
+            self.upstreams.note_timeout(self.cluster, endpoint);
+        }
         Ok(sent)
     }
 

@@ -217,6 +217,51 @@ impl RetryDenial {
     }
 }
 
+/// Why an endpoint is left alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EjectionReason {
+    /// 5xx in a row.
+    Consecutive5xx,
+    /// 502, 503 and 504 in a row.
+    ConsecutiveGatewayFailures,
+    /// Failures in a row to connect or to answer in time.
+    ConsecutiveLocalFailures,
+    /// It failed on the first request after it had been left alone.
+    Probation,
+    /// Its rate of successes is far below the others'.
+    SuccessRate,
+    /// It fails too large a share of its requests.
+    FailurePercentage,
+    /// It takes far longer than the others.
+    Latency,
+}
+
+impl EjectionReason {
+    /// Every reason, in the order of its discriminant.
+    pub const ALL: [EjectionReason; 7] = [
+        EjectionReason::Consecutive5xx,
+        EjectionReason::ConsecutiveGatewayFailures,
+        EjectionReason::ConsecutiveLocalFailures,
+        EjectionReason::Probation,
+        EjectionReason::SuccessRate,
+        EjectionReason::FailurePercentage,
+        EjectionReason::Latency,
+    ];
+
+    /// Its word in metrics and logs.
+    pub fn word(self) -> &'static str {
+        match self {
+            EjectionReason::Consecutive5xx => "consecutive_5xx",
+            EjectionReason::ConsecutiveGatewayFailures => "consecutive_gateway_failures",
+            EjectionReason::ConsecutiveLocalFailures => "consecutive_local_failures",
+            EjectionReason::Probation => "probation",
+            EjectionReason::SuccessRate => "success_rate",
+            EjectionReason::FailurePercentage => "failure_percentage",
+            EjectionReason::Latency => "latency",
+        }
+    }
+}
+
 /// Connections and requests of one worker to one cluster.
 #[derive(Debug, Default)]
 #[repr(align(64))]
@@ -232,6 +277,13 @@ pub struct ClusterCell {
     connect_failures: [Counter; ConnectFailure::ALL.len()],
     retries: [Counter; RetryReason::ALL.len()],
     retry_denials: [Counter; RetryDenial::ALL.len()],
+    ejections: [Counter; EjectionReason::ALL.len()],
+    /// Endpoints that were not ejected because as many were as may be.
+    pub ejections_denied: Counter,
+    /// Health checks that went well.
+    pub checks_passed: Counter,
+    /// Health checks that did not.
+    pub checks_failed: Counter,
 }
 
 impl ClusterCell {
@@ -263,5 +315,15 @@ impl ClusterCell {
     /// How many requests were not sent again for this reason. Anyone.
     pub fn retry_denials(&self, denial: RetryDenial) -> u64 {
         self.retry_denials[denial as usize].value()
+    }
+
+    /// Counts an endpoint that is left alone from now on. Its worker only.
+    pub fn count_ejection(&self, reason: EjectionReason) {
+        self.ejections[reason as usize].increment();
+    }
+
+    /// How many endpoints were left alone for this reason. Anyone.
+    pub fn ejections(&self, reason: EjectionReason) -> u64 {
+        self.ejections[reason as usize].value()
     }
 }

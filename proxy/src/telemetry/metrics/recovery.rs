@@ -1,9 +1,9 @@
-//! The names and help texts of what the cells count about clusters that fail: retries.
+//! The names and help texts of what the cells count about clusters that fail.
 
 use std::fmt;
 use std::sync::Arc;
 
-use super::cells::{ClusterCell, RetryDenial, RetryReason};
+use super::cells::{ClusterCell, EjectionReason, RetryDenial, RetryReason};
 use super::page::Page;
 use super::registry::Cells;
 
@@ -25,7 +25,36 @@ pub(super) fn write(page: &mut Page<'_>, cells: &Cells) -> fmt::Result {
         ),
         RetryDenial::ALL.map(|denial| (denial, denial.word())),
         ClusterCell::retry_denials,
-    )
+    )?;
+    write_by_reason(
+        page,
+        cells,
+        ("tidegate_upstream_ejections_total", "Endpoints left alone for a while, by what they did."),
+        EjectionReason::ALL.map(|reason| (reason, reason.word())),
+        ClusterCell::ejections,
+    )?;
+    let mut family = page.counter(
+        "tidegate_upstream_ejections_denied_total",
+        "Endpoints not left alone because as many were as may be (max_ejection_percent).",
+    )?;
+    for (cluster, workers) in &cells.clusters {
+        let sum: u64 = workers.values().map(|cell| cell.ejections_denied.value()).sum();
+        if sum > 0 {
+            family.sample(&[("cluster", cluster)], sum)?;
+        }
+    }
+    let mut family =
+        page.counter("tidegate_upstream_health_checks_total", "Health checks of endpoints, by how they went.")?;
+    for (cluster, workers) in &cells.clusters {
+        let passed: u64 = workers.values().map(|cell| cell.checks_passed.value()).sum();
+        let failed: u64 = workers.values().map(|cell| cell.checks_failed.value()).sum();
+        for (result, count) in [("success", passed), ("failure", failed)] {
+            if passed + failed > 0 {
+                family.sample(&[("cluster", cluster), ("result", result)], count)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn write_by_reason<R: Copy, const N: usize>(
