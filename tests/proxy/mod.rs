@@ -45,7 +45,7 @@ mod queues;
 pub(crate) mod rate_limit;
 mod rates;
 mod recording;
-mod recovery;
+pub(crate) mod recovery;
 mod recycling;
 mod registries;
 mod reload;
