@@ -67,7 +67,7 @@ pub(crate) struct Outcome {
     /// How many requests reached an endpoint that would fail them, for each time that one began to.
     pub(crate) wasted: Vec<(String, usize)>,
     /// How long it took from when an endpoint was well again until it served.
-    pub(crate) recoveries: Vec<Duration>,
+    pub(crate) recoveries: Vec<(String, Duration)>,
 }
 
 impl Outcome {
@@ -90,17 +90,19 @@ impl Outcome {
 
     /// All of it in a line.
     pub(crate) fn summary(&self) -> String {
-        let slowest = self.recoveries.iter().max().copied().unwrap_or_default();
+        let slowest = self.recoveries.iter().max_by_key(|(_, after)| *after).cloned().unwrap_or_default();
         let most = self.wasted.iter().map(|(_, count)| *count).max().unwrap_or_default();
         let wasted: usize = self.wasted.iter().map(|(_, count)| count).sum();
         format!(
             "{} asked, {:.3} % succeeded, p50 {:?}, p99 {:?}, amplification {:.3}, {wasted} sent to who would fail them \
-             ({most} at most in one failure), recovery {slowest:?} at most",
+             ({most} at most in one failure), recovery {:?} at most ({})",
             self.asked,
             100.0 * self.success(),
             self.percentile(50),
             self.percentile(99),
             self.amplification(),
+            slowest.1,
+            slowest.0,
         )
     }
 }
@@ -164,15 +166,20 @@ impl Endpoint {
     fn judge(&self, number: usize, outcome: &mut Outcome) {
         let hits = self.hits.borrow();
         outcome.reached += hits.len();
-        for (mood, from, until) in &*self.troubles.borrow() {
+        let troubles = self.troubles.borrow();
+        for (place, (mood, from, until)) in troubles.iter().enumerate() {
             let Some(until) = until else { continue };
+            let who = || format!("endpoint {number}, {mood:?}");
             let failed = hits.iter().filter(|hit| hit.failed && (*from..*until).contains(&hit.at)).count();
-            outcome.wasted.push((format!("endpoint {number}, {mood:?}"), failed));
-            // One that was slow was never left alone.
-            if let Some(hit) = hits.iter().find(|hit| hit.at >= *until && !hit.failed)
-                && *mood != Mood::Slow
-            {
-                outcome.recoveries.push(hit.at - *until);
+            outcome.wasted.push((who(), failed));
+            // One that was slow was never left alone, and one that fails again has not recovered.
+            let next = troubles.get(place + 1).map(|(_, from, _)| *from);
+            let served = hits.iter().find(|hit| hit.at >= *until && !hit.failed);
+            match served {
+                Some(hit) if *mood != Mood::Slow && next.is_none_or(|next| hit.at < next) => {
+                    outcome.recoveries.push((who(), hit.at - *until));
+                }
+                _ => {}
             }
         }
     }

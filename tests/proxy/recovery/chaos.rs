@@ -11,7 +11,7 @@ use crate::equipment::{Chaos, Outcome, Proxy};
 const SHORT: Duration = Duration::from_secs(7);
 
 /// As long as an endpoint that is well again may have to wait, and what a busy machine adds.
-const RECOVERY: Duration = Duration::from_millis(1_000 + 1_000);
+const RECOVERY: Duration = Duration::from_millis(1_000 + 600);
 
 /// Who fails when.
 pub(crate) const SEED: u64 = 7;
@@ -81,6 +81,7 @@ fn requests_succeed_while_endpoints_fail_and_those_that_fail_are_left_alone() {
         // One that flaps is well half of the time, and taken back for it.
         assert!(*wasted <= most || who.ends_with("Flap"), "{who}: {wasted} requests, at most {most}");
     }
-    let slowest = outcome.recoveries.iter().max().expect("endpoints were well again");
-    assert!(*slowest <= RECOVERY, "an endpoint waited {slowest:?}");
+    for (who, after) in &outcome.recoveries {
+        assert!(*after <= RECOVERY, "{who}: it waited {after:?}");
+    }
 }

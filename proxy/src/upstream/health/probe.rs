@@ -20,7 +20,13 @@ pub(super) struct Sick(pub(super) String);
 
 impl<E: std::error::Error> From<E> for Sick {
     fn from(error: E) -> Sick {
-        Sick(error.to_string())
+        let mut text = error.to_string();
+        let mut source = error.source();
+        while let Some(error) = source {
+            text = format!("{text}: {error}");
+            source = error.source();
+        }
+        Sick(text)
     }
 }
 
