@@ -341,7 +341,10 @@ mod tests {
         let reasons: HashSet<_> = Failure::ALL.iter().map(|failure| failure.reason()).collect();
         assert_eq!(reasons.len(), Failure::ALL.len());
         for reason in reasons {
-            assert!(reason.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{reason}");
+            assert!(
+                reason.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_'),
+                "{reason}"
+            );
         }
     }
 

@@ -1,11 +1,14 @@
 //! What HTTP/2 connections of both sides have in common.
 
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use h2::{Ping, PingPong};
+use bytes::{Buf, Bytes};
+use h2::{Ping, PingPong, Reason, RecvStream, SendStream};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 use crate::config::model;
@@ -51,4 +54,82 @@ impl Keepalive {
     fn wait(&mut self, time: std::time::Duration) {
         self.timer.as_mut().reset((Instant::now() + time).into());
     }
+}
+
+/// A stream that carries bytes both ways, once CONNECT was agreed on (RFC 9113, 8.5; RFC 8441). Dropped before both sides
+/// have ended, it is reset.
+pub(crate) struct Duplex {
+    incoming: RecvStream,
+    outgoing: SendStream<Bytes>,
+    /// What came and was not read.
+    piece: Bytes,
+    /// Both sides have said that they are done.
+    over: (bool, bool),
+}
+
+impl Duplex {
+    pub(crate) fn new(incoming: RecvStream, outgoing: SendStream<Bytes>) -> Duplex {
+        Duplex { incoming, outgoing, piece: Bytes::new(), over: (false, false) }
+    }
+}
+
+impl Drop for Duplex {
+    fn drop(&mut self) {
+        if self.over != (true, true) {
+            self.outgoing.send_reset(Reason::CANCEL);
+        }
+    }
+}
+
+impl AsyncRead for Duplex {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        while this.piece.is_empty() && !this.over.0 {
+            match ready!(this.incoming.poll_data(cx)) {
+                Some(data) => this.piece = data.map_err(broken)?,
+                None => this.over.0 = true,
+            }
+        }
+        let taken = this.piece.len().min(buf.remaining());
+        buf.put_slice(&this.piece[..taken]);
+        this.piece.advance(taken);
+        // As much more may be sent as is read here. That fails only where nothing more can come.
+        let _ = this.incoming.flow_control().release_capacity(taken);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Duplex {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let stream = &mut self.outgoing;
+        stream.reserve_capacity(buf.len());
+        while stream.capacity() == 0 && !buf.is_empty() {
+            match ready!(stream.poll_capacity(cx)) {
+                Some(capacity) => _ = capacity.map_err(broken)?,
+                None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+            }
+        }
+        let taken = buf.len().min(stream.capacity());
+        stream.send_data(Bytes::copy_from_slice(&buf[..taken]), false).map_err(broken)?;
+        Poll::Ready(Ok(taken))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(())) // the connection sends what it has
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !std::mem::replace(&mut self.over.1, true) {
+            self.outgoing.send_data(Bytes::new(), true).map_err(broken)?;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+fn broken(error: h2::Error) -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionReset, error)
 }

@@ -10,6 +10,7 @@ mod chaos;
 mod checks;
 mod client;
 mod envoy;
+pub(crate) mod frames;
 mod grpc;
 mod guest;
 mod hostcall;

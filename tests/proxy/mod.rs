@@ -31,6 +31,8 @@ mod grpc;
 mod higress;
 mod holding;
 mod http2;
+mod http2_floods;
+mod http2_frames;
 mod injection;
 mod inspect;
 mod isolation;

@@ -1,6 +1,9 @@
 //! Upgraded connections are tunnels: bytes pass both ways until either side ends.
 
-use crate::equipment::{Act, Answer, Client, Proxy, Upstream, forwarding, in_listener};
+use crate::equipment::frames::{
+    self, DATA, END_HEADERS, END_STREAM, Frames, HEADERS, RST_STREAM, SETTINGS, frame,
+};
+use crate::equipment::{Act, Answer, Client, Proxy, Upstream, eventually, forwarding, in_listener};
 
 const ASK: &str = "GET /chat HTTP/1.1\r\nhost: tide.test\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
                    sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-version: 13\r\n\r\n";
@@ -53,9 +56,7 @@ fn a_tunnel_ends_when_either_side_leaves() {
     let proxy = Proxy::forwarding_to(&[upstream.address()]);
     let client = upgraded(&proxy);
     client.reset();
-    crate::equipment::eventually("the upstream to be told", || {
-        (upstream.open_connections() == 0).then_some(())
-    });
+    eventually("the upstream to be told", || (upstream.open_connections() == 0).then_some(()));
     let ending = Upstream::start(|_| {
         let answer = Answer::default().head(101, &[("connection", "upgrade"), ("upgrade", "websocket")]);
         answer.send("bye").act(Act::Close)
@@ -123,4 +124,78 @@ fn a_drain_waits_for_an_open_tunnel() {
     client.half_close();
     assert_eq!(client.rest(), "");
     assert_eq!(proxy.wait().code, Some(0));
+}
+
+/// Opens a stream for a WebSocket (RFC 8441), and waits for the answer's status.
+fn upgraded_stream(proxy: &Proxy) -> (Frames, u16) {
+    let mut client = Frames::dial(proxy.address("in"));
+    client.send(frames::PREFACE).expect("it listens");
+    client.send(&frame(SETTINGS, 0, 0, &[])).expect("it listens");
+    let settings = client.wait_for(|it| it.kind == SETTINGS).expect("it speaks HTTP/2");
+    assert!(
+        settings.payload.chunks(6).any(|setting| setting == [0, 8, 0, 0, 0, 1]),
+        "it may be asked: {settings:?}"
+    );
+    let pseudo =
+        [(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "http"), (":path", "/chat")];
+    let fields =
+        [(":authority", "tide.test"), ("sec-websocket-version", "13"), ("origin", "http://tide.test")];
+    let ask = frames::block(&[&pseudo[..], &fields].concat());
+    client.send(&frame(HEADERS, END_HEADERS, 1, &ask)).expect("it listens");
+    let answer = client.wait_for(|it| it.kind == HEADERS).expect("it answers");
+    (client, answer.status())
+}
+
+#[test]
+fn a_websocket_over_http2_is_a_stream_and_its_upstream_speaks_http1() {
+    let upstream = echo();
+    let proxy = Proxy::forwarding_to(&[upstream.address()]);
+    let (mut client, status) = upgraded_stream(&proxy);
+    assert_eq!(status, 200);
+    for message in ["one", "two"] {
+        client.send(&frame(DATA, 0, 1, message.as_bytes())).expect("it listens");
+        let echoed = client.wait_for(|it| it.kind == DATA).expect("it is there");
+        assert_eq!(echoed.payload, message.as_bytes());
+    }
+    let asked = upstream.requests().remove(0).head;
+    assert_eq!((&*asked.line, asked.field("upgrade")), ("GET /chat HTTP/1.1", Some("websocket")));
+    assert_eq!((asked.field("host"), asked.field("sec-websocket-version")), (Some("tide.test"), Some("13")));
+    let key = asked.field("sec-websocket-key").expect("HTTP/1.1 wants one");
+    assert_eq!(key.len(), 24, "sixteen bytes: {key}");
+    // Another request goes on beside it.
+    client
+        .send(&frame(HEADERS, END_HEADERS | END_STREAM, 3, &frames::get(&[("x-other", "1")])))
+        .expect("it listens");
+    client.wait_for(|it| it.kind == HEADERS && it.stream == 3).expect("it answers");
+    client.send(&frame(DATA, END_STREAM, 1, b"")).expect("it listens");
+    client.wait_for(|it| it.kind == DATA && it.stream == 1 && it.flags & END_STREAM != 0).expect("it ends");
+    proxy.wait_for_metric("tidegate_active_requests", &[], 0.0);
+}
+
+#[test]
+fn a_websocket_over_http2_that_is_taken_back_ends_its_upstreams_connection() {
+    let upstream = echo();
+    let proxy = Proxy::forwarding_to(&[upstream.address()]);
+    let (mut client, _) = upgraded_stream(&proxy);
+    client.send(&frame(RST_STREAM, 0, 1, &8_u32.to_be_bytes())).expect("it listens");
+    eventually("the upstream to be told", || (upstream.open_connections() == 0).then_some(()));
+    proxy.wait_for_metric("tidegate_active_requests", &[], 0.0);
+    // And the other way round.
+    let ending = Upstream::start(|_| {
+        let answer = Answer::default().head(101, &[("connection", "upgrade"), ("upgrade", "websocket")]);
+        answer.send("bye").act(Act::Close)
+    });
+    let proxy = Proxy::forwarding_to(&[ending.address()]);
+    let (mut client, _) = upgraded_stream(&proxy);
+    assert_eq!(client.wait_for(|it| it.kind == DATA).expect("it is sent").payload, b"bye");
+    client.wait_for(|it| it.kind == DATA && it.flags & END_STREAM != 0).expect("it ends");
+}
+
+#[test]
+fn a_websocket_over_http2_that_is_refused_is_an_ordinary_answer() {
+    let upstream = Upstream::start(|_| Answer::sized(403, &[], "no"));
+    let proxy = Proxy::forwarding_to(&[upstream.address()]);
+    let (mut client, status) = upgraded_stream(&proxy);
+    assert_eq!(status, 403);
+    assert_eq!(client.wait_for(|it| it.kind == DATA).expect("it has a body").payload, b"no");
 }

@@ -131,7 +131,9 @@ impl Ending {
             UpstreamError::NoEndpoint => Failure::NoEndpoint,
             UpstreamError::ConnectRefused(_) | UpstreamError::Connect(_) => Failure::ConnectFailed,
             UpstreamError::ConnectTimeout => Failure::ConnectTimeout,
-            UpstreamError::Closed { .. } | UpstreamError::Http2(_) => Failure::UpstreamReset,
+            UpstreamError::Closed { .. } | UpstreamError::RefusedStream(_) | UpstreamError::Http2(_) => {
+                Failure::UpstreamReset
+            }
             UpstreamError::Malformed(_) => Failure::UpstreamMalformed,
             UpstreamError::HeadTooLarge(_) => Failure::UpstreamHeadTooLarge,
             UpstreamError::ResponseBody(_) => Failure::UpstreamBodyCut,

@@ -5,11 +5,15 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use bytes::{BufMut, BytesMut};
+use h2::ext::Protocol;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE,
-    TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_KEY,
+    TE, TRANSFER_ENCODING, UPGRADE,
 };
+use http::request::Parts;
 use http::{Method, Request, Uri, Version};
 
 use super::peer::Peer;
@@ -28,7 +32,16 @@ const REQUEST_ID_LIMIT: usize = 128;
 #[derive(Debug, Default)]
 pub(super) struct Received {
     /// The protocol that the client wants to change to, if it does.
-    pub(super) upgrade: Option<HeaderValue>,
+    pub(super) upgrade: Option<Wish>,
+}
+
+/// A client's wish to go on in another protocol.
+#[derive(Debug, Clone)]
+pub(super) struct Wish {
+    /// Which, such as `websocket`.
+    pub(super) protocol: HeaderValue,
+    /// It was made by a CONNECT over HTTP/2, which concerns its stream only (RFC 8441): agreed to by 200 instead of 101.
+    pub(super) extended: bool,
 }
 
 /// Why a request that hyper took is not taken.
@@ -40,12 +53,18 @@ pub(super) struct Refusal {
 }
 
 /// Takes a request's head apart: refuses what could be read in two ways, and drops what was meant for this connection.
-pub(super) fn receive<B>(request: Request<B>) -> (RequestHead, Result<Received, Refusal>, B) {
-    let (parts, body) = request.into_parts();
-    let refusal = check(&parts.method, parts.version, &parts.uri, &parts.headers);
+/// `most` is how many header fields it may have, where the codec does not see to that.
+pub(super) fn receive<B>(request: Request<B>, most: usize) -> (RequestHead, Result<Received, Refusal>, B) {
+    let (mut parts, body) = request.into_parts();
+    let extended = extended_connect(&mut parts);
+    let mut refusal = check(&parts.method, parts.version, &parts.uri, &parts.headers);
+    if parts.version == Version::HTTP_2 && parts.headers.len() > most {
+        refusal = Err(Refusal { failure: Failure::RequestHeadTooLarge, details: "too_many_headers" });
+    }
     let mut headers = parts.headers;
     let uri = origin_form(parts.uri, &mut headers);
-    let upgrade = upgrade_wanted(&headers);
+    let wanted = upgrade_wanted(&headers).map(|protocol| Wish { protocol, extended: false });
+    let upgrade = extended.or(wanted);
     drop_hop_by_hop(&mut headers);
     if parts.version == Version::HTTP_2 {
         join_cookies(&mut headers);
@@ -53,6 +72,18 @@ pub(super) fn receive<B>(request: Request<B>) -> (RequestHead, Result<Received, 
     headers.remove(EXPECT); // answered here, when the body is asked for
     let head = RequestHead { method: parts.method, uri, scheme: HeaderValue::from_static("http"), headers };
     (head, refusal.map(|()| Received { upgrade }), body)
+}
+
+/// A CONNECT over HTTP/2 that names a protocol is what a GET with `upgrade` is over HTTP/1.1, and is one from here on, as
+/// in Envoy: routes, filters and upstreams need not know.
+fn extended_connect(parts: &mut Parts) -> Option<Wish> {
+    let protocol = parts.extensions.remove::<Protocol>()?;
+    if parts.method != Method::CONNECT {
+        return None;
+    }
+    parts.method = Method::GET;
+    let protocol = HeaderValue::from_str(protocol.as_str()).ok()?;
+    Some(Wish { protocol, extended: true })
 }
 
 /// What hyper's parser lets through although it is ambiguous, or not for a reverse proxy.
@@ -64,10 +95,21 @@ fn check(method: &Method, version: Version, uri: &Uri, headers: &HeaderMap) -> R
     if !uri.path().starts_with('/') && uri.path() != "*" {
         return malformed("target_not_in_origin_form");
     }
+    let authority = uri.authority().map(|authority| authority.as_str().as_bytes());
+    if authority.is_some_and(|authority| !is_host(authority)) {
+        return malformed("invalid_authority");
+    }
     let mut hosts = headers.get_all(HOST).iter();
     match (hosts.next(), hosts.next()) {
         (Some(_), Some(_)) => malformed("more_than_one_host"),
         (Some(host), None) if !is_host(host.as_bytes()) => malformed("invalid_host"),
+        // RFC 9113, 8.3.1. Over HTTP/1.1 the authority counts, whatever the host is (RFC 9112, 3.2.2).
+        (Some(host), None)
+            if version == Version::HTTP_2
+                && authority.is_some_and(|authority| !authority.eq_ignore_ascii_case(host.as_bytes())) =>
+        {
+            malformed("host_is_not_the_authority")
+        }
         (None, _) if version >= Version::HTTP_11 && uri.authority().is_none() => malformed("no_host"),
         _ => Ok(()),
     }
@@ -157,6 +199,15 @@ pub(super) fn upgrade_wanted(headers: &HeaderMap) -> Option<HeaderValue> {
 pub(super) fn ask_upgrade(headers: &mut HeaderMap, protocol: HeaderValue) {
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(UPGRADE, protocol);
+}
+
+/// Says what only HTTP/1.1 asks of somebody who wants a WebSocket: the key that the server shows it has understood
+/// (RFC 6455, 4.1). Over HTTP/2 there is none (RFC 8441, 5.1).
+pub(super) fn add_websocket_key(headers: &mut HeaderMap) {
+    let key = BASE64_STANDARD.encode(fastrand::u128(..).to_ne_bytes());
+    if let Ok(key) = HeaderValue::from_str(&key) {
+        headers.entry(SEC_WEBSOCKET_KEY).or_insert(key);
+    }
 }
 
 /// The parts of a comma-separated list, without the white space around them.

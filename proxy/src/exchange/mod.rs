@@ -34,7 +34,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, SEC_WEBSOCKET_ACCEPT};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body;
 use http_body_util::{BodyExt, Full};
@@ -45,11 +45,12 @@ use body::Content;
 pub(crate) use body::ReplyBody;
 pub(crate) use callout::Callouts;
 pub use callout::{CALLOUT_RESPONSE_LIMIT, LONGEST_CALLOUT};
-use headers::Received;
 pub use headers::drop_hop_by_hop;
+use headers::{Received, Wish};
 pub(crate) use peer::{Peer, Phase};
 pub(crate) use site::{Life, Site, Stage};
 use retry::Sending;
+pub(crate) use upgrade::ClientTunnel;
 use upgrade::Upgrade;
 use upload::Upload;
 pub(crate) use upload::{ClientBody, ClientError};
@@ -71,14 +72,15 @@ use crate::wasm::stream::{Direction, Progress, RequestHead, Stream, StreamInfo};
 pub(crate) struct Cut;
 
 /// Answers one request. Dropping the future, or the response's body before its end, means that the client left.
+/// `client` is how its connection, or its stream, becomes a tunnel, if that can be.
 pub(crate) async fn serve(
     site: Rc<Site>,
     peer: Arc<Peer>,
-    mut request: Request<ClientBody>,
+    request: Request<ClientBody>,
+    client: Option<ClientTunnel>,
 ) -> Result<Response<ReplyBody>, Cut> {
-    let client = request.extensions_mut().remove::<OnUpgrade>();
     let version = request.version();
-    let (head, received, body) = headers::receive(request);
+    let (head, received, body) = headers::receive(request, site.listener().limits.headers);
     let mut exchange = Exchange::begin(site, peer, head, version);
     let way = match received {
         Ok(received) => exchange.run(received, body).await,
@@ -139,7 +141,7 @@ pub(crate) struct Exchange {
     /// The client's method was HEAD: responses have no body.
     head_only: bool,
     /// The client asked for another protocol.
-    upgrade: Option<HeaderValue>,
+    upgrade: Option<Wish>,
     /// No request is to follow on this connection: where this one ended is not certain.
     last: bool,
 }
@@ -356,8 +358,11 @@ impl Exchange {
         if !self.run.is_empty() {
             headers::drop_hop_by_hop(headers); // a guest may have written some
         }
-        if let Some(protocol) = &self.upgrade {
+        if let Some(Wish { protocol, extended }) = &self.upgrade {
             headers::ask_upgrade(headers, protocol.clone());
+            if *extended && protocol.as_bytes().eq_ignore_ascii_case(b"websocket") {
+                headers::add_websocket_key(headers);
+            }
         }
         Ok(request)
     }
@@ -390,9 +395,10 @@ impl Exchange {
 
     /// Passes the upstream's agreement to change the protocol on, its head through the chain.
     async fn pass_upgrade(&mut self, mut response: Response<ResponseBody>) -> Result<Passed, Ending> {
-        if self.upgrade.is_none() {
+        let Some(wish) = &self.upgrade else {
             return Err(Failure::UpstreamMalformed.into()); // nobody asked
-        }
+        };
+        let extended = wish.extended;
         let protocol = headers::upgrade_wanted(response.headers());
         let upstream = response.extensions_mut().remove::<OnUpgrade>();
         let (Some(protocol), Some(upstream)) = (protocol, upstream) else {
@@ -406,7 +412,12 @@ impl Exchange {
         let (status, headers) = self.response(&mut flow);
         let mut response = Response::new(());
         (*response.status_mut(), *response.headers_mut()) = (status, headers);
-        headers::ask_upgrade(response.headers_mut(), protocol);
+        if extended {
+            *response.status_mut() = StatusCode::OK;
+            response.headers_mut().remove(SEC_WEBSOCKET_ACCEPT);
+        } else {
+            headers::ask_upgrade(response.headers_mut(), protocol);
+        }
         Ok(Passed::Upgrade(Box::new(Upgrade { response, upstream, lease })))
     }
 

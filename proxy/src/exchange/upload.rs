@@ -18,6 +18,8 @@ pub(crate) enum ClientBody {
     Http1(Incoming),
     /// Over HTTP/2. The client may send as much more as is read here.
     Http2(RecvStream),
+    /// None: what the client sends is for a tunnel.
+    Empty,
 }
 
 /// Why a request's body ended before its end.
@@ -43,6 +45,7 @@ impl Body for ClientBody {
                 return Pin::new(incoming).poll_frame(cx).map_err(ClientError::Http1);
             }
             ClientBody::Http2(stream) => stream,
+            ClientBody::Empty => return Poll::Ready(None),
         };
         Poll::Ready(match ready!(stream.poll_data(cx)) {
             Some(Ok(data)) => {
@@ -62,6 +65,7 @@ impl Body for ClientBody {
         match self {
             ClientBody::Http1(incoming) => incoming.is_end_stream(),
             ClientBody::Http2(stream) => stream.is_end_stream(),
+            ClientBody::Empty => true,
         }
     }
 
@@ -69,6 +73,7 @@ impl Body for ClientBody {
         match self {
             ClientBody::Http1(incoming) => incoming.size_hint(),
             ClientBody::Http2(_) => SizeHint::default(),
+            ClientBody::Empty => SizeHint::with_exact(0),
         }
     }
 }

@@ -108,6 +108,7 @@ impl From<UpstreamError> for Ending {
             UpstreamError::Closed { .. }
             | UpstreamError::Malformed(_)
             | UpstreamError::HeadTooLarge(_)
+            | UpstreamError::RefusedStream(_)
             | UpstreamError::RequestBody(_)
             | UpstreamError::ResponseBody(_)
             | UpstreamError::Http2(_) => Failure::UpstreamReset,

@@ -3,6 +3,10 @@
 use std::error::Error as _;
 use std::io;
 
+use h2::Reason;
+
+use super::BoxError;
+
 /// Why there is no response, or not the whole of it.
 ///
 /// Which status this becomes, whose fault it is and what metrics call it is decided where errors become responses.
@@ -38,10 +42,14 @@ pub enum UpstreamError {
     /// The request's body failed, or was shorter than its `content-length`. The body's own error is a source of
     /// this one: see [`UpstreamError::find`].
     #[error("the request's body ended early")]
-    RequestBody(#[source] hyper::Error),
+    RequestBody(#[source] BoxError),
     /// The response's body was cut or is malformed.
     #[error("the upstream's response ended early")]
     ResponseBody(#[source] hyper::Error),
+    /// The upstream did not begin with the request: it reset the stream for that, or ended the connection before it
+    /// (RFC 9113, sections 6.8 and 8.7). It may be sent again, whatever it is.
+    #[error("the upstream refused the stream")]
+    RefusedStream(#[source] h2::Error),
     /// An HTTP/2 connection failed, or the upstream reset the stream on it.
     #[error("the upstream ended the stream")]
     Http2(#[source] h2::Error),
@@ -60,14 +68,6 @@ impl UpstreamError {
         None
     }
 
-    /// Whether the endpoint says that it has not begun with the request, which can be sent again whatever it does: a
-    /// refused stream, or one that comes after the last that the connection takes (RFC 9113, sections 8.7 and 6.8).
-    pub fn is_refused(&self) -> bool {
-        let UpstreamError::Http2(error) = self else { return false };
-        let ends = error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR);
-        error.reason() == Some(h2::Reason::REFUSED_STREAM) || ends
-    }
-
     /// Whether it is only known from here: the endpoint may be well, and the way to it not.
     pub fn is_local(&self) -> bool {
         matches!(
@@ -79,7 +79,9 @@ impl UpstreamError {
     /// Whether it says something about the endpoint, rather than about the request or the cluster.
     pub fn blames_endpoint(&self) -> bool {
         match self {
-            UpstreamError::NoEndpoint | UpstreamError::RequestBody(_) => false,
+            UpstreamError::NoEndpoint | UpstreamError::RequestBody(_) | UpstreamError::RefusedStream(_) => {
+                false
+            }
             UpstreamError::ConnectRefused(_)
             | UpstreamError::Connect(_)
             | UpstreamError::ConnectTimeout
@@ -88,6 +90,14 @@ impl UpstreamError {
             | UpstreamError::HeadTooLarge(_)
             | UpstreamError::ResponseBody(_)
             | UpstreamError::Http2(_) => true,
+        }
+    }
+
+    pub(super) fn from_http2(error: h2::Error) -> UpstreamError {
+        let refused = error.reason() == Some(Reason::REFUSED_STREAM) || error.is_go_away();
+        match error.is_remote() && refused {
+            true => UpstreamError::RefusedStream(error),
+            false => UpstreamError::Http2(error),
         }
     }
 
@@ -103,7 +113,7 @@ impl UpstreamError {
     /// Why no head came. `mid_head` is whether any byte of one did.
     pub(super) fn from_exchange(error: hyper::Error, mid_head: bool) -> UpstreamError {
         if error.is_user() {
-            UpstreamError::RequestBody(error)
+            UpstreamError::RequestBody(Box::new(error))
         } else if error.is_parse_too_large() {
             UpstreamError::HeadTooLarge(error)
         } else if error.is_parse() {

@@ -34,9 +34,10 @@ pub(super) struct Shelf {
     upkeep: Rc<Upkeep>,
     /// How long a connection is kept.
     idle_timeout: Cell<Duration>,
+    keeps_idle: Cell<bool>,
     /// Oldest first.
     idle: RefCell<VecDeque<Idle>>,
-    /// The one HTTP/2 connection, which callouts share.
+    /// HTTP/2 connections, used or not, which callouts share.
     http2: Http2,
 }
 
@@ -57,6 +58,7 @@ impl Pool {
         let shelf = Shelf {
             upkeep,
             idle_timeout: Cell::new(cluster.config().idle_timeout),
+            keeps_idle: Cell::new(cluster.config().idle_connections > 0),
             idle: RefCell::default(),
             http2: Http2::default(),
         };
@@ -66,6 +68,7 @@ impl Pool {
     /// The way to the same endpoint as another configuration has it, with the connections.
     pub(super) fn successor(&self, cluster: Arc<Cluster>, endpoint: usize) -> Pool {
         self.shelf.idle_timeout.set(cluster.config().idle_timeout);
+        self.shelf.keeps_idle.set(cluster.config().idle_connections > 0);
         Pool { cluster, endpoint, cell: self.cell.clone(), shelf: self.shelf.clone() }
     }
 
@@ -74,7 +77,7 @@ impl Pool {
     }
 
     pub(super) fn http2(&self) -> &Http2 {
-        &self.shelf.http2
+        self.shelf.http2()
     }
 
     pub(super) fn upkeep(&self) -> &Upkeep {
@@ -96,7 +99,8 @@ impl Pool {
 
     /// How many connections are unused and still open.
     pub(super) fn idle(&self) -> usize {
-        self.shelf.idle.borrow().iter().filter(|idle| !idle.connection.is_closed()).count()
+        let http1 = self.shelf.idle.borrow().iter().filter(|idle| !idle.connection.is_closed()).count();
+        http1 + self.http2().idle()
     }
 
     /// The connection that was used last and can be used again.
@@ -129,6 +133,19 @@ impl Pool {
 }
 
 impl Shelf {
+    pub(super) fn upkeep(&self) -> &Upkeep {
+        &self.upkeep
+    }
+
+    pub(super) fn http2(&self) -> &Http2 {
+        &self.http2
+    }
+
+    /// Whether connections stay that nobody uses.
+    pub(super) fn keeps_idle(&self) -> bool {
+        self.keeps_idle.get()
+    }
+
     /// Drops the connections that are closed, or that nobody used for the cluster's `idle_timeout` before `now`.
     pub(super) fn sweep(&self, now: Instant) {
         let timeout = self.idle_timeout.get();

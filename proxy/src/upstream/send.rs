@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, Request, Response, StatusCode};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
@@ -161,7 +162,8 @@ impl Upstreams {
         let mut lease = self.pick(cluster, criteria)?;
         attempt.endpoint = Some(lease.pool().endpoint().address());
         if lease.pool().cluster().config().protocol == ClusterProtocol::Http2 {
-            let response = Box::pin(http2::send(lease, &self.keeper.tasks, *request)).await?;
+            let response =
+                Box::pin(self.send_multiplexed((cluster, criteria), lease, *request, again, attempt)).await?;
             return Ok(Box::new(response.map(ResponseBody::Http2)));
         }
 
@@ -189,9 +191,30 @@ impl Upstreams {
         }
     }
 
-    /// Sends `request` over HTTP/2 to an endpoint of the cluster at index `cluster`, and waits for the response's head.
-    /// There is one such connection to an endpoint, for any number of requests at once; it has to be known that the
-    /// endpoint speaks HTTP/2 ([RFC 9113 section 3.3]).
+    /// Sends a request whose cluster speaks HTTP/2. One that was refused goes out once more if nothing of it was streamed:
+    /// nobody has begun with it.
+    async fn send_multiplexed(
+        &self,
+        (cluster, criteria): (usize, &Criteria<'_>),
+        lease: Lease,
+        request: Request<RequestBody>,
+        again: impl FnOnce() -> Option<Box<Request<RequestBody>>>,
+        attempt: &mut Attempt,
+    ) -> Result<Response<Http2Body>, UpstreamError> {
+        let is_whole = request.body().is_end_stream();
+        match http2::send(lease, &self.keeper.tasks, request, attempt).await {
+            Err(UpstreamError::RefusedStream(error)) if is_whole => {
+                let request = again().ok_or(UpstreamError::RefusedStream(error))?;
+                let lease = self.pick(cluster, criteria)?;
+                attempt.endpoint = Some(lease.pool().endpoint().address());
+                http2::send(lease, &self.keeper.tasks, *request, attempt).await
+            }
+            sent => sent,
+        }
+    }
+
+    /// Sends `request` over HTTP/2 to an endpoint of the cluster at index `cluster`, whatever the cluster's protocol is,
+    /// and waits for the response's head. It has to be known that the endpoint speaks HTTP/2 ([RFC 9113 section 3.3]).
     ///
     /// A request's URI without an authority gets the endpoint's address as one. Its body is read and sent while the
     /// future or the response's body is polled. To give up, drop those: the stream is reset. A connection that is known
@@ -203,7 +226,8 @@ impl Upstreams {
         cluster: usize,
         request: Request<RequestBody>,
     ) -> Result<Response<Http2Body>, UpstreamError> {
-        http2::send(self.pick(cluster, &Criteria::default())?, &self.keeper.tasks, request).await
+        let lease = self.pick(cluster, &Criteria::default())?;
+        http2::send(lease, &self.keeper.tasks, request, &mut Attempt::default()).await
     }
 
     fn pick(&self, cluster: usize, criteria: &Criteria<'_>) -> Result<Lease, UpstreamError> {

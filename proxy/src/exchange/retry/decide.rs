@@ -50,7 +50,7 @@ pub(super) fn about_failure(policy: &Retries, error: &UpstreamError) -> Option<R
         UpstreamError::ConnectRefused(_) | UpstreamError::Connect(_) | UpstreamError::ConnectTimeout => {
             RetryReason::Connect
         }
-        UpstreamError::Http2(_) if error.is_refused() => RetryReason::RefusedStream,
+        UpstreamError::RefusedStream(_) => RetryReason::RefusedStream,
         UpstreamError::Closed { .. } | UpstreamError::Malformed(_) | UpstreamError::Http2(_) => {
             RetryReason::Reset
         }

@@ -24,7 +24,7 @@ const EACH_SECOND: u32 = 100;
 
 /// Frames that the client may send for each frame of a response's body, and for each request, as in Envoy
 /// (`max_inbound_window_update_frames_per_data_frame_sent`).
-pub(super) const EARNED: u32 = 10;
+const EARNED: u32 = 10;
 
 /// The most that can be saved up.
 const MOST: u32 = 10_000;
@@ -66,8 +66,8 @@ impl Patience {
         self.over.get()
     }
 
-    /// Something was done for which the client may have something to say.
-    pub(super) fn earn(&self) {
+    /// A request came, or a part of a response was sent: the client may have something to say of it.
+    fn earn(&self) {
         self.frames.set(self.frames.get().saturating_add(EARNED).min(MOST));
     }
 
@@ -107,7 +107,8 @@ impl Patience {
 /// A client's socket whose frames are counted as they are read. It can be had back after `h2` has dropped it.
 pub(super) struct Watched {
     io: Option<Observed>,
-    scan: Scan,
+    received: Scan,
+    sent: Scan,
     patience: Rc<Patience>,
     heir: Heir,
 }
@@ -118,7 +119,15 @@ pub(super) type Heir = Rc<Cell<Option<Observed>>>;
 impl Watched {
     /// The socket, whose next byte is the preface's first.
     pub(super) fn new(io: Observed, patience: Rc<Patience>, heir: Heir) -> Watched {
-        Watched { io: Some(io), scan: Scan::new(), patience, heir }
+        Watched { io: Some(io), received: Scan::after(PREFACE.len()), sent: Scan::after(0), patience, heir }
+    }
+
+    fn note_sent(&mut self, bytes: &[u8]) {
+        self.sent.frames(bytes, |kind| {
+            if kind == DATA {
+                self.patience.earn();
+            }
+        });
     }
 
     fn io(self: Pin<&mut Self>) -> io::Result<Pin<&mut Observed>> {
@@ -144,22 +153,35 @@ impl AsyncRead for Watched {
         let before = buf.filled().len();
         ready!(self.as_mut().io()?.poll_read(cx, buf))?;
         let this = self.get_mut();
-        this.scan.read(&buf.filled()[before..], &this.patience);
+        this.received.frames(&buf.filled()[before..], |kind| match kind {
+            HEADERS => this.patience.earn(),
+            DATA | CONTINUATION => {}
+            _ => this.patience.spend(),
+        });
         Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for Watched {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.io()?.poll_write(cx, buf)
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = ready!(self.as_mut().io()?.poll_write(cx, buf))?;
+        self.note_sent(&buf[..written]);
+        Poll::Ready(Ok(written))
     }
 
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.io()?.poll_write_vectored(cx, bufs)
+        let written = ready!(self.as_mut().io()?.poll_write_vectored(cx, bufs))?;
+        let mut left = written;
+        for buf in bufs {
+            let part = left.min(buf.len());
+            self.note_sent(&buf[..part]);
+            left -= part;
+        }
+        Poll::Ready(Ok(written))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -186,11 +208,12 @@ struct Scan {
 }
 
 impl Scan {
-    fn new() -> Scan {
-        Scan { skip: PREFACE.len(), header: [0; HEADER_BYTES], known: 0 }
+    fn after(skip: usize) -> Scan {
+        Scan { skip, header: [0; HEADER_BYTES], known: 0 }
     }
 
-    fn read(&mut self, mut bytes: &[u8], patience: &Patience) {
+    /// Says of which type the frames are that begin in these bytes.
+    fn frames(&mut self, mut bytes: &[u8], mut begins: impl FnMut(u8)) {
         while !bytes.is_empty() {
             let skipped = self.skip.min(bytes.len());
             self.skip -= skipped;
@@ -203,11 +226,7 @@ impl Scan {
                 self.known = 0;
                 let [high, middle, low, kind, ..] = self.header;
                 self.skip = u32::from_be_bytes([0, high, middle, low]) as usize;
-                match kind {
-                    HEADERS => patience.earn(),
-                    DATA | CONTINUATION => {}
-                    _ => patience.spend(),
-                }
+                begins(kind);
             }
         }
     }
@@ -224,37 +243,26 @@ mod tests {
         frame
     }
 
-    /// What is left after these bytes came in pieces of this size.
-    fn left(bytes: &[u8], piece: usize) -> u32 {
-        let (patience, mut scan) = (Patience::new(), Scan::new());
-        bytes.chunks(piece).for_each(|piece| scan.read(piece, &patience));
-        patience.frames.get()
-    }
-
     #[test]
     fn frames_are_found_however_their_bytes_come() {
-        let frames =
-            [frame(0x4, 0), frame(0x1, 40), frame(0x0, 300), frame(0x9, 3), frame(0x6, 8), frame(0xfa, 1)];
+        let frames = [frame(0x4, 0), frame(0x1, 40), frame(0x0, 300), frame(0x9, 3), frame(0xfa, 70_000)];
         let bytes = [&PREFACE[..], &frames.concat()].concat();
         for piece in [1, 2, 9, 10, 1000] {
-            assert_eq!(left(&bytes, piece), AT_FIRST - 1 + EARNED - 2, "{piece}");
+            let (mut found, mut scan) = (Vec::new(), Scan::after(PREFACE.len()));
+            bytes.chunks(piece).for_each(|piece| scan.frames(piece, |kind| found.push(kind)));
+            assert_eq!(found, [0x4, 0x1, 0x0, 0x9, 0xfa], "in pieces of {piece}");
         }
     }
 
     #[test]
     fn what_was_not_earned_ends_the_patience() {
-        let (patience, mut scan) = (Patience::new(), Scan::new());
-        scan.read(PREFACE, &patience);
-        for _ in 0..AT_FIRST {
-            scan.read(&frame(0x6, 8), &patience);
-        }
+        let patience = Patience::new();
+        (0..AT_FIRST).for_each(|_| patience.spend());
         assert!(!patience.is_over());
         patience.earn();
-        for _ in 0..EARNED {
-            scan.read(&frame(0x8, 4), &patience);
-        }
+        (0..EARNED).for_each(|_| patience.spend());
         assert!(!patience.is_over());
-        scan.read(&frame(0x3, 4), &patience);
+        patience.spend();
         assert!(patience.is_over());
     }
 

@@ -9,6 +9,7 @@ use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt;
 
@@ -17,7 +18,7 @@ use super::observed::Observed;
 use super::warden::{Verdict, Warden};
 use crate::config::model::ListenerLimits;
 use crate::error::Failure;
-use crate::exchange::{self, ClientBody, Peer};
+use crate::exchange::{self, ClientBody, ClientTunnel, Peer};
 use crate::listener::Door;
 
 /// Serves one connection to its end.
@@ -30,8 +31,9 @@ pub(super) async fn serve(
 ) {
     let service = {
         let (door, peer) = (door.clone(), peer.clone());
-        service_fn(move |request: Request<Incoming>| {
-            exchange::serve(door.site(), peer.clone(), request.map(ClientBody::Http1))
+        service_fn(move |mut request: Request<Incoming>| {
+            let client = request.extensions_mut().remove::<OnUpgrade>().map(ClientTunnel::Http1);
+            exchange::serve(door.site(), peer.clone(), request.map(ClientBody::Http1), client)
         })
     };
     let mut connection = http1::Builder::new()

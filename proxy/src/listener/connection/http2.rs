@@ -13,19 +13,21 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, Stream};
+use h2::ext::Protocol;
 use h2::server::{Builder, Connection, SendResponse};
 use h2::{Reason, RecvStream, SendStream};
 use http::header::DATE;
 use http::{HeaderMap, Request, Response};
 use http_body::Body;
+use tokio::sync::oneshot;
 
 use super::flood::{Heir, Patience, Watched};
 use super::observed::Observed;
 use super::warden::{Verdict, Warden};
 use crate::config::model::ListenerLimits;
 use crate::error::Failure;
-use crate::exchange::{self, ClientBody, Peer, ReplyBody};
-use crate::http2::{Gone, Keepalive};
+use crate::exchange::{self, ClientBody, ClientTunnel, Peer, ReplyBody};
+use crate::http2::{Duplex, Gone, Keepalive};
 use crate::listener::Door;
 
 /// How much is held of what the client would take but its socket does not, in bytes.
@@ -90,6 +92,7 @@ async fn drive(
             .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
             .max_send_buffer_size(SEND_BUFFER)
             .max_pending_accept_reset_streams(UNSEEN)
+            .enable_connect_protocol()
             .handshake::<_, Bytes>(Watched::new(io, patience.clone(), heir.clone()))
     );
     let shaken = poll_fn(|cx| match shake.as_mut().poll(cx) {
@@ -194,8 +197,9 @@ async fn stream(
     mut respond: SendResponse<Bytes>,
 ) {
     let began = Instant::now();
+    let (request, client, tunnel) = tunnelled(request);
     let response = {
-        let mut answered = pin!(exchange::serve(door.site(), peer, request.map(ClientBody::Http2)));
+        let mut answered = pin!(exchange::serve(door.site(), peer, request, client));
         poll_fn(|cx| match answered.as_mut().poll(cx) {
             Poll::Ready(response) => Poll::Ready(Some(response)),
             Poll::Pending => respond.poll_reset(cx).map(|_| None),
@@ -206,11 +210,47 @@ async fn stream(
     match response {
         None => {}
         Some(Err(_)) => respond.send_reset(Reason::INTERNAL_ERROR),
-        Some(Ok(response)) => send(respond, response, &patience).await,
+        Some(Ok(response)) => match tunnel.filter(Tunnel::is_agreed) {
+            Some(tunnel) => tunnel.begin(respond, response),
+            None => send(respond, response).await,
+        },
     }
 }
 
-async fn send(mut respond: SendResponse<Bytes>, response: Response<ReplyBody>, patience: &Patience) {
+/// A stream that may become a tunnel (RFC 8441): what it is to be made of, and who wants it.
+struct Tunnel {
+    incoming: RecvStream,
+    wanted: oneshot::Sender<Duplex>,
+}
+
+impl Tunnel {
+    /// Whether the exchange waits for it.
+    fn is_agreed(&self) -> bool {
+        !self.wanted.is_closed()
+    }
+
+    /// Answers, and leaves the stream to the exchange.
+    fn begin(self, mut respond: SendResponse<Bytes>, response: Response<ReplyBody>) {
+        let (mut head, _) = response.into_parts();
+        add_date(&mut head.headers);
+        if let Ok(outgoing) = respond.send_response(Response::from_parts(head, ()), false) {
+            let _ = self.wanted.send(Duplex::new(self.incoming, outgoing)); // an error: it was cut
+        }
+    }
+}
+
+/// Keeps what follows a CONNECT for the tunnel that it asks for; what follows anything else is its body.
+fn tunnelled(request: Request<RecvStream>) -> (Request<ClientBody>, Option<ClientTunnel>, Option<Tunnel>) {
+    if request.extensions().get::<Protocol>().is_none() {
+        return (request.map(ClientBody::Http2), None, None);
+    }
+    let (wanted, client) = oneshot::channel();
+    let (head, incoming) = request.into_parts();
+    let request = Request::from_parts(head, ClientBody::Empty);
+    (request, Some(ClientTunnel::Http2(client)), Some(Tunnel { incoming, wanted }))
+}
+
+async fn send(mut respond: SendResponse<Bytes>, response: Response<ReplyBody>) {
     let (mut head, body) = response.into_parts();
     add_date(&mut head.headers);
     let Ok(mut stream) = respond.send_response(Response::from_parts(head, ()), body.is_end_stream()) else {
@@ -219,15 +259,14 @@ async fn send(mut respond: SendResponse<Bytes>, response: Response<ReplyBody>, p
     if body.is_end_stream() {
         return;
     }
-    let mut sending = Sending { body, piece: Bytes::new(), patience };
+    let mut sending = Sending { body, piece: Bytes::new() };
     if poll_fn(|cx| sending.poll(&mut stream, cx)).await.is_err() {
         stream.send_reset(Reason::INTERNAL_ERROR);
     }
 }
 
 /// A response's body on its way.
-struct Sending<'a> {
-    patience: &'a Patience,
+struct Sending {
     body: ReplyBody,
     /// What was taken from it, and not yet by the client.
     piece: Bytes,
@@ -236,7 +275,7 @@ struct Sending<'a> {
 /// A stream is to be reset: what was sent cannot be completed.
 struct Broken;
 
-impl Sending<'_> {
+impl Sending {
     fn poll(&mut self, stream: &mut SendStream<Bytes>, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         if stream.poll_reset(cx).is_ready() {
             return Poll::Ready(Ok(()));
@@ -256,7 +295,6 @@ impl Sending<'_> {
                 }
                 let part = self.piece.split_to(self.piece.len().min(stream.capacity()));
                 let is_last = self.piece.is_empty() && self.body.is_end_stream();
-                self.patience.earn();
                 if stream.send_data(part, is_last).is_err() || is_last {
                     return Poll::Ready(Ok(()));
                 }

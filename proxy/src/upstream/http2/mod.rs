@@ -1,0 +1,285 @@
+//! One worker's HTTP/2 connections to one endpoint, each shared by as many requests as it has room for.
+//!
+//! One is made when there is something to send and none of the others has room; it is kept while anything is in flight and
+//! for the cluster's `idle_timeout` after that, and replaced when it is closed, also by a GOAWAY, after which what is in
+//! flight on it may still end.
+//!
+//! Whoever waits for a response sends the request as well, so that one that is dropped leaves nothing behind, whatever
+//! its peer takes or does not. This is why it is done by `h2`: with `hyper` a request's body has a task of its own,
+//! which nobody can end while the peer takes nothing.
+
+mod stream;
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use h2::client::{Builder, SendRequest};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::sync::Mutex;
+use tracing::debug;
+
+use super::UpstreamError;
+use super::connection::connect;
+use super::pool::{Pool, Shelf, Upkeep};
+use crate::http2::{Gone, Keepalive};
+use crate::tasks::Tasks;
+
+pub use stream::Http2Body;
+pub(super) use stream::send;
+
+/// How much of the messages is taken that the peer would receive but its socket does not, in bytes, and how many
+/// streams are opened before it has said how many it takes.
+const SEND_BUFFER: usize = 1024 * 1024;
+const STREAMS_AT_FIRST: usize = 100;
+
+/// A peer that is gone without a word is found out by TCP where the cluster has no `keepalive`: HTTP/2's own pings are too
+/// often for many gRPC servers.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
+
+/// The connections.
+#[derive(Debug, Default)]
+pub(super) struct Http2 {
+    connections: RefCell<Vec<Rc<Connection>>>,
+    /// Held by whoever connects; the others wait for it and share what comes of it.
+    connecting: Mutex<()>,
+    /// How often connecting has failed, and how the last time.
+    failures: Cell<u64>,
+    last_failure: RefCell<Option<Failed>>,
+}
+
+/// One of them.
+#[derive(Debug)]
+struct Connection {
+    sender: SendRequest<Bytes>,
+    local: Option<SocketAddr>,
+    /// Requests in flight on it, at most so many.
+    streams: Cell<usize>,
+    most: usize,
+    /// Requests that were ever sent on it.
+    used: Cell<u64>,
+    /// Not before the time at which it was last used.
+    since: Cell<Instant>,
+}
+
+/// A failure to connect that several can be told of.
+#[derive(Debug, Clone, Copy)]
+enum Failed {
+    Refused,
+    Timeout,
+    Unreachable(io::ErrorKind),
+    Handshake,
+}
+
+impl Http2 {
+    /// A place on the first connection that has room, if one has. Those that are closed are forgotten.
+    fn turn(&self, shelf: &Rc<Shelf>) -> Option<Turn> {
+        self.retain(shelf.upkeep(), |connection| !connection.is_closed());
+        let connections = self.connections.borrow();
+        connections.iter().find(|connection| connection.has_room()).map(|it| Turn::take(it, shelf))
+    }
+
+    /// Drops connections that are closed or that nobody used for `timeout` before `now`.
+    pub(super) fn sweep(&self, upkeep: &Upkeep, now: Instant, timeout: Duration) {
+        self.retain(upkeep, |connection| {
+            let unused = now.saturating_duration_since(connection.since.get());
+            !connection.is_closed() && (connection.streams.get() > 0 || unused < timeout)
+        });
+    }
+
+    /// Drops the unused connections.
+    pub(super) fn clear(&self, upkeep: &Upkeep) {
+        self.retain(upkeep, |connection| connection.streams.get() > 0);
+    }
+
+    fn retain(&self, upkeep: &Upkeep, keep: impl Fn(&Connection) -> bool) {
+        self.connections.borrow_mut().retain(|connection| {
+            let kept = keep(connection);
+            if !kept && connection.streams.get() == 0 {
+                upkeep.idle.set(upkeep.idle.get() - 1);
+            }
+            kept
+        });
+    }
+
+    /// Takes up a connection that is not in use yet.
+    fn add(&self, connection: Connection, upkeep: &Upkeep) {
+        upkeep.idle.set(upkeep.idle.get() + 1);
+        self.connections.borrow_mut().push(Rc::new(connection));
+    }
+
+    /// How many connections are unused and still open.
+    pub(super) fn idle(&self) -> usize {
+        let unused = |it: &&Rc<Connection>| it.streams.get() == 0 && !it.is_closed();
+        self.connections.borrow().iter().filter(unused).count()
+    }
+
+    fn has(&self, connection: &Rc<Connection>) -> bool {
+        self.connections.borrow().iter().any(|it| Rc::ptr_eq(it, connection))
+    }
+}
+
+impl Connection {
+    /// Whether it takes no more requests: it was closed, or is about to be. A sender that has sent nothing itself never
+    /// waits.
+    fn is_closed(&self) -> bool {
+        let mut sender = self.sender.clone();
+        matches!(sender.poll_ready(&mut Context::from_waker(Waker::noop())), Poll::Ready(Err(_)))
+    }
+
+    fn has_room(&self) -> bool {
+        self.streams.get() < self.most.min(self.sender.current_max_send_streams())
+    }
+}
+
+/// A request's place on a connection.
+#[derive(Debug)]
+struct Turn {
+    connection: Rc<Connection>,
+    shelf: Rc<Shelf>,
+}
+
+impl Turn {
+    fn take(connection: &Rc<Connection>, shelf: &Rc<Shelf>) -> Turn {
+        let upkeep = shelf.upkeep();
+        if connection.streams.get() == 0 {
+            upkeep.idle.set(upkeep.idle.get() - 1);
+        }
+        connection.streams.set(connection.streams.get() + 1);
+        connection.used.set(connection.used.get() + 1);
+        Turn { connection: connection.clone(), shelf: shelf.clone() }
+    }
+
+    /// What sends one request.
+    fn sender(&self) -> SendRequest<Bytes> {
+        self.connection.sender.clone()
+    }
+
+    fn local(&self) -> Option<SocketAddr> {
+        self.connection.local
+    }
+
+    /// Whether there was a request on the connection before.
+    fn is_reused(&self) -> bool {
+        self.connection.used.get() > 1
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let Turn { connection, shelf } = self;
+        connection.streams.set(connection.streams.get() - 1);
+        let http2 = shelf.http2();
+        // One that was forgotten ends with this.
+        if connection.streams.get() == 0 && http2.has(connection) {
+            let upkeep = shelf.upkeep();
+            upkeep.idle.set(upkeep.idle.get() + 1);
+            connection.since.set(upkeep.at_latest());
+            if upkeep.draining.get() || !shelf.keeps_idle() {
+                http2.clear(upkeep);
+            }
+        }
+    }
+}
+
+/// A place on a connection. Of those that wait for one, one makes it; if that fails, it fails for all that waited, rather
+/// than for one after the other.
+async fn acquire(pool: &Pool, tasks: &Rc<Tasks>) -> Result<Turn, UpstreamError> {
+    let (http2, shelf) = (pool.http2(), pool.shelf());
+    if let Some(turn) = http2.turn(shelf) {
+        return Ok(turn);
+    }
+    let failures = http2.failures.get();
+    let _connecting = http2.connecting.lock().await;
+    if let Some(turn) = http2.turn(shelf) {
+        return Ok(turn);
+    }
+    if http2.failures.get() != failures
+        && let Some(failed) = *http2.last_failure.borrow()
+    {
+        return Err(failed.into_error());
+    }
+    match Box::pin(open(pool, tasks)).await {
+        Ok(connection) => {
+            http2.add(connection, pool.upkeep());
+            // A new one has room, unless it was closed at once.
+            http2.turn(shelf).ok_or_else(|| Failed::Handshake.into_error())
+        }
+        Err(error) => {
+            http2.failures.set(failures + 1);
+            *http2.last_failure.borrow_mut() = Some(Failed::of(&error));
+            Err(error)
+        }
+    }
+}
+
+async fn open(pool: &Pool, tasks: &Rc<Tasks>) -> Result<Connection, UpstreamError> {
+    let (address, config) = (pool.endpoint().address(), pool.cluster().config());
+    let (socket, counted) = connect(pool).await?;
+    let local = socket.local_addr().ok();
+    let probes = TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_INTERVAL);
+    SockRef::from(&socket).set_tcp_keepalive(&probes).map_err(UpstreamError::Connect)?;
+    let (sender, mut connection) = Builder::new()
+        .enable_push(false)
+        .initial_window_size(config.http2.initial_stream_window_size)
+        .initial_connection_window_size(config.http2.initial_connection_window_size)
+        .initial_max_send_streams(STREAMS_AT_FIRST)
+        .max_send_buffer_size(SEND_BUFFER)
+        .max_header_list_size(u32::try_from(config.header_bytes).unwrap_or(u32::MAX))
+        .handshake(socket)
+        .await
+        .map_err(UpstreamError::Http2)?;
+    let mut keepalive = Keepalive::begin(config.http2.keepalive, connection.ping_pong());
+    tasks.spawn(async move {
+        let _counted = counted;
+        let mut connection = pin!(connection);
+        let ended = poll_fn(|cx| {
+            if let Some(Poll::Ready(Gone)) = keepalive.as_mut().map(|keepalive| keepalive.poll(cx)) {
+                return Poll::Ready(Err(None)); // dropped: what is in flight fails
+            }
+            connection.as_mut().poll(cx).map_err(Some)
+        });
+        match ended.await {
+            Ok(()) => {}
+            Err(None) => debug!(%address, "an upstream connection answers no pings"),
+            Err(Some(error)) => {
+                debug!(%address, error = &error as &dyn std::error::Error, "upstream connection failed");
+            }
+        }
+    });
+    Ok(Connection {
+        sender,
+        local,
+        streams: Cell::new(0),
+        most: usize::try_from(config.http2.max_concurrent_streams).unwrap_or(usize::MAX),
+        used: Cell::new(0),
+        since: Cell::new(pool.upkeep().at_latest()),
+    })
+}
+
+impl Failed {
+    fn of(error: &UpstreamError) -> Failed {
+        match error {
+            UpstreamError::ConnectRefused(_) => Failed::Refused,
+            UpstreamError::ConnectTimeout => Failed::Timeout,
+            UpstreamError::Connect(source) => Failed::Unreachable(source.kind()),
+            _ => Failed::Handshake,
+        }
+    }
+
+    fn into_error(self) -> UpstreamError {
+        match self {
+            Failed::Refused => UpstreamError::ConnectRefused(io::ErrorKind::ConnectionRefused.into()),
+            Failed::Timeout => UpstreamError::ConnectTimeout,
+            Failed::Unreachable(kind) => UpstreamError::Connect(kind.into()),
+            Failed::Handshake => UpstreamError::Connect(io::ErrorKind::ConnectionAborted.into()),
+        }
+    }
+}

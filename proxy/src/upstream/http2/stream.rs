@@ -1,0 +1,195 @@
+//! One request on an HTTP/2 connection: what is sent of it, and what comes back.
+
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::{Reason, RecvStream, SendStream};
+use http::header::{HOST, HeaderValue};
+use http::uri::{Authority, Scheme};
+use http::{Request, Response, Uri, Version};
+use http_body::{Body, Frame};
+
+use super::super::body::BoxError;
+use super::super::pool::Lease;
+use super::super::send::Attempt;
+use super::super::{RequestBody, UpstreamError};
+use super::{Turn, acquire};
+use crate::tasks::Tasks;
+
+/// Sends a request on a connection of the lease's pool that has room for it.
+pub(in crate::upstream) async fn send(
+    lease: Lease,
+    tasks: &Rc<Tasks>,
+    request: Request<RequestBody>,
+    attempt: &mut Attempt,
+) -> Result<Response<Http2Body>, UpstreamError> {
+    match Box::pin(perform(&lease, tasks, request, attempt)).await {
+        Ok((response, outgoing, turn)) => {
+            lease.answered(response.status(), response.headers());
+            Ok(response.map(|incoming| Http2Body { incoming, outgoing, _turn: turn, _lease: lease }))
+        }
+        Err(error) => Err(lease.failed(error)),
+    }
+}
+
+async fn perform(
+    lease: &Lease,
+    tasks: &Rc<Tasks>,
+    request: Request<RequestBody>,
+    attempt: &mut Attempt,
+) -> Result<(Response<RecvStream>, Outgoing, Turn), UpstreamError> {
+    let pool = lease.pool();
+    let (mut head, body) = request.into_parts();
+    head.uri = absolute(&head.uri, head.headers.remove(HOST), pool.endpoint().address());
+    head.version = Version::HTTP_2;
+    let turn = acquire(pool, tasks).await?;
+    attempt.local = turn.local();
+    attempt.reused = turn.is_reused();
+    let (response, stream) = turn
+        .sender()
+        .send_request(Request::from_parts(head, ()), body.is_end_stream())
+        .map_err(UpstreamError::from_http2)?;
+    let mut outgoing = Outgoing::new(body, stream);
+    let mut response = pin!(response);
+    let response = poll_fn(|cx| {
+        outgoing.send(cx);
+        match outgoing.failed.take() {
+            Some(error) => Poll::Ready(Err(UpstreamError::RequestBody(error))),
+            None => response.as_mut().poll(cx).map_err(UpstreamError::from_http2),
+        }
+    });
+    let response = response.await?;
+    Ok((response, outgoing, turn))
+}
+
+/// What is left to be sent of a request.
+struct Outgoing {
+    body: RequestBody,
+    /// Nothing once all was sent, or cannot be.
+    stream: Option<SendStream<Bytes>>,
+    /// What the peer has not taken yet of the last that the body gave.
+    piece: Bytes,
+    /// Why there is no more of the body.
+    failed: Option<BoxError>,
+}
+
+impl Outgoing {
+    fn new(body: RequestBody, stream: SendStream<Bytes>) -> Outgoing {
+        let stream = (!body.is_end_stream()).then_some(stream);
+        Outgoing { body, stream, piece: Bytes::new(), failed: None }
+    }
+
+    /// Sends what there is and what the peer takes, and sees to it that the task is woken for more. That it failed is
+    /// said by the response.
+    fn send(&mut self, cx: &mut Context<'_>) {
+        if let Some(stream) = &mut self.stream
+            && let Poll::Ready(sent) = poll_send(stream, &mut self.body, &mut self.piece, cx)
+        {
+            self.stream = None;
+            self.failed = sent.err();
+        }
+    }
+}
+
+/// Ready when nothing more follows; an error is the body's, and of a stream that failed the response tells. No more is
+/// given to a stream than the peer takes at once: what waits in it would be sent, and waited for, also when nobody wants
+/// it any more.
+fn poll_send(
+    stream: &mut SendStream<Bytes>,
+    body: &mut RequestBody,
+    piece: &mut Bytes,
+    cx: &mut Context<'_>,
+) -> Poll<Result<(), BoxError>> {
+    loop {
+        while !piece.is_empty() {
+            stream.reserve_capacity(piece.len());
+            while stream.capacity() == 0 {
+                let Some(Ok(_)) = ready!(stream.poll_capacity(cx)) else { return Poll::Ready(Ok(())) };
+            }
+            let part = piece.split_to(piece.len().min(stream.capacity()));
+            let is_last = piece.is_empty() && body.is_end_stream();
+            if stream.send_data(part, is_last).is_err() || is_last {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        let last = match ready!(Pin::new(&mut *body).poll_frame(cx)) {
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) => {
+                    *piece = data;
+                    continue;
+                }
+                Err(frame) => match frame.into_trailers() {
+                    Ok(trailers) => stream.send_trailers(trailers),
+                    Err(_) => continue,
+                },
+            },
+            Some(Err(error)) => {
+                stream.send_reset(Reason::CANCEL);
+                return Poll::Ready(Err(error));
+            }
+            None => stream.send_data(Bytes::new(), true),
+        };
+        let _ = last;
+        return Poll::Ready(Ok(()));
+    }
+}
+
+/// HTTP/2 names scheme and authority in every request, in the place of `host` (RFC 9113, section 8.3.1).
+fn absolute(uri: &Uri, host: Option<HeaderValue>, endpoint: SocketAddr) -> Uri {
+    let mut parts = uri.clone().into_parts();
+    parts.scheme.get_or_insert(Scheme::HTTP);
+    if parts.authority.is_none() {
+        let named = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
+        parts.authority = named.or_else(|| endpoint.to_string().parse().ok());
+    }
+    Uri::from_parts(parts).unwrap_or_else(|_| uri.clone())
+}
+
+/// The body of a response over HTTP/2, as it comes; what is left of its request is sent while it is read. Dropped
+/// before either has ended, it resets the stream. The request counts as in flight until it is dropped.
+pub struct Http2Body {
+    incoming: RecvStream,
+    outgoing: Outgoing,
+    _turn: Turn,
+    _lease: Lease,
+}
+
+impl std::fmt::Debug for Http2Body {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Http2Body").field("incoming", &self.incoming).finish_non_exhaustive()
+    }
+}
+
+impl Body for Http2Body {
+    type Data = Bytes;
+    type Error = UpstreamError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
+        self.outgoing.send(cx);
+        let incoming = &mut self.incoming;
+        let read = match ready!(incoming.poll_data(cx)) {
+            Some(Ok(data)) => {
+                // As much more may be sent as is read here. That fails only where nothing more can come.
+                let _ = incoming.flow_control().release_capacity(data.len());
+                Ok(Some(Frame::data(data)))
+            }
+            Some(Err(error)) => Err(error),
+            None => ready!(incoming.poll_trailers(cx)).map(|trailers| trailers.map(Frame::trailers)),
+        };
+        Poll::Ready(match read {
+            Ok(frame) => frame.map(Ok),
+            Err(error) => Some(Err(UpstreamError::from_http2(error))),
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+}
