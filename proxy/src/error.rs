@@ -85,6 +85,9 @@ failures! {
         /// The cluster has no endpoint to send to.
         #[error("the cluster has no endpoint")]
         NoEndpoint,
+        /// As many requests or connections of the cluster are in use as its `breakers` allow.
+        #[error("the cluster is as busy as its breakers allow")]
+        UpstreamOverflow,
         /// An endpoint refused the connection or could not be reached.
         #[error("no connection to the endpoint")]
         ConnectFailed,
@@ -197,6 +200,7 @@ impl Failure {
             NoRoute              => row(Some(404), Downstream, "no_route",                "NR",  "no route for this request"),
             ClusterNotFound      => row(Some(503), Proxy,      "cluster_not_found",       "NC",  "no cluster for this request"),
             NoEndpoint           => row(Some(503), Upstream,   "no_endpoint",             "UH",  "no healthy upstream"),
+            UpstreamOverflow     => row(Some(503), Upstream,   "upstream_overflow",       "UO",  "upstream overloaded"),
             ConnectFailed        => row(Some(503), Upstream,   "connect_failed",          "UF",  "upstream connection failed"),
             ConnectTimeout       => row(Some(503), Upstream,   "connect_timeout",         "UF",  "upstream connection timed out"),
             UpstreamReset        => row(Some(502), Upstream,   "upstream_reset",          "UC",  "upstream closed the connection"),

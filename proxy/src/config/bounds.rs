@@ -151,6 +151,12 @@ pub(crate) const PRIORITY: Bound<Count> = count(0, 0, 127);
 /// Unused connections to an endpoint.
 pub(crate) const IDLE_CONNECTIONS: Bound<Count> = count(128, 0, 65_536);
 
+/// Connections to a cluster.
+pub(crate) const BREAKER_CONNECTIONS: Bound<Count> = count(1024, 1, 10_000_000);
+/// Requests to a cluster, in flight or waiting.
+pub(crate) const BREAKER_REQUESTS: Bound<Count> = count(1024, 1, 10_000_000);
+/// Retries of a cluster. Without default: what the budgets allow.
+pub(crate) const BREAKER_RETRIES: Bound<Count> = count(3, 0, 10_000_000);
 /// 5xx in a row.
 pub(crate) const CONSECUTIVE_5XX: Bound<Count> = count(5, 0, 1_000_000);
 /// 502, 503 and 504 in a row.

@@ -33,7 +33,7 @@ pub(crate) use filter::{Breaker, Filter, FilterLimits, Recycle, Reload};
 pub(crate) use guest::GuestConfig;
 pub(crate) use http2::Http2;
 pub(crate) use module::{Credentials, FROM_FILE, Module, ModuleFields, Secret, TrustedKey};
-pub(crate) use recovery::{HealthCheck, OutlierDetection};
+pub(crate) use recovery::{Breakers, HealthCheck, OutlierDetection};
 pub(crate) use retries::{Backoff, Retries, RetryAfter};
 pub(crate) use route::{
     ClusterHeader, Edit, Match, Path, Redirect, RedirectPath, RegexRewrite, Respond, Route, ValueMatcher,

@@ -25,6 +25,7 @@ use crate::wasm::stream::{Direction, LocalReply, RequestHead};
 pub(super) const PER_TRY_TIMEOUT: &str = "upstream_per_try_timeout";
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const OVERLOADED: HeaderName = HeaderName::from_static("x-envoy-overloaded");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 /// Why an exchange does not end with the upstream's response.
@@ -129,6 +130,7 @@ impl Ending {
     pub(super) fn from_upstream(error: UpstreamError) -> Ending {
         let failure = match &error {
             UpstreamError::NoEndpoint => Failure::NoEndpoint,
+            UpstreamError::Overflow(_) => Failure::UpstreamOverflow,
             UpstreamError::ConnectRefused(_) | UpstreamError::Connect(_) => Failure::ConnectFailed,
             UpstreamError::ConnectTimeout => Failure::ConnectTimeout,
             UpstreamError::Closed { .. } | UpstreamError::RefusedStream(_) | UpstreamError::Http2(_) => {
@@ -143,7 +145,12 @@ impl Ending {
                 Some(FlowError::Interrupted) | None => Failure::RequestBodyCut,
             },
         };
-        Ending::failed(failure, format!("{}: {error}", failure.reason()))
+        let mut ending = Ending::failed(failure, format!("{}: {error}", failure.reason()));
+        if let (Ending::Answer(answer), Failure::UpstreamOverflow) = (&mut ending, failure) {
+            // Envoy's word to whoever would try again at once.
+            answer.headers.insert(OVERLOADED, HeaderValue::from_static("true"));
+        }
+        ending
     }
 
     /// Whether the time in which the upstream had to answer is over. An attempt whose own time was is noted where that is

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::budget::Retries;
+use super::breakers::Load;
 use super::endpoint::{Endpoint, Epoch};
 use super::outlier::Outliers;
 use crate::config::model;
@@ -17,24 +17,29 @@ pub struct Cluster {
     /// Where in `endpoints` an address is.
     places: HashMap<SocketAddr, usize>,
     epoch: Arc<Epoch>,
-    retries: Retries,
+    load: Arc<Load>,
     outliers: Outliers,
 }
 
 impl Cluster {
     /// A cluster with nothing in flight, all of whose endpoints are healthy.
     pub fn new(config: Arc<model::Cluster>) -> Cluster {
-        Cluster::made(config, Epoch::begin(), &[])
+        Cluster::made(config, Epoch::begin(), &[], Arc::default())
     }
 
     /// The same cluster by another configuration: of the endpoints that stay, what is known is kept.
     pub fn successor(&self, config: Arc<model::Cluster>) -> Cluster {
-        let cluster = Cluster::made(config, self.epoch.clone(), &self.endpoints);
+        let cluster = Cluster::made(config, self.epoch.clone(), &self.endpoints, self.load.clone());
         self.epoch.advance();
         cluster
     }
 
-    fn made(config: Arc<model::Cluster>, epoch: Arc<Epoch>, former: &[Endpoint]) -> Cluster {
+    fn made(
+        config: Arc<model::Cluster>,
+        epoch: Arc<Epoch>,
+        former: &[Endpoint],
+        load: Arc<Load>,
+    ) -> Cluster {
         let mut known: HashMap<_, _> =
             former.iter().map(|it| (it.address(), it.successor(it.spec().clone()))).collect();
         let endpoints: Box<[Endpoint]> = config
@@ -49,12 +54,12 @@ impl Cluster {
             .collect();
         let places =
             endpoints.iter().enumerate().map(|(place, endpoint)| (endpoint.address(), place)).collect();
-        Cluster { config, endpoints, places, epoch, retries: Retries::default(), outliers: Outliers::default() }
+        Cluster { config, endpoints, places, epoch, load, outliers: Outliers::default() }
     }
 
-    /// Those that are under way.
-    pub(super) fn retries(&self) -> &Retries {
-        &self.retries
+    /// What is in use of it.
+    pub(super) fn load(&self) -> &Arc<Load> {
+        &self.load
     }
 
     /// Whether it matters how long requests take.

@@ -12,6 +12,7 @@
 
 mod balance;
 mod body;
+mod breakers;
 mod budget;
 mod cluster;
 mod connection;

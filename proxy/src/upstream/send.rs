@@ -15,6 +15,7 @@ use tokio::time::sleep;
 
 use super::balance::{Balancer, Criteria};
 use super::body::Http1Body;
+use super::breakers::{Slot, refuse};
 use super::cluster::Cluster;
 use super::connection::{Connection, Failure};
 use super::endpoint::Endpoint;
@@ -24,7 +25,7 @@ use super::pool::{Lease, Pool, Shelf, Upkeep};
 use super::{RequestBody, ResponseBody, UpstreamError};
 use crate::config::model::ClusterProtocol;
 use crate::tasks::Tasks;
-use crate::telemetry::metrics::ClusterCell;
+use crate::telemetry::metrics::{ClusterCell, Limit};
 
 /// How often, at most and at least, unused connections are looked through.
 const SWEEP_PERIODS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
@@ -180,14 +181,29 @@ impl Upstreams {
             }
         }
 
-        let pool = lease.pool();
         // Connecting is rare and its future large; it would be moved with every request.
-        let connection = Box::pin(Connection::open(pool, &self.keeper.tasks)).await;
-        let connection = connection.map_err(|error| lease.failed(error))?;
-        attempt.on(&connection, false);
+        let connection = Box::pin(self.connection(&lease)).await;
+        let (connection, reused) = connection.map_err(|error| lease.failed(error))?;
+        attempt.on(&connection, reused);
         match lease.hold(connection).exchange(request).await {
             Ok(response) => Ok(respond(response, lease)),
             Err(Failure::NotTaken(_, error) | Failure::Failed(error)) => Err(lease.failed(error)),
+        }
+    }
+
+    /// A connection for a request that found none unused: a new one, or where there may be no more the first that is free.
+    async fn connection(&self, lease: &Lease) -> Result<(Connection, bool), UpstreamError> {
+        let pool = lease.pool();
+        let waits = Slot::take(pool.cluster(), Limit::Pending, false);
+        let _waits = waits.ok_or_else(|| refuse(pool, Limit::Pending))?;
+        loop {
+            match Connection::open(pool, &self.keeper.tasks).await {
+                Err(UpstreamError::Overflow(Limit::Connections)) => pool.shelf().freed().await,
+                opened => return opened.map(|connection| (connection, false)),
+            }
+            if let Some(connection) = pool.take() {
+                return Ok((connection, true));
+            }
         }
     }
 
@@ -231,7 +247,7 @@ impl Upstreams {
     }
 
     fn pick(&self, cluster: usize, criteria: &Criteria<'_>) -> Result<Lease, UpstreamError> {
-        self.pool(cluster, criteria).map(Lease::begin)
+        self.pool(cluster, criteria).and_then(Lease::begin)
     }
 
     /// The pool of the endpoint that is picked.

@@ -1,5 +1,6 @@
 //! What goes on succeeding while endpoints fail.
 
+mod breakers;
 pub(crate) mod chaos;
 mod health;
 mod outliers;

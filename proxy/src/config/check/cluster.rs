@@ -20,7 +20,7 @@ impl Checker<'_> {
         self.name(&name);
         let Located { value: raw, span: _ } = raw.given()?;
         let endpoints = self.required(raw.endpoints, "endpoints", name.span);
-        let recovery = self.recovery(&name.value, raw.outlier_detection, raw.health_check);
+        let recovery = self.recovery(&name.value, raw.outlier_detection, raw.health_check, raw.breakers);
         Some(Cluster {
             recovery,
             name: name.value,

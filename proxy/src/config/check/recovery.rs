@@ -7,7 +7,7 @@ use ::http::{HeaderValue, Method};
 use super::super::bounds;
 use super::super::decode::{Field, Located};
 use super::super::model::{
-    Comparison, HealthCheck, OutlierDetection, Percent, Probe, Recovery, StatusRange, Times,
+    Breakers, Comparison, HealthCheck, OutlierDetection, Percent, Probe, Recovery, StatusRange, Times,
 };
 use super::super::raw;
 use super::super::scalar::{Authority, Count, Text};
@@ -21,10 +21,23 @@ impl Checker<'_> {
         cluster: &str,
         outliers: Field<raw::OutlierDetection>,
         check: Field<raw::HealthCheck>,
+        breakers: Field<raw::Breakers>,
     ) -> Recovery {
         Recovery {
             outlier_detection: outliers.value().map(|raw| self.outlier_detection(raw)),
             health_check: check.given().and_then(|raw| self.health_check(cluster, raw)),
+            breakers: breakers.value().map(|raw| self.breakers(raw)).unwrap_or_default(),
+        }
+    }
+
+    fn breakers(&self, raw: raw::Breakers) -> Breakers {
+        let retries = self.number_if_given(raw.retries, bounds::BREAKER_RETRIES);
+        Breakers {
+            connections: self.count(raw.connections, bounds::BREAKER_CONNECTIONS),
+            connections_per_endpoint: self.count(raw.connections_per_endpoint, bounds::BREAKER_CONNECTIONS),
+            pending: self.count(raw.pending, bounds::BREAKER_REQUESTS),
+            requests: self.count(raw.requests, bounds::BREAKER_REQUESTS),
+            retries: retries.map_or(usize::MAX, |Count(count)| whole(count)),
         }
     }
 

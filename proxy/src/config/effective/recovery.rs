@@ -4,12 +4,22 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 
-use super::super::model::{Comparison, HealthCheck, OutlierDetection, Probe, Recovery};
+use super::super::model::{Breakers, Comparison, HealthCheck, OutlierDetection, Probe, Recovery};
 use super::super::scalar::Quantity;
 use super::{fields, text};
 
 /// Adds the fields of a cluster that are about this.
 pub(super) fn recovery(recovery: &Recovery, cluster: &mut Value) {
+    let Breakers { connections, connections_per_endpoint, pending, requests, retries } = recovery.breakers;
+    cluster["breakers"] = json!({
+        "connections": connections,
+        "connections_per_endpoint": connections_per_endpoint,
+        "pending": pending,
+        "requests": requests,
+    });
+    if retries < usize::MAX {
+        cluster["breakers"]["retries"] = retries.into();
+    }
     if let Some(detection) = &recovery.outlier_detection {
         cluster["outlier_detection"] = outlier_detection(detection);
     }

@@ -5,6 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 
+use super::super::bounds;
+use super::super::scalar::Count;
 use super::{Percent, Times};
 
 /// What a cluster does about endpoints that fail.
@@ -14,6 +16,37 @@ pub struct Recovery {
     pub outlier_detection: Option<OutlierDetection>,
     /// How endpoints are asked how they are.
     pub health_check: Option<HealthCheck>,
+    /// How much may be in use at once.
+    pub breakers: Breakers,
+}
+
+/// How much of a cluster may be in use at once, on all workers together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Breakers {
+    /// Connections.
+    pub connections: usize,
+    /// Connections of one worker to one endpoint.
+    pub connections_per_endpoint: usize,
+    /// Requests that wait for a connection.
+    pub pending: usize,
+    /// Requests in flight.
+    pub requests: usize,
+    /// Retries in flight, whatever the budgets; `usize::MAX` is what those allow.
+    pub retries: usize,
+}
+
+impl Default for Breakers {
+    /// What holds where the file says nothing.
+    fn default() -> Breakers {
+        let count = |Count(count): Count| usize::try_from(count).unwrap_or(usize::MAX);
+        Breakers {
+            connections: count(bounds::BREAKER_CONNECTIONS.default),
+            connections_per_endpoint: count(bounds::BREAKER_CONNECTIONS.default),
+            pending: count(bounds::BREAKER_REQUESTS.default),
+            requests: count(bounds::BREAKER_REQUESTS.default),
+            retries: usize::MAX,
+        }
+    }
 }
 
 /// Which endpoints are left alone for a while, by how they answer. A number that is 0 is never reached.

@@ -10,7 +10,7 @@ use super::super::bounds;
 use super::super::decode::{Field, Map, Short};
 use super::super::model::{ClusterProtocol, LoadBalancer};
 use super::super::scalar::{Count, Size, Text};
-use super::{HealthCheck, Http2, OutlierDetection};
+use super::{Breakers, HealthCheck, Http2, OutlierDetection};
 
 /// A service: endpoints that answer alike.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -49,6 +49,9 @@ pub(crate) struct Cluster {
     /// word. Default: none.
     #[serde(default)]
     pub(crate) outlier_detection: Field<OutlierDetection>,
+    /// How much of it may be in use at once.
+    #[serde(default)]
+    pub(crate) breakers: Field<Breakers>,
     /// How endpoints are asked how they are. Default: they are not.
     #[serde(default)]
     pub(crate) health_check: Field<HealthCheck>,

@@ -115,6 +115,32 @@ pub(crate) struct Latency {
     pub(crate) minimum_hosts: Field<Text<Count>>,
 }
 
+/// How much of a cluster may be in use at once, on all workers together; what is more is answered 503 with
+/// `x-envoy-overloaded`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Breakers {
+    /// Connections. With HTTP/1.1 a request then waits for one that is free; a worker without any makes one all the same.
+    #[serde(default)]
+    #[schemars(transform = bounds::BREAKER_CONNECTIONS.describe())]
+    pub(crate) connections: Field<Text<Count>>,
+    /// Connections of one worker to one endpoint, in the same way.
+    #[serde(default)]
+    #[schemars(transform = bounds::BREAKER_CONNECTIONS.describe())]
+    pub(crate) connections_per_endpoint: Field<Text<Count>>,
+    /// Requests that wait for a connection, or for it to be made.
+    #[serde(default)]
+    #[schemars(transform = bounds::BREAKER_REQUESTS.describe())]
+    pub(crate) pending: Field<Text<Count>>,
+    /// Requests in flight.
+    #[serde(default)]
+    #[schemars(transform = bounds::BREAKER_REQUESTS.describe())]
+    pub(crate) requests: Field<Text<Count>>,
+    /// Retries in flight, whatever the `budget` of a route. Default: what the budgets allow.
+    #[serde(default)]
+    pub(crate) retries: Field<Text<Count>>,
+}
+
 /// How endpoints are asked how they are: exactly one of `path`, `grpc` and `tcp`. They are asked once for the whole
 /// process, on a connection of their own each time; the first answer decides, after it the thresholds do.
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -217,6 +217,31 @@ impl RetryDenial {
     }
 }
 
+/// What a cluster's breakers limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// Requests in flight.
+    Requests,
+    /// Requests that wait for a connection.
+    Pending,
+    /// Connections.
+    Connections,
+}
+
+impl Limit {
+    /// Every one, in the order of its discriminant.
+    pub const ALL: [Limit; 3] = [Limit::Requests, Limit::Pending, Limit::Connections];
+
+    /// Its word in metrics.
+    pub fn word(self) -> &'static str {
+        match self {
+            Limit::Requests => "requests",
+            Limit::Pending => "pending",
+            Limit::Connections => "connections",
+        }
+    }
+}
+
 /// Why an endpoint is left alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EjectionReason {
@@ -277,6 +302,7 @@ pub struct ClusterCell {
     connect_failures: [Counter; ConnectFailure::ALL.len()],
     retries: [Counter; RetryReason::ALL.len()],
     retry_denials: [Counter; RetryDenial::ALL.len()],
+    overflows: [Counter; Limit::ALL.len()],
     ejections: [Counter; EjectionReason::ALL.len()],
     /// Endpoints that were not ejected because as many were as may be.
     pub ejections_denied: Counter,
@@ -325,5 +351,15 @@ impl ClusterCell {
     /// How many endpoints were left alone for this reason. Anyone.
     pub fn ejections(&self, reason: EjectionReason) -> u64 {
         self.ejections[reason as usize].value()
+    }
+
+    /// Counts a request or connection that the cluster's breakers refuse. Its worker only.
+    pub fn count_overflow(&self, limit: Limit) {
+        self.overflows[limit as usize].increment();
+    }
+
+    /// How many they refused. Anyone.
+    pub fn overflows(&self, limit: Limit) -> u64 {
+        self.overflows[limit as usize].value()
     }
 }

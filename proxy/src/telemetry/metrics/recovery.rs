@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::cells::{ClusterCell, EjectionReason, RetryDenial, RetryReason};
+use super::cells::{ClusterCell, EjectionReason, Limit, RetryDenial, RetryReason};
 use super::page::Page;
 use super::registry::Cells;
 
@@ -26,6 +26,18 @@ pub(super) fn write(page: &mut Page<'_>, cells: &Cells) -> fmt::Result {
         RetryDenial::ALL.map(|denial| (denial, denial.word())),
         ClusterCell::retry_denials,
     )?;
+    let mut family = page.counter(
+        "tidegate_upstream_overflows_total",
+        "Requests and connections refused by a cluster's breakers, by what there was enough of.",
+    )?;
+    for (cluster, workers) in &cells.clusters {
+        for limit in Limit::ALL {
+            let sum: u64 = workers.values().map(|cell| cell.overflows(limit)).sum();
+            if sum > 0 {
+                family.sample(&[("cluster", cluster), ("limit", limit.word())], sum)?;
+            }
+        }
+    }
     write_by_reason(
         page,
         cells,
