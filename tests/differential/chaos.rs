@@ -13,9 +13,7 @@ const NOISE: Duration = Duration::from_millis(50);
 
 /// The configuration of [`crate::proxy::recovery::chaos`] in Envoy's words.
 fn bootstrap(endpoints: &[SocketAddr]) -> Value {
-    let address = |address: &SocketAddr| {
-        json!({"socket_address": {"address": address.ip().to_string(), "port_value": address.port()}})
-    };
+    let address = |address: &SocketAddr| json!({"socket_address": {"address": address.ip().to_string(), "port_value": address.port()}});
     let endpoints = endpoints.iter().map(|it| json!({"endpoint": {"address": address(it)}}));
     let route = json!({
         "match": {"prefix": "/"},
@@ -95,7 +93,10 @@ fn tidegate_is_not_worse_than_envoy_in_success_time_and_load() {
         return;
     }
     let chaos = Chaos::new();
-    let envoy = Envoy::start(tempfile::tempdir().expect("a temporary folder can be made"), &bootstrap(chaos.addresses()));
+    let envoy = Envoy::start(
+        tempfile::tempdir().expect("a temporary folder can be made"),
+        &bootstrap(chaos.addresses()),
+    );
     let envoys = chaos.run(envoy.address("in"), length(), SEED);
     println!("Envoy:    {}", envoys.summary());
     drop(envoy);

@@ -85,7 +85,10 @@ impl Outcome {
     pub(crate) fn percentile(&self, percent: usize) -> Duration {
         let mut sorted = self.latencies.clone();
         sorted.sort_unstable();
-        sorted.get((sorted.len() * percent / 100).min(sorted.len().saturating_sub(1))).copied().unwrap_or_default()
+        sorted
+            .get((sorted.len() * percent / 100).min(sorted.len().saturating_sub(1)))
+            .copied()
+            .unwrap_or_default()
     }
 
     /// All of it in a line.
@@ -124,7 +127,8 @@ struct Endpoint {
 impl Chaos {
     /// Binds the endpoints.
     pub(crate) fn new() -> Chaos {
-        let bind = |_| std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port");
+        let bind =
+            |_| std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port");
         let listeners: Vec<_> = (0..ENDPOINTS).map(bind).collect();
         let address = |it: &std::net::TcpListener| it.local_addr().expect("a bound socket has an address");
         Chaos { addresses: listeners.iter().map(address).collect(), listeners }
@@ -259,7 +263,8 @@ async fn answer(endpoint: Rc<Endpoint>, mut stream: TcpStream, mut moods: watch:
         }
         let mut mood = *endpoint.mood.borrow();
         if mood == Mood::Flap {
-            let since = endpoint.troubles.borrow().last().map_or(Duration::ZERO, |(_, from, _)| from.elapsed());
+            let since =
+                endpoint.troubles.borrow().last().map_or(Duration::ZERO, |(_, from, _)| from.elapsed());
             let turn = since.as_millis() / FLAP.as_millis();
             mood = if turn.is_multiple_of(2) { Mood::Unavailable } else { Mood::Well };
         }

@@ -36,9 +36,9 @@ pub use form::{BadList, CapabilitiesForm};
 pub use http2::{Http2, Keepalive};
 pub(crate) use module::SecretOrigin;
 pub use module::{Credentials, Image, Location, ModuleSource, Pull, Remote, Secret, TrustedKey};
+pub use names::{BadName, MAX_NAME_LEN, MAX_NAMES, Names, check_name};
 pub use recovery::{Breakers, Comparison, HealthCheck, OutlierDetection, Probe, Recovery, StatusRange};
 pub use retries::{Backoff, ResetFormat, Retries, RetryCondition};
-pub use names::{BadName, MAX_NAME_LEN, MAX_NAMES, Names, check_name};
 
 pub use crate::files::Sha256;
 

@@ -48,8 +48,8 @@ pub use callout::{CALLOUT_RESPONSE_LIMIT, LONGEST_CALLOUT};
 pub use headers::drop_hop_by_hop;
 use headers::{Received, Wish};
 pub(crate) use peer::{Peer, Phase};
-pub(crate) use site::{Life, Site, Stage};
 use retry::Sending;
+pub(crate) use site::{Life, Site, Stage};
 pub(crate) use upgrade::ClientTunnel;
 use upgrade::Upgrade;
 use upload::Upload;
@@ -168,7 +168,8 @@ impl Exchange {
             entry.protocol = Some(info.protocol);
         });
         let head_only = head.method == Method::HEAD;
-        let watch = Watch { beginning: now, idle: listener.limits.stream_idle_timeout, whole: None, longest: None };
+        let watch =
+            Watch { beginning: now, idle: listener.limits.stream_idle_timeout, whole: None, longest: None };
         let mut stream = Stream::new(head, info, site.chain().len());
         if !site.chain().is_empty() {
             stream.connection = Some(peer.properties.clone());

@@ -34,12 +34,7 @@ impl Cluster {
         cluster
     }
 
-    fn made(
-        config: Arc<model::Cluster>,
-        epoch: Arc<Epoch>,
-        former: &[Endpoint],
-        load: Arc<Load>,
-    ) -> Cluster {
+    fn made(config: Arc<model::Cluster>, epoch: Arc<Epoch>, former: &[Endpoint], load: Arc<Load>) -> Cluster {
         let mut known: HashMap<_, _> =
             former.iter().map(|it| (it.address(), it.successor(it.spec().clone()))).collect();
         let endpoints: Box<[Endpoint]> = config

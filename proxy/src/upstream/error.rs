@@ -87,9 +87,7 @@ impl UpstreamError {
             UpstreamError::NoEndpoint
             | UpstreamError::Overflow(_)
             | UpstreamError::RequestBody(_)
-            | UpstreamError::RefusedStream(_) => {
-                false
-            }
+            | UpstreamError::RefusedStream(_) => false,
             UpstreamError::ConnectRefused(_)
             | UpstreamError::Connect(_)
             | UpstreamError::ConnectTimeout

@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -143,7 +143,8 @@ impl Pool {
 /// A connection that counts as one until this is dropped, from before it is made.
 #[derive(Debug)]
 pub(super) struct Place {
-    shelf: Rc<Shelf>,
+    /// Which keeps the connection, and must not be kept by it.
+    shelf: Weak<Shelf>,
     _slot: Slot,
 }
 
@@ -157,14 +158,16 @@ impl Place {
         let slot = Slot::take(pool.cluster(), Limit::Connections, is_first).filter(|_| !is_full);
         let slot = slot.ok_or(UpstreamError::Overflow(Limit::Connections))?;
         shelf.open.set(shelf.open.get() + 1);
-        Ok(Place { shelf: shelf.clone(), _slot: slot })
+        Ok(Place { shelf: Rc::downgrade(shelf), _slot: slot })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.shelf.open.set(self.shelf.open.get() - 1);
-        self.shelf.freed.notify_one();
+        if let Some(shelf) = self.shelf.upgrade() {
+            shelf.open.set(shelf.open.get() - 1);
+            shelf.freed.notify_one();
+        }
     }
 }
 

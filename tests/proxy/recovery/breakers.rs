@@ -8,7 +8,9 @@ const GET: &str = "GET / HTTP/1.1\r\nhost: tide.test\r\n\r\n";
 fn breaking(breakers: &str) -> (Proxy, Upstream, Gate) {
     let gate = Gate::new();
     let held = gate.clone();
-    let upstream = Upstream::start(move |_| Answer::default().read_body().wait(&held).head(200, &[("content-length", "0")]));
+    let upstream = Upstream::start(move |_| {
+        Answer::default().read_body().wait(&held).head(200, &[("content-length", "0")])
+    });
     let config = forwarding(&[upstream.address()], "");
     let proxy = Proxy::start(&config.replace("endpoints:", &format!("breakers: {{{breakers}}}, endpoints:")));
     (proxy, upstream, gate)
@@ -69,7 +71,9 @@ fn more_requests_than_may_wait_are_refused() {
 fn a_request_that_was_refused_is_not_sent_again() {
     let gate = Gate::new();
     let held = gate.clone();
-    let upstream = Upstream::start(move |_| Answer::default().read_body().wait(&held).head(200, &[("content-length", "0")]));
+    let upstream = Upstream::start(move |_| {
+        Answer::default().read_body().wait(&held).head(200, &[("content-length", "0")])
+    });
     let config = forwarding(&[upstream.address()], "retries: {on: [5xx], attempts: 5}");
     let proxy = Proxy::start(&config.replace("endpoints:", "breakers: {requests: 1}, endpoints:"));
     let mut first = asking(&proxy);

@@ -73,7 +73,8 @@ fn a_check_asks_what_it_is_told_to_ask() {
         Answer::sized(if head.target() == "/live?deep=1" { 204 } else { 200 }, &[], "")
     });
     let config = forwarding(&[upstream.address()], "");
-    let check = "path: /live?deep=1, method: OPTIONS, host: svc.test, headers: {x-check: yes}, statuses: [2xx]";
+    let check =
+        "path: /live?deep=1, method: OPTIONS, host: svc.test, headers: {x-check: yes}, statuses: [2xx]";
     let proxy = asking(&config, check);
     eventually("a check", || (checks(&proxy, "success") >= 1.0).then_some(()));
     let head = upstream.requests()[0].head.clone();
@@ -89,12 +90,19 @@ fn a_grpc_service_says_itself_whether_it_serves() {
     let service = GrpcService::start(move |path| {
         assert_eq!(path, "Check");
         let status = if serves.load(Ordering::Relaxed) { "\u{8}\u{1}" } else { "\u{8}\u{2}" };
-        vec![GrpcAct::ReadToEnd, GrpcAct::Message(status.to_owned()), GrpcAct::Trailers(vec![("grpc-status", "0")])]
+        vec![
+            GrpcAct::ReadToEnd,
+            GrpcAct::Message(status.to_owned()),
+            GrpcAct::Trailers(vec![("grpc-status", "0")]),
+        ]
     });
     let proxy = asking(&forwarding(&[service.address()], ""), "grpc: {service: a.B}");
     eventually("a check", || (checks(&proxy, "success") >= 1.0).then_some(()));
     let asked = &service.rpcs()[0];
-    assert_eq!((asked.path.as_str(), asked.messages[0].as_str()), ("/grpc.health.v1.Health/Check", "\u{a}\u{3}a.B"));
+    assert_eq!(
+        (asked.path.as_str(), asked.messages[0].as_str()),
+        ("/grpc.health.v1.Health/Check", "\u{a}\u{3}a.B")
+    );
     serving.store(false, Ordering::Relaxed);
     proxy.wait_for_log("the failure", |event| message(event).contains("fails its health check"));
 }
@@ -120,8 +128,7 @@ fn a_tcp_check_says_what_it_is_told_to_and_waits_for_the_answer() {
 fn checks_are_made_once_for_all_workers_and_end_with_their_cluster() {
     let (upstream, _) = patient();
     let config = forwarding(&[upstream.address()], "");
-    let checked =
-        config.replace("endpoints:", "health_check: {interval: 1h, path: /healthz}, endpoints:");
+    let checked = config.replace("endpoints:", "health_check: {interval: 1h, path: /healthz}, endpoints:");
     let mut proxy = Proxy::with(&checked).workers(4).start();
     upstream.wait_for(1);
     assert!(proxy.change(&checked.replace("1h", "10ms")));

@@ -95,15 +95,18 @@ fn an_endpoint_that_cannot_be_reached_is_left_alone_too() {
 #[test]
 fn an_endpoint_is_taken_back_and_its_first_answer_decides() {
     let (bad, good) = (Moody::start(503), Upstream::ok("ok"));
-    let proxy =
-        detecting(&[bad.address(), good.address()], "consecutive_5xx: 5, base_ejection_time: 200ms, interval: 1h");
+    let proxy = detecting(
+        &[bad.address(), good.address()],
+        "consecutive_5xx: 5, base_ejection_time: 200ms, interval: 1h",
+    );
     statuses(&proxy, 10);
     ejections(&proxy, "consecutive_5xx", 1.0);
     let asked = bad.asked();
     assert_eq!(asked, 5);
     eventually("the endpoint to be asked once more, and to be left alone for it", || {
         statuses(&proxy, 1);
-        (proxy.metrics().sum("tidegate_upstream_ejections_total", &[("reason", "probation")]) >= 1.0).then_some(())
+        (proxy.metrics().sum("tidegate_upstream_ejections_total", &[("reason", "probation")]) >= 1.0)
+            .then_some(())
     });
     assert_eq!(bad.asked(), asked + 1);
     bad.answer(200);

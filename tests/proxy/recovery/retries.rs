@@ -45,7 +45,10 @@ fn the_last_answer_is_passed_on_when_there_are_no_attempts_left() {
     let upstream = failing(9, || Answer::sized(503, &[("x-kind", "last")], "no"));
     let proxy = retrying(&[upstream.address()], "on: [5xx], attempts: 1");
     let response = post(&proxy, "");
-    assert_eq!((response.status(), response.field("x-kind"), response.text().as_str()), (503, Some("last"), "no"));
+    assert_eq!(
+        (response.status(), response.field("x-kind"), response.text().as_str()),
+        (503, Some("last"), "no")
+    );
     assert_eq!(upstream.wait_for(2).len(), 2);
     let labels = [("cluster", "up"), ("reason", "attempts")];
     proxy.wait_for_metric("tidegate_upstream_retries_denied_total", &labels, 1.0);
@@ -202,7 +205,8 @@ fn which_attempt_it_is_is_said_where_it_is_asked_for() {
     let upstream = failing(1, || Answer::sized(503, &[], "no"));
     let proxy = retrying(&[upstream.address()], "on: [503], attempt_count: true");
     assert_eq!(post(&proxy, "").field("x-envoy-attempt-count"), Some("2"));
-    let said = upstream.wait_for(2).into_iter().map(|it| it.head.field("x-envoy-attempt-count").map(str::to_owned));
+    let said =
+        upstream.wait_for(2).into_iter().map(|it| it.head.field("x-envoy-attempt-count").map(str::to_owned));
     assert_eq!(said.collect::<Vec<_>>(), [Some("1".to_owned()), Some("2".to_owned())]);
 }
 

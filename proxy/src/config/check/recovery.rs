@@ -77,11 +77,8 @@ impl Checker<'_> {
 
     fn health_check(&self, cluster: &str, raw: Located<raw::HealthCheck>) -> Option<HealthCheck> {
         let Located { value: mut raw, span } = raw;
-        let given = [
-            ("path", raw.path.is_absent()),
-            ("grpc", raw.grpc.is_absent()),
-            ("tcp", raw.tcp.is_absent()),
-        ];
+        let given =
+            [("path", raw.path.is_absent()), ("grpc", raw.grpc.is_absent()), ("tcp", raw.tcp.is_absent())];
         let given: Vec<_> = given.iter().filter(|(_, absent)| !absent).map(|(name, _)| *name).collect();
         match given[..] {
             [_] => {}

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use http::{HeaderName, StatusCode};
 
-use super::{Percent, ValueMatch};
 use super::super::bounds;
 use super::super::scalar::{Count, Size};
+use super::{Percent, ValueMatch};
 
 /// When a request is sent again, and how often.
 #[derive(Debug, Clone)]

@@ -2,7 +2,9 @@
 
 use schemars::{Schema, json_schema};
 
-use super::super::model::{BodyAccess, CanaryMode, ClusterProtocol, Isolation, LoadBalancer, LogFloor, OnFault, Pull, ResetFormat};
+use super::super::model::{
+    BodyAccess, CanaryMode, ClusterProtocol, Isolation, LoadBalancer, LogFloor, OnFault, Pull, ResetFormat,
+};
 use super::super::suggest;
 use super::{Parse, Refusal};
 use crate::path::EscapedSlashes;

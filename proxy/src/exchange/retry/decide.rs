@@ -161,7 +161,10 @@ mod tests {
         let mut policy = Retries::default();
         let wait = |policy: &Retries, name, value: &str| asked_wait(policy, &fields(&[(name, value)]), now);
         assert_eq!(wait(&policy, "retry-after", "2"), Some(Duration::from_secs(2)));
-        assert_eq!(wait(&policy, "retry-after", "Tue, 14 Nov 2023 22:13:25 GMT"), Some(Duration::from_secs(5)));
+        assert_eq!(
+            wait(&policy, "retry-after", "Tue, 14 Nov 2023 22:13:25 GMT"),
+            Some(Duration::from_secs(5))
+        );
         assert_eq!(wait(&policy, "retry-after", "Tue, 14 Nov 2000 22:13:25 GMT"), Some(Duration::ZERO));
         assert_eq!(wait(&policy, "retry-after", "soon"), None);
         assert_eq!(wait(&policy, "x-reset", "1700000003"), None);

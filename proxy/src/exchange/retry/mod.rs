@@ -21,7 +21,9 @@ use crate::config::model::Retries;
 use crate::error::Failure;
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::{RetryDenial, RetryReason};
-use crate::upstream::{Attempt, Cluster, Criteria, RequestBody, ResponseBody, Retrying, UpstreamError, Upstreams};
+use crate::upstream::{
+    Attempt, Cluster, Criteria, RequestBody, ResponseBody, Retrying, UpstreamError, Upstreams,
+};
 use replay::Replay;
 pub(super) use wishes::{deadline, drop_wishes, policy, tell_deadline, time};
 
@@ -45,9 +47,7 @@ impl From<Missed> for Ending {
     fn from(missed: Missed) -> Ending {
         match missed {
             Missed::Failed(error) => Ending::from_upstream(error),
-            Missed::TooLong => {
-                Ending::failed(Failure::UpstreamTimeout, PER_TRY_TIMEOUT.to_owned())
-            }
+            Missed::TooLong => Ending::failed(Failure::UpstreamTimeout, PER_TRY_TIMEOUT.to_owned()),
         }
     }
 }

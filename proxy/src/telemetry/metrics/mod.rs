@@ -35,7 +35,10 @@ mod server;
 mod shared;
 
 pub use canary::{CanarySample, VersionSample, write_canaries};
-pub use cells::{ClusterCell, ConnectFailure, EjectionReason, ExchangeCell, Limit, ListenerCell, RetryDenial, RetryReason, TcpCell};
+pub use cells::{
+    ClusterCell, ConnectFailure, EjectionReason, ExchangeCell, Limit, ListenerCell, RetryDenial, RetryReason,
+    TcpCell,
+};
 pub use filter::{CallbackSample, FilterObservation, FilterSample};
 pub use guest::{GuestMetric, GuestValue, write_guest_metrics};
 pub use number::{Counter, DURATION_BOUNDS, Gauge, Histogram, HistogramSample};

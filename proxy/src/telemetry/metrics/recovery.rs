@@ -55,8 +55,8 @@ pub(super) fn write(page: &mut Page<'_>, cells: &Cells) -> fmt::Result {
             family.sample(&[("cluster", cluster)], sum)?;
         }
     }
-    let mut family =
-        page.counter("tidegate_upstream_health_checks_total", "Health checks of endpoints, by how they went.")?;
+    let mut family = page
+        .counter("tidegate_upstream_health_checks_total", "Health checks of endpoints, by how they went.")?;
     for (cluster, workers) in &cells.clusters {
         let passed: u64 = workers.values().map(|cell| cell.checks_passed.value()).sum();
         let failed: u64 = workers.values().map(|cell| cell.checks_failed.value()).sum();

@@ -34,11 +34,7 @@ impl<E: std::error::Error> From<E> for Sick {
 pub(super) const ANSWER_LIMIT: usize = 64 * 1024;
 
 /// Asks an endpoint. The caller sees to the time.
-pub(super) async fn probe(
-    cluster: &Cluster,
-    endpoint: &Endpoint,
-    check: &HealthCheck,
-) -> Result<Well, Sick> {
+pub(super) async fn probe(cluster: &Cluster, endpoint: &Endpoint, check: &HealthCheck) -> Result<Well, Sick> {
     let mut stream = TcpStream::connect(endpoint.address()).await?;
     match &check.probe {
         Probe::Http { statuses, .. } => {

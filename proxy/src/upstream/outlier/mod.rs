@@ -88,9 +88,7 @@ pub(super) fn note(
     let record = endpoint.outlier();
     let splits = terms.consecutive_local_failures > 0;
     let (server_error, gateway_failure, local_failure) = match answer {
-        Answer::Status(status) => {
-            (status.is_server_error(), matches!(status.as_u16(), 502..=504), false)
-        }
+        Answer::Status(status) => (status.is_server_error(), matches!(status.as_u16(), 502..=504), false),
         Answer::Local if splits => (false, false, true),
         Answer::Failed | Answer::Local => (true, true, false),
     };
@@ -115,10 +113,7 @@ pub(super) fn note(
         }
     };
     let reasons = [
-        (
-            reached(&record.server_errors, server_error, terms.consecutive_5xx),
-            EjectionReason::Consecutive5xx,
-        ),
+        (reached(&record.server_errors, server_error, terms.consecutive_5xx), EjectionReason::Consecutive5xx),
         (
             reached(&record.gateway_failures, gateway_failure, terms.consecutive_gateway_failures),
             EjectionReason::ConsecutiveGatewayFailures,

@@ -63,10 +63,8 @@ fn compare(cluster: &Cluster, cell: &ClusterCell) {
     let samples: Vec<Sample> = endpoints.iter().map(|endpoint| endpoint.outlier().take()).collect();
     for endpoint in endpoints.iter().filter(|endpoint| !endpoint.has(HealthFlag::Ejected)) {
         // Whoever behaves for as long as this is forgiven one.
-        let _ = endpoint
-            .outlier()
-            .ejections
-            .fetch_update(Relaxed, Relaxed, |ejections| ejections.checked_sub(1));
+        let _ =
+            endpoint.outlier().ejections.fetch_update(Relaxed, Relaxed, |ejections| ejections.checked_sub(1));
     }
     for (place, reason) in outliers(terms, &samples) {
         if !endpoints[place].has(HealthFlag::Ejected) {
