@@ -70,6 +70,9 @@ failures! {
         /// The client changes to HTTP/2 on a connection that it began in HTTP/1.1, or speaks a version that nobody knows.
         #[error("the request's version of HTTP is not supported")]
         UnsupportedVersion,
+        /// A connection to a listener with `proxy_protocol` does not begin with a valid header of that protocol.
+        #[error("the connection does not say by the PROXY protocol whose it is")]
+        NotIntroduced,
         /// A client's HTTP/2 connection breaks the protocol's rules.
         #[error("the client breaks the rules of HTTP/2")]
         Http2Protocol,
@@ -195,6 +198,7 @@ impl Failure {
             RequestHeadTimeout   => row(Some(408), Downstream, "request_head_timeout",    "-",   "request headers took too long"),
             Unsupported          => row(Some(501), Downstream, "unsupported",             "DPE", "not implemented"),
             UnsupportedVersion   => row(Some(505), Downstream, "unsupported_version",     "DPE", "HTTP version not supported"),
+            NotIntroduced        => row(None,      Downstream, "not_introduced",          "-",   ""),
             Http2Protocol        => row(None,      Downstream, "http2_protocol",          "DPE", ""),
             Http2Flood           => row(None,      Downstream, "http2_flood",             "DPE", ""),
             NoRoute              => row(Some(404), Downstream, "no_route",                "NR",  "no route for this request"),

@@ -1,9 +1,15 @@
 //! HTTP/2 from clients and to clusters, in any pairing with HTTP/1.1.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use http::HeaderMap;
 
+use crate::equipment::frames::{ACK, Frames, PING, SETTINGS, frame};
 use crate::equipment::{
-    Answer, GrpcAct, GrpcEnd, GrpcService, Http2Client, Proxy, Upstream, eventually, forwarding, in_listener,
+    Answer, Gate, GrpcAct, GrpcEnd, GrpcService, Http2Client, Proxy, Upstream, eventually, forwarding,
+    in_listener,
 };
 
 #[test]
@@ -64,6 +70,116 @@ fn many_requests_go_on_at_once_on_one_connection() {
     }
 }
 
+/// A configuration whose cluster speaks HTTP/2, as the options say.
+fn speaking_http2(service: &GrpcService, options: &str) -> String {
+    let http2 = format!("protocol: http2, http2: {{{options}}}, endpoints:");
+    forwarding(&[service.address()], "").replace("endpoints:", &http2)
+}
+
+fn answered() -> Vec<GrpcAct> {
+    vec![GrpcAct::Head(vec![]), GrpcAct::Trailers(vec![("grpc-status", "0")])]
+}
+
+#[test]
+fn there_are_as_many_connections_as_requests_need_and_no_more() {
+    let gate = Gate::new();
+    let shut = gate.clone();
+    let service = GrpcService::start(move |_| [vec![GrpcAct::Await(shut.clone())], answered()].concat());
+    let proxy = Proxy::start(&speaking_http2(&service, "max_concurrent_streams: 2"));
+    let mut client = Http2Client::connect(proxy.address("in"));
+    let sent: Vec<_> = (0..5).map(|_| client.begin("GET", "/", &[], true).expect("it is taken")).collect();
+    service.wait_until("all requests", |rpcs| rpcs.len() == 5);
+    gate.open();
+    for exchange in sent {
+        assert_eq!(client.finish(exchange).expect("it is answered").status, 200);
+    }
+    assert_eq!(service.connections(), 3);
+    for _ in 0..4 {
+        client.get("/");
+    }
+    assert_eq!(service.connections(), 3, "those that there are have room");
+}
+
+#[test]
+fn a_request_that_was_refused_is_sent_again_and_one_whose_body_is_gone_is_not() {
+    let asked = AtomicUsize::new(0);
+    let service = GrpcService::start(move |_| match asked.fetch_add(1, Ordering::Relaxed) % 2 {
+        0 => vec![GrpcAct::Reset(7)],
+        _ => answered(),
+    });
+    let proxy = Proxy::start(&speaking_http2(&service, ""));
+    let client = proxy.client();
+    let mut client = client;
+    assert_eq!(client.get("/").status(), 200);
+    assert_eq!(service.rpcs().len(), 2);
+    assert_eq!(client.request("POST", "/", &[("host", "tide.test")], "body").status(), 502);
+    assert_eq!(service.rpcs().len(), 3);
+}
+
+#[test]
+fn after_a_goaway_what_goes_on_ends_and_what_comes_has_another_connection() {
+    let gate = Gate::new();
+    let shut = gate.clone();
+    let service = GrpcService::start(move |method| match method {
+        "Last" => [vec![GrpcAct::GoAway, GrpcAct::Await(shut.clone())], answered()].concat(),
+        _ => answered(),
+    });
+    let proxy = Proxy::start(&speaking_http2(&service, ""));
+    let mut client = Http2Client::connect(proxy.address("in"));
+    let last = client.begin("GET", "/test/Last", &[], true).expect("it is taken");
+    service.wait_until("the last one", |rpcs| rpcs.len() == 1);
+    eventually("another connection", || {
+        assert_eq!(client.get("/test/Next").status, 200);
+        (service.connections() == 2).then_some(())
+    });
+    gate.open();
+    assert_eq!(client.finish(last).expect("it is answered").status, 200);
+}
+
+#[test]
+fn a_body_that_its_client_cuts_is_reset_and_that_is_the_clients_doing() {
+    let service = GrpcService::start(|_| vec![GrpcAct::AwaitReset]);
+    let config = speaking_http2(&service, "");
+    let mut proxy = Proxy::start(&in_listener(&config, &["access_log: true"]));
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nhost: tide.test\r\ncontent-length: 100\r\n\r\nsome");
+    service.wait_until("the call", |rpcs| rpcs.len() == 1);
+    client.half_close();
+    service.wait_until("its end", |rpcs| rpcs[0].end == Some(GrpcEnd::Reset(Some(8))));
+    let entry = proxy.wait_for_access_log(1).remove(0);
+    assert_eq!(entry["outcome"], "request_body_cut", "{entry}");
+    proxy.terminate();
+    assert_eq!(proxy.wait().code, Some(0));
+}
+
+#[test]
+fn a_connection_that_answers_no_pings_is_closed() {
+    // A client.
+    let upstream = Upstream::ok("hello");
+    let keepalive = "http2: {keepalive: {interval: 20ms, timeout: 100ms}}";
+    let proxy = Proxy::start(&in_listener(&forwarding(&[upstream.address()], ""), &[keepalive]));
+    let mut lively = Http2Client::connect(proxy.address("in"));
+    let mut dead = Frames::open(proxy.address("in"));
+    dead.wait_for(|it| it.kind == PING && it.flags & ACK == 0).expect("it is asked");
+    while dead.next().is_some() {}
+    assert_eq!(lively.get("/").text(), "hello");
+    // An endpoint: it says what it must, and then nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    let address = silent.local_addr().expect("it is bound");
+    let ended = std::thread::spawn(move || {
+        let (mut stream, _) = silent.accept().expect("it is connected to");
+        stream.write_all(&frame(SETTINGS, 0, 0, &[])).expect("it is read");
+        let mut received = Vec::new();
+        let _ = stream.read_to_end(&mut received);
+        received
+    });
+    let cluster = "protocol: http2, http2: {keepalive: {interval: 20ms, timeout: 100ms}}, endpoints:";
+    let proxy = Proxy::start(&forwarding(&[address], "").replace("endpoints:", cluster));
+    assert_eq!(proxy.client().get("/").status(), 502);
+    let received = ended.join().expect("it is closed");
+    assert!(received.windows(9).any(|header| header[3..5] == [PING, 0]), "it was asked");
+}
+
 #[test]
 fn grpc_passes_from_http2_to_http2() {
     let service = GrpcService::start(|method| match method {
@@ -75,8 +191,7 @@ fn grpc_passes_from_http2_to_http2() {
         "Refused" => vec![GrpcAct::TrailersOnly(vec![("grpc-status", "7")])],
         _ => vec![GrpcAct::AwaitReset],
     });
-    let config = forwarding(&[service.address()], "").replace("endpoints:", "protocol: http2, endpoints:");
-    let proxy = Proxy::start(&config);
+    let proxy = Proxy::start(&speaking_http2(&service, ""));
     let mut client = Http2Client::connect(proxy.address("in"));
     let headers = [("content-type", "application/grpc"), ("te", "trailers")];
     let message = b"\0\0\0\0\x05hello";

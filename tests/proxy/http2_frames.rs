@@ -5,8 +5,10 @@
 use std::fmt;
 use std::net::SocketAddr;
 
+use serde_json::json;
+
 use crate::equipment::frames::*;
-use crate::equipment::{Proxy, Upstream};
+use crate::equipment::{Envoy, Proxy, Upstream};
 
 /// Error codes (RFC 9113, 7).
 const NO_ERROR: u32 = 0;
@@ -242,4 +244,51 @@ fn what_the_rfc_demands_of_a_server_section_by_section() {
     // `h2` drops pseudo-header fields that it finds in trailers, so that nobody gets to see them.
     let known = ["8.3 a pseudo-header field in trailers: Ponged, not Reset([1])"];
     assert_eq!(failures(proxy.address("in")), known);
+}
+
+/// What Envoy does of the same cases, so that it is known whether a case or a server is wrong.
+#[test]
+fn envoy_does_nearly_the_same() {
+    if !Envoy::is_installed() {
+        return;
+    }
+    let upstream = Upstream::ok("hello");
+    let socket = |address: SocketAddr| json!({"socket_address": {"address": address.ip(), "port_value": address.port()}});
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let endpoint = json!({"endpoint": {"address": socket(upstream.address())}});
+    let manager = json!({
+        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "in",
+        "delayed_close_timeout": "0.01s", // a second for each case, otherwise
+        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [
+            {"match": {"prefix": "/"}, "route": {"cluster": "up"}},
+        ]}]},
+        "http_filters": [{"name": "router", "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router",
+        }}],
+    });
+    let bootstrap = json!({
+        "admin": {"address": socket(any)},
+        "static_resources": {
+            "listeners": [{"name": "in", "address": socket(any), "filter_chains": [{"filters": [
+                {"name": "manager", "typed_config": manager},
+            ]}]}],
+            "clusters": [{"name": "up", "load_assignment": {
+                "cluster_name": "up", "endpoints": [{"lb_endpoints": [endpoint]}],
+            }}],
+        },
+    });
+    let envoy = Envoy::start(tempfile::tempdir().expect("a temporary folder can be made"), &bootstrap);
+    // It closes connections with something unread, so that its GOAWAY may be lost on the way.
+    let failures = failures(envoy.address("in"));
+    let otherwise = failures.iter().filter(|failure| !failure.contains(": Closed, not "));
+    let expected = [
+        "5.1 DATA on a stream that the client reset: Ponged, not Reset([5])",
+        "5.1 HEADERS on a stream that the client reset: Ponged, not Reset([5, 1])",
+        "5.1.1 a stream of a number below a former one's: Ponged, not Close([1, 5])",
+        "5.3.1 PRIORITY that depends on its own stream: Ponged, not Reset([1])",
+        "6.3 PRIORITY on stream 0: Ponged, not Close([1])",
+        "8.3.1 an authority and another host: Ponged, not Reset([1])",
+    ];
+    assert_eq!(otherwise.collect::<Vec<_>>(), expected);
 }

@@ -43,6 +43,7 @@ mod lingering;
 mod observing;
 mod paths;
 mod probe;
+mod proxy_protocol;
 mod queues;
 pub(crate) mod rate_limit;
 mod rates;

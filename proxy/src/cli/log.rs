@@ -55,6 +55,10 @@ impl Level {
     }
 }
 
+/// What clients do wrong is a warning to the HTTP/2 library, and any client can do so as often as it likes. It is counted
+/// elsewhere; who wants to see it says so.
+const QUIET: &str = "h2=error";
+
 /// How a line of the log is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
@@ -79,7 +83,7 @@ impl LogArgs {
     /// `TIDEGATE_LOG` makes no sense.
     pub(super) fn set_up(&self, default: Level) -> anyhow::Result<()> {
         let directives = directives(self.log_level, env::var(VARIABLE).ok(), default);
-        let filter = EnvFilter::builder().parse(&directives).with_context(|| {
+        let filter = EnvFilter::builder().parse(format!("{QUIET},{directives}")).with_context(|| {
             format!("{VARIABLE}={directives:?} makes no sense; give a level, or levels by module: warn,tidegate::wasm=debug")
         })?;
         let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);

@@ -74,16 +74,21 @@ fn listener(listener: &Listener, config: &Config) -> Value {
     let chain = listener.filters.iter().filter_map(|&index| config.filters.get(index));
     if let Protocol::Tcp(shares) = &listener.protocol {
         let (field, value) = clusters(shares, config);
-        return json!({
+        let mut fields = json!({
             "name": listener.name,
             "address": listener.address,
             "protocol": "tcp",
             "filters": chain.map(|filter| filter.name.as_str()).collect::<Vec<_>>(),
             "access_log": listener.access_log,
             "buffer_limit": size(listener.buffer_limit),
+            "proxy_protocol": listener.proxy_protocol,
             "limits": { "connections": connections, "idle_timeout": idle_timeout.write() },
             field: value,
         });
+        if let Some(version) = listener.send_proxy_protocol {
+            fields["send_proxy_protocol"] = name_of(version).into();
+        }
+        return fields;
     }
     json!({
         "name": listener.name,
@@ -92,6 +97,7 @@ fn listener(listener: &Listener, config: &Config) -> Value {
         "filters": chain.map(|filter| filter.name.as_str()).collect::<Vec<_>>(),
         "access_log": listener.access_log,
         "buffer_limit": size(listener.buffer_limit),
+        "proxy_protocol": listener.proxy_protocol,
         "trusted_hops": listener.trusted_hops,
         "path_normalization": {
             "normalize_path": normalize_path,

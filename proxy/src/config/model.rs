@@ -84,6 +84,10 @@ pub struct Listener {
     pub name: String,
     /// Where it listens. Port 0 asks the kernel for one, which the log then names.
     pub address: SocketAddr,
+    /// Whether each connection begins by saying whose it is (the PROXY protocol).
+    pub proxy_protocol: bool,
+    /// Whether a TCP connection's upstream is told whose it is, and by which version of the PROXY protocol.
+    pub send_proxy_protocol: Option<ProxyProtocol>,
     /// The chain in order, as indices into [`Config::filters`].
     pub filters: Vec<usize>,
     /// The keys one of which must have signed each module of the chain, as indices into [`Config::trusted_keys`]; with
@@ -106,6 +110,15 @@ pub struct Listener {
     pub http2: Http2,
     /// What a downstream peer may use.
     pub limits: ListenerLimits,
+}
+
+/// A version of the PROXY protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
 }
 
 /// What comes in on a listener.

@@ -23,6 +23,7 @@ use serde::Deserialize;
 
 use super::bounds;
 use super::decode::{Field, Map};
+use super::model::ProxyProtocol;
 use super::scalar::{Count, Size, Text, Traffic};
 use crate::path::EscapedSlashes;
 
@@ -93,6 +94,15 @@ pub(crate) struct Listener {
     #[serde(default)]
     #[schemars(extend("default" = "http"))]
     pub(crate) protocol: Field<Text<Traffic>>,
+    /// Whether each connection begins by saying whose it is, by the PROXY protocol, version 1 or 2: one that does not is
+    /// closed. Only for listeners that nobody reaches but who says so. Default: `false`.
+    #[serde(default)]
+    #[schemars(extend("default" = false))]
+    pub(crate) proxy_protocol: Field<bool>,
+    /// Whether the upstreams of TCP connections are told whose these are, and by which version of the PROXY protocol.
+    /// Without this they are not.
+    #[serde(default)]
+    pub(crate) send_proxy_protocol: Field<Text<ProxyProtocol>>,
     /// The chain of filters that requests pass, in order; responses pass it backwards. Each name at most once.
     #[serde(default)]
     pub(crate) filters: Field<Vec<Field<String>>>,

@@ -4,6 +4,7 @@
 //! [`exchange`](crate::exchange); nor what a TCP connection becomes: see [`tcp`](crate::tcp).
 
 mod connection;
+mod introduction;
 mod socket;
 
 use std::cell::RefCell;
@@ -20,7 +21,10 @@ use tokio::task::AbortHandle;
 pub(crate) use connection::Drain;
 pub(crate) use socket::{Neighbours, bind};
 
+use introduction::{Ends, Unintroduced};
+
 use crate::config::model::Protocol;
+use crate::error::Failure;
 use crate::exchange::{Peer, Site};
 use crate::tasks::Tasks;
 use crate::tcp;
@@ -106,19 +110,50 @@ impl Door {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "cannot set TCP_NODELAY");
         }
-        let (id, door) = (place.id, self.clone());
-        let connection = match site.listener().protocol {
-            Protocol::Http => self.tasks.spawn(async move {
+        let (id, door, ends) = (place.id, self.clone(), (address, local));
+        let connection = match (site.listener().proxy_protocol, &site.listener().protocol) {
+            (false, Protocol::Http) => self.tasks.spawn(async move {
                 let _place = place;
-                let peer = Arc::new(Peer::new(address, local, id));
-                connection::serve(stream, peer, door).await;
+                serve(stream, ends, id, door).await;
             }),
-            Protocol::Tcp(_) => self.tasks.spawn(async move {
+            (false, Protocol::Tcp(_)) => self.tasks.spawn(async move {
                 let _place = place;
-                tcp::serve(stream, (address, local), id, site).await;
+                tcp::serve(stream, ends, id, site).await;
+            }),
+            (true, _) => self.tasks.spawn(async move {
+                let _place = place;
+                serve_introduced(stream, ends, id, door, site).await;
             }),
         };
         self.connections.borrow_mut().insert(id, connection);
+    }
+}
+
+async fn serve(stream: TcpStream, (address, local): Ends, id: u64, door: Rc<Door>) {
+    let peer = Arc::new(Peer::new(address, local, id));
+    connection::serve(stream, peer, door).await;
+}
+
+/// Serves a connection that says first whose it is.
+async fn serve_introduced(mut stream: TcpStream, own: Ends, id: u64, door: Rc<Door>, site: Rc<Site>) {
+    let limit = site.listener().limits.header_timeout;
+    let introduced = tokio::time::timeout(limit, introduction::receive(&mut stream, own)).await;
+    let ends = match introduced {
+        Ok(Ok(ends)) => ends,
+        Ok(Err(Unintroduced::Cut(_))) => return, // a check of health, most often
+        Ok(Err(error @ (Unintroduced::Malformed | Unintroduced::TooLong))) => {
+            site.reporter().cell().count_protocol_error(Failure::NotIntroduced);
+            tracing::debug!(listener = site.listener().name, from = %own.0, %error, "closed a connection");
+            return;
+        }
+        Err(_) => {
+            site.reporter().cell().count_protocol_error(Failure::NotIntroduced);
+            return;
+        }
+    };
+    match site.listener().protocol {
+        Protocol::Http => Box::pin(serve(stream, ends, id, door)).await,
+        Protocol::Tcp(_) => Box::pin(tcp::serve(stream, ends, id, site)).await,
     }
 }
 

@@ -10,6 +10,7 @@
 //! straight way; whatever leaves it is an `Ending`. A connection is reported once, when it is dropped.
 
 mod carry;
+mod introduction;
 
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -190,11 +191,19 @@ impl Connection {
             });
             self.run.interruptible(connecting).await
         };
-        let info = &mut self.run.stream().borrow_mut().info;
-        info.upstream = attempt.endpoint;
-        info.upstream_local = attempt.local;
+        let ends = {
+            let info = &mut self.run.stream().borrow_mut().info;
+            info.upstream = attempt.endpoint;
+            info.upstream_local = attempt.local;
+            (info.source, info.destination)
+        };
         self.report.log(|entry| entry.upstream = attempt.endpoint);
-        connected
+        let upstream = connected?;
+        if let Some(version) = self.site.listener().send_proxy_protocol {
+            let sent = introduction::send(upstream.stream(), version, ends).await;
+            sent.map_err(|_| Ending::from(Failure::UpstreamReset))?;
+        }
+        Ok(upstream)
     }
 
     /// Notes how the connection ended.

@@ -306,10 +306,11 @@ impl Lease {
         if status.is_server_error() {
             self.pool.endpoint().fail();
         }
-        self.note(Answer::of(status, headers));
+        self.observe(Answer::of(status, headers));
     }
 
-    fn note(&self, answer: Answer) {
+    /// Tells outlier detection.
+    fn observe(&self, answer: Answer) {
         let Pool { cluster, cell, .. } = &*self.pool;
         let took = self.began.map(|began| began.elapsed());
         outlier::note(cluster, self.pool.endpoint(), cell, answer, took);
@@ -319,7 +320,7 @@ impl Lease {
     pub(super) fn failed(&self, error: UpstreamError) -> UpstreamError {
         if error.blames_endpoint() {
             self.pool.endpoint().fail();
-            self.note(if error.is_local() { Answer::Local } else { Answer::Failed });
+            self.observe(if error.is_local() { Answer::Local } else { Answer::Failed });
         }
         error
     }

@@ -54,6 +54,8 @@ impl Checker<'_> {
             listeners.push(Listener {
                 name: name.value,
                 address: address.value.0,
+                proxy_protocol: raw.proxy_protocol.value().unwrap_or(false),
+                send_proxy_protocol: raw.send_proxy_protocol.value().map(|Text(version)| version),
                 filters,
                 require_signature_by,
                 protocol,
@@ -96,6 +98,10 @@ impl Checker<'_> {
                 Protocol::Tcp(self.shares(one, several))
             }
             Traffic::Http => {
+                if let Some(span) = raw.send_proxy_protocol.span() {
+                    let hint = "upstreams of HTTP read `x-forwarded-for`: requests of several clients share a connection";
+                    self.log.error_with_hint(span, "`send_proxy_protocol` is of TCP listeners", hint);
+                }
                 for (field, span) in [("cluster", one.span()), ("clusters", several.span())] {
                     if let Some(span) = span {
                         let message = format!("an HTTP listener has its `{field}` in a route");

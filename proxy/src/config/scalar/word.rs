@@ -3,7 +3,8 @@
 use schemars::{Schema, json_schema};
 
 use super::super::model::{
-    BodyAccess, CanaryMode, ClusterProtocol, Isolation, LoadBalancer, LogFloor, OnFault, Pull, ResetFormat,
+    BodyAccess, CanaryMode, ClusterProtocol, Isolation, LoadBalancer, LogFloor, OnFault, ProxyProtocol, Pull,
+    ResetFormat,
 };
 use super::super::suggest;
 use super::{Parse, Refusal};
@@ -59,6 +60,7 @@ macro_rules! words {
 words!(EscapedSlashes, "`keep`, `reject`, `unescape` or `redirect`", "keep" => EscapedSlashes::Keep, "reject" => EscapedSlashes::Reject, "unescape" => EscapedSlashes::Unescape, "redirect" => EscapedSlashes::Redirect);
 words!(BodyAccess, "`none`, `read` or `write`", "none" => BodyAccess::None, "read" => BodyAccess::Read, "write" => BodyAccess::Write);
 words!(LogFloor, "`trace`, `debug`, `info`, `warn`, `error`, `critical` or `none`", "trace" => LogFloor::Trace, "debug" => LogFloor::Debug, "info" => LogFloor::Info, "warn" => LogFloor::Warn, "error" => LogFloor::Error, "critical" => LogFloor::Critical, "none" => LogFloor::None);
+words!(ProxyProtocol, "`v1` or `v2`", "v1" => ProxyProtocol::V1, "v2" => ProxyProtocol::V2);
 words!(ClusterProtocol, "`http1` or `http2`", "http1" => ClusterProtocol::Http1, "http2" => ClusterProtocol::Http2);
 words!(LoadBalancer, "`round_robin` or `least_request`", "round_robin" => LoadBalancer::RoundRobin, "least_request" => LoadBalancer::LeastRequest);
 words!(Isolation, "`worker` or `exchange`", "worker" => Isolation::Worker, "exchange" => Isolation::Exchange);

@@ -42,6 +42,7 @@ fn defaults_are_filled_in() {
               "filters": [],
               "access_log": false,
               "buffer_limit": "1MiB",
+              "proxy_protocol": false,
               "trusted_hops": 0,
               "path_normalization": {
                 "normalize_path": true,

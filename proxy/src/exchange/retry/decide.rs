@@ -132,7 +132,8 @@ mod tests {
     fn what_is_tried_again_is_what_the_conditions_name() {
         use RetryCondition::*;
         let status = |code| StatusCode::from_u16(code).unwrap();
-        let cases: [(&[RetryCondition], u16, &[(&str, &str)], bool); 12] = [
+        type Case<'a> = (&'a [RetryCondition], u16, &'a [(&'a str, &'a str)], bool);
+        let cases: [Case<'_>; 12] = [
             (&[ServerError], 500, &[], true),
             (&[ServerError], 429, &[], false),
             (&[GatewayError], 500, &[], false),
