@@ -1,7 +1,6 @@
 //! When a request is sent again, how often, and with which body.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::equipment::{
@@ -171,20 +170,18 @@ fn a_response_says_when_to_come_again_and_one_that_asks_too_much_is_passed_on() 
 #[test]
 fn a_budget_bounds_the_retries_of_a_cluster() {
     const CLIENTS: usize = 10;
-    let gate = Gate::new();
-    let (seen, held) = (Arc::new(AtomicUsize::new(0)), gate.clone());
-    let count = seen.clone();
-    // All are answered at once, when all of them are there.
+    let (all, retries) = (Gate::new(), Gate::new());
+    let (held, again) = (all.clone(), retries.clone());
+    let seen = AtomicUsize::new(0);
+    // All are answered at once, when all of them are there, and those that come again when they are let.
     let upstream = Upstream::start(move |_| {
         let answer = Answer::default().read_body();
-        let answer = match count.fetch_add(1, Ordering::Relaxed) {
-            at if at < CLIENTS => answer.wait(&held),
-            _ => answer,
-        };
-        answer.send("HTTP/1.1 503 no\r\ncontent-length: 0\r\n\r\n")
+        match seen.fetch_add(1, Ordering::Relaxed) {
+            at if at < CLIENTS => answer.wait(&held).send("HTTP/1.1 503 no\r\ncontent-length: 0\r\n\r\n"),
+            _ => answer.wait(&again).head(200, &[("content-length", "0")]),
+        }
     });
-    let retries = "retries: {on: [503], attempts: 1, budget: 0%, budget_minimum: 2, backoff: {base: 10s}}";
-    let proxy = Proxy::start(&forwarding(&[upstream.address()], &format!("timeout: 1s, {retries}")));
+    let proxy = retrying(&[upstream.address()], "on: [503], attempts: 1, budget: 0%, budget_minimum: 2");
     let clients: Vec<_> = (0..CLIENTS)
         .map(|_| {
             let mut client = proxy.client();
@@ -193,11 +190,28 @@ fn a_budget_bounds_the_retries_of_a_cluster() {
         })
         .collect();
     upstream.wait_for(CLIENTS);
-    gate.open();
-    let statuses: Vec<u16> = clients.into_iter().map(|mut client| client.response().status()).collect();
-    assert!(statuses.iter().filter(|status| **status == 503).count() >= CLIENTS - 2, "{statuses:?}");
+    all.open();
     let labels = [("cluster", "up"), ("reason", "budget")];
     proxy.wait_for_metric("tidegate_upstream_retries_denied_total", &labels, (CLIENTS - 2) as f64);
+    retries.open();
+    let statuses: Vec<u16> = clients.into_iter().map(|mut client| client.response().status()).collect();
+    assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 2, "{statuses:?}");
+    assert_eq!(upstream.requests().len(), CLIENTS + 2);
+}
+
+#[test]
+fn the_endpoint_that_was_just_tried_is_not_tried_again_while_there_is_another() {
+    let bad = Upstream::start(|_| Answer::sized(503, &[], ""));
+    let good = Upstream::ok("ok");
+    let config = forwarding(
+        &[bad.address(), good.address()],
+        "retries: {on: [503], attempts: 1, budget_minimum: 100, backoff: {base: 1ms}}",
+    );
+    // By chance it would be the same one half of the time.
+    let proxy = Proxy::start(&config.replace("endpoints:", "load_balancer: least_request, endpoints:"));
+    let mut client = proxy.client();
+    assert!((0..40).all(|_| client.get("/").status() == 200));
+    assert!(!bad.requests().is_empty());
 }
 
 #[test]

@@ -81,20 +81,23 @@ where
         };
         // Those that were tried. When that is all of them, only the last is of interest.
         let mut tried: Vec<SocketAddr> = Vec::new();
+        // The retry that an attempt is, until something has come of it.
+        let mut retrying = None;
         loop {
             let sent = self.attempt(&replay, &tried).await?;
+            drop(retrying.take());
             if tried.len() + 1 >= cluster.endpoints().len() {
                 tried.clear();
             }
             tried.extend(self.attempt.endpoint);
             let Some((reason, wait)) = self.judge(&sent) else { return self.finish(sent) };
-            let retrying = match self.permit(&cluster, &replay, wait) {
-                Ok(retrying) => retrying,
+            match self.permit(&cluster, &replay, wait) {
+                Ok(permitted) => retrying = Some(permitted),
                 Err(denial) => {
                     self.count(|cell| cell.count_retry_denial(denial));
                     return self.finish(sent);
                 }
-            };
+            }
             self.count(|cell| cell.count_retry(reason));
             if let Ok(response) = sent {
                 self.discard(*response, &replay);
@@ -104,7 +107,6 @@ where
                 None => decide::backoff(&self.policy.backoff, *self.attempts),
             };
             sleep(wait).await;
-            drop(retrying);
         }
     }
 
