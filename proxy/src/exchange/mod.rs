@@ -309,7 +309,7 @@ impl Exchange {
         if let (Err(ending), Some(endpoint)) = (&sent, attempt.endpoint)
             && ending.is_of_slow_upstream()
         {
-            site.upstreams().note_timeout(cluster, endpoint);
+            site.upstreams().note_timeout(cluster, endpoint, self.watch.beginning.elapsed());
         }
         let mut stream = self.run.stream().borrow_mut();
         stream.info.upstream = attempt.endpoint;

@@ -306,13 +306,12 @@ impl Lease {
         if status.is_server_error() {
             self.pool.endpoint().fail();
         }
-        self.observe(Answer::of(status, headers));
+        self.observe(Answer::of(status, headers), self.began.map(|began| began.elapsed()));
     }
 
     /// Tells outlier detection.
-    fn observe(&self, answer: Answer) {
+    fn observe(&self, answer: Answer, took: Option<Duration>) {
         let Pool { cluster, cell, .. } = &*self.pool;
-        let took = self.began.map(|began| began.elapsed());
         outlier::note(cluster, self.pool.endpoint(), cell, answer, took);
     }
 
@@ -320,7 +319,7 @@ impl Lease {
     pub(super) fn failed(&self, error: UpstreamError) -> UpstreamError {
         if error.blames_endpoint() {
             self.pool.endpoint().fail();
-            self.observe(if error.is_local() { Answer::Local } else { Answer::Failed });
+            self.observe(if error.is_local() { Answer::Local } else { Answer::Failed }, None);
         }
         error
     }

@@ -116,13 +116,13 @@ impl Upstreams {
     }
 
     /// Notes that an endpoint of the cluster at index `cluster` took longer than whoever waited for it would: what was
-    /// sent to it was given up.
-    pub fn note_timeout(&self, cluster: usize, endpoint: SocketAddr) {
+    /// sent to it was given up after so long.
+    pub fn note_timeout(&self, cluster: usize, endpoint: SocketAddr, after: Duration) {
         let Some(member) = self.clusters.get(cluster) else { return };
         let Some(place) = member.cluster.place_of(endpoint) else { return };
         let pool = &member.pools[place];
         pool.endpoint().fail();
-        outlier::note(&member.cluster, pool.endpoint(), pool.cell(), outlier::Answer::Local, None);
+        outlier::note(&member.cluster, pool.endpoint(), pool.cell(), outlier::Answer::Local, Some(after));
     }
 
     /// Where this worker counts what it does with the cluster at `index`, if that has endpoints.

@@ -135,7 +135,8 @@ where
             },
         };
         if let (Err(Missed::TooLong), Some(endpoint)) = (&sent, self.attempt.endpoint) {
-            self.upstreams.note_timeout(self.cluster, endpoint);
+            let after = self.policy.per_try_timeout.unwrap_or_default();
+            self.upstreams.note_timeout(self.cluster, endpoint, after);
         }
         Ok(sent)
     }

@@ -10,6 +10,8 @@ use crate::telemetry::metrics::EjectionReason;
 pub(super) struct Sample {
     pub(super) requests: u64,
     pub(super) successes: u64,
+    /// Those whose time is known, and their times together.
+    pub(super) timed: u64,
     pub(super) time: Duration,
 }
 
@@ -19,7 +21,7 @@ impl Sample {
     }
 
     fn mean_time(&self) -> f64 {
-        self.time.as_secs_f64() / self.requests as f64
+        self.time.as_secs_f64() / self.timed as f64
     }
 }
 
@@ -63,7 +65,9 @@ fn by_failures(terms: &Comparison<Percent>, samples: &[Sample]) -> Vec<(usize, E
 }
 
 fn by_latency(terms: &Comparison<Times>, samples: &[Sample]) -> Vec<(usize, EjectionReason)> {
-    let all = comparable(terms, samples);
+    // What was not timed is not looked at.
+    let timed: Vec<_> = samples.iter().map(|it| Sample { requests: it.timed, ..*it }).collect();
+    let all = comparable(terms, &timed);
     let mut times: Vec<f64> = all.iter().map(|(_, sample)| sample.mean_time()).collect();
     times.sort_unstable_by(f64::total_cmp);
     let Some(middle) = times.get(times.len() / 2) else { return Vec::new() };
@@ -83,7 +87,7 @@ mod tests {
     fn samples(successes: [u64; 6]) -> Vec<Sample> {
         successes
             .into_iter()
-            .map(|successes| Sample { requests: 100, successes, time: Duration::ZERO })
+            .map(|successes| Sample { requests: 100, successes, timed: 0, time: Duration::ZERO })
             .collect()
     }
 
@@ -105,7 +109,12 @@ mod tests {
 
     #[test]
     fn an_endpoint_far_slower_than_the_one_in_the_middle_is_an_outlier() {
-        let slow = |millis| Sample { requests: 100, successes: 100, time: Duration::from_millis(millis) };
+        let slow = |millis| Sample {
+            requests: 100,
+            successes: 100,
+            timed: 100,
+            time: Duration::from_millis(millis),
+        };
         let all: Vec<_> = [100, 110, 90, 100, 301, 105].map(slow).into();
         let found = by_latency(&terms(Times(300)), &all);
         assert_eq!(found, [], "three times the middle is 315");

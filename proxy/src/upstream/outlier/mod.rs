@@ -36,9 +36,10 @@ pub(super) struct Record {
     server_errors: AtomicU32,
     gateway_failures: AtomicU32,
     local_failures: AtomicU32,
-    /// Of the interval: requests with an outcome, those that succeeded, and how long they all took.
+    /// Of the interval: requests with an outcome, those that succeeded, and those that were timed with how long they took.
     requests: AtomicU64,
     successes: AtomicU64,
+    timed: AtomicU64,
     time_us: AtomicU64,
     /// Ejections that the next one adds to.
     ejections: AtomicU32,
@@ -94,12 +95,13 @@ pub(super) fn note(
     };
     let failed = server_error || local_failure;
     if terms.compares() {
-        record.count(!failed, took);
+        // An error may be fast, and is nothing to compare with.
+        record.count(!failed, took.filter(|_| !server_error || answer == Answer::Local));
     }
-    // What was on its way when it was ejected says nothing new.
     if !failed {
         return record.clear();
     }
+    // What was on its way when it was ejected says nothing new.
     if endpoint.has(HealthFlag::Ejected) {
         return;
     }
@@ -147,6 +149,7 @@ impl Record {
             self.successes.fetch_add(1, Relaxed);
         }
         if let Some(took) = took {
+            self.timed.fetch_add(1, Relaxed);
             self.time_us.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Relaxed);
         }
     }

@@ -79,6 +79,7 @@ impl Record {
         Sample {
             requests: self.requests.swap(0, Relaxed),
             successes: self.successes.swap(0, Relaxed),
+            timed: self.timed.swap(0, Relaxed),
             time: Duration::from_micros(self.time_us.swap(0, Relaxed)),
         }
     }
