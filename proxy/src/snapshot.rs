@@ -4,6 +4,7 @@
 mod modules;
 mod trust;
 mod unusable;
+mod variants;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,6 +26,8 @@ use modules::{Modules, Proved};
 pub(crate) struct Snapshot {
     config: Config,
     filters: Vec<Proved>,
+    /// Filters as routes configure them, in the order of the configuration's.
+    variants: Vec<Proved>,
     tables: Vec<Table>,
     clusters: Vec<Arc<Cluster>>,
     endpoints: Arc<Clusters>,
@@ -82,8 +85,7 @@ impl Snapshot {
                 && why.is_of_the_moment()
         };
         let endpoints = endpoints(config);
-        let former_filters = former.map_or(&[][..], |former| &former.filters);
-        let mut modules = Modules::new(engine, origins, config, services(&endpoints), former_filters);
+        let mut modules = Modules::new(engine, origins, config, services(&endpoints), former);
         let mut filters = Vec::with_capacity(config.filters.len());
         let mut findings = Vec::new();
         for ((index, filter), answer) in config.filters.iter().enumerate().zip(answers) {
@@ -96,10 +98,13 @@ impl Snapshot {
                 Err(unusable) => findings.push(unusable.found(index, filter)),
             }
         }
+        let (variants, refused) = modules.into_variants();
+        let variants = variants.into_values().collect();
+        findings.extend(refused);
         if !findings.is_empty() {
             return Err(loaded.blame(findings));
         }
-        Ok(Snapshot::assemble(config.clone(), filters, endpoints, former))
+        Ok(Snapshot::assemble(config.clone(), filters, variants, endpoints, former))
     }
 
     /// Looks for the modules that are missing. One that comes and cannot be used keeps no other from serving.
@@ -112,7 +117,7 @@ impl Snapshot {
         if origins.is_cut_short() {
             return Arrivals { snapshot: None, problems: None };
         }
-        let mut modules = Modules::new(engine, origins, config, services(&self.endpoints), &self.filters);
+        let mut modules = Modules::new(engine, origins, config, services(&self.endpoints), Some(self));
         let mut filters = self.filters.clone();
         let (mut came, mut findings) = (false, Vec::new());
         for (index, answer) in indices.into_iter().zip(answers) {
@@ -124,7 +129,11 @@ impl Snapshot {
                     }
                 }
                 answer => match modules.accept(index, answer) {
-                    Ok(proved) => (filters[index], came) = (proved, true),
+                    // It will not do where a route's configuration will not.
+                    Ok(proved) if modules.has_all_variants_of(index) => {
+                        (filters[index], came) = (proved, true)
+                    }
+                    Ok(_) => drop(self.note_lack(index, &"it refuses what a route configures it with")),
                     Err(unusable) => {
                         self.note_lack(index, &unusable);
                         findings.push(unusable.found(index, filter));
@@ -132,7 +141,11 @@ impl Snapshot {
                 },
             }
         }
-        let assemble = || Snapshot::assemble(config.clone(), filters, self.endpoints.clone(), Some(self));
+        let (variants, refused) = modules.into_variants();
+        findings.extend(refused);
+        let variants = variants::among(&self.variants, variants);
+        let assemble =
+            || Snapshot::assemble(config.clone(), filters, variants, self.endpoints.clone(), Some(self));
         Arrivals {
             snapshot: came.then(assemble),
             problems: (!findings.is_empty()).then(|| loaded.blame(findings)),
@@ -142,6 +155,7 @@ impl Snapshot {
     fn assemble(
         config: Config,
         filters: Vec<Proved>,
+        variants: Vec<Proved>,
         endpoints: Arc<Clusters>,
         former: Option<&Snapshot>,
     ) -> Snapshot {
@@ -159,7 +173,7 @@ impl Snapshot {
         };
         let alarm = former.map_or_else(Arc::default, |former| former.alarm.clone());
         let mut snapshot =
-            Snapshot { config, filters, tables, clusters, endpoints, canaries: Vec::new(), alarm };
+            Snapshot { config, filters, variants, tables, clusters, endpoints, canaries: Vec::new(), alarm };
         snapshot.canaries = snapshot.make_canaries(former);
         snapshot
     }
@@ -210,6 +224,11 @@ impl Snapshot {
 
     pub(crate) fn plugin(&self, filter: usize) -> &Plugin {
         &self.filters[filter].plugin
+    }
+
+    /// A filter as routes configure it, by its index in the configuration's variants.
+    pub(crate) fn variant(&self, variant: usize) -> &Plugin {
+        &self.variants[variant].plugin
     }
 
     /// Every filter.
@@ -287,7 +306,7 @@ fn services(endpoints: &Arc<Clusters>) -> Services {
 fn warn_of_filters_that_see_nothing(config: &Config, filters: &[Proved]) {
     let tcp = config.listeners.iter().filter(|listener| matches!(listener.protocol, Protocol::Tcp(_)));
     for (listener, proved) in
-        tcp.flat_map(|listener| listener.filters.iter().map(move |&filter| (listener, &filters[filter])))
+        tcp.flat_map(|listener| listener.runs.iter().map(move |&filter| (listener, &filters[filter])))
     {
         let plugin = &proved.plugin;
         let sees = Callback::OF_CONNECTIONS.iter().any(|callback| plugin.module().handles(*callback));

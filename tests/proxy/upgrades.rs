@@ -3,7 +3,9 @@
 use crate::equipment::frames::{
     self, DATA, END_HEADERS, END_STREAM, Frames, HEADERS, RST_STREAM, SETTINGS, frame,
 };
-use crate::equipment::{Act, Answer, Client, Proxy, Upstream, eventually, forwarding, in_listener};
+use crate::equipment::{
+    Act, Answer, Client, GrpcAct, GrpcService, Proxy, Upstream, eventually, forwarding, in_listener,
+};
 
 const ASK: &str = "GET /chat HTTP/1.1\r\nhost: tide.test\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
                    sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-version: 13\r\n\r\n";
@@ -198,4 +200,16 @@ fn a_websocket_over_http2_that_is_refused_is_an_ordinary_answer() {
     let (mut client, status) = upgraded_stream(&proxy);
     assert_eq!(status, 403);
     assert_eq!(client.wait_for(|it| it.kind == DATA).expect("it has a body").payload, b"no");
+}
+
+#[test]
+fn an_upgrade_is_not_asked_of_an_endpoint_that_speaks_http2() {
+    let service = GrpcService::start(|_| vec![GrpcAct::Head(vec![])]);
+    let config = forwarding(&[service.address()], "").replace("endpoints:", "protocol: http2, endpoints:");
+    let proxy = Proxy::start(&in_listener(&config, &["access_log: true"]));
+    let mut client = proxy.client();
+    client.send(ASK);
+    assert_eq!(client.response().status(), 502);
+    assert_eq!(proxy.wait_for_access_log(1)[0]["outcome"], "upgrade_failed");
+    assert!(service.rpcs().is_empty());
 }

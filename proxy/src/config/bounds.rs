@@ -80,6 +80,14 @@ pub(crate) const DRAIN_TIMEOUT: Bound<Duration> = millis(30 * SECOND, 0, 24 * HO
 
 /// Bytes of a body held while a filter waits.
 pub(crate) const BUFFER_LIMIT: Bound<Size> = size(MIB, 1, GIB);
+/// The same for the requests of a route.
+pub(crate) const ROUTE_BUFFER_LIMIT: Bound<Size> =
+    Bound { default_words: Some("the listener's"), ..size(MIB, 1, GIB) };
+/// Shorter responses are not compressed.
+pub(crate) const COMPRESSION_MIN_LENGTH: Bound<Size> = size(256, 0, GIB);
+/// How long browsers keep what a preflight request was told. They have lower limits of their own.
+pub(crate) const CORS_MAX_AGE: Bound<Duration> =
+    Bound { default_words: Some("not said"), ..millis(0, 0, 7 * 24 * HOUR) };
 /// Proxies in front that are believed.
 pub(crate) const TRUSTED_HOPS: Bound<Count> = count(0, 0, 32);
 /// Downstream connections.
@@ -133,6 +141,8 @@ pub(crate) const RETRY_BUFFER: Bound<Size> = size(64 * KIB, 0, GIB);
 pub(crate) const WEIGHT: Bound<Count> = count(1, 1, u32::MAX as u64);
 /// A redirect's port. Without default: the file always gives it.
 pub(crate) const PORT: Bound<Count> = count(443, 1, u16::MAX as u64);
+/// A file that is the body of a response of the proxy's own: it is held in memory.
+pub(crate) const MAX_RESPOND_FILE_BYTES: u64 = MIB;
 /// Bytes of a response of the proxy's own.
 pub(crate) const MAX_RESPOND_BODY: usize = 64 << 10;
 /// Bytes of a compiled regular expression.
@@ -274,6 +284,10 @@ pub(crate) const CANARY_TIMES: Bound<Times> = Bound {
     default_words: Some("not looked at"),
 };
 /// A second version's share.
+pub(crate) const MIRROR_PERCENT: Bound<Percent> =
+    Bound { min: Percent::NONE, max: Percent::ALL, default: Percent::ALL, default_words: None };
+/// Mirrors of one route: each makes a copy of every body.
+pub(crate) const MAX_MIRRORS: usize = 8;
 pub(crate) const CANARY_PERCENT: Bound<Percent> =
     Bound { min: Percent::NONE, max: Percent::ALL, default: Percent::NONE, default_words: None };
 /// How long a step of a second version's share lasts.

@@ -6,18 +6,21 @@
 mod canary;
 mod capabilities;
 mod cluster;
+mod exposure;
 mod file;
 mod filter;
 mod guest;
 mod headers;
 mod http2;
 mod listener;
+mod mirror;
 mod module;
 mod path;
 mod pattern;
 mod recovery;
 mod retries;
 mod route;
+mod route_filters;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -38,6 +41,7 @@ use super::suggest;
 use crate::files::Footprint;
 
 pub(crate) use pattern::without_anchors;
+use route_filters::Variants;
 
 /// Where in the file the parts are that can turn out to be wrong after it was checked: by their index in [`Config`].
 #[derive(Debug, Clone, Default)]
@@ -46,6 +50,7 @@ pub(crate) struct Places {
     pub(crate) admin_address: Option<Span>,
     pub(crate) filter_modules: Vec<Span>,
     pub(crate) filter_configs: Vec<Span>,
+    pub(crate) variant_configs: Vec<Span>,
 }
 
 /// Checks a file. Relative paths in it are relative to `folder`; files that it takes text from are noted.
@@ -66,6 +71,7 @@ pub(crate) fn check(
         filters: filters.iter().map(|(name, _)| (name.value.clone(), false)).collect(),
         clusters: clusters.iter().map(|(name, _)| name.value.clone()).collect(),
         trusted_keys: keys.iter().map(|(name, _)| name.value.clone()).collect(),
+        variants: Variants::default(),
         places: Places::default(),
     };
     let filters_at: Vec<_> = filters.iter().map(|(name, _)| name.span).collect();
@@ -73,6 +79,8 @@ pub(crate) fn check(
     let clusters =
         clusters.into_iter().filter_map(|(name, raw)| checker.cluster(name, raw)).map(Arc::new).collect();
     let (filters, canaries) = checker.filters(filters);
+    let with_canary = canaries.iter().map(|canary| canary.value.filter).collect();
+    checker.variants = Variants::of(&filters, with_canary);
     let trusted_keys = checker.trusted_keys(keys);
     let listeners = checker.required(file.listeners, "listeners", span).map(|list| checker.listeners(list));
     let listeners = listeners.unwrap_or_default();
@@ -84,6 +92,7 @@ pub(crate) fn check(
         listeners,
         filters,
         canaries: canaries.into_iter().map(|canary| canary.value).collect(),
+        variants: std::mem::take(&mut checker.variants).into_found(),
         clusters,
         trusted_keys,
         admin,
@@ -106,6 +115,7 @@ pub(crate) struct Checker<'a> {
     filters: IndexMap<String, bool>,
     clusters: indexmap::IndexSet<String>,
     trusted_keys: indexmap::IndexSet<String>,
+    variants: Variants,
     places: Places,
 }
 
@@ -117,8 +127,8 @@ impl<'a> Checker<'a> {
         folder: &'a Path,
         footprint: &'a RefCell<Footprint>,
     ) -> Checker<'a> {
-        let (filters, clusters, trusted_keys) = Default::default();
-        Checker { log, folder, footprint, filters, clusters, trusted_keys, places: Places::default() }
+        let (filters, clusters, trusted_keys, variants, places) = Default::default();
+        Checker { log, folder, footprint, filters, clusters, trusted_keys, variants, places }
     }
 
     /// The clusters that the file has from here on.

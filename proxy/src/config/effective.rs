@@ -4,8 +4,10 @@
 
 mod canary;
 mod cluster;
+mod exposure;
 mod recovery;
 mod retries;
+mod route_filters;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
@@ -113,7 +115,7 @@ fn listener(listener: &Listener, config: &Config) -> Value {
             "stream_idle_timeout": stream_idle_timeout.write(),
             "idle_timeout": idle_timeout.write(),
         },
-        "routes": listener.routes.iter().map(|it| route(it, config)).collect::<Vec<_>>(),
+        "routes": listener.routes.iter().map(|it| route(it, &listener.filters, config)).collect::<Vec<_>>(),
     })
 }
 
@@ -135,10 +137,22 @@ fn http2(http2: &Http2) -> Value {
     fields
 }
 
-fn route(route: &Route, config: &Config) -> Value {
+fn route(route: &Route, chain: &[usize], config: &Config) -> Value {
     let mut fields = Map::new();
     fields.insert("name".into(), route.name.as_str().into());
     fields.insert("match".into(), matches(&route.matches));
+    if let Some(filters) = route_filters::shown(&route.filters, chain, config) {
+        fields.insert("filters".into(), filters);
+    }
+    if let Some(cors) = &route.cors {
+        fields.insert("cors".into(), exposure::cors(cors));
+    }
+    if let Some(compression) = &route.compression {
+        fields.insert("compression".into(), exposure::compression(compression));
+    }
+    if let Some(limit) = route.buffer_limit {
+        fields.insert("buffer_limit".into(), size(limit).into());
+    }
     let mut headers = Map::new();
     match &route.action {
         Action::Forward(forward) => {
@@ -180,6 +194,7 @@ fn matches(matches: &Match) -> Value {
     match &matches.path {
         PathMatch::Any => None,
         PathMatch::Exact(path) => fields.insert("path".into(), json!({ "exact": path })),
+        PathMatch::Segments(path) => fields.insert("path".into(), json!({ "segments": path })),
         PathMatch::Prefix(prefix) => fields.insert("path".into(), json!({ "prefix": prefix })),
         PathMatch::Regex(regex) => fields.insert("path".into(), json!({ "regex": without_anchors(regex) })),
     };
@@ -194,6 +209,12 @@ fn matches(matches: &Match) -> Value {
         let query = matches.query.iter().map(|(name, value)| (name.clone(), value_match(value)));
         fields.insert("query".into(), Value::Object(query.collect()));
     }
+    for (name, values) in [("cookies", &matches.cookies), ("properties", &matches.properties)] {
+        if !values.is_empty() {
+            let values = values.iter().map(|(name, value)| (name.clone(), value_match(value)));
+            fields.insert(name.into(), Value::Object(values.collect()));
+        }
+    }
     Value::Object(fields)
 }
 
@@ -205,6 +226,12 @@ fn value_match(value: &ValueMatch) -> Value {
         ValueMatch::Suffix(text) => json!({ "suffix": text }),
         ValueMatch::Contains(text) => json!({ "contains": text }),
         ValueMatch::Regex(regex) => json!({ "regex": without_anchors(regex) }),
+        ValueMatch::Range(from, to) => {
+            let ends = [("from", *from, i64::MIN), ("to", *to, i64::MAX)];
+            let ends = ends.into_iter().filter(|(_, end, none)| end != none);
+            let ends = ends.map(|(name, end, _)| (name.to_owned(), Value::from(end)));
+            json!({ "range": Value::Object(ends.collect()) })
+        }
         ValueMatch::Not(inner) => json!({ "not": value_match(inner) }),
     }
 }
@@ -218,6 +245,14 @@ fn forward_fields(forward: &Forward, config: &Config, fields: &mut Map<String, V
         }
     };
     fields.insert(field.into(), value);
+    if !forward.mirrors.is_empty() {
+        let mirrors = forward.mirrors.iter().filter_map(|mirror| {
+            let cluster = &config.clusters.get(mirror.cluster)?.name;
+            let percent = mirror.percent.write();
+            Some(json!({ "cluster": cluster, "percent": percent, "mark_host": mirror.mark_host }))
+        });
+        fields.insert("mirror".into(), mirrors.collect());
+    }
     let mut rewrite = Map::new();
     match &forward.path {
         None => None,
@@ -268,9 +303,13 @@ fn redirect(redirect: &Redirect) -> Value {
 }
 
 fn respond(respond: &Respond) -> Value {
+    let (name, body) = match &respond.file {
+        Some(path) => ("file", path.to_string_lossy()),
+        None => ("body", String::from_utf8_lossy(&respond.body)),
+    };
     json!({
         "status": respond.status.as_u16(),
-        "body": String::from_utf8_lossy(&respond.body),
+        name: body,
         "headers": fields(&respond.headers),
     })
 }
@@ -328,7 +367,7 @@ fn filter(filter: &Filter) -> Value {
     }
     let mut shown = json!({
         "module": module(filter),
-        "config": filter.config_shown.clone().unwrap_or_else(|| guest_value(&filter.config)),
+        "config": config_of(filter),
         "vm_id": filter.vm_id,
         "vm_config": guest_value(&filter.vm_config),
         "root_id": filter.root_id,
@@ -353,6 +392,10 @@ fn filter(filter: &Filter) -> Value {
         shown["capabilities"] = granted;
     }
     shown
+}
+
+fn config_of(filter: &Filter) -> Value {
+    filter.config_shown.clone().unwrap_or_else(|| guest_value(&filter.config))
 }
 
 /// What a filter may do; nothing where the file says nothing, which is everything.

@@ -66,6 +66,8 @@ pub enum Part {
     FilterModule(usize),
     /// The configuration of `config.filters[N]`: the filter rejects it. Its module where it has none.
     FilterConfig(usize),
+    /// The configuration of `config.variants[N]`: the filter rejects what a route gives it.
+    VariantConfig(usize),
 }
 
 impl Loaded {
@@ -89,6 +91,7 @@ impl Loaded {
                 Part::AdminAddress => places.admin_address,
                 Part::FilterModule(index) => places.filter_modules.get(index).copied(),
                 Part::FilterConfig(index) => places.filter_configs.get(index).copied(),
+                Part::VariantConfig(index) => places.variant_configs.get(index).copied(),
             };
             log.record(Level::Error, span, message, || hint);
         }

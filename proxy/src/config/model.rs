@@ -6,14 +6,18 @@
 mod canary;
 mod capabilities;
 mod cluster;
+mod compression;
+mod cors;
 mod form;
 mod http2;
 mod module;
 mod names;
 mod recovery;
 mod retries;
+mod route_filters;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +36,9 @@ pub use capabilities::{
     shows_headers,
 };
 pub use cluster::{Cluster, ClusterProtocol, Endpoint, LoadBalancer, Locality};
+pub(crate) use compression::USUAL_TYPES;
+pub use compression::{Coding, Compression, CompressionLevel};
+pub use cors::Cors;
 pub use form::{BadList, CapabilitiesForm};
 pub use http2::{Http2, Keepalive};
 pub(crate) use module::SecretOrigin;
@@ -39,6 +46,7 @@ pub use module::{Credentials, Image, Location, ModuleSource, Pull, Remote, Secre
 pub use names::{BadName, MAX_NAME_LEN, MAX_NAMES, Names, check_name};
 pub use recovery::{Breakers, Comparison, HealthCheck, OutlierDetection, Probe, Recovery, StatusRange};
 pub use retries::{Backoff, ResetFormat, Retries, RetryCondition};
+pub use route_filters::{Changed, Link, RouteFilters, Variant};
 
 pub use crate::files::Sha256;
 
@@ -51,6 +59,8 @@ pub struct Config {
     pub filters: Vec<Arc<Filter>>,
     /// The filters that have a second version.
     pub canaries: Vec<Canary>,
+    /// The filters that routes configure, each with what they give it.
+    pub variants: Vec<Variant>,
     /// Every cluster that is declared.
     pub clusters: Vec<Arc<Cluster>>,
     /// The keys that modules may have to be signed with.
@@ -90,6 +100,8 @@ pub struct Listener {
     pub send_proxy_protocol: Option<ProxyProtocol>,
     /// The chain in order, as indices into [`Config::filters`].
     pub filters: Vec<usize>,
+    /// Every filter of its chain and of the chains of its routes, in the order of their indices.
+    pub runs: Vec<usize>,
     /// The keys one of which must have signed each module of the chain, as indices into [`Config::trusted_keys`]; with
     /// none no signature is asked for.
     pub require_signature_by: Vec<usize>,
@@ -110,6 +122,13 @@ pub struct Listener {
     pub http2: Http2,
     /// What a downstream peer may use.
     pub limits: ListenerLimits,
+}
+
+impl Listener {
+    /// Whether its chain, or the chain of one of its routes, has this filter.
+    pub fn runs(&self, filter: usize) -> bool {
+        self.runs.binary_search(&filter).is_ok()
+    }
 }
 
 /// A version of the PROXY protocol.
@@ -155,8 +174,16 @@ pub struct Route {
     pub name: String,
     /// Which requests.
     pub matches: Match,
+    /// Which filters they pass.
+    pub filters: RouteFilters,
     /// What becomes of them.
     pub action: Action,
+    /// Which web pages of other origins may use it.
+    pub cors: Option<Arc<Cors>>,
+    /// Which responses are compressed.
+    pub compression: Option<Arc<Compression>>,
+    /// How much of a body may be held while a filter waits, in bytes, where that is not what the listener says.
+    pub buffer_limit: Option<usize>,
     /// Changes to the request's headers before it is sent.
     pub request_headers: HeaderEdits,
     /// Changes to the response's headers before it is sent.
@@ -188,6 +215,10 @@ pub struct Match {
     pub headers: Vec<(HeaderName, ValueMatch)>,
     /// Each of these query parameters: the first of its name, as it was sent (not percent-decoded, as in Envoy).
     pub query: Vec<(String, ValueMatch)>,
+    /// Each of these cookies: the first of its name.
+    pub cookies: Vec<(String, ValueMatch)>,
+    /// Each of these values that filters stored for the exchange, by their paths, in which dots part segments.
+    pub properties: Vec<(String, ValueMatch)>,
 }
 
 /// A host, compared without its port and without regard to case.
@@ -210,6 +241,8 @@ pub enum PathMatch {
     Exact(String),
     /// Any path that begins with this, by characters as in Envoy: `/api` matches `/apix`.
     Prefix(String),
+    /// This path, and any that goes on behind it with a slash. Does not end in one.
+    Segments(String),
     /// Any path that this matches from end to end: the expression is anchored.
     Regex(Regex),
 }
@@ -229,6 +262,8 @@ pub enum ValueMatch {
     Contains(String),
     /// This matches it from end to end: the expression is anchored.
     Regex(Regex),
+    /// It is a whole number from the one to the other, both included.
+    Range(i64, i64),
     /// It is not what this says; a missing one counts as not.
     Not(Box<ValueMatch>),
 }
@@ -249,10 +284,23 @@ pub enum Action {
 pub struct Forward {
     /// Which cluster.
     pub clusters: Clusters,
+    /// Who gets copies.
+    pub mirrors: Vec<Mirror>,
     /// What becomes of the path.
     pub path: Option<PathRewrite>,
     /// The `host` to send instead of the client's.
     pub host: Option<HeaderValue>,
+}
+
+/// A cluster that gets copies of requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mirror {
+    /// Which, an index into [`Config::clusters`].
+    pub cluster: usize,
+    /// The share of the requests that it gets.
+    pub percent: Percent,
+    /// Whether their host says that they are copies.
+    pub mark_host: bool,
 }
 
 /// Which cluster a request goes to. Clusters are indices into [`Config::clusters`].
@@ -326,8 +374,10 @@ pub enum RedirectPath {
 pub struct Respond {
     /// Its status.
     pub status: StatusCode,
-    /// Its body, at most 64 KiB.
+    /// Its body.
     pub body: Bytes,
+    /// The file that the body is the content of, if it is one's.
+    pub file: Option<PathBuf>,
     /// Its headers, `content-type` among them where the file gives one.
     pub headers: Vec<(HeaderName, HeaderValue)>,
 }

@@ -6,13 +6,18 @@
 mod canary;
 mod capabilities;
 mod cluster;
+mod compression;
+mod cors;
 mod filter;
 mod guest;
 mod http2;
+mod mirror;
 mod module;
+mod or_off;
 mod recovery;
 mod retries;
 mod route;
+mod route_filters;
 mod variable;
 
 use std::net::SocketAddr;
@@ -30,15 +35,21 @@ use crate::path::EscapedSlashes;
 pub(crate) use canary::{Canary, Promote, Rollback};
 pub(crate) use capabilities::{Access, Capabilities, Grant, Patterns};
 pub(crate) use cluster::{Cluster, Endpoint, Locality};
+pub(crate) use compression::Compression;
+pub(crate) use cors::{Cors, Origin};
 pub(crate) use filter::{Breaker, Filter, FilterLimits, Recycle, Reload};
 pub(crate) use guest::GuestConfig;
 pub(crate) use http2::Http2;
+pub(crate) use mirror::Mirror;
 pub(crate) use module::{Credentials, FROM_FILE, Module, ModuleFields, Secret, TrustedKey};
+pub(crate) use or_off::OrOff;
 pub(crate) use recovery::{Breakers, HealthCheck, OutlierDetection};
 pub(crate) use retries::{Backoff, Retries, RetryAfter};
 pub(crate) use route::{
-    ClusterHeader, Edit, Match, Path, Redirect, RedirectPath, RegexRewrite, Respond, Route, ValueMatcher,
+    ClusterHeader, Edit, Match, Path, Range, Redirect, RedirectPath, RegexRewrite, Respond, Route,
+    ValueMatcher,
 };
+pub(crate) use route_filters::{Change, ChangeFields, Link, OFF, RouteFilters};
 pub(crate) use variable::{FROM_ENV, Variable};
 
 /// A configuration of tidegate.
@@ -118,6 +129,13 @@ pub(crate) struct Listener {
     #[serde(default)]
     #[schemars(transform = bounds::BUFFER_LIMIT.describe())]
     pub(crate) buffer_limit: Field<Text<Size>>,
+    /// Which web pages of other origins may use the routes; a route's own `cors` takes its place. Default: none may that
+    /// browsers ask permission for.
+    #[serde(default)]
+    pub(crate) cors: Field<OrOff<Cors>>,
+    /// Which responses are compressed; a route's own `compression` takes its place. Default: none.
+    #[serde(default)]
+    pub(crate) compression: Field<OrOff<Compression>>,
     /// How many proxies in front of this one are believed when they say whose request it is (`x-forwarded-for`).
     #[serde(default)]
     #[schemars(transform = bounds::TRUSTED_HOPS.describe())]

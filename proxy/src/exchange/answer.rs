@@ -136,6 +136,7 @@ impl Ending {
             UpstreamError::Closed { .. } | UpstreamError::RefusedStream(_) | UpstreamError::Http2(_) => {
                 Failure::UpstreamReset
             }
+            UpstreamError::NoUpgrade => Failure::UpgradeFailed,
             UpstreamError::Malformed(_) => Failure::UpstreamMalformed,
             UpstreamError::HeadTooLarge(_) => Failure::UpstreamHeadTooLarge,
             UpstreamError::ResponseBody(_) => Failure::UpstreamBodyCut,
@@ -190,6 +191,13 @@ impl Ending {
         let mut answer = Answer::plain(respond.status, "direct_response");
         answer.body = respond.body.clone();
         answer.headers.extend(respond.headers.iter().cloned());
+        Ending::Answer(Box::new(answer))
+    }
+
+    /// An answer without a body.
+    pub(super) fn answer(status: StatusCode, headers: HeaderMap, details: &str) -> Ending {
+        let mut answer = Answer::plain(status, details);
+        answer.headers = headers;
         Ending::Answer(Box::new(answer))
     }
 

@@ -8,6 +8,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 
 use super::answer::Ending;
+use super::compress::{Broken, Encoded};
 use super::watch::Timer;
 use super::{Cut, Exchange};
 use crate::error::Failure;
@@ -17,6 +18,8 @@ use crate::upstream::{ResponseBody, UpstreamError};
 /// A response's body. It owns the exchange, which ends with it.
 pub(crate) struct ReplyBody {
     content: Content,
+    /// What it is compressed with, if it is.
+    encoded: Option<Box<Encoded>>,
     /// Until the end.
     exchange: Option<Box<Exchange>>,
     timer: Timer,
@@ -32,9 +35,31 @@ pub(super) enum Content {
     Local(Box<FlowBody<Full<Bytes>>>),
 }
 
+impl Content {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, FlowError<UpstreamError>>>> {
+        match self {
+            Content::Empty => Poll::Ready(None),
+            Content::Upstream(flow) => Pin::new(flow).poll_frame(cx),
+            Content::Local(flow) => Pin::new(flow).poll_frame(cx).map_err(|error| match error {
+                FlowError::Source(never) => match never {},
+                FlowError::Interrupted => FlowError::Interrupted,
+                FlowError::Length => FlowError::Length,
+            }),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Content::Empty => true,
+            Content::Upstream(flow) => flow.is_end_stream(),
+            Content::Local(flow) => flow.is_end_stream(),
+        }
+    }
+}
+
 impl ReplyBody {
-    pub(super) fn new(content: Content, exchange: Box<Exchange>) -> ReplyBody {
-        let mut body = ReplyBody { content, exchange: Some(exchange), timer: Timer::default() };
+    pub(super) fn new(content: Content, encoded: Option<Box<Encoded>>, exchange: Box<Exchange>) -> ReplyBody {
+        let mut body = ReplyBody { content, encoded, exchange: Some(exchange), timer: Timer::default() };
         if body.is_end_stream() {
             body.complete(); // hyper does not ask a body for its end that says it has none
         }
@@ -43,7 +68,7 @@ impl ReplyBody {
 
     /// The body of a response whose exchange goes on elsewhere, or has ended.
     pub(super) fn empty() -> ReplyBody {
-        ReplyBody { content: Content::Empty, exchange: None, timer: Timer::default() }
+        ReplyBody { content: Content::Empty, encoded: None, exchange: None, timer: Timer::default() }
     }
 
     fn complete(&mut self) {
@@ -95,13 +120,14 @@ impl Body for ReplyBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         let this = self.get_mut();
-        let frame = match &mut this.content {
-            Content::Empty => Poll::Ready(None),
-            Content::Upstream(flow) => Pin::new(flow).poll_frame(cx),
-            Content::Local(flow) => Pin::new(flow).poll_frame(cx).map_err(|error| match error {
-                FlowError::Source(never) => match never {},
-                FlowError::Interrupted => FlowError::Interrupted,
-                FlowError::Length => FlowError::Length,
+        let frame = match &mut this.encoded {
+            None => this.content.poll(cx),
+            Some(encoded) => encoded.poll_frame(|| this.content.poll(cx)).map_err(|broken| match broken {
+                Broken::Source(error) => error,
+                Broken::Encoder(error) => {
+                    tracing::error!(%error, "a response could not be compressed");
+                    FlowError::Length
+                }
             }),
         };
         match frame {
@@ -124,14 +150,16 @@ impl Body for ReplyBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.content {
-            Content::Empty => true,
-            Content::Upstream(flow) => flow.is_end_stream(),
-            Content::Local(flow) => flow.is_end_stream(),
+        match &self.encoded {
+            None => self.content.is_end_stream(),
+            Some(encoded) => encoded.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
+        if self.encoded.is_some() {
+            return SizeHint::default();
+        }
         match &self.content {
             Content::Empty => SizeHint::with_exact(0),
             Content::Upstream(flow) => flow.size_hint(),

@@ -19,8 +19,12 @@
 mod answer;
 mod body;
 mod callout;
+mod chain;
+mod compress;
+mod cors;
 mod grpc;
 mod headers;
+mod mirror;
 mod peer;
 mod retry;
 mod site;
@@ -174,7 +178,7 @@ impl Exchange {
         if !site.chain().is_empty() {
             stream.connection = Some(peer.properties.clone());
         }
-        let run = Run::new(site.chain().clone(), stream, listener.buffer_limit);
+        let run = chain::run(&site, stream);
         Box::new(Exchange {
             site,
             peer,
@@ -195,8 +199,10 @@ impl Exchange {
         self.normalize_path()?;
         self.introduce();
         self.find_route();
+        self.choose_chain();
+        self.answer_preflight()?;
         let body = self.filter_request(body).await?;
-        if self.run.stream().borrow().route_stale {
+        if self.run.stream().borrow().route_stale || self.site.routes().looks_at_properties() {
             self.find_route();
         }
         let site = self.site.clone();
@@ -242,10 +248,10 @@ impl Exchange {
         let stream = &mut *stream;
         stream.route_stale = false;
         let request = &stream.request;
-        self.route = self.site.routes().find(&request.method, &request.uri, &request.headers);
+        self.route = self.site.route_of(stream);
         let listener = self.site.listener();
         let route = self.route.map(|index| &listener.routes[index]);
-        self.watch.set(listener, route, &request.headers);
+        self.watch.set(listener, route, &stream.request.headers);
         stream.info.route_name = self.route.map(|index| self.site.route_name(index));
         self.cluster = None;
         if let Some(route) = self.route {
@@ -256,6 +262,7 @@ impl Exchange {
             self.report.log(|entry| entry.route = stream.info.route_name.clone());
         }
         stream.info.cluster_name = self.cluster.map(|index| self.site.cluster_name(index));
+        self.run.take_route(self.route);
     }
 
     /// The request side of the chain, until the head has come out of it.
@@ -285,6 +292,7 @@ impl Exchange {
         let site = self.site.clone();
         let trusted = site.listener().trusted_hops > 0;
         let policy = retry::policy(route, &self.run.stream().borrow().request.headers, trusted);
+        let body = self.mirror(route, forward, body);
         let preferred = self.run.stream().borrow().preferred_endpoint;
         let criteria = Criteria { preferred, ..Criteria::default() };
         let (mut attempt, mut attempts) = (Attempt::default(), 1);
@@ -431,8 +439,9 @@ impl Exchange {
     where
         B: Body<Data = Bytes> + Unpin,
     {
-        let (status, headers) = self.response(&mut flow);
-        let mut response = Response::new(ReplyBody::new(content(flow), self));
+        let (status, mut headers) = self.response(&mut flow);
+        let encoded = if flow.is_end_stream() { None } else { self.choose_coding(status, &mut headers) };
+        let mut response = Response::new(ReplyBody::new(content(flow), encoded, self));
         *response.status_mut() = status;
         *response.headers_mut() = headers;
         response
@@ -446,6 +455,7 @@ impl Exchange {
         let (status, mut headers) = leave(&self.run, flow, self.head_only);
         if let Some(route) = self.route {
             self.site.listener().routes[route].response_headers.apply(&mut headers);
+            self.expose_response(&mut headers);
         }
         if !flow.is_direct() {
             headers::drop_hop_by_hop(&mut headers); // a guest may have written some

@@ -7,14 +7,16 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use crate::config::model::{Action, Listener, Protocol};
-use crate::filter::Chain;
+use super::mirror::Mirroring;
+use crate::config::model::{Action, Listener, Mirror, Protocol};
+use crate::filter::{Chain, Guide};
 use crate::route::Table;
 use crate::snapshot::Snapshot;
 use crate::tasks::Tasks;
 use crate::telemetry::Reporter;
-use crate::telemetry::metrics::{ExchangeCell, Registry, TcpCell};
+use crate::telemetry::metrics::{ExchangeCell, MirrorCell, Registry, TcpCell};
 use crate::upstream::Upstreams;
+use crate::wasm::stream::{RequestHead, Stream};
 
 /// How far a worker's life has come.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -35,6 +37,7 @@ pub(crate) struct Site {
     upstreams: Rc<Upstreams>,
     tasks: Rc<Tasks>,
     stage: Rc<Cell<Stage>>,
+    mirroring: Rc<Mirroring>,
     reporter: Rc<Reporter>,
     routes: Vec<RouteFacts>,
     /// On a TCP listener, for each cluster that connections may go to: its index, and where they are counted.
@@ -58,12 +61,16 @@ impl Life {
 }
 
 /// What is known of a route before any request takes it.
-struct RouteFacts {
+pub(super) struct RouteFacts {
     name: Arc<str>,
+    /// The chain that it has in the place of the listener's, if it has one.
+    chain: Option<Rc<Chain>>,
     /// Where it answers by itself.
     own: Arc<ExchangeCell>,
     /// For each cluster that it may take, in order: the cluster's index and the cell.
     targets: Vec<(usize, Arc<ExchangeCell>)>,
+    /// Where copies are counted, for each of its mirrors.
+    pub(super) mirrors: Box<[Arc<MirrorCell>]>,
 }
 
 impl Site {
@@ -73,6 +80,7 @@ impl Site {
         snapshot: Arc<Snapshot>,
         listener: usize,
         chain: Rc<Chain>,
+        own_chains: Vec<Option<Rc<Chain>>>,
         upstreams: Rc<Upstreams>,
         tasks: Rc<Tasks>,
         stage: Rc<Cell<Stage>>,
@@ -87,14 +95,24 @@ impl Site {
         let routes = config
             .routes
             .iter()
-            .map(|route| {
+            .zip(own_chains)
+            .map(|(route, chain)| {
                 let mut targets: Vec<usize> = match &route.action {
                     Action::Forward(forward) => forward.clusters.indices().collect(),
                     Action::Redirect(_) | Action::Respond(_) => Vec::new(),
                 };
                 targets.sort_unstable();
                 let target = |index: usize| (index, cell(&route.name, &clusters[index].name));
+                let mirrors = match &route.action {
+                    Action::Forward(forward) => &forward.mirrors[..],
+                    Action::Redirect(_) | Action::Respond(_) => &[],
+                };
+                let mirror = |mirror: &Mirror| {
+                    metrics.mirror(worker, &config.name, &route.name, &clusters[mirror.cluster].name)
+                };
                 RouteFacts {
+                    mirrors: mirrors.iter().map(mirror).collect(),
+                    chain,
                     name: route.name.as_str().into(),
                     own: cell(&route.name, ""),
                     targets: targets.into_iter().map(target).collect(),
@@ -109,7 +127,9 @@ impl Site {
                 .collect(),
         };
         let cluster_names = clusters.iter().map(|cluster| cluster.name.as_str().into()).collect();
+        let mirroring = Mirroring::new(&upstreams, &tasks, &stage);
         Rc::new(Site {
+            mirroring,
             listener,
             chain,
             upstreams,
@@ -138,6 +158,25 @@ impl Site {
 
     pub(crate) fn chain(&self) -> &Rc<Chain> {
         &self.chain
+    }
+
+    /// The chain that a route has in the place of the listener's, if it has one.
+    pub(super) fn own_chain(&self, route: usize) -> Option<&Rc<Chain>> {
+        self.routes[route].chain.as_ref()
+    }
+
+    pub(super) fn facts(&self, route: usize) -> &RouteFacts {
+        &self.routes[route]
+    }
+
+    pub(super) fn mirroring(&self) -> &Rc<Mirroring> {
+        &self.mirroring
+    }
+
+    /// The route that an exchange takes as it is now.
+    pub(super) fn route_of(&self, stream: &Stream) -> Option<usize> {
+        let RequestHead { method, uri, headers, .. } = &stream.request;
+        self.routes().find_with(method, uri, headers, &|path| stream.properties.get(path).cloned())
     }
 
     pub(super) fn routes(&self) -> &Table {
@@ -177,5 +216,15 @@ impl Site {
         let target = cluster
             .and_then(|cluster| facts.targets.binary_search_by_key(&cluster, |(index, _)| *index).ok());
         target.map_or(&facts.own, |at| &facts.targets[at].1)
+    }
+}
+
+impl Guide for Site {
+    fn route(&self, stream: &Stream) -> Option<usize> {
+        self.route_of(stream)
+    }
+
+    fn depends_on_properties(&self) -> bool {
+        self.routes().looks_at_properties()
     }
 }

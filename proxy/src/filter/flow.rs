@@ -253,6 +253,9 @@ impl Flow {
             return Ok(());
         }
         let (stage, direction) = (self.stage_of(at), self.direction);
+        if direction == Direction::Request {
+            self.run.take_seat(stage);
+        }
         let awaited = std::mem::replace(&mut self.places[at].head, HeadPart::Here) == HeadPart::Awaited;
         if self.run.has_shadow() {
             self.run.shadow_head(stage, direction, end);

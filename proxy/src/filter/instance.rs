@@ -13,6 +13,7 @@ use super::rate::{Rate, Verdict};
 use super::singles::Singles;
 use super::slot::{Generation, Slot};
 use super::trial::Split;
+use super::ways::Way;
 use crate::config::model::OnFault;
 use crate::wasm::{
     Abandoned, CalloutResult, Clusters, ContextId, Effect, Fault, FaultKind, GrpcCallout, GrpcEvent,
@@ -39,18 +40,20 @@ pub trait Performer {
 /// A listener's filters on one worker.
 #[derive(Debug, Default)]
 pub struct Chain {
-    instances: Vec<Rc<Instance>>,
+    pub(super) instances: Vec<Rc<Instance>>,
     edits_bodies: bool,
     /// For each filter its second version; nothing at all where no filter has one.
-    splits: Vec<Option<Rc<Split>>>,
+    pub(super) splits: Vec<Option<Rc<Split>>>,
     has_shadow: bool,
+    /// For each route what is different on it; nothing at all where nothing is on any.
+    pub(super) ways: Box<[Way]>,
 }
 
 impl Chain {
     /// The chain of these filters, in order.
     pub fn new(instances: Vec<Rc<Instance>>) -> Chain {
         let edits_bodies = instances.iter().any(|instance| instance.plugin.module().edits_bodies());
-        Chain { instances, edits_bodies, splits: Vec::new(), has_shadow: false }
+        Chain { instances, edits_bodies, splits: Vec::new(), has_shadow: false, ways: Box::default() }
     }
 
     /// Puts a second version beside the filter at `stage`.
@@ -149,6 +152,27 @@ impl Instance {
         Ok(Instance::house(other.slot.clone(), root, plugin, services, performer))
     }
 
+    /// Starts a filter once more in its guest, with what a route configures it with. Where there is no guest at the moment
+    /// it starts with the next.
+    ///
+    /// # Errors
+    ///
+    /// The fault with which the guest failed or refused the configuration; then it is lost for the filter as well.
+    pub fn vary(
+        &self,
+        plugin: Plugin,
+        services: Services,
+        performer: Rc<dyn Performer>,
+    ) -> Result<Rc<Instance>, Fault> {
+        let root = self.slot.add_when_there(&plugin, &services)?;
+        Ok(Instance::house(self.slot.clone(), root, plugin, services, performer))
+    }
+
+    /// Whether both run in one guest.
+    pub fn is_beside(&self, other: &Instance) -> bool {
+        Rc::ptr_eq(&self.slot, &other.slot)
+    }
+
     /// A filter whose module is missing: it fails on everything that passes it, which `on_fault` decides on.
     pub fn missing(plugin: Plugin, services: Services, performer: Rc<dyn Performer>) -> Rc<Instance> {
         let (slot, root) = Slot::vacant(&plugin, &services);
@@ -202,6 +226,11 @@ impl Instance {
         self.services.borrow_mut().clusters = clusters.clone();
         self.slot.know_clusters(clusters);
         *self.performer.borrow_mut() = performer;
+    }
+
+    /// Whether there is nothing to run: its module is missing.
+    pub fn is_vacant(&self) -> bool {
+        self.slot.is_vacant()
     }
 
     /// Whether somebody watches it: then nobody may share its guest.

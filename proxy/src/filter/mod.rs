@@ -11,7 +11,8 @@
 //! that is pushed events and never waits. Waiting is done by [`FlowBody`], which a task polls. A TCP connection takes
 //! the same way with what it has: [`Opening`], and a [`DataFlow`] for each direction.
 //! A filter may have a second version beside it, a [`Split`]: each exchange has one of the two, or the second is shown a
-//! copy of it as a `Shadow`, in a run of its own.
+//! copy of it as a `Shadow`, in a run of its own. On a route a filter may be left out, or another instance with the route's
+//! configuration: a [`Way`].
 //!
 //! This module knows no sockets: what a guest asks for that takes time leaves through [`Performer`].
 
@@ -29,6 +30,7 @@ mod shadow;
 mod singles;
 mod slot;
 mod trial;
+mod ways;
 
 pub use body::{FlowBody, FlowError, HeadError};
 pub use data::{DataFlow, Opening};
@@ -38,3 +40,4 @@ pub use meter::Meter;
 pub use run::Run;
 pub use shadow::Mute;
 pub use trial::Split;
+pub use ways::{Change, Guide, Way};

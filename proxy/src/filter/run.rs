@@ -1,6 +1,6 @@
 //! One exchange's way through a chain: its contexts in the guests, and what they asked of the stream.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -15,18 +15,21 @@ use super::interrupt::Interrupt;
 use super::meter::Meter;
 use super::slot::Generation;
 use super::trial::Trial;
+use super::ways::{Course, Guide};
 use crate::config::model::OnFault;
-use crate::wasm::stream::{Direction, Injection, ResponseHead, Stream, StreamAction, StreamRef};
+use crate::wasm::stream::{Direction, Injection, ResponseHead, Stage, Stream, StreamAction, StreamRef};
 use crate::wasm::{ContextId, Fault, FaultKind, Vm, Work};
 
 /// One exchange's way through a chain. Shared by the two flows and the exchange that owns them; every context that was
 /// opened is closed once, by [`Run::finish_after`].
 #[derive(Debug)]
 pub struct Run {
-    chain: Rc<Chain>,
+    pub(super) chain: Rc<Chain>,
     stream: StreamRef,
     buffer_limit: usize,
-    seats: Vec<Seat>,
+    pub(super) seats: Vec<Seat>,
+    /// Where filters depend on the route.
+    pub(super) course: Option<Course>,
     meter: Meter,
     interrupt: RefCell<Option<Interrupt>>,
     /// How long it took to the response's head, and whether its status is 5xx: noted where a filter has two versions.
@@ -37,9 +40,13 @@ pub struct Run {
 
 /// One filter's part in an exchange.
 #[derive(Debug, Default)]
-struct Seat {
+pub(super) struct Seat {
     context: Cell<Option<(Generation, ContextId)>>,
-    bypassed: Cell<bool>,
+    pub(super) bypassed: Cell<bool>,
+    /// What the route makes of it is known.
+    pub(super) taken: Cell<bool>,
+    /// What it is instead of the chain's, if the route says so.
+    pub(super) other: OnceCell<Rc<Instance>>,
     /// It failed on this exchange, or could not be called for it.
     failed: Cell<bool>,
     /// The exchange goes on without it, though not because it wanted that.
@@ -56,10 +63,21 @@ impl Seat {
 
 impl Run {
     /// Takes a seat for every filter of the chain; contexts are opened when a guest is first called.
-    pub fn new(chain: Rc<Chain>, mut stream: Stream, buffer_limit: usize) -> Rc<Run> {
+    pub fn new(chain: Rc<Chain>, stream: Stream, buffer_limit: usize) -> Rc<Run> {
+        Run::guided(chain, stream, buffer_limit, None)
+    }
+
+    /// The same where routes say what filters of the chain are, and somebody finds those.
+    pub fn guided(
+        chain: Rc<Chain>,
+        mut stream: Stream,
+        buffer_limit: usize,
+        guide: Option<Rc<dyn Guide>>,
+    ) -> Rc<Run> {
         stream.buffer_limit = buffer_limit;
         let seats = (0..chain.len()).map(|stage| Seat::at(&chain, stage)).collect();
         Rc::new(Run {
+            course: guide.map(Course::new),
             chain,
             stream: Rc::new(RefCell::new(stream)),
             buffer_limit,
@@ -70,6 +88,20 @@ impl Run {
             aside: Cell::new(false),
             finished: Cell::new(false),
         })
+    }
+
+    /// Passes another chain instead. Before any filter was called.
+    pub fn change_chain(&mut self, chain: Rc<Chain>) {
+        self.seats = (0..chain.len()).map(|stage| Seat::at(&chain, stage)).collect();
+        self.stream.borrow_mut().stages = std::iter::repeat_with(Stage::default).take(chain.len()).collect();
+        self.course = None;
+        self.chain = chain;
+    }
+
+    /// Holds so much of a body while a filter waits, in bytes. Before any filter was called.
+    pub fn limit_buffers(&mut self, limit: usize) {
+        self.buffer_limit = limit;
+        self.stream.borrow_mut().buffer_limit = limit;
     }
 
     /// How many filters there are.
@@ -220,6 +252,7 @@ impl Run {
 
     fn finish_guests(&self) {
         for stage in 0..self.len() {
+            self.take_seat(stage);
             // One that has not seen the exchange is only told of its end if it may be.
             if self.is_withheld(stage) {
                 self.seats[stage].bypassed.set(true);
@@ -344,15 +377,19 @@ impl Run {
     }
 
     pub(super) fn trial(&self, stage: usize) -> Option<&Trial> {
-        self.seats[stage].trial.as_deref()
+        let seat = &self.seats[stage];
+        seat.trial.as_deref().filter(|_| seat.other.get().is_none())
     }
 
     fn trials(&self) -> impl Iterator<Item = &Trial> {
-        self.seats.iter().filter_map(|seat| seat.trial.as_deref())
+        (0..self.len()).filter_map(|stage| self.trial(stage))
     }
 
     /// The version of a filter that the exchange has.
     fn instance(&self, stage: usize) -> &Rc<Instance> {
+        if let Some(other) = self.seats[stage].other.get() {
+            return other;
+        }
         let trial = self.trial(stage);
         trial
             .and_then(|trial| trial.instance(&self.stream, self.buffer_limit))
@@ -379,7 +416,7 @@ impl Run {
                 work(vm, context)
             }),
         };
-        match &seat.trial {
+        match self.trial(stage) {
             None => enter(),
             Some(trial) => trial.measure(instance, enter),
         }
@@ -393,7 +430,7 @@ impl Run {
         if seat.failed.replace(true) {
             return Ok(());
         }
-        if let Some(trial) = &seat.trial {
+        if let Some(trial) = self.trial(stage) {
             trial.note_fault();
         }
         self.instance(stage).note_policy();

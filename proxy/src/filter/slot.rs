@@ -91,6 +91,14 @@ impl Slot {
         }
     }
 
+    /// The same, or where there is no guest no root yet: that which is made next has it.
+    pub(super) fn add_when_there(&self, plugin: &Plugin, services: &Services) -> Result<ContextId, Fault> {
+        match &mut self.guest.borrow_mut().vm {
+            Some(vm) => vm.add(plugin, services),
+            None => Ok(NO_ROOT),
+        }
+    }
+
     /// From now on these are the clusters that there are.
     pub(super) fn know_clusters(&self, clusters: &Arc<Clusters>) {
         if let Some(vm) = &mut self.guest.borrow_mut().vm {
@@ -205,6 +213,10 @@ impl Slot {
         if !self.worn.replace(true) {
             tenant.performer().recycle();
         }
+    }
+
+    pub(super) fn is_vacant(&self) -> bool {
+        self.is_vacant
     }
 
     pub(super) fn is_worn(&self) -> bool {

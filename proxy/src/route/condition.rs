@@ -13,10 +13,15 @@ impl Condition {
     /// It holds where a route with this match would be found.
     pub fn new(matches: &Match) -> Condition {
         // A table of one route, of which nothing but the match is ever looked at.
-        let respond = Respond { status: StatusCode::OK, body: bytes::Bytes::new(), headers: Vec::new() };
+        let respond =
+            Respond { status: StatusCode::OK, body: bytes::Bytes::new(), file: None, headers: Vec::new() };
         Condition(Table::new(&[Route {
             name: String::new(),
             matches: matches.clone(),
+            filters: Default::default(),
+            cors: None,
+            compression: None,
+            buffer_limit: None,
             action: Action::Respond(respond),
             request_headers: Default::default(),
             response_headers: Default::default(),

@@ -57,6 +57,12 @@ pub(super) fn split_port(authority: &[u8]) -> (&[u8], &[u8]) {
     authority.split_at(end)
 }
 
+/// An authority whose host has `suffix` behind it, before its port.
+pub fn with_suffix(authority: &[u8], suffix: &[u8]) -> Vec<u8> {
+    let (host, port) = split_port(authority);
+    [host, suffix, port].concat()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

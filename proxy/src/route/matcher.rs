@@ -1,11 +1,12 @@
 //! What is left to look at once host and path led to a route: method, headers, query, and a path's regular expression.
 
+use bytes::Bytes;
 use http::header::{GetAll, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, Uri};
 use regex::Regex;
 use smallvec::SmallVec;
 
-use super::query;
+use super::{cookie, query};
 use crate::config::model::{Match, PathMatch, ValueMatch};
 
 /// A route's conditions other than its hosts and the text of its path.
@@ -15,7 +16,13 @@ pub(super) struct Conditions {
     path: Option<Regex>,
     headers: Box<[(HeaderName, ValueMatch)]>,
     query: Box<[(String, ValueMatch)]>,
+    cookies: Box<[(String, ValueMatch)]>,
+    /// By the two ways in which a path can be meant: dots part segments, or are of a name.
+    properties: Box<[([Vec<u8>; 2], ValueMatch)]>,
 }
+
+/// What filters stored for an exchange, by its path, whose segments NULs part.
+pub type Stored<'a> = &'a dyn Fn(&[u8]) -> Option<Bytes>;
 
 impl Conditions {
     pub(super) fn new(matches: &Match) -> Conditions {
@@ -23,24 +30,41 @@ impl Conditions {
             methods: matches.methods.iter().cloned().collect(),
             path: match &matches.path {
                 PathMatch::Regex(regex) => Some(regex.clone()),
-                PathMatch::Any | PathMatch::Exact(_) | PathMatch::Prefix(_) => None,
+                PathMatch::Any | PathMatch::Exact(_) | PathMatch::Prefix(_) | PathMatch::Segments(_) => None,
             },
             headers: matches.headers.clone().into(),
             query: matches.query.clone().into(),
+            cookies: matches.cookies.clone().into(),
+            properties: matches.properties.iter().map(|(path, value)| (paths(path), value.clone())).collect(),
         }
     }
 
     /// Whether there are none.
     pub(super) fn is_empty(&self) -> bool {
-        self.methods.is_empty() && self.path.is_none() && self.headers.is_empty() && self.query.is_empty()
+        self.methods.is_empty()
+            && self.path.is_none()
+            && self.headers.is_empty()
+            && self.query.is_empty()
+            && self.cookies.is_empty()
+            && self.properties.is_empty()
+    }
+
+    /// Whether some of them are of what filters stored.
+    pub(super) fn look_at_properties(&self) -> bool {
+        !self.properties.is_empty()
     }
 
     /// Whether all of them hold; the cheapest are looked at first.
-    pub(super) fn hold(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> bool {
+    pub(super) fn hold(&self, method: &Method, uri: &Uri, headers: &HeaderMap, stored: Stored<'_>) -> bool {
         (self.methods.is_empty() || self.methods.contains(method))
             && self.headers.iter().all(|(name, value)| holds_of_field(value, &headers.get_all(name)))
             && self.query.iter().all(|(name, value)| {
                 holds(value, query::first(uri.query().unwrap_or_default(), name).map(str::as_bytes))
+            })
+            && self.cookies.iter().all(|(name, value)| holds(value, cookie::first(headers, name)))
+            && self.properties.iter().all(|([segments, name], value)| {
+                let found = stored(segments).or_else(|| stored(name));
+                holds(value, found.as_deref())
             })
             && self.path.as_ref().is_none_or(|regex| regex.is_match(uri.path()))
     }
@@ -56,6 +80,11 @@ pub(crate) fn holds_of_field(condition: &ValueMatch, values: &GetAll<'_, HeaderV
     }
 }
 
+/// Whether `condition` holds of a value that is there.
+pub fn holds_of_value(condition: &ValueMatch, value: &[u8]) -> bool {
+    holds(condition, Some(value))
+}
+
 /// Whether `condition` holds of `value`; `None` is a value that is missing. A value that is not UTF-8 matches no
 /// regular expression.
 fn holds(condition: &ValueMatch, value: Option<&[u8]>) -> bool {
@@ -63,6 +92,10 @@ fn holds(condition: &ValueMatch, value: Option<&[u8]>) -> bool {
         (ValueMatch::Present(present), value) => value.is_some() == *present,
         (ValueMatch::Not(condition), value) => !holds(condition, value),
         (_, None) => false,
+        (ValueMatch::Range(from, to), Some(value)) => {
+            let number = std::str::from_utf8(value).ok().and_then(|value| value.parse::<i64>().ok());
+            number.is_some_and(|number| (*from..=*to).contains(&number))
+        }
         (ValueMatch::Exact(text), Some(value)) => value == text.as_bytes(),
         (ValueMatch::Prefix(text), Some(value)) => value.starts_with(text.as_bytes()),
         (ValueMatch::Suffix(text), Some(value)) => value.ends_with(text.as_bytes()),
@@ -71,6 +104,11 @@ fn holds(condition: &ValueMatch, value: Option<&[u8]>) -> bool {
             std::str::from_utf8(value).is_ok_and(|value| regex.is_match(value))
         }
     }
+}
+
+/// A path as it may be stored.
+fn paths(text: &str) -> [Vec<u8>; 2] {
+    [text.replace('.', "\0").into_bytes(), text.as_bytes().to_vec()]
 }
 
 fn contains(value: &[u8], part: &[u8]) -> bool {

@@ -129,7 +129,9 @@ fn target<'a>(redirect: &'a Redirect, matched: &PathMatch, uri: &'a Uri) -> (Str
 fn replace_matched(path: &str, matched: &PathMatch, replacement: &str) -> String {
     let rest = match matched {
         PathMatch::Any => path,
-        PathMatch::Prefix(prefix) => path.strip_prefix(prefix.as_str()).unwrap_or(path),
+        PathMatch::Prefix(prefix) | PathMatch::Segments(prefix) => {
+            path.strip_prefix(prefix.as_str()).unwrap_or(path)
+        }
         PathMatch::Exact(_) | PathMatch::Regex(_) => "",
     };
     let mut target = String::with_capacity(replacement.len() + rest.len() + 1);

@@ -3,12 +3,13 @@
 //! The first route in the order of the file wins, however specific the others are. The index only finds, quickly,
 //! the few routes whose host and path fit; of these the first whose other conditions hold is the one.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use http::{HeaderMap, Method, Uri};
 
 use super::host;
-use super::matcher::Conditions;
+use super::matcher::{Conditions, Stored};
 use super::trie::{Entry, Trie};
 use crate::config::model::{HostMatch, PathMatch, Route};
 
@@ -16,6 +17,8 @@ use crate::config::model::{HostMatch, PathMatch, Route};
 #[derive(Debug)]
 pub struct Table {
     conditions: Vec<Conditions>,
+    /// Whether a route depends on what filters stored.
+    looks_at_properties: bool,
     /// By the beginning of the host, or all of it.
     hosts: Trie,
     /// By the end of the host: texts are backwards.
@@ -35,6 +38,7 @@ impl Table {
             groups.add(Candidate::new(index, conditions), route);
         }
         Table {
+            looks_at_properties: conditions.iter().any(Conditions::look_at_properties),
             conditions,
             hosts: Trie::new(groups.hosts),
             host_ends: Trie::new(groups.host_ends),
@@ -46,7 +50,23 @@ impl Table {
     ///
     /// It allocates nothing unless a route looks at a header that was sent more than once.
     pub fn find(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<usize> {
-        let request = Request { conditions: &self.conditions, method, uri, headers };
+        self.find_with(method, uri, headers, &|_| None)
+    }
+
+    /// Whether a route depends on what filters stored, so that it is to be looked for again when they have run.
+    pub fn looks_at_properties(&self) -> bool {
+        self.looks_at_properties
+    }
+
+    /// The same of an exchange for which filters have `stored` something.
+    pub fn find_with(
+        &self,
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+        stored: Stored<'_>,
+    ) -> Option<usize> {
+        let request = Request { conditions: &self.conditions, method, uri, headers, stored };
         let mut first = NONE;
         self.groups[0].search(&request, &mut first);
         if self.groups.len() > 1 {
@@ -79,6 +99,7 @@ struct Request<'a> {
     method: &'a Method,
     uri: &'a Uri,
     headers: &'a HeaderMap,
+    stored: Stored<'a>,
 }
 
 impl Request<'_> {
@@ -100,7 +121,7 @@ impl Request<'_> {
     }
 
     fn holds(&self, route: u32) -> bool {
-        self.conditions[route as usize].hold(self.method, self.uri, self.headers)
+        self.conditions[route as usize].hold(self.method, self.uri, self.headers, self.stored)
     }
 }
 
@@ -134,20 +155,24 @@ struct Paths {
 
 impl Paths {
     fn new(routes: Vec<(Candidate, &Route)>) -> Paths {
-        let mut texts: BTreeMap<(&str, bool), Vec<Candidate>> = BTreeMap::new();
+        let mut texts: BTreeMap<(Cow<'_, str>, bool), Vec<Candidate>> = BTreeMap::new();
         let mut patterns = Vec::new();
         for (candidate, route) in routes {
             match &route.matches.path {
-                PathMatch::Any => texts.entry(("", false)).or_default().push(candidate),
-                PathMatch::Prefix(prefix) => texts.entry((prefix, false)).or_default().push(candidate),
-                PathMatch::Exact(path) => texts.entry((path, true)).or_default().push(candidate),
+                PathMatch::Any => texts.entry(("".into(), false)).or_default().push(candidate),
+                PathMatch::Prefix(prefix) => texts.entry((prefix.into(), false)).or_default().push(candidate),
+                PathMatch::Exact(path) => texts.entry((path.into(), true)).or_default().push(candidate),
+                PathMatch::Segments(path) => {
+                    texts.entry((path.into(), true)).or_default().push(candidate);
+                    texts.entry((format!("{path}/").into(), false)).or_default().push(candidate);
+                }
                 PathMatch::Regex(_) => patterns.push(candidate),
             }
         }
         let (mut entries, mut lists) = (Vec::new(), Vec::new());
         for ((text, exact), list) in texts {
             let value = u32::try_from(lists.len()).unwrap_or(NONE);
-            entries.push(Entry { text: text.into(), value, exact });
+            entries.push(Entry { text: text.as_bytes().into(), value, exact });
             lists.extend(list);
             lists.last_mut().into_iter().for_each(|last: &mut Candidate| last.is_last = true);
         }

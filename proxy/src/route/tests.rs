@@ -9,7 +9,15 @@ use super::{Table, host};
 use crate::config::model::{Action, HostMatch, Match, PathMatch, Respond, Route, ValueMatch};
 
 fn any() -> Match {
-    Match { hosts: vec![], path: PathMatch::Any, methods: vec![], headers: vec![], query: vec![] }
+    Match {
+        hosts: vec![],
+        path: PathMatch::Any,
+        methods: vec![],
+        headers: vec![],
+        query: vec![],
+        cookies: vec![],
+        properties: vec![],
+    }
 }
 
 fn path(path: PathMatch) -> Match {
@@ -49,7 +57,12 @@ fn route(matches: Match) -> Route {
     Route {
         name: String::new(),
         matches,
+        filters: Default::default(),
+        cors: None,
+        compression: None,
+        buffer_limit: None,
         action: Action::Respond(Respond {
+            file: None,
             status: StatusCode::OK,
             body: Default::default(),
             headers: vec![],
@@ -274,6 +287,10 @@ fn scan(routes: &[Route], method: &Method, uri: &Uri, headers: &HeaderMap) -> Op
             PathMatch::Any | PathMatch::Regex(_) => true,
             PathMatch::Exact(text) => uri.path() == text,
             PathMatch::Prefix(text) => uri.path().starts_with(text.as_str()),
+            PathMatch::Segments(text) => uri
+                .path()
+                .strip_prefix(text.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
         };
         let host_fits = |wanted: &HostMatch| match wanted {
             HostMatch::Exact(text) => host == *text,
@@ -282,7 +299,7 @@ fn scan(routes: &[Route], method: &Method, uri: &Uri, headers: &HeaderMap) -> Op
         };
         path_fits
             && (hosts.is_empty() || hosts.iter().any(host_fits))
-            && Conditions::new(&route.matches).hold(method, uri, headers)
+            && Conditions::new(&route.matches).hold(method, uri, headers, &|_| None)
     })
 }
 
@@ -306,6 +323,7 @@ fn some_route() -> impl Strategy<Value = Route> {
         Just(PathMatch::Any),
         some_path().prop_map(PathMatch::Exact),
         some_path().prop_map(PathMatch::Prefix),
+        "(/[ab]{1,2}){1,3}".prop_map(PathMatch::Segments),
         "/[ab.]{1,3}\\*?".prop_map(|pattern| PathMatch::Regex(anchored(&pattern))),
     ];
     let header = "[12]".prop_map(|value| (HeaderName::from_static("x-a"), ValueMatch::Exact(value)));
@@ -315,9 +333,7 @@ fn some_route() -> impl Strategy<Value = Route> {
         prop::collection::vec(some_method(), 0..2),
         prop::collection::vec(header, 0..2),
     )
-        .prop_map(|(hosts, path, methods, headers)| {
-            route(Match { hosts, path, methods, headers, query: vec![] })
-        })
+        .prop_map(|(hosts, path, methods, headers)| route(Match { hosts, path, methods, headers, ..any() }))
 }
 
 fn some_request() -> impl Strategy<Value = (Method, Uri, HeaderMap)> {

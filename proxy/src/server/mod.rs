@@ -267,7 +267,7 @@ fn troubles(shared: &Shared, snapshot: &Snapshot) -> Vec<Trouble> {
 
 fn failing(shared: &Shared, config: &Config) -> Vec<Trouble> {
     let left_alone = shared.metrics.filters_left_alone();
-    let is_in_a_chain = |index| config.listeners.iter().any(|listener| listener.filters.contains(&index));
+    let is_in_a_chain = |index| config.listeners.iter().any(|listener| listener.runs(index));
     let filters = config.filters.iter().enumerate().filter(|(index, _)| is_in_a_chain(*index));
     filters
         .filter_map(|(_, filter)| {

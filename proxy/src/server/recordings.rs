@@ -134,8 +134,7 @@ pub(super) fn record(
 fn obstacle(snapshot: &Snapshot, filter: &str) -> Option<NoRecording> {
     let config = snapshot.config();
     let index = config.filters.iter().position(|other| other.name == filter);
-    let is_in_a_chain =
-        |index: &usize| config.listeners.iter().any(|listener| listener.filters.contains(index));
+    let is_in_a_chain = |index: &usize| config.listeners.iter().any(|listener| listener.runs(*index));
     match index.filter(is_in_a_chain).filter(|index| !snapshot.is_missing(*index)) {
         None => Some(NoRecording::NoSuch),
         Some(index) => snapshot.canary(index).is_some().then(|| {
@@ -150,7 +149,7 @@ fn sees_requests(snapshot: &Snapshot, filter: &str) -> bool {
     let config = snapshot.config();
     let is_it = |index: &usize| config.filters[*index].name == filter;
     let mut listeners = config.listeners.iter();
-    listeners.any(|listener| listener.protocol == Protocol::Http && listener.filters.iter().any(is_it))
+    listeners.any(|listener| listener.protocol == Protocol::Http && listener.runs.iter().any(is_it))
 }
 
 /// Hands what is written on to the reader, from when all workers watch, until the last exchange that was taken has ended

@@ -20,7 +20,7 @@ use tokio::runtime::LocalOptions;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
-use self::guests::{Guest, Guests, Roster, end_all};
+use self::guests::{Guest, Guests, Role, Roster, end_all};
 use super::Lines;
 use super::canaries::Canaries;
 use super::recordings::Recordings;
@@ -401,14 +401,15 @@ impl Worker {
         let mut sites = Vec::with_capacity(ways_in.len());
         for (at, WayIn { open, socket }) in ways_in.into_iter().enumerate() {
             let config = &snapshot.config().listeners[at];
-            let chain = guests.chain(&config.filters)?;
+            let chains = guests.chains(config)?;
             let door = self.door(&open).cloned();
             let drain = door.as_ref().map_or_else(Rc::default, |door| door.drain().clone());
             let lane = config.access_log.then(|| self.lane.get_or_insert_with(|| shared.lane()).clone());
             let site = Site::new(
                 snapshot.clone(),
                 at,
-                Rc::new(chain),
+                chains.usual,
+                chains.own,
                 upstreams.clone(),
                 self.tasks.clone(),
                 drain.stage(),
@@ -447,7 +448,9 @@ impl Worker {
         let worn: Vec<Guest> = self.guests().filter(|guest| guest.instance.is_worn()).cloned().collect();
         match self.prepare(plan) {
             Ok(prepared) => {
-                worn.iter().for_each(|guest| guest.usage.record_recycle());
+                // What routes configure is in the guest of its filter.
+                let guests = worn.iter().filter(|guest| guest.role != Role::Variant);
+                guests.for_each(|guest| guest.usage.record_recycle());
                 drop(worn); // a guest that nobody else has is the one that ends
                 self.adopt(prepared);
             }

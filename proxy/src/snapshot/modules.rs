@@ -5,9 +5,12 @@ use std::fmt::Display;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use super::trust;
 use super::unusable::Unusable;
-use crate::config::model::{Config, Filter, Grant, Isolation, OnFault, Protocol};
+use super::variants::Variants;
+use super::{Snapshot, trust};
+use bytes::Bytes;
+
+use crate::config::model::{Config, Filter, Grant, Isolation, OnFault, Protocol, Variant};
 use crate::files::Sha256;
 use crate::origin::{Obtained, Origins, Unobtainable};
 use crate::wasm::stream::Subject;
@@ -24,7 +27,7 @@ pub(super) struct Proved {
     /// Why it is missing, by the last look for it.
     pub(super) lack: Option<Lack>,
     /// What it was shown to make contexts for.
-    subjects: Vec<Subject>,
+    pub(super) subjects: Vec<Subject>,
 }
 
 /// Why a module is missing, in a line. The last look for it says, so that it changes in a snapshot.
@@ -69,7 +72,9 @@ pub(super) struct Modules<'a> {
     config: &'a Config,
     services: Services,
     former: &'a [Proved],
+    former_variants: HashMap<(&'a str, &'a Bytes), &'a Proved>,
     compiled: HashMap<Sha256, Module>,
+    pub(super) variants: Variants,
 }
 
 impl<'a> Modules<'a> {
@@ -79,13 +84,36 @@ impl<'a> Modules<'a> {
         origins: &'a Origins,
         config: &'a Config,
         services: Services,
-        former: &'a [Proved],
+        former: Option<&'a Snapshot>,
     ) -> Modules<'a> {
+        let (former, variants) =
+            former.map_or((&[][..], &[][..]), |former| (&former.filters[..], &former.variants[..]));
         // What images are made of exports more than the module does.
         let plain = former.iter().filter(|former| former.plugin.filter().isolation == Isolation::Worker);
         let compiled = plain.filter_map(|former| Some((former.digest?, former.plugin.module().clone())));
         let compiled = compiled.collect();
-        Modules { engine, origins, config, services, former, compiled }
+        let by_config = |variant: &'a Proved| {
+            let filter = variant.plugin.filter();
+            ((filter.name.as_str(), &filter.config), variant)
+        };
+        let former_variants = variants.iter().map(by_config).collect();
+        let variants = Variants::default();
+        Modules { engine, origins, config, services, former, former_variants, compiled, variants }
+    }
+
+    pub(super) fn config(&self) -> &'a Config {
+        self.config
+    }
+
+    pub(super) fn services(&self) -> &Services {
+        &self.services
+    }
+
+    /// What a variant was in the configuration before, if nothing else about its filter has changed.
+    pub(super) fn former_variant(&self, variant: &Variant) -> Option<&'a Proved> {
+        let filter = &variant.filter;
+        let former = self.former_variants.get(&(filter.name.as_str(), &filter.config)).copied()?;
+        (former.plugin.filter() == filter).then_some(former)
     }
 
     /// The filter at `index`, of the module that was obtained for it. Where that is a copy on disk which is no good, the
@@ -128,6 +156,7 @@ impl<'a> Modules<'a> {
         let trusted = trust::examine(self.config, index, obtained)?;
         let kept = trusted.clone();
         let proved = self.prove(&self.config.filters[index], trusted, subjects(self.config, index))?;
+        self.vary(index, &proved, &kept);
         self.origins.keep(&kept);
         Ok(proved)
     }
@@ -145,11 +174,14 @@ impl<'a> Modules<'a> {
         let module = self.compile(Sha256::of(STAND_IN), STAND_IN);
         let module = module.map_err(|source| Unusable::Load { origin: origin.clone(), source })?;
         let plugin = Plugin::new(filter.clone(), module);
-        Ok(Proved { plugin, origin, digest: None, lack: Some(Lack::new(why)), subjects: Vec::new() })
+        let proved =
+            Proved { plugin, origin, digest: None, lack: Some(Lack::new(why)), subjects: Vec::new() };
+        self.vary_untried(index, &proved);
+        Ok(proved)
     }
 
     /// `subjects`: what the filter is to make contexts for.
-    fn prove(
+    pub(super) fn prove(
         &mut self,
         filter: &Arc<Filter>,
         module: Obtained,
@@ -162,7 +194,8 @@ impl<'a> Modules<'a> {
                 && former.plugin.filter() == filter
                 && subjects.iter().all(|subject| former.subjects.contains(subject))
         };
-        if let Some(former) = self.former.iter().find(is_as_it_was) {
+        let variant = self.former_variants.get(&(filter.name.as_str(), &filter.config)).copied();
+        if let Some(former) = self.former.iter().chain(variant).find(is_as_it_was) {
             return Ok(Proved { origin, ..former.clone() });
         }
         let explained = debug.and_then(|debug| debug_info::join(&bytes, &debug));
@@ -238,7 +271,7 @@ fn subjects(config: &Config, filter: usize) -> Vec<Subject> {
         Protocol::Http => Subject::Exchange,
         Protocol::Tcp(_) => Subject::Connection,
     };
-    let listeners = config.listeners.iter().filter(|listener| listener.filters.contains(&filter));
+    let listeners = config.listeners.iter().filter(|listener| listener.runs(filter));
     let mut subjects: Vec<_> = listeners.map(|listener| subject(&listener.protocol)).collect();
     subjects.dedup();
     subjects

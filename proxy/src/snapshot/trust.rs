@@ -44,7 +44,7 @@ impl Untrusted {
 /// The listeners that want this filter's module to be signed.
 fn demanding(config: &Config, filter: usize) -> impl Iterator<Item = &Listener> {
     let filter = config.first_version(filter);
-    let has = move |listener: &&Listener| listener.filters.contains(&filter);
+    let has = move |listener: &&Listener| listener.runs(filter);
     config.listeners.iter().filter(has).filter(|listener| !listener.require_signature_by.is_empty())
 }
 

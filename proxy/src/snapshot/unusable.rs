@@ -50,6 +50,12 @@ impl Unusable {
         Finding { part, message: format!("filter `{}`: {self}", filter.name), hint: Some(self.hint(filter)) }
     }
 
+    /// The finding for what routes give a filter, which is `config.variants[variant]`.
+    pub(super) fn found_in_variant(self, variant: usize, filter: &Filter) -> Finding {
+        let message = format!("filter `{}` on this route: {self}", filter.name);
+        Finding { part: Part::VariantConfig(variant), message, hint: Some(self.hint(filter)) }
+    }
+
     /// Whether the module's bytes or its signatures are what is wrong, so that others would do.
     pub(super) fn is_of_the_module(&self) -> bool {
         match self {

@@ -111,6 +111,7 @@ impl From<UpstreamError> for Ending {
             | UpstreamError::Malformed(_)
             | UpstreamError::HeadTooLarge(_)
             | UpstreamError::RefusedStream(_)
+            | UpstreamError::NoUpgrade
             | UpstreamError::RequestBody(_)
             | UpstreamError::ResponseBody(_)
             | UpstreamError::Http2(_) => Failure::UpstreamReset,

@@ -55,6 +55,9 @@ pub enum UpstreamError {
     /// (RFC 9113, sections 6.8 and 8.7). It may be sent again, whatever it is.
     #[error("the upstream refused the stream")]
     RefusedStream(#[source] h2::Error),
+    /// The request asks for another protocol, which is not asked of an endpoint that speaks HTTP/2.
+    #[error("an upgrade is not sent over HTTP/2")]
+    NoUpgrade,
     /// An HTTP/2 connection failed, or the upstream reset the stream on it.
     #[error("the upstream ended the stream")]
     Http2(#[source] h2::Error),
@@ -87,6 +90,7 @@ impl UpstreamError {
             UpstreamError::NoEndpoint
             | UpstreamError::Overflow(_)
             | UpstreamError::RequestBody(_)
+            | UpstreamError::NoUpgrade
             | UpstreamError::RefusedStream(_) => false,
             UpstreamError::ConnectRefused(_)
             | UpstreamError::Connect(_)

@@ -36,8 +36,10 @@ pub(crate) struct StreamContext {
 pub(crate) struct Contexts {
     places: Vec<Option<(u32, StreamContext)>>,
     len: usize,
-    /// The roots' numbers, in the order in which they were made.
+    /// The roots' numbers, by their places.
     roots: Vec<u32>,
+    /// The same with their places, sorted: a filter that many routes configure has as many roots.
+    root_places: Vec<(u32, usize)>,
     last_id: u32,
     parked: usize,
     /// Nothing that waits for `proxy_done` began to before this.
@@ -50,33 +52,52 @@ impl Contexts {
             places: empty_places(FIRST_PLACES),
             len: 0,
             roots: Vec::with_capacity(1),
+            root_places: Vec::with_capacity(1),
             last_id: VM,
             parked: 0,
             earliest_parked: None,
         }
     }
 
-    /// Names a new root, which is the next in order.
-    pub(crate) fn add_root(&mut self) -> u32 {
+    /// Names a new root, which takes the next place, or that of a root that has gone.
+    pub(crate) fn add_root(&mut self, freed: Option<usize>) -> u32 {
         let id = loop {
             let id = self.next_id();
             if self.stream(id).is_none() {
                 break id;
             }
         };
-        self.roots.push(id);
+        let place = freed.unwrap_or(self.roots.len());
+        match self.roots.get_mut(place) {
+            Some(former) => {
+                let former = std::mem::replace(former, id);
+                self.root_places.retain(|(known, _)| *known != former);
+            }
+            None => self.roots.push(id),
+        }
+        let at = self.root_places.partition_point(|(known, _)| *known < id);
+        self.root_places.insert(at, (id, place));
         id
     }
 
-    /// The root of this number, by its place in order.
+    /// The place of the root of this number.
     pub(crate) fn root(&self, id: u32) -> Option<usize> {
-        self.roots.iter().position(|root| *root == id)
+        if let [(only, place)] = self.root_places[..] {
+            return (only == id).then_some(place); // nearly always
+        }
+        let at = self.root_places.binary_search_by_key(&id, |(known, _)| *known).ok()?;
+        Some(self.root_places[at].1)
+    }
+
+    /// Whether a stream belongs to the root at this place.
+    pub(crate) fn has_streams_of(&self, root: usize) -> bool {
+        self.iter().any(|(_, context)| context.root == root)
     }
 
     fn next_id(&mut self) -> u32 {
         loop {
             self.last_id = self.last_id.wrapping_add(1);
-            if self.last_id != VM && !self.roots.contains(&self.last_id) {
+            if self.last_id != VM && self.root(self.last_id).is_none() {
                 return self.last_id;
             }
         }

@@ -234,9 +234,28 @@ impl Host {
     pub(crate) fn add(&mut self, plugin: &Plugin, usage: Arc<FilterUsage>) -> usize {
         let filter = plugin.filter().clone();
         self.limiter.allow(filter.limits.memory);
-        let id = self.contexts.add_root();
-        self.roots.push(Root::new(id, filter, plugin.grants().cloned(), self.abi, usage));
-        self.roots.len() - 1
+        let freed = self.freed_place();
+        let id = self.contexts.add_root(freed);
+        // What the filter is already, under another configuration: together they may do what it may.
+        let same = self.roots.iter().find(|root| Arc::ptr_eq(&root.usage, &usage));
+        let allowance = same.map(|root| root.allowance.clone());
+        let root = Root::new(id, filter, plugin.grants().cloned(), self.abi, usage, allowance);
+        match freed {
+            Some(place) => {
+                self.roots[place] = root;
+                place
+            }
+            None => {
+                self.roots.push(root);
+                self.roots.len() - 1
+            }
+        }
+    }
+
+    /// The place of a root that has gone, and its streams with it. The first root's is kept: images are made of it.
+    fn freed_place(&self) -> Option<usize> {
+        let mut gone = (1..self.roots.len()).filter(|&place| self.roots[place].end == RootEnd::Gone);
+        gone.find(|&place| !self.contexts.has_streams_of(place))
     }
 
     /// The root of the context that hostcalls act on.

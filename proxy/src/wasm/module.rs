@@ -253,7 +253,7 @@ impl Module {
     }
 
     /// Whether both are the same compiled code.
-    pub(super) fn is(&self, other: &Module) -> bool {
+    pub(crate) fn is(&self, other: &Module) -> bool {
         Arc::ptr_eq(&self.shared, &other.shared)
     }
 

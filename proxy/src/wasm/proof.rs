@@ -11,7 +11,7 @@ use super::grants::Capability;
 use super::plugin::Plugin;
 use super::services::{GuestLog, Services};
 use super::stream::{RequestHead, Stream, StreamInfo, Subject};
-use super::vm::Vm;
+use super::vm::{ContextId, Vm};
 
 /// The most that is kept of what a guest says as it fails, in bytes.
 const MAX_LAST_WORD: usize = 4 << 10;
@@ -48,11 +48,27 @@ impl Proof {
     ///
     /// It fails, as a module for the background alone does. What it said last of it comes first in the message.
     pub fn open(&mut self, subject: Subject) -> Result<(), Fault> {
+        self.open_in(self.vm.first_root(), subject)
+    }
+
+    /// Starts the plugin once more, with the configuration that a route gives it, as another root of the instance, and
+    /// has that make a context for an exchange.
+    ///
+    /// # Errors
+    ///
+    /// It refuses the configuration, or fails. Then nothing more can be tried in this instance.
+    pub fn add(&mut self, variant: &Plugin, services: &Services) -> Result<(), Fault> {
+        self.vm.log_to(services.log.clone());
+        let root = self.vm.add(variant, &services.throw_away());
+        self.vm.log_to(self.last_word.clone());
+        self.open_in(root?, Subject::Exchange)
+    }
+
+    fn open_in(&mut self, root: ContextId, subject: Subject) -> Result<(), Fault> {
         let stream = match subject {
             Subject::Exchange => Stream::new(RequestHead::nothing(), self.info.clone(), 1),
             Subject::Connection => Stream::connection(self.info.clone(), 1),
         };
-        let root = self.vm.first_root();
         let opened = self.vm.open(root, &Rc::new(RefCell::new(stream)), 0);
         opened.map(drop).map_err(|fault| match self.last_word.take() {
             Some(word) => Fault { message: format!("{word}\n{}", fault.message), ..fault },

@@ -27,6 +27,8 @@ pub(crate) struct Root {
     pub(crate) queues: Vec<u32>,
     /// What the filter costs.
     pub(crate) usage: Arc<FilterUsage>,
+    /// Whether the filter's instance is counted with this root: it is with the first of its filter.
+    is_counted: bool,
     /// Whether it has not started yet.
     pub(crate) starting: bool,
     /// What one call into the guest may cost on behalf of the filter.
@@ -51,7 +53,9 @@ pub(crate) struct Root {
 
 impl Drop for Root {
     fn drop(&mut self) {
-        self.usage.record_instance_gone();
+        if self.is_counted {
+            self.usage.record_instance_gone();
+        }
     }
 }
 
@@ -126,16 +130,21 @@ impl Budget {
 }
 
 impl Root {
-    /// A root that has not started.
+    /// A root that has not started. `allowance` is that of the filter's other roots, if there are some.
     pub(crate) fn new(
         id: u32,
         filter: Arc<Filter>,
         grants: Option<Arc<Grants>>,
         abi: AbiVersion,
         usage: Arc<FilterUsage>,
+        allowance: Option<Rc<Allowance>>,
     ) -> Root {
-        usage.record_instance();
+        let is_counted = allowance.is_none();
+        if is_counted {
+            usage.record_instance();
+        }
         Root {
+            is_counted,
             id,
             grants,
             queues: Vec::new(),
@@ -145,7 +154,7 @@ impl Root {
             end: RootEnd::Running,
             callout_status: CalloutStatus::default(),
             complaint: None,
-            allowance: Allowance::new(&filter.limits),
+            allowance: allowance.unwrap_or_else(|| Allowance::new(&filter.limits)),
             properties: Properties::default(),
             declarations: Declarations::default(),
             inbox: None,

@@ -69,9 +69,9 @@ impl Stamp {
         host.queue_ids = self.queues.clone();
         host.serves_one = true;
         host.limiter.allow(self.plugin.filter().limits.memory);
-        let id = host.contexts.add_root();
+        let id = host.contexts.add_root(None);
         let grants = self.plugin.grants().cloned();
-        let mut root = Root::new(id, self.plugin.filter().clone(), grants, abi, usage);
+        let mut root = Root::new(id, self.plugin.filter().clone(), grants, abi, usage, None);
         root.allowance = self.allowance.clone();
         root.properties = self.image.properties.clone();
         root.declarations = self.image.declarations.clone();

@@ -161,7 +161,7 @@ impl Checker<'_> {
     pub(super) fn warn_of_blind_shadows(&self, canaries: &[Located<Canary>], listeners: &[Listener]) {
         for Located { value: canary, span } in canaries {
             let tcp = |listener: &&Listener| {
-                listener.filters.contains(&canary.filter) && matches!(listener.protocol, Protocol::Tcp(_))
+                listener.runs(canary.filter) && matches!(listener.protocol, Protocol::Tcp(_))
             };
             let Some(listener) = listeners.iter().find(tcp) else { continue };
             let name = &listener.name;

@@ -25,6 +25,12 @@ impl Checker<'_> {
         text.map_err(|why| self.record_unusable(path, span, &why)).ok()
     }
 
+    /// The same of a file that may be anything.
+    pub(super) fn bytes_of(&self, path: &Path, limit: u64, span: Span) -> Option<Vec<u8>> {
+        let read = self.footprint.borrow_mut().read(path, limit);
+        read.map(|(bytes, _)| bytes).map_err(|why| self.record_unusable(path, span, &why.into())).ok()
+    }
+
     fn record_unusable(&self, path: &Path, span: Span, why: &Unusable) {
         let hint = match why {
             Unusable::NotRead(ReadError::Unreadable(error))

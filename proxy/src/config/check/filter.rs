@@ -198,7 +198,7 @@ fn set<T>(place: &mut T, given: Option<T>) {
 }
 
 /// What the guest reads: text as it is, nothing as nothing, anything else as JSON with its keys in the file's order.
-fn guest_bytes(value: Value) -> Bytes {
+pub(super) fn guest_bytes(value: Value) -> Bytes {
     match value {
         Value::Null => Bytes::new(),
         Value::String(text) => Bytes::from(text),

@@ -1,15 +1,16 @@
 //! Checks listeners: names and addresses are unique, chains name filters that exist, and what is of HTTP is not given
 //! for TCP.
 
+use std::collections::BTreeSet;
 use std::mem::take;
 
 use super::super::bounds;
 use super::super::decode::{Field, Located};
-use super::super::model::{Listener, ListenerLimits, Protocol};
+use super::super::model::{Listener, ListenerLimits, Protocol, Route, RouteFilters};
 use super::super::raw;
 use super::super::scalar::{Text, Traffic};
 use super::super::source::Span;
-use super::super::suggest;
+use super::exposure::Inherited;
 use super::{Checker, Unique, items};
 use crate::path::{EscapedSlashes, PathNormalization};
 
@@ -48,15 +49,21 @@ impl Checker<'_> {
                 Some(Protocol::Http) => self.required(raw.routes, "routes", span),
                 Some(Protocol::Tcp(_)) | None => None,
             };
-            let routes = routes.map(|list| self.routes(list, &path_normalization)).unwrap_or_default();
+            let cors = self.or_off(take(&mut raw.cors), None, |raw| self.cors(raw));
+            let compression = self.or_off(take(&mut raw.compression), None, |raw| self.compression(raw));
+            let inherited = Inherited { chain: filters.clone(), cors, compression };
+            let routes =
+                routes.map(|list| self.routes(list, &inherited, &path_normalization)).unwrap_or_default();
             let (Some(name), Some(address), Some(protocol)) = (name, address, protocol) else { continue };
             self.places.listener_addresses.push(address.span);
+            let runs = every_filter(&filters, &routes);
             listeners.push(Listener {
                 name: name.value,
                 address: address.value.0,
                 proxy_protocol: raw.proxy_protocol.value().unwrap_or(false),
                 send_proxy_protocol: raw.send_proxy_protocol.value().map(|Text(version)| version),
                 filters,
+                runs,
                 require_signature_by,
                 protocol,
                 routes,
@@ -130,6 +137,8 @@ impl Checker<'_> {
             ("trusted_hops", raw.trusted_hops.span()),
             ("http2", raw.http2.span()),
             ("path_normalization", raw.path_normalization.span()),
+            ("cors", raw.cors.span()),
+            ("compression", raw.compression.span()),
         ];
         for (field, span) in fields.into_iter().chain(limits) {
             let Some(span) = span else { continue };
@@ -146,18 +155,10 @@ impl Checker<'_> {
     }
 
     fn chain(&mut self, field: Field<Vec<Field<String>>>) -> Vec<usize> {
-        let log = self.log;
-        let mut twice = Unique::new(log);
+        let mut twice = Unique::new(self.log);
         let mut chain = Vec::new();
         for name in items(field.value().unwrap_or_default()) {
-            let Some((index, _, used)) = self.filters.get_full_mut(&name.value) else {
-                let known = self.filters.keys().map(String::as_str);
-                log.error_suggesting(name.span, format!("there is no filter `{}`", name.value), || {
-                    suggest::remedy(&name.value, "filters", known)
-                });
-                continue;
-            };
-            *used = true;
+            let Some(index) = self.named_filter(&name) else { continue };
             twice.take(index, name.span, || format!("the filter `{}` is in this chain twice", name.value));
             chain.push(index);
         }
@@ -174,6 +175,16 @@ impl Checker<'_> {
             idle_timeout: self.duration(raw.idle_timeout, bounds::DOWNSTREAM_IDLE_TIMEOUT),
         }
     }
+}
+
+/// The filters of a listener's chain and of its routes' chains, in order, each once.
+fn every_filter(chain: &[usize], routes: &[Route]) -> Vec<usize> {
+    let own = routes.iter().filter_map(|route| match &route.filters {
+        RouteFilters::Chain(links) => Some(links.iter().map(|link| link.filter)),
+        RouteFilters::Inherited | RouteFilters::Changed(_) => None,
+    });
+    let every: BTreeSet<usize> = chain.iter().copied().chain(own.flatten()).collect();
+    every.into_iter().collect()
 }
 
 fn path_normalization(raw: raw::PathNormalization) -> PathNormalization {

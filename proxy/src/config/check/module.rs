@@ -164,8 +164,8 @@ impl Checker<'_> {
         for (index, (filter, &span)) in config.filters.iter().zip(&self.places.filter_modules).enumerate() {
             let first = config.first_version(index);
             let is_its_firsts = first != index && config.filters[first].module == filter.module;
-            let mut chains = config.listeners.iter().filter(|listener| listener.filters.contains(&first));
-            let is_signed = config.listeners.iter().any(|listener| listener.filters.contains(&first))
+            let mut chains = config.listeners.iter().filter(|listener| listener.runs(first));
+            let is_signed = config.listeners.iter().any(|listener| listener.runs(first))
                 && chains.all(|listener| !listener.require_signature_by.is_empty());
             if is_replaceable(filter) && !is_signed && !is_its_firsts {
                 let message = "the module is fetched without TLS, and anybody on the way can replace it";

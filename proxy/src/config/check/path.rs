@@ -12,6 +12,12 @@ impl Checker<'_> {
         let given = match raw.value() {
             None => None,
             Some(raw::Path::Prefix(text)) => self.matched_path(text).map(PathMatch::Prefix),
+            Some(raw::Path::Segments(text)) => {
+                self.matched_path(text).map(|path| match path.trim_end_matches('/') {
+                    "" => PathMatch::Any,
+                    path => PathMatch::Segments(path.to_owned()),
+                })
+            }
             Some(raw::Path::Exact(text)) => self.matched_path(text).map(PathMatch::Exact),
             Some(raw::Path::Regex(text)) => {
                 text.given().and_then(|text| self.whole_pattern(&text)).map(PathMatch::Regex)
@@ -41,7 +47,7 @@ impl Checker<'_> {
         };
         // A prefix may end within an escape or in what are no dots in the end: it is looked at as it could go on.
         let (Field::Given(text), more) = (match &path.value {
-            raw::Path::Exact(text) => (text, ""),
+            raw::Path::Exact(text) | raw::Path::Segments(text) => (text, ""),
             raw::Path::Prefix(text) => (text, "0"),
             raw::Path::Regex(_) => return,
         }) else {
@@ -136,7 +142,7 @@ impl Checker<'_> {
     }
 
     fn warn_of_double_slash(&self, prefix: &Located<String>, matched: &PathMatch) {
-        if let PathMatch::Prefix(matched) = matched
+        if let PathMatch::Prefix(matched) | PathMatch::Segments(matched) = matched
             && prefix.value.ends_with('/')
             && !matched.ends_with('/')
         {

@@ -1,6 +1,7 @@
 //! Checks routes: what they match, and that each has exactly one action.
 
 use std::mem::take;
+use std::path::PathBuf;
 
 use ::http::StatusCode;
 use bytes::Bytes;
@@ -12,10 +13,11 @@ use super::super::model::{
     Action, Clusters, Forward, HostMatch, Match, PathMatch, Redirect, Respond, Route, ValueMatch,
 };
 use super::super::raw;
-use super::super::scalar::{Authority, Count, Host, Text, name_of};
+use super::super::scalar::{Authority, Count, Host, Size, Text, name_of};
 use super::super::source::Span;
+use super::exposure::Inherited;
 use super::headers::Message;
-use super::{Checker, Unique, entries, items};
+use super::{Checker, Unique, entries, items, whole};
 use crate::path::PathNormalization;
 
 /// What a route can do, one of which it does.
@@ -26,8 +28,9 @@ const REDIRECTS: [u16; 5] = [301, 302, 303, 307, 308];
 
 impl Checker<'_> {
     pub(super) fn routes(
-        &self,
+        &mut self,
         list: Located<Vec<Field<raw::Route>>>,
+        inherited: &Inherited,
         paths: &PathNormalization,
     ) -> Vec<Route> {
         if list.value.is_empty() {
@@ -46,7 +49,7 @@ impl Checker<'_> {
                     format!("no request comes this far: the route on line {line} takes all of them");
                 self.log.warning(at, message, "move this route before that one");
             }
-            let Some(route) = self.route(index, raw, &mut names) else { continue };
+            let Some(route) = self.route(index, raw, inherited, &mut names) else { continue };
             if takes_everything(&route.matches) {
                 catch_all = Some(self.log.line(at));
             }
@@ -55,7 +58,13 @@ impl Checker<'_> {
         routes
     }
 
-    fn route(&self, index: usize, raw: Located<raw::Route>, names: &mut Unique<'_, String>) -> Option<Route> {
+    fn route(
+        &mut self,
+        index: usize,
+        raw: Located<raw::Route>,
+        inherited: &Inherited,
+        names: &mut Unique<'_, String>,
+    ) -> Option<Route> {
         let Located { value: mut raw, span } = raw;
         self.refuse_what_only_forwarding_uses(&raw);
         let name = take(&mut raw.name).given().inspect(|name| self.name(name));
@@ -72,6 +81,12 @@ impl Checker<'_> {
         };
         let request_headers = self.edits(request, Message::Request);
         let response_headers = self.edits(response, Message::Response);
+        let filters = self.route_filters(take(&mut raw.filters), &inherited.chain);
+        let cors = self.or_off(take(&mut raw.cors), inherited.cors.clone(), |raw| self.cors(raw));
+        let compression = take(&mut raw.compression);
+        let compression =
+            self.or_off(compression, inherited.compression.clone(), |raw| self.compression(raw));
+        let buffer_limit = self.number_if_given(take(&mut raw.buffer_limit), bounds::ROUTE_BUFFER_LIMIT);
         let timeout = self.duration(take(&mut raw.timeout), bounds::ROUTE_TIMEOUT);
         let timeout = (!timeout.is_zero()).then_some(timeout);
         let retries = self.retries(take(&mut raw.retries), timeout);
@@ -80,6 +95,10 @@ impl Checker<'_> {
         let idle_timeout = self.number_if_given(take(&mut raw.idle_timeout), bounds::STREAM_IDLE_TIMEOUT);
         Some(Route {
             name: name.value,
+            filters,
+            cors,
+            compression,
+            buffer_limit: buffer_limit.map(|Size(bytes)| whole(bytes)),
             action: self.action(raw, span, &matches.path)?,
             matches,
             request_headers,
@@ -104,6 +123,7 @@ impl Checker<'_> {
         };
         let useless = [
             ("rewrite", raw.rewrite.span()),
+            ("mirror", raw.mirror.span()),
             ("timeout", raw.timeout.span()),
             ("grpc_timeout", raw.grpc_timeout.span()),
             ("retries", raw.retries.span()),
@@ -126,6 +146,8 @@ impl Checker<'_> {
                 methods: vec![],
                 headers: vec![],
                 query: vec![],
+                cookies: vec![],
+                properties: vec![],
             };
         };
         let mut twice = Unique::new(self.log);
@@ -135,13 +157,18 @@ impl Checker<'_> {
             twice.take(header.clone(), name.span, || format!("`{header}` is given twice"));
             headers.extend(self.value_match(value).map(|value| (header, value)));
         }
-        let query = entries(raw.query).into_iter();
+        let values = |field| {
+            let entries = entries(field).into_iter();
+            entries.filter_map(|(name, value)| Some((name.value, self.value_match(value)?))).collect()
+        };
         Match {
             hosts: self.hosts(raw.host),
             path: self.path_match(raw.path),
             methods: self.alternatives(raw.method).into_iter().map(|method| method.value.0).collect(),
             headers,
-            query: query.filter_map(|(name, value)| Some((name.value, self.value_match(value)?))).collect(),
+            query: values(raw.query),
+            cookies: values(raw.cookies),
+            properties: values(raw.properties),
         }
     }
 
@@ -172,6 +199,14 @@ impl Checker<'_> {
             Raw::Suffix(text) => ValueMatch::Suffix(self.part(text)?),
             Raw::Contains(text) => ValueMatch::Contains(self.part(text)?),
             Raw::Regex(text) => ValueMatch::Regex(self.whole_pattern(&text.given()?)?),
+            Raw::Range(range) => {
+                let Located { value: raw::Range { from, to }, span } = range.given()?;
+                let (from, to) = (from.value().unwrap_or(i64::MIN), to.value().unwrap_or(i64::MAX));
+                if from > to {
+                    self.log.error(span, "no number is in this range: `from` is more than `to`");
+                }
+                ValueMatch::Range(from, to)
+            }
             Raw::Present(present) => ValueMatch::Present(present.value()?),
             Raw::Not(inner) => {
                 let Located { value, span } = inner.given()?;
@@ -181,7 +216,7 @@ impl Checker<'_> {
         })
     }
 
-    fn part(&self, field: Field<String>) -> Option<String> {
+    pub(super) fn part(&self, field: Field<String>) -> Option<String> {
         let text = field.given()?;
         if text.value.is_empty() {
             self.log.error_with_hint(
@@ -224,11 +259,17 @@ impl Checker<'_> {
             Some(header) => self.cluster_header(header)?,
             None => Clusters::Weighted(self.shares(raw.cluster, raw.clusters)),
         };
+        let mirrors = self.mirrors(raw.mirror);
         let rewrite = raw.rewrite.value();
         let (path, host) = rewrite.map_or((None, None), |rewrite| {
             (self.path_rewrite(rewrite.prefix, rewrite.regex, path), rewrite.host.value())
         });
-        Some(Action::Forward(Forward { clusters, path, host: host.map(|Text(Authority(host))| host) }))
+        Some(Action::Forward(Forward {
+            clusters,
+            mirrors,
+            path,
+            host: host.map(|Text(Authority(host))| host),
+        }))
     }
 
     fn cluster_header(&self, raw: Located<raw::ClusterHeader>) -> Option<Clusters> {
@@ -313,14 +354,14 @@ impl Checker<'_> {
 
     fn respond(&self, raw: raw::Respond) -> Respond {
         let status = raw.status.value().map_or(StatusCode::OK, |Text(status)| status);
-        let body = raw.body.given();
+        let (body, file) = self.respond_body(raw.body.given(), raw.file.given());
         if let Some(body) = &body {
-            if body.value.len() > bounds::MAX_RESPOND_BODY {
+            if file.is_none() && body.value.len() > bounds::MAX_RESPOND_BODY {
                 let message = format!("the body has {} bytes", body.value.len());
                 self.log.error_with_hint(
                     body.span,
                     message,
-                    "at most 64KiB: serve more than that from a cluster",
+                    "at most 64KiB: give it a `file`, or serve it from a cluster",
                 );
             }
             // RFC 9110 sections 15.3.5, 15.3.6 and 15.4.5.
@@ -331,9 +372,32 @@ impl Checker<'_> {
         }
         Respond {
             status,
-            body: body.map_or_else(Bytes::new, |body| Bytes::from(body.value)),
+            body: body.map_or_else(Bytes::new, |body| body.value),
+            file,
             headers: self.fields(raw.headers, Message::Response),
         }
+    }
+}
+
+impl Checker<'_> {
+    /// The body of a response of the proxy's own, and the file that it is from.
+    fn respond_body(
+        &self,
+        body: Option<Located<String>>,
+        file: Option<Located<String>>,
+    ) -> (Option<Located<Bytes>>, Option<PathBuf>) {
+        let body = body.map(|body| Located { value: Bytes::from(body.value), span: body.span });
+        let Some(Located { value, span }) = file else { return (body, None) };
+        if body.is_some() {
+            self.log.error_with_hint(
+                span,
+                "`body` and `file` cannot be given together",
+                "keep one of the two",
+            );
+        }
+        let path = self.folder.join(value);
+        let content = self.bytes_of(&path, bounds::MAX_RESPOND_FILE_BYTES, span).unwrap_or_default();
+        (Some(Located { value: Bytes::from(content), span }), Some(path))
     }
 }
 
@@ -342,11 +406,13 @@ pub(super) fn takes_everything(matches: &Match) -> bool {
     let any_path = match &matches.path {
         PathMatch::Any => true,
         PathMatch::Prefix(prefix) => prefix == "/",
-        PathMatch::Exact(_) | PathMatch::Regex(_) => false,
+        PathMatch::Segments(_) | PathMatch::Exact(_) | PathMatch::Regex(_) => false,
     };
     any_path
         && matches.hosts.is_empty()
         && matches.methods.is_empty()
         && matches.headers.is_empty()
         && matches.query.is_empty()
+        && matches.cookies.is_empty()
+        && matches.properties.is_empty()
 }

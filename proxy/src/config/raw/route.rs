@@ -9,8 +9,8 @@ use serde::Deserialize;
 use super::super::bounds;
 use super::super::decode::{Field, Map, OneOrMany};
 use super::super::model::HostMatch;
-use super::super::scalar::{Authority, Count, Host, Scheme, Text};
-use super::Retries;
+use super::super::scalar::{Authority, Count, Host, Scheme, Size, Text};
+use super::{Compression, Cors, Mirror, OrOff, Retries, RouteFilters};
 
 /// Which requests, and what becomes of them: exactly one of `cluster`, `clusters`, `cluster_header`, `redirect` and
 /// `respond`.
@@ -23,6 +23,11 @@ pub(crate) struct Route {
     /// Which requests take this route. `{}` is all of them.
     #[serde(rename = "match")]
     pub(crate) matches: Field<Match>,
+    /// The filters that requests of this route pass. A list is a chain in the place of the listener's; a mapping says
+    /// what is different of filters of the listener's chain: `{limits: {config: …}, authz: off}`. Default: the listener's
+    /// chain.
+    #[serde(default)]
+    pub(crate) filters: Field<RouteFilters>,
     /// The cluster that requests are sent to.
     #[serde(default)]
     pub(crate) cluster: Field<String>,
@@ -38,9 +43,22 @@ pub(crate) struct Route {
     /// Answer without asking a cluster.
     #[serde(default)]
     pub(crate) respond: Field<Respond>,
+    /// Clusters that get copies of the requests: one, or a list.
+    #[serde(default)]
+    pub(crate) mirror: Field<OneOrMany<Mirror>>,
     /// Changes to path and host before a request is sent on.
     #[serde(default)]
     pub(crate) rewrite: Field<Rewrite>,
+    /// Which web pages of other origins may use the route, or `off`. Default: what the listener's `cors` says.
+    #[serde(default)]
+    pub(crate) cors: Field<OrOff<Cors>>,
+    /// Which of the responses are compressed, or `off`. Default: what the listener's `compression` says.
+    #[serde(default)]
+    pub(crate) compression: Field<OrOff<Compression>>,
+    /// How much of a body is held while a filter waits.
+    #[serde(default)]
+    #[schemars(transform = bounds::ROUTE_BUFFER_LIMIT.describe())]
+    pub(crate) buffer_limit: Field<Text<Size>>,
     /// From the whole request received to the response's header fields; after it 504. `0s` waits for ever.
     #[serde(default)]
     #[schemars(transform = bounds::ROUTE_TIMEOUT.describe())]
@@ -93,6 +111,13 @@ pub(crate) struct Match {
     /// Each of these query parameters: the first of its name, as it was sent (not percent-decoded).
     #[serde(default)]
     pub(crate) query: Field<Map<String, ValueMatcher>>,
+    /// Each of these cookies: the first of its name.
+    #[serde(default)]
+    pub(crate) cookies: Field<Map<String, ValueMatcher>>,
+    /// Each of these values that filters stored for the exchange (`set_property`), such as the claims of a token that a
+    /// filter has verified: `jwt.sub` is the path `["jwt", "sub"]`. Before the filters have run there are none.
+    #[serde(default)]
+    pub(crate) properties: Field<Map<String, ValueMatcher>>,
 }
 
 /// How a path is compared.
@@ -101,6 +126,8 @@ pub(crate) struct Match {
 pub(crate) enum Path {
     /// It begins with this, by characters: `/api` matches `/apix`.
     Prefix(Field<String>),
+    /// It is this, or what follows begins with a slash: `/api` matches `/api` and `/api/x`, and not `/apix`.
+    Segments(Field<String>),
     /// It is this.
     Exact(Field<String>),
     /// This regular expression matches all of it.
@@ -121,10 +148,24 @@ pub(crate) enum ValueMatcher {
     Contains(Field<String>),
     /// This regular expression matches all of it.
     Regex(Field<String>),
+    /// It is a whole number from the one to the other, both included.
+    Range(Field<Range>),
     /// It is there (`true`) or it is not (`false`).
     Present(Field<bool>),
     /// It is not what this says; a missing one counts as not.
     Not(Field<Box<ValueMatcher>>),
+}
+
+/// Whole numbers from the one to the other, both included.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Range {
+    /// The least. Default: there is none.
+    #[serde(default)]
+    pub(crate) from: Field<i64>,
+    /// The greatest. Default: there is none.
+    #[serde(default)]
+    pub(crate) to: Field<i64>,
 }
 
 /// Changes to path and host before a request is sent on.
@@ -201,6 +242,10 @@ pub(crate) struct Respond {
     /// Its body, at most 64 KiB. Default: empty.
     #[serde(default)]
     pub(crate) body: Field<String>,
+    /// A file whose content is its body, at most 1 MiB, relative to the folder of this configuration. It is read with the
+    /// configuration, and again when it changes.
+    #[serde(default)]
+    pub(crate) file: Field<String>,
     /// Its header fields.
     #[serde(default)]
     pub(crate) headers: Field<Map<Text<HeaderName>, Text<HeaderValue>>>,

@@ -3,8 +3,8 @@
 use schemars::{Schema, json_schema};
 
 use super::super::model::{
-    BodyAccess, CanaryMode, ClusterProtocol, Isolation, LoadBalancer, LogFloor, OnFault, ProxyProtocol, Pull,
-    ResetFormat,
+    BodyAccess, CanaryMode, ClusterProtocol, Coding, CompressionLevel, Isolation, LoadBalancer, LogFloor,
+    OnFault, ProxyProtocol, Pull, ResetFormat,
 };
 use super::super::suggest;
 use super::{Parse, Refusal};
@@ -63,6 +63,8 @@ words!(LogFloor, "`trace`, `debug`, `info`, `warn`, `error`, `critical` or `none
 words!(ProxyProtocol, "`v1` or `v2`", "v1" => ProxyProtocol::V1, "v2" => ProxyProtocol::V2);
 words!(ClusterProtocol, "`http1` or `http2`", "http1" => ClusterProtocol::Http1, "http2" => ClusterProtocol::Http2);
 words!(LoadBalancer, "`round_robin` or `least_request`", "round_robin" => LoadBalancer::RoundRobin, "least_request" => LoadBalancer::LeastRequest);
+words!(Coding, "`zstd`, `br` or `gzip`", "zstd" => Coding::Zstd, "br" => Coding::Brotli, "gzip" => Coding::Gzip);
+words!(CompressionLevel, "`fast`, `balanced` or `best`", "fast" => CompressionLevel::Fast, "balanced" => CompressionLevel::Balanced, "best" => CompressionLevel::Best);
 words!(Isolation, "`worker` or `exchange`", "worker" => Isolation::Worker, "exchange" => Isolation::Exchange);
 words!(CanaryMode, "`serve` or `shadow`", "serve" => CanaryMode::Serve, "shadow" => CanaryMode::Shadow);
 words!(OnFault, "`closed` or `open`", "closed" => OnFault::Closed, "open" => OnFault::Open);

@@ -102,7 +102,7 @@ worker: 2
         16 |         respond: {status: 200, text: hello}
            |                                ^^^^
            |
-           = help: the fields here are `status`, `body`, `headers`
+           = help: the fields here are `status`, `body`, `file`, `headers`
 
         error: unknown field `conections`
           --> tidegate.yaml:17:14
@@ -325,7 +325,7 @@ fn values_of_the_wrong_kind() {
         15 |   - a string
            |     ^^^^^^^^
            |
-           = help: its fields are `name`, `address`, `protocol`, `proxy_protocol`, `send_proxy_protocol`, `filters`, `require_signature_by`, `access_log`, `buffer_limit`, `trusted_hops`, `path_normalization`, `http2`, `limits`, `routes`, `cluster`, `clusters`
+           = help: its fields are `name`, `address`, `protocol`, `proxy_protocol`, `send_proxy_protocol`, `filters`, `require_signature_by`, `access_log`, `buffer_limit`, `cors`, `compression`, `trusted_hops`, `path_normalization`, `http2`, `limits`, `routes`, `cluster`, `clusters`
 
         error: expected a mapping, found a list
           --> tidegate.yaml:17:5

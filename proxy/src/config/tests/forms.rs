@@ -101,7 +101,7 @@ fn values_of_the_wrong_form() {
            |
            = help: put it in quotes: "1"
 
-        error: expected a mapping with one of `exact`, `prefix`, `suffix`, `contains`, `regex`, `present`, `not`, found the number 1
+        error: expected a mapping with one of `exact`, `prefix`, `suffix`, `contains`, `regex`, `range`, `present`, `not`, found the number 1
           --> tidegate.yaml:11:83
            |
         11 |           headers: {"x a": {exact: a}, ":path": {exact: a}, x-b: {exact: 1}, x-c: 1}

@@ -177,9 +177,9 @@ fn paths_and_what_they_are_rewritten_to() {
         18 |       - {match: {path: {exact: /a, prefix: /b}}, cluster: api}
            |                                    ^^^^^^
            |
-           = help: keep one of `prefix`, `exact`, `regex`
+           = help: keep one of `prefix`, `segments`, `exact`, `regex`
 
-        error: expected one of `prefix`, `exact`, `regex`, found none
+        error: expected one of `prefix`, `segments`, `exact`, `regex`, found none
           --> tidegate.yaml:19:24
            |
         19 |       - {match: {path: {}, headers: {x-a: {contains: ""}}}, cluster: api}
@@ -201,7 +201,7 @@ fn paths_and_what_they_are_rewritten_to() {
            |
            = help: leave the line out to match everything
 
-        error: expected a mapping with one of `prefix`, `exact`, `regex`, found nothing
+        error: expected a mapping with one of `prefix`, `segments`, `exact`, `regex`, found nothing
           --> tidegate.yaml:20:28
            |
         20 |       - {match: {host: [], path: }, cluster: api}

@@ -56,6 +56,7 @@ pub(super) fn about_failure(policy: &Retries, error: &UpstreamError) -> Option<R
         }
         // Another attempt would come to the same.
         UpstreamError::NoEndpoint
+        | UpstreamError::NoUpgrade
         | UpstreamError::Overflow(_)
         | UpstreamError::HeadTooLarge(_)
         | UpstreamError::RequestBody(_)

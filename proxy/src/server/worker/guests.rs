@@ -10,12 +10,14 @@ use anyhow::Context as _;
 
 use super::super::observe;
 use super::Shared;
+use crate::config::model::{Changed, Isolation, Link, Listener, RouteFilters};
 use crate::exchange::Callouts;
-use crate::filter::{Chain, Instance, Mute, Performer, Split};
+use crate::filter::{Chain, Change, Instance, Mute, Performer, Split, Way};
 use crate::recording::Session;
 use crate::snapshot::Snapshot;
 use crate::telemetry::metrics::FilterObservation;
-use crate::wasm::{FilterUsage, Services};
+use crate::wasm::witness::Witness;
+use crate::wasm::{FilterUsage, Plugin, Services};
 
 /// A filter's instance, and what shows its cost. Cloned for each configuration that has it.
 #[derive(Clone)]
@@ -39,16 +41,26 @@ pub(super) enum Role {
     Shadow,
     /// A filter beside itself, for what is recorded of it.
     Recorded,
+    /// A filter once more in its guest, as routes configure it. Its index is that of the variant.
+    Variant,
 }
 
 impl Role {
     /// Who does what such a filter asks of others.
     pub(super) fn performer(self, callouts: &Rc<Callouts>) -> Rc<dyn Performer> {
         match self {
-            Role::First | Role::Second | Role::Recorded => callouts.clone(),
+            Role::First | Role::Second | Role::Recorded | Role::Variant => callouts.clone(),
             Role::Shadow => Mute::over(callouts.clone()),
         }
     }
+}
+
+/// The chains of a listener.
+pub(super) struct Chains {
+    /// Its own.
+    pub(super) usual: Rc<Chain>,
+    /// For each route the one that it has instead, if it has one.
+    pub(super) own: Vec<Option<Rc<Chain>>>,
 }
 
 /// Guests by their filters' indices and what they are.
@@ -80,6 +92,93 @@ impl Guests<'_> {
             }
         }
         Ok(chain)
+    }
+
+    /// The chain of a listener, and for each of its routes that has one a chain of its own.
+    pub(super) fn chains(&mut self, listener: &Listener) -> anyhow::Result<Chains> {
+        let (mut ways, mut own) = (Vec::new(), Vec::new());
+        for route in &listener.routes {
+            let (way, chain): (Way, _) = match &route.filters {
+                RouteFilters::Inherited => Default::default(),
+                RouteFilters::Changed(changes) => (self.way(&listener.filters, changes)?, None),
+                RouteFilters::Chain(links) => (Way::default(), Some(Rc::new(self.chain_of(links)?))),
+            };
+            ways.push(way);
+            own.push(chain);
+        }
+        Ok(Chains { usual: Rc::new(self.chain(&listener.filters)?.on_routes(ways)), own })
+    }
+
+    /// What a route makes of the listener's chain.
+    fn way(&mut self, chain: &[usize], changes: &[Changed]) -> anyhow::Result<Way> {
+        let change = |changed: &Changed| {
+            let change = match changed.variant {
+                None => Change::Off,
+                Some(variant) => Change::Instance(self.variant(chain[changed.stage], variant)?),
+            };
+            Ok((changed.stage, change))
+        };
+        changes.iter().map(change).collect()
+    }
+
+    /// A route's own chain.
+    fn chain_of(&mut self, links: &[Link]) -> anyhow::Result<Chain> {
+        let filters: Vec<usize> = links.iter().map(|link| link.filter).collect();
+        let mut chain = self.chain(&filters)?;
+        for (stage, link) in links.iter().enumerate() {
+            if let Some(variant) = link.variant {
+                chain = chain.with(stage, self.variant(link.filter, variant)?);
+            }
+        }
+        Ok(chain)
+    }
+
+    /// The instance of a filter as routes configure it.
+    fn variant(&mut self, filter: usize, variant: usize) -> anyhow::Result<Rc<Instance>> {
+        if let Some(guest) = self.running.get(&(variant, Role::Variant)) {
+            return Ok(guest.instance.clone());
+        }
+        self.instance(filter, Role::First)?;
+        let base = &self.running[&(filter, Role::First)];
+        let guest = match self.former_variant(base, variant) {
+            Some(guest) => guest,
+            None => self.vary(base, variant)?,
+        };
+        let instance = guest.instance.clone();
+        self.running.insert((variant, Role::Variant), guest);
+        Ok(instance)
+    }
+
+    /// The same of the former configuration, if it is in the filter's guest, or has its own.
+    fn former_variant(&self, base: &Guest, variant: usize) -> Option<Guest> {
+        let plugin = self.snapshot.variant(variant);
+        let is_it = |former: &&Guest| {
+            former.role == Role::Variant
+                && former.instance.plugin().is(plugin)
+                && !former.instance.is_worn()
+                && (is_alone(plugin) || former.instance.is_beside(&base.instance))
+        };
+        self.former?.values().find(is_it).cloned()
+    }
+
+    /// Starts the variant in the filter's guest, unless each exchange has one of its own: what it costs is the filter's.
+    fn vary(&self, base: &Guest, variant: usize) -> anyhow::Result<Guest> {
+        let plugin = self.snapshot.variant(variant).clone();
+        let name = plugin.filter().name.clone();
+        let usage = base.usage.clone();
+        let services = self.services(Role::Variant, &usage, None);
+        let performer = Role::Variant.performer(self.callouts);
+        let is_alone = is_alone(&plugin) && !base.instance.is_vacant();
+        let instance = match is_alone || base.instance.is_watched() {
+            true => Instance::start(plugin, services, performer),
+            false => base.instance.vary(plugin, services, performer),
+        };
+        let worker = self.index;
+        let context =
+            || format!("filter `{name}`, as a route configures it, does not start on worker {worker}");
+        let instance = instance.with_context(context)?;
+        let _observation = base._observation.clone();
+        Ok(Guest { instance, role: Role::Variant, usage, session: None, _observation })
     }
 
     /// The recording that is made of a filter, if one is.
@@ -115,22 +214,15 @@ impl Guests<'_> {
         self.former?.values().find(is_it).cloned()
     }
 
-    fn start(&self, filter: usize, role: Role) -> anyhow::Result<Guest> {
-        let plugin = self.snapshot.plugin(filter).clone();
-        let name = plugin.filter().name.clone();
-        let usage = Arc::new(FilterUsage::new());
+    /// What a guest has.
+    fn services(&self, role: Role, usage: &Arc<FilterUsage>, witness: Option<Arc<dyn Witness>>) -> Services {
         let (shared_data, metrics) = match role {
-            Role::First | Role::Second | Role::Recorded => {
+            Role::First | Role::Second | Role::Recorded | Role::Variant => {
                 (&self.shared.shared_data, &self.shared.guest_metrics)
             }
             Role::Shadow => (&self.shared.shadow_data, &self.shared.shadow_metrics),
         };
-        let session = if role == Role::Recorded { self.session(filter) } else { None };
-        let witness = match &session {
-            Some(session) => Some(session.witness()),
-            None => self.shared.recordings.witness(&name),
-        };
-        let services = Services {
+        Services {
             witness,
             shared_data: shared_data.clone(),
             metrics: metrics.clone(),
@@ -138,7 +230,19 @@ impl Guests<'_> {
             usage: usage.clone(),
             clusters: self.snapshot.endpoints().clone(),
             ..Services::new()
+        }
+    }
+
+    fn start(&self, filter: usize, role: Role) -> anyhow::Result<Guest> {
+        let plugin = self.snapshot.plugin(filter).clone();
+        let name = plugin.filter().name.clone();
+        let usage = Arc::new(FilterUsage::new());
+        let session = if role == Role::Recorded { self.session(filter) } else { None };
+        let witness = match &session {
+            Some(session) => Some(session.witness()),
+            None => self.shared.recordings.witness(&name),
         };
+        let services = self.services(role, &usage, witness);
         if self.snapshot.is_missing(filter) {
             let observation = observe::observe_filter(&self.shared.metrics, &name, &usage);
             let instance = Instance::missing(plugin, services, self.callouts.clone());
@@ -169,6 +273,11 @@ impl Guests<'_> {
         let observation = observe::observe_filter(&self.shared.metrics, &name, &usage);
         Ok(Guest { instance, role, usage, session, _observation: Rc::new(observation) })
     }
+}
+
+/// Whether each exchange has an instance of its own.
+fn is_alone(plugin: &Plugin) -> bool {
+    plugin.filter().isolation == Isolation::Exchange
 }
 
 /// Up to a tenth later.

@@ -9,6 +9,7 @@ use std::iter::Sum;
 use std::sync::Arc;
 
 use super::cells::{ConnectFailure, ExchangeCell, TcpCell};
+use super::mirror;
 use super::number::HistogramSample;
 use super::page::{Described, Page};
 use super::recovery;
@@ -21,7 +22,8 @@ pub(super) fn write(page: &mut Page<'_>, cells: &Cells) -> fmt::Result {
     write_tcp(page, cells)?;
     write_listeners(page, cells)?;
     write_clusters(page, cells)?;
-    recovery::write(page, cells)
+    recovery::write(page, cells)?;
+    mirror::write(page, cells)
 }
 
 /// How many exchanges have ended.

@@ -17,6 +17,7 @@
 //! | `canary`   | filters' second versions |
 //! | `overview` | the proxy and its filters on one page, as JSON |
 //! | `guest`    | metrics that filters define themselves |
+//! | `mirror`   | copies of requests for mirrors |
 //! | `server`   | the server as a whole: build, workers, configuration |
 //! | `process`  | the process as the kernel sees it |
 
@@ -25,6 +26,7 @@ mod cells;
 mod families;
 mod filter;
 mod guest;
+mod mirror;
 mod number;
 mod overview;
 mod page;
@@ -41,6 +43,7 @@ pub use cells::{
 };
 pub use filter::{CallbackSample, FilterObservation, FilterSample};
 pub use guest::{GuestMetric, GuestValue, write_guest_metrics};
+pub use mirror::{MirrorCell, MirrorOutcome};
 pub use number::{Counter, DURATION_BOUNDS, Gauge, Histogram, HistogramSample};
 pub use overview::{CallbackOverview, FilterOverview, Overview};
 pub(super) use page::Described;

@@ -13,6 +13,7 @@ use prometheus_client::encoding::{DescriptorEncoder, text};
 use super::cells::{ClusterCell, ExchangeCell, ListenerCell, TcpCell};
 use super::families;
 use super::filter::{FilterObservation, FilterSample, Filters};
+use super::mirror::MirrorCell;
 use super::overview::{FilterOverview, Overview};
 use super::page::{Format, Page};
 use super::process;
@@ -36,6 +37,7 @@ pub(super) struct Cells {
     pub(super) exchanges: Shards<ExchangeLabels, ExchangeCell>,
     pub(super) tcp: Shards<TcpLabels, TcpCell>,
     pub(super) clusters: Shards<String, ClusterCell>,
+    pub(super) mirrors: Shards<ExchangeLabels, MirrorCell>,
 }
 
 /// Cells of one kind: for each set of labels one a worker, in order of the labels so that two scrapes compare.
@@ -78,6 +80,13 @@ impl Registry {
     pub fn exchange(&self, worker: usize, listener: &str, route: &str, cluster: &str) -> Arc<ExchangeCell> {
         let [listener, route, cluster] = [listener, route, cluster].map(str::to_owned);
         cell(&mut lock(&self.cells).exchanges, ExchangeLabels { listener, route, cluster }, worker)
+    }
+
+    /// A worker's cell for copies of a route's requests to a cluster. The same again for the same arguments; that worker
+    /// alone may write it.
+    pub fn mirror(&self, worker: usize, listener: &str, route: &str, cluster: &str) -> Arc<MirrorCell> {
+        let [listener, route, cluster] = [listener, route, cluster].map(str::to_owned);
+        cell(&mut lock(&self.cells).mirrors, ExchangeLabels { listener, route, cluster }, worker)
     }
 
     /// A worker's cell for TCP connections of a listener to a cluster. The same again for the same arguments; that

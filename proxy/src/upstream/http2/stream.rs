@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream};
-use http::header::{HOST, HeaderValue};
+use http::header::{HOST, HeaderValue, UPGRADE};
 use http::uri::{Authority, Scheme};
 use http::{Request, Response, Uri, Version};
 use http_body::{Body, Frame};
@@ -44,6 +44,9 @@ async fn perform(
 ) -> Result<(Response<RecvStream>, Outgoing, Turn), UpstreamError> {
     let pool = lease.pool();
     let (mut head, body) = request.into_parts();
+    if head.headers.contains_key(UPGRADE) {
+        return Err(UpstreamError::NoUpgrade);
+    }
     head.uri = absolute(&head.uri, head.headers.remove(HOST), pool.endpoint().address());
     head.version = Version::HTTP_2;
     let turn = acquire(pool, tasks).await?;
