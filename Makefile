@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 # A target that is not a file, all of them.
-.PHONY: help demo test soak soak-short fuzz release bench bench-host lint docs ci prepare filters-toolchain bench-parts docs-parts clean
+.PHONY: help demo test soak soak-short chaos fuzz release bench bench-host lint docs ci prepare filters-toolchain bench-parts docs-parts clean
 
 help: ## Show this
 	@echo "tidegate: a programmable proxy for service-to-service traffic, extended with WebAssembly"
@@ -31,6 +31,12 @@ soak: prepare ## Run the tests of large numbers and of endurance in full, with t
 # The sanitizer that finds what the fuzzer's inputs do is an unstable option of the compiler.
 soak-short: prepare ## A minute of mixed traffic with reloads, faults and dead upstreams, with the binary of the tests
 	TIDEGATE_TEST_SECONDS=60 cargo test --workspace --exclude guests --test e2e -- proxy::endurance::everything --nocapture
+
+chaos: prepare ## A minute of endpoints that fail in every way, beside Envoy with the same policies (FOR=seconds: 60)
+	tests/setup/envoy.sh
+	cargo build --release
+	TIDEGATE_BINARY=$(CURDIR)/target/release/tidegate TIDEGATE_TEST_SECONDS=$(or $(FOR),60) TIDEGATE_REQUIRE_TOOLS=1 \
+	  cargo test --package tidegate --test e2e -- chaos --nocapture --test-threads 1
 
 fuzz: prepare ## Look for a guest that harms its host, for FOR seconds (600)
 	tests/setup/cargo-fuzz.sh

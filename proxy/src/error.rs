@@ -88,6 +88,9 @@ failures! {
         /// The cluster has no endpoint to send to.
         #[error("the cluster has no endpoint")]
         NoEndpoint,
+        /// As many requests or connections of the cluster are in use as its `breakers` allow.
+        #[error("the cluster is as busy as its breakers allow")]
+        UpstreamOverflow,
         /// An endpoint refused the connection or could not be reached.
         #[error("no connection to the endpoint")]
         ConnectFailed,
@@ -109,6 +112,9 @@ failures! {
         /// No response, or not the whole of it, within the route's `timeout`.
         #[error("the upstream did not answer within the route's timeout")]
         UpstreamTimeout,
+        /// The exchange was not over within the route's `max_duration`.
+        #[error("the exchange took longer than the route's max_duration")]
+        DurationExceeded,
         /// The client neither sent nor took a byte for the listener's `stream_idle_timeout`.
         #[error("the client moved no byte within the stream's idle timeout")]
         RequestIdle,
@@ -198,6 +204,7 @@ impl Failure {
             NoRoute              => row(Some(404), Downstream, "no_route",                "NR",  "no route for this request"),
             ClusterNotFound      => row(Some(503), Proxy,      "cluster_not_found",       "NC",  "no cluster for this request"),
             NoEndpoint           => row(Some(503), Upstream,   "no_endpoint",             "UH",  "no healthy upstream"),
+            UpstreamOverflow     => row(Some(503), Upstream,   "upstream_overflow",       "UO",  "upstream overloaded"),
             ConnectFailed        => row(Some(503), Upstream,   "connect_failed",          "UF",  "upstream connection failed"),
             ConnectTimeout       => row(Some(503), Upstream,   "connect_timeout",         "UF",  "upstream connection timed out"),
             UpstreamReset        => row(Some(502), Upstream,   "upstream_reset",          "UC",  "upstream closed the connection"),
@@ -205,6 +212,7 @@ impl Failure {
             UpstreamHeadTooLarge => row(Some(502), Upstream,   "upstream_head_too_large", "UPE", "upstream response headers too large"),
             UpstreamBodyCut      => row(None,      Upstream,   "upstream_body_cut",       "UC",  ""),
             UpstreamTimeout      => row(Some(504), Upstream,   "upstream_timeout",        "UT",  "upstream request timeout"),
+            DurationExceeded     => row(Some(504), Proxy,      "duration_exceeded",       "DT",  "the exchange took too long"),
             RequestIdle          => row(Some(408), Downstream, "request_idle",            "SI",  "request idle for too long"),
             ResponseIdle         => row(Some(504), Upstream,   "response_idle",           "SI",  "upstream idle for too long"),
             ConnectionIdle       => row(None,      Downstream, "connection_idle",         "-",   ""),

@@ -47,7 +47,12 @@ impl Status {
         NAMES[self.index()]
     }
 
-    /// Its code: a place among all of them.
+    /// Its code.
+    pub fn code(self) -> u8 {
+        self.0
+    }
+
+    /// Its place among all of them.
     pub fn index(self) -> usize {
         usize::from(self.0)
     }

@@ -17,6 +17,7 @@ mod tcp_stage;
 
 mod bodies;
 mod callouts;
+mod chaos;
 mod connections;
 mod examples;
 mod foreign;

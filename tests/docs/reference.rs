@@ -10,8 +10,9 @@ use tidegate::config;
 use tidegate::error::{Failure, Outcome, StatusClass};
 use tidegate::telemetry::access_log::{Ending, Entry};
 use tidegate::telemetry::metrics::{
-    CallbackOverview, CallbackSample, CanarySample, CellsSample, ConnectFailure, FilterOverview,
-    FilterSample, Format, Overview, Registry, VersionSample, write_canaries, write_cells,
+    CallbackOverview, CallbackSample, CanarySample, CellsSample, ConnectFailure, EjectionReason,
+    FilterOverview, FilterSample, Format, Limit, Overview, Registry, RetryDenial, RetryReason, VersionSample,
+    write_canaries, write_cells,
 };
 use tidegate::wasm::FaultKind;
 use tidegate::wasm::exports::EXPORTS;
@@ -165,7 +166,14 @@ fn the_page_of_metrics_has_every_metric_with_its_labels() {
     connections.received_bytes.increment();
     connections.sent_bytes.increment();
     registry.listener(0, "l").count_protocol_error(Failure::MalformedRequest);
-    registry.cluster(0, "c").count_connect_failure(ConnectFailure::Timeout);
+    let cluster = registry.cluster(0, "c");
+    cluster.count_connect_failure(ConnectFailure::Timeout);
+    cluster.count_retry(RetryReason::Status);
+    cluster.count_retry_denial(RetryDenial::Budget);
+    cluster.count_overflow(Limit::Requests);
+    cluster.count_ejection(EjectionReason::SuccessRate);
+    cluster.ejections_denied.increment();
+    cluster.checks_passed.increment();
     let sample = || FilterSample {
         callbacks: [("on_tick", CallbackSample { bytes_in: 1, ..CallbackSample::default() })].into(),
         rate_limited: [("tick", 1)].into(),

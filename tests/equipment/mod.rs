@@ -6,6 +6,7 @@
 //! asynchronous thing here. Everything binds port 0, owns what it starts, and waits for conditions, never for time.
 
 mod backend;
+mod chaos;
 mod checks;
 mod client;
 mod envoy;
@@ -29,6 +30,7 @@ mod wait;
 mod wat;
 
 pub(crate) use backend::Backend;
+pub(crate) use chaos::{Chaos, Outcome};
 pub(crate) use client::{Client, Response, is_whole, request_text};
 pub(crate) use envoy::{Envoy, guest_line};
 pub(crate) use grpc::{GrpcAct, GrpcEnd, GrpcService, Rpc};

@@ -41,6 +41,7 @@ impl Stage {
             .listeners
             .iter()
             .map(|listener| (listener.name.clone(), listener.address))
+            .chain(loaded.config.admin.iter().map(|admin| ("admin".to_owned(), admin.address)))
             .collect();
         for (_, address) in &listeners {
             text = text.replace(&address.to_string(), "127.0.0.1:0");
@@ -194,6 +195,7 @@ examples! {
     geo: "geo",
     go: "go",
     rate_limit: "rate-limit",
+    resilience: "resilience",
     rewrite: "rewrite",
     signing: "signing",
     tcp: "tcp",

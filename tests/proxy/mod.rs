@@ -48,6 +48,7 @@ mod queues;
 pub(crate) mod rate_limit;
 mod rates;
 mod recording;
+pub(crate) mod recovery;
 mod recycling;
 mod registries;
 mod reload;

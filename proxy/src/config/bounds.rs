@@ -116,6 +116,27 @@ pub(crate) const KEEPALIVE_TIMEOUT: Bound<Duration> = millis(5 * SECOND, 1, HOUR
 
 /// A route's wait for the response; zero is for ever.
 pub(crate) const ROUTE_TIMEOUT: Bound<Duration> = millis(15 * SECOND, 0, 24 * HOUR);
+/// The longest deadline that a request may set; zero is any. Without default: none is looked at where the file does not say.
+pub(crate) const GRPC_TIMEOUT: Bound<Duration> = millis(0, 0, 24 * HOUR);
+/// A whole exchange. Without default: it takes as long as it likes where the file does not say.
+pub(crate) const MAX_DURATION: Bound<Duration> = millis(24 * HOUR, 1, 30 * 24 * HOUR);
+/// Times that a request is sent again.
+pub(crate) const RETRY_ATTEMPTS: Bound<Count> = count(1, 0, 100);
+/// One attempt. Without default: it has all of the request's time where the file does not say.
+pub(crate) const PER_TRY_TIMEOUT: Bound<Duration> = millis(15 * SECOND, 1, 24 * HOUR);
+/// The first wait before a request is sent again is below this.
+pub(crate) const RETRY_BACKOFF_BASE: Bound<Duration> = millis(25, 1, MINUTE);
+/// Each is below this. Without default: it is ten times the first.
+pub(crate) const RETRY_BACKOFF_MAX: Bound<Duration> = millis(250, 1, HOUR);
+/// The longest wait that a response may ask for.
+pub(crate) const RETRY_AFTER_MAX: Bound<Duration> = millis(SECOND, 0, HOUR);
+/// The share of a cluster's requests in flight that may be retries.
+pub(crate) const RETRY_BUDGET: Bound<Percent> =
+    Bound { min: Percent::NONE, max: Percent::ALL, default: Percent(2_000), default_words: None };
+/// Retries in flight whatever the share.
+pub(crate) const RETRY_BUDGET_MINIMUM: Bound<Count> = count(3, 0, 1_000_000);
+/// Bytes of a request's body that are kept to be sent again.
+pub(crate) const RETRY_BUFFER: Bound<Size> = size(64 * KIB, 0, GIB);
 /// A cluster's share. Without default: the file always gives it.
 pub(crate) const WEIGHT: Bound<Count> = count(1, 1, u32::MAX as u64);
 /// A redirect's port. Without default: the file always gives it.
@@ -139,6 +160,56 @@ pub(crate) const ENDPOINT_WEIGHT: Bound<Count> = count(1, 1, u32::MAX as u64);
 pub(crate) const PRIORITY: Bound<Count> = count(0, 0, 127);
 /// Unused connections to an endpoint.
 pub(crate) const IDLE_CONNECTIONS: Bound<Count> = count(128, 0, 65_536);
+
+/// Connections to a cluster.
+pub(crate) const BREAKER_CONNECTIONS: Bound<Count> = count(1024, 1, 10_000_000);
+/// Requests to a cluster, in flight or waiting.
+pub(crate) const BREAKER_REQUESTS: Bound<Count> = count(1024, 1, 10_000_000);
+/// Retries of a cluster. Without default: what the budgets allow.
+pub(crate) const BREAKER_RETRIES: Bound<Count> = count(3, 0, 10_000_000);
+/// 5xx in a row.
+pub(crate) const CONSECUTIVE_5XX: Bound<Count> = count(5, 0, 1_000_000);
+/// 502, 503 and 504 in a row.
+pub(crate) const CONSECUTIVE_GATEWAY_FAILURES: Bound<Count> = count(0, 0, 1_000_000);
+/// Failures to connect or to answer in a row.
+pub(crate) const CONSECUTIVE_LOCAL_FAILURES: Bound<Count> = count(0, 0, 1_000_000);
+/// Between two comparisons of endpoints.
+pub(crate) const OUTLIER_INTERVAL: Bound<Duration> = millis(10 * SECOND, 10, HOUR);
+/// How long an endpoint is left alone the first time.
+pub(crate) const BASE_EJECTION_TIME: Bound<Duration> = millis(30 * SECOND, 10, 24 * HOUR);
+/// How long at most.
+pub(crate) const MAX_EJECTION_TIME: Bound<Duration> = millis(5 * MINUTE, 10, 24 * HOUR);
+/// What is added to that.
+pub(crate) const EJECTION_JITTER: Bound<Duration> = millis(0, 0, HOUR);
+/// Endpoints that are left alone at once.
+pub(crate) const MAX_EJECTION_PERCENT: Bound<Percent> =
+    Bound { min: Percent::NONE, max: Percent::ALL, default: Percent(1_000), default_words: None };
+/// Standard deviations below the mean.
+pub(crate) const STDEV_FACTOR: Bound<Times> =
+    Bound { min: Times(0), max: Times(10_000), default: Times(190), default_words: None };
+/// Requests in an interval that make a rate of successes.
+pub(crate) const SUCCESS_RATE_VOLUME: Bound<Count> = count(100, 1, 1_000_000_000);
+/// Requests in an interval that make a share of failures, or a mean time.
+pub(crate) const FAILURE_VOLUME: Bound<Count> = count(50, 1, 1_000_000_000);
+/// Endpoints that it takes to compare them.
+pub(crate) const OUTLIER_MINIMUM_HOSTS: Bound<Count> = count(5, 1, 1_000_000);
+/// The share of requests that may not fail.
+pub(crate) const FAILURE_THRESHOLD: Bound<Percent> =
+    Bound { min: Percent(1), max: Percent::ALL, default: Percent(8_500), default_words: None };
+/// How many times the time of others.
+pub(crate) const LATENCY_FACTOR: Bound<Times> =
+    Bound { min: Times(110), max: Times(100_000), default: Times(300), default_words: None };
+/// Between two checks of an endpoint.
+pub(crate) const CHECK_INTERVAL: Bound<Duration> = millis(5 * SECOND, 10, 24 * HOUR);
+/// How much longer that may be.
+pub(crate) const CHECK_JITTER: Bound<Percent> =
+    Bound { min: Percent::NONE, max: Percent::ALL, default: Percent(1_000), default_words: None };
+/// A check.
+pub(crate) const CHECK_TIMEOUT: Bound<Duration> = millis(SECOND, 1, HOUR);
+/// Checks in a row that went well.
+pub(crate) const HEALTHY_THRESHOLD: Bound<Count> = count(2, 1, 1_000);
+/// Checks in a row that did not.
+pub(crate) const UNHEALTHY_THRESHOLD: Bound<Count> = count(3, 1, 1_000);
 
 /// Files that a filter's configuration names.
 pub(crate) const MAX_CONFIG_FILES: usize = 16;

@@ -17,6 +17,8 @@ mod mirror;
 mod module;
 mod path;
 mod pattern;
+mod recovery;
+mod retries;
 mod route;
 mod route_filters;
 

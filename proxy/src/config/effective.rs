@@ -5,6 +5,8 @@
 mod canary;
 mod cluster;
 mod exposure;
+mod recovery;
+mod retries;
 mod route_filters;
 
 use bytes::Bytes;
@@ -156,6 +158,12 @@ fn route(route: &Route, chain: &[usize], config: &Config) -> Value {
         Action::Forward(forward) => {
             forward_fields(forward, config, &mut fields);
             fields.insert("timeout".into(), route.timeout.unwrap_or_default().write().into());
+            if let Some(longest) = route.grpc_timeout {
+                fields.insert("grpc_timeout".into(), longest.write().into());
+            }
+            if let Some(it) = &route.retries {
+                fields.insert("retries".into(), retries::retries(it));
+            }
             headers.insert("request".into(), edits(&route.request_headers));
         }
         Action::Redirect(it) => {
@@ -164,6 +172,9 @@ fn route(route: &Route, chain: &[usize], config: &Config) -> Value {
         Action::Respond(it) => {
             fields.insert("respond".into(), respond(it));
         }
+    }
+    for (name, time) in [("max_duration", route.max_duration), ("idle_timeout", route.idle_timeout)] {
+        fields.extend(time.map(|time| (name.to_owned(), time.write().into())));
     }
     headers.insert("response".into(), edits(&route.response_headers));
     fields.insert("headers".into(), Value::Object(headers));

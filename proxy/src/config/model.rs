@@ -12,6 +12,8 @@ mod form;
 mod http2;
 mod module;
 mod names;
+mod recovery;
+mod retries;
 mod route_filters;
 
 use std::net::SocketAddr;
@@ -42,6 +44,8 @@ pub use http2::{Http2, Keepalive};
 pub(crate) use module::SecretOrigin;
 pub use module::{Credentials, Image, Location, ModuleSource, Pull, Remote, Secret, TrustedKey};
 pub use names::{BadName, MAX_NAME_LEN, MAX_NAMES, Names, check_name};
+pub use recovery::{Breakers, Comparison, HealthCheck, OutlierDetection, Probe, Recovery, StatusRange};
+pub use retries::{Backoff, ResetFormat, Retries, RetryCondition};
 pub use route_filters::{Changed, Link, RouteFilters, Variant};
 
 pub use crate::files::Sha256;
@@ -187,6 +191,15 @@ pub struct Route {
     /// From the whole request received to the whole response sent, as in Envoy: 504 after it, or a cut connection if
     /// the response has begun. `None` waits for ever.
     pub timeout: Option<Duration>,
+    /// The longest deadline that a request's `grpc-timeout` sets in the place of `timeout`; zero is any. `None` does not
+    /// look at it.
+    pub grpc_timeout: Option<Duration>,
+    /// From the request's head to the end of the exchange: 504 after it, or a cut connection if the response has begun.
+    pub max_duration: Option<Duration>,
+    /// Without any byte of a body moving, where it is another than the listener's.
+    pub idle_timeout: Option<Duration>,
+    /// When its requests are sent again.
+    pub retries: Option<Retries>,
 }
 
 /// What a route looks at. Everything that is set must hold.

@@ -15,6 +15,8 @@ mod http2;
 mod mirror;
 mod module;
 mod or_off;
+mod recovery;
+mod retries;
 mod route;
 mod route_filters;
 mod variable;
@@ -43,6 +45,8 @@ pub(crate) use http2::Http2;
 pub(crate) use mirror::Mirror;
 pub(crate) use module::{Credentials, FROM_FILE, Module, ModuleFields, Secret, TrustedKey};
 pub(crate) use or_off::OrOff;
+pub(crate) use recovery::{Breakers, HealthCheck, OutlierDetection};
+pub(crate) use retries::{Backoff, Retries, RetryAfter};
 pub(crate) use route::{
     ClusterHeader, Edit, Match, Path, Range, Redirect, RedirectPath, RegexRewrite, Respond, Route,
     ValueMatcher,

@@ -8,6 +8,7 @@ mod name;
 mod net;
 mod quantity;
 mod ratio;
+mod retries;
 mod word;
 
 use std::borrow::Cow;
@@ -22,6 +23,7 @@ pub(crate) use module::Url;
 pub(crate) use name::NamePattern;
 pub(crate) use net::Host;
 pub(crate) use quantity::{Count, Quantity, Size};
+pub(crate) use retries::written;
 pub(crate) use word::{Scheme, Traffic, name_of};
 
 /// A value that the file gives as one scalar.

@@ -22,6 +22,10 @@ use crate::route;
 use crate::upstream::UpstreamError;
 use crate::wasm::stream::{Direction, LocalReply, RequestHead};
 
+/// The details of an attempt whose own time was over.
+pub(super) const PER_TRY_TIMEOUT: &str = "upstream_per_try_timeout";
+
+const OVERLOADED: HeaderName = HeaderName::from_static("x-envoy-overloaded");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 /// Why an exchange does not end with the upstream's response.
@@ -126,6 +130,7 @@ impl Ending {
     pub(super) fn from_upstream(error: UpstreamError) -> Ending {
         let failure = match &error {
             UpstreamError::NoEndpoint => Failure::NoEndpoint,
+            UpstreamError::Overflow(_) => Failure::UpstreamOverflow,
             UpstreamError::ConnectRefused(_) | UpstreamError::Connect(_) => Failure::ConnectFailed,
             UpstreamError::ConnectTimeout => Failure::ConnectTimeout,
             UpstreamError::Closed { .. } | UpstreamError::RefusedStream(_) | UpstreamError::Http2(_) => {
@@ -141,7 +146,20 @@ impl Ending {
                 Some(FlowError::Interrupted) | None => Failure::RequestBodyCut,
             },
         };
-        Ending::failed(failure, format!("{}: {error}", failure.reason()))
+        let mut ending = Ending::failed(failure, format!("{}: {error}", failure.reason()));
+        if let (Ending::Answer(answer), Failure::UpstreamOverflow) = (&mut ending, failure) {
+            // Envoy's word to whoever would try again at once.
+            answer.headers.insert(OVERLOADED, HeaderValue::from_static("true"));
+        }
+        ending
+    }
+
+    /// Whether the time in which the upstream had to answer is over. An attempt whose own time was is noted where that is
+    /// known.
+    pub(super) fn is_of_slow_upstream(&self) -> bool {
+        let Ending::Answer(answer) = self else { return false };
+        let is_slow = matches!(answer.failure, Some(Failure::UpstreamTimeout | Failure::ResponseIdle));
+        is_slow && answer.details != PER_TRY_TIMEOUT
     }
 
     fn by(mut self, name: Arc<str>) -> Ending {

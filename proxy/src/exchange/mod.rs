@@ -27,6 +27,7 @@ mod grpc;
 mod headers;
 mod mirror;
 mod peer;
+mod retry;
 mod site;
 mod upgrade;
 mod upload;
@@ -52,6 +53,7 @@ pub use callout::{CALLOUT_RESPONSE_LIMIT, LONGEST_CALLOUT};
 pub use headers::drop_hop_by_hop;
 use headers::{Received, Wish};
 pub(crate) use peer::{Peer, Phase};
+use retry::Sending;
 pub(crate) use site::{Life, Site, Stage};
 pub(crate) use upgrade::ClientTunnel;
 use upgrade::Upgrade;
@@ -177,7 +179,8 @@ impl Exchange {
             entry.protocol = Some(info.protocol);
         });
         let head_only = head.method == Method::HEAD;
-        let watch = Watch { beginning: now, idle: listener.limits.stream_idle_timeout, whole: None };
+        let watch =
+            Watch { beginning: now, idle: listener.limits.stream_idle_timeout, whole: None, longest: None };
         let mut stream = Stream::new(head, info, site.chain().len());
         if !site.chain().is_empty() {
             stream.connection = Some(peer.properties.clone());
@@ -259,7 +262,9 @@ impl Exchange {
         stream.route_stale = false;
         let request = &stream.request;
         self.route = self.site.route_of(stream);
-        self.watch.whole = self.route.and_then(|index| self.site.listener().routes[index].timeout);
+        let listener = self.site.listener();
+        let route = self.route.map(|index| &listener.routes[index]);
+        self.watch.set(listener, route, &stream.request.headers);
         stream.info.route_name = self.route.map(|index| self.site.route_name(index));
         self.cluster = None;
         if let Some(route) = self.route {
@@ -296,24 +301,43 @@ impl Exchange {
     ) -> Result<Box<Response<ResponseBody>>, Ending> {
         let cluster = self.cluster.ok_or(Failure::ClusterNotFound)?;
         self.take_cluster(cluster);
+        let site = self.site.clone();
+        let trusted = site.listener().trusted_hops > 0;
+        let policy = retry::policy(route, &self.run.stream().borrow().request.headers, trusted);
         let body = self.mirror(route, forward, body);
-        let request = self.upstream_request(route, forward, body)?;
         let preferred = self.run.stream().borrow().preferred_endpoint;
         let criteria = Criteria { preferred, ..Criteria::default() };
-        let mut attempt = Attempt::default();
+        let (mut attempt, mut attempts) = (Attempt::default(), 1);
         let sent = {
-            let again = || self.upstream_request(route, forward, RequestBody::Empty).ok();
-            let upstreams = self.site.upstreams();
+            let make = |body| self.upstream_request(route, forward, body);
+            let upstreams = site.upstreams();
             let sending = pin!(async {
-                let sent = upstreams.send(cluster, &criteria, request, again, &mut attempt).await;
+                if let Some(policy) = &policy {
+                    attempts = 0;
+                    let (attempt, attempts, policy) = (&mut attempt, &mut attempts, &**policy);
+                    let tasks = site.tasks();
+                    let sending =
+                        Sending { upstreams, tasks, cluster, criteria, policy, make, attempt, attempts };
+                    return Box::pin(sending.run(body)).await;
+                }
+                let again = || make(RequestBody::Empty).ok();
+                let sent = upstreams.send(cluster, &criteria, make(body)?, again, &mut attempt).await;
                 sent.map_err(Ending::from_upstream)
             });
             self.watch.over(&self.run, pin!(self.run.interruptible(sending))).await
         };
+        if let (Err(ending), Some(endpoint)) = (&sent, attempt.endpoint)
+            && ending.is_of_slow_upstream()
+        {
+            site.upstreams().note_timeout(cluster, endpoint, self.watch.beginning.elapsed());
+        }
         let mut stream = self.run.stream().borrow_mut();
         stream.info.upstream = attempt.endpoint;
         stream.info.upstream_local = attempt.local;
-        self.report.log(|entry| entry.upstream = attempt.endpoint);
+        self.report.log(|entry| {
+            entry.upstream = attempt.endpoint;
+            entry.attempts = Some(attempts);
+        });
         sent
     }
 
@@ -347,6 +371,10 @@ impl Exchange {
         route.request_headers.apply(headers);
         if let Some(host) = &forward.host {
             headers.insert(HOST, host.clone());
+        }
+        retry::drop_wishes(headers);
+        if let Some(deadline) = retry::deadline(route, &head.headers) {
+            retry::tell_deadline(headers, deadline.saturating_sub(self.watch.beginning.elapsed()));
         }
         if !self.run.is_empty() {
             headers::drop_hop_by_hop(headers); // a guest may have written some

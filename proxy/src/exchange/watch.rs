@@ -5,8 +5,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use http::HeaderMap;
 use tokio::time::Sleep;
 
+use super::retry;
+use crate::config::model::{Listener, Route};
 use crate::error::Failure;
 use crate::filter::Run;
 
@@ -20,9 +23,19 @@ pub(super) struct Watch {
     /// From the whole request received to the whole response sent, and what filters add to it; none before a route is
     /// found.
     pub(super) whole: Option<Duration>,
+    /// From the beginning of the exchange to its end, whatever moves.
+    pub(super) longest: Option<Duration>,
 }
 
 impl Watch {
+    /// Takes the times of a route, if there is one, and those that the request asks for.
+    pub(super) fn set(&mut self, listener: &Listener, route: Option<&Route>, headers: &HeaderMap) {
+        let trusted = listener.trusted_hops > 0;
+        self.whole = route.and_then(|route| retry::time(route, headers, trusted));
+        self.longest = route.and_then(|route| route.max_duration);
+        self.idle = route.and_then(|route| route.idle_timeout).unwrap_or(listener.limits.stream_idle_timeout);
+    }
+
     /// Waits for `work`, but no longer than allowed. No timer is made for work that is done at once.
     ///
     /// `work` is pinned by the caller: a future that is handed on by value is there twice in the one that awaits it, and
@@ -51,6 +64,14 @@ impl Watch {
 
     /// When the exchange has failed if nothing moves after `moved`, and how.
     fn deadline(&self, run: &Run, moved: Instant) -> (Instant, Failure) {
+        let (deadline, failure) = self.deadline_of_waits(run, moved);
+        match self.longest.map(|longest| self.beginning + longest + run.timeout_extension()) {
+            Some(end) if end < deadline => (end, Failure::DurationExceeded),
+            _ => (deadline, failure),
+        }
+    }
+
+    fn deadline_of_waits(&self, run: &Run, moved: Instant) -> (Instant, Failure) {
         let idle = moved + self.idle;
         let Some(end) = run.meter().request_end(self.beginning) else { return (idle, Failure::RequestIdle) };
         match self.whole.map(|whole| end + whole + run.timeout_extension()) {

@@ -26,6 +26,10 @@ impl Condition {
             request_headers: Default::default(),
             response_headers: Default::default(),
             timeout: None,
+            grpc_timeout: None,
+            max_duration: None,
+            idle_timeout: None,
+            retries: None,
         }]))
     }
 

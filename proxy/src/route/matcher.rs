@@ -72,7 +72,7 @@ impl Conditions {
 
 /// Whether `condition` holds of a field: of any of its values, as in Envoy. A field that is missing meets only what asks
 /// for that.
-fn holds_of_field(condition: &ValueMatch, values: &GetAll<'_, HeaderValue>) -> bool {
+pub(crate) fn holds_of_field(condition: &ValueMatch, values: &GetAll<'_, HeaderValue>) -> bool {
     match condition {
         ValueMatch::Not(condition) => !holds_of_field(condition, values),
         ValueMatch::Present(present) => values.iter().next().is_some() == *present,

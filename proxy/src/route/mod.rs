@@ -12,6 +12,7 @@ mod trie;
 
 pub use condition::Condition;
 pub use host::with_suffix as with_host_suffix;
+pub(crate) use matcher::holds_of_field;
 pub use matcher::{Stored, holds_of_value};
 pub use rewrite::{InvalidPath, location, pick, pick_share, rewrite_path};
 pub use table::Table;

@@ -70,6 +70,10 @@ fn route(matches: Match) -> Route {
         request_headers: Default::default(),
         response_headers: Default::default(),
         timeout: None,
+        grpc_timeout: None,
+        max_duration: None,
+        idle_timeout: None,
+        retries: None,
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod addresses;
 mod canaries;
+mod guards;
 mod notices;
 mod observe;
 mod process;

@@ -18,6 +18,7 @@ use anyhow::Context as _;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::addresses::Addresses;
+use super::guards::Guards;
 use super::notices::Notices;
 use super::process::Timekeeper;
 use super::standing::Standing;
@@ -89,6 +90,7 @@ pub(super) struct Reloader {
     status: Status,
     addresses: Addresses,
     notices: Notices,
+    guards: Guards,
     watch: Watch,
     tell: Option<Tell>,
     /// Notified when somebody wishes it to be read.
@@ -166,6 +168,7 @@ impl Reloader {
             status: Status::new(read.snapshot.clone(), standing.clone(), watch.is_on()),
             addresses: Addresses::default(),
             notices: Notices::new(standing),
+            guards: Guards::default(),
             watch,
             tell,
             news: Arc::default(),
@@ -356,6 +359,7 @@ impl Reloader {
         self.status.note_served(snapshot.clone());
         self.shared.canaries.note_served(snapshot);
         self.shared.recordings.note_served(snapshot);
+        self.guards.note_served(snapshot, &self.shared.metrics);
         self.shared.metrics.note_config();
         for (listener, address) in &announced {
             tracing::info!(listener, %address, "listening");

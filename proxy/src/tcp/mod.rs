@@ -103,6 +103,7 @@ impl From<UpstreamError> for Ending {
     fn from(error: UpstreamError) -> Ending {
         match error {
             UpstreamError::NoEndpoint => Failure::NoEndpoint,
+            UpstreamError::Overflow(_) => Failure::UpstreamOverflow,
             UpstreamError::ConnectTimeout => Failure::ConnectTimeout,
             UpstreamError::ConnectRefused(_) | UpstreamError::Connect(_) => Failure::ConnectFailed,
             // The others are of requests.

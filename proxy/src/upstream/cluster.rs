@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::breakers::Load;
 use super::endpoint::{Endpoint, Epoch};
+use super::outlier::Outliers;
 use crate::config::model;
 
 /// A cluster, shared by all workers.
@@ -15,22 +17,24 @@ pub struct Cluster {
     /// Where in `endpoints` an address is.
     places: HashMap<SocketAddr, usize>,
     epoch: Arc<Epoch>,
+    load: Arc<Load>,
+    outliers: Outliers,
 }
 
 impl Cluster {
     /// A cluster with nothing in flight, all of whose endpoints are healthy.
     pub fn new(config: Arc<model::Cluster>) -> Cluster {
-        Cluster::made(config, Epoch::begin(), &[])
+        Cluster::made(config, Epoch::begin(), &[], Arc::default())
     }
 
     /// The same cluster by another configuration: of the endpoints that stay, what is known is kept.
     pub fn successor(&self, config: Arc<model::Cluster>) -> Cluster {
-        let cluster = Cluster::made(config, self.epoch.clone(), &self.endpoints);
+        let cluster = Cluster::made(config, self.epoch.clone(), &self.endpoints, self.load.clone());
         self.epoch.advance();
         cluster
     }
 
-    fn made(config: Arc<model::Cluster>, epoch: Arc<Epoch>, former: &[Endpoint]) -> Cluster {
+    fn made(config: Arc<model::Cluster>, epoch: Arc<Epoch>, former: &[Endpoint], load: Arc<Load>) -> Cluster {
         let mut known: HashMap<_, _> =
             former.iter().map(|it| (it.address(), it.successor(it.spec().clone()))).collect();
         let endpoints: Box<[Endpoint]> = config
@@ -45,7 +49,22 @@ impl Cluster {
             .collect();
         let places =
             endpoints.iter().enumerate().map(|(place, endpoint)| (endpoint.address(), place)).collect();
-        Cluster { config, endpoints, places, epoch }
+        Cluster { config, endpoints, places, epoch, load, outliers: Outliers::default() }
+    }
+
+    /// What is in use of it.
+    pub(super) fn load(&self) -> &Arc<Load> {
+        &self.load
+    }
+
+    /// Whether it matters how long requests take.
+    pub(super) fn times(&self) -> bool {
+        self.config.recovery.outlier_detection.as_ref().is_some_and(|terms| terms.latency.is_some())
+    }
+
+    /// What it has for those that fail.
+    pub(super) fn outliers(&self) -> &Outliers {
+        &self.outliers
     }
 
     /// Its name in the configuration.

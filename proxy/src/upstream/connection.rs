@@ -18,7 +18,7 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tracing::debug;
 
-use super::pool::Pool;
+use super::pool::{Place, Pool};
 use super::{RequestBody, UpstreamError};
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::{ClusterCell, ConnectFailure};
@@ -119,6 +119,7 @@ impl Drop for Connection {
 
 /// Connects to a pool's endpoint within the cluster's time, and counts what comes of it.
 pub(super) async fn connect(pool: &Pool) -> Result<(TcpStream, Counted), UpstreamError> {
+    let place = Place::take(pool)?;
     let address = pool.endpoint().address();
     let stream = match timeout(pool.cluster().config().connect_timeout, TcpStream::connect(address)).await {
         Ok(Ok(stream)) => stream,
@@ -132,26 +133,29 @@ pub(super) async fn connect(pool: &Pool) -> Result<(TcpStream, Counted), Upstrea
             return Err(UpstreamError::ConnectTimeout);
         }
     };
-    let counted = Counted::begin(pool.cell());
+    let counted = Counted::begin(pool.cell(), place);
     stream.set_nodelay(true).map_err(UpstreamError::Connect)?;
     Ok((stream, counted))
 }
 
 /// Counts a connection for as long as it is open.
 #[derive(Debug)]
-pub(super) struct Counted(Arc<ClusterCell>);
+pub(super) struct Counted {
+    cell: Arc<ClusterCell>,
+    _place: Place,
+}
 
 impl Counted {
-    fn begin(cell: &Arc<ClusterCell>) -> Counted {
+    fn begin(cell: &Arc<ClusterCell>, place: Place) -> Counted {
         cell.connections.increment();
         cell.active_connections.increment();
-        Counted(cell.clone())
+        Counted { cell: cell.clone(), _place: place }
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.active_connections.decrement();
+        self.cell.active_connections.decrement();
     }
 }
 

@@ -3,9 +3,10 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::outlier::Record;
 use crate::config::model;
 
 /// An endpoint, shared by all workers. What is known of an address outlives the configurations that have it.
@@ -116,6 +117,10 @@ struct State {
     flags: AtomicU32,
     /// Since when it has been taking requests without a break, in ms of the epoch's time.
     fit_since: AtomicU64,
+    /// What outlier detection knows of it.
+    outlier: Record,
+    /// Whether a health check has had an answer, or none in time.
+    checked: AtomicBool,
     epoch: Arc<Epoch>,
 }
 
@@ -130,6 +135,8 @@ impl Endpoint {
             failed: AtomicU64::new(0),
             flags: AtomicU32::new(0),
             fit_since: AtomicU64::new(epoch.now_ms()),
+            outlier: Record::default(),
+            checked: AtomicBool::new(false),
             epoch: epoch.clone(),
         };
         Endpoint { spec, state: Arc::new(state) }
@@ -183,6 +190,24 @@ impl Endpoint {
 
     pub(super) fn fail(&self) {
         self.state.failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn outlier(&self) -> &Record {
+        &self.state.outlier
+    }
+
+    /// The time by which what is known of it is kept, in ms.
+    pub(super) fn now_ms(&self) -> u64 {
+        self.state.epoch.now_ms()
+    }
+
+    /// Whether it was asked how it is, and that has come to something.
+    pub(super) fn is_checked(&self) -> bool {
+        self.state.checked.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn note_checked(&self, checked: bool) {
+        self.state.checked.store(checked, Ordering::Relaxed);
     }
 
     /// What its flags come to.

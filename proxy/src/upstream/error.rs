@@ -3,6 +3,8 @@
 use std::error::Error as _;
 use std::io;
 
+use crate::telemetry::metrics::Limit;
+
 use h2::Reason;
 
 use super::BoxError;
@@ -15,6 +17,9 @@ pub enum UpstreamError {
     /// The cluster has no endpoint.
     #[error("the cluster has no endpoint")]
     NoEndpoint,
+    /// As much of the cluster is in use as may be: of what its `breakers` limit.
+    #[error("the cluster has as many {} as it may have", .0.word())]
+    Overflow(Limit),
     /// Nobody listens at the endpoint.
     #[error("the upstream refused the connection")]
     ConnectRefused(#[source] io::Error),
@@ -71,10 +76,19 @@ impl UpstreamError {
         None
     }
 
+    /// Whether it is only known from here: the endpoint may be well, and the way to it not.
+    pub fn is_local(&self) -> bool {
+        matches!(
+            self,
+            UpstreamError::ConnectRefused(_) | UpstreamError::Connect(_) | UpstreamError::ConnectTimeout
+        )
+    }
+
     /// Whether it says something about the endpoint, rather than about the request or the cluster.
     pub fn blames_endpoint(&self) -> bool {
         match self {
             UpstreamError::NoEndpoint
+            | UpstreamError::Overflow(_)
             | UpstreamError::RequestBody(_)
             | UpstreamError::NoUpgrade
             | UpstreamError::RefusedStream(_) => false,

@@ -12,17 +12,22 @@
 
 mod balance;
 mod body;
+mod breakers;
+mod budget;
 mod cluster;
 mod connection;
 mod endpoint;
 mod error;
+pub(crate) mod health;
 mod http2;
+pub(crate) mod outlier;
 mod pool;
 mod send;
 mod tunnel;
 
 pub use balance::Criteria;
 pub use body::{BoxError, RequestBody, ResponseBody};
+pub use budget::Retrying;
 pub use cluster::Cluster;
 pub use endpoint::{Endpoint, Health, HealthFlag};
 pub use error::UpstreamError;

@@ -2,19 +2,21 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use tokio::sync::Notify;
 
 use super::UpstreamError;
+use super::breakers::{Slot, refuse};
 use super::cluster::Cluster;
 use super::connection::Connection;
 use super::endpoint::Endpoint;
 use super::http2::Http2;
-use crate::telemetry::metrics::ClusterCell;
+use super::outlier::{self, Answer};
+use crate::telemetry::metrics::{ClusterCell, Limit};
 
 /// One worker's way to one endpoint of a cluster, as one configuration has it.
 #[derive(Debug)]
@@ -38,6 +40,10 @@ pub(super) struct Shelf {
     idle: RefCell<VecDeque<Idle>>,
     /// HTTP/2 connections, used or not, which callouts share.
     http2: Http2,
+    /// Connections that are open, or being made.
+    open: Cell<usize>,
+    /// Notified when one of them is free, or closed.
+    freed: Notify,
 }
 
 #[derive(Debug)]
@@ -60,6 +66,8 @@ impl Pool {
             keeps_idle: Cell::new(cluster.config().idle_connections > 0),
             idle: RefCell::default(),
             http2: Http2::default(),
+            open: Cell::new(0),
+            freed: Notify::new(),
         };
         Pool { cluster, endpoint, cell, shelf: Rc::new(shelf) }
     }
@@ -128,10 +136,47 @@ impl Pool {
             upkeep.idle.set(upkeep.idle.get() + 1);
         }
         idle.push_back(Idle { connection, since: upkeep.at_latest() });
+        self.shelf.freed.notify_one();
+    }
+}
+
+/// A connection that counts as one until this is dropped, from before it is made.
+#[derive(Debug)]
+pub(super) struct Place {
+    /// Which keeps the connection, and must not be kept by it.
+    shelf: Weak<Shelf>,
+    _slot: Slot,
+}
+
+impl Place {
+    /// Takes one, unless the cluster has as many connections as may be. A worker that has none to an endpoint gets one all
+    /// the same: nobody would free one for it.
+    pub(super) fn take(pool: &Pool) -> Result<Place, UpstreamError> {
+        let (shelf, config) = (pool.shelf(), pool.cluster().config());
+        let is_first = shelf.open.get() == 0;
+        let is_full = shelf.open.get() >= config.recovery.breakers.connections_per_endpoint;
+        let slot = Slot::take(pool.cluster(), Limit::Connections, is_first).filter(|_| !is_full);
+        let slot = slot.ok_or(UpstreamError::Overflow(Limit::Connections))?;
+        shelf.open.set(shelf.open.get() + 1);
+        Ok(Place { shelf: Rc::downgrade(shelf), _slot: slot })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(shelf) = self.shelf.upgrade() {
+            shelf.open.set(shelf.open.get() - 1);
+            shelf.freed.notify_one();
+        }
     }
 }
 
 impl Shelf {
+    /// Waits until a connection is free, or closed so that another may be made.
+    pub(super) async fn freed(&self) {
+        self.freed.notified().await;
+    }
+
     pub(super) fn upkeep(&self) -> &Upkeep {
         &self.upkeep
     }
@@ -231,15 +276,25 @@ impl Upkeep {
 pub(super) struct Lease {
     pool: Rc<Pool>,
     connection: Option<Connection>,
+    /// When it began, where that matters.
+    began: Option<Instant>,
+    _slot: Slot,
 }
 
 impl Lease {
     /// A request begins that has no connection yet.
-    pub(super) fn begin(pool: Rc<Pool>) -> Lease {
+    ///
+    /// # Errors
+    ///
+    /// As many are in flight as may be.
+    pub(super) fn begin(pool: Rc<Pool>) -> Result<Lease, UpstreamError> {
+        let slot = Slot::take(&pool.cluster, Limit::Requests, false);
+        let slot = slot.ok_or_else(|| refuse(&pool, Limit::Requests))?;
         pool.endpoint().begin();
         pool.cell.requests.increment();
         pool.cell.active_requests.increment();
-        Lease { pool, connection: None }
+        let began = pool.cluster.times().then(Instant::now);
+        Ok(Lease { pool, connection: None, began, _slot: slot })
     }
 
     pub(super) fn pool(&self) -> &Pool {
@@ -247,16 +302,24 @@ impl Lease {
     }
 
     /// The endpoint has answered, with a response's head.
-    pub(super) fn answered(&self, status: StatusCode) {
+    pub(super) fn answered(&self, status: StatusCode, headers: &HeaderMap) {
         if status.is_server_error() {
             self.pool.endpoint().fail();
         }
+        self.observe(Answer::of(status, headers), self.began.map(|began| began.elapsed()));
+    }
+
+    /// Tells outlier detection.
+    fn observe(&self, answer: Answer, took: Option<Duration>) {
+        let Pool { cluster, cell, .. } = &*self.pool;
+        outlier::note(cluster, self.pool.endpoint(), cell, answer, took);
     }
 
     /// There will be no response. Returns why.
     pub(super) fn failed(&self, error: UpstreamError) -> UpstreamError {
         if error.blames_endpoint() {
             self.pool.endpoint().fail();
+            self.observe(if error.is_local() { Answer::Local } else { Answer::Failed }, None);
         }
         error
     }

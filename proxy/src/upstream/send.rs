@@ -15,15 +15,17 @@ use tokio::time::sleep;
 
 use super::balance::{Balancer, Criteria};
 use super::body::Http1Body;
+use super::breakers::{Slot, refuse};
 use super::cluster::Cluster;
 use super::connection::{Connection, Failure};
 use super::endpoint::Endpoint;
 use super::http2::{self, Http2Body};
+use super::outlier;
 use super::pool::{Lease, Pool, Shelf, Upkeep};
 use super::{RequestBody, ResponseBody, UpstreamError};
 use crate::config::model::ClusterProtocol;
 use crate::tasks::Tasks;
-use crate::telemetry::metrics::ClusterCell;
+use crate::telemetry::metrics::{ClusterCell, Limit};
 
 /// How often, at most and at least, unused connections are looked through.
 const SWEEP_PERIODS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
@@ -113,6 +115,21 @@ impl Upstreams {
         self.clusters.get(index).map(|member| &member.cluster)
     }
 
+    /// Notes that an endpoint of the cluster at index `cluster` took longer than whoever waited for it would: what was
+    /// sent to it was given up after so long.
+    pub fn note_timeout(&self, cluster: usize, endpoint: SocketAddr, after: Duration) {
+        let Some(member) = self.clusters.get(cluster) else { return };
+        let Some(place) = member.cluster.place_of(endpoint) else { return };
+        let pool = &member.pools[place];
+        pool.endpoint().fail();
+        outlier::note(&member.cluster, pool.endpoint(), pool.cell(), outlier::Answer::Local, Some(after));
+    }
+
+    /// Where this worker counts what it does with the cluster at `index`, if that has endpoints.
+    pub(crate) fn cell(&self, index: usize) -> Option<&Arc<ClusterCell>> {
+        self.clusters.get(index)?.pools.first().map(|pool| pool.cell())
+    }
+
     /// This worker's open but unused connections to the cluster at `index`.
     pub fn idle(&self, index: usize) -> usize {
         self.clusters.get(index).map_or(0, |member| member.pools.iter().map(|pool| pool.idle()).sum())
@@ -164,14 +181,29 @@ impl Upstreams {
             }
         }
 
-        let pool = lease.pool();
         // Connecting is rare and its future large; it would be moved with every request.
-        let connection = Box::pin(Connection::open(pool, &self.keeper.tasks)).await;
-        let connection = connection.map_err(|error| lease.failed(error))?;
-        attempt.on(&connection, false);
+        let connection = Box::pin(self.connection(&lease)).await;
+        let (connection, reused) = connection.map_err(|error| lease.failed(error))?;
+        attempt.on(&connection, reused);
         match lease.hold(connection).exchange(request).await {
             Ok(response) => Ok(respond(response, lease)),
             Err(Failure::NotTaken(_, error) | Failure::Failed(error)) => Err(lease.failed(error)),
+        }
+    }
+
+    /// A connection for a request that found none unused: a new one, or where there may be no more the first that is free.
+    async fn connection(&self, lease: &Lease) -> Result<(Connection, bool), UpstreamError> {
+        let pool = lease.pool();
+        let waits = Slot::take(pool.cluster(), Limit::Pending, false);
+        let _waits = waits.ok_or_else(|| refuse(pool, Limit::Pending))?;
+        loop {
+            match Connection::open(pool, &self.keeper.tasks).await {
+                Err(UpstreamError::Overflow(Limit::Connections)) => pool.shelf().freed().await,
+                opened => return opened.map(|connection| (connection, false)),
+            }
+            if let Some(connection) = pool.take() {
+                return Ok((connection, true));
+            }
         }
     }
 
@@ -215,7 +247,7 @@ impl Upstreams {
     }
 
     fn pick(&self, cluster: usize, criteria: &Criteria<'_>) -> Result<Lease, UpstreamError> {
-        self.pool(cluster, criteria).map(Lease::begin)
+        self.pool(cluster, criteria).and_then(Lease::begin)
     }
 
     /// The pool of the endpoint that is picked.
@@ -312,7 +344,7 @@ impl Attempt {
 }
 
 fn respond(response: Response<Incoming>, lease: Lease) -> Box<Response<ResponseBody>> {
-    lease.answered(response.status());
+    lease.answered(response.status(), response.headers());
     let upgrade = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     Box::new(response.map(|incoming| {
         let body = if upgrade { Http1Body::tunnel(incoming, lease) } else { Http1Body::new(incoming, lease) };

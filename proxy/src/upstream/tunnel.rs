@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use tokio::net::TcpStream;
 
+use super::breakers::refuse;
 use super::connection::{Counted, connect};
 use super::pool::Pool;
 use super::send::Attempt;
@@ -43,7 +44,10 @@ impl Upstreams {
         let address: SocketAddr = pool.endpoint().address();
         attempt.endpoint = Some(address);
         let busy = Busy::begin(pool.clone());
-        let (stream, counted) = connect(&pool).await?;
+        let (stream, counted) = connect(&pool).await.map_err(|error| match error {
+            UpstreamError::Overflow(limit) => refuse(&pool, limit),
+            error => error,
+        })?;
         attempt.local = stream.local_addr().ok();
         Ok(Tunnel { stream, _counted: counted, _busy: busy })
     }

@@ -20,7 +20,9 @@ impl Checker<'_> {
         self.name(&name);
         let Located { value: raw, span: _ } = raw.given()?;
         let endpoints = self.required(raw.endpoints, "endpoints", name.span);
+        let recovery = self.recovery(&name.value, raw.outlier_detection, raw.health_check, raw.breakers);
         Some(Cluster {
+            recovery,
             name: name.value,
             endpoints: endpoints.map(|list| self.endpoints(list.value)).unwrap_or_default(),
             protocol: raw.protocol.value().map_or(ClusterProtocol::Http1, |Text(value)| value),

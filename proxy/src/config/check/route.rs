@@ -89,6 +89,11 @@ impl Checker<'_> {
             self.or_off(compression, inherited.compression.clone(), |raw| self.compression(raw));
         let buffer_limit = self.number_if_given(take(&mut raw.buffer_limit), bounds::ROUTE_BUFFER_LIMIT);
         let timeout = self.duration(take(&mut raw.timeout), bounds::ROUTE_TIMEOUT);
+        let timeout = (!timeout.is_zero()).then_some(timeout);
+        let retries = self.retries(take(&mut raw.retries), timeout);
+        let grpc_timeout = self.number_if_given(take(&mut raw.grpc_timeout), bounds::GRPC_TIMEOUT);
+        let max_duration = self.number_if_given(take(&mut raw.max_duration), bounds::MAX_DURATION);
+        let idle_timeout = self.number_if_given(take(&mut raw.idle_timeout), bounds::STREAM_IDLE_TIMEOUT);
         Some(Route {
             name: name.value,
             filters,
@@ -99,7 +104,11 @@ impl Checker<'_> {
             matches,
             request_headers,
             response_headers,
-            timeout: (!timeout.is_zero()).then_some(timeout),
+            timeout,
+            grpc_timeout,
+            max_duration,
+            idle_timeout,
+            retries,
         })
     }
 
@@ -118,6 +127,8 @@ impl Checker<'_> {
             ("mirror", raw.mirror.span()),
             ("follow_redirects", raw.follow_redirects.span()),
             ("timeout", raw.timeout.span()),
+            ("grpc_timeout", raw.grpc_timeout.span()),
+            ("retries", raw.retries.span()),
             ("headers.request", request_edits),
         ];
         for (field, span) in useless {
@@ -170,7 +181,7 @@ impl Checker<'_> {
     }
 
     /// Values one of which must match. An empty list would match nothing, or everything: it is refused.
-    fn alternatives<T>(&self, field: Field<OneOrMany<T>>) -> Vec<Located<T>> {
+    pub(super) fn alternatives<T>(&self, field: Field<OneOrMany<T>>) -> Vec<Located<T>> {
         let Some(Located { value: OneOrMany(list), span }) = field.given() else { return Vec::new() };
         if list.is_empty() {
             self.log.error_with_hint(
@@ -182,7 +193,7 @@ impl Checker<'_> {
         items(list).collect()
     }
 
-    fn value_match(&self, field: Field<raw::ValueMatcher>) -> Option<ValueMatch> {
+    pub(super) fn value_match(&self, field: Field<raw::ValueMatcher>) -> Option<ValueMatch> {
         use raw::ValueMatcher as Raw;
         Some(match field.value()? {
             Raw::Exact(text) => ValueMatch::Exact(text.value()?),

@@ -4,10 +4,10 @@ use serde_json::{Map, Value, json};
 
 use super::super::model::{Cluster, Endpoint, Locality};
 use super::super::scalar::{Quantity, name_of};
-use super::{http2, size};
+use super::{http2, recovery, size};
 
 pub(super) fn cluster(cluster: &Cluster) -> Value {
-    json!({
+    let mut shown = json!({
         "endpoints": cluster.endpoints.iter().map(|it| endpoint(it)).collect::<Vec<_>>(),
         "protocol": name_of(cluster.protocol),
         "load_balancer": name_of(cluster.load_balancer),
@@ -16,7 +16,9 @@ pub(super) fn cluster(cluster: &Cluster) -> Value {
         "idle_connections": cluster.idle_connections,
         "header_bytes": size(cluster.header_bytes),
         "http2": http2(&cluster.http2),
-    })
+    });
+    recovery::recovery(&cluster.recovery, &mut shown);
+    shown
 }
 
 /// An address alone where there is nothing else to say.

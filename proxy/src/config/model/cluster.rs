@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Http2;
+use super::{Http2, Recovery};
 
 /// A service: endpoints that answer alike.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub struct Cluster {
     pub header_bytes: usize,
     /// How HTTP/2 is spoken, where it is.
     pub http2: Http2,
+    /// What is done about endpoints that fail.
+    pub recovery: Recovery,
 }
 
 /// What requests to a cluster are sent in.
@@ -100,6 +102,7 @@ impl Cluster {
             header_bytes,
             protocol,
             http2,
+            recovery: _,
         } = self;
         (header_bytes, protocol, http2) == (&former.header_bytes, &former.protocol, &former.http2)
     }

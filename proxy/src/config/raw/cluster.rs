@@ -10,7 +10,7 @@ use super::super::bounds;
 use super::super::decode::{Field, Map, Short};
 use super::super::model::{ClusterProtocol, LoadBalancer};
 use super::super::scalar::{Count, Size, Text};
-use super::Http2;
+use super::{Breakers, HealthCheck, Http2, OutlierDetection};
 
 /// A service: endpoints that answer alike.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -45,6 +45,16 @@ pub(crate) struct Cluster {
     /// How HTTP/2 is spoken, also by callouts.
     #[serde(default)]
     pub(crate) http2: Field<Http2>,
+    /// Which endpoints get no requests for a while, by how they answer those that they get; `{}` is what is said without a
+    /// word. Default: none.
+    #[serde(default)]
+    pub(crate) outlier_detection: Field<OutlierDetection>,
+    /// How much of it may be in use at once.
+    #[serde(default)]
+    pub(crate) breakers: Field<Breakers>,
+    /// How endpoints are asked how they are. Default: they are not.
+    #[serde(default)]
+    pub(crate) health_check: Field<HealthCheck>,
 }
 
 /// One address of a cluster, and what there is to say of it.

@@ -10,7 +10,7 @@ use super::super::bounds;
 use super::super::decode::{Field, Map, OneOrMany};
 use super::super::model::HostMatch;
 use super::super::scalar::{Authority, Count, Host, Scheme, Size, Text};
-use super::{Compression, Cors, FollowRedirects, Mirror, OrOff, RouteFilters};
+use super::{Compression, Cors, FollowRedirects, Mirror, OrOff, Retries, RouteFilters};
 
 /// Which requests, and what becomes of them: exactly one of `cluster`, `clusters`, `cluster_header`, `redirect` and
 /// `respond`.
@@ -66,6 +66,20 @@ pub(crate) struct Route {
     #[serde(default)]
     #[schemars(transform = bounds::ROUTE_TIMEOUT.describe())]
     pub(crate) timeout: Field<Text<Duration>>,
+    /// The longest deadline that a request's `grpc-timeout` may set in the place of `timeout`; `0s` is any. The endpoint is
+    /// told what is left of it. Default: the header is passed on, and sets nothing here.
+    #[serde(default)]
+    pub(crate) grpc_timeout: Field<Text<Duration>>,
+    /// How long an exchange may take from its beginning to its end, whatever moves; then 504, or a cut connection where the
+    /// response has begun. Default: as long as it likes.
+    #[serde(default)]
+    pub(crate) max_duration: Field<Text<Duration>>,
+    /// How long a body may not move, either way. Default: the listener's `limits.stream_idle_timeout`.
+    #[serde(default)]
+    pub(crate) idle_timeout: Field<Text<Duration>>,
+    /// When a request is sent again. Default: never, but for what nobody can tell (an idle connection that was closed).
+    #[serde(default)]
+    pub(crate) retries: Field<Retries>,
     /// Changes to header fields.
     #[serde(default)]
     pub(crate) headers: Field<Edits>,

@@ -4,7 +4,7 @@ use schemars::{Schema, json_schema};
 
 use super::super::model::{
     BodyAccess, CanaryMode, ClusterProtocol, Coding, CompressionLevel, Isolation, LoadBalancer, LogFloor,
-    OnFault, ProxyProtocol, Pull,
+    OnFault, ProxyProtocol, Pull, ResetFormat,
 };
 use super::super::suggest;
 use super::{Parse, Refusal};
@@ -69,6 +69,7 @@ words!(Isolation, "`worker` or `exchange`", "worker" => Isolation::Worker, "exch
 words!(CanaryMode, "`serve` or `shadow`", "serve" => CanaryMode::Serve, "shadow" => CanaryMode::Shadow);
 words!(OnFault, "`closed` or `open`", "closed" => OnFault::Closed, "open" => OnFault::Open);
 words!(Pull, "`if_not_present` or `always`", "if_not_present" => Pull::IfNotPresent, "always" => Pull::Always);
+words!(ResetFormat, "`seconds` or `unix_timestamp`", "seconds" => ResetFormat::Seconds, "unix_timestamp" => ResetFormat::UnixTimestamp);
 words!(Traffic, "`http` or `tcp`", "http" => Traffic::Http, "tcp" => Traffic::Tcp);
 words!(Scheme, "`http` or `https`", "http" => Scheme::Http, "https" => Scheme::Https);
 

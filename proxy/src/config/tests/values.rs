@@ -100,6 +100,12 @@ fn defaults_are_filled_in() {
                 "max_concurrent_streams": 1024,
                 "initial_stream_window_size": "256KiB",
                 "initial_connection_window_size": "1MiB"
+              },
+              "breakers": {
+                "connections": 1024,
+                "connections_per_endpoint": 1024,
+                "pending": 1024,
+                "requests": 1024
               }
             }
           }

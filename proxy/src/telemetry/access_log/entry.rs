@@ -25,6 +25,8 @@ pub struct Entry {
     pub cluster: Option<Arc<str>>,
     /// The endpoint that was picked.
     pub upstream: Option<SocketAddr>,
+    /// How often it was sent to an endpoint, or tried to be.
+    pub attempts: Option<u32>,
     /// The client (after trusted hops).
     pub client: Option<SocketAddr>,
     /// As the client sent it, before filters and rewrites.
@@ -63,6 +65,7 @@ impl Entry {
             route: None,
             cluster: None,
             upstream: None,
+            attempts: None,
             client: None,
             method: None,
             uri: None,
@@ -105,6 +108,7 @@ impl Entry {
             route: self.route.as_deref(),
             cluster: self.cluster.as_deref(),
             upstream: self.upstream.map(Shown),
+            attempts: self.attempts,
             client: self.client.map(Shown),
             method: self.method.as_ref().map(Method::as_str),
             path: self.uri.as_ref().map(|uri| Shown(PathAndQuery(uri))),
@@ -153,6 +157,7 @@ struct Line<'a> {
     route: Option<&'a str>,
     cluster: Option<&'a str>,
     upstream: Option<Shown<SocketAddr>>,
+    attempts: Option<u32>,
     client: Option<Shown<SocketAddr>>,
     method: Option<&'a str>,
     path: Option<Shown<PathAndQuery<'a>>>,

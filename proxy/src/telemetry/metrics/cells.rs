@@ -164,6 +164,150 @@ impl ConnectFailure {
     }
 }
 
+/// Why a request was sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetryReason {
+    /// There was no connection.
+    Connect,
+    /// The connection or the stream was reset.
+    Reset,
+    /// The endpoint had not begun with it.
+    RefusedStream,
+    /// It took longer than one attempt may.
+    Timeout,
+    /// The response's status.
+    Status,
+    /// The response's status in gRPC.
+    GrpcStatus,
+    /// A field of the response.
+    Header,
+}
+
+impl RetryReason {
+    /// Every reason, in the order of its discriminant.
+    pub const ALL: [RetryReason; 7] = [
+        RetryReason::Connect,
+        RetryReason::Reset,
+        RetryReason::RefusedStream,
+        RetryReason::Timeout,
+        RetryReason::Status,
+        RetryReason::GrpcStatus,
+        RetryReason::Header,
+    ];
+
+    /// Its word in metrics.
+    pub fn word(self) -> &'static str {
+        match self {
+            RetryReason::Connect => "connect",
+            RetryReason::Reset => "reset",
+            RetryReason::RefusedStream => "refused_stream",
+            RetryReason::Timeout => "timeout",
+            RetryReason::Status => "status",
+            RetryReason::GrpcStatus => "grpc_status",
+            RetryReason::Header => "header",
+        }
+    }
+}
+
+/// Why a request was not sent again although it was called for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetryDenial {
+    /// It was sent as often as it may be.
+    Attempts,
+    /// As many retries are under way as may be.
+    Budget,
+    /// Its body is longer than what is kept.
+    Body,
+    /// The response asks for a longer wait than the client's time is good for.
+    Wait,
+}
+
+impl RetryDenial {
+    /// Every one, in the order of its discriminant.
+    pub const ALL: [RetryDenial; 4] =
+        [RetryDenial::Attempts, RetryDenial::Budget, RetryDenial::Body, RetryDenial::Wait];
+
+    /// Its word in metrics.
+    pub fn word(self) -> &'static str {
+        match self {
+            RetryDenial::Attempts => "attempts",
+            RetryDenial::Budget => "budget",
+            RetryDenial::Body => "body",
+            RetryDenial::Wait => "wait",
+        }
+    }
+}
+
+/// What a cluster's breakers limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// Requests in flight.
+    Requests,
+    /// Requests that wait for a connection.
+    Pending,
+    /// Connections.
+    Connections,
+}
+
+impl Limit {
+    /// Every one, in the order of its discriminant.
+    pub const ALL: [Limit; 3] = [Limit::Requests, Limit::Pending, Limit::Connections];
+
+    /// Its word in metrics.
+    pub fn word(self) -> &'static str {
+        match self {
+            Limit::Requests => "requests",
+            Limit::Pending => "pending",
+            Limit::Connections => "connections",
+        }
+    }
+}
+
+/// Why an endpoint is left alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EjectionReason {
+    /// 5xx in a row.
+    Consecutive5xx,
+    /// 502, 503 and 504 in a row.
+    ConsecutiveGatewayFailures,
+    /// Failures in a row to connect or to answer in time.
+    ConsecutiveLocalFailures,
+    /// It failed on the first request after it had been left alone.
+    Probation,
+    /// Its rate of successes is far below the others'.
+    SuccessRate,
+    /// It fails too large a share of its requests.
+    FailurePercentage,
+    /// It takes far longer than the others.
+    Latency,
+}
+
+impl EjectionReason {
+    /// Every reason, in the order of its discriminant.
+    pub const ALL: [EjectionReason; 7] = [
+        EjectionReason::Consecutive5xx,
+        EjectionReason::ConsecutiveGatewayFailures,
+        EjectionReason::ConsecutiveLocalFailures,
+        EjectionReason::Probation,
+        EjectionReason::SuccessRate,
+        EjectionReason::FailurePercentage,
+        EjectionReason::Latency,
+    ];
+
+    /// Its word in metrics and logs.
+    pub fn word(self) -> &'static str {
+        match self {
+            EjectionReason::Consecutive5xx => "consecutive_5xx",
+            EjectionReason::ConsecutiveGatewayFailures => "consecutive_gateway_failures",
+            EjectionReason::ConsecutiveLocalFailures => "consecutive_local_failures",
+            EjectionReason::Probation => "probation",
+            EjectionReason::SuccessRate => "success_rate",
+            EjectionReason::FailurePercentage => "failure_percentage",
+            EjectionReason::Latency => "latency",
+        }
+    }
+}
+
 /// Connections and requests of one worker to one cluster.
 #[derive(Debug, Default)]
 #[repr(align(64))]
@@ -177,6 +321,16 @@ pub struct ClusterCell {
     /// Requests sent whose response has not ended.
     pub active_requests: Gauge,
     connect_failures: [Counter; ConnectFailure::ALL.len()],
+    retries: [Counter; RetryReason::ALL.len()],
+    retry_denials: [Counter; RetryDenial::ALL.len()],
+    overflows: [Counter; Limit::ALL.len()],
+    ejections: [Counter; EjectionReason::ALL.len()],
+    /// Endpoints that were not ejected because as many were as may be.
+    pub ejections_denied: Counter,
+    /// Health checks that went well.
+    pub checks_passed: Counter,
+    /// Health checks that did not.
+    pub checks_failed: Counter,
 }
 
 impl ClusterCell {
@@ -188,5 +342,45 @@ impl ClusterCell {
     /// How many connections could not be made for this reason. Anyone.
     pub fn connect_failures(&self, reason: ConnectFailure) -> u64 {
         self.connect_failures[reason as usize].value()
+    }
+
+    /// Counts a request that is sent again. Its worker only.
+    pub fn count_retry(&self, reason: RetryReason) {
+        self.retries[reason as usize].increment();
+    }
+
+    /// How many requests were sent again for this reason. Anyone.
+    pub fn retries(&self, reason: RetryReason) -> u64 {
+        self.retries[reason as usize].value()
+    }
+
+    /// Counts a request that is not sent again though it was called for. Its worker only.
+    pub fn count_retry_denial(&self, denial: RetryDenial) {
+        self.retry_denials[denial as usize].increment();
+    }
+
+    /// How many requests were not sent again for this reason. Anyone.
+    pub fn retry_denials(&self, denial: RetryDenial) -> u64 {
+        self.retry_denials[denial as usize].value()
+    }
+
+    /// Counts an endpoint that is left alone from now on. Its worker only.
+    pub fn count_ejection(&self, reason: EjectionReason) {
+        self.ejections[reason as usize].increment();
+    }
+
+    /// How many endpoints were left alone for this reason. Anyone.
+    pub fn ejections(&self, reason: EjectionReason) -> u64 {
+        self.ejections[reason as usize].value()
+    }
+
+    /// Counts a request or connection that the cluster's breakers refuse. Its worker only.
+    pub fn count_overflow(&self, limit: Limit) {
+        self.overflows[limit as usize].increment();
+    }
+
+    /// How many they refused. Anyone.
+    pub fn overflows(&self, limit: Limit) -> u64 {
+        self.overflows[limit as usize].value()
     }
 }

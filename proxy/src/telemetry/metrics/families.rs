@@ -12,6 +12,7 @@ use super::cells::{ConnectFailure, ExchangeCell, TcpCell};
 use super::mirror;
 use super::number::HistogramSample;
 use super::page::{Described, Page};
+use super::recovery;
 use super::registry::{Cells, ExchangeLabels, Shards, TcpLabels};
 use crate::error::{Failure, Outcome, StatusClass};
 use crate::grpc;
@@ -22,6 +23,7 @@ pub(super) fn write(page: &mut Page<'_>, cells: &Cells) -> fmt::Result {
     write_tcp(page, cells)?;
     write_listeners(page, cells)?;
     write_clusters(page, cells)?;
+    recovery::write(page, cells)?;
     mirror::write(page, cells)
 }
 

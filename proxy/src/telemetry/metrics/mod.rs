@@ -11,6 +11,7 @@
 //! | `cells`    | what is counted: by listener, exchange, TCP connection, cluster |
 //! | `registry` | hands out cells, knows the other sources, renders |
 //! | `page`     | one scrape's text in either format |
+//! | `recovery` | what of the cells is about clusters that fail |
 //! | `families` | the names and help texts of the cells' metrics |
 //! | `filter`   | what a filter cost, from whoever runs it |
 //! | `canary`   | filters' second versions |
@@ -30,12 +31,16 @@ mod number;
 mod overview;
 mod page;
 mod process;
+mod recovery;
 mod registry;
 mod server;
 mod shared;
 
 pub use canary::{CanarySample, VersionSample, write_canaries};
-pub use cells::{ClusterCell, ConnectFailure, ExchangeCell, ListenerCell, TcpCell};
+pub use cells::{
+    ClusterCell, ConnectFailure, EjectionReason, ExchangeCell, Limit, ListenerCell, RetryDenial, RetryReason,
+    TcpCell,
+};
 pub use filter::{CallbackSample, FilterObservation, FilterSample};
 pub use guest::{GuestMetric, GuestValue, write_guest_metrics};
 pub use mirror::{MirrorCell, MirrorOutcome};

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::net::SocketAddr;
 
 use super::cluster::Cluster;
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, Health};
 use crate::config::model::LoadBalancer;
 
 /// What is asked of the endpoint for a request. The default asks nothing.
@@ -43,11 +43,16 @@ impl Balancer {
             return Some(at);
         }
         let at = self.turn_of(endpoints)?;
-        if !was_tried(at) {
+        let is_well = |at: usize| endpoints[at].health() != Health::Unhealthy;
+        if !was_tried(at) && is_well(at) {
             return Some(at);
         }
-        let others = (at + 1..endpoints.len()).chain(0..at);
-        Some(others.into_iter().find(|&at| !was_tried(at)).unwrap_or(at))
+        let others = || (at..endpoints.len()).chain(0..at);
+        let well = others().filter(|&at| is_well(at)).count();
+        let panics = well * 2 < endpoints.len();
+        let may = |at: &usize| panics || is_well(*at);
+        let pick = others().filter(may).find(|&at| !was_tried(at));
+        pick.or_else(|| others().find(may)).or(Some(at))
     }
 
     fn turn_of(&self, endpoints: &[Endpoint]) -> Option<usize> {

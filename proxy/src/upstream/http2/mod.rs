@@ -26,6 +26,7 @@ use tokio::sync::Mutex;
 use tracing::debug;
 
 use super::UpstreamError;
+use super::breakers::refuse;
 use super::connection::connect;
 use super::pool::{Pool, Shelf, Upkeep};
 use crate::http2::{Gone, Keepalive};
@@ -212,6 +213,8 @@ async fn acquire(pool: &Pool, tasks: &Rc<Tasks>) -> Result<Turn, UpstreamError> 
             // A new one has room, unless it was closed at once.
             http2.turn(shelf).ok_or_else(|| Failed::Handshake.into_error())
         }
+        // It is nobody's failure, and may be otherwise for the next.
+        Err(UpstreamError::Overflow(limit)) => Err(refuse(pool, limit)),
         Err(error) => {
             http2.failures.set(failures + 1);
             *http2.last_failure.borrow_mut() = Some(Failed::of(&error));

@@ -29,7 +29,7 @@ pub(in crate::upstream) async fn send(
 ) -> Result<Response<Http2Body>, UpstreamError> {
     match Box::pin(perform(&lease, tasks, request, attempt)).await {
         Ok((response, outgoing, turn)) => {
-            lease.answered(response.status());
+            lease.answered(response.status(), response.headers());
             Ok(response.map(|incoming| Http2Body { incoming, outgoing, _turn: turn, _lease: lease }))
         }
         Err(error) => Err(lease.failed(error)),

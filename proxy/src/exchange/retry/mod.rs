@@ -1,0 +1,212 @@
+//! Sending a request more than once: what is tried again, when, how often, and with which body.
+//!
+//! The filters see one request and one response. An attempt whose response's head is on its way to them is the last.
+
+mod decide;
+mod replay;
+mod wishes;
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use http::{HeaderName, HeaderValue, Request, Response};
+use http_body::Body;
+use http_body_util::BodyExt;
+use tokio::time::{sleep, timeout};
+
+use super::answer::{Ending, PER_TRY_TIMEOUT};
+use crate::config::model::Retries;
+use crate::error::Failure;
+use crate::tasks::Tasks;
+use crate::telemetry::metrics::{RetryDenial, RetryReason};
+use crate::upstream::{
+    Attempt, Cluster, Criteria, RequestBody, ResponseBody, Retrying, UpstreamError, Upstreams,
+};
+use replay::Replay;
+pub(super) use wishes::{deadline, drop_wishes, policy, tell_deadline, time};
+
+const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
+
+/// A response that nobody wants is still read to its end if that is not far, in bytes and time, so that its connection
+/// can be used again.
+const DISCARD: (usize, Duration) = (64 * 1024, Duration::from_secs(1));
+
+/// What a response came to.
+type Sent = Result<Box<Response<ResponseBody>>, Missed>;
+
+/// Why an attempt has no response.
+enum Missed {
+    Failed(UpstreamError),
+    /// The attempt's time was over.
+    TooLong,
+}
+
+impl From<Missed> for Ending {
+    fn from(missed: Missed) -> Ending {
+        match missed {
+            Missed::Failed(error) => Ending::from_upstream(error),
+            Missed::TooLong => Ending::failed(Failure::UpstreamTimeout, PER_TRY_TIMEOUT.to_owned()),
+        }
+    }
+}
+
+/// A request that is sent until something comes of it that its policy takes for an answer.
+pub(super) struct Sending<'a, M> {
+    pub(super) upstreams: &'a Upstreams,
+    pub(super) tasks: &'a Rc<Tasks>,
+    /// An index into the configuration's.
+    pub(super) cluster: usize,
+    /// What is asked of the endpoint of the first attempt.
+    pub(super) criteria: Criteria<'a>,
+    pub(super) policy: &'a Retries,
+    /// Makes the request with this body.
+    pub(super) make: M,
+    /// How far the last attempt came.
+    pub(super) attempt: &'a mut Attempt,
+    /// How many attempts there were.
+    pub(super) attempts: &'a mut u32,
+}
+
+impl<M> Sending<'_, M>
+where
+    M: Fn(RequestBody) -> Result<Box<Request<RequestBody>>, Ending>,
+{
+    /// Sends it, again and again where that is called for, and waits for the head of a response.
+    pub(super) async fn run(mut self, body: RequestBody) -> Result<Box<Response<ResponseBody>>, Ending> {
+        let replay = Replay::new(body, self.policy.buffer);
+        let Some(cluster) = self.upstreams.cluster(self.cluster).cloned() else {
+            return Err(Ending::from_upstream(UpstreamError::NoEndpoint));
+        };
+        // Those that were tried. When that is all of them, only the last is of interest.
+        let mut tried: Vec<SocketAddr> = Vec::new();
+        // The retry that an attempt is, until something has come of it.
+        let mut retrying = None;
+        loop {
+            let sent = self.attempt(&replay, &tried).await?;
+            drop(retrying.take());
+            if tried.len() + 1 >= cluster.endpoints().len() {
+                tried.clear();
+            }
+            tried.extend(self.attempt.endpoint);
+            let Some((reason, wait)) = self.judge(&sent) else { return self.finish(sent) };
+            match self.permit(&cluster, &replay, wait) {
+                Ok(permitted) => retrying = Some(permitted),
+                Err(denial) => {
+                    self.count(|cell| cell.count_retry_denial(denial));
+                    return self.finish(sent);
+                }
+            }
+            self.count(|cell| cell.count_retry(reason));
+            if let Ok(response) = sent {
+                self.discard(*response, &replay);
+            }
+            let wait = match wait {
+                Some(wait) => decide::spread(wait),
+                None => decide::backoff(&self.policy.backoff, *self.attempts),
+            };
+            sleep(wait).await;
+        }
+    }
+
+    /// One attempt, within its time. An error is the request's own.
+    async fn attempt(&mut self, replay: &Replay, tried: &[SocketAddr]) -> Result<Sent, Ending> {
+        *self.attempts += 1;
+        let number = *self.attempts;
+        let make = |body| {
+            let mut request = (self.make)(body)?;
+            if self.policy.attempt_count {
+                request.headers_mut().insert(ATTEMPT_COUNT, HeaderValue::from(number));
+            }
+            Ok::<_, Ending>(request)
+        };
+        let request = make(replay.body())?;
+        // The same endpoint, on another connection: only what it had no chance to see is sent so.
+        let again = || make(RequestBody::Empty).ok();
+        let criteria = Criteria { tried, ..self.criteria };
+        let sending = self.upstreams.send(self.cluster, &criteria, request, again, self.attempt);
+        let sent = match self.policy.per_try_timeout {
+            None => sending.await.map_err(Missed::Failed),
+            Some(time) => tokio::select! {
+                biased;
+                sent = sending => sent.map_err(Missed::Failed),
+                () = replay.over(time) => Err(Missed::TooLong),
+            },
+        };
+        if let (Err(Missed::TooLong), Some(endpoint)) = (&sent, self.attempt.endpoint) {
+            let after = self.policy.per_try_timeout.unwrap_or_default();
+            self.upstreams.note_timeout(self.cluster, endpoint, after);
+        }
+        Ok(sent)
+    }
+
+    /// Why another attempt is called for, if it is, and how long it is to wait if that was said.
+    fn judge(&self, sent: &Sent) -> Option<(RetryReason, Option<Duration>)> {
+        let policy = self.policy;
+        match sent {
+            Ok(response) => {
+                let reason = decide::about_response(policy, response.status(), response.headers())?;
+                let wait = decide::asked_wait(policy, response.headers(), SystemTime::now());
+                Some((reason, wait.filter(|wait| !wait.is_zero())))
+            }
+            Err(Missed::Failed(error)) => Some((decide::about_failure(policy, error)?, None)),
+            Err(Missed::TooLong) => Some((decide::about_timeout(policy)?, None)),
+        }
+    }
+
+    /// Whether there may be another attempt.
+    fn permit(
+        &self,
+        cluster: &Arc<Cluster>,
+        replay: &Replay,
+        wait: Option<Duration>,
+    ) -> Result<Retrying, RetryDenial> {
+        let policy = self.policy;
+        if *self.attempts > policy.attempts {
+            return Err(RetryDenial::Attempts);
+        }
+        if !replay.is_whole() {
+            return Err(RetryDenial::Body);
+        }
+        if wait.is_some_and(|wait| wait > policy.max_wait) {
+            return Err(RetryDenial::Wait);
+        }
+        Retrying::begin(cluster, policy.budget, policy.budget_minimum).ok_or(RetryDenial::Budget)
+    }
+
+    fn finish(&self, sent: Sent) -> Result<Box<Response<ResponseBody>>, Ending> {
+        let mut response = sent?;
+        if self.policy.attempt_count {
+            response.headers_mut().insert(ATTEMPT_COUNT, HeaderValue::from(*self.attempts));
+        }
+        Ok(response)
+    }
+
+    /// Drops a response. Where its request is still being sent, its connection goes with it.
+    fn discard(&self, response: Response<ResponseBody>, replay: &Replay) {
+        let mut body = response.into_body();
+        if body.is_end_stream() || !replay.is_received() {
+            return;
+        }
+        self.tasks.spawn(async move {
+            let (most, time) = DISCARD;
+            let mut read = 0;
+            let reading = async {
+                while let Some(Ok(frame)) = body.frame().await {
+                    read += frame.data_ref().map_or(0, |data| data.len());
+                    if read > most {
+                        return;
+                    }
+                }
+            };
+            let _ = timeout(time, reading).await;
+        });
+    }
+
+    fn count(&self, count: impl FnOnce(&crate::telemetry::metrics::ClusterCell)) {
+        if let Some(cell) = self.upstreams.cell(self.cluster) {
+            count(cell);
+        }
+    }
+}

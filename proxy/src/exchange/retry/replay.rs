@@ -1,0 +1,299 @@
+//! A request's body that can be sent more than once: what was sent of it is kept, up to a limit.
+//!
+//! Each attempt reads it from the beginning: first what is kept, then what still comes, which is kept in turn. Once there
+//! is more than the limit nothing is kept any more. Then the attempt that has read furthest goes on, and there can be no
+//! other.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+
+use crate::upstream::{BoxError, RequestBody};
+
+/// A request's body, and what was sent of it. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Replay(Rc<RefCell<Tape>>);
+
+struct Tape {
+    source: RequestBody,
+    /// How long it is, where its sender said so.
+    length: Option<u64>,
+    limit: usize,
+    kept: VecDeque<Piece>,
+    /// How much that is, in bytes.
+    size: usize,
+    /// How many pieces were kept once and are no more.
+    gone: usize,
+    state: State,
+    waiting: Vec<Waker>,
+}
+
+#[derive(Clone)]
+enum Piece {
+    Data(Bytes),
+    Trailers(HeaderMap),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// More is to come.
+    Open,
+    /// That is all.
+    Ended,
+    /// It broke off. Who read it last was told.
+    Failed,
+}
+
+/// What a piece of trailers counts for beyond its text, for each field, in bytes.
+const FIELD_BYTES: usize = 32;
+
+/// Why an attempt has no body any more: another one of the same request has gone on with it.
+#[derive(Debug, thiserror::Error)]
+#[error("the request's body was not kept for this attempt")]
+pub(super) struct NotKept;
+
+impl Replay {
+    /// Keeps up to `limit` bytes of `source`.
+    pub(super) fn new(source: RequestBody, limit: usize) -> Replay {
+        let state = if source.is_end_stream() { State::Ended } else { State::Open };
+        Replay(Rc::new(RefCell::new(Tape {
+            length: source.size_hint().exact(),
+            source,
+            limit,
+            kept: VecDeque::new(),
+            size: 0,
+            gone: 0,
+            state,
+            waiting: Vec::new(),
+        })))
+    }
+
+    /// The body from its beginning.
+    pub(super) fn body(&self) -> RequestBody {
+        if self.is_empty() {
+            return RequestBody::Empty;
+        }
+        RequestBody::Stream(Box::pin(Reader { tape: self.0.clone(), at: 0, read: 0 }))
+    }
+
+    /// Whether it can be read from its beginning.
+    pub(super) fn is_whole(&self) -> bool {
+        let tape = self.0.borrow();
+        tape.gone == 0 && tape.state != State::Failed
+    }
+
+    /// Whether all of it was received.
+    pub(super) fn is_received(&self) -> bool {
+        self.0.borrow().state == State::Ended
+    }
+
+    /// Waits until all of it was received, and for so long after that.
+    pub(super) async fn over(&self, time: Duration) {
+        poll_fn(|cx| {
+            let mut tape = self.0.borrow_mut();
+            if tape.state != State::Open {
+                return Poll::Ready(());
+            }
+            tape.waiting.push(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+        tokio::time::sleep(time).await;
+    }
+
+    fn is_empty(&self) -> bool {
+        let tape = self.0.borrow();
+        tape.state == State::Ended && tape.kept.is_empty() && tape.gone == 0
+    }
+}
+
+impl Tape {
+    /// Takes the next piece from the source.
+    fn pull(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let frame = match Pin::new(&mut self.source).poll_frame(cx) {
+            Poll::Pending => {
+                self.waiting.push(cx.waker().clone());
+                return Poll::Pending;
+            }
+            Poll::Ready(frame) => frame,
+        };
+        self.wake();
+        match frame {
+            None => {
+                self.state = State::Ended;
+                Poll::Ready(None)
+            }
+            Some(Err(error)) => {
+                self.state = State::Failed;
+                Poll::Ready(Some(Err(error)))
+            }
+            Some(Ok(frame)) => {
+                if self.source.is_end_stream() {
+                    self.state = State::Ended;
+                }
+                let Some(piece) = Piece::of(frame) else { return self.pull(cx) };
+                let frame = piece.clone().into_frame();
+                self.keep(piece);
+                Poll::Ready(Some(Ok(frame)))
+            }
+        }
+    }
+
+    fn keep(&mut self, piece: Piece) {
+        self.size += piece.size();
+        self.kept.push_back(piece);
+        if self.gone > 0 || self.size > self.limit {
+            self.gone += self.kept.len();
+            self.kept.clear();
+        }
+    }
+
+    fn wake(&mut self) {
+        self.waiting.drain(..).for_each(Waker::wake);
+    }
+}
+
+impl Piece {
+    fn of(frame: Frame<Bytes>) -> Option<Piece> {
+        match frame.into_data() {
+            Ok(data) => Some(Piece::Data(data)),
+            Err(frame) => frame.into_trailers().ok().map(Piece::Trailers),
+        }
+    }
+
+    fn into_frame(self) -> Frame<Bytes> {
+        match self {
+            Piece::Data(data) => Frame::data(data),
+            Piece::Trailers(trailers) => Frame::trailers(trailers),
+        }
+    }
+
+    fn size(&self) -> usize {
+        match self {
+            Piece::Data(data) => data.len(),
+            Piece::Trailers(trailers) => {
+                trailers.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD_BYTES).sum()
+            }
+        }
+    }
+}
+
+/// One attempt's reading.
+struct Reader {
+    tape: Rc<RefCell<Tape>>,
+    /// How many pieces it has read.
+    at: usize,
+    /// How much of the data.
+    read: u64,
+}
+
+impl Body for Reader {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.get_mut();
+        let mut tape = this.tape.borrow_mut();
+        let Some(place) = this.at.checked_sub(tape.gone) else {
+            return Poll::Ready(Some(Err(NotKept.into())));
+        };
+        let frame = match (tape.kept.get(place), tape.state) {
+            (Some(piece), _) => piece.clone().into_frame(),
+            (None, State::Ended) => return Poll::Ready(None),
+            (None, State::Failed) => return Poll::Ready(Some(Err(NotKept.into()))),
+            (None, State::Open) => match std::task::ready!(tape.pull(cx)) {
+                Some(Ok(frame)) => frame,
+                end => return Poll::Ready(end),
+            },
+        };
+        this.at += 1;
+        this.read += frame.data_ref().map_or(0, |data| data.len() as u64);
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let tape = self.tape.borrow();
+        tape.state == State::Ended && self.at == tape.gone + tape.kept.len()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self.tape.borrow().length {
+            Some(length) => SizeHint::with_exact(length.saturating_sub(self.read)),
+            None => SizeHint::default(),
+        }
+    }
+}
+
+impl Drop for Reader {
+    /// Whoever else waits for the source may have been waiting for this one to be woken.
+    fn drop(&mut self) {
+        if let Ok(mut tape) = self.tape.try_borrow_mut() {
+            tape.wake();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    fn source(pieces: &'static [&'static str]) -> RequestBody {
+        RequestBody::Stream(Box::pin(Pieces(pieces)))
+    }
+
+    struct Pieces(&'static [&'static str]);
+
+    impl Body for Pieces {
+        type Data = Bytes;
+        type Error = BoxError;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+            let Some((first, rest)) = self.0.split_first() else { return Poll::Ready(None) };
+            self.0 = rest;
+            Poll::Ready(Some(Ok(Frame::data(Bytes::from(*first)))))
+        }
+    }
+
+    async fn read(body: RequestBody) -> Result<String, BoxError> {
+        let bytes = body.collect().await?.to_bytes();
+        Ok(String::from_utf8(bytes.into()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_body_within_the_limit_is_read_again_however_far_it_was_read() {
+        let replay = Replay::new(source(&["one", "two", "three"]), 11);
+        let mut first = replay.body();
+        assert_eq!(first.frame().await.unwrap().unwrap().into_data().unwrap(), "one");
+        assert!(replay.is_whole() && !replay.is_received());
+        drop(first);
+        assert_eq!(read(replay.body()).await.unwrap(), "onetwothree");
+        assert!(replay.is_whole() && replay.is_received());
+        assert_eq!(read(replay.body()).await.unwrap(), "onetwothree");
+    }
+
+    #[tokio::test]
+    async fn of_a_body_beyond_the_limit_nothing_is_kept_and_the_one_that_reads_it_goes_on() {
+        let replay = Replay::new(source(&["one", "two", "three"]), 5);
+        let mut late = replay.body();
+        assert_eq!(late.frame().await.unwrap().unwrap().into_data().unwrap(), "one");
+        assert_eq!(read(replay.body()).await.unwrap(), "onetwothree");
+        assert!(!replay.is_whole());
+        assert!(read(late).await.unwrap_err().is::<NotKept>());
+    }
+}

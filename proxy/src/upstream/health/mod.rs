@@ -1,0 +1,106 @@
+//! Asking endpoints how they are: one task for each of a cluster's, once for the whole process, whatever the workers.
+//!
+//! The first answer decides, so that a proxy that has just begun knows quickly; after it thresholds do. An endpoint that
+//! joins a cluster which was asked before gets no requests until it has answered well. What is said in the log is
+//! changes.
+
+mod grpc;
+mod http;
+mod probe;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+
+use super::{Cluster, Endpoint, HealthFlag, outlier};
+use crate::config::model::{HealthCheck, Percent};
+use crate::telemetry::metrics::ClusterCell;
+use probe::{Sick, Well, probe};
+
+/// Asks the endpoint at `place` of a cluster again and again for as long as it is polled. To be called by one task of the
+/// process; all that share `cell` are on one thread.
+pub(crate) async fn watch(cluster: Arc<Cluster>, place: usize, cell: Arc<ClusterCell>) {
+    let endpoint = &cluster.endpoints()[place];
+    let Some(check) = &cluster.config().recovery.health_check else {
+        // By another configuration it may have been asked.
+        endpoint.note_checked(false);
+        endpoint.mark(HealthFlag::FailedCheck, false);
+        endpoint.mark(HealthFlag::Degraded, false);
+        return;
+    };
+    if !endpoint.is_checked() && cluster.endpoints().iter().any(Endpoint::is_checked) {
+        endpoint.mark(HealthFlag::FailedCheck, true);
+    }
+    let mut row = Row { check, length: 0 };
+    loop {
+        let outcome = timeout(check.timeout, probe(&cluster, endpoint, check));
+        let outcome = outcome.await.unwrap_or_else(|_| Err(Sick("it took too long".to_owned())));
+        match &outcome {
+            Ok(_) => cell.checks_passed.increment(),
+            Err(_) => cell.checks_failed.increment(),
+        }
+        row.take(&cluster, endpoint, &outcome);
+        sleep(pause(&cluster, endpoint, check)).await;
+    }
+}
+
+/// How many checks in a row have said other than what the endpoint is taken for.
+struct Row<'a> {
+    check: &'a HealthCheck,
+    length: u32,
+}
+
+impl Row<'_> {
+    fn take(&mut self, cluster: &Cluster, endpoint: &Endpoint, outcome: &Result<Well, Sick>) {
+        let is_first = !endpoint.is_checked();
+        let was_well = !endpoint.has(HealthFlag::FailedCheck);
+        endpoint.note_checked(true);
+        if let Ok(well) = outcome
+            && endpoint.mark(HealthFlag::Degraded, well.is_degraded)
+        {
+            let is_degraded = well.is_degraded;
+            tracing::info!(cluster = cluster.name(), %endpoint, is_degraded, "an endpoint says how degraded it is");
+        }
+        if outcome.is_ok() == was_well {
+            self.length = 0;
+            return;
+        }
+        self.length += 1;
+        let threshold = if was_well { self.check.unhealthy_threshold } else { self.check.healthy_threshold };
+        if self.length < threshold && !is_first {
+            return;
+        }
+        self.length = 0;
+        match outcome {
+            Ok(_) => {
+                endpoint.mark(HealthFlag::FailedCheck, false);
+                tracing::info!(cluster = cluster.name(), %endpoint, "an endpoint passes its health check");
+                if endpoint.has(HealthFlag::Ejected) {
+                    outlier::restore(cluster, endpoint, "it passes its health check");
+                }
+            }
+            Err(Sick(reason)) => {
+                endpoint.mark(HealthFlag::FailedCheck, true);
+                tracing::warn!(
+                    cluster = cluster.name(),
+                    %endpoint,
+                    reason,
+                    "an endpoint fails its health check: it gets no requests"
+                );
+            }
+        }
+    }
+}
+
+fn pause(cluster: &Cluster, endpoint: &Endpoint, check: &HealthCheck) -> Duration {
+    let interval = if endpoint.has(HealthFlag::FailedCheck) {
+        check.unhealthy_interval
+    } else if cluster.endpoints().iter().all(|endpoint| endpoint.requests() == 0) {
+        check.no_traffic_interval
+    } else {
+        check.interval
+    };
+    let share = check.jitter.0 as f32 / Percent::ALL.0 as f32;
+    interval.mul_f32(1.0 + share * fastrand::f32())
+}

@@ -1,0 +1,8 @@
+//! What goes on succeeding while endpoints fail.
+
+mod breakers;
+pub(crate) mod chaos;
+mod health;
+mod outliers;
+mod retries;
+mod timeouts;
