@@ -200,7 +200,7 @@ impl Body for Copy {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.length.clone()
+        self.length
     }
 }
 
