@@ -198,27 +198,27 @@ fn what_turns_out_wrong_later_is_shown_at_its_place() {
     };
     expect![[r#"
         error: the address is in use
-          --> tidegate.yaml:52:29
+          --> tidegate.yaml:65:29
            |
-        52 |   - {name: second, address: 127.0.0.1:0, routes: [{match: {}, cluster: api}]}
+        65 |   - {name: second, address: 127.0.0.1:0, routes: [{match: {}, cluster: api}]}
            |                             ^^^^^^^^^^^
            |
            = help: a remedy"#]]
     .assert_eq(&blame(Part::ListenerAddress(1), "the address is in use"));
     expect![[r#"
         error: there is no such file
-          --> tidegate.yaml:80:13
+          --> tidegate.yaml:93:13
            |
-        80 |     module: ./limits.wasm
+        93 |     module: ./limits.wasm
            |             ^^^^^^^^^^^^^
            |
            = help: a remedy"#]]
     .assert_eq(&blame(Part::FilterModule(1), "there is no such file"));
     expect![[r#"
         error: the filter rejects its configuration
-          --> tidegate.yaml:57:13
+          --> tidegate.yaml:70:13
            |
-        57 |     config: {z: {status: 503, percent: 10.5}, a: [1, -2, null, true, "x"]}
+        70 |     config: {z: {status: 503, percent: 10.5}, a: [1, -2, null, true, "x"]}
            |             ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
            |
            = help: a remedy"#]]
