@@ -61,7 +61,7 @@ fn the_first_check_decides_whatever_the_thresholds() {
     let (refusing, _taken) = refusing_address();
     let good = Upstream::ok("ok");
     let config = forwarding(&[refusing, good.address()], "");
-    let proxy = asking(&config, "path: /healthz, unhealthy_threshold: 100");
+    let proxy = asking(&config, "path: /healthz, unhealthy_threshold: 1000");
     proxy.wait_for_log("the failure", |event| message(event).contains("fails its health check"));
     let mut client = proxy.client();
     (0..10).for_each(|_| assert_eq!(client.get("/").status(), 200));
