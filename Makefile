@@ -49,8 +49,8 @@ release: prepare bench-parts ## Build the binary to ship, guided by a profile: b
 bench: $(if $(QUICK),prepare bench-parts,release) ## Compare with Envoy, nginx and HAProxy on this machine (QUICK=1: in short)
 	cargo bench --package tidegate --bench compare -- $(if $(QUICK),--quick,--tidegate $(CURDIR)/build/release/tidegate)
 
-bench-host: prepare ## Measure single hostcalls and callbacks (FILTER=name: only those)
-	cargo bench --package tidegate --bench host -- $(FILTER)
+bench-host: prepare ## Measure single hostcalls, callbacks and picks of endpoints (FILTER=name: only those)
+	cargo bench --package tidegate --bench host --bench balance -- $(FILTER)
 
 lint: prepare ## Check format and style, warnings denied
 	cargo fmt --all --check

@@ -15,6 +15,7 @@ mod stage;
 mod sweep;
 mod tcp_stage;
 
+mod balancing;
 mod bodies;
 mod callouts;
 mod chaos;

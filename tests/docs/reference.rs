@@ -11,8 +11,8 @@ use tidegate::error::{Failure, Outcome, StatusClass};
 use tidegate::telemetry::access_log::{Ending, Entry};
 use tidegate::telemetry::metrics::{
     CallbackOverview, CallbackSample, CanarySample, CellsSample, ConnectFailure, EjectionReason,
-    FilterOverview, FilterSample, Format, Limit, Overview, Registry, RetryDenial, RetryReason, VersionSample,
-    write_canaries, write_cells,
+    EndpointsSample, FilterOverview, FilterSample, Format, Limit, Overview, Registry, RetryDenial,
+    RetryReason, VersionSample, write_canaries, write_cells, write_endpoints,
 };
 use tidegate::wasm::FaultKind;
 use tidegate::wasm::exports::EXPORTS;
@@ -194,6 +194,10 @@ fn the_page_of_metrics_has_every_metric_with_its_labels() {
             compared: vec![("same", 1)],
         };
         write_canaries(page, &[sample])
+    });
+    registry.add_source(|page| {
+        let counts = [("healthy", 1), ("degraded", 0), ("unhealthy", 0)];
+        write_endpoints(page, &[EndpointsSample { cluster: "c".to_owned(), counts }])
     });
     let page = registry.render(Format::Prometheus).expect("metrics can be rendered");
 

@@ -119,7 +119,11 @@ fn refuse(text: &str, kind: &str) -> Option<String> {
     for (at, after) in text.clone().split("from_file: ").skip(1).enumerate() {
         let named = after.split('}').next().unwrap_or_default();
         let file = format!("{root}/{at}");
-        let content = if named.ends_with(".pem") { KEY } else { "text" };
+        let content = match named.rsplit_once('.') {
+            Some((_, "pem")) => KEY,
+            Some((_, "key")) => "as long as a key for cookies has to be",
+            _ => "text",
+        };
         fs::write(&file, content).expect("a temporary file can be written");
         text = text.replace(named, &file);
     }

@@ -136,3 +136,35 @@ fn a_huge_request_streams_through_a_filter_in_little_memory() {
     println!("{} MiB up: the proxy grew by {} KiB", total >> 20, grown >> 10);
     assert!(grown <= GROWTH, "the proxy grew by {grown} bytes");
 }
+
+/// Ten thousand endpoints, and one more in the first cluster, or one less.
+fn many_endpoints(of_first: usize) -> String {
+    use std::fmt::Write as _;
+    let mut config = "listeners:\n- name: in\n  address: 127.0.0.1:0\n  routes:\n".to_owned();
+    let mut clusters = "clusters:\n".to_owned();
+    for cluster in 0..500 {
+        let _ = writeln!(config, "  - {{match: {{path: {{prefix: /{cluster}/}}}}, cluster: c{cluster}}}");
+        let count = if cluster == 0 { of_first } else { 20 };
+        let address = |at: usize| format!("\"10.{}.{}.{}:80\"", cluster / 250, cluster % 250, at + 1);
+        let addresses: Vec<String> = (0..count).map(address).collect();
+        let _ = writeln!(clusters, "  c{cluster}: {{endpoints: [{}]}}", addresses.join(", "));
+    }
+    config + &clusters
+}
+
+#[test]
+fn ten_thousand_endpoints_over_five_hundred_clusters_are_reloaded_within_a_second() {
+    let few = Proxy::start(&forwarding(&["10.0.0.1:80".parse().expect("an address")], ""));
+    let mut proxy = Proxy::with(&many_endpoints(20)).workers(2).start();
+    let grown = proxy.resident_bytes().saturating_sub(few.resident_bytes());
+    println!("10,000 endpoints in 500 clusters take {} KiB of resident memory", grown >> 10);
+    let mut longest = 0;
+    for of_first in [21, 20, 21] {
+        assert!(proxy.change(&many_endpoints(of_first)));
+        let took = proxy.status()["last_reload"]["duration_ms"].as_u64().expect("a time");
+        longest = longest.max(took);
+    }
+    println!("a reload that changes one of them took {longest} ms at most");
+    assert!(grown < 64 << 20, "they take {grown} bytes");
+    assert!(longest <= 1000, "a reload took {longest} ms");
+}

@@ -60,6 +60,8 @@ pub struct AdminState {
     pub troubles: Box<dyn Fn() -> Vec<Trouble> + Send + Sync>,
     /// `/filters`: what the filters cost, as JSON text.
     pub filters: Box<dyn Fn() -> String + Send + Sync>,
+    /// `/clusters`: the clusters' endpoints, as JSON text.
+    pub clusters: Box<dyn Fn() -> String + Send + Sync>,
     /// `/config`: the configuration in effect, as JSON text.
     pub config: Box<dyn Fn() -> String + Send + Sync>,
     /// `GET /reload`: what is served and how the last reload went, as JSON text.

@@ -28,6 +28,7 @@ tidegate
 /live     200 while the process answers
 /filters  what each filter costs, by callback, as JSON: tidegate top shows it
 /canaries filters' second versions, as JSON: tidegate canary shows them and steers them
+/clusters each cluster's endpoints, how they are and what they have to do, as JSON
 /config   the configuration in effect, as JSON
 /recordings/FILTER  POST records what a filter sees and answers: tidegate filter record
 /reload   what is served since when, and how the last reload went, as JSON; POST reads the configuration again
@@ -78,7 +79,14 @@ pub(super) fn respond(state: &AdminState, head: &Parts) -> Answer {
     }
     let known = matches!(
         path,
-        "/" | "/metrics" | "/ready" | "/live" | "/filters" | "/canaries" | "/config" | "/reload"
+        "/" | "/metrics"
+            | "/ready"
+            | "/live"
+            | "/filters"
+            | "/canaries"
+            | "/clusters"
+            | "/config"
+            | "/reload"
     );
     Answer::Page(match (path, method) {
         _ if !known => page(StatusCode::NOT_FOUND, TEXT, "no such page; / lists them\n"),
@@ -88,6 +96,7 @@ pub(super) fn respond(state: &AdminState, head: &Parts) -> Answer {
         ("/live", &Method::GET | &Method::HEAD) => page(StatusCode::OK, TEXT, "live\n"),
         ("/filters", &Method::GET | &Method::HEAD) => page(StatusCode::OK, JSON, (state.filters)()),
         ("/canaries", &Method::GET | &Method::HEAD) => page(StatusCode::OK, JSON, (state.canaries)()),
+        ("/clusters", &Method::GET | &Method::HEAD) => page(StatusCode::OK, JSON, (state.clusters)()),
         ("/config", &Method::GET | &Method::HEAD) => page(StatusCode::OK, JSON, (state.config)()),
         ("/reload", &Method::GET | &Method::HEAD) => page(StatusCode::OK, JSON, (state.status)()),
         ("/", &Method::GET | &Method::HEAD) => page(StatusCode::OK, TEXT, INDEX),

@@ -21,6 +21,7 @@ fn state() -> (AdminState, Arc<Readiness>) {
         readiness: Arc::clone(&readiness),
         troubles: Box::new(Vec::new),
         filters: Box::new(|| "{\"filters\":{}}".to_owned()),
+        clusters: Box::new(|| "{\"clusters\":{}}".to_owned()),
         config: Box::new(|| "{\"listeners\":[]}".to_owned()),
         canaries: Box::new(|| "{\"canaries\":[]}".to_owned()),
         steer: Box::new(|_, _| Steered::NoSuch),
@@ -81,7 +82,17 @@ async fn the_index_lists_every_page_and_every_page_is_there() {
         .filter_map(|line| line.strip_prefix('/'))
         .filter_map(|line| line.split_whitespace().next())
         .collect();
-    let all = ["metrics", "ready", "live", "filters", "canaries", "config", "recordings/FILTER", "reload"];
+    let all = [
+        "metrics",
+        "ready",
+        "live",
+        "filters",
+        "canaries",
+        "clusters",
+        "config",
+        "recordings/FILTER",
+        "reload",
+    ];
     assert_eq!(pages, all);
     for page in pages {
         let response = admin.get(&format!("/{page}")).await;
@@ -182,6 +193,7 @@ async fn nothing_is_said_to_a_web_page_nor_under_a_name_of_another_machine() {
         ("GET", "/metrics"),
         ("GET", "/filters"),
         ("GET", "/canaries"),
+        ("GET", "/clusters"),
         ("GET", "/reload"),
         ("HEAD", "/config"),
         ("POST", "/reload"),

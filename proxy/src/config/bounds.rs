@@ -158,6 +158,59 @@ pub(crate) const UPSTREAM_IDLE_TIMEOUT: Bound<Duration> = millis(60 * SECOND, 1,
 pub(crate) const ENDPOINT_WEIGHT: Bound<Count> = count(1, 1, u32::MAX as u64);
 /// An endpoint's priority: as many as Envoy knows.
 pub(crate) const PRIORITY: Bound<Count> = count(0, 0, 127);
+/// Endpoints of which the less busy is picked.
+pub(crate) const CHOICE_COUNT: Bound<Count> = count(2, 2, 64);
+/// How long a measured time counts.
+pub(crate) const EWMA_DECAY: Bound<Duration> = millis(10 * SECOND, 1, HOUR);
+/// What an endpoint without an answer yet is taken to need.
+pub(crate) const EWMA_DEFAULT_RTT: Bound<Duration> = millis(30, 1, MINUTE);
+/// What an error counts as, at least.
+pub(crate) const EWMA_PENALTY: Bound<Duration> = millis(30, 1, HOUR);
+/// Hashes of one endpoint on a ring.
+pub(crate) const RING_HASHES: Bound<Count> = count(256, 1, 65_536);
+/// Hashes on a ring in all: at most as many as in Envoy. Without default: where the file does not say, there are as many
+/// as the endpoints have.
+pub(crate) const MINIMUM_RING_SIZE: Bound<Count> =
+    Bound { default_words: Some("none"), ..count(1024, 1, 8 * MIB) };
+/// The same, from the other side. The default is for a ring whose endpoints have so many hashes each: it fits in a
+/// processor's cache. Where the ring has so many in all it is [`LARGEST_RING`].
+pub(crate) const MAXIMUM_RING_SIZE: Bound<Count> = Bound {
+    default_words: Some("`262144`, and beside `minimum_size` `8388608`"),
+    ..count(256 * KIB, 1, LARGEST_RING)
+};
+/// The most hashes that a ring has, as in Envoy.
+pub(crate) const LARGEST_RING: u64 = 8 * MIB;
+/// The size of a Maglev table: at most what it is in Envoy.
+pub(crate) const MAGLEV_TABLE_SIZE: Bound<Count> = count(65_537, 2, 5_000_011);
+/// The share of fit endpoints below which all are asked.
+pub(crate) const PANIC_THRESHOLD: Bound<Percent> =
+    Bound { min: Percent::NONE, max: Percent::ALL, default: Percent(5_000), default_words: None };
+/// How much more than its share endpoints can take.
+pub(crate) const OVERPROVISIONING: Bound<Times> =
+    Bound { min: Times(100), max: Times(10_000), default: Times(140), default_words: None };
+/// A locality's share. Without default: the file always gives it.
+pub(crate) const LOCALITY_WEIGHT: Bound<Count> = count(1, 0, u32::MAX as u64);
+/// Requests for which localities are looked at.
+pub(crate) const ZONE_AWARE_ENABLED: Bound<Percent> =
+    Bound { min: Percent::NONE, max: Percent::ALL, default: Percent::ALL, default_words: None };
+/// Endpoints from which on localities are looked at.
+pub(crate) const ZONE_AWARE_ENDPOINTS: Bound<Count> = count(6, 1, 1_000_000);
+/// How long an endpoint begins slowly.
+pub(crate) const SLOW_START_WINDOW: Bound<Duration> = millis(30 * SECOND, 1, 24 * HOUR);
+/// How an endpoint's share grows.
+pub(crate) const SLOW_START_AGGRESSION: Bound<Times> =
+    Bound { min: Times(1), max: Times(10_000), default: Times(100), default_words: None };
+/// With what share of its weight it begins.
+pub(crate) const SLOW_START_MINIMUM: Bound<Percent> =
+    Bound { min: Percent::NONE, max: Percent::ALL, default: Percent(1_000), default_words: None };
+/// Ways to make subsets of one cluster, and names in each.
+pub(crate) const MAX_SELECTORS: usize = 64;
+/// The least that a key for cookies has, in bytes.
+pub(crate) const MIN_COOKIE_KEY_BYTES: usize = 16;
+/// How long a client keeps a cookie; zero is until it ends.
+pub(crate) const COOKIE_TTL: Bound<Duration> = millis(0, 0, 365 * 24 * HOUR);
+/// What of a request is hashed: items of a list.
+pub(crate) const MAX_HASH_POLICIES: usize = 16;
 /// Unused connections to an endpoint.
 pub(crate) const IDLE_CONNECTIONS: Bound<Count> = count(128, 0, 65_536);
 

@@ -3,6 +3,7 @@
 //! A value that is missing or out of range is recorded and something harmless takes its place, so that the rest is
 //! still checked; [`check`] gives nothing when an error was recorded by anyone.
 
+mod balancing;
 mod canary;
 mod capabilities;
 mod cluster;
@@ -21,6 +22,7 @@ mod recovery;
 mod retries;
 mod route;
 mod route_filters;
+mod shares;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -33,7 +35,7 @@ use indexmap::IndexMap;
 use super::bounds::{self, Bound};
 use super::collector::Collector;
 use super::decode::{Field, Located, Map};
-use super::model::{Admin, Config, Listener};
+use super::model::{Admin, Config, Listener, Locality};
 use super::raw;
 use super::scalar::{Count, Quantity, Size, Text};
 use super::source::Span;
@@ -72,12 +74,16 @@ pub(crate) fn check(
         clusters: clusters.iter().map(|(name, _)| name.value.clone()).collect(),
         trusted_keys: keys.iter().map(|(name, _)| name.value.clone()).collect(),
         variants: Variants::default(),
+        locality: Locality::default(),
         places: Places::default(),
     };
+    checker.locality = file.locality.value().map(|raw| checker.locality(raw)).unwrap_or_default();
     let filters_at: Vec<_> = filters.iter().map(|(name, _)| name.span).collect();
 
-    let clusters =
-        clusters.into_iter().filter_map(|(name, raw)| checker.cluster(name, raw)).map(Arc::new).collect();
+    let mut clusters: Vec<_> =
+        clusters.into_iter().filter_map(|(name, raw)| checker.cluster(name, raw)).collect();
+    balancing::find_callers(&mut clusters);
+    let clusters = clusters.into_iter().map(Arc::new).collect();
     let (filters, canaries) = checker.filters(filters);
     let with_canary = canaries.iter().map(|canary| canary.value.filter).collect();
     checker.variants = Variants::of(&filters, with_canary);
@@ -96,6 +102,7 @@ pub(crate) fn check(
         clusters,
         trusted_keys,
         admin,
+        locality: checker.locality.clone(),
         workers: checker.number_if_given(file.workers, bounds::WORKERS).map(|Count(count)| whole(count)),
         drain_timeout: checker.duration(file.drain_timeout, bounds::DRAIN_TIMEOUT),
     };
@@ -116,6 +123,8 @@ pub(crate) struct Checker<'a> {
     clusters: indexmap::IndexSet<String>,
     trusted_keys: indexmap::IndexSet<String>,
     variants: Variants,
+    /// Where the proxy is.
+    locality: Locality,
     places: Places,
 }
 
@@ -128,7 +137,8 @@ impl<'a> Checker<'a> {
         footprint: &'a RefCell<Footprint>,
     ) -> Checker<'a> {
         let (filters, clusters, trusted_keys, variants, places) = Default::default();
-        Checker { log, folder, footprint, filters, clusters, trusted_keys, variants, places }
+        let locality = Locality::default();
+        Checker { log, folder, footprint, filters, clusters, trusted_keys, variants, locality, places }
     }
 
     /// The clusters that the file has from here on.

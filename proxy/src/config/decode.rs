@@ -29,6 +29,9 @@ const ONE_OR_MANY: &str = "$one_or_many";
 /// The name of a type that is text or a mapping.
 pub(crate) const TEXT_OR_MAPPING: &str = "$text_or_mapping";
 
+/// The name of a type that is a scalar or a mapping.
+const SCALAR_OR_MAPPING: &str = "$scalar_or_mapping";
+
 /// The variant of a choice that stands for plain text where the others are mappings.
 pub(crate) const TEXT: &str = "$text";
 
@@ -157,6 +160,10 @@ impl<'de> Deserializer<'de> for Tree<'de> {
             (TEXT_OR_MAPPING, Value::Scalar(Scalar::Text(text))) => visitor.visit_borrowed_str(text),
             (TEXT_OR_MAPPING, Value::Scalar(Scalar::Unusable(why))) => Err(self.unusable(why)),
             (TEXT_OR_MAPPING, Value::Scalar(_) | Value::List(_)) => {
+                Err(self.mismatch(&(&visitor as &dyn Expected).to_string()))
+            }
+            (SCALAR_OR_MAPPING, Value::Scalar(scalar)) if *scalar != Scalar::Null => visitor.visit_some(self),
+            (SCALAR_OR_MAPPING, Value::Scalar(_) | Value::List(_)) => {
                 Err(self.mismatch(&(&visitor as &dyn Expected).to_string()))
             }
             (ONE_OR_MANY, Value::List(_)) => visitor.visit_seq(self.items()?),

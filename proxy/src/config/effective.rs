@@ -2,12 +2,15 @@
 //!
 //! What it gives is itself a valid configuration that means the same.
 
+mod balancing;
 mod canary;
 mod cluster;
 mod exposure;
 mod recovery;
 mod retries;
 mod route_filters;
+
+use std::collections::HashSet;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
@@ -16,8 +19,9 @@ use serde_json::{Map, Value, json};
 use super::check::without_anchors;
 use super::model::{
     Action, Clusters, Config, Credentials, Filter, FilterLimits, Forward, Grant, HeaderEdits, HostMatch,
-    Http2, Keepalive, Listener, ListenerLimits, Location, Match, ModuleSource, PathMatch, PathRewrite,
-    Protocol, Recycle, Redirect, RedirectPath, Respond, Route, Secret, SecretOrigin, ValueMatch,
+    Http2, Keepalive, Listener, ListenerLimits, Locality, Location, Match, MetadataMatch, ModuleSource,
+    PathMatch, PathRewrite, Protocol, Recycle, Redirect, RedirectPath, Respond, Route, Secret, SecretOrigin,
+    Share, ValueMatch,
 };
 use super::raw::{FROM_ENV, FROM_FILE};
 use super::scalar::{Count, Quantity, Size, name_of};
@@ -33,6 +37,9 @@ pub fn effective(config: &Config) -> Value {
         file.insert("workers".into(), workers.into());
     }
     file.insert("drain_timeout".into(), config.drain_timeout.write().into());
+    if config.locality != Locality::default() {
+        file.insert("locality".into(), cluster::locality(&config.locality));
+    }
     if let Some(admin) = &config.admin {
         file.insert("admin".into(), json!({ "address": admin.address }));
     }
@@ -238,7 +245,7 @@ fn value_match(value: &ValueMatch) -> Value {
 
 fn forward_fields(forward: &Forward, config: &Config, fields: &mut Map<String, Value>) {
     let (field, value) = match &forward.clusters {
-        Clusters::Weighted(weighted) => clusters(weighted, config),
+        Clusters::Weighted(weighted) => shares(weighted, forward.metadata_match.as_ref(), config),
         Clusters::Named { header, allow } => {
             let allow: Vec<&String> = allow.keys().collect();
             ("cluster_header", json!({ "name": header.as_str(), "allow": allow }))
@@ -258,6 +265,12 @@ fn forward_fields(forward: &Forward, config: &Config, fields: &mut Map<String, V
         let follow = json!({ "codes": codes, "max": follow.max, "allow_cross_scheme": follow.cross_scheme });
         fields.insert("follow_redirects".into(), follow);
     }
+    if let Some(wanted) = &forward.metadata_match {
+        fields.insert("metadata_match".into(), balancing::metadata_match(wanted));
+    }
+    if !forward.hash_policy.is_empty() {
+        fields.insert("hash_policy".into(), forward.hash_policy.iter().map(balancing::hash_policy).collect());
+    }
     let mut rewrite = Map::new();
     match &forward.path {
         None => None,
@@ -273,6 +286,29 @@ fn forward_fields(forward: &Forward, config: &Config, fields: &mut Map<String, V
     if !rewrite.is_empty() {
         fields.insert("rewrite".into(), Value::Object(rewrite));
     }
+}
+
+/// The same, where shares may say more: then it is a list, in which a cluster may be more than once.
+fn shares(shares: &[Share], of_route: Option<&MetadataMatch>, config: &Config) -> (&'static str, Value) {
+    if shares.iter().all(|share| share.metadata_match.as_ref() == of_route) && is_unique(shares) {
+        let plain: Vec<_> = shares.iter().map(|share| (share.cluster, share.weight)).collect();
+        return clusters(&plain, config);
+    }
+    let shown = shares.iter().filter_map(|share| {
+        let name = &config.clusters.get(share.cluster)?.name;
+        let mut fields = Map::from_iter([("cluster".to_owned(), name.as_str().into())]);
+        fields.insert("weight".into(), share.weight.into());
+        if let Some(wanted) = &share.metadata_match {
+            fields.insert("metadata_match".into(), balancing::metadata_match(wanted));
+        }
+        Some(Value::Object(fields))
+    });
+    ("clusters", shown.collect())
+}
+
+fn is_unique(shares: &[Share]) -> bool {
+    let mut seen = HashSet::new();
+    shares.iter().all(|share| seen.insert(share.cluster))
 }
 
 /// The field that names clusters, and what it says.

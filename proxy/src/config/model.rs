@@ -3,6 +3,7 @@
 //! Everything here was checked once, when the file was read: names are unique and resolved to indices, regular
 //! expressions are compiled, sizes and durations are in range. Nothing below this module checks again.
 
+mod balancing;
 mod canary;
 mod capabilities;
 mod cluster;
@@ -30,12 +31,17 @@ use super::bounds;
 use super::scalar::{Count, Size};
 use crate::path::PathNormalization;
 
+pub use balancing::{
+    Affinity, Balancing, Callers, Cookie, Fallback, HashCookie, HashFunction, HashPolicy, HashSource,
+    LoadBalancer, Localities, LocalityPattern, MetadataMatch, PeakEwma, RingHash, RingSize, SlowStart,
+    Subsets, ZoneAware,
+};
 pub use canary::{Canary, CanaryMode, Percent, Promote, Rollback, Times};
 pub use capabilities::{
     Access, BodyAccess, Capabilities, Grant, HEADER_PROPERTIES, LogFloor, header_name, property_name,
     shows_headers,
 };
-pub use cluster::{Cluster, ClusterProtocol, Endpoint, LoadBalancer, Locality};
+pub use cluster::{Cluster, ClusterProtocol, Endpoint, Health as StatedHealth, Locality};
 pub(crate) use compression::USUAL_TYPES;
 pub use compression::{Coding, Compression, CompressionLevel};
 pub use cors::Cors;
@@ -67,6 +73,8 @@ pub struct Config {
     pub trusted_keys: Vec<TrustedKey>,
     /// The operator's own listener.
     pub admin: Option<Admin>,
+    /// Where the proxy is.
+    pub locality: Locality,
     /// How many worker threads to start; `None` is one per core.
     pub workers: Option<usize>,
     /// How long a drain waits for exchanges in flight before it cuts them.
@@ -284,6 +292,10 @@ pub enum Action {
 pub struct Forward {
     /// Which cluster.
     pub clusters: Clusters,
+    /// Which of its endpoints, where the share of the cluster does not say more.
+    pub metadata_match: Option<MetadataMatch>,
+    /// By what requests are told apart that are to reach the same endpoint.
+    pub hash_policy: Vec<HashPolicy>,
     /// Who gets copies.
     pub mirrors: Vec<Mirror>,
     /// Which redirects of the upstream are followed.
@@ -319,8 +331,8 @@ pub struct Mirror {
 /// Which cluster a request goes to. Clusters are indices into [`Config::clusters`].
 #[derive(Debug, Clone)]
 pub enum Clusters {
-    /// These, with their weights (> 0). Never empty.
-    Weighted(Vec<(usize, u32)>),
+    /// These. Never empty.
+    Weighted(Vec<Share>),
     /// The one that a header field of the request names.
     Named {
         /// The field. Of several values the first counts.
@@ -330,6 +342,17 @@ pub enum Clusters {
     },
 }
 
+/// One of several clusters that requests are shared out to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Share {
+    /// The cluster.
+    pub cluster: usize,
+    /// How much it gets, compared with the others; from 1.
+    pub weight: u32,
+    /// Which of its endpoints, what the route says of them included.
+    pub metadata_match: Option<MetadataMatch>,
+}
+
 impl Clusters {
     /// All that it may be.
     pub fn indices(&self) -> impl Iterator<Item = usize> {
@@ -337,7 +360,7 @@ impl Clusters {
             Clusters::Weighted(shares) => (Some(shares), None),
             Clusters::Named { allow, .. } => (None, Some(allow)),
         };
-        let weighted = weighted.into_iter().flatten().map(|&(index, _)| index);
+        let weighted = weighted.into_iter().flatten().map(|share| share.cluster);
         weighted.chain(named.into_iter().flat_map(IndexMap::values).copied())
     }
 }

@@ -3,6 +3,7 @@
 //! The JSON Schema is generated from here. Fields without `#[serde(default)]` are required, which `check` enforces;
 //! nothing here knows what is valid beyond the form of each value.
 
+mod balancing;
 mod canary;
 mod capabilities;
 mod cluster;
@@ -33,6 +34,10 @@ use super::model::ProxyProtocol;
 use super::scalar::{Count, Size, Text, Traffic};
 use crate::path::EscapedSlashes;
 
+pub(crate) use balancing::{
+    Affinity, CookieFields, HashPolicy, LoadBalancer, Localities, RingHash, SlowStart, Subsets,
+    WeightedLocality, ZoneAware,
+};
 pub(crate) use canary::{Canary, Promote, Rollback};
 pub(crate) use capabilities::{Access, Capabilities, Grant, Patterns};
 pub(crate) use cluster::{Cluster, Endpoint, Locality};
@@ -48,8 +53,8 @@ pub(crate) use or_off::OrOff;
 pub(crate) use recovery::{Breakers, HealthCheck, OutlierDetection};
 pub(crate) use retries::{Backoff, Retries, RetryAfter};
 pub(crate) use route::{
-    ClusterHeader, Edit, Match, Path, Range, Redirect, RedirectPath, RegexRewrite, Respond, Route,
-    ValueMatcher,
+    ClusterHeader, Edit, Match, NamedShare, Path, Range, Redirect, RedirectPath, RegexRewrite, Respond,
+    Route, Share, Shares, ValueMatcher,
 };
 pub(crate) use route_filters::{Change, ChangeFields, Link, OFF, RouteFilters};
 pub(crate) use variable::{FROM_ENV, Variable};
@@ -67,6 +72,9 @@ pub(crate) struct File {
     #[serde(default)]
     #[schemars(transform = bounds::DRAIN_TIMEOUT.describe())]
     pub(crate) drain_timeout: Field<Text<Duration>>,
+    /// Where the proxy is, for clusters whose `localities` are `zone_aware`.
+    #[serde(default)]
+    pub(crate) locality: Field<Locality>,
     /// The operator's listener: metrics, readiness, the effective configuration. Without this there is none.
     #[serde(default)]
     pub(crate) admin: Field<Admin>,

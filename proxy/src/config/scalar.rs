@@ -2,6 +2,7 @@
 //!
 //! Whether a well-formed value is also sensible (in range, allowed in its place) is the business of `check`.
 
+mod cookie;
 mod http;
 mod module;
 mod name;
@@ -19,12 +20,13 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::{Deserialize, Deserializer, Visitor};
 
 pub(crate) use self::http::Authority;
+pub(crate) use cookie::CookieName;
 pub(crate) use module::Url;
 pub(crate) use name::NamePattern;
 pub(crate) use net::Host;
 pub(crate) use quantity::{Count, Quantity, Size};
 pub(crate) use retries::written;
-pub(crate) use word::{Scheme, Traffic, name_of};
+pub(crate) use word::{Algorithm, Scheme, Traffic, name_of};
 
 /// A value that the file gives as one scalar.
 pub(crate) trait Parse: Sized {

@@ -29,6 +29,7 @@ mod mirror;
 mod peer;
 mod retry;
 mod site;
+mod ties;
 mod upgrade;
 mod upload;
 mod watch;
@@ -55,6 +56,7 @@ use headers::{Received, Wish};
 pub(crate) use peer::{Peer, Phase};
 use retry::Sending;
 pub(crate) use site::{Life, Site, Stage};
+use ties::Ties;
 pub(crate) use upgrade::ClientTunnel;
 use upgrade::Upgrade;
 use upload::Upload;
@@ -69,7 +71,7 @@ use crate::path::{self, EscapedSlashes};
 use crate::route;
 use crate::tasks::Tasks;
 use crate::telemetry::ExchangeReport;
-use crate::upstream::{Attempt, BoxError, Criteria, RequestBody, ResponseBody};
+use crate::upstream::{Attempt, BoxError, RequestBody, ResponseBody};
 use crate::wasm::stream::{Direction, Progress, RequestHead, Stream, StreamInfo};
 
 /// A connection is to be cut: what was sent cannot be completed, or there is nothing to say.
@@ -142,8 +144,8 @@ pub(crate) struct Exchange {
     report: ExchangeReport,
     /// The route, once it is found: an index into the listener's.
     route: Option<usize>,
-    /// The cluster that it is for, once that is found: an index into the configuration's.
-    cluster: Option<usize>,
+    /// The cluster that it is for, once that is found.
+    target: Option<route::Target>,
     /// How many redirects of upstreams were followed.
     followed: u32,
     /// The client's method was HEAD: responses have no body.
@@ -193,7 +195,7 @@ impl Exchange {
             watch,
             report,
             route: None,
-            cluster: None,
+            target: None,
             followed: 0,
             head_only,
             upgrade: None,
@@ -266,15 +268,15 @@ impl Exchange {
         let route = self.route.map(|index| &listener.routes[index]);
         self.watch.set(listener, route, &stream.request.headers);
         stream.info.route_name = self.route.map(|index| self.site.route_name(index));
-        self.cluster = None;
+        self.target = None;
         if let Some(route) = self.route {
             if let Action::Forward(forward) = &self.site.listener().routes[route].action {
-                self.cluster = route::pick(&forward.clusters, &request.headers, fastrand::u64(..));
+                self.target = route::pick(&forward.clusters, &request.headers, fastrand::u64(..));
             }
             self.report.route(self.site.cell(route, None));
             self.report.log(|entry| entry.route = stream.info.route_name.clone());
         }
-        stream.info.cluster_name = self.cluster.map(|index| self.site.cluster_name(index));
+        stream.info.cluster_name = self.target.map(|target| self.site.cluster_name(target.cluster));
         self.run.take_route(self.route);
     }
 
@@ -299,14 +301,18 @@ impl Exchange {
         forward: &Forward,
         body: RequestBody,
     ) -> Result<Box<Response<ResponseBody>>, Ending> {
-        let cluster = self.cluster.ok_or(Failure::ClusterNotFound)?;
+        let target = self.target.ok_or(Failure::ClusterNotFound)?;
+        let cluster = target.cluster;
         self.take_cluster(cluster);
         let site = self.site.clone();
         let trusted = site.listener().trusted_hops > 0;
         let policy = retry::policy(route, &self.run.stream().borrow().request.headers, trusted);
         let body = self.mirror(route, forward, body);
-        let preferred = self.run.stream().borrow().preferred_endpoint;
-        let criteria = Criteria { preferred, ..Criteria::default() };
+        let ties = {
+            let made = site.upstreams().cluster(cluster).ok_or(Failure::ClusterNotFound)?;
+            Ties::of(forward, target, made, &self.run.stream().borrow(), &self.peer)
+        };
+        let criteria = ties.criteria();
         let (mut attempt, mut attempts) = (Attempt::default(), 1);
         let sent = {
             let make = |body| self.upstream_request(route, forward, body);
@@ -338,7 +344,9 @@ impl Exchange {
             entry.upstream = attempt.endpoint;
             entry.attempts = Some(attempts);
         });
-        sent
+        let mut response = sent?;
+        ties.tie(attempt.endpoint, response.headers_mut());
+        Ok(response)
     }
 
     fn take_cluster(&mut self, cluster: usize) {

@@ -3,6 +3,7 @@
 
 mod condition;
 mod cookie;
+mod hash;
 mod host;
 mod matcher;
 mod query;
@@ -11,10 +12,11 @@ mod table;
 mod trie;
 
 pub use condition::Condition;
+pub use hash::{Hashed, cookie, hash, hash_of_address, set_cookie};
 pub use host::with_suffix as with_host_suffix;
 pub(crate) use matcher::holds_of_field;
 pub use matcher::{Stored, holds_of_value};
-pub use rewrite::{InvalidPath, location, pick, pick_share, rewrite_path};
+pub use rewrite::{InvalidPath, Target, location, pick, pick_share, rewrite_path};
 pub use table::Table;
 
 #[cfg(test)]

@@ -12,29 +12,46 @@ use crate::config::model::{Clusters, HeaderEdits, PathMatch, PathRewrite, Redire
 #[error("the rewritten path is not valid")]
 pub struct InvalidPath(#[source] InvalidUri);
 
-/// The index of the cluster, in the configuration, that a request with these `headers` goes to, if there is one. Of
-/// weighted ones each gets its weight's share of the `random` numbers.
-pub fn pick(clusters: &Clusters, headers: &HeaderMap, random: u64) -> Option<usize> {
+/// Where a request goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Target {
+    /// The cluster, as an index into the configuration's.
+    pub cluster: usize,
+    /// The share that it is, of several: an index into these.
+    pub share: Option<usize>,
+}
+
+/// The cluster that a request with these `headers` goes to, if there is one. Of weighted ones each gets its weight's
+/// share of the `random` numbers.
+pub fn pick(clusters: &Clusters, headers: &HeaderMap, random: u64) -> Option<Target> {
     match clusters {
-        Clusters::Weighted(shares) => pick_share(shares, random),
+        Clusters::Weighted(shares) => {
+            let share = place(shares.iter().map(|share| share.weight), random)?;
+            Some(Target { cluster: shares[share].cluster, share: Some(share) })
+        }
         Clusters::Named { header, allow } => {
             let name = std::str::from_utf8(headers.get(header)?.as_bytes()).ok()?;
-            allow.get(name).copied()
+            allow.get(name).map(|&cluster| Target { cluster, share: None })
         }
     }
 }
 
 /// The index of the cluster that a random number picks among shares; `None` without any.
 pub fn pick_share(shares: &[(usize, u32)], random: u64) -> Option<usize> {
-    if let [(cluster, _)] = *shares {
-        return Some(cluster);
+    place(shares.iter().map(|&(_, weight)| weight), random).map(|place| shares[place].0)
+}
+
+/// Which of these weights a random number picks.
+fn place(weights: impl ExactSizeIterator<Item = u32> + Clone, random: u64) -> Option<usize> {
+    if weights.len() == 1 {
+        return Some(0);
     }
-    let total: u64 = shares.iter().map(|&(_, weight)| u64::from(weight)).sum();
+    let total: u64 = weights.clone().map(u64::from).sum();
     let mut left = random % total.max(1);
-    for &(cluster, weight) in shares {
+    for (place, weight) in weights.enumerate() {
         match left.checked_sub(u64::from(weight)) {
             Some(rest) => left = rest,
-            None => return Some(cluster),
+            None => return Some(place),
         }
     }
     None
@@ -167,6 +184,7 @@ mod tests {
     use regex::Regex;
 
     use super::*;
+    use crate::config::model::Share;
 
     fn rewritten(target: &str, matched: PathMatch, rewrite: PathRewrite) -> String {
         rewrite_path(&target.parse().unwrap(), &matched, &rewrite).unwrap().to_string()
@@ -279,7 +297,9 @@ mod tests {
     #[test]
     fn clusters_are_picked_by_their_weights() {
         let pick = |shares: &[(usize, u32)], random| {
-            pick(&Clusters::Weighted(shares.into()), &HeaderMap::new(), random)
+            let share = |&(cluster, weight)| Share { cluster, weight, metadata_match: None };
+            let clusters = Clusters::Weighted(shares.iter().map(share).collect());
+            pick(&clusters, &HeaderMap::new(), random).map(|target| target.cluster)
         };
         assert_eq!(pick(&[(7, 1)], u64::MAX), Some(7));
         let picked = (0..1000).filter(|&random| pick(&[(3, 95), (1, 5)], random) == Some(1)).count();
@@ -298,7 +318,7 @@ mod tests {
             for value in values {
                 headers.append(header.clone(), HeaderValue::from_bytes(value).unwrap());
             }
-            pick(&clusters, &headers, 0)
+            pick(&clusters, &headers, 0).map(|target| target.cluster)
         };
         assert_eq!(named(&[b"api"]), Some(4));
         assert_eq!(named(&[b"outbound|80||svc", b"api"]), Some(2));

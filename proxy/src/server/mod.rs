@@ -9,6 +9,7 @@
 
 mod addresses;
 mod canaries;
+mod clusters;
 mod guards;
 mod notices;
 mod observe;
@@ -176,6 +177,7 @@ async fn serve(
     let (wishes, wished) = Wishes::new(reloader.news());
     let (ended, mut end) = channel::channel(());
     let admin = admin.map(|listener| {
+        clusters::export_endpoints(&shared.metrics, &reloader.status());
         let state = admin_state(shared, crew.orders(), reloader.status(), wishes.clone(), &readiness);
         tokio::spawn(admin::serve(listener, state, async move {
             let _ = end.changed().await; // also when the sender is gone
@@ -234,13 +236,14 @@ fn admin_state(
     let (canaries, steered) = (shared.canaries.clone(), shared.canaries.clone());
     let (metrics, overview, served) = (shared.metrics.clone(), shared.metrics.clone(), status.clone());
     let (observed, doubted) = (shared.clone(), status.clone());
-    let (recorded, present) = (shared.clone(), status.clone());
+    let (recorded, present, shown) = (shared.clone(), status.clone(), status.clone());
     AdminState {
         troubles: Box::new(move || troubles(&observed, &doubted.snapshot())),
         metrics: Box::new(move |format| metrics.render(format)),
         readiness: readiness.clone(),
         // Numbers and names are always JSON.
         filters: Box::new(move || serde_json::to_string(&overview.overview()).unwrap_or_default() + "\n"),
+        clusters: Box::new(move || clusters::page(shown.snapshot().clusters())),
         config: Box::new(move || served.config_page()),
         canaries: Box::new(move || canaries.page()),
         steer: Box::new(move |filter, order| steered.steer(filter, order)),

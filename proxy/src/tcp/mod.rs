@@ -186,7 +186,8 @@ impl Connection {
         let mut attempt = Attempt::default();
         let connected = {
             let upstreams = self.site.upstreams();
-            let criteria = Criteria::default();
+            let client = self.run.stream().borrow().info.source.ip();
+            let criteria = Criteria { hash: Some(route::hash_of_address(client)), ..Criteria::default() };
             let connecting = pin!(async {
                 upstreams.connect(self.cluster, &criteria, &mut attempt).await.map_err(Ending::from)
             });

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::affinity::Affinity;
+use super::balance::Plan;
 use super::breakers::Load;
 use super::endpoint::{Endpoint, Epoch};
 use super::outlier::Outliers;
@@ -16,6 +18,8 @@ pub struct Cluster {
     endpoints: Box<[Endpoint]>,
     /// Where in `endpoints` an address is.
     places: HashMap<SocketAddr, usize>,
+    plan: Arc<Plan>,
+    affinity: Option<Affinity>,
     epoch: Arc<Epoch>,
     load: Arc<Load>,
     outliers: Outliers,
@@ -24,17 +28,28 @@ pub struct Cluster {
 impl Cluster {
     /// A cluster with nothing in flight, all of whose endpoints are healthy.
     pub fn new(config: Arc<model::Cluster>) -> Cluster {
-        Cluster::made(config, Epoch::begin(), &[], Arc::default())
+        let plan = Arc::new(Plan::new(&config));
+        Cluster::made(config, plan, Epoch::begin(), &[], Arc::default())
     }
 
     /// The same cluster by another configuration: of the endpoints that stay, what is known is kept.
     pub fn successor(&self, config: Arc<model::Cluster>) -> Cluster {
-        let cluster = Cluster::made(config, self.epoch.clone(), &self.endpoints, self.load.clone());
+        let plan = match Plan::holds(&self.config, &config) {
+            true => self.plan.clone(),
+            false => Arc::new(Plan::new(&config)),
+        };
+        let cluster = Cluster::made(config, plan, self.epoch.clone(), &self.endpoints, self.load.clone());
         self.epoch.advance();
         cluster
     }
 
-    fn made(config: Arc<model::Cluster>, epoch: Arc<Epoch>, former: &[Endpoint], load: Arc<Load>) -> Cluster {
+    fn made(
+        config: Arc<model::Cluster>,
+        plan: Arc<Plan>,
+        epoch: Arc<Epoch>,
+        former: &[Endpoint],
+        load: Arc<Load>,
+    ) -> Cluster {
         let mut known: HashMap<_, _> =
             former.iter().map(|it| (it.address(), it.successor(it.spec().clone()))).collect();
         let endpoints: Box<[Endpoint]> = config
@@ -49,7 +64,8 @@ impl Cluster {
             .collect();
         let places =
             endpoints.iter().enumerate().map(|(place, endpoint)| (endpoint.address(), place)).collect();
-        Cluster { config, endpoints, places, epoch, load, outliers: Outliers::default() }
+        let affinity = config.affinity.as_ref().map(|affinity| Affinity::new(affinity, &config));
+        Cluster { config, endpoints, places, plan, affinity, epoch, load, outliers: Outliers::default() }
     }
 
     /// What is in use of it.
@@ -85,6 +101,15 @@ impl Cluster {
     /// The endpoint with that address: an index into [`Cluster::endpoints`].
     pub fn place_of(&self, address: SocketAddr) -> Option<usize> {
         self.places.get(&address).copied()
+    }
+
+    /// The cookies that tie clients to its endpoints, if it has such.
+    pub fn affinity(&self) -> Option<&Affinity> {
+        self.affinity.as_ref()
+    }
+
+    pub(super) fn plan(&self) -> &Plan {
+        &self.plan
     }
 
     /// Requests that all workers have in flight to it.

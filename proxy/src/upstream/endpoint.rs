@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::outlier::Record;
-use crate::config::model;
+use crate::config::model::{self, StatedHealth};
 
 /// An endpoint, shared by all workers. What is known of an address outlives the configurations that have it.
 #[derive(Debug)]
@@ -144,7 +144,16 @@ impl Endpoint {
 
     /// The same endpoint by what the configuration says of it now.
     pub(super) fn successor(&self, spec: Arc<model::Endpoint>) -> Endpoint {
+        let was_out = self.spec.health == StatedHealth::Unhealthy;
+        if was_out && spec.health != StatedHealth::Unhealthy {
+            self.begin_anew();
+        }
         Endpoint { spec, state: self.state.clone() }
+    }
+
+    /// It takes requests from now on.
+    fn begin_anew(&self) {
+        self.state.fit_since.store(self.state.epoch.now_ms(), Ordering::Release);
     }
 
     /// Whether both are the same one, by whichever configurations.
@@ -210,9 +219,13 @@ impl Endpoint {
         self.state.checked.store(checked, Ordering::Relaxed);
     }
 
-    /// What its flags come to.
+    /// What its flags come to, and what the configuration says: the worse of the two.
     pub fn health(&self) -> Health {
-        Health::of(self.state.flags.load(Ordering::Acquire))
+        match (Health::of(self.state.flags.load(Ordering::Acquire)), self.spec.health) {
+            (Health::Unhealthy, _) | (_, StatedHealth::Unhealthy) => Health::Unhealthy,
+            (Health::Degraded, _) | (_, StatedHealth::Degraded) => Health::Degraded,
+            (Health::Healthy, StatedHealth::Healthy) => Health::Healthy,
+        }
     }
 
     /// The flags that are set.
@@ -238,7 +251,7 @@ impl Endpoint {
             return false;
         }
         if Health::of(before) == Health::Unhealthy && Health::of(after) != Health::Unhealthy {
-            self.state.fit_since.store(self.state.epoch.now_ms(), Ordering::Release);
+            self.begin_anew();
         }
         self.state.epoch.advance();
         true

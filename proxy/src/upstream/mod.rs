@@ -10,6 +10,7 @@
 //!
 //! [RFC 9110 section 15.2]: https://www.rfc-editor.org/rfc/rfc9110#section-15.2
 
+mod affinity;
 mod balance;
 mod body;
 mod breakers;
@@ -25,7 +26,8 @@ mod pool;
 mod send;
 mod tunnel;
 
-pub use balance::Criteria;
+pub use affinity::Affinity;
+pub use balance::{Balancer, Criteria, Pick};
 pub use body::{BoxError, RequestBody, ResponseBody};
 pub use budget::Retrying;
 pub use cluster::Cluster;

@@ -10,6 +10,7 @@ use http::{HeaderMap, StatusCode};
 use tokio::sync::Notify;
 
 use super::UpstreamError;
+use super::balance::{End, Latency};
 use super::breakers::{Slot, refuse};
 use super::cluster::Cluster;
 use super::connection::Connection;
@@ -25,6 +26,8 @@ pub(super) struct Pool {
     endpoint: usize,
     cell: Arc<ClusterCell>,
     shelf: Rc<Shelf>,
+    /// How long the endpoint takes, where picks look at it.
+    latency: Option<Rc<Latency>>,
 }
 
 /// One worker's unused connections to one endpoint: the last one in is the first one out, so that in a quiet time
@@ -59,6 +62,7 @@ impl Pool {
         endpoint: usize,
         upkeep: Rc<Upkeep>,
         cell: Arc<ClusterCell>,
+        latency: Option<Rc<Latency>>,
     ) -> Pool {
         let shelf = Shelf {
             upkeep,
@@ -69,14 +73,23 @@ impl Pool {
             open: Cell::new(0),
             freed: Notify::new(),
         };
-        Pool { cluster, endpoint, cell, shelf: Rc::new(shelf) }
+        Pool { cluster, endpoint, cell, shelf: Rc::new(shelf), latency }
     }
 
     /// The way to the same endpoint as another configuration has it, with the connections.
-    pub(super) fn successor(&self, cluster: Arc<Cluster>, endpoint: usize) -> Pool {
+    pub(super) fn successor(
+        &self,
+        cluster: Arc<Cluster>,
+        endpoint: usize,
+        latency: Option<Rc<Latency>>,
+    ) -> Pool {
         self.shelf.idle_timeout.set(cluster.config().idle_timeout);
         self.shelf.keeps_idle.set(cluster.config().idle_connections > 0);
-        Pool { cluster, endpoint, cell: self.cell.clone(), shelf: self.shelf.clone() }
+        Pool { cluster, endpoint, cell: self.cell.clone(), shelf: self.shelf.clone(), latency }
+    }
+
+    pub(super) fn latency(&self) -> Option<&Rc<Latency>> {
+        self.latency.as_ref()
     }
 
     pub(super) fn shelf(&self) -> &Rc<Shelf> {
@@ -279,6 +292,8 @@ pub(super) struct Lease {
     /// When it began, where that matters.
     began: Option<Instant>,
     _slot: Slot,
+    /// When it began, where somebody looks at how long it takes, until it is known.
+    clock: Cell<Option<Instant>>,
 }
 
 impl Lease {
@@ -294,7 +309,8 @@ impl Lease {
         pool.cell.requests.increment();
         pool.cell.active_requests.increment();
         let began = pool.cluster.times().then(Instant::now);
-        Ok(Lease { pool, connection: None, began, _slot: slot })
+        let clock = Cell::new(pool.latency.as_ref().map(|_| Instant::now()));
+        Ok(Lease { pool, connection: None, began, clock, _slot: slot })
     }
 
     pub(super) fn pool(&self) -> &Pool {
@@ -306,6 +322,7 @@ impl Lease {
         if status.is_server_error() {
             self.pool.endpoint().fail();
         }
+        self.note(if status.is_server_error() { End::Failed } else { End::Answered });
         self.observe(Answer::of(status, headers), self.began.map(|began| began.elapsed()));
     }
 
@@ -320,8 +337,16 @@ impl Lease {
         if error.blames_endpoint() {
             self.pool.endpoint().fail();
             self.observe(if error.is_local() { Answer::Local } else { Answer::Failed }, None);
+            self.note(End::Failed);
         }
         error
+    }
+
+    fn note(&self, end: End) {
+        if let (Some(latency), Some(began)) = (&self.pool.latency, self.clock.take()) {
+            let now = Instant::now();
+            latency.note(now.saturating_duration_since(began), end, now);
+        }
     }
 
     /// Puts the request on `connection`; one that it had before is closed.
@@ -346,6 +371,7 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        self.note(End::GivenUp);
         self.pool.endpoint().end();
         self.pool.cell.active_requests.decrement();
     }

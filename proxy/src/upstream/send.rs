@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{Method, Request, Response, StatusCode};
 use http_body::Body as _;
@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
-use super::balance::{Balancer, Criteria};
+use super::balance::{Balancer, Criteria, Latency, Slowest};
 use super::body::Http1Body;
 use super::breakers::{Slot, refuse};
 use super::cluster::Cluster;
@@ -23,7 +23,7 @@ use super::http2::{self, Http2Body};
 use super::outlier;
 use super::pool::{Lease, Pool, Shelf, Upkeep};
 use super::{RequestBody, ResponseBody, UpstreamError};
-use crate::config::model::ClusterProtocol;
+use crate::config::model::{ClusterProtocol, LoadBalancer};
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::{ClusterCell, Limit};
 
@@ -253,8 +253,15 @@ impl Upstreams {
     /// The pool of the endpoint that is picked.
     pub(super) fn pool(&self, cluster: usize, criteria: &Criteria<'_>) -> Result<Rc<Pool>, UpstreamError> {
         let member = self.clusters.get(cluster).ok_or(UpstreamError::NoEndpoint)?;
-        let endpoint = member.balancer.pick(&member.cluster, criteria).ok_or(UpstreamError::NoEndpoint)?;
-        Ok(member.pools[endpoint].clone())
+        let picked = member.balancer.pick(&member.cluster, criteria).ok_or(UpstreamError::NoEndpoint)?;
+        let pool = &member.pools[picked.endpoint];
+        if picked.panics {
+            pool.cell().panic_picks.increment();
+        }
+        if picked.fell_back {
+            pool.cell().subset_fallbacks.increment();
+        }
+        Ok(pool.clone())
     }
 
     /// Closes unused connections, keeps none from now on, and waits until the last one in use is closed.
@@ -324,15 +331,27 @@ impl Member {
             .filter(|former| cluster.config().connects_as(former.cluster.config()))
             .map(|former| former.pools.iter().map(|pool| (pool.endpoint().identity(), pool)).collect())
             .unwrap_or_default();
-        let pool = |(place, endpoint): (usize, &Endpoint)| match kept.get(&endpoint.identity()) {
-            Some(pool) => Rc::new(pool.successor(cluster.clone(), place)),
-            None => Rc::new(Pool::new(cluster.clone(), place, upkeep.clone(), cell.clone())),
+        let slowest = match cluster.config().balancing.algorithm {
+            LoadBalancer::PeakEwma(settings) => {
+                let mut known = kept.values().filter_map(|pool| pool.latency());
+                let known = known.find(|latency| latency.of_cluster().is_by(&settings));
+                Some(known.map_or_else(|| Slowest::new(settings), |latency| latency.of_cluster().clone()))
+            }
+            _ => None,
         };
-        Member {
-            cluster: cluster.clone(),
-            balancer: Balancer::new(cluster),
-            pools: cluster.endpoints().iter().enumerate().map(pool).collect(),
-        }
+        let now = Instant::now();
+        let latency = |known: Option<&Rc<Latency>>| {
+            let slowest = slowest.as_ref()?;
+            let known = known.filter(|latency| Rc::ptr_eq(latency.of_cluster(), slowest));
+            Some(known.map_or_else(|| Latency::new(slowest, now), Rc::clone))
+        };
+        let pool = |(place, endpoint): (usize, &Endpoint)| match kept.get(&endpoint.identity()) {
+            Some(pool) => Rc::new(pool.successor(cluster.clone(), place, latency(pool.latency()))),
+            None => Rc::new(Pool::new(cluster.clone(), place, upkeep.clone(), cell.clone(), latency(None))),
+        };
+        let pools: Box<[_]> = cluster.endpoints().iter().enumerate().map(pool).collect();
+        let latencies = pools.iter().filter_map(|pool| pool.latency().cloned()).collect();
+        Member { cluster: cluster.clone(), balancer: Balancer::knowing(cluster, latencies), pools }
     }
 }
 

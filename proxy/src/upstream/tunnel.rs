@@ -46,7 +46,10 @@ impl Upstreams {
         let busy = Busy::begin(pool.clone());
         let (stream, counted) = connect(&pool).await.map_err(|error| match error {
             UpstreamError::Overflow(limit) => refuse(&pool, limit),
-            error => error,
+            error => {
+                pool.endpoint().fail();
+                error
+            }
         })?;
         attempt.local = stream.local_addr().ok();
         Ok(Tunnel { stream, _counted: counted, _busy: busy })

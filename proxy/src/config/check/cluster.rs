@@ -1,15 +1,16 @@
 //! Checks clusters.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::super::bounds;
 use super::super::decode::{Field, Located, Map, Short};
-use super::super::model::{Cluster, ClusterProtocol, Endpoint, LoadBalancer, Locality};
+use super::super::model::{Cluster, ClusterProtocol, Endpoint, Locality, StatedHealth};
 use super::super::raw;
 use super::super::scalar::Text;
 use super::super::source::Span;
+use super::balancing::Raw;
 use super::{Checker, Unique, entries, items};
 
 /// An endpoint as it is written.
@@ -21,12 +22,21 @@ impl Checker<'_> {
         let Located { value: raw, span: _ } = raw.given()?;
         let endpoints = self.required(raw.endpoints, "endpoints", name.span);
         let recovery = self.recovery(&name.value, raw.outlier_detection, raw.health_check, raw.breakers);
+        let balancing = self.balancing(Raw {
+            load_balancer: raw.load_balancer,
+            panic_threshold: raw.panic_threshold,
+            overprovisioning: raw.overprovisioning,
+            localities: raw.localities,
+            slow_start: raw.slow_start,
+            subsets: raw.subsets,
+        });
         Some(Cluster {
             recovery,
             name: name.value,
             endpoints: endpoints.map(|list| self.endpoints(list.value)).unwrap_or_default(),
             protocol: raw.protocol.value().map_or(ClusterProtocol::Http1, |Text(value)| value),
-            load_balancer: raw.load_balancer.value().map_or(LoadBalancer::RoundRobin, |Text(value)| value),
+            balancing,
+            affinity: raw.affinity.given().and_then(|raw| self.affinity(raw)),
             connect_timeout: self.duration(raw.connect_timeout, bounds::CONNECT_TIMEOUT),
             idle_timeout: self.duration(raw.idle_timeout, bounds::UPSTREAM_IDLE_TIMEOUT),
             idle_connections: self.count(raw.idle_connections, bounds::IDLE_CONNECTIONS),
@@ -36,12 +46,16 @@ impl Checker<'_> {
     }
 
     fn endpoints(&self, list: Vec<Field<Written>>) -> Vec<Arc<Endpoint>> {
+        let mut known = HashSet::new();
         let endpoints = items(list).filter_map(|raw| {
             let Located { value, span } = raw;
             let endpoint = match value {
-                Short::Text(address) => Endpoint::from(self.address(address, span)),
+                Short::Scalar(address) => Endpoint::from(self.address(address, span)),
                 Short::Fields(fields) => self.endpoint(*fields, span)?,
             };
+            if !known.insert(endpoint.address) {
+                self.warn_of_address_twice(span);
+            }
             Some(Arc::new(endpoint))
         });
         endpoints.collect()
@@ -53,6 +67,7 @@ impl Checker<'_> {
         let priority = self.number(raw.priority, bounds::PRIORITY).0;
         let locality = raw.locality.value().map(|raw| self.locality(raw)).unwrap_or_default();
         let metadata = self.metadata(raw.metadata);
+        let health = raw.health.value().map_or(StatedHealth::Healthy, |Text(health)| health);
         let address = address?;
         Some(Endpoint {
             address: self.address(address.value.0, address.span),
@@ -60,6 +75,7 @@ impl Checker<'_> {
             priority: u32::try_from(priority).unwrap_or(u32::MAX),
             locality,
             metadata,
+            health,
         })
     }
 

@@ -129,7 +129,7 @@ impl Checker<'_> {
     }
 
     /// A secret's text. Line breaks at the end of a file are no part of it.
-    fn secret(&self, raw: Located<raw::Secret>) -> Option<Secret> {
+    pub(super) fn secret(&self, raw: Located<raw::Secret>) -> Option<Secret> {
         match raw.value {
             raw::Secret::FromEnv(name) => {
                 let name = name.given()?;

@@ -8,10 +8,10 @@ use bytes::Bytes;
 use indexmap::IndexMap;
 
 use super::super::bounds;
-use super::super::decode::{Field, Located, Map, OneOrMany};
+use super::super::decode::{Field, Located, OneOrMany};
 use super::super::model::{
-    Action, Clusters, FollowRedirects, Forward, HostMatch, Match, PathMatch, Redirect, Respond, Route,
-    ValueMatch,
+    Action, Clusters, FollowRedirects, Forward, HostMatch, Match, MetadataMatch, PathMatch, Redirect,
+    Respond, Route, ValueMatch,
 };
 use super::super::raw;
 use super::super::scalar::{Authority, Count, Host, Size, Text, name_of};
@@ -129,6 +129,8 @@ impl Checker<'_> {
             ("timeout", raw.timeout.span()),
             ("grpc_timeout", raw.grpc_timeout.span()),
             ("retries", raw.retries.span()),
+            ("metadata_match", raw.metadata_match.span()),
+            ("hash_policy", raw.hash_policy.span()),
             ("headers.request", request_edits),
         ];
         for (field, span) in useless {
@@ -257,18 +259,23 @@ impl Checker<'_> {
         if let Some(respond) = raw.respond.value() {
             return Some(Action::Respond(self.respond(respond)));
         }
+        let wanted = self.metadata(raw.metadata_match);
         let clusters = match raw.cluster_header.given() {
             Some(header) => self.cluster_header(header)?,
-            None => Clusters::Weighted(self.shares(raw.cluster, raw.clusters)),
+            None => Clusters::Weighted(self.shares_of_route(raw.cluster, raw.clusters, &wanted)),
         };
         let mirrors = self.mirrors(raw.mirror);
         let follow_redirects = raw.follow_redirects.value().map(|raw| self.follow_redirects(raw));
+        let metadata_match = (!wanted.is_empty()).then(|| MetadataMatch::new(&wanted));
+        let hash_policy = self.hash_policies(raw.hash_policy);
         let rewrite = raw.rewrite.value();
         let (path, host) = rewrite.map_or((None, None), |rewrite| {
             (self.path_rewrite(rewrite.prefix, rewrite.regex, path), rewrite.host.value())
         });
         Some(Action::Forward(Forward {
             clusters,
+            metadata_match,
+            hash_policy,
             mirrors,
             follow_redirects,
             path,
@@ -296,39 +303,6 @@ impl Checker<'_> {
         }
         let Text(header) = name?.value;
         Some(Clusters::Named { header, allow })
-    }
-
-    /// The clusters by index and what each gets.
-    pub(super) fn shares(
-        &self,
-        one: Field<String>,
-        several: Field<Map<String, Text<Count>>>,
-    ) -> Vec<(usize, u32)> {
-        if let Some(one) = one.given() {
-            return self.cluster_index(&one).map(|index| (index, 1)).into_iter().collect();
-        }
-        let Some(several) = several.given() else { return Vec::new() };
-        let span = several.span;
-        if several.value.0.is_empty() {
-            self.log.error(span, "`clusters` names no cluster");
-        }
-        let mut shares = Vec::new();
-        for (name, weight) in entries(Field::Given(several)) {
-            let index = self.cluster_index(&name);
-            let weight = weight.given().map(|weight| self.in_range(weight, bounds::WEIGHT));
-            if let (Some(index), Some(Count(weight))) = (index, weight) {
-                shares.push((index, u32::try_from(weight).unwrap_or(u32::MAX)));
-            }
-        }
-        let sum: u64 = shares.iter().map(|&(_, weight)| u64::from(weight)).sum();
-        if sum > u64::from(u32::MAX) {
-            self.log.error_with_hint(
-                span,
-                "the weights are too large together",
-                "their sum is less than 2^32",
-            );
-        }
-        shares
     }
 
     fn follow_redirects(&self, raw: raw::FollowRedirects) -> FollowRedirects {

@@ -1,27 +1,27 @@
-//! A value that is written as one text, or as a mapping that says more.
+//! A value that is written as one scalar, or as a mapping that says more.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::de::{Deserialize, Deserializer, Error, Visitor};
+use serde::de::{Deserialize, Deserializer, Visitor};
 
-use super::super::scalar::Parse;
-use super::TEXT_OR_MAPPING;
+use super::super::scalar::{Parse, Text};
+use super::SCALAR_OR_MAPPING;
 
-/// A text, or what it is short for.
+/// A scalar, or what it is short for.
 #[derive(Debug)]
 pub(crate) enum Short<T, F> {
-    /// The text.
-    Text(T),
+    /// The scalar.
+    Scalar(T),
     /// The mapping's fields.
     Fields(Box<F>),
 }
 
 impl<'de, T: Parse, F: Deserialize<'de>> Deserialize<'de> for Short<T, F> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_newtype_struct(TEXT_OR_MAPPING, ShortVisitor(PhantomData))
+        deserializer.deserialize_newtype_struct(SCALAR_OR_MAPPING, ShortVisitor(PhantomData))
     }
 }
 
@@ -34,8 +34,8 @@ impl<'de, T: Parse, F: Deserialize<'de>> Visitor<'de> for ShortVisitor<T, F> {
         f.write_str(T::EXPECTED)
     }
 
-    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-        T::parse(text).map(Short::Text).map_err(E::custom)
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        Text::deserialize(deserializer).map(|Text(value)| Short::Scalar(value))
     }
 
     fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {

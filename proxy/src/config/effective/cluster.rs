@@ -4,32 +4,36 @@ use serde_json::{Map, Value, json};
 
 use super::super::model::{Cluster, Endpoint, Locality};
 use super::super::scalar::{Quantity, name_of};
-use super::{http2, recovery, size};
+use super::{balancing, http2, recovery, size};
 
 pub(super) fn cluster(cluster: &Cluster) -> Value {
-    let mut shown = json!({
-        "endpoints": cluster.endpoints.iter().map(|it| endpoint(it)).collect::<Vec<_>>(),
-        "protocol": name_of(cluster.protocol),
-        "load_balancer": name_of(cluster.load_balancer),
-        "connect_timeout": cluster.connect_timeout.write(),
-        "idle_timeout": cluster.idle_timeout.write(),
-        "idle_connections": cluster.idle_connections,
-        "header_bytes": size(cluster.header_bytes),
-        "http2": http2(&cluster.http2),
-    });
+    let endpoints = cluster.endpoints.iter().map(|it| endpoint(it)).collect();
+    let mut fields = Map::from_iter([("endpoints".to_owned(), endpoints)]);
+    fields.insert("protocol".into(), name_of(cluster.protocol).into());
+    balancing::fields(&cluster.balancing, &mut fields);
+    if let Some(affinity) = &cluster.affinity {
+        fields.insert("affinity".into(), balancing::affinity(affinity));
+    }
+    fields.insert("connect_timeout".into(), cluster.connect_timeout.write().into());
+    fields.insert("idle_timeout".into(), cluster.idle_timeout.write().into());
+    fields.insert("idle_connections".into(), cluster.idle_connections.into());
+    fields.insert("header_bytes".into(), size(cluster.header_bytes).into());
+    fields.insert("http2".into(), http2(&cluster.http2));
+    let mut shown = Value::Object(fields);
     recovery::recovery(&cluster.recovery, &mut shown);
     shown
 }
 
 /// An address alone where there is nothing else to say.
 fn endpoint(endpoint: &Endpoint) -> Value {
-    let Endpoint { address, weight, priority, locality: place, metadata } = endpoint;
+    let Endpoint { address, weight, priority, locality: place, metadata, health } = endpoint;
     if *endpoint == Endpoint::from(*address) {
         return json!(address);
     }
     let mut fields = Map::from_iter([("address".to_owned(), json!(address))]);
     fields.insert("weight".into(), (*weight).into());
     fields.insert("priority".into(), (*priority).into());
+    fields.insert("health".into(), name_of(*health).into());
     if *place != Locality::default() {
         fields.insert("locality".into(), locality(place));
     }

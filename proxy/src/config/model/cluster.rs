@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Http2, Recovery};
+use super::{Affinity, Balancing, Http2, Recovery};
 
 /// A service: endpoints that answer alike.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,7 +17,9 @@ pub struct Cluster {
     /// What its endpoints speak.
     pub protocol: ClusterProtocol,
     /// How one is picked.
-    pub load_balancer: LoadBalancer,
+    pub balancing: Balancing,
+    /// Whether a client's requests go to the endpoint that its first one went to.
+    pub affinity: Option<Affinity>,
     /// For a connection to be made.
     pub connect_timeout: Duration,
     /// How long an unused connection is kept.
@@ -54,12 +56,32 @@ pub struct Endpoint {
     pub locality: Locality,
     /// What subsets are made by.
     pub metadata: BTreeMap<String, String>,
+    /// How it is at best, whatever else is found out.
+    pub health: Health,
+}
+
+/// How an endpoint is, as far as the configuration says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Health {
+    /// As far as anybody knows, it takes requests.
+    Healthy,
+    /// It is to take what the healthy ones cannot.
+    Degraded,
+    /// It is to take none, as if it had fallen ill.
+    Unhealthy,
 }
 
 impl From<SocketAddr> for Endpoint {
     /// An endpoint of which nothing else is said.
     fn from(address: SocketAddr) -> Endpoint {
-        Endpoint { address, weight: 1, priority: 0, locality: Locality::default(), metadata: BTreeMap::new() }
+        Endpoint {
+            address,
+            weight: 1,
+            priority: 0,
+            locality: Locality::default(),
+            metadata: BTreeMap::new(),
+            health: Health::Healthy,
+        }
     }
 }
 
@@ -74,15 +96,6 @@ pub struct Locality {
     pub sub_zone: String,
 }
 
-/// How an endpoint is picked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LoadBalancer {
-    /// Each in turn.
-    RoundRobin,
-    /// The less busy of two picked at random.
-    LeastRequest,
-}
-
 impl Cluster {
     /// Where its endpoints are, in the order of the file.
     pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
@@ -95,7 +108,8 @@ impl Cluster {
         let Cluster {
             name: _,
             endpoints: _,
-            load_balancer: _,
+            balancing: _,
+            affinity: _,
             connect_timeout: _,
             idle_timeout: _,
             idle_connections: _,

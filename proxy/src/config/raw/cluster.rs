@@ -8,9 +8,11 @@ use serde::Deserialize;
 
 use super::super::bounds;
 use super::super::decode::{Field, Map, Short};
-use super::super::model::{ClusterProtocol, LoadBalancer};
+use super::super::model::{ClusterProtocol, Percent, StatedHealth, Times};
 use super::super::scalar::{Count, Size, Text};
-use super::{Breakers, HealthCheck, Http2, OutlierDetection};
+use super::{
+    Affinity, Breakers, HealthCheck, Http2, LoadBalancer, Localities, OutlierDetection, SlowStart, Subsets,
+};
 
 /// A service: endpoints that answer alike.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -22,10 +24,32 @@ pub(crate) struct Cluster {
     #[serde(default)]
     #[schemars(extend("default" = "http1"))]
     pub(crate) protocol: Field<Text<ClusterProtocol>>,
-    /// How an endpoint is picked: each in turn, or the less busy of two picked at random. Default: `round_robin`.
+    /// How an endpoint is picked among those that are as good as each other: an algorithm's name, or its name with
+    /// settings. Default: `round_robin`.
     #[serde(default)]
     #[schemars(extend("default" = "round_robin"))]
-    pub(crate) load_balancer: Field<Text<LoadBalancer>>,
+    pub(crate) load_balancer: Field<LoadBalancer>,
+    /// With a smaller share of a priority's endpoints fit, all of them are asked: those that are left would not stand it.
+    /// `0%` is never.
+    #[serde(default)]
+    #[schemars(transform = bounds::PANIC_THRESHOLD.describe())]
+    pub(crate) panic_threshold: Field<Text<Percent>>,
+    /// How many times its share of the load a priority, or a locality, can take before others are asked.
+    #[serde(default)]
+    #[schemars(transform = bounds::OVERPROVISIONING.describe())]
+    pub(crate) overprovisioning: Field<Text<Times>>,
+    /// What the endpoints' localities mean. Default: nothing.
+    #[serde(default)]
+    pub(crate) localities: Field<Localities>,
+    /// Have endpoints that are new, or were unfit, begin with less than their weight. Default: they begin with all of it.
+    #[serde(default)]
+    pub(crate) slow_start: Field<SlowStart>,
+    /// Parts of the endpoints that a route's `metadata_match` may ask for.
+    #[serde(default)]
+    pub(crate) subsets: Field<Subsets>,
+    /// Send a client's requests to the endpoint that its first one went to, by a signed cookie.
+    #[serde(default)]
+    pub(crate) affinity: Field<Affinity>,
     /// How long a connection may take to be made.
     #[serde(default)]
     #[schemars(transform = bounds::CONNECT_TIMEOUT.describe())]
@@ -77,6 +101,11 @@ pub(crate) struct Endpoint {
     /// What subsets are made by: any names, each with a text.
     #[serde(default)]
     pub(crate) metadata: Field<Map<String, String>>,
+    /// How it is at best, whatever else is found out: `unhealthy` takes it out of service and keeps its place,
+    /// `degraded` leaves it what the healthy ones cannot take. Default: `healthy`.
+    #[serde(default)]
+    #[schemars(extend("default" = "healthy"))]
+    pub(crate) health: Field<Text<StatedHealth>>,
 }
 
 /// Where a machine is. What is not given is empty.

@@ -1,16 +1,20 @@
 //! Routes as the user wrote them: what they match, and what becomes of a request.
 
+use std::borrow::Cow;
+use std::fmt;
 use std::time::Duration;
 
 use ::http::{HeaderName, HeaderValue, Method, StatusCode};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::super::bounds;
-use super::super::decode::{Field, Map, OneOrMany};
+use super::super::decode::{Field, Map, OneOrMany, Short};
 use super::super::model::HostMatch;
 use super::super::scalar::{Authority, Count, Host, Scheme, Size, Text};
-use super::{Compression, Cors, FollowRedirects, Mirror, OrOff, Retries, RouteFilters};
+use super::{Compression, Cors, FollowRedirects, HashPolicy, Mirror, OrOff, Retries, RouteFilters};
 
 /// Which requests, and what becomes of them: exactly one of `cluster`, `clusters`, `cluster_header`, `redirect` and
 /// `respond`.
@@ -31,12 +35,20 @@ pub(crate) struct Route {
     /// The cluster that requests are sent to.
     #[serde(default)]
     pub(crate) cluster: Field<String>,
-    /// The clusters that requests are shared out to, each with its weight.
+    /// The clusters that requests are shared out to, each with its weight. As a list a cluster may be there more than
+    /// once, for several of its subsets.
     #[serde(default)]
-    pub(crate) clusters: Field<Map<String, Text<Count>>>,
+    pub(crate) clusters: Field<Shares>,
     /// The cluster that a header field of the request names, as it is once the filters have run.
     #[serde(default)]
     pub(crate) cluster_header: Field<ClusterHeader>,
+    /// The metadata of the endpoints that requests go to, for clusters with `subsets`.
+    #[serde(default)]
+    pub(crate) metadata_match: Field<Map<String, String>>,
+    /// By what requests are told apart that are to reach the same endpoint, for clusters whose `load_balancer` is
+    /// `ring_hash` or `maglev`. What is found of these is hashed together. Default: a request reaches any endpoint.
+    #[serde(default)]
+    pub(crate) hash_policy: Field<Vec<Field<HashPolicy>>>,
     /// Tell the client to go elsewhere.
     #[serde(default)]
     pub(crate) redirect: Field<Redirect>,
@@ -83,6 +95,79 @@ pub(crate) struct Route {
     /// Changes to header fields.
     #[serde(default)]
     pub(crate) headers: Field<Edits>,
+}
+
+/// Clusters by name, each with its weight or with what there is to say of it; or a list.
+#[derive(Debug)]
+pub(crate) enum Shares {
+    /// By name.
+    Map(Map<String, Short<Count, Share>>),
+    /// One after the other.
+    List(Vec<Field<NamedShare>>),
+}
+
+/// What one of several clusters gets.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Share {
+    /// How much, compared with the others.
+    pub(crate) weight: Field<Text<Count>>,
+    /// The metadata of its endpoints that requests go to, beside the route's own `metadata_match`.
+    #[serde(default)]
+    pub(crate) metadata_match: Field<Map<String, String>>,
+}
+
+/// One of several clusters, and what it gets.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NamedShare {
+    /// Its name.
+    pub(crate) cluster: Field<String>,
+    /// How much, compared with the others.
+    pub(crate) weight: Field<Text<Count>>,
+    /// The metadata of its endpoints that requests go to, beside the route's own `metadata_match`.
+    #[serde(default)]
+    pub(crate) metadata_match: Field<Map<String, String>>,
+}
+
+impl<'de> Deserialize<'de> for Shares {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(SharesVisitor)
+    }
+}
+
+struct SharesVisitor;
+
+impl<'de> Visitor<'de> for SharesVisitor {
+    type Value = Shares;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a mapping of clusters to weights")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, entries: A) -> Result<Shares, A::Error> {
+        Map::deserialize(MapAccessDeserializer::new(entries)).map(Shares::Map)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Shares, A::Error> {
+        Vec::deserialize(SeqAccessDeserializer::new(items)).map(Shares::List)
+    }
+}
+
+impl JsonSchema for Shares {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Shares".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let by_name = Map::<String, Short<Count, Share>>::json_schema(generator);
+        let list = Vec::<NamedShare>::json_schema(generator);
+        schemars::json_schema!({ "anyOf": [by_name, list] })
+    }
 }
 
 /// A header field that names the cluster. Without it, or with another name in it, the request is answered 503.

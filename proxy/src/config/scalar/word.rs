@@ -3,8 +3,8 @@
 use schemars::{Schema, json_schema};
 
 use super::super::model::{
-    BodyAccess, CanaryMode, ClusterProtocol, Coding, CompressionLevel, Isolation, LoadBalancer, LogFloor,
-    OnFault, ProxyProtocol, Pull, ResetFormat,
+    BodyAccess, CanaryMode, ClusterProtocol, Coding, CompressionLevel, Fallback, HashFunction, Isolation,
+    LogFloor, OnFault, ProxyProtocol, Pull, ResetFormat, StatedHealth,
 };
 use super::super::suggest;
 use super::{Parse, Refusal};
@@ -61,10 +61,13 @@ words!(EscapedSlashes, "`keep`, `reject`, `unescape` or `redirect`", "keep" => E
 words!(BodyAccess, "`none`, `read` or `write`", "none" => BodyAccess::None, "read" => BodyAccess::Read, "write" => BodyAccess::Write);
 words!(LogFloor, "`trace`, `debug`, `info`, `warn`, `error`, `critical` or `none`", "trace" => LogFloor::Trace, "debug" => LogFloor::Debug, "info" => LogFloor::Info, "warn" => LogFloor::Warn, "error" => LogFloor::Error, "critical" => LogFloor::Critical, "none" => LogFloor::None);
 words!(ProxyProtocol, "`v1` or `v2`", "v1" => ProxyProtocol::V1, "v2" => ProxyProtocol::V2);
-words!(ClusterProtocol, "`http1` or `http2`", "http1" => ClusterProtocol::Http1, "http2" => ClusterProtocol::Http2);
-words!(LoadBalancer, "`round_robin` or `least_request`", "round_robin" => LoadBalancer::RoundRobin, "least_request" => LoadBalancer::LeastRequest);
 words!(Coding, "`zstd`, `br` or `gzip`", "zstd" => Coding::Zstd, "br" => Coding::Brotli, "gzip" => Coding::Gzip);
 words!(CompressionLevel, "`fast`, `balanced` or `best`", "fast" => CompressionLevel::Fast, "balanced" => CompressionLevel::Balanced, "best" => CompressionLevel::Best);
+words!(Algorithm, "`round_robin`, `random`, `least_request`, `peak_ewma`, `ring_hash` or `maglev`", "round_robin" => Algorithm::RoundRobin, "random" => Algorithm::Random, "least_request" => Algorithm::LeastRequest, "peak_ewma" => Algorithm::PeakEwma, "ring_hash" => Algorithm::RingHash, "maglev" => Algorithm::Maglev);
+words!(HashFunction, "`xx_hash` or `murmur_hash_2`", "xx_hash" => HashFunction::XxHash, "murmur_hash_2" => HashFunction::Murmur);
+words!(Fallback, "`none`, `any` or `default`", "none" => Fallback::None, "any" => Fallback::Any, "default" => Fallback::Default);
+words!(ClusterProtocol, "`http1` or `http2`", "http1" => ClusterProtocol::Http1, "http2" => ClusterProtocol::Http2);
+words!(StatedHealth, "`healthy`, `degraded` or `unhealthy`", "healthy" => StatedHealth::Healthy, "degraded" => StatedHealth::Degraded, "unhealthy" => StatedHealth::Unhealthy);
 words!(Isolation, "`worker` or `exchange`", "worker" => Isolation::Worker, "exchange" => Isolation::Exchange);
 words!(CanaryMode, "`serve` or `shadow`", "serve" => CanaryMode::Serve, "shadow" => CanaryMode::Shadow);
 words!(OnFault, "`closed` or `open`", "closed" => OnFault::Closed, "open" => OnFault::Open);
@@ -72,6 +75,23 @@ words!(Pull, "`if_not_present` or `always`", "if_not_present" => Pull::IfNotPres
 words!(ResetFormat, "`seconds` or `unix_timestamp`", "seconds" => ResetFormat::Seconds, "unix_timestamp" => ResetFormat::UnixTimestamp);
 words!(Traffic, "`http` or `tcp`", "http" => Traffic::Http, "tcp" => Traffic::Tcp);
 words!(Scheme, "`http` or `https`", "http" => Scheme::Http, "https" => Scheme::Https);
+
+/// How an endpoint is picked, with the usual settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Algorithm {
+    /// `round_robin`.
+    RoundRobin,
+    /// `random`.
+    Random,
+    /// `least_request`.
+    LeastRequest,
+    /// `peak_ewma`.
+    PeakEwma,
+    /// `ring_hash`.
+    RingHash,
+    /// `maglev`.
+    Maglev,
+}
 
 /// What comes in on a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -113,7 +113,7 @@ fn everything_that_is_wrong_is_told_at_once() {
            |
            = help: host names are not looked up: give an IP address and a port
 
-        error: expected `round_robin` or `least_request`, found `round-robin`
+        error: expected `round_robin`, `random`, `least_request`, `peak_ewma`, `ring_hash` or `maglev`, found `round-robin`
           --> tidegate.yaml:23:20
            |
         23 |     load_balancer: round-robin

@@ -1,5 +1,6 @@
 //! What the configuration promises as a whole: diagnostics, checked values, the schema, and that nothing panics.
 
+mod balancing;
 mod canary;
 mod capabilities;
 mod diagnostics;

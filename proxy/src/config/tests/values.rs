@@ -92,6 +92,8 @@ fn defaults_are_filled_in() {
               ],
               "protocol": "http1",
               "load_balancer": "round_robin",
+              "panic_threshold": "50%",
+              "overprovisioning": "1.4x",
               "connect_timeout": "5s",
               "idle_timeout": "1m",
               "idle_connections": 128,
@@ -198,36 +200,36 @@ fn what_turns_out_wrong_later_is_shown_at_its_place() {
     };
     expect![[r#"
         error: the address is in use
-          --> tidegate.yaml:66:29
+          --> tidegate.yaml:71:29
            |
-        66 |   - {name: second, address: 127.0.0.1:0, routes: [{match: {}, cluster: api}]}
+        71 |   - {name: second, address: 127.0.0.1:0, routes: [{match: {}, cluster: api}]}
            |                             ^^^^^^^^^^^
            |
            = help: a remedy"#]]
     .assert_eq(&blame(Part::ListenerAddress(1), "the address is in use"));
     expect![[r#"
         error: there is no such file
-          --> tidegate.yaml:94:13
+          --> tidegate.yaml:99:13
            |
-        94 |     module: ./limits.wasm
+        99 |     module: ./limits.wasm
            |             ^^^^^^^^^^^^^
            |
            = help: a remedy"#]]
     .assert_eq(&blame(Part::FilterModule(1), "there is no such file"));
     expect![[r#"
         error: the filter rejects its configuration
-          --> tidegate.yaml:71:13
+          --> tidegate.yaml:76:13
            |
-        71 |     config: {z: {status: 503, percent: 10.5}, a: [1, -2, null, true, "x"]}
+        76 |     config: {z: {status: 503, percent: 10.5}, a: [1, -2, null, true, "x"]}
            |             ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
            |
            = help: a remedy"#]]
     .assert_eq(&blame(Part::FilterConfig(0), "the filter rejects its configuration"));
     expect![[r#"
         error: the address is in use
-         --> tidegate.yaml:3:18
+         --> tidegate.yaml:4:18
           |
-        3 | admin: {address: "[::1]:9901"}
+        4 | admin: {address: "[::1]:9901"}
           |                  ^^^^^^^^^^^^
           |
           = help: a remedy"#]]

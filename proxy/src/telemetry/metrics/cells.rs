@@ -320,6 +320,10 @@ pub struct ClusterCell {
     pub requests: Counter,
     /// Requests sent whose response has not ended.
     pub active_requests: Gauge,
+    /// Endpoints picked from all of a priority, because too few of these were fit.
+    pub panic_picks: Counter,
+    /// Endpoints picked from another subset than was asked for, because there is none such.
+    pub subset_fallbacks: Counter,
     connect_failures: [Counter; ConnectFailure::ALL.len()],
     retries: [Counter; RetryReason::ALL.len()],
     retry_denials: [Counter; RetryDenial::ALL.len()],

@@ -188,6 +188,16 @@ fn write_clusters(page: &mut Page<'_>, cells: &Cells) -> fmt::Result {
                 "Requests sent to endpoints, filters' callouts among them.",
                 |cell| cell.requests.value(),
             ),
+            (
+                "tidegate_upstream_panic_picks_total",
+                "Requests sent to any endpoint of a priority, because too few of its endpoints are fit.",
+                |cell| cell.panic_picks.value(),
+            ),
+            (
+                "tidegate_upstream_subset_fallbacks_total",
+                "Requests sent to the fallback, because there is no such subset as was asked for.",
+                |cell| cell.subset_fallbacks.value(),
+            ),
         ],
     )?;
     write_levels(

@@ -15,6 +15,7 @@
 //! | `families` | the names and help texts of the cells' metrics |
 //! | `filter`   | what a filter cost, from whoever runs it |
 //! | `canary`   | filters' second versions |
+//! | `endpoint` | how clusters' endpoints are |
 //! | `overview` | the proxy and its filters on one page, as JSON |
 //! | `guest`    | metrics that filters define themselves |
 //! | `mirror`   | copies of requests for mirrors |
@@ -23,6 +24,7 @@
 
 mod canary;
 mod cells;
+mod endpoint;
 mod families;
 mod filter;
 mod guest;
@@ -41,6 +43,7 @@ pub use cells::{
     ClusterCell, ConnectFailure, EjectionReason, ExchangeCell, Limit, ListenerCell, RetryDenial, RetryReason,
     TcpCell,
 };
+pub use endpoint::{EndpointsSample, write_endpoints};
 pub use filter::{CallbackSample, FilterObservation, FilterSample};
 pub use guest::{GuestMetric, GuestValue, write_guest_metrics};
 pub use mirror::{MirrorCell, MirrorOutcome};

@@ -1,153 +1,158 @@
 //! Which endpoint a request goes to. It decides by what it is given, and knows nothing of connections.
+//!
+//! ```text
+//!   plan      for all workers, when the configuration is made: subsets, priorities, localities, tables
+//!   picture   for one worker, when the health of an endpoint changes: who is fit, what each priority takes
+//!   pick      for a request: priority → locality → endpoint, by the cluster's algorithm
+//! ```
 
-use std::cell::Cell;
+mod least_request;
+mod maglev;
+mod peak_ewma;
+mod picture;
+mod plan;
+mod priority;
+mod random;
+mod ring;
+mod spread;
+mod turns;
+
+#[cfg(test)]
+mod tests;
+
+use std::cell::RefCell;
 use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Instant;
+
+pub(super) use peak_ewma::{End, Latency, Slowest};
+pub(super) use plan::Plan;
 
 use super::cluster::Cluster;
-use super::endpoint::{Endpoint, Health};
-use crate::config::model::LoadBalancer;
+use super::endpoint::Health;
+use crate::config::model::{LoadBalancer, MetadataMatch};
+use picture::{Picture, Taken};
+use plan::Set;
+use spread::Known;
 
 /// What is asked of the endpoint for a request. The default asks nothing.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Criteria<'a> {
     /// By what requests that belong together are told from others, where the algorithm looks at it.
     pub hash: Option<u64>,
-    /// The endpoint that is taken if the cluster has it and it is not one of `tried`.
+    /// The endpoint that is taken if the cluster has it, it is fit, and it is not one of `tried`.
     pub preferred: Option<SocketAddr>,
-    /// Endpoints that this exchange was sent to before: none of these, as long as there is another.
+    /// Whether the preferred one is taken even if it is not fit.
+    pub strict: bool,
+    /// Endpoints that this exchange was sent to before: none of these, as long as another is fit.
     pub tried: &'a [SocketAddr],
+    /// The subset that it is one of, where the cluster has subsets.
+    pub subset: Option<&'a MetadataMatch>,
 }
+
+/// The endpoint for a request, and how it was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pick {
+    /// Its index in [`Cluster::endpoints`].
+    pub endpoint: usize,
+    /// So few of its priority are fit that all of them are asked.
+    pub panics: bool,
+    /// There is no such subset as was asked for.
+    pub fell_back: bool,
+}
+
+/// How often a pick is made again that gave an endpoint that was tried before.
+const ATTEMPTS: usize = 3;
 
 /// One worker's view of a cluster's load balancing.
 #[derive(Debug)]
-pub(super) struct Balancer {
-    policy: LoadBalancer,
-    /// Where the next turn is.
-    next: Cell<usize>,
+pub struct Balancer {
+    /// How fast the endpoints are, where the algorithm looks at it.
+    latencies: Box<[Rc<Latency>]>,
+    /// Of each set of the plan, once it was asked.
+    pictures: RefCell<Box<[Option<Picture>]>>,
 }
 
 impl Balancer {
-    pub(super) fn new(cluster: &Cluster) -> Balancer {
-        // Workers that all began at 0 would send their first requests, the bulk of them where each worker sees few, to
-        // the same endpoints.
-        let start = fastrand::usize(..cluster.endpoints().len().max(1));
-        Balancer { policy: cluster.config().load_balancer, next: Cell::new(start) }
+    /// A view of `cluster` in which nothing is known yet of how fast its endpoints are.
+    pub fn new(cluster: &Cluster) -> Balancer {
+        let latencies = match cluster.config().balancing.algorithm {
+            LoadBalancer::PeakEwma(settings) => {
+                let (slowest, now) = (Slowest::new(settings), Instant::now());
+                cluster.endpoints().iter().map(|_| Latency::new(&slowest, now)).collect()
+            }
+            _ => Box::default(),
+        };
+        Balancer::knowing(cluster, latencies)
     }
 
-    /// The index of the endpoint for one request; `None` without endpoints.
-    pub(super) fn pick(&self, cluster: &Cluster, criteria: &Criteria<'_>) -> Option<usize> {
-        let endpoints = cluster.endpoints();
-        let was_tried = |at: usize| criteria.tried.contains(&endpoints[at].address());
-        let preferred = criteria.preferred.and_then(|address| cluster.place_of(address));
-        if let Some(at) = preferred.filter(|&at| !was_tried(at)) {
-            return Some(at);
-        }
-        let at = self.turn_of(endpoints)?;
-        let is_well = |at: usize| endpoints[at].health() != Health::Unhealthy;
-        if !was_tried(at) && is_well(at) {
-            return Some(at);
-        }
-        let others = || (at..endpoints.len()).chain(0..at);
-        let well = others().filter(|&at| is_well(at)).count();
-        let panics = well * 2 < endpoints.len();
-        let may = |at: &usize| panics || is_well(*at);
-        let pick = others().filter(may).find(|&at| !was_tried(at));
-        pick.or_else(|| others().find(may)).or(Some(at))
+    /// `latencies` are there for all endpoints or for none.
+    pub(super) fn knowing(cluster: &Cluster, latencies: Box<[Rc<Latency>]>) -> Balancer {
+        let pictures = cluster.plan().sets().iter().map(|_| None).collect();
+        Balancer { latencies, pictures: RefCell::new(pictures) }
     }
 
-    fn turn_of(&self, endpoints: &[Endpoint]) -> Option<usize> {
-        match endpoints.len() {
-            0 => None,
-            1 => Some(0),
-            count => Some(match self.policy {
-                LoadBalancer::RoundRobin => self.turn(count),
-                LoadBalancer::LeastRequest => less_busy_of_two(endpoints),
-            }),
-        }
+    /// The endpoint for one request; `None` if nobody can be asked. `cluster` is the one that this is a view of.
+    pub fn pick(&self, cluster: &Cluster, criteria: &Criteria<'_>) -> Option<Pick> {
+        let found = cluster.plan().find(criteria.subset)?;
+        let set = &cluster.plan().sets()[found.set];
+        let mut pictures = self.pictures.borrow_mut();
+        let picture = pictures.get_mut(found.set)?;
+        let picture = match picture {
+            Some(picture) if picture.is_true(cluster) => picture,
+            _ => picture.insert(Picture::draw(cluster, set)),
+        };
+        let chosen = match preferred(cluster, set, picture, criteria) {
+            Some(taken) => taken,
+            None => self.choose(cluster, set, picture, criteria)?,
+        };
+        let Taken { member, panics } = chosen;
+        Some(Pick { endpoint: member as usize, panics, fell_back: found.fell_back })
     }
 
-    fn turn(&self, count: usize) -> usize {
-        let next = self.next.get() % count;
-        self.next.set(next + 1);
-        next
+    fn choose(
+        &self,
+        cluster: &Cluster,
+        set: &Set,
+        picture: &mut Picture,
+        criteria: &Criteria<'_>,
+    ) -> Option<Taken> {
+        let known = Known { endpoints: cluster.endpoints(), latencies: &self.latencies };
+        let tried = criteria.tried;
+        let is_new =
+            |member: u32| tried.is_empty() || !tried.contains(&known.endpoints[member as usize].address());
+        let first = picture.take(set, known, criteria.hash, is_new)?;
+        if is_new(first.member) {
+            return Some(first);
+        }
+        let mut again = (0..ATTEMPTS).filter_map(|_| picture.take(set, known, criteria.hash, is_new));
+        if let Some(taken) = again.find(|taken| is_new(taken.member)) {
+            return Some(taken);
+        }
+        // Few are left, or it is the only one that is any good: whoever else is fit will do.
+        let start = fastrand::usize(..set.members.len().max(1));
+        let (before, after) = set.members.split_at(start);
+        let others = || after.iter().chain(before).copied().filter(|&member| is_new(member));
+        let with = |health| others().find(|&member| known.endpoints[member as usize].health() == health);
+        let other = with(Health::Healthy).or_else(|| with(Health::Degraded));
+        let other = other.or_else(|| others().find(|&member| picture.panics_over(set, member)));
+        Some(other.map_or(first, |member| Taken { member, panics: picture.panics_over(set, member) }))
     }
 }
 
-/// Two different endpoints at random, and of these the one with fewer requests in flight; the first when they have
-/// as many, which is fair because either could have come first.
-fn less_busy_of_two(endpoints: &[Endpoint]) -> usize {
-    let first = fastrand::usize(..endpoints.len());
-    let mut second = fastrand::usize(..endpoints.len() - 1);
-    if second >= first {
-        second += 1;
-    }
-    if endpoints[second].active() < endpoints[first].active() { second } else { first }
+fn preferred(cluster: &Cluster, set: &Set, picture: &Picture, criteria: &Criteria<'_>) -> Option<Taken> {
+    let address = criteria.preferred.filter(|address| !criteria.tried.contains(address))?;
+    let place = cluster.place_of(address)?;
+    let member = u32::try_from(place).ok()?;
+    set.members.binary_search(&member).ok()?;
+    let is_fit = cluster.endpoints()[place].health() != Health::Unhealthy;
+    let panics = !is_fit && picture.panics_over(set, member);
+    (is_fit || panics || criteria.strict).then_some(Taken { member, panics })
 }
 
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-    use crate::config::model;
-    use crate::upstream::HealthFlag;
-    use crate::upstream::tests::cluster_config;
-
-    fn cluster(endpoints: u16, load_balancer: LoadBalancer) -> Cluster {
-        let addresses = (1..=endpoints).map(|port| ([127, 0, 0, 1], port).into());
-        Cluster::new(Arc::new(model::Cluster { load_balancer, ..cluster_config(addresses) }))
-    }
-
-    fn picks(cluster: &Cluster, criteria: &Criteria<'_>, count: usize) -> Vec<usize> {
-        let balancer = Balancer::new(cluster);
-        let mut picks = vec![0; cluster.endpoints().len()];
-        for _ in 0..count {
-            picks[balancer.pick(cluster, criteria).expect("there are endpoints")] += 1;
-        }
-        picks
-    }
-
-    #[test]
-    fn nothing_is_picked_from_a_cluster_without_endpoints() {
-        for policy in [LoadBalancer::RoundRobin, LoadBalancer::LeastRequest] {
-            let cluster = cluster(0, policy);
-            assert_eq!(Balancer::new(&cluster).pick(&cluster, &Criteria::default()), None);
-        }
-    }
-
-    #[test]
-    fn least_request_avoids_the_busiest_endpoint() {
-        let cluster = cluster(3, LoadBalancer::LeastRequest);
-        cluster.endpoints()[1].begin();
-        let picks = picks(&cluster, &Criteria::default(), 1000);
-        assert_eq!(picks[1], 0, "of any two, the other one is less busy");
-        cluster.endpoints()[1].end();
-    }
-
-    #[test]
-    fn an_endpoint_that_was_tried_is_picked_only_where_there_is_no_other() {
-        let cluster = cluster(3, LoadBalancer::RoundRobin);
-        let [first, second, third] = [0, 1, 2].map(|at| cluster.endpoints()[at].address());
-        let tried = [first, third];
-        let criteria = Criteria { tried: &tried, preferred: Some(third), ..Criteria::default() };
-        assert_eq!(picks(&cluster, &criteria, 10), [0, 10, 0]);
-        let tried = [first, second, third];
-        let criteria = Criteria { tried: &tried, ..Criteria::default() };
-        assert_eq!(picks(&cluster, &criteria, 9).iter().sum::<usize>(), 9);
-    }
-
-    #[test]
-    fn the_epoch_moves_when_a_flag_does_and_a_successor_knows_what_was_known() {
-        let cluster = cluster(2, LoadBalancer::RoundRobin);
-        let before = cluster.epoch();
-        assert!(cluster.endpoints()[1].mark(HealthFlag::Ejected, true));
-        assert!(!cluster.endpoints()[1].mark(HealthFlag::Ejected, true), "it was so before");
-        assert_eq!(cluster.epoch(), before + 1);
-        let config = cluster_config([2, 3].map(|port| ([127, 0, 0, 1], port).into()));
-        let successor = cluster.successor(Arc::new(config));
-        assert!(successor.endpoints()[0].has(HealthFlag::Ejected));
-        assert!(!successor.endpoints()[1].has(HealthFlag::Ejected));
-        successor.endpoints()[0].mark(HealthFlag::Ejected, false);
-        assert_eq!(cluster.epoch(), successor.epoch(), "they have endpoints in common");
-    }
+/// Two different places below `count`, which is 2 at least.
+fn pair(count: usize) -> (usize, usize) {
+    let first = fastrand::usize(..count);
+    let second = fastrand::usize(..count - 1);
+    (first, if second >= first { second + 1 } else { second })
 }

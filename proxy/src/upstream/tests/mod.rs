@@ -28,7 +28,8 @@ pub(super) fn cluster_config(endpoints: impl IntoIterator<Item = SocketAddr>) ->
     model::Cluster {
         name: "test".into(),
         endpoints: endpoints.into_iter().map(|address| Arc::new(address.into())).collect(),
-        load_balancer: model::LoadBalancer::RoundRobin,
+        balancing: model::Balancing::default(),
+        affinity: None,
         connect_timeout: Duration::from_secs(5),
         idle_timeout: Duration::from_secs(60),
         idle_connections: 8,

@@ -1,0 +1,88 @@
+//! What ties a request to an endpoint: its hash, the endpoint that a filter wants or a cookie says, the subset that its
+//! route is for; and the cookies that tie the next request to the same one.
+
+use std::net::SocketAddr;
+
+use http::header::SET_COOKIE;
+use http::{HeaderMap, HeaderValue};
+use smallvec::SmallVec;
+
+use super::peer::Peer;
+use crate::config::model::{Clusters, Forward, MetadataMatch};
+use crate::route::{self, Hashed, Target};
+use crate::upstream::{Cluster, Criteria};
+use crate::wasm::stream::Stream;
+
+/// What ties a request to an endpoint.
+#[derive(Debug)]
+pub(super) struct Ties<'a> {
+    cluster: &'a Cluster,
+    hash: Option<u64>,
+    preferred: Option<SocketAddr>,
+    strict: bool,
+    subset: Option<&'a MetadataMatch>,
+    /// The endpoint that the cluster's cookie says.
+    known: Option<SocketAddr>,
+    /// Those that the hash was made up for.
+    cookies: SmallVec<[HeaderValue; 1]>,
+}
+
+impl<'a> Ties<'a> {
+    /// Those of a request as it came out of the chain.
+    pub(super) fn of(
+        forward: &'a Forward,
+        target: Target,
+        cluster: &'a Cluster,
+        stream: &Stream,
+        peer: &Peer,
+    ) -> Ties<'a> {
+        let headers = &stream.request.headers;
+        let mut cookies = SmallVec::new();
+        let hash = (!forward.hash_policy.is_empty()).then(|| {
+            let request = Hashed {
+                headers,
+                uri: &stream.request.uri,
+                client: stream.info.source.ip(),
+                connection: (peer.address, peer.local),
+            };
+            route::hash(&forward.hash_policy, &request, |cookie| cookies.push(cookie))
+        });
+        let affinity = cluster.affinity();
+        let known =
+            affinity.and_then(|affinity| affinity.endpoint(route::cookie(headers, affinity.cookie_name())?));
+        // A filter knows more than a cookie does.
+        let (preferred, strict) = match stream.preferred_endpoint {
+            Some(endpoint) => (Some(endpoint), false),
+            None => (known, affinity.is_some_and(|affinity| affinity.is_strict())),
+        };
+        let subset = match (&forward.clusters, target.share) {
+            (Clusters::Weighted(shares), Some(share)) => shares[share].metadata_match.as_ref(),
+            _ => forward.metadata_match.as_ref(),
+        };
+        Ties { cluster, hash: hash.flatten(), preferred, strict, subset, known, cookies }
+    }
+
+    /// What is asked of the endpoint.
+    pub(super) fn criteria(&self) -> Criteria<'a> {
+        Criteria {
+            hash: self.hash,
+            preferred: self.preferred,
+            strict: self.strict,
+            subset: self.subset,
+            ..Criteria::default()
+        }
+    }
+
+    /// Ties the next request to the endpoint that this one went to, in a response's fields.
+    pub(super) fn tie(self, endpoint: Option<SocketAddr>, headers: &mut HeaderMap) {
+        for cookie in self.cookies {
+            headers.append(SET_COOKIE, cookie);
+        }
+        let Some((affinity, endpoint)) = self.cluster.affinity().zip(endpoint) else { return };
+        if self.known != Some(endpoint)
+            && let Some(cookie) = affinity.cookie(endpoint)
+        {
+            headers.append(SET_COOKIE, cookie.clone());
+        }
+    }
+}
