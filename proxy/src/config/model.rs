@@ -280,7 +280,7 @@ pub enum ValueMatch {
 #[derive(Debug, Clone)]
 pub enum Action {
     /// It is sent to one of the clusters.
-    Forward(Forward),
+    Forward(Box<Forward>),
     /// The client is told to go elsewhere.
     Redirect(Redirect),
     /// The proxy answers by itself.

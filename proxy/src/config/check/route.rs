@@ -272,7 +272,7 @@ impl Checker<'_> {
         let (path, host) = rewrite.map_or((None, None), |rewrite| {
             (self.path_rewrite(rewrite.prefix, rewrite.regex, path), rewrite.host.value())
         });
-        Some(Action::Forward(Forward {
+        Some(Action::Forward(Box::new(Forward {
             clusters,
             metadata_match,
             hash_policy,
@@ -280,7 +280,7 @@ impl Checker<'_> {
             follow_redirects,
             path,
             host: host.map(|Text(Authority(host))| host),
-        }))
+        })))
     }
 
     fn cluster_header(&self, raw: Located<raw::ClusterHeader>) -> Option<Clusters> {
