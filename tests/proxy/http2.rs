@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::HeaderMap;
 
-use crate::equipment::frames::{ACK, Frames, PING, SETTINGS, frame};
+use crate::equipment::frames::{
+    self, ACK, DATA, END_HEADERS, END_STREAM, Frames, HEADERS, PING, SETTINGS, frame,
+};
 use crate::equipment::{
     Answer, Gate, GrpcAct, GrpcEnd, GrpcService, Http2Client, Proxy, Upstream, eventually, forwarding,
     in_listener,
@@ -235,10 +237,50 @@ fn a_drain_lets_what_goes_on_end_and_closes_the_connection() {
     let mut exchange = client.begin("POST", "/", &[], false).expect("it is taken");
     client.send(&mut exchange, b"a", false).expect("it is taken");
     client.get("/");
+    // One that has nothing under way, and does not listen either.
+    let idle = Frames::open(proxy.address("in"));
     proxy.terminate();
     eventually("the drain to begin", || (proxy.admin("/ready").status() == 503).then_some(()));
+    assert_eq!(idle.end(), Some(0), "it has waited long enough");
     client.send(&mut exchange, b"b", true).expect("it is taken");
     assert_eq!(client.finish(exchange).expect("it is answered").status, 200);
     client.wait_for_end();
     assert_eq!(proxy.wait().code, Some(0));
+}
+
+#[test]
+fn a_client_that_waits_to_be_asked_for_its_body_is_asked() {
+    let upstream = Upstream::ok("hello");
+    let proxy = Proxy::forwarding_to(&[upstream.address()]);
+    let mut client = Frames::open(proxy.address("in"));
+    let head = frames::request("POST", &[("expect", "100-continue"), ("content-length", "4")]);
+    client.send(&frame(HEADERS, END_HEADERS, 1, &head)).expect("it listens");
+    let asked = client.wait_for(|it| it.kind == HEADERS).expect("it is asked");
+    assert_eq!(asked.status(), 100);
+    client.send(&frame(DATA, END_STREAM, 1, b"body")).expect("it listens");
+    assert_eq!(client.wait_for(|it| it.kind == HEADERS).expect("it is answered").status(), 200);
+    assert_eq!(upstream.requests()[0].head.field("expect"), None);
+}
+
+#[test]
+fn a_get_with_a_body_of_unknown_length_has_it_at_the_upstream() {
+    let upstream = Upstream::ok("hello");
+    let proxy = Proxy::forwarding_to(&[upstream.address()]);
+    let mut client = Http2Client::connect(proxy.address("in"));
+    assert_eq!(client.request("GET", "/search", &[], b"what").expect("it is answered").text(), "hello");
+    let received = upstream.requests().remove(0);
+    assert_eq!(received.body.expect("it was read").bytes, b"what");
+}
+
+#[test]
+fn trailers_say_nothing_of_a_connection() {
+    let service = GrpcService::start(|_| [vec![GrpcAct::ReadToEnd], answered()].concat());
+    let proxy = Proxy::start(&speaking_http2(&service, ""));
+    let mut client = proxy.client();
+    client.send(
+        "POST / HTTP/1.1\r\nhost: tide.test\r\ntransfer-encoding: chunked\r\ntrailer: x-sum\r\n\r\n\
+         0\r\nconnection: x-gone\r\nx-gone: 1\r\nx-sum: 7\r\n\r\n",
+    );
+    assert_eq!(client.response().status(), 200);
+    assert_eq!(service.rpcs()[0].end, Some(GrpcEnd::HalfClosed));
 }

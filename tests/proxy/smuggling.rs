@@ -106,17 +106,18 @@ fn a_refused_request_is_counted_and_told_in_plain_words() {
 }
 
 #[test]
-fn a_client_that_speaks_http_2_is_told_that_the_listener_does_not() {
+fn a_client_that_changes_to_http_2_on_its_connection_is_told_that_it_cannot() {
     let upstream = Upstream::ok("reached");
     let proxy = Proxy::forwarding_to(&[upstream.address()]);
     let mut client = proxy.client();
+    assert_eq!(client.get("/").text(), "reached");
     client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\u{4}\0\0\0\0\0");
     assert_eq!(client.response().status(), 505);
     client.half_close();
     client.expect_orderly_end();
     let labels = [("listener", "in"), ("reason", "unsupported_version")];
     proxy.wait_for_metric("tidegate_downstream_protocol_errors_total", &labels, 1.0);
-    assert!(upstream.requests().is_empty());
+    assert_eq!(upstream.requests().len(), 1);
 }
 
 #[test]

@@ -47,6 +47,7 @@ fn what_is_not_to_be_followed_goes_to_the_client() {
         ("{}", "/to?https://a.test/x"),
         ("{}", "/to?http://user@a.test/x"),
         ("{}", "/to?x"),
+        ("{}", "/to?//b.test/x"),
     ] {
         let response = start(&upstream, follow).client().get(path);
         assert_eq!(response.status(), 302, "{follow} {path}");

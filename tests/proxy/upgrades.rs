@@ -213,3 +213,34 @@ fn an_upgrade_is_not_asked_of_an_endpoint_that_speaks_http2() {
     assert_eq!(proxy.wait_for_access_log(1)[0]["outcome"], "upgrade_failed");
     assert!(service.rpcs().is_empty());
 }
+
+#[test]
+fn a_websocket_over_http2_smuggles_no_request() {
+    let upstream = Upstream::start(|_| Answer::sized(403, &[], "no"));
+    let proxy = Proxy::forwarding_to(&[upstream.address()]);
+    let mut client = Frames::open(proxy.address("in"));
+    let pseudo =
+        [(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "http"), (":path", "/chat")];
+    let ask =
+        frames::block(&[&pseudo[..], &[(":authority", "tide.test"), ("content-length", "300")]].concat());
+    client.send(&frame(HEADERS, END_HEADERS, 1, &ask)).expect("it listens");
+    assert_eq!(client.wait_for(|it| it.kind == HEADERS).expect("it answers").status(), 403);
+    assert_eq!(upstream.requests()[0].head.field("content-length"), None);
+    assert_eq!(proxy.client().get("/").status(), 403, "the upstream takes nobody's request for that body");
+}
+
+#[test]
+fn http2_in_the_place_of_http1_is_not_passed_on() {
+    let upstream = Upstream::ok("hello");
+    let proxy = Proxy::forwarding_to(&[upstream.address()]);
+    let mut client = proxy.client();
+    for protocol in ["h2c", "websocket, H2C"] {
+        client.send(&format!(
+            "GET / HTTP/1.1\r\nhost: tide.test\r\nconnection: Upgrade\r\nupgrade: {protocol}\r\n\
+             http2-settings: AAMAAABkAARAAAAAAAIAAAAA\r\n\r\n"
+        ));
+        assert_eq!(client.response().text(), "hello");
+        let head = upstream.requests().pop().expect("it is there").head;
+        assert_eq!((head.field("upgrade"), head.field("http2-settings")), (None, None), "{protocol}");
+    }
+}

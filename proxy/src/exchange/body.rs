@@ -9,6 +9,7 @@ use http_body_util::Full;
 
 use super::answer::Ending;
 use super::compress::{Broken, Encoded};
+use super::headers::drop_hop_by_hop;
 use super::watch::Timer;
 use super::{Cut, Exchange};
 use crate::error::Failure;
@@ -131,9 +132,12 @@ impl Body for ReplyBody {
             }),
         };
         match frame {
-            Poll::Ready(Some(Ok(frame))) => {
-                if let (Some(trailers), Some(exchange)) = (frame.trailers_ref(), &mut this.exchange) {
-                    exchange.report.end_call(trailers);
+            Poll::Ready(Some(Ok(mut frame))) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    drop_hop_by_hop(trailers);
+                    if let Some(exchange) = &mut this.exchange {
+                        exchange.report.end_call(trailers);
+                    }
                 }
                 if this.is_end_stream() {
                     this.complete();

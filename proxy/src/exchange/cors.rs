@@ -42,6 +42,7 @@ impl Exchange {
     /// Says in a response's header fields what pages may see of it. What the upstream says of that is replaced.
     pub(super) fn expose_response(&self, headers: &mut HeaderMap) {
         let Some(cors) = self.cors() else { return };
+        vary_by(headers, "origin"); // also where there is none: a cache may have this for somebody who has one
         let request = &self.run.stream().borrow().request;
         let Some(origin) = origin(cors, request) else { return };
         allow(cors, origin, headers);
@@ -66,7 +67,6 @@ fn origin<'a>(cors: &Cors, request: &'a RequestHead) -> Option<&'a HeaderValue> 
 /// What every answer says. It depends on the origin, which caches have to know (Fetch, "CORS protocol and HTTP caches").
 fn allow(cors: &Cors, origin: &HeaderValue, headers: &mut HeaderMap) {
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
-    vary_by(headers, "origin");
     if cors.credentials {
         headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, TRUE);
     } else {

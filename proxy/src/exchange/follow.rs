@@ -32,7 +32,9 @@ impl Exchange {
         }
         let head = {
             let stream = self.run.stream().borrow();
-            let Some(head) = target(policy, &stream.request, response) else { return Ok(false) };
+            let Some(head) = target(policy, &stream.request, response, self.followed == 0) else {
+                return Ok(false);
+            };
             let RequestHead { method, uri, headers, .. } = &head;
             if self.site.routes().find(method, uri, headers).is_none() {
                 return Ok(false);
@@ -69,11 +71,13 @@ fn target(
     policy: &FollowRedirects,
     request: &RequestHead,
     response: &Response<ResponseBody>,
+    is_first: bool,
 ) -> Option<RequestHead> {
     let location = response.headers().get(LOCATION)?.to_str().ok()?;
     let location: Uri = location.split('#').next()?.parse().ok()?;
     let path = location.path_and_query().map_or("/", PathAndQuery::as_str);
-    if !path.starts_with('/') {
+    // Two slashes begin with another host (RFC 3986, 4.2).
+    if !path.starts_with('/') || (location.authority().is_none() && path.starts_with("//")) {
         return None;
     }
     let mut head = request.clone();
@@ -88,7 +92,9 @@ fn target(
     } else if location.authority().is_some() {
         return None;
     }
-    note_original(request, &mut head.headers);
+    if is_first {
+        note_original(request, &mut head.headers); // whatever the client says that it asked for
+    }
     head.uri = PathAndQuery::try_from(path).ok()?.into();
     if response.status() == StatusCode::SEE_OTHER && head.method != Method::HEAD {
         head.method = Method::GET; // RFC 9110 section 15.4.4
@@ -97,9 +103,6 @@ fn target(
 }
 
 fn note_original(request: &RequestHead, headers: &mut HeaderMap) {
-    if headers.contains_key(ORIGINAL_URL) {
-        return;
-    }
     let host = request.headers.get(HOST).map(HeaderValue::as_bytes).unwrap_or_default();
     let url = [request.scheme.as_bytes(), b"://", host, request.uri.to_string().as_bytes()].concat();
     if let Ok(url) = HeaderValue::from_bytes(&url) {

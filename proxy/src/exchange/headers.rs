@@ -64,7 +64,7 @@ pub(super) fn receive<B>(request: Request<B>, most: usize) -> (RequestHead, Resu
     let mut headers = parts.headers;
     let uri = origin_form(parts.uri, &mut headers);
     let wanted = upgrade_wanted(&headers).map(|protocol| Wish { protocol, extended: false });
-    let upgrade = extended.or(wanted);
+    let upgrade = extended.or(wanted).filter(|wish| !wish.is_for_http2());
     drop_hop_by_hop(&mut headers);
     if parts.version == Version::HTTP_2 {
         join_cookies(&mut headers);
@@ -81,9 +81,23 @@ fn extended_connect(parts: &mut Parts) -> Option<Wish> {
     if parts.method != Method::CONNECT {
         return None;
     }
+    let wish = Wish { protocol: HeaderValue::from_str(protocol.as_str()).ok()?, extended: true };
+    if wish.is_for_http2() {
+        return None; // a CONNECT like any other
+    }
     parts.method = Method::GET;
-    let protocol = HeaderValue::from_str(protocol.as_str()).ok()?;
-    Some(Wish { protocol, extended: true })
+    parts.headers.remove(CONTENT_LENGTH); // what follows is the tunnel's
+    Some(wish)
+}
+
+impl Wish {
+    /// HTTP/2 in the place of HTTP/1.1 is not passed on (RFC 9113, 3.1): a tunnel would carry requests that nobody looks at.
+    fn is_for_http2(&self) -> bool {
+        tokens(self.protocol.as_bytes()).any(|protocol| {
+            let name = protocol.split(|byte| *byte == b'/').next().unwrap_or_default();
+            [&b"h2c"[..], b"h2"].iter().any(|http2| name.eq_ignore_ascii_case(http2))
+        })
+    }
 }
 
 /// What hyper's parser lets through although it is ambiguous, or not for a reverse proxy.
@@ -163,7 +177,13 @@ pub fn drop_hop_by_hop(headers: &mut HeaderMap) {
 fn is_hop_by_hop(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),
-        "connection" | "keep-alive" | "proxy-connection" | "te" | "transfer-encoding" | "upgrade"
+        "connection"
+            | "http2-settings"
+            | "keep-alive"
+            | "proxy-connection"
+            | "te"
+            | "transfer-encoding"
+            | "upgrade"
     )
 }
 

@@ -148,6 +148,8 @@ pub(crate) struct Exchange {
     target: Option<route::Target>,
     /// How many redirects of upstreams were followed.
     followed: u32,
+    /// What decides which of a route's clusters it is, however often the route is looked for.
+    draw: u64,
     /// The client's method was HEAD: responses have no body.
     head_only: bool,
     /// The client asked for another protocol.
@@ -197,6 +199,7 @@ impl Exchange {
             route: None,
             target: None,
             followed: 0,
+            draw: fastrand::u64(..),
             head_only,
             upgrade: None,
             last: false,
@@ -271,7 +274,7 @@ impl Exchange {
         self.target = None;
         if let Some(route) = self.route {
             if let Action::Forward(forward) = &self.site.listener().routes[route].action {
-                self.target = route::pick(&forward.clusters, &request.headers, fastrand::u64(..));
+                self.target = route::pick(&forward.clusters, &request.headers, self.draw);
             }
             self.report.route(self.site.cell(route, None));
             self.report.log(|entry| entry.route = stream.info.route_name.clone());
@@ -334,6 +337,7 @@ impl Exchange {
         };
         if let (Err(ending), Some(endpoint)) = (&sent, attempt.endpoint)
             && ending.is_of_slow_upstream()
+            && !attempt.waits
         {
             site.upstreams().note_timeout(cluster, endpoint, self.watch.beginning.elapsed());
         }

@@ -48,6 +48,8 @@ pub(crate) struct Peer {
     multiplexed: AtomicBool,
     /// Exchanges that go on.
     exchanges: AtomicUsize,
+    /// Since when it takes nothing of what is to be sent, in microseconds since `opened`; 0 while it does.
+    blocked: AtomicU64,
 }
 
 impl Peer {
@@ -67,6 +69,7 @@ impl Peer {
             stalled: AtomicBool::new(false),
             multiplexed: AtomicBool::new(false),
             exchanges: AtomicUsize::new(0),
+            blocked: AtomicU64::new(0),
         }
     }
 
@@ -83,6 +86,22 @@ impl Peer {
             2 => Phase::Request,
             _ => Phase::Answer,
         }
+    }
+
+    /// There is something to send, and it takes it or not.
+    pub(crate) fn note_taking(&self, takes: bool) {
+        let blocked = self.blocked.load(Ordering::Relaxed);
+        if takes && blocked > 0 {
+            self.blocked.store(0, Ordering::Relaxed);
+        } else if !takes && blocked == 0 {
+            self.blocked.store((self.opened.elapsed().as_micros() as u64).max(1), Ordering::Relaxed);
+        }
+    }
+
+    /// For how long it has taken nothing of what is to be sent.
+    pub(crate) fn blocks(&self) -> Option<Duration> {
+        let since = self.blocked.load(Ordering::Relaxed);
+        (since > 0).then(|| self.opened.elapsed().saturating_sub(Duration::from_micros(since)))
     }
 
     /// For how long it has been doing so.

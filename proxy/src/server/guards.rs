@@ -38,10 +38,21 @@ impl Guards {
 
 impl Guarded {
     fn begin(cluster: &Arc<Cluster>, cell: &Arc<ClusterCell>) -> Guarded {
-        let outliers = tokio::spawn(outlier::watch(cluster.clone(), cell.clone()));
-        let checks = (0..cluster.endpoints().len())
-            .map(|place| tokio::spawn(health::watch(cluster.clone(), place, cell.clone())));
-        let tasks = std::iter::once(outliers).chain(checks).map(|task| task.abort_handle()).collect();
+        let recovery = &cluster.config().recovery;
+        let mut tasks = Vec::new();
+        match recovery.outlier_detection {
+            Some(_) => tasks.push(tokio::spawn(outlier::watch(cluster.clone(), cell.clone())).abort_handle()),
+            None => outlier::leave(cluster),
+        }
+        match recovery.health_check {
+            Some(_) => {
+                let joins = health::is_under_way(cluster);
+                let watch = |place| health::watch(cluster.clone(), place, cell.clone(), joins);
+                let places = 0..cluster.endpoints().len();
+                tasks.extend(places.map(|place| tokio::spawn(watch(place)).abort_handle()));
+            }
+            None => health::leave(cluster),
+        }
         Guarded { cluster: cluster.clone(), tasks }
     }
 }

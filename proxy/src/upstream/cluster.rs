@@ -22,14 +22,14 @@ pub struct Cluster {
     affinity: Option<Affinity>,
     epoch: Arc<Epoch>,
     load: Arc<Load>,
-    outliers: Outliers,
+    outliers: Arc<Outliers>,
 }
 
 impl Cluster {
     /// A cluster with nothing in flight, all of whose endpoints are healthy.
     pub fn new(config: Arc<model::Cluster>) -> Cluster {
         let plan = Arc::new(Plan::new(&config));
-        Cluster::made(config, plan, Epoch::begin(), &[], Arc::default())
+        Cluster::made(config, plan, Epoch::begin(), &[], Arc::default(), Arc::default())
     }
 
     /// The same cluster by another configuration: of the endpoints that stay, what is known is kept.
@@ -38,7 +38,14 @@ impl Cluster {
             true => self.plan.clone(),
             false => Arc::new(Plan::new(&config)),
         };
-        let cluster = Cluster::made(config, plan, self.epoch.clone(), &self.endpoints, self.load.clone());
+        let cluster = Cluster::made(
+            config,
+            plan,
+            self.epoch.clone(),
+            &self.endpoints,
+            self.load.clone(),
+            self.outliers.clone(),
+        );
         self.epoch.advance();
         cluster
     }
@@ -49,6 +56,7 @@ impl Cluster {
         epoch: Arc<Epoch>,
         former: &[Endpoint],
         load: Arc<Load>,
+        outliers: Arc<Outliers>,
     ) -> Cluster {
         let mut known: HashMap<_, _> =
             former.iter().map(|it| (it.address(), it.successor(it.spec().clone()))).collect();
@@ -65,7 +73,7 @@ impl Cluster {
         let places =
             endpoints.iter().enumerate().map(|(place, endpoint)| (endpoint.address(), place)).collect();
         let affinity = config.affinity.as_ref().map(|affinity| Affinity::new(affinity, &config));
-        Cluster { config, endpoints, places, plan, affinity, epoch, load, outliers: Outliers::default() }
+        Cluster { config, endpoints, places, plan, affinity, epoch, load, outliers }
     }
 
     /// What is in use of it.

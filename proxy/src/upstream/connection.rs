@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
-use http::{Request, Response};
+use http::header::{CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
+use http::{Method, Request, Response};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -76,6 +78,8 @@ impl Connection {
         request: Box<Request<RequestBody>>,
     ) -> Result<Response<Incoming>, Failure> {
         self.heard.store(false, Ordering::Relaxed);
+        let mut request = request;
+        frame(&mut request);
         self.sender.try_send_request(*request).await.map_err(|mut failure| {
             let request = failure.take_message();
             let mid_head = self.heard.load(Ordering::Relaxed);
@@ -114,6 +118,18 @@ impl Drop for Connection {
         if let Some(task) = &self.task {
             task.abort();
         }
+    }
+}
+
+/// Says that a body follows whose length nobody knows, where hyper would take it that there is none.
+fn frame(request: &mut Request<RequestBody>) {
+    let is_unusual = matches!(*request.method(), Method::GET | Method::HEAD);
+    if is_unusual
+        && matches!(request.body(), RequestBody::Stream(_))
+        && request.body().size_hint().exact().is_none()
+        && !request.headers().contains_key(CONTENT_LENGTH)
+    {
+        request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
 }
 

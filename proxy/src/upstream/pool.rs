@@ -338,6 +338,8 @@ impl Lease {
             self.pool.endpoint().fail();
             self.observe(if error.is_local() { Answer::Local } else { Answer::Failed }, None);
             self.note(End::Failed);
+        } else if matches!(error, UpstreamError::RefusedStream(_)) {
+            self.note(End::Failed); // who refuses at once is not fast
         }
         error
     }

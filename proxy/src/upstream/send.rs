@@ -66,6 +66,9 @@ pub struct Attempt {
     pub local: Option<SocketAddr>,
     /// Whether that connection had been used before.
     pub reused: bool,
+    /// Nothing is asked of the endpoint at the moment: it is the proxy that waits, for a connection that is free, or before
+    /// it asks again.
+    pub waits: bool,
 }
 
 impl Upstreams {
@@ -182,7 +185,7 @@ impl Upstreams {
         }
 
         // Connecting is rare and its future large; it would be moved with every request.
-        let connection = Box::pin(self.connection(&lease)).await;
+        let connection = Box::pin(self.connection(&lease, &mut attempt.waits)).await;
         let (connection, reused) = connection.map_err(|error| lease.failed(error))?;
         attempt.on(&connection, reused);
         match lease.hold(connection).exchange(request).await {
@@ -192,13 +195,21 @@ impl Upstreams {
     }
 
     /// A connection for a request that found none unused: a new one, or where there may be no more the first that is free.
-    async fn connection(&self, lease: &Lease) -> Result<(Connection, bool), UpstreamError> {
+    async fn connection(
+        &self,
+        lease: &Lease,
+        is_queued: &mut bool,
+    ) -> Result<(Connection, bool), UpstreamError> {
         let pool = lease.pool();
         let waits = Slot::take(pool.cluster(), Limit::Pending, false);
         let _waits = waits.ok_or_else(|| refuse(pool, Limit::Pending))?;
         loop {
             match Connection::open(pool, &self.keeper.tasks).await {
-                Err(UpstreamError::Overflow(Limit::Connections)) => pool.shelf().freed().await,
+                Err(UpstreamError::Overflow(Limit::Connections)) => {
+                    *is_queued = true;
+                    pool.shelf().freed().await;
+                    *is_queued = false;
+                }
                 opened => return opened.map(|connection| (connection, false)),
             }
             if let Some(connection) = pool.take() {

@@ -106,6 +106,7 @@ where
                 Some(wait) => decide::spread(wait),
                 None => decide::backoff(&self.policy.backoff, *self.attempts),
             };
+            self.attempt.waits = true;
             sleep(wait).await;
         }
     }
@@ -134,7 +135,9 @@ where
                 () = replay.over(time) => Err(Missed::TooLong),
             },
         };
-        if let (Err(Missed::TooLong), Some(endpoint)) = (&sent, self.attempt.endpoint) {
+        if let (Err(Missed::TooLong), Some(endpoint)) = (&sent, self.attempt.endpoint)
+            && !self.attempt.waits
+        {
             let after = self.policy.per_try_timeout.unwrap_or_default();
             self.upstreams.note_timeout(self.cluster, endpoint, after);
         }

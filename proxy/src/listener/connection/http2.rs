@@ -16,8 +16,8 @@ use futures_util::stream::{FuturesUnordered, Stream};
 use h2::ext::Protocol;
 use h2::server::{Builder, Connection, SendResponse};
 use h2::{Reason, RecvStream, SendStream};
-use http::header::DATE;
-use http::{HeaderMap, Request, Response};
+use http::header::{DATE, EXPECT};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body;
 use tokio::sync::oneshot;
 
@@ -26,12 +26,12 @@ use super::observed::Observed;
 use super::warden::{Verdict, Warden};
 use crate::config::model::ListenerLimits;
 use crate::error::Failure;
-use crate::exchange::{self, ClientBody, ClientTunnel, Peer, ReplyBody};
+use crate::exchange::{self, ClientBody, ClientTunnel, Peer, Phase, ReplyBody};
 use crate::http2::{Duplex, Gone, Keepalive};
 use crate::listener::Door;
 
-/// How much is held of what the client would take but its socket does not, in bytes.
-const SEND_BUFFER: usize = 256 * 1024;
+/// How much is held of one response that the client would take but its socket does not, in bytes.
+const SEND_BUFFER: usize = 32 * 1024;
 
 /// Requests that may be taken back at once before the proxy has seen them.
 const UNSEEN: usize = 100;
@@ -48,14 +48,23 @@ pub(super) async fn serve(
     warden: &mut Warden<'_>,
 ) {
     let heir = Heir::default();
-    if let Err(failure) = drive(io, &heir, peer, door, limits, warden).await {
+    let way = drive(io, &heir, peer, door, limits, warden).await;
+    if let Err(failure) = way {
         door.site().reporter().cell().count_protocol_error(failure);
         tracing::debug!(listener = door.site().listener().name, %failure, "closed a connection");
-        // What it was told last is not to be lost.
-        if let Some(io) = heir.take().filter(Observed::may_receive) {
-            io.linger().await;
-        }
     }
+    // What it was told last is not to be lost.
+    if !matches!(way, Ok(By::Client))
+        && let Some(io) = heir.take().filter(|io| !io.ended)
+    {
+        io.linger().await;
+    }
+}
+
+/// Who ended a connection of which nobody broke the rules.
+enum By {
+    Client,
+    Proxy,
 }
 
 /// Why a connection is not served any further.
@@ -81,7 +90,7 @@ async fn drive(
     door: &Rc<Door>,
     limits: &ListenerLimits,
     warden: &mut Warden<'_>,
-) -> Result<(), Failure> {
+) -> Result<By, Failure> {
     let patience = Patience::new();
     let settings = door.site().listener().http2.clone();
     let mut shake = pin!(
@@ -102,7 +111,7 @@ async fn drive(
     let mut connection = match shaken.await {
         Ok(Ok(connection)) => connection,
         Ok(Err(error)) => return blame(&error),
-        Err(_) => return Ok(()),
+        Err(_) => return Ok(By::Client),
     };
     peer.multiplex();
     let mut keepalive = Keepalive::begin(settings.keepalive, connection.ping_pong());
@@ -125,17 +134,23 @@ async fn drive(
                 return Poll::Ready(End::Closed(result));
             }
         }
-        warden.poll(cx).map(End::Verdict)
+        match warden.poll(cx) {
+            // What goes on may end: the drain has a limit of its own.
+            Poll::Ready(Verdict::Drain) if peer.phase() != Phase::Idle => Poll::Pending,
+            verdict => verdict.map(End::Verdict),
+        }
     });
     let (reason, blame) = match ended.await {
-        End::Closed(Ok(())) => return Ok(()),
+        End::Closed(Ok(())) => return Ok(if streams.ends { By::Proxy } else { By::Client }),
         End::Closed(Err(error)) => return blame(&error),
-        End::Gone => return Ok(()),
+        End::Gone => return Ok(By::Client),
         End::Verdict(Verdict::Stalled) => {
             peer.note_stalled();
-            return Ok(());
+            return Ok(By::Client);
         }
-        End::Verdict(Verdict::Idle | Verdict::HeadTimeout | Verdict::Drain) => (Reason::NO_ERROR, Ok(())),
+        End::Verdict(Verdict::Idle | Verdict::HeadTimeout | Verdict::Drain) => {
+            (Reason::NO_ERROR, Ok(By::Proxy))
+        }
         End::Flood => (Reason::ENHANCE_YOUR_CALM, Err(Failure::Http2Flood)),
     };
     streams.connection.abrupt_shutdown(reason);
@@ -145,9 +160,9 @@ async fn drive(
 }
 
 /// What the client did, where it is this side that ended the connection.
-fn blame(error: &h2::Error) -> Result<(), Failure> {
+fn blame(error: &h2::Error) -> Result<By, Failure> {
     if error.is_io() || error.is_remote() {
-        return Ok(()); // the client left
+        return Ok(By::Client); // it left
     }
     Err(match error.reason() {
         Some(Reason::ENHANCE_YOUR_CALM) => Failure::Http2Flood,
@@ -197,6 +212,9 @@ async fn stream(
     mut respond: SendResponse<Bytes>,
 ) {
     let began = Instant::now();
+    if awaits_continue(&request) {
+        let _ = respond.send_informational(informational()); // an error: the client left
+    }
     let (request, client, tunnel) = tunnelled(request);
     let response = {
         let mut answered = pin!(exchange::serve(door.site(), peer, request, client));
@@ -215,6 +233,19 @@ async fn stream(
             None => send(respond, response).await,
         },
     }
+}
+
+/// Whether the client sends its body when it is asked to (RFC 9110, 10.1.1). It is asked at once.
+fn awaits_continue(request: &Request<RecvStream>) -> bool {
+    let expected =
+        request.headers().get(EXPECT).is_some_and(|it| it.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    expected && !request.body().is_end_stream()
+}
+
+fn informational() -> Response<()> {
+    let mut response = Response::new(());
+    *response.status_mut() = StatusCode::CONTINUE;
+    response
 }
 
 /// A stream that may become a tunnel (RFC 8441): what it is to be made of, and who wants it.
@@ -313,8 +344,8 @@ impl Sending {
                 Some(Err(_)) => return Poll::Ready(Err(Broken)),
                 None => stream.send_data(Bytes::new(), true),
             };
-            let _ = last; // an error: the client left
-            return Poll::Ready(Ok(()));
+            // An error: the client left, or these are no trailers that can be sent.
+            return Poll::Ready(last.map_err(|_| Broken));
         }
     }
 }

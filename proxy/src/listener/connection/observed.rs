@@ -186,7 +186,9 @@ impl AsyncRead for Observed {
 
 impl AsyncWrite for Observed {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let written = std::task::ready!(Pin::new(&mut self.stream).poll_write(cx, buf))?;
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.peer.note_taking(written.is_ready());
+        let written = std::task::ready!(written)?;
         self.peer.note_move();
         Poll::Ready(Ok(written))
     }
@@ -196,7 +198,9 @@ impl AsyncWrite for Observed {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = std::task::ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, bufs))?;
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.peer.note_taking(written.is_ready());
+        let written = std::task::ready!(written)?;
         self.peer.note_move();
         Poll::Ready(Ok(written))
     }

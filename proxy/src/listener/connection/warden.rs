@@ -29,13 +29,11 @@ pub(super) struct Warden<'a> {
     drain: &'a Drain,
     timer: Option<Pin<Box<Sleep>>>,
     registered: bool,
-    /// The moves that were seen last, and when they were first seen.
-    seen: (u64, Instant),
 }
 
 impl<'a> Warden<'a> {
     pub(super) fn new(limits: &'a ListenerLimits, peer: &'a Peer, drain: &'a Drain) -> Warden<'a> {
-        Warden { limits, peer, drain, timer: None, registered: false, seen: (0, Instant::now()) }
+        Warden { limits, peer, drain, timer: None, registered: false }
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Verdict> {
@@ -77,17 +75,16 @@ impl<'a> Warden<'a> {
     }
 
     /// Until when the connection may go on as it is, and what becomes of it then.
-    fn judge(&mut self, now: Instant) -> (Instant, Verdict) {
+    fn judge(&self, now: Instant) -> (Instant, Verdict) {
         match self.peer.phase() {
             Phase::Idle => (now + self.left(self.limits.idle_timeout), Verdict::Idle),
             Phase::Head => (now + self.left(self.limits.header_timeout), Verdict::HeadTimeout),
             Phase::Request | Phase::Answer => {
                 // The exchange has its own limits while it waits for somebody; this one is for a client that does not
                 // take what it is sent. It leaves the exchange's own a head start.
-                if self.peer.moves() != self.seen.0 {
-                    self.seen = (self.peer.moves(), now);
-                }
-                (self.seen.1 + self.limits.stream_idle_timeout + DRAIN_GRACE, Verdict::Stalled)
+                let limit = self.limits.stream_idle_timeout + DRAIN_GRACE;
+                let left = limit.saturating_sub(self.peer.blocks().unwrap_or_default());
+                (now + left, Verdict::Stalled)
             }
         }
     }

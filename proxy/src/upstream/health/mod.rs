@@ -19,17 +19,12 @@ use crate::telemetry::metrics::ClusterCell;
 use probe::{Sick, Well, probe};
 
 /// Asks the endpoint at `place` of a cluster again and again for as long as it is polled. To be called by one task of the
-/// process; all that share `cell` are on one thread.
-pub(crate) async fn watch(cluster: Arc<Cluster>, place: usize, cell: Arc<ClusterCell>) {
+/// process; all that share `cell` are on one thread. An endpoint that `joins` others that were asked before gets nothing until
+/// it has passed.
+pub(crate) async fn watch(cluster: Arc<Cluster>, place: usize, cell: Arc<ClusterCell>, joins: bool) {
     let endpoint = &cluster.endpoints()[place];
-    let Some(check) = &cluster.config().recovery.health_check else {
-        // By another configuration it may have been asked.
-        endpoint.note_checked(false);
-        endpoint.mark(HealthFlag::FailedCheck, false);
-        endpoint.mark(HealthFlag::Degraded, false);
-        return;
-    };
-    if !endpoint.is_checked() && cluster.endpoints().iter().any(Endpoint::is_checked) {
+    let Some(check) = &cluster.config().recovery.health_check else { return };
+    if joins && !endpoint.is_checked() {
         endpoint.mark(HealthFlag::FailedCheck, true);
     }
     let mut row = Row { check, length: 0 };
@@ -43,6 +38,20 @@ pub(crate) async fn watch(cluster: Arc<Cluster>, place: usize, cell: Arc<Cluster
         row.take(&cluster, endpoint, &outcome);
         sleep(pause(&cluster, endpoint, check)).await;
     }
+}
+
+/// Nobody is asked in this cluster. By another configuration they may have been.
+pub(crate) fn leave(cluster: &Cluster) {
+    for endpoint in cluster.endpoints() {
+        endpoint.note_checked(false);
+        endpoint.mark(HealthFlag::FailedCheck, false);
+        endpoint.mark(HealthFlag::Degraded, false);
+    }
+}
+
+/// Whether endpoints of a cluster were asked before.
+pub(crate) fn is_under_way(cluster: &Cluster) -> bool {
+    cluster.endpoints().iter().any(Endpoint::is_checked)
 }
 
 /// How many checks in a row have said other than what the endpoint is taken for.

@@ -136,7 +136,9 @@ fn poll_send(
             }
             None => stream.send_data(Bytes::new(), true),
         };
-        let _ = last;
+        if last.is_err() {
+            stream.send_reset(Reason::INTERNAL_ERROR); // no trailers that can be sent, unless it was closed anyway
+        }
         return Poll::Ready(Ok(()));
     }
 }

@@ -19,7 +19,7 @@ use crate::config::model::{OutlierDetection, Percent};
 use crate::grpc;
 use crate::telemetry::metrics::{ClusterCell, EjectionReason};
 pub(super) use watch::restore;
-pub(crate) use watch::watch;
+pub(crate) use watch::{leave, watch};
 
 /// What a cluster has for all of its endpoints.
 #[derive(Debug, Default)]
@@ -28,6 +28,8 @@ pub(super) struct Outliers {
     ejecting: Mutex<()>,
     /// Notified of each ejection.
     changed: Notify,
+    /// The configuration that is served ejects nobody, whatever requests say that were sent under a former one.
+    off: AtomicBool,
 }
 
 /// What is known of an endpoint, on all workers.
@@ -178,6 +180,9 @@ fn eject(
 ) {
     let record = endpoint.outlier();
     let outliers = cluster.outliers();
+    if outliers.off.load(Relaxed) {
+        return;
+    }
     let Ok(_turn) = outliers.ejecting.try_lock() else { return };
     let all = cluster.endpoints().len();
     let ejected = cluster.endpoints().iter().filter(|it| it.has(HealthFlag::Ejected)).count();

@@ -14,13 +14,8 @@ use crate::upstream::{Cluster, Endpoint, HealthFlag};
 /// Looks after a cluster's endpoints for as long as it is polled. To be called by one task of the process, which alone
 /// writes `cell`.
 pub(crate) async fn watch(cluster: Arc<Cluster>, cell: Arc<ClusterCell>) {
-    let Some(terms) = &cluster.config().recovery.outlier_detection else {
-        // By another configuration there may have been ejections.
-        for endpoint in cluster.endpoints() {
-            endpoint.mark(HealthFlag::Ejected, false);
-        }
-        return;
-    };
+    let Some(terms) = &cluster.config().recovery.outlier_detection else { return };
+    cluster.outliers().off.store(false, Relaxed);
     let mut comparison = Instant::now() + terms.interval;
     loop {
         let back = cluster.endpoints().iter().filter_map(time_left).min();
@@ -36,6 +31,14 @@ pub(crate) async fn watch(cluster: Arc<Cluster>, cell: Arc<ClusterCell>) {
             compare(&cluster, &cell);
             comparison = Instant::now() + terms.interval;
         }
+    }
+}
+
+/// Nobody is ejected in this cluster. By another configuration there may have been ejections.
+pub(crate) fn leave(cluster: &Cluster) {
+    cluster.outliers().off.store(true, Relaxed);
+    for endpoint in cluster.endpoints() {
+        endpoint.mark(HealthFlag::Ejected, false);
     }
 }
 

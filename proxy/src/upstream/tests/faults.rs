@@ -261,8 +261,12 @@ fn what_is_known_of_an_attempt_is_known_when_it_is_given_up() {
                 peer
             } => peer,
         };
-        let expected =
-            Attempt { endpoint: Some(server.address()), local: Some(peer.address()), reused: false };
+        let expected = Attempt {
+            endpoint: Some(server.address()),
+            local: Some(peer.address()),
+            reused: false,
+            waits: false,
+        };
         assert_eq!(attempt, expected);
     });
 }
