@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use bytes::{Buf, Bytes};
 use h2::{Ping, PingPong, Reason, RecvStream, SendStream};
+use http_body::Frame;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
@@ -54,6 +55,22 @@ impl Keepalive {
     fn wait(&mut self, time: std::time::Duration) {
         self.timer.as_mut().reset((Instant::now() + time).into());
     }
+}
+
+/// The next frame of a message's body. The peer may send as much more as is read here.
+pub(crate) fn poll_frame(
+    stream: &mut RecvStream,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+    Poll::Ready(match ready!(stream.poll_data(cx)) {
+        Some(Ok(data)) => {
+            // That fails only where nothing more can come.
+            let _ = stream.flow_control().release_capacity(data.len());
+            Some(Ok(Frame::data(data)))
+        }
+        Some(Err(error)) => Some(Err(error)),
+        None => ready!(stream.poll_trailers(cx)).map(|trailers| trailers.map(Frame::trailers)).transpose(),
+    })
 }
 
 /// A stream that carries bytes both ways, once CONNECT was agreed on (RFC 9113, 8.5; RFC 8441). Dropped before both sides

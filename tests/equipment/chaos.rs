@@ -3,7 +3,7 @@
 //!
 //! Who fails when, and how, is decided by a seed, so that two proxies can be put through the same.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Builder;
 use tokio::sync::watch;
-use tokio::task::{LocalSet, spawn_local};
+use tokio::task::{JoinSet, LocalSet, spawn_local};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 /// How many endpoints there are.
@@ -301,13 +301,12 @@ async fn ask(proxy: SocketAddr, length: Duration) -> Outcome {
     let (begin, pause) = (Instant::now(), Duration::from_secs(1) / RATE);
     let idle: Rc<RefCell<Vec<TcpStream>>> = Rc::default();
     let outcome: Rc<RefCell<Outcome>> = Rc::default();
-    let open = Rc::new(Cell::new(0_usize));
+    let mut asking = JoinSet::new();
     let mut due = begin;
     while due < begin + length {
         sleep_until(due).await;
-        let (idle, outcome, open) = (idle.clone(), outcome.clone(), open.clone());
-        open.set(open.get() + 1);
-        spawn_local(async move {
+        let (idle, outcome) = (idle.clone(), outcome.clone());
+        asking.spawn_local(async move {
             let connection = idle.borrow_mut().pop();
             let asked = timeout(PATIENCE, exchange(proxy, connection)).await;
             let mut outcome = outcome.borrow_mut();
@@ -321,12 +320,11 @@ async fn ask(proxy: SocketAddr, length: Duration) -> Outcome {
                 Ok(Err(error)) => outcome.failures.push(format!("{error} after {:?}", due - begin)),
                 Err(_) => outcome.failures.push(format!("no answer after {:?}", due - begin)),
             }
-            open.set(open.get() - 1);
         });
         due += pause;
     }
-    while open.get() > 0 {
-        sleep(Duration::from_millis(5)).await;
+    while let Some(ended) = asking.join_next().await {
+        ended.expect("nobody who asks fails");
     }
     outcome.take()
 }

@@ -18,11 +18,11 @@ use http_body_util::BodyExt;
 
 use super::callout::LONGEST_CALLOUT;
 use crate::filter::Instance;
+use crate::grpc::GRPC_STATUS;
 use crate::upstream::{BoxError, Http2Body, RequestBody, UpstreamError, Upstreams};
 use crate::wasm::grpc::{GRPC_MESSAGE_LIMIT, Outgoing, Sent};
 use crate::wasm::{GrpcCallout, GrpcEvent, GrpcKind};
 
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 

@@ -64,7 +64,7 @@ pub(super) fn receive<B>(request: Request<B>, most: usize) -> (RequestHead, Resu
     let mut headers = parts.headers;
     let uri = origin_form(parts.uri, &mut headers);
     let wanted = upgrade_wanted(&headers).map(|protocol| Wish { protocol, extended: false });
-    let upgrade = extended.or(wanted).filter(|wish| !wish.is_for_http2());
+    let upgrade = extended.or(wanted.filter(|wish| !wish.is_for_http2()));
     drop_hop_by_hop(&mut headers);
     if parts.version == Version::HTTP_2 {
         join_cookies(&mut headers);

@@ -38,8 +38,6 @@ pub(crate) struct Peer {
     phase: AtomicU8,
     /// When the phase began, in microseconds since `opened`.
     since: AtomicU64,
-    /// Reads and writes that moved bytes.
-    moves: AtomicU64,
     /// An exchange ended before its request was received whole.
     unread: AtomicBool,
     /// It takes no answer any more, and is given up for it.
@@ -64,7 +62,6 @@ impl Peer {
             opened: Instant::now(),
             phase: AtomicU8::new(Phase::Idle as u8),
             since: AtomicU64::new(0),
-            moves: AtomicU64::new(0),
             unread: AtomicBool::new(false),
             stalled: AtomicBool::new(false),
             multiplexed: AtomicBool::new(false),
@@ -163,16 +160,6 @@ impl Peer {
     /// Whether it was given up because it took no answer.
     pub(super) fn is_stalled(&self) -> bool {
         self.stalled.load(Ordering::Relaxed)
-    }
-
-    /// Bytes arrived or left.
-    pub(crate) fn note_move(&self) {
-        self.moves.store(self.moves() + 1, Ordering::Relaxed);
-    }
-
-    /// How often bytes arrived or left.
-    pub(crate) fn moves(&self) -> u64 {
-        self.moves.load(Ordering::Relaxed)
     }
 }
 

@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 
 use super::headers::drop_hop_by_hop;
 use super::peer::{Peer, Phase};
+use crate::http2;
 
 /// A request's body as it comes from a connection.
 #[derive(Debug)]
@@ -41,25 +42,11 @@ impl Body for ClientBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ClientError>>> {
-        let stream = match self.get_mut() {
-            ClientBody::Http1(incoming) => {
-                return Pin::new(incoming).poll_frame(cx).map_err(ClientError::Http1);
-            }
-            ClientBody::Http2(stream) => stream,
-            ClientBody::Empty => return Poll::Ready(None),
-        };
-        Poll::Ready(match ready!(stream.poll_data(cx)) {
-            Some(Ok(data)) => {
-                // That fails only where nothing more can come.
-                let _ = stream.flow_control().release_capacity(data.len());
-                Some(Ok(Frame::data(data)))
-            }
-            Some(Err(error)) => Some(Err(error.into())),
-            None => match ready!(stream.poll_trailers(cx)) {
-                Ok(trailers) => trailers.map(|trailers| Ok(Frame::trailers(trailers))),
-                Err(error) => Some(Err(error.into())),
-            },
-        })
+        match self.get_mut() {
+            ClientBody::Http1(incoming) => Pin::new(incoming).poll_frame(cx).map_err(ClientError::Http1),
+            ClientBody::Http2(stream) => http2::poll_frame(stream, cx).map_err(ClientError::Http2),
+            ClientBody::Empty => Poll::Ready(None),
+        }
     }
 
     fn is_end_stream(&self) -> bool {

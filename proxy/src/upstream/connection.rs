@@ -75,10 +75,9 @@ impl Connection {
     /// use: drop that as well.
     pub(super) async fn exchange(
         &mut self,
-        request: Box<Request<RequestBody>>,
+        mut request: Box<Request<RequestBody>>,
     ) -> Result<Response<Incoming>, Failure> {
         self.heard.store(false, Ordering::Relaxed);
-        let mut request = request;
         frame(&mut request);
         self.sender.try_send_request(*request).await.map_err(|mut failure| {
             let request = failure.take_message();

@@ -97,7 +97,6 @@ impl Observed {
     }
 
     fn note_read(&self) {
-        self.peer.note_move();
         if self.peer.phase() == Phase::Idle && !self.peer.is_multiplexed() {
             self.peer.enter(Phase::Head);
         }
@@ -188,9 +187,7 @@ impl AsyncWrite for Observed {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.peer.note_taking(written.is_ready());
-        let written = std::task::ready!(written)?;
-        self.peer.note_move();
-        Poll::Ready(Ok(written))
+        written
     }
 
     fn poll_write_vectored(
@@ -200,9 +197,7 @@ impl AsyncWrite for Observed {
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
         self.peer.note_taking(written.is_ready());
-        let written = std::task::ready!(written)?;
-        self.peer.note_move();
-        Poll::Ready(Ok(written))
+        written
     }
 
     fn is_write_vectored(&self) -> bool {

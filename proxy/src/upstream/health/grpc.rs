@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 
 use super::http::{drive, introduce};
 use super::probe::{ANSWER_LIMIT, Sick, Well};
+use crate::grpc::GRPC_STATUS;
 
 const CHECK: &str = "/grpc.health.v1.Health/Check";
 
@@ -104,7 +105,7 @@ pub(super) fn judge(answer: &Answer) -> Result<Well, Sick> {
     if answer.head.status != http::StatusCode::OK {
         return Err(Sick(format!("it answered {}", answer.head.status.as_u16())));
     }
-    let status = |headers: &HeaderMap| headers.get("grpc-status").cloned();
+    let status = |headers: &HeaderMap| headers.get(GRPC_STATUS).cloned();
     let status = answer.trailers.as_ref().and_then(status).or_else(|| status(&answer.head.headers));
     match status.as_ref().map(HeaderValue::as_bytes) {
         Some(b"0") => {}

@@ -18,6 +18,7 @@ use super::super::pool::Lease;
 use super::super::send::Attempt;
 use super::super::{RequestBody, UpstreamError};
 use super::{Turn, acquire};
+use crate::http2::poll_frame;
 use crate::tasks::Tasks;
 
 /// Sends a request on a connection of the lease's pool that has room for it.
@@ -178,20 +179,7 @@ impl Body for Http2Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
         self.outgoing.send(cx);
-        let incoming = &mut self.incoming;
-        let read = match ready!(incoming.poll_data(cx)) {
-            Some(Ok(data)) => {
-                // As much more may be sent as is read here. That fails only where nothing more can come.
-                let _ = incoming.flow_control().release_capacity(data.len());
-                Ok(Some(Frame::data(data)))
-            }
-            Some(Err(error)) => Err(error),
-            None => ready!(incoming.poll_trailers(cx)).map(|trailers| trailers.map(Frame::trailers)),
-        };
-        Poll::Ready(match read {
-            Ok(frame) => frame.map(Ok),
-            Err(error) => Some(Err(UpstreamError::from_http2(error))),
-        })
+        poll_frame(&mut self.incoming, cx).map_err(UpstreamError::from_http2)
     }
 
     fn is_end_stream(&self) -> bool {
