@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use bytes::{Buf, Bytes};
 use h2::{Ping, PingPong, Reason, RecvStream, SendStream};
-use http_body::Frame;
+use http_body::{Body, Frame};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
@@ -71,6 +71,64 @@ pub(crate) fn poll_frame(
         Some(Err(error)) => Some(Err(error)),
         None => ready!(stream.poll_trailers(cx)).map(|trailers| trailers.map(Frame::trailers)).transpose(),
     })
+}
+
+/// A message's body on its way.
+pub(crate) struct Sending<B> {
+    pub(crate) body: B,
+    /// What the peer has not taken yet of the last that the body gave.
+    piece: Bytes,
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
+    pub(crate) fn new(body: B) -> Sending<B> {
+        Sending { body, piece: Bytes::new() }
+    }
+
+    /// Whether the peer is to take something before there can be more.
+    pub(crate) fn is_held(&self) -> bool {
+        !self.piece.is_empty()
+    }
+
+    /// Ready when nothing more follows: all was sent, or the stream was closed, of which who reads it is told. No more is
+    /// given to a stream than the peer takes at once: what waits in it would be sent, and waited for, also when nobody
+    /// wants it any more. An error is the body's, and the stream is to be reset for it.
+    pub(crate) fn poll(
+        &mut self,
+        stream: &mut SendStream<Bytes>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), B::Error>> {
+        loop {
+            while !self.piece.is_empty() {
+                stream.reserve_capacity(self.piece.len());
+                while stream.capacity() == 0 {
+                    let Some(Ok(_)) = ready!(stream.poll_capacity(cx)) else { return Poll::Ready(Ok(())) };
+                }
+                let part = self.piece.split_to(self.piece.len().min(stream.capacity()));
+                let is_last = self.piece.is_empty() && self.body.is_end_stream();
+                if stream.send_data(part, is_last).is_err() || is_last {
+                    return Poll::Ready(Ok(()));
+                }
+            }
+            let last = match ready!(Pin::new(&mut self.body).poll_frame(cx)).transpose()? {
+                Some(frame) => match frame.into_data() {
+                    Ok(data) => {
+                        self.piece = data;
+                        continue;
+                    }
+                    Err(frame) => match frame.into_trailers() {
+                        Ok(trailers) => stream.send_trailers(trailers),
+                        Err(_) => continue,
+                    },
+                },
+                None => stream.send_data(Bytes::new(), true),
+            };
+            if last.is_err() {
+                stream.send_reset(Reason::INTERNAL_ERROR); // no trailers that can be sent, unless it was closed anyway
+            }
+            return Poll::Ready(Ok(()));
+        }
+    }
 }
 
 /// A stream that carries bytes both ways, once CONNECT was agreed on (RFC 9113, 8.5; RFC 8441). Dropped before both sides

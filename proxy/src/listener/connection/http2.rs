@@ -15,7 +15,7 @@ use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, Stream};
 use h2::ext::Protocol;
 use h2::server::{Builder, Connection, SendResponse};
-use h2::{Reason, RecvStream, SendStream};
+use h2::{Reason, RecvStream};
 use http::header::{DATE, EXPECT};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body;
@@ -27,7 +27,7 @@ use super::warden::{Verdict, Warden};
 use crate::config::model::ListenerLimits;
 use crate::error::Failure;
 use crate::exchange::{self, ClientBody, ClientTunnel, Peer, Phase, ReplyBody};
-use crate::http2::{Duplex, Gone, Keepalive};
+use crate::http2::{Duplex, Gone, Keepalive, Sending};
 use crate::listener::Door;
 
 /// How much is held of one response that the client would take but its socket does not, in bytes.
@@ -290,63 +290,19 @@ async fn send(mut respond: SendResponse<Bytes>, response: Response<ReplyBody>) {
     if body.is_end_stream() {
         return;
     }
-    let mut sending = Sending { body, piece: Bytes::new() };
-    if poll_fn(|cx| sending.poll(&mut stream, cx)).await.is_err() {
-        stream.send_reset(Reason::INTERNAL_ERROR);
-    }
-}
-
-/// A response's body on its way.
-struct Sending {
-    body: ReplyBody,
-    /// What was taken from it, and not yet by the client.
-    piece: Bytes,
-}
-
-/// A stream is to be reset: what was sent cannot be completed.
-struct Broken;
-
-impl Sending {
-    fn poll(&mut self, stream: &mut SendStream<Bytes>, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+    let mut sending = Sending::new(body);
+    let sent = poll_fn(|cx| {
         if stream.poll_reset(cx).is_ready() {
-            return Poll::Ready(Ok(()));
+            return Poll::Ready(Ok(())); // the client left
         }
-        loop {
-            while !self.piece.is_empty() {
-                stream.reserve_capacity(self.piece.len());
-                while stream.capacity() == 0 {
-                    match stream.poll_capacity(cx) {
-                        Poll::Ready(Some(Ok(_))) => {}
-                        Poll::Ready(_) => return Poll::Ready(Ok(())), // the client left
-                        // It may take its time, but not for ever.
-                        Poll::Pending => {
-                            return Pin::new(&mut self.body).poll_overdue(cx).map(|_| Err(Broken));
-                        }
-                    }
-                }
-                let part = self.piece.split_to(self.piece.len().min(stream.capacity()));
-                let is_last = self.piece.is_empty() && self.body.is_end_stream();
-                if stream.send_data(part, is_last).is_err() || is_last {
-                    return Poll::Ready(Ok(()));
-                }
-            }
-            let last = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => {
-                        self.piece = data;
-                        continue;
-                    }
-                    Err(frame) => match frame.into_trailers() {
-                        Ok(trailers) => stream.send_trailers(trailers),
-                        Err(_) => continue,
-                    },
-                },
-                Some(Err(_)) => return Poll::Ready(Err(Broken)),
-                None => stream.send_data(Bytes::new(), true),
-            };
-            // An error: the client left, or these are no trailers that can be sent.
-            return Poll::Ready(last.map_err(|_| Broken));
+        match sending.poll(&mut stream, cx) {
+            // The client may take its time, but not for ever.
+            Poll::Pending if sending.is_held() => Pin::new(&mut sending.body).poll_overdue(cx).map(Err),
+            sent => sent,
         }
+    });
+    if sent.await.is_err() {
+        stream.send_reset(Reason::INTERNAL_ERROR); // what was sent cannot be completed
     }
 }
 

@@ -4,7 +4,7 @@ use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream};
@@ -18,7 +18,7 @@ use super::super::pool::Lease;
 use super::super::send::Attempt;
 use super::super::{RequestBody, UpstreamError};
 use super::{Turn, acquire};
-use crate::http2::poll_frame;
+use crate::http2::{Sending, poll_frame};
 use crate::tasks::Tasks;
 
 /// Sends a request on a connection of the lease's pool that has room for it.
@@ -72,11 +72,9 @@ async fn perform(
 
 /// What is left to be sent of a request.
 struct Outgoing {
-    body: RequestBody,
+    sending: Sending<RequestBody>,
     /// Nothing once all was sent, or cannot be.
     stream: Option<SendStream<Bytes>>,
-    /// What the peer has not taken yet of the last that the body gave.
-    piece: Bytes,
     /// Why there is no more of the body.
     failed: Option<BoxError>,
 }
@@ -84,63 +82,21 @@ struct Outgoing {
 impl Outgoing {
     fn new(body: RequestBody, stream: SendStream<Bytes>) -> Outgoing {
         let stream = (!body.is_end_stream()).then_some(stream);
-        Outgoing { body, stream, piece: Bytes::new(), failed: None }
+        Outgoing { sending: Sending::new(body), stream, failed: None }
     }
 
     /// Sends what there is and what the peer takes, and sees to it that the task is woken for more. That it failed is
     /// said by the response.
     fn send(&mut self, cx: &mut Context<'_>) {
         if let Some(stream) = &mut self.stream
-            && let Poll::Ready(sent) = poll_send(stream, &mut self.body, &mut self.piece, cx)
+            && let Poll::Ready(sent) = self.sending.poll(stream, cx)
         {
-            self.stream = None;
             self.failed = sent.err();
-        }
-    }
-}
-
-/// Ready when nothing more follows; an error is the body's, and of a stream that failed the response tells. No more is
-/// given to a stream than the peer takes at once: what waits in it would be sent, and waited for, also when nobody wants
-/// it any more.
-fn poll_send(
-    stream: &mut SendStream<Bytes>,
-    body: &mut RequestBody,
-    piece: &mut Bytes,
-    cx: &mut Context<'_>,
-) -> Poll<Result<(), BoxError>> {
-    loop {
-        while !piece.is_empty() {
-            stream.reserve_capacity(piece.len());
-            while stream.capacity() == 0 {
-                let Some(Ok(_)) = ready!(stream.poll_capacity(cx)) else { return Poll::Ready(Ok(())) };
-            }
-            let part = piece.split_to(piece.len().min(stream.capacity()));
-            let is_last = piece.is_empty() && body.is_end_stream();
-            if stream.send_data(part, is_last).is_err() || is_last {
-                return Poll::Ready(Ok(()));
-            }
-        }
-        let last = match ready!(Pin::new(&mut *body).poll_frame(cx)) {
-            Some(Ok(frame)) => match frame.into_data() {
-                Ok(data) => {
-                    *piece = data;
-                    continue;
-                }
-                Err(frame) => match frame.into_trailers() {
-                    Ok(trailers) => stream.send_trailers(trailers),
-                    Err(_) => continue,
-                },
-            },
-            Some(Err(error)) => {
+            if self.failed.is_some() {
                 stream.send_reset(Reason::CANCEL);
-                return Poll::Ready(Err(error));
             }
-            None => stream.send_data(Bytes::new(), true),
-        };
-        if last.is_err() {
-            stream.send_reset(Reason::INTERNAL_ERROR); // no trailers that can be sent, unless it was closed anyway
+            self.stream = None;
         }
-        return Poll::Ready(Ok(()));
     }
 }
 
