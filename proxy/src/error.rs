@@ -73,6 +73,24 @@ failures! {
         /// A connection to a listener with `proxy_protocol` does not begin with a valid header of that protocol.
         #[error("the connection does not say by the PROXY protocol whose it is")]
         NotIntroduced,
+        /// A client says something else first than TLS does, on a listener that speaks nothing but TLS.
+        #[error("the client does not speak TLS")]
+        NotTls,
+        /// A TLS handshake was not over within the listener's `handshake_timeout`.
+        #[error("the TLS handshake took too long")]
+        TlsTimeout,
+        /// A client has no version of TLS, no cipher, or no protocol (ALPN) in common with the listener.
+        #[error("the client and the listener have no version, cipher or protocol in common")]
+        TlsIncompatible,
+        /// A client ended the TLS handshake: most often it does not believe the certificate.
+        #[error("the client refused the TLS handshake")]
+        TlsRejected,
+        /// A client has no certificate, or none that the listener's `client_ca` vouches for.
+        #[error("the client's certificate is missing or not trusted")]
+        TlsClientNotTrusted,
+        /// A TLS handshake was cut, or broke the protocol's rules.
+        #[error("the TLS handshake failed")]
+        TlsFailed,
         /// A client's HTTP/2 connection breaks the protocol's rules.
         #[error("the client breaks the rules of HTTP/2")]
         Http2Protocol,
@@ -97,6 +115,9 @@ failures! {
         /// An endpoint did not take the connection within the cluster's `connect_timeout`.
         #[error("the connection to the endpoint took too long")]
         ConnectTimeout,
+        /// The TLS handshake with an endpoint failed: it is not who it has to be, or there is no agreement with it.
+        #[error("the TLS handshake with the endpoint failed")]
+        UpstreamTlsFailed,
         /// The upstream closed or reset the connection before a whole response head, or reset a TCP connection.
         #[error("the upstream closed the connection before its response, or reset it")]
         UpstreamReset,
@@ -199,6 +220,12 @@ impl Failure {
             Unsupported          => row(Some(501), Downstream, "unsupported",             "DPE", "not implemented"),
             UnsupportedVersion   => row(Some(505), Downstream, "unsupported_version",     "DPE", "HTTP version not supported"),
             NotIntroduced        => row(None,      Downstream, "not_introduced",          "-",   ""),
+            NotTls               => row(None,      Downstream, "not_tls",                 "-",   ""),
+            TlsTimeout           => row(None,      Downstream, "tls_timeout",             "-",   ""),
+            TlsIncompatible      => row(None,      Downstream, "tls_incompatible",        "-",   ""),
+            TlsRejected          => row(None,      Downstream, "tls_rejected",            "-",   ""),
+            TlsClientNotTrusted  => row(None,      Downstream, "tls_client_not_trusted",  "-",   ""),
+            TlsFailed            => row(None,      Downstream, "tls_failed",              "-",   ""),
             Http2Protocol        => row(None,      Downstream, "http2_protocol",          "DPE", ""),
             Http2Flood           => row(None,      Downstream, "http2_flood",             "DPE", ""),
             NoRoute              => row(Some(404), Downstream, "no_route",                "NR",  "no route for this request"),
@@ -207,6 +234,7 @@ impl Failure {
             UpstreamOverflow     => row(Some(503), Upstream,   "upstream_overflow",       "UO",  "upstream overloaded"),
             ConnectFailed        => row(Some(503), Upstream,   "connect_failed",          "UF",  "upstream connection failed"),
             ConnectTimeout       => row(Some(503), Upstream,   "connect_timeout",         "UF",  "upstream connection timed out"),
+            UpstreamTlsFailed    => row(Some(503), Upstream,   "upstream_tls_failed",     "UF",  "upstream TLS handshake failed"),
             UpstreamReset        => row(Some(502), Upstream,   "upstream_reset",          "UC",  "upstream closed the connection"),
             UpstreamMalformed    => row(Some(502), Upstream,   "upstream_malformed",      "UPE", "upstream sent an invalid response"),
             UpstreamHeadTooLarge => row(Some(502), Upstream,   "upstream_head_too_large", "UPE", "upstream response headers too large"),

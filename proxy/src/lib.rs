@@ -19,6 +19,7 @@ pub mod route;
 pub mod signature;
 pub mod tasks;
 pub mod telemetry;
+pub mod tls;
 pub mod upstream;
 pub mod wasm;
 
@@ -33,5 +34,6 @@ mod snapshot;
 mod tcp;
 mod terminal;
 mod top;
+mod transport;
 
 pub mod server;

@@ -153,13 +153,14 @@ impl Snapshot {
     }
 
     fn assemble(
-        config: Config,
+        mut config: Config,
         filters: Vec<Proved>,
         variants: Vec<Proved>,
         endpoints: Arc<Clusters>,
         former: Option<&Snapshot>,
     ) -> Snapshot {
         warn_of_filters_that_see_nothing(&config, &filters);
+        keep_sessions(&mut config, former);
         let tables = config.listeners.iter().map(|listener| Table::new(&listener.routes)).collect();
         let clusters = {
             let former = former.map_or(&[][..], |former| &former.clusters);
@@ -273,6 +274,17 @@ impl Snapshot {
 
     pub(crate) fn endpoints(&self) -> &Arc<Clusters> {
         &self.endpoints
+    }
+}
+
+/// Clients go on with their TLS sessions where nothing about a listener's TLS has changed.
+fn keep_sessions(config: &mut Config, former: Option<&Snapshot>) {
+    let former = former.map_or(&[][..], |former| &former.config.listeners);
+    for listener in &mut config.listeners {
+        let known = former.iter().find(|former| former.name == listener.name && former.tls == listener.tls);
+        if let Some(known) = known {
+            listener.tls.clone_from(&known.tls);
+        }
     }
 }
 

@@ -98,6 +98,10 @@ pub(crate) const HEADER_BYTES: Bound<Size> = size(60 * KIB, 8 * KIB, MIB);
 pub(crate) const HEADERS: Bound<Count> = count(100, 1, 10_000);
 /// A request's head to arrive.
 pub(crate) const HEADER_TIMEOUT: Bound<Duration> = millis(10 * SECOND, 1, HOUR);
+/// A TLS handshake.
+pub(crate) const HANDSHAKE_TIMEOUT: Bound<Duration> = millis(10 * SECOND, 1, HOUR);
+/// For what a connection is to be found out, as in Linkerd.
+pub(crate) const DETECTION_TIMEOUT: Bound<Duration> = millis(10 * SECOND, 1, HOUR);
 /// A body that does not move.
 pub(crate) const STREAM_IDLE_TIMEOUT: Bound<Duration> = millis(5 * MINUTE, 1, 24 * HOUR);
 /// A downstream connection between requests.
@@ -270,6 +274,8 @@ pub(crate) const MAX_CONFIG_FILES: usize = 16;
 pub(crate) const MAX_CONFIG_FILE_BYTES: u64 = MIB;
 /// Keys that may be trusted.
 pub(crate) const MAX_TRUSTED_KEYS: usize = 64;
+/// A file with certificates or a key, in bytes: the authorities of a whole system are less.
+pub(crate) const MAX_PEM_FILE_BYTES: u64 = 4 << 20;
 /// Bytes of a key's file, and of a file with a secret.
 pub(crate) const MAX_KEY_FILE_BYTES: u64 = 64 * KIB;
 /// One attempt to fetch a module.

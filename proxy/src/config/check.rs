@@ -23,8 +23,9 @@ mod retries;
 mod route;
 mod route_filters;
 mod shares;
+mod tls;
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -41,6 +42,7 @@ use super::scalar::{Count, Quantity, Size, Text};
 use super::source::Span;
 use super::suggest;
 use crate::files::Footprint;
+use crate::tls::{Authorities, AuthoritiesError};
 
 pub(crate) use pattern::without_anchors;
 use route_filters::Variants;
@@ -75,6 +77,7 @@ pub(crate) fn check(
         trusted_keys: keys.iter().map(|(name, _)| name.value.clone()).collect(),
         variants: Variants::default(),
         locality: Locality::default(),
+        installed_authorities: OnceCell::new(),
         places: Places::default(),
     };
     checker.locality = file.locality.value().map(|raw| checker.locality(raw)).unwrap_or_default();
@@ -125,6 +128,8 @@ pub(crate) struct Checker<'a> {
     variants: Variants,
     /// Where the proxy is.
     locality: Locality,
+    /// The system's certificate authorities, once anybody needs them.
+    installed_authorities: OnceCell<Result<Authorities, AuthoritiesError>>,
     places: Places,
 }
 
@@ -138,7 +143,19 @@ impl<'a> Checker<'a> {
     ) -> Checker<'a> {
         let (filters, clusters, trusted_keys, variants, places) = Default::default();
         let locality = Locality::default();
-        Checker { log, folder, footprint, filters, clusters, trusted_keys, variants, locality, places }
+        let installed_authorities = OnceCell::new();
+        Checker {
+            log,
+            folder,
+            footprint,
+            filters,
+            clusters,
+            trusted_keys,
+            variants,
+            locality,
+            installed_authorities,
+            places,
+        }
     }
 
     /// The clusters that the file has from here on.

@@ -9,6 +9,7 @@ mod exposure;
 mod recovery;
 mod retries;
 mod route_filters;
+mod tls;
 
 use std::collections::HashSet;
 
@@ -76,6 +77,7 @@ fn listener(listener: &Listener, config: &Config) -> Value {
         header_bytes,
         headers,
         header_timeout,
+        detection_timeout,
         stream_idle_timeout,
         idle_timeout,
     } = listener.limits;
@@ -91,18 +93,25 @@ fn listener(listener: &Listener, config: &Config) -> Value {
             "access_log": listener.access_log,
             "buffer_limit": size(listener.buffer_limit),
             "proxy_protocol": listener.proxy_protocol,
-            "limits": { "connections": connections, "idle_timeout": idle_timeout.write() },
-            field: value,
+            "limits": {
+                "connections": connections,
+                "detection_timeout": detection_timeout.write(),
+                "idle_timeout": idle_timeout.write(),
+            },
         });
+        if !shares.is_empty() {
+            fields[field] = value;
+        }
+        tls::of_listener(listener, config, &mut fields);
         if let Some(version) = listener.send_proxy_protocol {
             fields["send_proxy_protocol"] = name_of(version).into();
         }
         return fields;
     }
-    json!({
+    let mut fields = json!({
         "name": listener.name,
         "address": listener.address,
-        "protocol": "http",
+        "protocol": if listener.protocol == Protocol::Http { "http" } else { "auto" },
         "filters": chain.map(|filter| filter.name.as_str()).collect::<Vec<_>>(),
         "access_log": listener.access_log,
         "buffer_limit": size(listener.buffer_limit),
@@ -119,11 +128,18 @@ fn listener(listener: &Listener, config: &Config) -> Value {
             "header_bytes": size(header_bytes),
             "headers": headers,
             "header_timeout": header_timeout.write(),
+            "detection_timeout": detection_timeout.write(),
             "stream_idle_timeout": stream_idle_timeout.write(),
             "idle_timeout": idle_timeout.write(),
         },
         "routes": listener.routes.iter().map(|it| route(it, &listener.filters, config)).collect::<Vec<_>>(),
-    })
+    });
+    if let Protocol::Auto(shares) = &listener.protocol {
+        let (field, value) = clusters(shares, config);
+        fields[field] = value;
+    }
+    tls::of_listener(listener, config, &mut fields);
+    fields
 }
 
 fn http2(http2: &Http2) -> Value {

@@ -16,6 +16,7 @@ mod names;
 mod recovery;
 mod retries;
 mod route_filters;
+mod server_names;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -30,6 +31,7 @@ use regex::Regex;
 use super::bounds;
 use super::scalar::{Count, Size};
 use crate::path::PathNormalization;
+use crate::tls::Termination;
 
 pub use balancing::{
     Affinity, Balancing, Callers, Cookie, Fallback, HashCookie, HashFunction, HashPolicy, HashSource,
@@ -53,6 +55,7 @@ pub use names::{BadName, MAX_NAME_LEN, MAX_NAMES, Names, check_name};
 pub use recovery::{Breakers, Comparison, HealthCheck, OutlierDetection, Probe, Recovery, StatusRange};
 pub use retries::{Backoff, ResetFormat, Retries, RetryCondition};
 pub use route_filters::{Changed, Link, RouteFilters, Variant};
+pub use server_names::{ServerNamePattern, ServerNames};
 
 pub use crate::files::Sha256;
 
@@ -115,6 +118,10 @@ pub struct Listener {
     pub require_signature_by: Vec<usize>,
     /// What comes in.
     pub protocol: Protocol,
+    /// TLS with clients.
+    pub tls: Option<Arc<Termination>>,
+    /// Where TLS connections go that are passed on as they are.
+    pub server_names: ServerNames,
     /// Tried in order; the first that matches wins. None on a TCP listener.
     pub routes: Vec<Route>,
     /// Whether a JSON line is written for each exchange.
@@ -133,6 +140,16 @@ pub struct Listener {
 }
 
 impl Listener {
+    /// Whether nothing comes between the acceptance of a connection and its first byte of what it is for.
+    pub(crate) fn is_plain(&self) -> bool {
+        !self.proxy_protocol && self.tls.is_none() && !self.looks_at_first_bytes()
+    }
+
+    /// Whether what a connection is, or where it goes, is told by what its client says first.
+    pub(crate) fn looks_at_first_bytes(&self) -> bool {
+        matches!(self.protocol, Protocol::Auto(_)) || !self.server_names.is_empty()
+    }
+
     /// Whether its chain, or the chain of one of its routes, has this filter.
     pub fn runs(&self, filter: usize) -> bool {
         self.runs.binary_search(&filter).is_ok()
@@ -154,8 +171,20 @@ pub enum Protocol {
     /// HTTP: requests, which routes send on.
     Http,
     /// TCP connections, each of which goes to one of these clusters, indices into [`Config::clusters`] with their
-    /// weights (> 0). Never empty.
+    /// weights (> 0). Empty only where there are `server_names`.
     Tcp(Vec<(usize, u32)>),
+    /// Both: HTTP goes by the routes, and everything else to one of these clusters. Never empty.
+    Auto(Vec<(usize, u32)>),
+}
+
+impl Protocol {
+    /// The clusters of TCP connections.
+    pub fn shares(&self) -> &[(usize, u32)] {
+        match self {
+            Protocol::Http => &[],
+            Protocol::Tcp(shares) | Protocol::Auto(shares) => shares,
+        }
+    }
 }
 
 /// What one downstream peer may take: sizes in bytes and waits.
@@ -169,6 +198,8 @@ pub struct ListenerLimits {
     pub headers: usize,
     /// From the first wait for a request's head to its last byte; then 408 where one began, and a close.
     pub header_timeout: Duration,
+    /// For a client to say what tells a connection from others; then it goes to the cluster of the rest.
+    pub detection_timeout: Duration,
     /// Without any byte of a body moving, either way.
     pub stream_idle_timeout: Duration,
     /// Between requests on a connection; on a TCP connection without any byte moving, either way.

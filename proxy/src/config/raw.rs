@@ -20,6 +20,7 @@ mod recovery;
 mod retries;
 mod route;
 mod route_filters;
+mod tls;
 mod variable;
 
 use std::net::SocketAddr;
@@ -30,7 +31,7 @@ use serde::Deserialize;
 
 use super::bounds;
 use super::decode::{Field, Map};
-use super::model::ProxyProtocol;
+use super::model::{ProxyProtocol, ServerNamePattern};
 use super::scalar::{Count, Size, Text, Traffic};
 use crate::path::EscapedSlashes;
 
@@ -57,6 +58,7 @@ pub(crate) use route::{
     Route, Share, Shares, ValueMatcher,
 };
 pub(crate) use route_filters::{Change, ChangeFields, Link, OFF, RouteFilters};
+pub(crate) use tls::{ClusterTls, Identity, ListenerTls};
 pub(crate) use variable::{FROM_ENV, Variable};
 
 /// A configuration of tidegate.
@@ -111,10 +113,17 @@ pub(crate) struct Listener {
     /// Where it listens: IP and port. Port 0 lets the system choose; the log tells which.
     pub(crate) address: Field<Text<SocketAddr>>,
     /// What comes in: HTTP requests, for which there are `routes`, or TCP connections, for which there are `cluster` or
-    /// `clusters`. Default: `http`.
+    /// `clusters`, or both (`auto`), told apart by what the client says first. Default: `http`.
     #[serde(default)]
     #[schemars(extend("default" = "http"))]
     pub(crate) protocol: Field<Text<Traffic>>,
+    /// TLS with clients. Without it what comes in is not encrypted, or not for the proxy to read.
+    #[serde(default)]
+    pub(crate) tls: Field<ListenerTls>,
+    /// The clusters of TLS connections that are passed on as they are, by the hosts that their clients ask for: a host, or
+    /// `*.` and what is behind it for all below that.
+    #[serde(default)]
+    pub(crate) server_names: Field<Map<Text<ServerNamePattern>, String>>,
     /// Whether each connection begins by saying whose it is, by the PROXY protocol, version 1 or 2: one that does not is
     /// closed. Only for listeners that nobody reaches but who says so. Default: `false`.
     #[serde(default)]
@@ -163,7 +172,7 @@ pub(crate) struct Listener {
     /// listener.
     #[serde(default)]
     pub(crate) routes: Field<Vec<Field<Route>>>,
-    /// The cluster that TCP connections go to.
+    /// The cluster that TCP connections go to; with `protocol: auto`, what is not HTTP.
     #[serde(default)]
     pub(crate) cluster: Field<String>,
     /// The clusters that TCP connections are shared out to, each with its weight.
@@ -211,6 +220,11 @@ pub(crate) struct ListenerLimits {
     #[serde(default)]
     #[schemars(transform = bounds::HEADER_TIMEOUT.describe())]
     pub(crate) header_timeout: Field<Text<Duration>>,
+    /// With `protocol: auto`, and where TCP connections are told apart by `server_names`: how long a client may say nothing
+    /// by which that could be done. Then the connection goes to the listener's `cluster`.
+    #[serde(default)]
+    #[schemars(transform = bounds::DETECTION_TIMEOUT.describe())]
+    pub(crate) detection_timeout: Field<Text<Duration>>,
     /// How long a body may not move, either way.
     #[serde(default)]
     #[schemars(transform = bounds::STREAM_IDLE_TIMEOUT.describe())]

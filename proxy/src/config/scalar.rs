@@ -10,6 +10,7 @@ mod net;
 mod quantity;
 mod ratio;
 mod retries;
+mod tls;
 mod word;
 
 use std::borrow::Cow;
@@ -26,6 +27,7 @@ pub(crate) use name::NamePattern;
 pub(crate) use net::Host;
 pub(crate) use quantity::{Count, Quantity, Size};
 pub(crate) use retries::written;
+pub(crate) use tls::Alpn;
 pub(crate) use word::{Algorithm, Scheme, Traffic, name_of};
 
 /// A value that the file gives as one scalar.
@@ -38,6 +40,11 @@ pub(crate) trait Parse: Sized {
 
     /// Takes an unquoted number that is whole and not negative.
     fn from_number(number: u64) -> Result<Self, Refusal> {
+        Err(Self::refuse(&number).hint(Self::remedy_for_bare(&number)))
+    }
+
+    /// Takes an unquoted number with a fraction.
+    fn from_float(number: f64) -> Result<Self, Refusal> {
         Err(Self::refuse(&number).hint(Self::remedy_for_bare(&number)))
     }
 
@@ -117,7 +124,7 @@ impl<T: Parse> Visitor<'_> for TextVisitor<T> {
     }
 
     fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<T, E> {
-        Err(E::custom(T::refuse(&number).hint(T::remedy_for_bare(&number))))
+        T::from_float(number).map_err(E::custom)
     }
 
     fn visit_bool<E: serde::de::Error>(self, value: bool) -> Result<T, E> {

@@ -133,6 +133,7 @@ impl Ending {
             UpstreamError::Overflow(_) => Failure::UpstreamOverflow,
             UpstreamError::ConnectRefused(_) | UpstreamError::Connect(_) => Failure::ConnectFailed,
             UpstreamError::ConnectTimeout => Failure::ConnectTimeout,
+            UpstreamError::Tls(_) => Failure::UpstreamTlsFailed,
             UpstreamError::Closed { .. } | UpstreamError::RefusedStream(_) | UpstreamError::Http2(_) => {
                 Failure::UpstreamReset
             }
@@ -146,7 +147,11 @@ impl Ending {
                 Some(FlowError::Interrupted) | None => Failure::RequestBodyCut,
             },
         };
-        let mut ending = Ending::failed(failure, format!("{}: {error}", failure.reason()));
+        let details = match &error {
+            UpstreamError::Tls(source) => format!("{}: {source}", failure.reason()),
+            error => format!("{}: {error}", failure.reason()),
+        };
+        let mut ending = Ending::failed(failure, details);
         if let (Ending::Answer(answer), Failure::UpstreamOverflow) = (&mut ending, failure) {
             // Envoy's word to whoever would try again at once.
             answer.headers.insert(OVERLOADED, HeaderValue::from_static("true"));

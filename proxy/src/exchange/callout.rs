@@ -90,6 +90,7 @@ async fn perform(upstreams: &Upstreams, call: HttpCall) -> CalloutResult {
             | UpstreamError::ConnectRefused(_)
             | UpstreamError::Connect(_)
             | UpstreamError::ConnectTimeout
+            | UpstreamError::Tls(_)
             | UpstreamError::Closed { .. }),
         ) => CalloutResult::Unavailable(error.to_string()),
         Err(error) => CalloutResult::Reset(error.to_string()),

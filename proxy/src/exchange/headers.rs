@@ -261,7 +261,7 @@ pub(super) fn forward_headers(headers: &mut HeaderMap, peer: &Peer, trusted_hops
         Some(_) => append_forwarded_for(headers, peer),
     }
     if trusted_hops == 0 || !headers.contains_key(X_FORWARDED_PROTO) {
-        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+        headers.insert(X_FORWARDED_PROTO, peer.scheme());
     }
     if headers.get(X_REQUEST_ID).is_none_or(|id| id.is_empty() || id.len() > REQUEST_ID_LIMIT) {
         headers.insert(X_REQUEST_ID, new_request_id());

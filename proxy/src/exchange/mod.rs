@@ -159,7 +159,7 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    fn begin(site: Rc<Site>, peer: Arc<Peer>, head: RequestHead, version: Version) -> Box<Exchange> {
+    fn begin(site: Rc<Site>, peer: Arc<Peer>, mut head: RequestHead, version: Version) -> Box<Exchange> {
         peer.enter_exchange();
         let now = Instant::now();
         let listener = site.listener();
@@ -168,6 +168,10 @@ impl Exchange {
         let start = if site.chain().is_empty() { SystemTime::UNIX_EPOCH } else { SystemTime::now() };
         let mut info = StreamInfo::new(start, client, peer.local);
         info.connection_id = peer.connection_id;
+        if peer.tls.is_some() {
+            head.scheme = peer.scheme();
+            info.tls.clone_from(&peer.tls);
+        }
         match version {
             Version::HTTP_10 => info.protocol = "HTTP/1.0",
             Version::HTTP_2 => info.protocol = "HTTP/2",
@@ -181,6 +185,7 @@ impl Exchange {
             entry.note_request(&head.method, &head.uri, &head.headers);
             entry.client = Some(info.source);
             entry.protocol = Some(info.protocol);
+            entry.tls.clone_from(&info.tls);
         });
         let head_only = head.method == Method::HEAD;
         let watch =

@@ -9,6 +9,7 @@ use http::HeaderValue;
 use quanta::Instant;
 
 use crate::wasm::properties::ConnectionProperties;
+use crate::wasm::stream::Tls;
 
 /// What a connection is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
     pub(crate) local: SocketAddr,
     pub(crate) connection_id: u64,
+    /// What its handshake said, where it speaks TLS.
+    pub(super) tls: Option<Arc<Tls>>,
     /// What guests store for as long as the connection lives.
     pub(super) properties: Arc<ConnectionProperties>,
     forwarded_for: HeaderValue,
@@ -57,6 +60,7 @@ impl Peer {
             address: SocketAddr::new(ip, address.port()),
             local,
             connection_id,
+            tls: None,
             properties: Arc::default(),
             forwarded_for: forwarded_for(ip),
             opened: Instant::now(),
@@ -68,6 +72,16 @@ impl Peer {
             exchanges: AtomicUsize::new(0),
             blocked: AtomicU64::new(0),
         }
+    }
+
+    /// The same, with what its handshake said.
+    pub(crate) fn with_tls(self, tls: Option<Arc<Tls>>) -> Peer {
+        Peer { tls, ..self }
+    }
+
+    /// The scheme of what it asks for.
+    pub(super) fn scheme(&self) -> HeaderValue {
+        HeaderValue::from_static(if self.tls.is_some() { "https" } else { "http" })
     }
 
     /// Its address as `x-forwarded-for` says it.

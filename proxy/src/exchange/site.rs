@@ -2,13 +2,14 @@
 //! before the first of them.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
 use super::mirror::Mirroring;
-use crate::config::model::{Action, Listener, Mirror, Protocol};
+use crate::config::model::{Action, Listener, Mirror};
 use crate::filter::{Chain, Guide};
 use crate::route::Table;
 use crate::snapshot::Snapshot;
@@ -40,7 +41,7 @@ pub(crate) struct Site {
     mirroring: Rc<Mirroring>,
     reporter: Rc<Reporter>,
     routes: Vec<RouteFacts>,
-    /// On a TCP listener, for each cluster that connections may go to: its index, and where they are counted.
+    /// For each cluster that TCP connections may go to: its index, and where they are counted.
     tcp: Vec<(usize, Arc<TcpCell>)>,
     cluster_names: Vec<Arc<str>>,
     _life: Life,
@@ -119,13 +120,13 @@ impl Site {
                 }
             })
             .collect();
-        let tcp = match &config.protocol {
-            Protocol::Http => Vec::new(),
-            Protocol::Tcp(shares) => shares
-                .iter()
-                .map(|&(index, _)| (index, metrics.tcp(worker, &config.name, &clusters[index].name)))
-                .collect(),
-        };
+        let to_clusters = config.protocol.shares().iter().map(|(index, _)| index);
+        let to_clusters: BTreeSet<_> =
+            to_clusters.chain(config.server_names.iter().map(|(_, index)| index)).copied().collect();
+        let tcp = to_clusters
+            .into_iter()
+            .map(|index| (index, metrics.tcp(worker, &config.name, &clusters[index].name)))
+            .collect();
         let cluster_names = clusters.iter().map(|cluster| cluster.name.as_str().into()).collect();
         let mirroring = Mirroring::new(&upstreams, &tasks, &stage);
         Rc::new(Site {

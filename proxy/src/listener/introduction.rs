@@ -5,8 +5,8 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use ppp::{PartialResult as _, v1, v2};
-use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
+
+use crate::transport::Socket;
 
 /// A client's address and this side's.
 pub(crate) type Ends = (SocketAddr, SocketAddr);
@@ -40,7 +40,7 @@ pub(crate) enum Unintroduced {
 /// # Errors
 ///
 /// There is no valid introduction.
-pub(crate) async fn receive(stream: &mut TcpStream, own: Ends) -> Result<Ends, Unintroduced> {
+pub(crate) async fn receive(stream: &mut Socket, own: Ends) -> Result<Ends, Unintroduced> {
     let mut header = Vec::new();
     let mut chunk = [0; 536]; // what comes in one piece, by the protocol
     loop {
@@ -53,7 +53,7 @@ pub(crate) async fn receive(stream: &mut TcpStream, own: Ends) -> Result<Ends, U
         let introduced = parse(&header, own)?;
         // What is not the whole of it is all of it.
         let taken = introduced.map_or(seen, |(_, length)| length - known);
-        stream.read_exact(&mut chunk[..taken]).await?;
+        tokio::io::AsyncReadExt::read_exact(stream, &mut chunk[..taken]).await?;
         if let Some((ends, _)) = introduced {
             return Ok(ends);
         }

@@ -3,8 +3,10 @@
 //! Each worker accepts on a socket of its own (`SO_REUSEPORT`). What a request becomes is not decided here: see
 //! [`exchange`](crate::exchange); nor what a TCP connection becomes: see [`tcp`](crate::tcp).
 
+mod arrival;
 mod connection;
 mod introduction;
+mod sight;
 mod socket;
 
 use std::cell::RefCell;
@@ -21,14 +23,15 @@ use tokio::task::AbortHandle;
 pub(crate) use connection::Drain;
 pub(crate) use socket::{Neighbours, bind};
 
-use introduction::{Ends, Unintroduced};
+use arrival::Arrival;
+use introduction::Ends;
 
 use crate::config::model::Protocol;
-use crate::error::Failure;
 use crate::exchange::{Peer, Site};
 use crate::tasks::Tasks;
-use crate::tcp;
+use crate::{route, tcp};
 use crate::telemetry::Reporter;
+use crate::transport::{Socket, Transport};
 
 /// After an error that only time can mend (no file descriptor left), before the next try.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
@@ -111,50 +114,32 @@ impl Door {
             tracing::debug!(%error, "cannot set TCP_NODELAY");
         }
         let (id, door, ends) = (place.id, self.clone(), (address, local));
-        let connection = match (site.listener().proxy_protocol, &site.listener().protocol) {
-            (false, Protocol::Http) => self.tasks.spawn(async move {
+        let socket = Socket::from(stream);
+        let connection = match (site.listener().is_plain(), &site.listener().protocol) {
+            (true, Protocol::Http) => self.tasks.spawn(async move {
                 let _place = place;
-                serve(stream, ends, id, door).await;
+                serve(socket, ends, id, door).await;
             }),
-            (false, Protocol::Tcp(_)) => self.tasks.spawn(async move {
+            (true, Protocol::Tcp(shares)) => {
+                let Some(cluster) = route::pick_share(shares, fastrand::u64(..)) else { return };
+                self.tasks.spawn(async move {
+                    let _place = place;
+                    let arrived = tcp::Arrived { ends, id, tls: None, cluster, opaque: false };
+                    tcp::serve(socket.into(), arrived, site).await;
+                })
+            }
+            (false, _) | (_, Protocol::Auto(_)) => self.tasks.spawn(async move {
                 let _place = place;
-                tcp::serve(stream, ends, id, site).await;
-            }),
-            (true, _) => self.tasks.spawn(async move {
-                let _place = place;
-                serve_introduced(stream, ends, id, door, site).await;
+                Box::pin(Arrival { door, site, ends, id }.go(socket)).await;
             }),
         };
         self.connections.borrow_mut().insert(id, connection);
     }
 }
 
-async fn serve(stream: TcpStream, (address, local): Ends, id: u64, door: Rc<Door>) {
+async fn serve(socket: Socket, (address, local): Ends, id: u64, door: Rc<Door>) {
     let peer = Arc::new(Peer::new(address, local, id));
-    connection::serve(stream, peer, door).await;
-}
-
-/// Serves a connection that says first whose it is.
-async fn serve_introduced(mut stream: TcpStream, own: Ends, id: u64, door: Rc<Door>, site: Rc<Site>) {
-    let limit = site.listener().limits.header_timeout;
-    let introduced = tokio::time::timeout(limit, introduction::receive(&mut stream, own)).await;
-    let ends = match introduced {
-        Ok(Ok(ends)) => ends,
-        Ok(Err(Unintroduced::Cut(_))) => return, // a check of health, most often
-        Ok(Err(error @ (Unintroduced::Malformed | Unintroduced::TooLong))) => {
-            site.reporter().cell().count_protocol_error(Failure::NotIntroduced);
-            tracing::debug!(listener = site.listener().name, from = %own.0, %error, "closed a connection");
-            return;
-        }
-        Err(_) => {
-            site.reporter().cell().count_protocol_error(Failure::NotIntroduced);
-            return;
-        }
-    };
-    match site.listener().protocol {
-        Protocol::Http => Box::pin(serve(stream, ends, id, door)).await,
-        Protocol::Tcp(_) => Box::pin(tcp::serve(stream, ends, id, site)).await,
-    }
+    connection::serve(Transport::from(socket), peer, door).await;
 }
 
 async fn accept(door: Rc<Door>, listener: TcpListener) {

@@ -268,7 +268,7 @@ impl<'a> Modules<'a> {
 fn subjects(config: &Config, filter: usize) -> Vec<Subject> {
     let filter = config.first_version(filter);
     let subject = |protocol: &Protocol| match protocol {
-        Protocol::Http => Subject::Exchange,
+        Protocol::Http | Protocol::Auto(_) => Subject::Exchange,
         Protocol::Tcp(_) => Subject::Connection,
     };
     let listeners = config.listeners.iter().filter(|listener| listener.runs(filter));

@@ -3,20 +3,20 @@
 //! Backpressure is the poll itself: a side is read only when what was read before has been written, and as far as the
 //! filters may hold more.
 
+use std::future::{Future as _, poll_fn};
 use std::io::{self, IoSlice};
-use std::net::Shutdown;
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{BufMut, BytesMut};
-use socket2::SockRef;
-use tokio::io::Interest;
-use tokio::net::TcpStream;
+use bytes::{BufMut as _, BytesMut};
+use tokio::io::AsyncReadExt as _;
 
 use super::Ending;
 use crate::error::Failure;
 use crate::filter::{DataFlow, Run};
+use crate::transport::Transport;
 use crate::wasm::PeerType;
 use crate::wasm::stream::Direction;
 
@@ -35,8 +35,8 @@ const LINGER: Duration = Duration::from_secs(1);
 /// Both directions of one connection.
 pub(super) struct Carrier<'a> {
     run: Rc<Run>,
-    client: &'a TcpStream,
-    upstream: &'a TcpStream,
+    client: &'a Transport,
+    upstream: &'a Transport,
     request: Pump,
     response: Pump,
     /// The direction that ended first.
@@ -44,7 +44,7 @@ pub(super) struct Carrier<'a> {
 }
 
 impl<'a> Carrier<'a> {
-    pub(super) fn new(run: &Rc<Run>, client: &'a TcpStream, upstream: &'a TcpStream) -> Carrier<'a> {
+    pub(super) fn new(run: &Rc<Run>, client: &'a Transport, upstream: &'a Transport) -> Carrier<'a> {
         let pump = |direction| Pump::new(DataFlow::new(run.clone(), direction));
         let (request, response) = (pump(Direction::Request), pump(Direction::Response));
         Carrier { run: run.clone(), client, upstream, request, response, first: None }
@@ -101,34 +101,30 @@ impl<'a> Carrier<'a> {
     pub(super) async fn flush(&mut self) {
         flush(&mut self.request.flow, self.upstream).await;
         flush(&mut self.response.flow, self.client).await;
-        let _ = end(self.client);
-        let _ = tokio::time::timeout(LINGER, discard(self.client)).await;
+        let client = self.client;
+        let ended = tokio::time::timeout(LINGER, poll_fn(|cx| client.poll_end_by_ref(cx)));
+        let _ = ended.await; // one that is gone is told nothing
+        let _ = tokio::time::timeout(LINGER, discard(client)).await;
     }
 }
 
 /// Writes what a flow has ready, for as long as the peer takes some of it now and then.
-async fn flush(flow: &mut DataFlow, to: &TcpStream) {
+async fn flush(flow: &mut DataFlow, to: &Transport) {
     while !flow.output().is_empty() {
-        let Ok(Ok(())) = tokio::time::timeout(LINGER, to.writable()).await else { return };
-        match write(flow, to) {
-            Ok(count) => flow.advance(count),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(_) => return,
-        }
+        let written = tokio::time::timeout(LINGER, poll_fn(|cx| poll_write(flow, cx, to))).await;
+        let Ok(Ok(count)) = written else { return };
+        flow.advance(count);
     }
+    let _ = tokio::time::timeout(LINGER, poll_fn(|cx| to.poll_flush_by_ref(cx))).await;
 }
 
-async fn discard(from: &TcpStream) -> io::Result<()> {
+async fn discard(mut from: &Transport) -> io::Result<()> {
     let mut discarded = vec![0; READ_BYTES];
     loop {
         // One that sends faster than it is read must not have the worker to itself, nor for longer than it may.
         tokio::task::coop::consume_budget().await;
-        from.ready(Interest::READABLE).await?;
-        match from.try_read(&mut discarded) {
-            Ok(0) => return Ok(()),
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
+        if from.read(&mut discarded).await? == 0 {
+            return Ok(());
         }
     }
 }
@@ -163,7 +159,7 @@ impl Pump {
         Pump { flow, buffer: BytesMut::new(), read_out: false, done: None, moves: 0 }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>, from: &TcpStream, to: &TcpStream) -> Poll<Result<(), Stop>> {
+    fn poll(&mut self, cx: &mut Context<'_>, from: &Transport, to: &Transport) -> Poll<Result<(), Stop>> {
         self.flow.wait(cx.waker());
         loop {
             match self.done {
@@ -177,7 +173,7 @@ impl Pump {
             }
             if self.flow.is_ended() {
                 // A peer that is gone is found out by the other direction.
-                self.done = Some(end(to).is_err());
+                self.done = Some(ready!(to.poll_end_by_ref(cx)).is_err());
                 continue;
             }
             self.flow.settle().map_err(|interrupt| Stop::Filter(interrupt.into()))?;
@@ -201,56 +197,40 @@ impl Pump {
     }
 
     /// Reads once, and sends what was read into the chain.
-    fn poll_read(&mut self, cx: &mut Context<'_>, from: &TcpStream) -> Poll<Result<(), Stop>> {
-        let room = self.flow.room();
-        loop {
-            ready!(from.poll_read_ready(cx)).map_err(|_| Stop::Read)?;
-            if self.buffer.capacity() - self.buffer.len() < SPARE_BYTES {
-                self.buffer.reserve(READ_BYTES);
-            }
-            match from.try_read_buf(&mut (&mut self.buffer).limit(room)) {
-                Ok(count) => {
-                    self.moves += 1;
-                    self.read_out = count == 0;
-                    let data = self.buffer.split().freeze();
-                    let pushed = self.flow.push(data, self.read_out);
-                    return Poll::Ready(pushed.map_err(|interrupt| Stop::Filter(interrupt.into())));
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => return Poll::Ready(Err(Stop::Read)),
-            }
+    fn poll_read(&mut self, cx: &mut Context<'_>, from: &Transport) -> Poll<Result<(), Stop>> {
+        if self.buffer.capacity() - self.buffer.len() < SPARE_BYTES {
+            self.buffer.reserve(READ_BYTES);
         }
+        let read = {
+            let (mut from, mut buffer) = (from, (&mut self.buffer).limit(self.flow.room()));
+            ready!(pin!(from.read_buf(&mut buffer)).poll(cx)) // one that waits has taken nothing
+        };
+        let Ok(count) = read else { return Poll::Ready(Err(Stop::Read)) };
+        self.moves += 1;
+        self.read_out = count == 0;
+        let data = self.buffer.split().freeze();
+        let pushed = self.flow.push(data, self.read_out);
+        Poll::Ready(pushed.map_err(|interrupt| Stop::Filter(interrupt.into())))
     }
 
     /// Writes until nothing is left to write.
-    fn poll_write(&mut self, cx: &mut Context<'_>, to: &TcpStream) -> Poll<io::Result<()>> {
+    fn poll_write(&mut self, cx: &mut Context<'_>, to: &Transport) -> Poll<io::Result<()>> {
         while !self.flow.output().is_empty() {
-            ready!(to.poll_write_ready(cx))?;
-            match write(&self.flow, to) {
-                Ok(count) => {
-                    self.moves += 1;
-                    self.flow.advance(count);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
-            }
+            let count = ready!(poll_write(&self.flow, cx, to))?;
+            self.moves += 1;
+            self.flow.advance(count);
         }
-        Poll::Ready(Ok(()))
+        to.poll_flush_by_ref(cx)
     }
 }
 
 /// Writes as much as the peer takes now.
-fn write(flow: &DataFlow, to: &TcpStream) -> io::Result<usize> {
+fn poll_write(flow: &DataFlow, cx: &mut Context<'_>, to: &Transport) -> Poll<io::Result<usize>> {
     let mut slices = [IoSlice::new(&[]); MAX_SLICES];
     let mut count = 0;
     for (slice, piece) in slices.iter_mut().zip(flow.output()) {
         *slice = IoSlice::new(piece);
         count += 1;
     }
-    to.try_write_vectored(&slices[..count])
-}
-
-/// Tells a peer that nothing follows.
-fn end(to: &TcpStream) -> io::Result<()> {
-    SockRef::from(to).shutdown(Shutdown::Write)
+    to.poll_write_by_ref(cx, &slices[..count])
 }

@@ -4,35 +4,16 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use ppp::v2;
-use tokio::net::TcpStream;
 
 use crate::config::model::ProxyProtocol;
 
-/// Says it as the first thing on a connection. Both addresses are written in the family of the first: an IPv4 one as the
-/// IPv6 address that stands for it, where the other is one.
+/// What is said as the first thing on a connection, before TLS. Both addresses are written in the family of the first: an
+/// IPv4 one as the IPv6 address that stands for it, where the other is one.
 ///
 /// # Errors
 ///
-/// The connection failed.
-pub(super) async fn send(
-    to: &TcpStream,
-    version: ProxyProtocol,
-    (from, at): (SocketAddr, SocketAddr),
-) -> io::Result<()> {
-    let header = header(version, from, at)?;
-    let mut rest = &*header;
-    while !rest.is_empty() {
-        to.writable().await?;
-        match to.try_write(rest) {
-            Ok(count) => rest = &rest[count..],
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-fn header(version: ProxyProtocol, from: SocketAddr, at: SocketAddr) -> io::Result<Vec<u8>> {
+/// It cannot be put into a header.
+pub(super) fn header(version: ProxyProtocol, from: SocketAddr, at: SocketAddr) -> io::Result<Vec<u8>> {
     let (from, at) = match (from.ip(), at.ip()) {
         (IpAddr::V4(_), IpAddr::V4(_)) | (IpAddr::V6(_), IpAddr::V6(_)) => (from, at),
         _ => (as_v6(from), as_v6(at)),

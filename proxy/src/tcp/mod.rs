@@ -12,6 +12,7 @@
 mod carry;
 mod introduction;
 
+use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -19,40 +20,52 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
-use socket2::SockRef;
 use tokio::io::Interest;
-use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
 use carry::Carrier;
 
-use crate::config::model::Protocol;
 use crate::error::Failure;
 use crate::exchange::Site;
-use crate::filter::{Interrupt, Opening, Run};
+use crate::filter::{Chain, Interrupt, Opening, Run};
 use crate::route;
 use crate::telemetry::TcpReport;
 use crate::upstream::{Attempt, Criteria, Tunnel, UpstreamError};
 use crate::wasm::PeerType;
-use crate::wasm::stream::{Direction, Stream, StreamInfo};
+use crate::transport::Transport;
+use crate::wasm::stream::{Direction, Stream, StreamInfo, Tls};
 
 /// Serves one connection to its end. Dropping the future means that the drain's time is over.
-pub(crate) async fn serve(client: TcpStream, ends: (SocketAddr, SocketAddr), id: u64, site: Rc<Site>) {
-    let Some(mut connection) = Connection::begin(site, ends, id) else { return };
+pub(crate) async fn serve(client: Transport, arrived: Arrived, site: Rc<Site>) {
+    let Some(mut connection) = Connection::begin(site, arrived) else { return };
     let mut upstream = None;
     let way = tokio::select! {
         biased;
         way = connection.run(&client, &mut upstream) => way,
         // A client is not read from before there is an upstream, nor while a filter holds what it may: a reset is
         // noticed all the same.
-        _ = client.ready(Interest::ERROR) => Err(Failure::ClientLeft.into()),
+        _ = client.socket().ready(Interest::ERROR) => Err(Failure::ClientLeft.into()),
     };
     if connection.end(way) == Manner::Reset {
         // A reset is passed on as one: the other side must not take what it has for the whole.
-        for stream in [Some(&client), upstream.as_ref().map(Tunnel::stream)].into_iter().flatten() {
-            let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+        for stream in [Some(&client), upstream.as_ref().map(Tunnel::transport)].into_iter().flatten() {
+            stream.socket().close_with_reset();
         }
     }
+}
+
+/// A connection as the listener hands it over.
+#[derive(Debug)]
+pub(crate) struct Arrived {
+    /// The client's address and this side's.
+    pub(crate) ends: (SocketAddr, SocketAddr),
+    pub(crate) id: u64,
+    /// What its handshake said, where TLS ended here.
+    pub(crate) tls: Option<Arc<Tls>>,
+    /// Where it goes.
+    pub(crate) cluster: usize,
+    /// No filter looks into it: the chain is for something else that comes in on the listener.
+    pub(crate) opaque: bool,
 }
 
 /// How a connection ends otherwise than by both sides ending it.
@@ -106,6 +119,7 @@ impl From<UpstreamError> for Ending {
             UpstreamError::Overflow(_) => Failure::UpstreamOverflow,
             UpstreamError::ConnectTimeout => Failure::ConnectTimeout,
             UpstreamError::ConnectRefused(_) | UpstreamError::Connect(_) => Failure::ConnectFailed,
+            UpstreamError::Tls(_) => Failure::UpstreamTlsFailed,
             // The others are of requests.
             UpstreamError::Closed { .. }
             | UpstreamError::Malformed(_)
@@ -132,31 +146,33 @@ struct Connection {
 }
 
 impl Connection {
-    /// `ends` are the client's address and this side's. `None` where the listener is not one of TCP.
-    fn begin(site: Rc<Site>, ends: (SocketAddr, SocketAddr), id: u64) -> Option<Connection> {
+    /// `None` where the listener has no TCP connections to that cluster.
+    fn begin(site: Rc<Site>, arrived: Arrived) -> Option<Connection> {
+        let Arrived { ends, id, tls, cluster, opaque } = arrived;
         let listener = site.listener();
-        let Protocol::Tcp(shares) = &listener.protocol else { return None };
-        let cluster = route::pick_share(shares, fastrand::u64(..))?;
+        let chain = if opaque { Rc::new(Chain::new(Vec::new())) } else { site.chain().clone() };
         let client = SocketAddr::new(ends.0.ip().to_canonical(), ends.0.port());
         let mut info = StreamInfo::new(SystemTime::now(), client, ends.1);
         info.connection_id = id;
-        let stream = Stream::connection(info, site.chain().len());
+        info.tls.clone_from(&tls);
+        let stream = Stream::connection(info, chain.len());
         let mut report = TcpReport::begin(site.reporter(), site.tcp_cell(cluster)?);
         report.log(|entry| {
             entry.client = Some(client);
             entry.protocol = Some("TCP");
+            entry.tls = tls;
             entry.cluster = Some(site.cluster_name(cluster));
         });
         let idle = listener.limits.idle_timeout;
-        let run = Run::new(site.chain().clone(), stream, listener.buffer_limit);
+        let run = Run::new(chain, stream, listener.buffer_limit);
         Some(Connection { site, run, report, cluster, idle, ended_by: None })
     }
 
     /// The straight way. The upstream's connection stays where it is put: closed with the client's.
-    async fn run(&mut self, client: &TcpStream, upstream: &mut Option<Tunnel>) -> Result<PeerType, Ending> {
+    async fn run(&mut self, client: &Transport, upstream: &mut Option<Tunnel>) -> Result<PeerType, Ending> {
         self.open().await?;
         let upstream = upstream.insert(self.connect().await?);
-        let mut carrier = Carrier::new(&self.run, client, upstream.stream());
+        let mut carrier = Carrier::new(&self.run, client, upstream.transport());
         let mut idle = Idle::new(self.idle);
         let way = std::future::poll_fn(|cx| match carrier.poll(cx) {
             Poll::Ready(way) => Poll::Ready(way),
@@ -184,28 +200,31 @@ impl Connection {
     async fn connect(&mut self) -> Result<Tunnel, Ending> {
         self.run.stream().borrow_mut().info.cluster_name = Some(self.site.cluster_name(self.cluster));
         let mut attempt = Attempt::default();
+        let prelude = self.introduction().map_err(|_| Ending::from(Failure::UpstreamReset))?;
         let connected = {
             let upstreams = self.site.upstreams();
             let client = self.run.stream().borrow().info.source.ip();
             let criteria = Criteria { hash: Some(route::hash_of_address(client)), ..Criteria::default() };
             let connecting = pin!(async {
-                upstreams.connect(self.cluster, &criteria, &mut attempt).await.map_err(Ending::from)
+                upstreams.connect(self.cluster, &criteria, &prelude, &mut attempt).await.map_err(Ending::from)
             });
             self.run.interruptible(connecting).await
         };
-        let ends = {
+        {
             let info = &mut self.run.stream().borrow_mut().info;
             info.upstream = attempt.endpoint;
             info.upstream_local = attempt.local;
-            (info.source, info.destination)
-        };
+        }
         self.report.log(|entry| entry.upstream = attempt.endpoint);
         let upstream = connected?;
-        if let Some(version) = self.site.listener().send_proxy_protocol {
-            let sent = introduction::send(upstream.stream(), version, ends).await;
-            sent.map_err(|_| Ending::from(Failure::UpstreamReset))?;
-        }
         Ok(upstream)
+    }
+
+    /// What the upstream is told first of whose connection it is, if it is told.
+    fn introduction(&self) -> io::Result<Vec<u8>> {
+        let Some(version) = self.site.listener().send_proxy_protocol else { return Ok(Vec::new()) };
+        let stream = self.run.stream().borrow();
+        introduction::header(version, stream.info.source, stream.info.destination)
     }
 
     /// Notes how the connection ended.

@@ -15,15 +15,17 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tracing::debug;
 
 use super::pool::{Place, Pool};
 use super::{RequestBody, UpstreamError};
+use super::dial::dial;
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::{ClusterCell, ConnectFailure};
+use crate::tls::Purpose;
+use crate::transport::Transport;
 
 /// How much a connection reads at once, and holds of what it could not write yet, in bytes. A response's head has to
 /// fit in what was read, so a larger `header_bytes` takes precedence.
@@ -51,9 +53,19 @@ pub(super) enum Failure {
 impl Connection {
     /// Connects to a pool's endpoint and spawns the connection's task.
     pub(super) async fn open(pool: &Pool, tasks: &Rc<Tasks>) -> Result<Connection, UpstreamError> {
+        let (stream, counted) = connect(pool, Purpose::Http1, &[]).await?;
+        Connection::begin(pool, tasks, stream, counted).await
+    }
+
+    /// Speaks HTTP/1.1 on what was connected, and spawns the connection's task.
+    pub(super) async fn begin(
+        pool: &Pool,
+        tasks: &Rc<Tasks>,
+        stream: Transport,
+        counted: Counted,
+    ) -> Result<Connection, UpstreamError> {
         let (address, config) = (pool.endpoint().address(), pool.cluster().config());
-        let (stream, counted) = connect(pool).await?;
-        let local = stream.local_addr().ok();
+        let local = stream.socket().local();
         let heard = Arc::new(AtomicBool::new(false));
         let io = TokioIo::new(Heard { stream, heard: heard.clone() });
         let (sender, connection) = Builder::new()
@@ -132,25 +144,23 @@ fn frame(request: &mut Request<RequestBody>) {
     }
 }
 
-/// Connects to a pool's endpoint within the cluster's time, and counts what comes of it.
-pub(super) async fn connect(pool: &Pool) -> Result<(TcpStream, Counted), UpstreamError> {
+/// Connects to a pool's endpoint within the cluster's time, says the `prelude`, and counts what comes of it.
+pub(super) async fn connect(
+    pool: &Pool,
+    purpose: Purpose,
+    prelude: &[u8],
+) -> Result<(Transport, Counted), UpstreamError> {
     let place = Place::take(pool)?;
-    let address = pool.endpoint().address();
-    let stream = match timeout(pool.cluster().config().connect_timeout, TcpStream::connect(address)).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => {
-            let error = UpstreamError::from_connect(error);
+    let config = pool.cluster().config();
+    let dialling = dial(config, pool.endpoint(), purpose, prelude, pool.cell());
+    let dialled = timeout(config.connect_timeout, dialling).await;
+    match dialled.unwrap_or(Err(UpstreamError::ConnectTimeout)) {
+        Ok(stream) => Ok((stream, Counted::begin(pool.cell(), place))),
+        Err(error) => {
             count_failure(pool.cell(), &error);
-            return Err(error);
+            Err(error)
         }
-        Err(_) => {
-            pool.cell().count_connect_failure(ConnectFailure::Timeout);
-            return Err(UpstreamError::ConnectTimeout);
-        }
-    };
-    let counted = Counted::begin(pool.cell(), place);
-    stream.set_nodelay(true).map_err(UpstreamError::Connect)?;
-    Ok((stream, counted))
+    }
 }
 
 /// Counts a connection for as long as it is open.
@@ -178,6 +188,7 @@ fn count_failure(cell: &ClusterCell, error: &UpstreamError) {
     cell.count_connect_failure(match error {
         UpstreamError::ConnectRefused(_) => ConnectFailure::Refused,
         UpstreamError::ConnectTimeout => ConnectFailure::Timeout,
+        UpstreamError::Tls(_) => ConnectFailure::Tls,
         _ => ConnectFailure::Unreachable,
     });
 }
@@ -186,7 +197,7 @@ fn count_failure(cell: &ClusterCell, error: &UpstreamError) {
 /// told from one that died while it did.
 // The flag is atomic only because hyper wants to be able to send an upgraded socket elsewhere.
 struct Heard {
-    stream: TcpStream,
+    stream: Transport,
     heard: Arc<AtomicBool>,
 }
 

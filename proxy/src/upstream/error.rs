@@ -29,6 +29,9 @@ pub enum UpstreamError {
     /// The endpoint did not accept within the cluster's `connect_timeout`.
     #[error("connecting to the upstream took too long")]
     ConnectTimeout,
+    /// There is a connection to the endpoint, and no TLS on it: it is not who it has to be, or there is no agreement with it.
+    #[error("the TLS handshake with the upstream failed")]
+    Tls(#[source] io::Error),
     /// The upstream closed or reset the connection before its response's head was complete.
     #[error("the upstream closed the connection before it answered")]
     Closed {
@@ -80,7 +83,10 @@ impl UpstreamError {
     pub fn is_local(&self) -> bool {
         matches!(
             self,
-            UpstreamError::ConnectRefused(_) | UpstreamError::Connect(_) | UpstreamError::ConnectTimeout
+            UpstreamError::ConnectRefused(_)
+                | UpstreamError::Connect(_)
+                | UpstreamError::ConnectTimeout
+                | UpstreamError::Tls(_)
         )
     }
 
@@ -95,6 +101,7 @@ impl UpstreamError {
             UpstreamError::ConnectRefused(_)
             | UpstreamError::Connect(_)
             | UpstreamError::ConnectTimeout
+            | UpstreamError::Tls(_)
             | UpstreamError::Closed { .. }
             | UpstreamError::Malformed(_)
             | UpstreamError::HeadTooLarge(_)

@@ -17,6 +17,7 @@ mod breakers;
 mod budget;
 mod cluster;
 mod connection;
+mod dial;
 mod endpoint;
 mod error;
 pub(crate) mod health;

@@ -43,10 +43,19 @@ pub(super) struct Shelf {
     idle: RefCell<VecDeque<Idle>>,
     /// HTTP/2 connections, used or not, which callouts share.
     http2: Http2,
+    /// What the endpoint chose in its last handshake, where that decides, for as long as there is a connection.
+    chosen: Cell<Option<Chosen>>,
     /// Connections that are open, or being made.
     open: Cell<usize>,
     /// Notified when one of them is free, or closed.
     freed: Notify,
+}
+
+/// A version of HTTP that an endpoint chose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Chosen {
+    Http1,
+    Http2,
 }
 
 #[derive(Debug)]
@@ -70,6 +79,7 @@ impl Pool {
             keeps_idle: Cell::new(cluster.config().idle_connections > 0),
             idle: RefCell::default(),
             http2: Http2::default(),
+            chosen: Cell::default(),
             open: Cell::new(0),
             freed: Notify::new(),
         };
@@ -137,7 +147,7 @@ impl Pool {
     }
 
     /// Keeps `connection` for the next request if it can take one, at the cost of the oldest where there are enough.
-    fn put(&self, connection: Connection) {
+    pub(super) fn put(&self, connection: Connection) {
         let (cap, upkeep) = (self.cluster.config().idle_connections, self.upkeep());
         if cap == 0 || upkeep.draining.get() || !connection.is_ready() {
             return;
@@ -179,6 +189,9 @@ impl Drop for Place {
     fn drop(&mut self) {
         if let Some(shelf) = self.shelf.upgrade() {
             shelf.open.set(shelf.open.get() - 1);
+            if shelf.open.get() == 0 {
+                shelf.chosen.set(None); // it may be another by the next time
+            }
             shelf.freed.notify_one();
         }
     }
@@ -196,6 +209,15 @@ impl Shelf {
 
     pub(super) fn http2(&self) -> &Http2 {
         &self.http2
+    }
+
+    /// What the endpoint chose, where that is known.
+    pub(super) fn chosen(&self) -> Option<Chosen> {
+        self.chosen.get()
+    }
+
+    pub(super) fn note_chosen(&self, chosen: Option<Chosen>) {
+        self.chosen.set(chosen);
     }
 
     /// Whether connections stay that nobody uses.

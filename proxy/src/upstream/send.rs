@@ -21,7 +21,7 @@ use super::connection::{Connection, Failure};
 use super::endpoint::Endpoint;
 use super::http2::{self, Http2Body};
 use super::outlier;
-use super::pool::{Lease, Pool, Shelf, Upkeep};
+use super::pool::{Chosen, Lease, Pool, Shelf, Upkeep};
 use super::{RequestBody, ResponseBody, UpstreamError};
 use crate::config::model::{ClusterProtocol, LoadBalancer};
 use crate::tasks::Tasks;
@@ -165,7 +165,15 @@ impl Upstreams {
         *attempt = Attempt::default();
         let mut lease = self.pick(cluster, criteria)?;
         attempt.endpoint = Some(lease.pool().endpoint().address());
-        if lease.pool().cluster().config().protocol == ClusterProtocol::Http2 {
+        let is_http2 = match lease.pool().cluster().config().protocol {
+            ClusterProtocol::Http1 => false,
+            ClusterProtocol::Http2 => true,
+            ClusterProtocol::Auto => {
+                let chosen = Box::pin(http2::ask(lease.pool(), &self.keeper.tasks)).await;
+                chosen.map_err(|error| lease.failed(error))? == Chosen::Http2
+            }
+        };
+        if is_http2 {
             let response =
                 Box::pin(self.send_multiplexed((cluster, criteria), lease, *request, again, attempt)).await?;
             return Ok(Box::new(response.map(ResponseBody::Http2)));
@@ -210,7 +218,11 @@ impl Upstreams {
                     pool.shelf().freed().await;
                     *is_queued = false;
                 }
-                opened => return opened.map(|connection| (connection, false)),
+                Err(error) => {
+                    pool.shelf().note_chosen(None); // it may have become another
+                    return Err(error);
+                }
+                Ok(connection) => return Ok((connection, false)),
             }
             if let Some(connection) = pool.take() {
                 return Ok((connection, true));

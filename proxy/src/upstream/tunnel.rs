@@ -3,32 +3,32 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use tokio::net::TcpStream;
-
 use super::breakers::refuse;
 use super::connection::{Counted, connect};
 use super::pool::Pool;
 use super::send::Attempt;
 use super::{Criteria, UpstreamError, Upstreams};
+use crate::tls::Purpose;
+use crate::transport::Transport;
 
 /// A connection to an endpoint, counted as one and as the endpoint's business for as long as it is kept.
 #[derive(Debug)]
 pub struct Tunnel {
-    stream: TcpStream,
+    transport: Transport,
     _counted: Counted,
     _busy: Busy,
 }
 
 impl Tunnel {
-    /// Its socket.
-    pub fn stream(&self) -> &TcpStream {
-        &self.stream
+    /// What its bytes go through.
+    pub(crate) fn transport(&self) -> &Transport {
+        &self.transport
     }
 }
 
 impl Upstreams {
     /// Connects to an endpoint of the cluster at index `cluster`, as the `criteria` ask, within the cluster's
-    /// `connect_timeout`. `attempt` says which endpoint that is, also where this fails or is dropped.
+    /// `connect_timeout`, and says the `prelude`, before TLS where there is TLS. `attempt` says which endpoint that is, also where this fails or is dropped.
     ///
     /// # Errors
     ///
@@ -37,6 +37,7 @@ impl Upstreams {
         &self,
         cluster: usize,
         criteria: &Criteria<'_>,
+        prelude: &[u8],
         attempt: &mut Attempt,
     ) -> Result<Tunnel, UpstreamError> {
         *attempt = Attempt::default();
@@ -44,15 +45,15 @@ impl Upstreams {
         let address: SocketAddr = pool.endpoint().address();
         attempt.endpoint = Some(address);
         let busy = Busy::begin(pool.clone());
-        let (stream, counted) = connect(&pool).await.map_err(|error| match error {
+        let (transport, counted) = connect(&pool, Purpose::Tcp, prelude).await.map_err(|error| match error {
             UpstreamError::Overflow(limit) => refuse(&pool, limit),
             error => {
                 pool.endpoint().fail();
                 error
             }
         })?;
-        attempt.local = stream.local_addr().ok();
-        Ok(Tunnel { stream, _counted: counted, _busy: busy })
+        attempt.local = transport.socket().local();
+        Ok(Tunnel { transport, _counted: counted, _busy: busy })
     }
 }
 

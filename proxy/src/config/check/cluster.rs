@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::super::bounds;
 use super::super::decode::{Field, Located, Map, Short};
-use super::super::model::{Cluster, ClusterProtocol, Endpoint, Locality, StatedHealth};
+use super::super::model::{Cluster, Endpoint, Locality, StatedHealth};
 use super::super::raw;
 use super::super::scalar::Text;
 use super::super::source::Span;
@@ -30,11 +30,13 @@ impl Checker<'_> {
             slow_start: raw.slow_start,
             subsets: raw.subsets,
         });
+        let has_tls = !raw.tls.is_absent();
         Some(Cluster {
             recovery,
             name: name.value,
             endpoints: endpoints.map(|list| self.endpoints(list.value)).unwrap_or_default(),
-            protocol: raw.protocol.value().map_or(ClusterProtocol::Http1, |Text(value)| value),
+            protocol: self.protocol_of(raw.protocol, has_tls),
+            tls: raw.tls.given().and_then(|raw| self.origination(raw)),
             balancing,
             affinity: raw.affinity.given().and_then(|raw| self.affinity(raw)),
             connect_timeout: self.duration(raw.connect_timeout, bounds::CONNECT_TIMEOUT),

@@ -6,7 +6,7 @@ use std::mem::take;
 
 use super::super::bounds;
 use super::super::decode::{Field, Located};
-use super::super::model::{Listener, ListenerLimits, Protocol, Route, RouteFilters};
+use super::super::model::{Listener, ListenerLimits, Protocol, Route, RouteFilters, ServerNames};
 use super::super::raw;
 use super::super::scalar::{Text, Traffic};
 use super::super::source::Span;
@@ -41,12 +41,15 @@ impl Checker<'_> {
                 let at = address.value.0;
                 addresses.take(at, address.span, || format!("two listeners have the address {at}"));
             }
-            let protocol = self.protocol(&mut raw, span);
+            let server_names = self.server_names(take(&mut raw.server_names));
+            let protocol = self.protocol(&mut raw, &server_names, span);
+            let traffic = protocol.as_ref().map_or(Traffic::Http, traffic_of);
+            let tls = take(&mut raw.tls).given().and_then(|raw| self.termination(raw, traffic));
             let filters = self.chain(raw.filters);
             let require_signature_by = self.signers(raw.require_signature_by);
             let path_normalization = path_normalization(raw.path_normalization.value().unwrap_or_default());
             let routes = match protocol {
-                Some(Protocol::Http) => self.required(raw.routes, "routes", span),
+                Some(Protocol::Http | Protocol::Auto(_)) => self.required(raw.routes, "routes", span),
                 Some(Protocol::Tcp(_)) | None => None,
             };
             let cors = self.or_off(take(&mut raw.cors), None, |raw| self.cors(raw));
@@ -66,6 +69,8 @@ impl Checker<'_> {
                 runs,
                 require_signature_by,
                 protocol,
+                tls,
+                server_names,
                 routes,
                 access_log: raw.access_log.value().unwrap_or(false),
                 buffer_limit: self.bytes(raw.buffer_limit, bounds::BUFFER_LIMIT),
@@ -80,30 +85,37 @@ impl Checker<'_> {
 
     /// What comes in, and for TCP where it goes. Fields that are the other's are refused; where it is not known which
     /// it is, none.
-    fn protocol(&self, raw: &mut raw::Listener, span: Span) -> Option<Protocol> {
+    fn protocol(&self, raw: &mut raw::Listener, names: &ServerNames, span: Span) -> Option<Protocol> {
         let (one, several) = (take(&mut raw.cluster), take(&mut raw.clusters));
         let traffic = match take(&mut raw.protocol) {
             Field::Given(traffic) => traffic.value.0,
             Field::Absent => Traffic::Http,
             Field::Invalid => return None,
         };
+        if traffic != Traffic::Http {
+            match (one.is_absent(), several.is_absent()) {
+                (true, true) if traffic == Traffic::Tcp && !names.is_empty() => {}
+                (true, true) => {
+                    let hint = match traffic {
+                        Traffic::Auto => "say where goes what is not HTTP: `cluster: NAME`",
+                        _ => "say where connections go: `cluster: NAME`",
+                    };
+                    self.log.error_with_hint(span, "the field `cluster` is missing here", hint);
+                }
+                (false, false) => {
+                    let hint = "`clusters` has each with its weight";
+                    let message = "`cluster` and `clusters` cannot be given together";
+                    self.log.error_with_hint(span, message, hint);
+                }
+                _ => {}
+            }
+        }
         Some(match traffic {
             Traffic::Tcp => {
                 self.refuse_what_only_http_has(raw);
-                match (one.is_absent(), several.is_absent()) {
-                    (true, true) => {
-                        let hint = "say where connections go: `cluster: NAME`";
-                        self.log.error_with_hint(span, "the field `cluster` is missing here", hint);
-                    }
-                    (false, false) => {
-                        let hint = "`clusters` has each with its weight";
-                        let message = "`cluster` and `clusters` cannot be given together";
-                        self.log.error_with_hint(span, message, hint);
-                    }
-                    _ => {}
-                }
                 Protocol::Tcp(self.shares(one, several))
             }
+            Traffic::Auto => Protocol::Auto(self.shares(one, several)),
             Traffic::Http => {
                 if let Some(span) = raw.send_proxy_protocol.span() {
                     let hint = "upstreams of HTTP read `x-forwarded-for`: requests of several clients share a connection";
@@ -171,9 +183,18 @@ impl Checker<'_> {
             header_bytes: self.bytes(raw.header_bytes, bounds::HEADER_BYTES),
             headers: self.count(raw.headers, bounds::HEADERS),
             header_timeout: self.duration(raw.header_timeout, bounds::HEADER_TIMEOUT),
+            detection_timeout: self.duration(raw.detection_timeout, bounds::DETECTION_TIMEOUT),
             stream_idle_timeout: self.duration(raw.stream_idle_timeout, bounds::STREAM_IDLE_TIMEOUT),
             idle_timeout: self.duration(raw.idle_timeout, bounds::DOWNSTREAM_IDLE_TIMEOUT),
         }
+    }
+}
+
+fn traffic_of(protocol: &Protocol) -> Traffic {
+    match protocol {
+        Protocol::Http => Traffic::Http,
+        Protocol::Tcp(_) => Traffic::Tcp,
+        Protocol::Auto(_) => Traffic::Auto,
     }
 }
 

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::model::{Cluster, Endpoint, Locality};
 use super::super::scalar::{Quantity, name_of};
-use super::{balancing, http2, recovery, size};
+use super::{balancing, http2, recovery, size, tls};
 
 pub(super) fn cluster(cluster: &Cluster) -> Value {
     let endpoints = cluster.endpoints.iter().map(|it| endpoint(it)).collect();
@@ -21,6 +21,7 @@ pub(super) fn cluster(cluster: &Cluster) -> Value {
     fields.insert("http2".into(), http2(&cluster.http2));
     let mut shown = Value::Object(fields);
     recovery::recovery(&cluster.recovery, &mut shown);
+    tls::of_cluster(cluster, &mut shown);
     shown
 }
 

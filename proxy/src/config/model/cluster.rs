@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Affinity, Balancing, Http2, Recovery};
+use crate::tls::Origination;
 
 /// A service: endpoints that answer alike.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub struct Cluster {
     pub endpoints: Vec<Arc<Endpoint>>,
     /// What its endpoints speak.
     pub protocol: ClusterProtocol,
+    /// TLS with them.
+    pub tls: Option<Arc<Origination>>,
     /// How one is picked.
     pub balancing: Balancing,
     /// Whether a client's requests go to the endpoint that its first one went to.
@@ -39,6 +42,8 @@ pub struct Cluster {
 pub enum ClusterProtocol {
     /// HTTP/1.1.
     Http1,
+    /// Either, which each endpoint chooses in the TLS handshake. There is TLS.
+    Auto,
     /// HTTP/2, which has to be known beforehand where there is no TLS to agree on it (RFC 9113, 3.3).
     Http2,
 }
@@ -115,9 +120,11 @@ impl Cluster {
             idle_connections: _,
             header_bytes,
             protocol,
+            tls,
             http2,
             recovery: _,
         } = self;
-        (header_bytes, protocol, http2) == (&former.header_bytes, &former.protocol, &former.http2)
+        (header_bytes, protocol, tls, http2)
+            == (&former.header_bytes, &former.protocol, &former.tls, &former.http2)
     }
 }

@@ -11,7 +11,7 @@ use super::super::decode::{Field, Map, Short};
 use super::super::model::{ClusterProtocol, Percent, StatedHealth, Times};
 use super::super::scalar::{Count, Size, Text};
 use super::{
-    Affinity, Breakers, HealthCheck, Http2, LoadBalancer, Localities, OutlierDetection, SlowStart, Subsets,
+    Affinity, Breakers, ClusterTls, HealthCheck, Http2, LoadBalancer, Localities, OutlierDetection, SlowStart, Subsets,
 };
 
 /// A service: endpoints that answer alike.
@@ -20,10 +20,14 @@ use super::{
 pub(crate) struct Cluster {
     /// Where it is: IP and port each, or a mapping that says more. With none, requests are answered 503.
     pub(crate) endpoints: Field<Vec<Field<Short<SocketAddr, Endpoint>>>>,
-    /// What its endpoints speak: HTTP/1.1, or HTTP/2 without TLS, as gRPC services do. Default: `http1`.
+    /// What its endpoints speak: HTTP/1.1, or HTTP/2 as gRPC services do; or, with `tls`, what each of them chooses in the
+    /// handshake (`auto`). Default: `http1`.
     #[serde(default)]
     #[schemars(extend("default" = "http1"))]
     pub(crate) protocol: Field<Text<ClusterProtocol>>,
+    /// TLS with its endpoints. Without it nothing is encrypted.
+    #[serde(default)]
+    pub(crate) tls: Field<ClusterTls>,
     /// How an endpoint is picked among those that are as good as each other: an algorithm's name, or its name with
     /// settings. Default: `round_robin`.
     #[serde(default)]

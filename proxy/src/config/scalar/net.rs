@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use schemars::{Schema, json_schema};
 
-use super::super::model::HostMatch;
+use super::super::model::{HostMatch, ServerNamePattern};
 use super::{Parse, Refusal};
 
 impl Parse for SocketAddr {
@@ -56,6 +56,28 @@ impl Parse for Option<HostMatch> {
         })?;
         check_host(fixed).map_err(|hint| Self::refuse(&text).hint(hint))?;
         Ok(Some(matches))
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "minLength": 1 })
+    }
+}
+
+impl Parse for ServerNamePattern {
+    const EXPECTED: &'static str = "a host such as `api.example.com` or `\"*.example.com\"`";
+
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        let host = text.to_ascii_lowercase();
+        let (below, fixed) = match host.strip_prefix("*.") {
+            Some(rest) => (true, rest),
+            None => (false, host.as_str()),
+        };
+        check_host(fixed).map_err(|hint| Self::refuse(&text).hint(hint))?;
+        if fixed.starts_with('[') || fixed.parse::<std::net::IpAddr>().is_ok() {
+            return Err(Self::refuse(&text).hint("no client asks for an address by name"));
+        }
+        let fixed = fixed.to_owned();
+        Ok(if below { ServerNamePattern::Below(fixed) } else { ServerNamePattern::Exact(fixed) })
     }
 
     fn schema() -> Schema {

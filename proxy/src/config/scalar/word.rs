@@ -66,14 +66,14 @@ words!(CompressionLevel, "`fast`, `balanced` or `best`", "fast" => CompressionLe
 words!(Algorithm, "`round_robin`, `random`, `least_request`, `peak_ewma`, `ring_hash` or `maglev`", "round_robin" => Algorithm::RoundRobin, "random" => Algorithm::Random, "least_request" => Algorithm::LeastRequest, "peak_ewma" => Algorithm::PeakEwma, "ring_hash" => Algorithm::RingHash, "maglev" => Algorithm::Maglev);
 words!(HashFunction, "`xx_hash` or `murmur_hash_2`", "xx_hash" => HashFunction::XxHash, "murmur_hash_2" => HashFunction::Murmur);
 words!(Fallback, "`none`, `any` or `default`", "none" => Fallback::None, "any" => Fallback::Any, "default" => Fallback::Default);
-words!(ClusterProtocol, "`http1` or `http2`", "http1" => ClusterProtocol::Http1, "http2" => ClusterProtocol::Http2);
+words!(ClusterProtocol, "`http1`, `http2` or `auto`", "http1" => ClusterProtocol::Http1, "http2" => ClusterProtocol::Http2, "auto" => ClusterProtocol::Auto);
 words!(StatedHealth, "`healthy`, `degraded` or `unhealthy`", "healthy" => StatedHealth::Healthy, "degraded" => StatedHealth::Degraded, "unhealthy" => StatedHealth::Unhealthy);
 words!(Isolation, "`worker` or `exchange`", "worker" => Isolation::Worker, "exchange" => Isolation::Exchange);
 words!(CanaryMode, "`serve` or `shadow`", "serve" => CanaryMode::Serve, "shadow" => CanaryMode::Shadow);
 words!(OnFault, "`closed` or `open`", "closed" => OnFault::Closed, "open" => OnFault::Open);
 words!(Pull, "`if_not_present` or `always`", "if_not_present" => Pull::IfNotPresent, "always" => Pull::Always);
 words!(ResetFormat, "`seconds` or `unix_timestamp`", "seconds" => ResetFormat::Seconds, "unix_timestamp" => ResetFormat::UnixTimestamp);
-words!(Traffic, "`http` or `tcp`", "http" => Traffic::Http, "tcp" => Traffic::Tcp);
+words!(Traffic, "`http`, `tcp` or `auto`", "http" => Traffic::Http, "tcp" => Traffic::Tcp, "auto" => Traffic::Auto);
 words!(Scheme, "`http` or `https`", "http" => Scheme::Http, "https" => Scheme::Https);
 
 /// How an endpoint is picked, with the usual settings.
@@ -100,6 +100,8 @@ pub(crate) enum Traffic {
     Http,
     /// `tcp`.
     Tcp,
+    /// `auto`.
+    Auto,
 }
 
 /// A redirect's scheme.

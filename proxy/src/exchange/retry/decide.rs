@@ -47,9 +47,10 @@ pub(super) fn about_response(
 /// Why a request is to be sent again that there was no response to.
 pub(super) fn about_failure(policy: &Retries, error: &UpstreamError) -> Option<RetryReason> {
     let reason = match error {
-        UpstreamError::ConnectRefused(_) | UpstreamError::Connect(_) | UpstreamError::ConnectTimeout => {
-            RetryReason::Connect
-        }
+        UpstreamError::ConnectRefused(_)
+        | UpstreamError::Connect(_)
+        | UpstreamError::ConnectTimeout
+        | UpstreamError::Tls(_) => RetryReason::Connect,
         UpstreamError::RefusedStream(_) => RetryReason::RefusedStream,
         UpstreamError::Closed { .. } | UpstreamError::Malformed(_) | UpstreamError::Http2(_) => {
             RetryReason::Reset

@@ -49,6 +49,12 @@ impl Drain {
         }
     }
 
+    /// Waits until it has begun and idle connections have had their time.
+    pub(in crate::listener) async fn over(&self) {
+        self.begun().await;
+        tokio::time::sleep_until(self.deadline().into()).await;
+    }
+
     pub(super) fn is_begun(&self) -> bool {
         self.stage.get() != Stage::Serving
     }

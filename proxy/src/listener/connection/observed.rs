@@ -2,19 +2,18 @@
 
 use std::future::Future;
 use std::io;
-use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, Interest, ReadBuf};
-use tokio::net::TcpStream;
 
 use crate::exchange::{Peer, Phase};
+use crate::transport::{Socket, Transport};
 
 /// What a client sends first that speaks HTTP/2 (RFC 9113, 3.4).
-pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(in crate::listener) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// How long a client may go on sending when it has its last answer, as with Envoy's `delayed_close_timeout`.
 const LINGER: Duration = Duration::from_secs(1);
@@ -49,12 +48,12 @@ impl Ahead {
     }
 }
 
-/// A socket whose bytes are noted at its peer, and whose reset is noticed.
+/// A connection whose bytes are noted at its peer, and whose reset is noticed.
 ///
 /// A client may end its side and wait for the answer, so hyper is told not to look for an end while it waits
 /// (`half_close`); but then it does not see a reset either. It flushes whenever it is polled, so that is where we look.
 pub(super) struct Observed {
-    pub(super) stream: TcpStream,
+    pub(super) stream: Transport,
     peer: Arc<Peer>,
     /// What was read to find out which version of HTTP it is, and comes before all else.
     ahead: Ahead,
@@ -65,7 +64,7 @@ pub(super) struct Observed {
 }
 
 impl Observed {
-    pub(super) fn new(stream: TcpStream, peer: Arc<Peer>) -> Observed {
+    pub(super) fn new(stream: Transport, peer: Arc<Peer>) -> Observed {
         Observed { stream, peer, ahead: Ahead::default(), ended: false, alarm: None }
     }
 
@@ -105,7 +104,7 @@ impl Observed {
     /// Whether the client may have sent something that was not read, or may be sending it. Asks the kernel nothing.
     pub(super) fn may_receive(&self) -> bool {
         let mut cx = Context::from_waker(Waker::noop());
-        !self.ended && (self.peer.has_unread() || self.stream.poll_read_ready(&mut cx).is_ready())
+        !self.ended && (self.peer.has_unread() || self.stream.socket().poll_read_ready(&mut cx).is_ready())
     }
 
     /// Takes what the client still sends, after this side was ended, until it ends its own or has had its time. A
@@ -134,12 +133,12 @@ impl Observed {
             // What there is to read, if anything, is left for hyper: a body that nobody has room for yet, the next
             // request, or the end of the client's side.
             let mut byte = [0];
-            match self.stream.poll_peek(cx, &mut ReadBuf::new(&mut byte)) {
+            match self.stream.socket().poll_peek(cx, &mut byte) {
                 Poll::Ready(Err(error)) => return Err(error),
                 Poll::Pending => return Ok(()),
                 // A connection for which there is no descriptor left has to do without.
                 Poll::Ready(Ok(_)) => {
-                    self.alarm = reset_of(&self.stream).ok().map(|alarm| Box::pin(alarm) as _)
+                    self.alarm = reset_of(self.stream.socket()).ok().map(|alarm| Box::pin(alarm) as _)
                 }
             }
         }
@@ -152,9 +151,8 @@ impl Observed {
 
 /// Waits until a connection is reset, whatever there is to read. It takes a descriptor of its own for that: the one
 /// that is read from wakes its reader when there is something, and not again before that was read.
-fn reset_of(stream: &TcpStream) -> io::Result<impl Future<Output = io::Error> + Send + use<>> {
-    let twin = std::net::TcpStream::from(stream.as_fd().try_clone_to_owned()?);
-    let twin = TcpStream::from_std(twin)?;
+fn reset_of(socket: &Socket) -> io::Result<impl Future<Output = io::Error> + Send + use<>> {
+    let twin = socket.twin()?;
     Ok(async move {
         match twin.ready(Interest::ERROR).await {
             Ok(_) => io::ErrorKind::ConnectionReset.into(),

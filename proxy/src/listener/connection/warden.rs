@@ -109,6 +109,7 @@ mod tests {
             header_bytes: 8192,
             headers: 100,
             header_timeout: Duration::from_secs(10),
+            detection_timeout: Duration::from_secs(10),
             stream_idle_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(10),
         };

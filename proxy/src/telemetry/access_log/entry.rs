@@ -11,6 +11,7 @@ use serde::{Serialize, Serializer};
 use crate::error::Outcome;
 use crate::grpc;
 use crate::telemetry::timestamp;
+use crate::wasm::stream::Tls;
 
 /// The facts of an exchange as far as they are known. What stays `None` is `null` in the line.
 #[derive(Debug, Clone)]
@@ -37,6 +38,8 @@ pub struct Entry {
     pub host: Option<HeaderValue>,
     /// `HTTP/1.1`.
     pub protocol: Option<&'static str>,
+    /// What the handshake said, where the client speaks TLS.
+    pub tls: Option<Arc<Tls>>,
     /// `x-request-id`: the client's, or the one that the proxy gave the request.
     pub request_id: Option<HeaderValue>,
     /// `user-agent`.
@@ -71,6 +74,7 @@ impl Entry {
             uri: None,
             host: None,
             protocol: None,
+            tls: None,
             request_id: None,
             user_agent: None,
             forwarded_for: None,
@@ -114,6 +118,8 @@ impl Entry {
             path: self.uri.as_ref().map(|uri| Shown(PathAndQuery(uri))),
             host: self.host.as_ref().map(Text),
             protocol: self.protocol,
+            tls_version: self.tls.as_ref().map(|tls| tls.version.as_str()),
+            server_name: self.tls.as_ref().map(|tls| tls.server_name.as_str()).filter(|name| !name.is_empty()),
             status: ending.status.map(|status| status.as_u16()),
             outcome: ending.outcome.word(),
             grpc_status: ending.grpc_status.map(grpc::Status::word),
@@ -163,6 +169,8 @@ struct Line<'a> {
     path: Option<Shown<PathAndQuery<'a>>>,
     host: Option<Text<'a>>,
     protocol: Option<&'a str>,
+    tls_version: Option<&'a str>,
+    server_name: Option<&'a str>,
     status: Option<u16>,
     outcome: &'a str,
     grpc_status: Option<&'static str>,

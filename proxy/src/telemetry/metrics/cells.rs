@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 use super::number::{Counter, Gauge, Histogram};
 use crate::error::{Failure, Outcome, StatusClass};
 use crate::grpc;
+use crate::tls::Version;
 
 const CLASSES: usize = StatusClass::ALL.len();
 
@@ -120,9 +121,39 @@ pub struct ListenerCell {
     /// Exchanges under way. The report's guard counts them.
     pub active_exchanges: Gauge,
     protocol_errors: OnceLock<Box<[Counter]>>,
+    handshakes: Handshakes,
+}
+
+/// TLS handshakes that went well.
+#[derive(Debug, Default)]
+pub struct Handshakes([[Counter; 2]; 2]);
+
+impl Handshakes {
+    /// Each label pair that there is: the version, and whether a session was resumed.
+    pub const KINDS: [(Version, bool); 4] = [
+        (Version::V1_2, false),
+        (Version::V1_2, true),
+        (Version::V1_3, false),
+        (Version::V1_3, true),
+    ];
+
+    /// Counts one. Its worker only.
+    pub fn count(&self, version: Version, resumed: bool) {
+        self.0[version as usize][usize::from(resumed)].increment();
+    }
+
+    /// How many there were of a kind. Anyone.
+    pub fn value(&self, (version, resumed): (Version, bool)) -> u64 {
+        self.0[version as usize][usize::from(resumed)].value()
+    }
 }
 
 impl ListenerCell {
+    /// Its TLS handshakes.
+    pub fn handshakes(&self) -> &Handshakes {
+        &self.handshakes
+    }
+
     /// Counts a connection that ended because of what came in on it, before there was an exchange to report: a
     /// malformed head, a head too large, a timeout. Its worker only.
     #[cold]
@@ -147,12 +178,18 @@ pub enum ConnectFailure {
     Timeout,
     /// No way there: no route to the host, no file descriptor, no local port.
     Unreachable,
+    /// The TLS handshake failed.
+    Tls,
 }
 
 impl ConnectFailure {
     /// Every reason, in the order of its discriminant.
-    pub const ALL: [ConnectFailure; 3] =
-        [ConnectFailure::Refused, ConnectFailure::Timeout, ConnectFailure::Unreachable];
+    pub const ALL: [ConnectFailure; 4] = [
+        ConnectFailure::Refused,
+        ConnectFailure::Timeout,
+        ConnectFailure::Unreachable,
+        ConnectFailure::Tls,
+    ];
 
     /// Its word in metrics.
     pub fn word(self) -> &'static str {
@@ -160,6 +197,7 @@ impl ConnectFailure {
             ConnectFailure::Refused => "refused",
             ConnectFailure::Timeout => "timeout",
             ConnectFailure::Unreachable => "unreachable",
+            ConnectFailure::Tls => "tls",
         }
     }
 }
@@ -335,6 +373,8 @@ pub struct ClusterCell {
     pub checks_passed: Counter,
     /// Health checks that did not.
     pub checks_failed: Counter,
+    /// TLS handshakes that went well.
+    pub handshakes: Handshakes,
 }
 
 impl ClusterCell {

@@ -8,7 +8,7 @@ use std::fmt;
 use std::iter::Sum;
 use std::sync::Arc;
 
-use super::cells::{ConnectFailure, ExchangeCell, TcpCell};
+use super::cells::{ConnectFailure, ExchangeCell, Handshakes, ListenerCell, TcpCell};
 use super::mirror;
 use super::number::HistogramSample;
 use super::page::{Described, Page};
@@ -171,6 +171,30 @@ fn write_listeners(page: &mut Page<'_>, cells: &Cells) -> fmt::Result {
             }
         }
     }
+    write_handshakes(
+        page,
+        ("tidegate_downstream_tls_handshakes_total", "TLS handshakes with clients that went well."),
+        ("listener", &cells.listeners),
+        ListenerCell::handshakes,
+    )
+}
+
+fn write_handshakes<C>(
+    page: &mut Page<'_>,
+    (name, help): (&str, &str),
+    (label, shards): (&str, &Shards<String, C>),
+    handshakes: fn(&C) -> &Handshakes,
+) -> fmt::Result {
+    let mut family = page.counter(name, help)?;
+    for (value, workers) in shards {
+        for kind in Handshakes::KINDS {
+            let count = workers.values().map(|cell| handshakes(cell).value(kind)).sum::<u64>();
+            if count > 0 {
+                let resumed = if kind.1 { "true" } else { "false" };
+                family.sample(&[(label, value), ("version", kind.0.word()), ("resumed", resumed)], count)?;
+            }
+        }
+    }
     Ok(())
 }
 
@@ -230,7 +254,12 @@ fn write_clusters(page: &mut Page<'_>, cells: &Cells) -> fmt::Result {
             }
         }
     }
-    Ok(())
+    write_handshakes(
+        page,
+        ("tidegate_upstream_tls_handshakes_total", "TLS handshakes with endpoints that went well."),
+        ("cluster", &cells.clusters),
+        |cell| &cell.handshakes,
+    )
 }
 
 /// Families of counters with one label.

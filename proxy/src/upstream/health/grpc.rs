@@ -10,11 +10,11 @@ use h2::client;
 use http::header::{CONTENT_TYPE, HOST, HeaderValue, TE};
 use http::uri::{Authority, Scheme};
 use http::{HeaderMap, HeaderName, Method, Request, Uri, response};
-use tokio::net::TcpStream;
 
 use super::http::{drive, introduce};
 use super::probe::{ANSWER_LIMIT, Sick, Well};
 use crate::grpc::GRPC_STATUS;
+use crate::transport::Transport;
 
 const CHECK: &str = "/grpc.health.v1.Health/Check";
 
@@ -61,7 +61,7 @@ pub(super) fn question(service: &str) -> Bytes {
 
 /// Sends a request over HTTP/2, with this body if there is one, and reads the answer.
 pub(super) async fn ask(
-    stream: TcpStream,
+    stream: Transport,
     request: Request<()>,
     body: Option<Bytes>,
 ) -> Result<Answer, Sick> {

@@ -11,10 +11,10 @@ use http::{HeaderMap, HeaderName, Request, Uri, response};
 use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 
 use super::probe::{ANSWER_LIMIT, Sick};
 use crate::config::model::Probe;
+use crate::transport::Transport;
 
 /// The request of a check by HTTP.
 pub(super) fn request(probe: &Probe, endpoint: SocketAddr) -> Request<()> {
@@ -44,7 +44,7 @@ pub(super) fn introduce(
 }
 
 /// Sends it, and reads all of the answer, so that its connection ends in order.
-pub(super) async fn ask(stream: TcpStream, request: Request<()>) -> Result<response::Parts, Sick> {
+pub(super) async fn ask(stream: Transport, request: Request<()>) -> Result<response::Parts, Sick> {
     let mut request = request.map(|()| Empty::<Bytes>::new());
     request.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;

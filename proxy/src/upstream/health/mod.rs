@@ -29,7 +29,7 @@ pub(crate) async fn watch(cluster: Arc<Cluster>, place: usize, cell: Arc<Cluster
     }
     let mut row = Row { check, length: 0 };
     loop {
-        let outcome = timeout(check.timeout, probe(&cluster, endpoint, check));
+        let outcome = timeout(check.timeout, probe(&cluster, endpoint, check, &cell));
         let outcome = outcome.await.unwrap_or_else(|_| Err(Sick("it took too long".to_owned())));
         match &outcome {
             Ok(_) => cell.checks_passed.increment(),

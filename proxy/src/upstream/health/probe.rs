@@ -1,10 +1,12 @@
 //! One question to one endpoint, on a connection of its own.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use super::{grpc, http};
 use crate::config::model::{ClusterProtocol, HealthCheck, Probe};
+use crate::telemetry::metrics::ClusterCell;
+use crate::tls::{H2, Purpose};
+use crate::upstream::dial::dial;
 use crate::upstream::{Cluster, Endpoint};
 
 /// An endpoint is well.
@@ -34,14 +36,30 @@ impl<E: std::error::Error> From<E> for Sick {
 pub(super) const ANSWER_LIMIT: usize = 64 * 1024;
 
 /// Asks an endpoint. The caller sees to the time.
-pub(super) async fn probe(cluster: &Cluster, endpoint: &Endpoint, check: &HealthCheck) -> Result<Well, Sick> {
-    let mut stream = TcpStream::connect(endpoint.address()).await?;
+pub(super) async fn probe(
+    cluster: &Cluster,
+    endpoint: &Endpoint,
+    check: &HealthCheck,
+    cell: &ClusterCell,
+) -> Result<Well, Sick> {
+    let config = cluster.config();
+    let purpose = match (&check.probe, config.protocol) {
+        (Probe::Tcp { .. }, _) => Purpose::Tcp,
+        (Probe::Grpc { .. }, _) | (_, ClusterProtocol::Http2) => Purpose::Http2,
+        (_, ClusterProtocol::Http1) => Purpose::Http1,
+        (_, ClusterProtocol::Auto) => Purpose::Http,
+    };
+    let mut stream = dial(config, endpoint, purpose, &[], cell).await?;
     match &check.probe {
         Probe::Http { statuses, .. } => {
             let request = http::request(&check.probe, endpoint.address());
-            let head = match cluster.config().protocol {
-                ClusterProtocol::Http1 => http::ask(stream, request).await?,
-                ClusterProtocol::Http2 => grpc::ask(stream, request, None).await?.head,
+            let is_http2 = match purpose {
+                Purpose::Http => stream.alpn().as_deref() == Some(H2),
+                purpose => purpose == Purpose::Http2,
+            };
+            let head = match is_http2 {
+                false => http::ask(stream, request).await?,
+                true => grpc::ask(stream, request, None).await?.head,
             };
             if !statuses.iter().any(|range| range.contains(head.status)) {
                 return Err(Sick(format!("it answered {}", head.status.as_u16())));

@@ -21,19 +21,22 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use h2::client::{Builder, SendRequest};
-use socket2::{SockRef, TcpKeepalive};
 use tokio::sync::Mutex;
 use tracing::debug;
 
 use super::UpstreamError;
 use super::breakers::refuse;
-use super::connection::connect;
-use super::pool::{Pool, Shelf, Upkeep};
+use super::connection::{self, Counted, connect};
+use super::pool::{Chosen, Pool, Shelf, Upkeep};
+use crate::config::model::ClusterProtocol;
 use crate::http2::{Gone, Keepalive};
 use crate::tasks::Tasks;
+use crate::tls::{H2, Purpose};
+use crate::transport::Transport;
 
 pub use stream::Http2Body;
 pub(super) use stream::send;
+
 
 /// How much of the messages is taken that the peer would receive but its socket does not, in bytes, and how many
 /// streams are opened before it has said how many it takes.
@@ -71,11 +74,12 @@ struct Connection {
 }
 
 /// A failure to connect that several can be told of.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 enum Failed {
     Refused,
     Timeout,
     Unreachable(io::ErrorKind),
+    Tls(io::ErrorKind, Rc<str>),
     Handshake,
 }
 
@@ -120,6 +124,14 @@ impl Http2 {
     pub(super) fn idle(&self) -> usize {
         let unused = |it: &&Rc<Connection>| it.streams.get() == 0 && !it.is_closed();
         self.connections.borrow().iter().filter(unused).count()
+    }
+
+    /// Fails if connecting has, since there were so many failures.
+    fn failed_since(&self, failures: u64) -> Result<(), UpstreamError> {
+        match &*self.last_failure.borrow() {
+            Some(failed) if self.failures.get() != failures => Err(failed.clone().into_error()),
+            _ => Ok(()),
+        }
     }
 
     fn has(&self, connection: &Rc<Connection>) -> bool {
@@ -202,33 +214,77 @@ async fn acquire(pool: &Pool, tasks: &Rc<Tasks>) -> Result<Turn, UpstreamError> 
     if let Some(turn) = http2.turn(shelf) {
         return Ok(turn);
     }
-    if http2.failures.get() != failures
-        && let Some(failed) = *http2.last_failure.borrow()
-    {
-        return Err(failed.into_error());
-    }
+    http2.failed_since(failures)?;
     match Box::pin(open(pool, tasks)).await {
         Ok(connection) => {
             http2.add(connection, pool.upkeep());
             // A new one has room, unless it was closed at once.
             http2.turn(shelf).ok_or_else(|| Failed::Handshake.into_error())
         }
-        // It is nobody's failure, and may be otherwise for the next.
-        Err(UpstreamError::Overflow(limit)) => Err(refuse(pool, limit)),
-        Err(error) => {
-            http2.failures.set(failures + 1);
-            *http2.last_failure.borrow_mut() = Some(Failed::of(&error));
-            Err(error)
-        }
+        Err(error) => Err(note_failure(pool, error)),
     }
 }
 
+/// Which version of HTTP an endpoint chooses that may choose. If that is not known, one of those that ask connects, and the
+/// connection is kept for whichever version it is.
+pub(super) async fn ask(pool: &Pool, tasks: &Rc<Tasks>) -> Result<Chosen, UpstreamError> {
+    let (http2, shelf) = (pool.http2(), pool.shelf());
+    if let Some(chosen) = shelf.chosen() {
+        return Ok(chosen);
+    }
+    let failures = http2.failures.get();
+    let _connecting = http2.connecting.lock().await;
+    if let Some(chosen) = shelf.chosen() {
+        return Ok(chosen);
+    }
+    http2.failed_since(failures)?;
+    Box::pin(meet(pool, tasks)).await.map_err(|error| note_failure(pool, error))
+}
+
+async fn meet(pool: &Pool, tasks: &Rc<Tasks>) -> Result<Chosen, UpstreamError> {
+    let (transport, counted) = connect(pool, Purpose::Http, &[]).await?;
+    let chosen = if transport.alpn().as_deref() == Some(H2) {
+        let connection = begin(pool, tasks, transport, counted).await?;
+        pool.http2().add(connection, pool.upkeep());
+        Chosen::Http2
+    } else {
+        pool.put(connection::Connection::begin(pool, tasks, transport, counted).await?);
+        Chosen::Http1
+    };
+    pool.shelf().note_chosen(Some(chosen));
+    Ok(chosen)
+}
+
+/// Notes why there is no connection, for those who wait for it.
+fn note_failure(pool: &Pool, error: UpstreamError) -> UpstreamError {
+    if let UpstreamError::Overflow(limit) = error {
+        return refuse(pool, limit); // it is nobody's failure, and may be otherwise for the next
+    }
+    let http2 = pool.http2();
+    http2.failures.set(http2.failures.get() + 1);
+    *http2.last_failure.borrow_mut() = Some(Failed::of(&error));
+    pool.shelf().note_chosen(None); // it may have become another
+    error
+}
+
 async fn open(pool: &Pool, tasks: &Rc<Tasks>) -> Result<Connection, UpstreamError> {
+    let (transport, counted) = connect(pool, Purpose::Http2, &[]).await?;
+    if pool.cluster().config().protocol == ClusterProtocol::Auto && transport.alpn().as_deref() != Some(H2) {
+        return Err(UpstreamError::Tls(io::Error::other("the endpoint does not choose HTTP/2 any more")));
+    }
+    begin(pool, tasks, transport, counted).await
+}
+
+/// Speaks HTTP/2 on what was connected, and spawns the connection's task.
+async fn begin(
+    pool: &Pool,
+    tasks: &Rc<Tasks>,
+    transport: Transport,
+    counted: Counted,
+) -> Result<Connection, UpstreamError> {
     let (address, config) = (pool.endpoint().address(), pool.cluster().config());
-    let (socket, counted) = connect(pool).await?;
-    let local = socket.local_addr().ok();
-    let probes = TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_INTERVAL);
-    SockRef::from(&socket).set_tcp_keepalive(&probes).map_err(UpstreamError::Connect)?;
+    let local = transport.socket().local();
+    transport.socket().probe(KEEPALIVE_AFTER, KEEPALIVE_INTERVAL).map_err(UpstreamError::Connect)?;
     let (sender, mut connection) = Builder::new()
         .enable_push(false)
         .initial_window_size(config.http2.initial_stream_window_size)
@@ -236,7 +292,7 @@ async fn open(pool: &Pool, tasks: &Rc<Tasks>) -> Result<Connection, UpstreamErro
         .initial_max_send_streams(STREAMS_AT_FIRST)
         .max_send_buffer_size(SEND_BUFFER)
         .max_header_list_size(u32::try_from(config.header_bytes).unwrap_or(u32::MAX))
-        .handshake(socket)
+        .handshake(transport)
         .await
         .map_err(UpstreamError::Http2)?;
     let mut keepalive = Keepalive::begin(config.http2.keepalive, connection.ping_pong());
@@ -273,6 +329,7 @@ impl Failed {
             UpstreamError::ConnectRefused(_) => Failed::Refused,
             UpstreamError::ConnectTimeout => Failed::Timeout,
             UpstreamError::Connect(source) => Failed::Unreachable(source.kind()),
+            UpstreamError::Tls(source) => Failed::Tls(source.kind(), source.to_string().into()),
             _ => Failed::Handshake,
         }
     }
@@ -282,6 +339,7 @@ impl Failed {
             Failed::Refused => UpstreamError::ConnectRefused(io::ErrorKind::ConnectionRefused.into()),
             Failed::Timeout => UpstreamError::ConnectTimeout,
             Failed::Unreachable(kind) => UpstreamError::Connect(kind.into()),
+            Failed::Tls(kind, text) => UpstreamError::Tls(io::Error::new(kind, &*text)),
             Failed::Handshake => UpstreamError::Connect(io::ErrorKind::ConnectionAborted.into()),
         }
     }

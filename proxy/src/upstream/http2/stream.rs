@@ -48,7 +48,8 @@ async fn perform(
     if head.headers.contains_key(UPGRADE) {
         return Err(UpstreamError::NoUpgrade);
     }
-    head.uri = absolute(&head.uri, head.headers.remove(HOST), pool.endpoint().address());
+    let is_tls = pool.cluster().config().tls.is_some();
+    head.uri = absolute(&head.uri, head.headers.remove(HOST), is_tls, pool.endpoint().address());
     head.version = Version::HTTP_2;
     let turn = acquire(pool, tasks).await?;
     attempt.local = turn.local();
@@ -101,9 +102,9 @@ impl Outgoing {
 }
 
 /// HTTP/2 names scheme and authority in every request, in the place of `host` (RFC 9113, section 8.3.1).
-fn absolute(uri: &Uri, host: Option<HeaderValue>, endpoint: SocketAddr) -> Uri {
+fn absolute(uri: &Uri, host: Option<HeaderValue>, is_tls: bool, endpoint: SocketAddr) -> Uri {
     let mut parts = uri.clone().into_parts();
-    parts.scheme.get_or_insert(Scheme::HTTP);
+    parts.scheme.get_or_insert(if is_tls { Scheme::HTTPS } else { Scheme::HTTP });
     if parts.authority.is_none() {
         let named = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
         parts.authority = named.or_else(|| endpoint.to_string().parse().ok());

@@ -36,6 +36,7 @@ pub(super) fn cluster_config(endpoints: impl IntoIterator<Item = SocketAddr>) ->
         header_bytes: 16 * 1024,
         http2: model::Http2::default(),
         protocol: model::ClusterProtocol::Http1,
+        tls: None,
         recovery: model::Recovery::default(),
     }
 }

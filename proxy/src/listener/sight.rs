@@ -1,0 +1,144 @@
+//! What a connection is, by what its client says first: TLS, HTTP or something else.
+
+use std::io;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::AsyncReadExt as _;
+
+use super::connection::PREFACE;
+use crate::tls::Hello;
+use crate::transport::Transport;
+
+/// How much is read at once, in bytes.
+const READ_BYTES: usize = 4 << 10;
+
+/// The longest name of a method of HTTP, in bytes; longer ones are something else.
+const LONGEST_METHOD: usize = 32;
+
+/// What a connection is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Sight {
+    /// TLS, and the host that is asked for, if one is.
+    Tls(Option<String>),
+    /// HTTP, of either version.
+    Http,
+    /// Something else, or nothing that could be told.
+    Other,
+}
+
+/// Finds out what a connection is, by what is read of it, which goes into `seen`. Of a client that says nothing, or not
+/// enough, it finds out nothing: the caller sees to the time. `most` is how much of a request's first line is read, in bytes.
+///
+/// # Errors
+///
+/// The connection failed, or ended with nothing said.
+pub(super) async fn look(mut transport: &Transport, seen: &mut BytesMut, most: usize) -> io::Result<Sight> {
+    loop {
+        if let Some(sight) = judge(seen, most) {
+            return Ok(sight);
+        }
+        seen.reserve(READ_BYTES);
+        let is_first = seen.is_empty();
+        match (transport.read_buf(seen).await?, is_first) {
+            (0, true) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            (0, false) => return Ok(Sight::Other), // its side is ended, and what it said goes on
+            _ => {}
+        }
+    }
+}
+
+/// What was read comes first again.
+pub(super) fn put_back(transport: Transport, seen: BytesMut) -> Transport {
+    if seen.is_empty() { transport } else { transport.behind(Bytes::from(seen)) }
+}
+
+/// What these first bytes are, if that can be told.
+fn judge(seen: &[u8], most: usize) -> Option<Sight> {
+    if seen.is_empty() {
+        return None;
+    }
+    match Hello::of(seen) {
+        Hello::Tls(name) => return Some(Sight::Tls(name)),
+        Hello::Incomplete => return None,
+        Hello::Other => {}
+    }
+    let common = seen.len().min(PREFACE.len());
+    if seen[..common] == PREFACE[..common] {
+        return (common == PREFACE.len()).then_some(Sight::Http);
+    }
+    is_request(seen, most).map(|is_request| if is_request { Sight::Http } else { Sight::Other })
+}
+
+/// Whether this begins as a request of HTTP/1 does (RFC 9112, 3): a method, a target and the version.
+fn is_request(seen: &[u8], most: usize) -> Option<bool> {
+    let method = seen.iter().position(|byte| !is_tchar(*byte));
+    let Some(method) = method else { return (seen.len() > LONGEST_METHOD).then_some(false) };
+    if method == 0 || method > LONGEST_METHOD || seen[method] != b' ' {
+        return Some(false);
+    }
+    let rest = &seen[method + 1..];
+    let Some(target) = rest.iter().position(|byte| !byte.is_ascii_graphic() && byte.is_ascii()) else {
+        // A line that long is for HTTP to refuse.
+        return (seen.len() >= most).then_some(true);
+    };
+    if target == 0 || rest[target] != b' ' {
+        return Some(false);
+    }
+    let (version, known) = (&rest[target + 1..], b"HTTP/1.");
+    let common = version.len().min(known.len());
+    if version[..common] != known[..common] {
+        return Some(false);
+    }
+    (common == known.len()).then_some(true)
+}
+
+/// A character of a token (RFC 9110, 5.6.2).
+fn is_tchar(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MOST: usize = 8 << 10;
+
+    #[test]
+    fn a_request_is_known_by_its_version_and_no_sooner() {
+        for request in ["GET / HTTP/1.", "POST /a/b?c=d HTTP/1.", "OPTIONS * HTTP/1.", "G http://h/ HTTP/1."] {
+            let bytes = request.as_bytes();
+            for cut in 1..bytes.len() {
+                assert_eq!(judge(&bytes[..cut], MOST), None, "{:?}", &request[..cut]);
+            }
+            assert_eq!(judge(bytes, MOST), Some(Sight::Http), "{request}");
+        }
+        assert_eq!(judge(PREFACE, MOST), Some(Sight::Http));
+        assert_eq!(judge(&PREFACE[..23], MOST), None);
+    }
+
+    #[test]
+    fn other_protocols_are_no_requests() {
+        let others: [&[u8]; 9] = [
+            b"EHLO mail.example.com\r\n",
+            b"SSH-2.0-OpenSSH_9.2\r\n",
+            b"*1\r\n$4\r\nPING\r\n",
+            b"\x00\x00\x00\x08\x04\xd2\x16\x2f",
+            b"GET /\r\n",
+            b"GET  / HTTP/1.1",
+            b"GET / HTTP/2.0",
+            b" GET / HTTP/1.1",
+            b"PRI * HTTP/2.0\r\n\r\nXX",
+        ];
+        for bytes in others {
+            assert_eq!(judge(bytes, MOST), Some(Sight::Other), "{:?}", String::from_utf8_lossy(bytes));
+        }
+        assert_eq!(judge(&[b'a'; 40], MOST), Some(Sight::Other), "no method is so long");
+    }
+
+    #[test]
+    fn a_target_that_is_too_long_is_for_http_to_refuse() {
+        let long = [&b"GET /"[..], &[b'a'; MOST]].concat();
+        assert_eq!(judge(&long, MOST), Some(Sight::Http));
+        assert_eq!(judge(&long[..MOST - 1], MOST), None);
+    }
+}

@@ -1,0 +1,145 @@
+//! TLS with clients: which certificate one is shown, and what it may agree to.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
+
+use super::{Authorities, Identity, PROVIDER, Version};
+use crate::wasm::stream::Certificate;
+
+/// What a listener says of TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TerminationTerms {
+    /// Never empty. The first is for clients that ask for no name, or for one that none of them has.
+    pub certificates: Vec<Identity>,
+    /// The lowest version that is spoken.
+    pub min_version: Version,
+    /// What may be agreed on, by preference; with none nothing is agreed on.
+    pub alpn: Vec<Vec<u8>>,
+    /// Who vouches for clients: those without a certificate of theirs are refused. Without it none is asked for.
+    pub client_ca: Option<Authorities>,
+    /// From the first wait for a handshake to its end.
+    pub handshake_timeout: Duration,
+}
+
+/// TLS with the clients of a listener, ready to be spoken. Equal to another that was made of the same.
+pub struct Termination {
+    terms: TerminationTerms,
+    certificates: Arc<Certificates>,
+    config: Arc<ServerConfig>,
+}
+
+impl Termination {
+    /// TLS by these terms. Sessions can be resumed on any worker: what there is to know of one, its client keeps
+    /// (RFC 8446, 2.2; RFC 5077), under a key that is changed every few hours and is never written down.
+    ///
+    /// # Errors
+    ///
+    /// There is nobody who could vouch for clients, or no randomness to be had.
+    pub fn new(terms: TerminationTerms) -> Result<Termination, rustls::Error> {
+        let certificates = Arc::new(Certificates::new(&terms.certificates));
+        let builder = ServerConfig::builder_with_provider(PROVIDER.clone())
+            .with_protocol_versions(terms.min_version.and_above())?;
+        let builder = match &terms.client_ca {
+            None => builder.with_no_client_auth(),
+            Some(authorities) => {
+                let verifier = WebPkiClientVerifier::builder_with_provider(
+                    authorities.store().clone(),
+                    PROVIDER.clone(),
+                );
+                let verifier =
+                    verifier.build().map_err(|error| rustls::Error::General(error.to_string()))?;
+                builder.with_client_cert_verifier(verifier)
+            }
+        };
+        let mut config = builder.with_cert_resolver(certificates.clone());
+        config.alpn_protocols.clone_from(&terms.alpn);
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.ticketer = rustls::crypto::ring::Ticketer::new()?;
+        Ok(Termination { terms, certificates, config: Arc::new(config) })
+    }
+
+    /// What it was made of.
+    pub fn terms(&self) -> &TerminationTerms {
+        &self.terms
+    }
+
+    pub(crate) fn config(&self) -> &Arc<ServerConfig> {
+        &self.config
+    }
+
+    /// The certificate that a client is shown who asks for this name.
+    pub(crate) fn certificate_for(&self, server_name: Option<&str>) -> Option<&Certificate> {
+        let index = *self.certificates.candidates(server_name).first()?;
+        Some(&self.terms.certificates.get(index)?.facts().certificate)
+    }
+}
+
+impl PartialEq for Termination {
+    fn eq(&self, other: &Termination) -> bool {
+        self.terms == other.terms
+    }
+}
+
+impl Eq for Termination {}
+
+impl fmt::Debug for Termination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Termination").field("terms", &self.terms).finish_non_exhaustive()
+    }
+}
+
+/// Finds the certificate for a name.
+struct Certificates {
+    keys: Vec<Arc<CertifiedKey>>,
+    /// By host; of `*.example.com` by `example.com` in `wild`.
+    exact: HashMap<String, Vec<usize>>,
+    wild: HashMap<String, Vec<usize>>,
+    all: Vec<usize>,
+}
+
+impl Certificates {
+    fn new(identities: &[Identity]) -> Certificates {
+        let (mut exact, mut wild) = (HashMap::<_, Vec<usize>>::new(), HashMap::<_, Vec<usize>>::new());
+        for (index, identity) in identities.iter().enumerate() {
+            for host in &identity.facts().hosts {
+                match host.strip_prefix("*.") {
+                    Some(rest) => wild.entry(rest.to_owned()).or_default().push(index),
+                    None => exact.entry(host.clone()).or_default().push(index),
+                }
+            }
+        }
+        let keys = identities.iter().map(|identity| identity.key().clone()).collect();
+        Certificates { keys, exact, wild, all: (0..identities.len()).collect() }
+    }
+
+    /// Those that have a name: by itself, else by a wildcard for its first label. Without such, all of them.
+    fn candidates(&self, server_name: Option<&str>) -> &[usize] {
+        let found = server_name.and_then(|name| {
+            let name = name.to_ascii_lowercase();
+            let rest = name.split_once('.').map(|(_, rest)| rest);
+            self.exact.get(&name).or_else(|| self.wild.get(rest?))
+        });
+        found.unwrap_or(&self.all)
+    }
+}
+
+impl ResolvesServerCert for Certificates {
+    /// The first whose key the client can make use of.
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let keys = || self.candidates(hello.server_name()).iter().map(|&index| &self.keys[index]);
+        let fits = |key: &&Arc<CertifiedKey>| key.key.choose_scheme(hello.signature_schemes()).is_some();
+        keys().find(fits).or_else(|| keys().next()).cloned()
+    }
+}
+
+impl fmt::Debug for Certificates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Certificates").field("count", &self.keys.len()).finish_non_exhaustive()
+    }
+}

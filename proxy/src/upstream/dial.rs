@@ -1,0 +1,56 @@
+//! A connection to an endpoint, with TLS on it where the cluster has it. The caller sees to the time.
+
+use bytes::Bytes;
+use rustls::HandshakeKind;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsConnector, TlsStream};
+
+use super::{Endpoint, UpstreamError};
+use crate::config::model;
+use crate::telemetry::metrics::ClusterCell;
+use crate::tls::{Origination, Purpose, Version};
+use crate::transport::{Socket, Transport, Wire};
+
+/// Connects to an endpoint of a cluster, for this purpose, which is what is offered to it in a handshake,
+/// and says the `prelude` before that.
+///
+/// # Errors
+///
+/// It cannot be reached, or the handshake failed.
+pub(super) async fn dial(
+    cluster: &model::Cluster,
+    endpoint: &Endpoint,
+    purpose: Purpose,
+    prelude: &[u8],
+    cell: &ClusterCell,
+) -> Result<Transport, UpstreamError> {
+    let stream = TcpStream::connect(endpoint.address()).await.map_err(UpstreamError::from_connect)?;
+    let mut socket = Socket::from(stream);
+    socket.send_at_once().map_err(UpstreamError::Connect)?;
+    if !prelude.is_empty() {
+        socket.write_all(prelude).await.map_err(UpstreamError::Connect)?;
+    }
+    match &cluster.tls {
+        None => Ok(Transport::from(socket)),
+        Some(tls) => shake(socket, tls, endpoint, purpose, cell).await,
+    }
+}
+
+async fn shake(
+    socket: Socket,
+    tls: &Origination,
+    endpoint: &Endpoint,
+    purpose: Purpose,
+    cell: &ClusterCell,
+) -> Result<Transport, UpstreamError> {
+    let wire = Wire::new(socket, Bytes::new());
+    let name = tls.name_of(endpoint.address().ip());
+    let connector = TlsConnector::from(tls.config(purpose).clone());
+    let stream = connector.connect(name, wire).await.map_err(UpstreamError::Tls)?;
+    let (_, session) = stream.get_ref();
+    if let Some(version) = session.protocol_version().and_then(Version::of) {
+        cell.handshakes.count(version, session.handshake_kind() == Some(HandshakeKind::Resumed));
+    }
+    Ok(Transport::from(TlsStream::Client(stream)))
+}
