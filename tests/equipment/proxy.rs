@@ -54,6 +54,12 @@ impl Start {
         self
     }
 
+    /// More of its configuration.
+    pub(crate) fn and(mut self, text: &str) -> Start {
+        self.config += text;
+        self
+    }
+
     /// How many workers it has; 1 otherwise.
     pub(crate) fn workers(mut self, count: usize) -> Start {
         self.workers = Some(count);

@@ -68,6 +68,7 @@ mod steer_matches;
 mod steer_mirrors;
 mod tcp;
 mod terminals;
+mod tls;
 mod top;
 mod upgrades;
 mod upstream_failures;
