@@ -1,11 +1,11 @@
 //! TLS that is passed on as it is, by the host that its client asks for.
 
 use std::io::Write;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 
 use super::{prepared, tls, with_files};
 use crate::equipment::{
-    Authority, Backend, Client, Proxy, TlsClient, TlsOptions, TlsServer, Upstream,
+    Authority, Backend, Client, Proxy, TlsClient, TlsOptions, TlsServer, Upstream, eventually, refusing_address,
 };
 
 /// Two servers with TLS of their own, and one without.
@@ -13,7 +13,6 @@ struct Servers {
     authority: Authority,
     one: TlsServer,
     two: TlsServer,
-    other: Upstream,
     _plain: [Upstream; 2],
 }
 
@@ -23,11 +22,11 @@ impl Servers {
         let plain = [Upstream::ok("one"), Upstream::ok("two")];
         let one = TlsServer::before(plain[0].address(), &authority.issue(&["one.test"]), &[]);
         let two = TlsServer::before(plain[1].address(), &authority.issue(&["*.two.test", "two.test"]), &[]);
-        Servers { authority, one, two, other: Upstream::ok("other"), _plain: plain }
+        Servers { authority, one, two, _plain: plain }
     }
 
-    fn clusters(&self) -> String {
-        let (one, two, other) = (self.one.address(), self.two.address(), self.other.address());
+    fn clusters(&self, other: SocketAddr) -> String {
+        let (one, two) = (self.one.address(), self.two.address());
         format!(
             "clusters:\n  one: {{endpoints: [\"{one}\"]}}\n  two: {{endpoints: [\"{two}\"]}}\n  other: {{endpoints: [\"{other}\"]}}\n"
         )
@@ -43,11 +42,11 @@ impl Servers {
 
 #[test]
 fn a_connection_goes_to_the_cluster_of_its_host_and_nobody_reads_it() {
-    let servers = Servers::start();
+    let (servers, other) = (Servers::start(), Backend::start());
     let config = format!(
         "listeners:\n- name: in\n  address: 127.0.0.1:0\n  protocol: tcp\n  access_log: true\n  cluster: other\n  \
          server_names: {{one.test: one, \"*.two.test\": two}}\n{}",
-        servers.clusters()
+        servers.clusters(other.address())
     );
     let proxy = Proxy::start(&config);
     assert_eq!(servers.ask(&proxy, "one.test").as_deref(), Some("one"));
@@ -55,9 +54,14 @@ fn a_connection_goes_to_the_cluster_of_its_host_and_nobody_reads_it() {
     assert_eq!(servers.ask(&proxy, "a.two.test").as_deref(), Some("two"));
     assert_eq!(servers.one.shaken()[0].as_ref().unwrap().name, "one.test", "it has the handshake whole");
     // What is no TLS, and what asks for another host or for none, goes to the rest.
-    assert_eq!(proxy.client().get("/").text(), "other");
-    assert_eq!(servers.ask(&proxy, "three.test"), None, "nobody answers it with TLS there");
-    assert_eq!(servers.ask(&proxy, "127.0.0.1"), None);
+    let mut client = proxy.client();
+    client.send("anything");
+    assert_eq!(other.accept().exactly(8), "anything");
+    for name in ["three.test", "two.test", "127.0.0.1"] {
+        let way = TlsClient::to(proxy.address("in"), &TlsOptions::new(&servers.authority, name));
+        let _client = Client::connect(way.address());
+        assert_eq!(other.accept().exactly(2), "\u{16}\u{3}", "{name}: its handshake, as it is");
+    }
     let line = proxy.wait_for_access_log(1).remove(0);
     assert_eq!((&line["cluster"], &line["protocol"]), (&"one".into(), &"TCP".into()), "{line}");
 }
@@ -67,7 +71,7 @@ fn without_a_cluster_for_the_rest_they_are_closed() {
     let servers = Servers::start();
     let config = format!(
         "listeners:\n- name: in\n  address: 127.0.0.1:0\n  protocol: tcp\n  server_names: {{one.test: one}}\n{}",
-        servers.clusters()
+        servers.clusters(refusing_address().0)
     );
     let proxy = Proxy::start(&config);
     assert_eq!(servers.ask(&proxy, "one.test").as_deref(), Some("one"));
@@ -82,14 +86,14 @@ fn without_a_cluster_for_the_rest_they_are_closed() {
 #[test]
 fn some_hosts_are_passed_on_and_the_others_end_here() {
     let servers = Servers::start();
-    let own = servers.authority.issue(&["own.test"]);
+    let (own, other) = (servers.authority.issue(&["own.test"]), Upstream::ok("other"));
     let fields = [&*tls(&["own"], ""), "server_names: {one.test: one}"];
-    let start = prepared(servers.other.address(), &fields, &[("own", &own)]);
+    let start = prepared(other.address(), &fields, &[("own", &own)]);
     let one = format!("  one: {{endpoints: [\"{}\"]}}\n", servers.one.address());
     let proxy = start.and(&one).start();
     assert_eq!(servers.ask(&proxy, "one.test").as_deref(), Some("one"));
     assert_eq!(servers.ask(&proxy, "own.test").as_deref(), Some("other"), "by a route, over HTTP");
-    let seen = servers.other.requests().remove(0);
+    let seen = other.requests().remove(0);
     assert_eq!(seen.head.field("x-forwarded-proto"), Some("https"));
     assert_eq!(proxy.client().get("/").status(), 400, "plain HTTP is not spoken");
 }
@@ -99,7 +103,7 @@ fn a_first_message_may_come_bit_by_bit() {
     let servers = Servers::start();
     let config = format!(
         "listeners:\n- name: in\n  address: 127.0.0.1:0\n  protocol: tcp\n  server_names: {{one.test: one}}\n{}",
-        servers.clusters()
+        servers.clusters(refusing_address().0)
     );
     let proxy = Proxy::start(&config);
     // Between the client and the proxy there is one who passes on byte by byte.
@@ -134,7 +138,7 @@ fn tls_ends_before_tcp_goes_on_and_filters_see_what_was_said() {
         tls(&["a"], ""),
         backend.address()
     );
-    let seeing = Guest::new().quiet().on(On::DownstreamData, [Step::GetBuffer(Buffer::DownstreamData, 0, 100)]);
+    let seeing = Guest::new().on(On::DownstreamData, [Step::GetBuffer(Buffer::DownstreamData, 0, 100)]);
     let start = with_files(Proxy::with(&config), &[("a", &issued)]).file("see.wasm", seeing.build());
     let proxy = start.log_guests_fully().start();
     let way = TlsClient::to(proxy.address("in"), &TlsOptions::new(&authority, "a.test"));
@@ -142,7 +146,9 @@ fn tls_ends_before_tcp_goes_on_and_filters_see_what_was_said() {
     let mut upstream = backend.accept();
     client.send("in clear text");
     assert_eq!(upstream.exactly(13), "in clear text");
-    assert!(proxy.guest_log().iter().any(|(_, line)| line.contains("in clear text")));
+    eventually("the filter to have seen it", || {
+        proxy.guest_log().iter().any(|(_, line)| line.contains("in clear text")).then_some(())
+    });
     upstream.send("answered");
     assert_eq!(client.exactly(8), "answered");
     client.half_close();

@@ -344,7 +344,7 @@ fn filters_see_the_handshake() {
         "connection.subject_peer_certificate",
         "request.scheme",
     ];
-    let guest = Guest::new().quiet().on(On::RequestHeaders, paths.map(Step::property));
+    let guest = Guest::new().on(On::RequestHeaders, paths.map(Step::property));
     let fields = [&*tls(&["a"], "client_ca: clients.pem"), "filters: [see]"];
     let mut start = prepared(upstream.address(), &fields, &[("a", &issued)]).file("clients.pem", clients.pem());
     start = start.file("see.wasm", guest.build()).log_guests_fully();
@@ -354,7 +354,7 @@ fn filters_see_the_handshake() {
     assert_eq!(Client::connect(way.address()).get("/").text(), "hello");
     let log = proxy.guest_log();
     for (path, value) in paths.iter().zip([
-        "\u{1}",
+        "\\01",
         "TLSv1.3",
         "a.test",
         "CN=a.test",

@@ -248,7 +248,7 @@ async fn meet(pool: &Pool, tasks: &Rc<Tasks>) -> Result<Chosen, UpstreamError> {
         pool.http2().add(connection, pool.upkeep());
         Chosen::Http2
     } else {
-        pool.put(connection::Connection::begin(pool, tasks, transport, counted).await?);
+        pool.put(connection::Connection::begin(pool, tasks, transport, counted).await?.readied().await?);
         Chosen::Http1
     };
     pool.shelf().note_chosen(Some(chosen));
