@@ -4,6 +4,7 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose, SanType,
@@ -143,10 +144,21 @@ fn parts(issued: &Issued) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'stati
     (chain, PrivateKeyDer::from_pem_slice(issued.key.as_bytes()).expect("it is a key"))
 }
 
-/// Runs this on a thread of its own, until what it gives is dropped.
-fn keep_running(work: impl Future<Output = ()> + Send + 'static) -> oneshot::Sender<()> {
-    let (thread, mut dropped) = oneshot::channel::<()>();
-    std::thread::spawn(move || {
+/// Work on a thread of its own. Dropped, it ends, and nothing is left of it.
+struct Running(Option<(oneshot::Sender<()>, JoinHandle<()>)>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some((end, thread)) = self.0.take() {
+            drop(end);
+            let _ = thread.join(); // a panic was told by its hook
+        }
+    }
+}
+
+fn keep_running(work: impl Future<Output = ()> + Send + 'static) -> Running {
+    let (end, mut dropped) = oneshot::channel::<()>();
+    let thread = std::thread::spawn(move || {
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime can be made");
         runtime.block_on(async {
             tokio::select! {
@@ -155,7 +167,7 @@ fn keep_running(work: impl Future<Output = ()> + Send + 'static) -> oneshot::Sen
             }
         });
     });
-    thread
+    Running(Some((end, thread)))
 }
 
 async fn bound(address: SocketAddr) -> (TcpListener, SocketAddr) {
@@ -169,7 +181,7 @@ async fn bound(address: SocketAddr) -> (TcpListener, SocketAddr) {
 pub(crate) struct TlsClient {
     address: SocketAddr,
     shaken: Arc<Mutex<Vec<Result<Shaken, String>>>>,
-    _thread: oneshot::Sender<()>,
+    _thread: Running,
 }
 
 impl TlsClient {
@@ -242,7 +254,7 @@ fn first_host(der: &[u8]) -> String {
 pub(crate) struct TlsServer {
     address: SocketAddr,
     shaken: Arc<Mutex<Vec<Result<Shaken, String>>>>,
-    _thread: oneshot::Sender<()>,
+    _thread: Running,
 }
 
 impl TlsServer {

@@ -370,7 +370,7 @@ fn a_line_of_the_access_log_is_one_line_of_json_whatever_is_in_it() {
     assert_eq!(line.matches('\n').count(), 1);
     serde_json::from_str::<serde_json::Value>(&line).expect("it is JSON");
     expect![[r#"
-        {"time":"2023-11-14T22:13:20.000042Z","listener":"ingress","route":"api","cluster":"outbound|80||svc","upstream":"10.0.0.9:9000","attempts":null,"client":"[::1]:5555","method":"GET","path":"/a/b?c=d&e=%22","host":"api.example.com","protocol":"HTTP/1.1","status":503,"outcome":"filter_fault","grpc_status":null,"at_fault":"filter","flags":"-","details":"trap\nin line 3","filter":"auth","skipped":[],"duration_ms":1.234,"request_bytes":60,"response_bytes":0,"request_id":"7b6f","user_agent":"curl/8 \"quoted\" �","x_forwarded_for":"10.0.0.1, 10.0.0.2"}
+        {"time":"2023-11-14T22:13:20.000042Z","listener":"ingress","route":"api","cluster":"outbound|80||svc","upstream":"10.0.0.9:9000","attempts":null,"client":"[::1]:5555","method":"GET","path":"/a/b?c=d&e=%22","host":"api.example.com","protocol":"HTTP/1.1","tls_version":null,"server_name":null,"status":503,"outcome":"filter_fault","grpc_status":null,"at_fault":"filter","flags":"-","details":"trap\nin line 3","filter":"auth","skipped":[],"duration_ms":1.234,"request_bytes":60,"response_bytes":0,"request_id":"7b6f","user_agent":"curl/8 \"quoted\" �","x_forwarded_for":"10.0.0.1, 10.0.0.2"}
     "#]]
     .assert_eq(&line);
 }
@@ -383,7 +383,7 @@ fn what_is_not_known_is_null() {
     entry.time = SystemTime::UNIX_EPOCH;
     entry.write_line(&Ending { status: None, outcome, ..ending() }, &mut lines);
     expect![[r#"
-        {"time":"1970-01-01T00:00:00.000000Z","listener":"ingress","route":null,"cluster":null,"upstream":null,"attempts":null,"client":null,"method":null,"path":null,"host":null,"protocol":null,"status":null,"outcome":"client_left","grpc_status":null,"at_fault":"downstream","flags":"DC","details":null,"filter":null,"skipped":[],"duration_ms":1.234,"request_bytes":60,"response_bytes":0,"request_id":null,"user_agent":null,"x_forwarded_for":null}
+        {"time":"1970-01-01T00:00:00.000000Z","listener":"ingress","route":null,"cluster":null,"upstream":null,"attempts":null,"client":null,"method":null,"path":null,"host":null,"protocol":null,"tls_version":null,"server_name":null,"status":null,"outcome":"client_left","grpc_status":null,"at_fault":"downstream","flags":"DC","details":null,"filter":null,"skipped":[],"duration_ms":1.234,"request_bytes":60,"response_bytes":0,"request_id":null,"user_agent":null,"x_forwarded_for":null}
     "#]]
     .assert_eq(&String::from_utf8_lossy(&lines));
 }

@@ -30,7 +30,7 @@ worker: 2
         3 |   web: {endpoints: [], health: x}
           |                        ^^^^^^
           |
-          = help: the fields here are `endpoints`, `protocol`, `load_balancer`, `panic_threshold`, `overprovisioning`, `localities`, `slow_start`, `subsets`, `affinity`, `connect_timeout`, `idle_timeout`, `idle_connections` and 5 more
+          = help: the fields here are `endpoints`, `protocol`, `tls`, `load_balancer`, `panic_threshold`, `overprovisioning`, `localities`, `slow_start`, `subsets`, `affinity`, `connect_timeout`, `idle_timeout` and 6 more
 
         error: unknown field `nam`
          --> tidegate.yaml:8:9
@@ -287,7 +287,7 @@ fn values_of_the_wrong_kind() {
         9 |     limits: [connections]
           |             ^^^^^^^^^^^^^
           |
-          = help: its fields are `connections`, `header_bytes`, `headers`, `header_timeout`, `stream_idle_timeout`, `idle_timeout`
+          = help: its fields are `connections`, `header_bytes`, `headers`, `header_timeout`, `detection_timeout`, `stream_idle_timeout`, `idle_timeout`
 
         error: expected a list, found a mapping
           --> tidegate.yaml:11:7
@@ -325,7 +325,7 @@ fn values_of_the_wrong_kind() {
         15 |   - a string
            |     ^^^^^^^^
            |
-           = help: its fields are `name`, `address`, `protocol`, `proxy_protocol`, `send_proxy_protocol`, `filters`, `require_signature_by`, `access_log`, `buffer_limit`, `cors`, `compression`, `trusted_hops`, `path_normalization`, `http2`, `limits`, `routes`, `cluster`, `clusters`
+           = help: its fields are `name`, `address`, `protocol`, `tls`, `server_names`, `proxy_protocol`, `send_proxy_protocol`, `filters`, `require_signature_by`, `access_log`, `buffer_limit`, `cors`, `compression`, `trusted_hops`, `path_normalization`, `http2`, `limits`, `routes`, `cluster`, `clusters`
 
         error: expected a mapping, found a list
           --> tidegate.yaml:17:5
@@ -341,7 +341,7 @@ fn values_of_the_wrong_kind() {
         19 |   api: 127.0.0.1:9000
            |        ^^^^^^^^^^^^^^
            |
-           = help: its fields are `endpoints`, `protocol`, `load_balancer`, `panic_threshold`, `overprovisioning`, `localities`, `slow_start`, `subsets`, `affinity`, `connect_timeout`, `idle_timeout`, `idle_connections`, `header_bytes`, `http2`, `outlier_detection`, `breakers`, `health_check`
+           = help: its fields are `endpoints`, `protocol`, `tls`, `load_balancer`, `panic_threshold`, `overprovisioning`, `localities`, `slow_start`, `subsets`, `affinity`, `connect_timeout`, `idle_timeout`, `idle_connections`, `header_bytes`, `http2`, `outlier_detection`, `breakers`, `health_check`
     "#]]
     .assert_eq(&problems(
         r#"

@@ -62,13 +62,13 @@ fn a_tcp_listener_says_where_connections_go() {
     "#]]
     .assert_eq(&problems(&with_listener("protocol: tcp, cluster: api, clusters: {web: 1}")));
     expect![[r#"
-        error: expected `http` or `tcp`, found `udp`
+        error: expected `http`, `tcp` or `auto`, found `udp`
          --> tidegate.yaml:2:47
           |
         2 |   - {name: l, address: 127.0.0.1:0, protocol: udp, cluster: api}
           |                                               ^^^
           |
-          = help: the choices are `http`, `tcp`
+          = help: the choices are `http`, `tcp`, `auto`
     "#]]
     .assert_eq(&problems(&with_listener("protocol: udp, cluster: api")));
 }

@@ -59,6 +59,7 @@ fn defaults_are_filled_in() {
                 "header_bytes": "60KiB",
                 "headers": 100,
                 "header_timeout": "10s",
+                "detection_timeout": "10s",
                 "stream_idle_timeout": "5m",
                 "idle_timeout": "1h"
               },
