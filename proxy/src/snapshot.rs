@@ -12,7 +12,7 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 use crate::canary::Canary;
-use crate::config::model::{self, Config, Filter, Protocol};
+use crate::config::model::{self, Address, Config, Filter, Protocol};
 use crate::config::{self, Loaded, Problems};
 use crate::files::{Footprint, Sha256};
 use crate::origin::{Obtained, Origins, Unobtainable, Wanted};
@@ -303,7 +303,7 @@ fn obtain_anew(origins: &Origins, config: &Config, index: usize) -> Result<Obtai
 
 fn endpoints(config: &Config) -> Arc<Clusters> {
     let endpoints =
-        config.clusters.iter().map(|cluster| (cluster.name.clone(), cluster.addresses().collect()));
+        config.clusters.iter().map(|cluster| (cluster.name.clone(), cluster.addresses().filter_map(Address::ip).collect()));
     Arc::new(endpoints.collect())
 }
 

@@ -60,6 +60,13 @@ impl Start {
         self
     }
 
+    /// The same with another text in the place of one of its configuration.
+    pub(crate) fn replace(mut self, from: &str, to: &str) -> Start {
+        assert!(self.config.contains(from), "{from:?} is not in {}", self.config);
+        self.config = self.config.replace(from, to);
+        self
+    }
+
     /// How many workers it has; 1 otherwise.
     pub(crate) fn workers(mut self, count: usize) -> Start {
         self.workers = Some(count);

@@ -70,6 +70,7 @@ mod tcp;
 mod terminals;
 mod tls;
 mod top;
+mod unix_sockets;
 mod upgrades;
 mod upstream_failures;
 mod watch;

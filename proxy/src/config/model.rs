@@ -3,6 +3,7 @@
 //! Everything here was checked once, when the file was read: names are unique and resolved to indices, regular
 //! expressions are compiled, sizes and durations are in range. Nothing below this module checks again.
 
+mod address;
 mod balancing;
 mod canary;
 mod capabilities;
@@ -33,6 +34,7 @@ use super::scalar::{Count, Size};
 use crate::path::PathNormalization;
 use crate::tls::Termination;
 
+pub use address::{Address, BadUnixAddress, UnixAddress};
 pub use balancing::{
     Affinity, Balancing, Callers, Cookie, Fallback, HashCookie, HashFunction, HashPolicy, HashSource,
     LoadBalancer, Localities, LocalityPattern, MetadataMatch, PeakEwma, RingHash, RingSize, SlowStart,
@@ -104,7 +106,9 @@ pub struct Listener {
     /// Its name: a label in metrics.
     pub name: String,
     /// Where it listens. Port 0 asks the kernel for one, which the log then names.
-    pub address: SocketAddr,
+    pub address: Address,
+    /// Who may connect to its UNIX socket, as bits of `chmod(2)`; by the process's umask where it is not said.
+    pub socket_mode: Option<u32>,
     /// Whether each connection begins by saying whose it is (the PROXY protocol).
     pub proxy_protocol: bool,
     /// Whether a TCP connection's upstream is told whose it is, and by which version of the PROXY protocol.
@@ -140,6 +144,14 @@ pub struct Listener {
 }
 
 impl Listener {
+    /// The UNIX socket that a connection came in by whose own address on this side is this.
+    pub(crate) fn unix_of(&self, local: SocketAddr) -> Option<UnixAddress> {
+        match self.address {
+            Address::Unix(address) if local.ip().is_unspecified() => Some(address),
+            Address::Unix(_) | Address::Ip(_) => None,
+        }
+    }
+
     /// Whether nothing comes between the acceptance of a connection and its first byte of what it is for.
     pub(crate) fn is_plain(&self) -> bool {
         !self.proxy_protocol && self.tls.is_none() && !self.looks_at_first_bytes()

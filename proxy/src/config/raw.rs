@@ -31,8 +31,8 @@ use serde::Deserialize;
 
 use super::bounds;
 use super::decode::{Field, Map};
-use super::model::{ProxyProtocol, ServerNamePattern};
-use super::scalar::{Count, Size, Text, Traffic};
+use super::model::{Address, ProxyProtocol, ServerNamePattern};
+use super::scalar::{Count, Mode, Size, Text, Traffic};
 use crate::path::EscapedSlashes;
 
 pub(crate) use balancing::{
@@ -110,8 +110,13 @@ pub(crate) struct Admin {
 pub(crate) struct Listener {
     /// Its name in metrics and logs. No two listeners have the same.
     pub(crate) name: Field<String>,
-    /// Where it listens: IP and port. Port 0 lets the system choose; the log tells which.
-    pub(crate) address: Field<Text<SocketAddr>>,
+    /// Where it listens: IP and port, or a UNIX socket (`unix:PATH`, or `unix:@NAME` without a file). Port 0 lets the system
+    /// choose; the log tells which.
+    pub(crate) address: Field<Text<Address>>,
+    /// Who may connect to a UNIX socket: permissions in octal digits, such as `"0660"`. Default: what the process's umask
+    /// leaves.
+    #[serde(default)]
+    pub(crate) socket_mode: Field<Text<Mode>>,
     /// What comes in: HTTP requests, for which there are `routes`, or TCP connections, for which there are `cluster` or
     /// `clusters`, or both (`auto`), told apart by what the client says first. Default: `http`.
     #[serde(default)]

@@ -24,7 +24,7 @@ pub(crate) use self::http::Authority;
 pub(crate) use cookie::CookieName;
 pub(crate) use module::Url;
 pub(crate) use name::NamePattern;
-pub(crate) use net::Host;
+pub(crate) use net::{Host, Mode};
 pub(crate) use quantity::{Count, Quantity, Size};
 pub(crate) use retries::written;
 pub(crate) use tls::Alpn;

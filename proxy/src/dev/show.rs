@@ -19,6 +19,7 @@ use super::scene::{Deed, Scene};
 use super::story::{Outcome, Stories, Story, Told};
 use super::words::Words;
 use super::{Event, Options, Source};
+use crate::config::model::Address;
 use crate::files::Sha256;
 use crate::server::News;
 use crate::terminal::{Paint, colours_wanted_on, grouped, plain};
@@ -221,12 +222,12 @@ impl Narrator {
         }
     }
 
-    fn tell_of_service(&mut self, addresses: &[(String, SocketAddr)]) {
+    fn tell_of_service(&mut self, addresses: &[(String, Address)]) {
         if let Some((_, address)) = addresses.first() {
             let (name, url) = (self.paint.bold(&self.name), self.paint.bold(&format!("http://{address}")));
             let line = format!("{name} serves at {url}: save a source and it is swapped in; Ctrl-C ends it");
             self.outlet.say("serving", json!({"address": address.to_string()}), &line);
-            if self.wanted.port() != 0 && self.wanted != *address {
+            if self.wanted.port() != 0 && *address != self.wanted {
                 let taken = format!("{} is taken; --listen names another one", self.wanted);
                 self.outlet.text(&self.paint.yellow(&taken));
             }

@@ -254,11 +254,10 @@ pub(super) fn client_address(headers: &HeaderMap, peer: SocketAddr, hops: usize)
 /// Says for whom a request is sent: `x-forwarded-for` gains the peer, `x-forwarded-proto` is set unless a trusted proxy
 /// set it, and a request without `x-request-id` gets one.
 pub(super) fn forward_headers(headers: &mut HeaderMap, peer: &Peer, trusted_hops: usize) {
-    match headers.get_mut(X_FORWARDED_FOR) {
-        None => {
-            headers.insert(X_FORWARDED_FOR, peer.forwarded_for().clone());
-        }
-        Some(_) => append_forwarded_for(headers, peer),
+    match (headers.contains_key(X_FORWARDED_FOR), peer.forwarded_for()) {
+        (false, Some(peer)) => drop(headers.insert(X_FORWARDED_FOR, peer.clone())),
+        (true, Some(peer)) => append_forwarded_for(headers, peer),
+        (_, None) => {}
     }
     if trusted_hops == 0 || !headers.contains_key(X_FORWARDED_PROTO) {
         headers.insert(X_FORWARDED_PROTO, peer.scheme());
@@ -268,13 +267,13 @@ pub(super) fn forward_headers(headers: &mut HeaderMap, peer: &Peer, trusted_hops
     }
 }
 
-fn append_forwarded_for(headers: &mut HeaderMap, peer: &Peer) {
+fn append_forwarded_for(headers: &mut HeaderMap, peer: &HeaderValue) {
     let mut joined = BytesMut::new();
     for value in headers.get_all(X_FORWARDED_FOR) {
         joined.put_slice(value.as_bytes());
         joined.put_slice(b", ");
     }
-    joined.put_slice(peer.forwarded_for().as_bytes());
+    joined.put_slice(peer.as_bytes());
     if let Ok(value) = HeaderValue::from_maybe_shared(joined.freeze()) {
         headers.insert(X_FORWARDED_FOR, value);
     }

@@ -53,6 +53,7 @@ pub(crate) use callout::Callouts;
 pub use callout::{CALLOUT_RESPONSE_LIMIT, LONGEST_CALLOUT};
 pub use headers::drop_hop_by_hop;
 use headers::{Received, Wish};
+use peer::is_nowhere;
 pub(crate) use peer::{Peer, Phase};
 use retry::Sending;
 pub(crate) use site::{Life, Site, Stage};
@@ -168,6 +169,7 @@ impl Exchange {
         let start = if site.chain().is_empty() { SystemTime::UNIX_EPOCH } else { SystemTime::now() };
         let mut info = StreamInfo::new(start, client, peer.local);
         info.connection_id = peer.connection_id;
+        info.unix = listener.unix_of(peer.local);
         if peer.tls.is_some() {
             head.scheme = peer.scheme();
             info.tls.clone_from(&peer.tls);
@@ -183,7 +185,7 @@ impl Exchange {
         }
         report.log(|entry| {
             entry.note_request(&head.method, &head.uri, &head.headers);
-            entry.client = Some(info.source);
+            entry.client = Some(info.source).filter(|client| !is_nowhere(*client));
             entry.protocol = Some(info.protocol);
             entry.tls.clone_from(&info.tls);
         });

@@ -36,7 +36,7 @@ pub(crate) struct Peer {
     pub(super) tls: Option<Arc<Tls>>,
     /// What guests store for as long as the connection lives.
     pub(super) properties: Arc<ConnectionProperties>,
-    forwarded_for: HeaderValue,
+    forwarded_for: Option<HeaderValue>,
     opened: Instant,
     phase: AtomicU8,
     /// When the phase began, in microseconds since `opened`.
@@ -62,7 +62,7 @@ impl Peer {
             connection_id,
             tls: None,
             properties: Arc::default(),
-            forwarded_for: forwarded_for(ip),
+            forwarded_for: (!is_nowhere(address)).then(|| forwarded_for(ip)),
             opened: Instant::now(),
             phase: AtomicU8::new(Phase::Idle as u8),
             since: AtomicU64::new(0),
@@ -84,9 +84,9 @@ impl Peer {
         HeaderValue::from_static(if self.tls.is_some() { "https" } else { "http" })
     }
 
-    /// Its address as `x-forwarded-for` says it.
-    pub(super) fn forwarded_for(&self) -> &HeaderValue {
-        &self.forwarded_for
+    /// Its address as `x-forwarded-for` says it, if it has one.
+    pub(super) fn forwarded_for(&self) -> Option<&HeaderValue> {
+        self.forwarded_for.as_ref()
     }
 
     /// What it is doing.
@@ -175,6 +175,11 @@ impl Peer {
     pub(super) fn is_stalled(&self) -> bool {
         self.stalled.load(Ordering::Relaxed)
     }
+}
+
+/// Whether this stands for no address: a UNIX socket's other end has none.
+pub(crate) fn is_nowhere(address: SocketAddr) -> bool {
+    address.ip().is_unspecified()
 }
 
 fn forwarded_for(ip: IpAddr) -> HeaderValue {

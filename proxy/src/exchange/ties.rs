@@ -1,14 +1,13 @@
 //! What ties a request to an endpoint: its hash, the endpoint that a filter wants or a cookie says, the subset that its
 //! route is for; and the cookies that tie the next request to the same one.
 
-use std::net::SocketAddr;
 
 use http::header::SET_COOKIE;
 use http::{HeaderMap, HeaderValue};
 use smallvec::SmallVec;
 
 use super::peer::Peer;
-use crate::config::model::{Clusters, Forward, MetadataMatch};
+use crate::config::model::{Address, Clusters, Forward, MetadataMatch};
 use crate::route::{self, Hashed, Target};
 use crate::upstream::{Cluster, Criteria};
 use crate::wasm::stream::Stream;
@@ -18,11 +17,11 @@ use crate::wasm::stream::Stream;
 pub(super) struct Ties<'a> {
     cluster: &'a Cluster,
     hash: Option<u64>,
-    preferred: Option<SocketAddr>,
+    preferred: Option<Address>,
     strict: bool,
     subset: Option<&'a MetadataMatch>,
     /// The endpoint that the cluster's cookie says.
-    known: Option<SocketAddr>,
+    known: Option<Address>,
     /// Those that the hash was made up for.
     cookies: SmallVec<[HeaderValue; 1]>,
 }
@@ -52,7 +51,7 @@ impl<'a> Ties<'a> {
             affinity.and_then(|affinity| affinity.endpoint(route::cookie(headers, affinity.cookie_name())?));
         // A filter knows more than a cookie does.
         let (preferred, strict) = match stream.preferred_endpoint {
-            Some(endpoint) => (Some(endpoint), false),
+            Some(endpoint) => (Some(endpoint.into()), false),
             None => (known, affinity.is_some_and(|affinity| affinity.is_strict())),
         };
         let subset = match (&forward.clusters, target.share) {
@@ -74,7 +73,7 @@ impl<'a> Ties<'a> {
     }
 
     /// Ties the next request to the endpoint that this one went to, in a response's fields.
-    pub(super) fn tie(self, endpoint: Option<SocketAddr>, headers: &mut HeaderMap) {
+    pub(super) fn tie(self, endpoint: Option<Address>, headers: &mut HeaderMap) {
         for cookie in self.cookies {
             headers.append(SET_COOKIE, cookie);
         }

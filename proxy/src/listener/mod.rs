@@ -8,6 +8,7 @@ mod connection;
 mod introduction;
 mod sight;
 mod socket;
+mod unix;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -17,14 +18,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 
 pub(crate) use connection::Drain;
-pub(crate) use socket::{Neighbours, bind};
+pub(crate) use socket::{Listening, Neighbours, bind};
+pub(crate) use unix::SocketFile;
 
 use arrival::Arrival;
 use introduction::Ends;
+use socket::Entrance;
 
 use crate::config::model::Protocol;
 use crate::exchange::{Peer, Site};
@@ -77,7 +79,7 @@ impl Door {
     }
 
     /// Lets connections in, until the drain begins.
-    pub(crate) fn let_in(self: &Rc<Self>, socket: std::net::TcpListener) {
+    pub(crate) fn let_in(self: &Rc<Self>, socket: Listening) {
         match socket::listen(socket) {
             Ok(listener) => drop(self.tasks.spawn(accept(self.clone(), listener))),
             // Only memory can be short: the address was bound before.
@@ -101,7 +103,7 @@ impl Door {
     }
 
     /// Serves a connection, unless there are as many as the listener may have.
-    fn take(self: &Rc<Self>, stream: TcpStream) {
+    fn take(self: &Rc<Self>, socket: Socket, ends: Ends) {
         let site = self.site();
         let cell = site.reporter().cell();
         cell.connections.increment();
@@ -109,12 +111,10 @@ impl Door {
             cell.refused_connections.increment();
             return; // dropped: closed
         };
-        let (Ok(address), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else { return };
-        if let Err(error) = stream.set_nodelay(true) {
+        if let Err(error) = socket.send_at_once() {
             tracing::debug!(%error, "cannot set TCP_NODELAY");
         }
-        let (id, door, ends) = (place.id, self.clone(), (address, local));
-        let socket = Socket::from(stream);
+        let (id, door) = (place.id, self.clone());
         let connection = match (site.listener().is_plain(), &site.listener().protocol) {
             (true, Protocol::Http) => self.tasks.spawn(async move {
                 let _place = place;
@@ -142,12 +142,12 @@ async fn serve(socket: Socket, (address, local): Ends, id: u64, door: Rc<Door>) 
     connection::serve(Transport::from(socket), peer, door).await;
 }
 
-async fn accept(door: Rc<Door>, listener: TcpListener) {
+async fn accept(door: Rc<Door>, listener: Entrance) {
     loop {
         tokio::select! {
             biased;
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => door.take(stream),
+                Ok((socket, ends)) => door.take(socket, ends),
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
                     tracing::error!(listener = door.site().listener().name, %error, "cannot accept connections");
@@ -158,8 +158,8 @@ async fn accept(door: Rc<Door>, listener: TcpListener) {
         }
     }
     // Closing the socket resets what waits in its queue.
-    while let Ok(Ok((stream, _))) = tokio::time::timeout(Duration::ZERO, listener.accept()).await {
-        door.take(stream);
+    while let Ok(Ok((socket, ends))) = tokio::time::timeout(Duration::ZERO, listener.accept()).await {
+        door.take(socket, ends);
     }
 }
 

@@ -22,7 +22,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::builtin;
-use crate::config::model::{Config, Filter, Location, ModuleSource, Remote};
+use crate::config::model::{Address, Config, Filter, Location, ModuleSource, Remote};
 use crate::files::{self, Footprint, ReadError, Sha256};
 use crate::wasm::debug_info;
 use cache::{Cache, Note};
@@ -202,7 +202,7 @@ impl Request {
         let endpoints = match &remote.location {
             Location::Url { cluster: Some(name), .. } => {
                 let cluster = config.clusters.iter().find(|cluster| cluster.name == *name);
-                Some(cluster.map(|cluster| cluster.addresses().collect()).unwrap_or_default())
+                Some(cluster.map(|cluster| cluster.addresses().filter_map(Address::ip).collect()).unwrap_or_default())
             }
             Location::Url { .. } | Location::Image(_) => None,
         };

@@ -21,7 +21,6 @@ mod status;
 mod watch;
 mod worker;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
@@ -29,7 +28,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch as channel;
 
 use crate::admin::{self, AdminState, Readiness, Stage, Trouble};
-use crate::config::model::{Config, OnFault};
+use crate::config::model::{Address, Config, OnFault};
 use crate::config::{self, Loaded, Part};
 use crate::files::Footprint;
 use crate::inspect::Permissions;
@@ -77,7 +76,7 @@ pub type Tell = Arc<dyn Fn(News) + Send + Sync>;
 #[derive(Debug)]
 pub enum News {
     /// It is served. The listeners that are new with it, and where they listen.
-    Served(Vec<(String, SocketAddr)>),
+    Served(Vec<(String, Address)>),
     /// It is not, and what was served is served on: why.
     Refused(anyhow::Error),
 }

@@ -8,7 +8,6 @@ mod guests;
 
 use std::collections::HashMap;
 use std::io::Write;
-use std::net::TcpListener;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,7 +24,7 @@ use super::Lines;
 use super::canaries::Canaries;
 use super::recordings::Recordings;
 use crate::exchange::{Callouts, Life, Site};
-use crate::listener::{Door, Open};
+use crate::listener::{Door, Listening, Open};
 use crate::snapshot::Snapshot;
 use crate::tasks::Tasks;
 use crate::telemetry::Reporter;
@@ -120,7 +119,7 @@ pub(super) struct WayIn {
     /// All workers' of one address, and no other's: the address is known by it.
     pub(super) open: Arc<Open>,
     /// The worker's own socket, unless it has it from the configuration before.
-    pub(super) socket: Option<TcpListener>,
+    pub(super) socket: Option<Listening>,
 }
 
 /// What a worker is told.
@@ -360,7 +359,7 @@ struct Generation {
 struct Prepared {
     generation: Generation,
     /// For each of its doors: what it is to lead to, and the socket of one that is new.
-    sites: Vec<(Rc<Site>, Option<TcpListener>)>,
+    sites: Vec<(Rc<Site>, Option<Listening>)>,
 }
 
 impl Worker {

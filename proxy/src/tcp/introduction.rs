@@ -18,7 +18,14 @@ pub(super) fn header(version: ProxyProtocol, from: SocketAddr, at: SocketAddr) -
         (IpAddr::V4(_), IpAddr::V4(_)) | (IpAddr::V6(_), IpAddr::V6(_)) => (from, at),
         _ => (as_v6(from), as_v6(at)),
     };
+    // Between two processes of one machine there are no addresses.
+    let is_within = from.ip().is_unspecified();
     match version {
+        ProxyProtocol::V1 if is_within => Ok(b"PROXY UNKNOWN\r\n".to_vec()),
+        ProxyProtocol::V2 if is_within => {
+            let command = v2::Version::Two | v2::Command::Local;
+            v2::Builder::new(command, v2::AddressFamily::Unspecified | v2::Protocol::Unspecified).build()
+        }
         ProxyProtocol::V1 => {
             let family = if from.is_ipv4() { "TCP4" } else { "TCP6" };
             let line = format!("PROXY {family} {} {} {} {}\r\n", from.ip(), at.ip(), from.port(), at.port());

@@ -155,10 +155,11 @@ impl Connection {
         let mut info = StreamInfo::new(SystemTime::now(), client, ends.1);
         info.connection_id = id;
         info.tls.clone_from(&tls);
+        info.unix = listener.unix_of(ends.1);
         let stream = Stream::connection(info, chain.len());
         let mut report = TcpReport::begin(site.reporter(), site.tcp_cell(cluster)?);
         report.log(|entry| {
-            entry.client = Some(client);
+            entry.client = Some(client).filter(|client| !client.ip().is_unspecified());
             entry.protocol = Some("TCP");
             entry.tls = tls;
             entry.cluster = Some(site.cluster_name(cluster));

@@ -343,7 +343,7 @@ fn entry() -> Entry {
     entry.time = UNIX_EPOCH + Duration::from_micros(1_700_000_000_000_042);
     entry.route = Some(Arc::from("api"));
     entry.cluster = Some(Arc::from("outbound|80||svc"));
-    entry.upstream = Some(SocketAddr::from(([10, 0, 0, 9], 9000)));
+    entry.upstream = Some(SocketAddr::from(([10, 0, 0, 9], 9000)).into());
     entry.client = Some(SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 5555)));
     entry.protocol = Some("HTTP/1.1");
     entry.details = Some("trap\nin line 3".to_owned());

@@ -1,7 +1,7 @@
 //! TLS with endpoints: whom they have to be, and what they may agree to.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -95,7 +95,9 @@ impl Origination {
     }
 
     /// Whom an endpoint has to be. An address is not said in the handshake (RFC 6066, 3).
-    pub(crate) fn name_of(&self, endpoint: IpAddr) -> ServerName<'static> {
+    pub(crate) fn name_of(&self, endpoint: Option<IpAddr>) -> ServerName<'static> {
+        // Who has neither may be anybody, or the configuration would not be one.
+        let endpoint = endpoint.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         self.terms.server_name.clone().unwrap_or_else(|| ServerName::from(endpoint))
     }
 }

@@ -5,7 +5,6 @@
 //! client no address, and one that was made up or is of an endpoint that has left is not there.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -13,7 +12,7 @@ use hmac::{Hmac, Mac};
 use http::HeaderValue;
 use sha2::Sha256;
 
-use crate::config::model;
+use crate::config::model::{self, Address};
 use crate::route::set_cookie;
 
 /// The cookies of a cluster's endpoints.
@@ -21,8 +20,8 @@ use crate::route::set_cookie;
 pub struct Affinity {
     name: String,
     strict: bool,
-    endpoints: HashMap<Box<[u8]>, SocketAddr>,
-    cookies: HashMap<SocketAddr, HeaderValue>,
+    endpoints: HashMap<Box<[u8]>, Address>,
+    cookies: HashMap<Address, HeaderValue>,
 }
 
 impl Affinity {
@@ -47,17 +46,17 @@ impl Affinity {
     }
 
     /// The endpoint that a cookie of this value is for, if it is one of the cluster's and the cookie is right.
-    pub fn endpoint(&self, value: &[u8]) -> Option<SocketAddr> {
+    pub fn endpoint(&self, value: &[u8]) -> Option<Address> {
         self.endpoints.get(value).copied()
     }
 
     /// The value of the `set-cookie` field for an endpoint.
-    pub fn cookie(&self, endpoint: SocketAddr) -> Option<&HeaderValue> {
+    pub fn cookie(&self, endpoint: Address) -> Option<&HeaderValue> {
         self.cookies.get(&endpoint)
     }
 }
 
-fn value(config: &model::Affinity, cluster: &str, address: SocketAddr) -> String {
+fn value(config: &model::Affinity, cluster: &str, address: Address) -> String {
     // HMAC takes keys of any length.
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(config.key.text.as_bytes()) else {
         return String::new();

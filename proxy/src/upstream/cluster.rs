@@ -1,7 +1,6 @@
 //! What all workers know of a cluster: its configuration, and its endpoints with how they are.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::affinity::Affinity;
@@ -9,7 +8,7 @@ use super::balance::Plan;
 use super::breakers::Load;
 use super::endpoint::{Endpoint, Epoch};
 use super::outlier::Outliers;
-use crate::config::model;
+use crate::config::model::{self, Address};
 
 /// A cluster, shared by all workers.
 #[derive(Debug)]
@@ -17,7 +16,7 @@ pub struct Cluster {
     config: Arc<model::Cluster>,
     endpoints: Box<[Endpoint]>,
     /// Where in `endpoints` an address is.
-    places: HashMap<SocketAddr, usize>,
+    places: HashMap<Address, usize>,
     plan: Arc<Plan>,
     affinity: Option<Affinity>,
     epoch: Arc<Epoch>,
@@ -107,7 +106,7 @@ impl Cluster {
     }
 
     /// The endpoint with that address: an index into [`Cluster::endpoints`].
-    pub fn place_of(&self, address: SocketAddr) -> Option<usize> {
+    pub fn place_of(&self, address: Address) -> Option<usize> {
         self.places.get(&address).copied()
     }
 

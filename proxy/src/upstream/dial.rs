@@ -1,13 +1,15 @@
 //! A connection to an endpoint, with TLS on it where the cluster has it. The caller sees to the time.
 
+use std::io;
+
 use bytes::Bytes;
 use rustls::HandshakeKind;
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::{TlsConnector, TlsStream};
 
 use super::{Endpoint, UpstreamError};
-use crate::config::model;
+use crate::config::model::{self, Address};
 use crate::telemetry::metrics::ClusterCell;
 use crate::tls::{Origination, Purpose, Version};
 use crate::transport::{Socket, Transport, Wire};
@@ -25,8 +27,7 @@ pub(super) async fn dial(
     prelude: &[u8],
     cell: &ClusterCell,
 ) -> Result<Transport, UpstreamError> {
-    let stream = TcpStream::connect(endpoint.address()).await.map_err(UpstreamError::from_connect)?;
-    let mut socket = Socket::from(stream);
+    let mut socket = connect(endpoint.address()).await.map_err(UpstreamError::from_connect)?;
     socket.send_at_once().map_err(UpstreamError::Connect)?;
     if !prelude.is_empty() {
         socket.write_all(prelude).await.map_err(UpstreamError::Connect)?;
@@ -34,6 +35,17 @@ pub(super) async fn dial(
     match &cluster.tls {
         None => Ok(Transport::from(socket)),
         Some(tls) => shake(socket, tls, endpoint, purpose, cell).await,
+    }
+}
+
+async fn connect(address: Address) -> io::Result<Socket> {
+    match address {
+        Address::Ip(address) => TcpStream::connect(address).await.map(Socket::from),
+        Address::Unix(address) => match address.abstract_name() {
+            // As the kernel knows it: with a NUL before it.
+            Some(name) => UnixStream::connect(format!("\0{name}")).await.map(Socket::from),
+            None => UnixStream::connect(address.name()).await.map(Socket::from),
+        },
     }
 }
 
@@ -45,7 +57,7 @@ async fn shake(
     cell: &ClusterCell,
 ) -> Result<Transport, UpstreamError> {
     let wire = Wire::new(socket, Bytes::new());
-    let name = tls.name_of(endpoint.address().ip());
+    let name = tls.name_of(endpoint.address().ip().map(|address| address.ip()));
     let connector = TlsConnector::from(tls.config(purpose).clone());
     let stream = connector.connect(name, wire).await.map_err(UpstreamError::Tls)?;
     let (_, session) = stream.get_ref();

@@ -1,13 +1,12 @@
 //! One address of a cluster: what the configuration says of it, and what all workers know of how it is.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::outlier::Record;
-use crate::config::model::{self, StatedHealth};
+use crate::config::model::{self, Address, StatedHealth};
 
 /// An endpoint, shared by all workers. What is known of an address outlives the configurations that have it.
 #[derive(Debug)]
@@ -162,7 +161,7 @@ impl Endpoint {
     }
 
     /// Where it is.
-    pub fn address(&self) -> SocketAddr {
+    pub fn address(&self) -> Address {
         self.spec.address
     }
 

@@ -23,7 +23,7 @@ use super::http2::{self, Http2Body};
 use super::outlier;
 use super::pool::{Chosen, Lease, Pool, Shelf, Upkeep};
 use super::{RequestBody, ResponseBody, UpstreamError};
-use crate::config::model::{ClusterProtocol, LoadBalancer};
+use crate::config::model::{Address, ClusterProtocol, LoadBalancer};
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::{ClusterCell, Limit};
 
@@ -61,7 +61,7 @@ struct Member {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Attempt {
     /// The endpoint that was picked.
-    pub endpoint: Option<SocketAddr>,
+    pub endpoint: Option<Address>,
     /// This side's address of the connection that was used last.
     pub local: Option<SocketAddr>,
     /// Whether that connection had been used before.
@@ -120,7 +120,7 @@ impl Upstreams {
 
     /// Notes that an endpoint of the cluster at index `cluster` took longer than whoever waited for it would: what was
     /// sent to it was given up after so long.
-    pub fn note_timeout(&self, cluster: usize, endpoint: SocketAddr, after: Duration) {
+    pub fn note_timeout(&self, cluster: usize, endpoint: Address, after: Duration) {
         let Some(member) = self.clusters.get(cluster) else { return };
         let Some(place) = member.cluster.place_of(endpoint) else { return };
         let pool = &member.pools[place];

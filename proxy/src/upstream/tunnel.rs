@@ -1,6 +1,5 @@
 //! A TCP connection to a cluster, for whoever carries bytes: nothing is pooled, nothing is sent again.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 
 use super::breakers::refuse;
@@ -42,7 +41,7 @@ impl Upstreams {
     ) -> Result<Tunnel, UpstreamError> {
         *attempt = Attempt::default();
         let pool = self.pool(cluster, criteria)?;
-        let address: SocketAddr = pool.endpoint().address();
+        let address = pool.endpoint().address();
         attempt.endpoint = Some(address);
         let busy = Busy::begin(pool.clone());
         let (transport, counted) = connect(&pool, Purpose::Tcp, prelude).await.map_err(|error| match error {

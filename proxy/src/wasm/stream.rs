@@ -18,7 +18,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 
 pub use super::body::BodyBuffer;
 use super::properties::{ConnectionProperties, Declaration, LifeSpan, Properties, Refusal};
-use crate::config::model::BUFFER_LIMIT;
+use crate::config::model::{Address, BUFFER_LIMIT, UnixAddress};
 
 /// One exchange as its guests see it, shared by the pipeline and every filter instance that has a context for it.
 pub type StreamRef = Rc<RefCell<Stream>>;
@@ -178,6 +178,9 @@ pub struct StreamInfo {
     pub source: SocketAddr,
     /// `destination.address`: the listener's side of the connection.
     pub destination: SocketAddr,
+    /// `destination.address`, where the connection came in by a UNIX socket. Then `source` and `destination` are nowhere,
+    /// and the client has no address.
+    pub unix: Option<UnixAddress>,
     /// `connection.id`.
     pub connection_id: u64,
     /// What is known of the connection where it is encrypted.
@@ -191,7 +194,7 @@ pub struct StreamInfo {
     /// `xds.cluster_name`, once a cluster is picked.
     pub cluster_name: Option<Arc<str>>,
     /// `upstream.address`, once an endpoint is picked.
-    pub upstream: Option<SocketAddr>,
+    pub upstream: Option<Address>,
     /// `upstream.local_address`.
     pub upstream_local: Option<SocketAddr>,
     /// `response.code_details`.
@@ -249,6 +252,7 @@ impl StreamInfo {
             start,
             source,
             destination,
+            unix: None,
             connection_id: 0,
             tls: None,
             protocol: "HTTP/1.1",

@@ -1,12 +1,11 @@
 //! Checks clusters.
 
 use std::collections::{BTreeMap, HashSet};
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::super::bounds;
 use super::super::decode::{Field, Located, Map, Short};
-use super::super::model::{Cluster, Endpoint, Locality, StatedHealth};
+use super::super::model::{Address, Cluster, Endpoint, Locality, StatedHealth};
 use super::super::raw;
 use super::super::scalar::Text;
 use super::super::source::Span;
@@ -14,7 +13,7 @@ use super::balancing::Raw;
 use super::{Checker, Unique, entries, items};
 
 /// An endpoint as it is written.
-type Written = Short<SocketAddr, raw::Endpoint>;
+type Written = Short<Address, raw::Endpoint>;
 
 impl Checker<'_> {
     pub(super) fn cluster(&self, name: Located<String>, raw: Field<raw::Cluster>) -> Option<Cluster> {
@@ -31,12 +30,13 @@ impl Checker<'_> {
             subsets: raw.subsets,
         });
         let has_tls = !raw.tls.is_absent();
+        let endpoints = endpoints.map(|list| self.endpoints(list.value)).unwrap_or_default();
         Some(Cluster {
             recovery,
             name: name.value,
-            endpoints: endpoints.map(|list| self.endpoints(list.value)).unwrap_or_default(),
             protocol: self.protocol_of(raw.protocol, has_tls),
-            tls: raw.tls.given().and_then(|raw| self.origination(raw)),
+            tls: raw.tls.given().and_then(|raw| self.origination(raw, &endpoints)),
+            endpoints,
             balancing,
             affinity: raw.affinity.given().and_then(|raw| self.affinity(raw)),
             connect_timeout: self.duration(raw.connect_timeout, bounds::CONNECT_TIMEOUT),
@@ -81,8 +81,8 @@ impl Checker<'_> {
         })
     }
 
-    fn address(&self, address: SocketAddr, span: Span) -> SocketAddr {
-        if address.port() == 0 {
+    fn address(&self, address: Address, span: Span) -> Address {
+        if address.ip().is_some_and(|address| address.port() == 0) {
             self.log.error(span, "an endpoint's port cannot be 0");
         }
         address

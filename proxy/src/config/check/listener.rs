@@ -6,9 +6,9 @@ use std::mem::take;
 
 use super::super::bounds;
 use super::super::decode::{Field, Located};
-use super::super::model::{Listener, ListenerLimits, Protocol, Route, RouteFilters, ServerNames};
+use super::super::model::{Address, Listener, ListenerLimits, Protocol, Route, RouteFilters, ServerNames};
 use super::super::raw;
-use super::super::scalar::{Text, Traffic};
+use super::super::scalar::{Mode, Text, Traffic};
 use super::super::source::Span;
 use super::exposure::Inherited;
 use super::{Checker, Unique, items};
@@ -37,7 +37,8 @@ impl Checker<'_> {
                     format!("two listeners have the name `{}`", name.value)
                 });
             }
-            if let Some(address) = address.as_ref().filter(|address| address.value.0.port() != 0) {
+            let is_certain = |at: Address| at.ip().is_none_or(|at| at.port() != 0);
+            if let Some(address) = address.as_ref().filter(|address| is_certain(address.value.0)) {
                 let at = address.value.0;
                 addresses.take(at, address.span, || format!("two listeners have the address {at}"));
             }
@@ -63,6 +64,7 @@ impl Checker<'_> {
             listeners.push(Listener {
                 name: name.value,
                 address: address.value.0,
+                socket_mode: self.socket_mode(take(&mut raw.socket_mode), address.value.0),
                 proxy_protocol: raw.proxy_protocol.value().unwrap_or(false),
                 send_proxy_protocol: raw.send_proxy_protocol.value().map(|Text(version)| version),
                 filters,
@@ -132,6 +134,15 @@ impl Checker<'_> {
                 Protocol::Http
             }
         })
+    }
+
+    fn socket_mode(&self, raw: Field<Text<Mode>>, address: Address) -> Option<u32> {
+        let Located { value: Text(Mode(mode)), span } = raw.given()?;
+        if !matches!(address, Address::Unix(at) if at.path().is_some()) {
+            let hint = "only a UNIX socket with a path has permissions: remove it";
+            self.log.error_with_hint(span, "`socket_mode` has no effect here", hint);
+        }
+        Some(mode)
     }
 
     fn refuse_what_only_http_has(&self, raw: &raw::Listener) {

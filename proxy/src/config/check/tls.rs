@@ -9,7 +9,7 @@ use rustls_pki_types::ServerName;
 
 use super::super::bounds;
 use super::super::decode::{Field, Located};
-use super::super::model::{ClusterProtocol, ServerNames};
+use super::super::model::{ClusterProtocol, Endpoint, ServerNames};
 use super::super::raw;
 use super::super::scalar::{Alpn, Text, Traffic};
 use super::super::source::Span;
@@ -106,7 +106,11 @@ impl Checker<'_> {
     }
 
     /// TLS with endpoints.
-    pub(super) fn origination(&self, raw: Located<raw::ClusterTls>) -> Option<Arc<Origination>> {
+    pub(super) fn origination(
+        &self,
+        raw: Located<raw::ClusterTls>,
+        endpoints: &[Arc<Endpoint>],
+    ) -> Option<Arc<Origination>> {
         let Located { value: mut raw, span } = raw;
         let anybody = take(&mut raw.insecure_skip_verify).given().filter(|skip| skip.value);
         if let Some(skip) = &anybody {
@@ -132,6 +136,11 @@ impl Checker<'_> {
             });
             parsed.ok()
         });
+        let has_nameless = endpoints.iter().any(|endpoint| endpoint.address.ip().is_none());
+        if server_name.is_none() && ca.is_some() && has_nameless {
+            let hint = "a UNIX socket has no address that a certificate could be for";
+            self.log.error_with_hint(span, "the field `server_name` is missing here", hint);
+        }
         let identity = match (raw.certificate.given(), raw.private_key.given()) {
             (Some(certificate), Some(private_key)) => Some(self.identity(certificate, private_key)?),
             (None, None) => None,

@@ -24,6 +24,9 @@ pub(super) fn of_listener(listener: &Listener, config: &Config, fields: &mut Val
             fields["tls"]["client_ca"] = path.to_string_lossy().into();
         }
     }
+    if let Some(mode) = listener.socket_mode {
+        fields["socket_mode"] = format!("{mode:04o}").into();
+    }
     if !listener.server_names.is_empty() {
         let named = listener.server_names.iter().filter_map(|(pattern, cluster)| {
             Some((pattern.to_string(), config.clusters.get(*cluster)?.name.as_str().into()))

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Affinity, Balancing, Http2, Recovery};
+use super::{Address, Affinity, Balancing, Http2, Recovery};
 use crate::tls::Origination;
 
 /// A service: endpoints that answer alike.
@@ -51,8 +51,8 @@ pub enum ClusterProtocol {
 /// One address of a cluster, and what there is to say of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
-    /// Where it is. The port is not 0.
-    pub address: SocketAddr,
+    /// Where it is. A port is not 0.
+    pub address: Address,
     /// Its share of the requests, compared with the others' of its priority; from 1.
     pub weight: u32,
     /// Which endpoints are asked first: those of 0, and of a higher number what those before cannot take.
@@ -77,8 +77,14 @@ pub enum Health {
 }
 
 impl From<SocketAddr> for Endpoint {
-    /// An endpoint of which nothing else is said.
     fn from(address: SocketAddr) -> Endpoint {
+        Endpoint::from(Address::Ip(address))
+    }
+}
+
+impl From<Address> for Endpoint {
+    /// An endpoint of which nothing else is said.
+    fn from(address: Address) -> Endpoint {
         Endpoint {
             address,
             weight: 1,
@@ -103,7 +109,7 @@ pub struct Locality {
 
 impl Cluster {
     /// Where its endpoints are, in the order of the file.
-    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+    pub fn addresses(&self) -> impl Iterator<Item = Address> {
         self.endpoints.iter().map(|endpoint| endpoint.address)
     }
 

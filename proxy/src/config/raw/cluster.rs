@@ -1,6 +1,5 @@
 //! Clusters as the user wrote them.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -8,7 +7,7 @@ use serde::Deserialize;
 
 use super::super::bounds;
 use super::super::decode::{Field, Map, Short};
-use super::super::model::{ClusterProtocol, Percent, StatedHealth, Times};
+use super::super::model::{Address, ClusterProtocol, Percent, StatedHealth, Times};
 use super::super::scalar::{Count, Size, Text};
 use super::{
     Affinity, Breakers, ClusterTls, HealthCheck, Http2, LoadBalancer, Localities, OutlierDetection, SlowStart, Subsets,
@@ -18,8 +17,8 @@ use super::{
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Cluster {
-    /// Where it is: IP and port each, or a mapping that says more. With none, requests are answered 503.
-    pub(crate) endpoints: Field<Vec<Field<Short<SocketAddr, Endpoint>>>>,
+    /// Where it is: IP and port each, or a UNIX socket (`unix:PATH`, `unix:@NAME`), or a mapping that says more. With none, requests are answered 503.
+    pub(crate) endpoints: Field<Vec<Field<Short<Address, Endpoint>>>>,
     /// What its endpoints speak: HTTP/1.1, or HTTP/2 as gRPC services do; or, with `tls`, what each of them chooses in the
     /// handshake (`auto`). Default: `http1`.
     #[serde(default)]
@@ -89,8 +88,8 @@ pub(crate) struct Cluster {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Endpoint {
-    /// IP and port.
-    pub(crate) address: Field<Text<SocketAddr>>,
+    /// IP and port, or a UNIX socket.
+    pub(crate) address: Field<Text<Address>>,
     /// Its share of the requests, compared with the others' of its priority.
     #[serde(default)]
     #[schemars(transform = bounds::ENDPOINT_WEIGHT.describe())]

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use schemars::{Schema, json_schema};
 
-use super::super::model::{HostMatch, ServerNamePattern};
+use super::super::model::{Address, HostMatch, ServerNamePattern};
 use super::{Parse, Refusal};
 
 impl Parse for SocketAddr {
@@ -20,6 +20,55 @@ impl Parse for SocketAddr {
 
     fn schema() -> Schema {
         json_schema!({ "type": "string", "pattern": "^(\\d+\\.\\d+\\.\\d+\\.\\d+|\\[[0-9a-fA-F:.%]+\\]):\\d+$" })
+    }
+}
+
+impl Parse for Address {
+    const EXPECTED: &'static str = "an address such as `127.0.0.1:8080`, `\"[::1]:8080\"` or `unix:/run/web.sock`";
+
+    fn parse(text: &str) -> Result<Address, Refusal> {
+        match Address::unix(text) {
+            Some(Ok(address)) => Ok(Address::Unix(address)),
+            Some(Err(error)) => Err(Self::refuse(&text).hint(error.to_string())),
+            None if text.starts_with(['/', '.', '@']) => {
+                Err(Self::refuse(&text).hint(format!("a UNIX socket is written `unix:{text}`")))
+            }
+            None => text
+                .parse()
+                .map(Address::Ip)
+                .map_err(|_| Self::refuse(&text).hint(address_hint(text))),
+        }
+    }
+
+    fn from_number(number: u64) -> Result<Address, Refusal> {
+        Err(Self::refuse(&number).hint(format!("add the IP address: `127.0.0.1:{number}`")))
+    }
+
+    fn schema() -> Schema {
+        json_schema!({
+            "type": "string",
+            "pattern": "^((\\d+\\.\\d+\\.\\d+\\.\\d+|\\[[0-9a-fA-F:.%]+\\]):\\d+|unix:.+)$",
+        })
+    }
+}
+
+/// Who may use a file: bits of `chmod(2)`, in octal.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Mode(pub(crate) u32);
+
+impl Parse for Mode {
+    const EXPECTED: &'static str = "permissions in octal digits such as `\"0660\"`";
+
+    fn parse(text: &str) -> Result<Mode, Refusal> {
+        let mode = text.bytes().all(|digit| matches!(digit, b'0'..=b'7')).then(|| u32::from_str_radix(text, 8).ok());
+        match mode.flatten() {
+            Some(mode) if mode <= 0o777 => Ok(Mode(mode)),
+            _ => Err(Self::refuse(&text)),
+        }
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "pattern": "^0?[0-7]{3}$" })
     }
 }
 

@@ -6,7 +6,6 @@ mod decide;
 mod replay;
 mod wishes;
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -17,7 +16,7 @@ use http_body_util::BodyExt;
 use tokio::time::{sleep, timeout};
 
 use super::answer::{Ending, PER_TRY_TIMEOUT};
-use crate::config::model::Retries;
+use crate::config::model::{Address, Retries};
 use crate::error::Failure;
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::{RetryDenial, RetryReason};
@@ -80,7 +79,7 @@ where
             return Err(Ending::from_upstream(UpstreamError::NoEndpoint));
         };
         // Those that were tried. When that is all of them, only the last is of interest.
-        let mut tried: Vec<SocketAddr> = Vec::new();
+        let mut tried: Vec<Address> = Vec::new();
         // The retry that an attempt is, until something has come of it.
         let mut retrying = None;
         loop {
@@ -112,7 +111,7 @@ where
     }
 
     /// One attempt, within its time. An error is the request's own.
-    async fn attempt(&mut self, replay: &Replay, tried: &[SocketAddr]) -> Result<Sent, Ending> {
+    async fn attempt(&mut self, replay: &Replay, tried: &[Address]) -> Result<Sent, Ending> {
         *self.attempts += 1;
         let number = *self.attempts;
         let make = |body| {

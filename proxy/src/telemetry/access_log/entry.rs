@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use serde::{Serialize, Serializer};
 
+use crate::config::model::Address;
 use crate::error::Outcome;
 use crate::grpc;
 use crate::telemetry::timestamp;
@@ -25,7 +26,7 @@ pub struct Entry {
     /// The cluster's name.
     pub cluster: Option<Arc<str>>,
     /// The endpoint that was picked.
-    pub upstream: Option<SocketAddr>,
+    pub upstream: Option<Address>,
     /// How often it was sent to an endpoint, or tried to be.
     pub attempts: Option<u32>,
     /// The client (after trusted hops).
@@ -162,7 +163,7 @@ struct Line<'a> {
     listener: &'a str,
     route: Option<&'a str>,
     cluster: Option<&'a str>,
-    upstream: Option<Shown<SocketAddr>>,
+    upstream: Option<Shown<Address>>,
     attempts: Option<u32>,
     client: Option<Shown<SocketAddr>>,
     method: Option<&'a str>,

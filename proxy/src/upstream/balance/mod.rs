@@ -21,7 +21,6 @@ mod turns;
 mod tests;
 
 use std::cell::RefCell;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -30,7 +29,7 @@ pub(super) use plan::Plan;
 
 use super::cluster::Cluster;
 use super::endpoint::Health;
-use crate::config::model::{LoadBalancer, MetadataMatch};
+use crate::config::model::{Address, LoadBalancer, MetadataMatch};
 use picture::{Picture, Taken};
 use plan::Set;
 use spread::Known;
@@ -41,11 +40,11 @@ pub struct Criteria<'a> {
     /// By what requests that belong together are told from others, where the algorithm looks at it.
     pub hash: Option<u64>,
     /// The endpoint that is taken if the cluster has it, it is fit, and it is not one of `tried`.
-    pub preferred: Option<SocketAddr>,
+    pub preferred: Option<Address>,
     /// Whether the preferred one is taken even if it is not fit.
     pub strict: bool,
     /// Endpoints that this exchange was sent to before: none of these, as long as another is fit.
-    pub tried: &'a [SocketAddr],
+    pub tried: &'a [Address],
     /// The subset that it is one of, where the cluster has subsets.
     pub subset: Option<&'a MetadataMatch>,
 }

@@ -3,7 +3,6 @@
 //! The service's two messages have one field each (`grpc/health/v1/health.proto`), so that there is no need for more than
 //! is written here.
 
-use std::net::SocketAddr;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use h2::client;
@@ -13,6 +12,7 @@ use http::{HeaderMap, HeaderName, Method, Request, Uri, response};
 
 use super::http::{drive, introduce};
 use super::probe::{ANSWER_LIMIT, Sick, Well};
+use crate::config::model::Address;
 use crate::grpc::GRPC_STATUS;
 use crate::transport::Transport;
 
@@ -32,7 +32,7 @@ pub(super) struct Answer {
 pub(super) fn request(
     host: Option<&HeaderValue>,
     headers: &[(HeaderName, HeaderValue)],
-    endpoint: SocketAddr,
+    endpoint: Address,
 ) -> Request<()> {
     let mut request = Request::new(());
     *request.method_mut() = Method::POST;

@@ -1,7 +1,6 @@
 //! A health check's request over HTTP/1.1.
 
 use std::future::{Future, poll_fn};
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::task::Poll;
 
@@ -13,11 +12,11 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 
 use super::probe::{ANSWER_LIMIT, Sick};
-use crate::config::model::Probe;
+use crate::config::model::{Address, Probe};
 use crate::transport::Transport;
 
 /// The request of a check by HTTP.
-pub(super) fn request(probe: &Probe, endpoint: SocketAddr) -> Request<()> {
+pub(super) fn request(probe: &Probe, endpoint: Address) -> Request<()> {
     let mut request = Request::new(());
     let Probe::Http { path, method, host, headers, .. } = probe else { return request };
     *request.method_mut() = method.clone();
@@ -31,9 +30,9 @@ pub(super) fn introduce(
     fields: &mut HeaderMap,
     host: Option<&HeaderValue>,
     more: &[(HeaderName, HeaderValue)],
-    endpoint: SocketAddr,
+    endpoint: Address,
 ) {
-    let address = || HeaderValue::try_from(endpoint.to_string()).ok();
+    let address = || HeaderValue::try_from(host_of(endpoint)).ok();
     if let Some(host) = host.cloned().or_else(address) {
         fields.insert(HOST, host);
     }
@@ -41,6 +40,11 @@ pub(super) fn introduce(
     for (name, value) in more {
         fields.insert(name, value.clone());
     }
+}
+
+/// What an endpoint is called where nobody says: by its address, if that can be a host.
+pub(in crate::upstream) fn host_of(endpoint: Address) -> String {
+    endpoint.ip().map_or_else(|| "localhost".to_owned(), |address| address.to_string())
 }
 
 /// Sends it, and reads all of the answer, so that its connection ends in order.

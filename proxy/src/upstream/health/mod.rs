@@ -5,7 +5,7 @@
 //! changes.
 
 mod grpc;
-mod http;
+pub(super) mod http;
 mod probe;
 
 use std::sync::Arc;

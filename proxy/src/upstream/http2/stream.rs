@@ -1,7 +1,6 @@
 //! One request on an HTTP/2 connection: what is sent of it, and what comes back.
 
 use std::future::{Future, poll_fn};
-use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -14,10 +13,12 @@ use http::{Request, Response, Uri, Version};
 use http_body::{Body, Frame};
 
 use super::super::body::BoxError;
+use super::super::health::http::host_of;
 use super::super::pool::Lease;
 use super::super::send::Attempt;
 use super::super::{RequestBody, UpstreamError};
 use super::{Turn, acquire};
+use crate::config::model::Address;
 use crate::http2::{Sending, poll_frame};
 use crate::tasks::Tasks;
 
@@ -102,12 +103,12 @@ impl Outgoing {
 }
 
 /// HTTP/2 names scheme and authority in every request, in the place of `host` (RFC 9113, section 8.3.1).
-fn absolute(uri: &Uri, host: Option<HeaderValue>, is_tls: bool, endpoint: SocketAddr) -> Uri {
+fn absolute(uri: &Uri, host: Option<HeaderValue>, is_tls: bool, endpoint: Address) -> Uri {
     let mut parts = uri.clone().into_parts();
     parts.scheme.get_or_insert(if is_tls { Scheme::HTTPS } else { Scheme::HTTP });
     if parts.authority.is_none() {
         let named = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
-        parts.authority = named.or_else(|| endpoint.to_string().parse().ok());
+        parts.authority = named.or_else(|| host_of(endpoint).parse().ok());
     }
     Uri::from_parts(parts).unwrap_or_else(|_| uri.clone())
 }

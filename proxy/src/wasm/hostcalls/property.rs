@@ -14,7 +14,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, REFERER, USER_AGENT};
 
 use super::{Call, Outcome};
-use crate::config::model::HEADER_PROPERTIES;
+use crate::config::model::{Address, HEADER_PROPERTIES, UnixAddress};
 use crate::wasm::abi::{MapType, Status};
 use crate::wasm::grants::{Capability, Grants, property_name};
 use crate::wasm::header_map::{View, path, view_of};
@@ -218,8 +218,8 @@ fn stream_property<'a>(stream: &'a Stream, path: &[u8], grants: Option<&Grants>)
         b"request" | b"response" if stream.subject == Subject::Connection => data_property(info, root, rest),
         b"request" => request_property(stream, rest, grants),
         b"response" => response_property(stream, rest, grants),
-        b"source" => endpoint_property(info.source, rest),
-        b"destination" => endpoint_property(info.destination, rest),
+        b"source" => endpoint_property(info.unix.map(|_| ""), info.source, rest),
+        b"destination" => endpoint_property(info.unix.as_ref().map(UnixAddress::name), info.destination, rest),
         b"connection" => connection_property(info, rest),
         b"connection_id" if rest.is_empty() => Some(Found::number(info.connection_id)),
         b"upstream" => upstream_property(info, rest),
@@ -352,7 +352,13 @@ fn joined<'a>(map: &View<'a>, name: &[u8]) -> Option<Cow<'a, [u8]>> {
     }
 }
 
-fn endpoint_property(address: SocketAddr, path: &[u8]) -> Option<Found<'static>> {
+/// Of a UNIX socket there is its name, as in Envoy, and no port.
+fn endpoint_property<'a>(unix: Option<&'a str>, address: SocketAddr, path: &[u8]) -> Option<Found<'a>> {
+    match (path, unix) {
+        (b"address", Some(name)) => return Some(Found::text(name)),
+        (_, Some(_)) => return None,
+        _ => {}
+    }
     match path {
         b"address" => Some(Found::address(address)),
         b"port" => Some(Found::number(address.port())),
@@ -385,10 +391,13 @@ fn first(names: &[String]) -> Option<Found<'_>> {
     names.first().map(|name| Found::text(name))
 }
 
-fn upstream_property(info: &StreamInfo, path: &[u8]) -> Option<Found<'static>> {
+fn upstream_property<'a>(info: &'a StreamInfo, path: &[u8]) -> Option<Found<'a>> {
     match path {
-        b"address" => info.upstream.map(Found::address),
-        b"port" => info.upstream.map(|address| Found::number(address.port())),
+        b"address" => Some(match info.upstream.as_ref()? {
+            Address::Ip(address) => Found::address(*address),
+            Address::Unix(address) => Found::text(address.name()),
+        }),
+        b"port" => Some(Found::number(info.upstream?.ip()?.port())),
         b"local_address" => info.upstream_local.map(Found::address),
         b"request_attempt_count" => info.upstream.map(|_| Found::number(1u8)),
         _ => None,

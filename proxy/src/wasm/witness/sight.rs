@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::blob::{Blob, Fields};
 use super::step::{Change, Info, Piece, Request, Response};
+use crate::config::model::Address;
 use crate::wasm::body::BodyBuffer;
 use crate::wasm::services::{nanoseconds, wall_nanoseconds};
 use crate::wasm::stream::{Direction, Progress, Stream, StreamInfo};
@@ -167,7 +168,7 @@ fn info(info: &StreamInfo) -> Info {
         listener_direction: info.listener_direction,
         route_name: info.route_name.as_deref().map(str::to_owned),
         cluster_name: info.cluster_name.as_deref().map(str::to_owned),
-        upstream: info.upstream,
+        upstream: info.upstream.and_then(Address::ip),
         upstream_local: info.upstream_local,
         code_details: info.code_details.as_deref().map(str::to_owned),
         request_bytes: info.request_bytes,
