@@ -29,7 +29,7 @@ use super::UpstreamError;
 use super::breakers::refuse;
 use super::connection::connect;
 use super::pool::{Pool, Shelf, Upkeep};
-use crate::http2::{Gone, Keepalive};
+use crate::http2::{Gone, Keepalive, framing_budget};
 use crate::tasks::Tasks;
 
 pub use stream::Http2Body;
@@ -233,6 +233,7 @@ async fn open(pool: &Pool, tasks: &Rc<Tasks>) -> Result<Connection, UpstreamErro
         .enable_push(false)
         .initial_window_size(config.http2.initial_stream_window_size)
         .initial_connection_window_size(config.http2.initial_connection_window_size)
+        .data_frame_budget(framing_budget(config.http2.initial_connection_window_size))
         .initial_max_send_streams(STREAMS_AT_FIRST)
         .max_send_buffer_size(SEND_BUFFER)
         .max_header_list_size(u32::try_from(config.header_bytes).unwrap_or(u32::MAX))
