@@ -25,11 +25,12 @@ use tokio::sync::Mutex;
 use tracing::debug;
 
 use super::UpstreamError;
-use super::breakers::refuse;
+use super::breakers::{Slot, refuse};
 use super::connection::connect;
 use super::pool::{Pool, Shelf, Upkeep};
 use crate::http2::{Gone, Keepalive};
 use crate::tasks::Tasks;
+use crate::telemetry::metrics::Limit;
 
 pub use stream::Http2Body;
 pub(super) use stream::send;
@@ -191,6 +192,8 @@ async fn acquire(pool: &Pool, tasks: &Rc<Tasks>) -> Result<Turn, UpstreamError> 
     if let Some(turn) = http2.turn(shelf) {
         return Ok(turn);
     }
+    let waits = Slot::take(pool.cluster(), Limit::Pending, false);
+    let _waits = waits.ok_or_else(|| refuse(pool, Limit::Pending))?;
     let failures = http2.failures.get();
     let _connecting = http2.connecting.lock().await;
     if let Some(turn) = http2.turn(shelf) {
