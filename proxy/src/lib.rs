@@ -30,6 +30,7 @@ mod http2;
 mod listener;
 mod origin;
 mod snapshot;
+mod socket;
 mod tcp;
 mod terminal;
 mod top;
