@@ -29,6 +29,7 @@ mod files;
 mod http2;
 mod listener;
 mod origin;
+mod overload;
 mod snapshot;
 mod socket;
 mod tcp;

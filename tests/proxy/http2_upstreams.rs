@@ -101,9 +101,8 @@ fn who_refuses_every_stream_is_ejected() {
 
 #[test]
 fn who_says_goodbye_is_not_ejected_for_it() {
-    let service = GrpcService::start(|_| {
-        vec![GrpcAct::TrailersOnly(vec![("grpc-status", "0")]), GrpcAct::GoAway]
-    });
+    let service =
+        GrpcService::start(|_| vec![GrpcAct::TrailersOnly(vec![("grpc-status", "0")]), GrpcAct::GoAway]);
     let outliers = ", outlier_detection: {consecutive_5xx: 1, base_ejection_time: 1h, max_ejection_time: 1h}";
     let proxy = Proxy::with(&http2(&[&service, &service], "", outliers)).workers(1).start();
     let mut client = proxy.client();

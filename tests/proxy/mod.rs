@@ -58,6 +58,7 @@ mod reload_by_admin;
 mod scale;
 mod sdk;
 mod sharing;
+mod shed;
 mod signatures;
 mod smuggling;
 mod standing;

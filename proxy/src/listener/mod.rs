@@ -26,6 +26,7 @@ use introduction::{Ends, Unintroduced};
 use crate::config::model::Protocol;
 use crate::error::Failure;
 use crate::exchange::{Peer, Site};
+use crate::overload::Admitted;
 use crate::socket::keep_alive;
 use crate::tasks::Tasks;
 use crate::tcp;
@@ -196,6 +197,7 @@ struct Place {
     id: u64,
     door: Rc<Door>,
     reporter: Rc<Reporter>,
+    _admitted: Admitted,
 }
 
 impl Place {
@@ -204,9 +206,14 @@ impl Place {
             door.open.0.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
+        let is_tcp = matches!(site.listener().protocol, Protocol::Tcp(_));
+        let Ok(admitted) = site.admission().connection(site.overload(), is_tcp) else {
+            door.open.0.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        };
         let reporter = site.reporter().clone();
         reporter.cell().active_connections.increment();
-        Some(Place { id: next_connection_id(), door: door.clone(), reporter })
+        Some(Place { id: next_connection_id(), door: door.clone(), reporter, _admitted: admitted })
     }
 }
 

@@ -233,7 +233,8 @@ impl Upstreams {
         let is_whole = request.body().is_end_stream();
         match http2::send(lease, &self.keeper.tasks, request, attempt).await {
             Err(UpstreamError::RefusedStream(error)) if is_whole && !criteria.retried => {
-                let Some((lease, _retrying)) = self.other(cluster, criteria, attempt, error.is_go_away()) else {
+                let Some((lease, _retrying)) = self.other(cluster, criteria, attempt, error.is_go_away())
+                else {
                     return Err(UpstreamError::RefusedStream(error));
                 };
                 let request = again().ok_or(UpstreamError::RefusedStream(error))?;

@@ -128,7 +128,7 @@ async fn drive(
         if patience.is_over() {
             return Poll::Ready(End::Flood);
         }
-        if door.drain().is_begun() {
+        if door.drain().is_begun() || door.site().admission().is_relieving() {
             streams.end();
             // What it says by this is to be sent at once.
             if let Poll::Ready(result) = streams.poll(cx, &open) {

@@ -33,7 +33,12 @@ pub(in crate::upstream) async fn send(
         Ok((response, outgoing, turn)) => {
             lease.answered(response.status(), response.headers());
             let outgoing = outgoing.leave_to(tasks);
-            Ok(response.map(|incoming| Http2Body { incoming, _outgoing: outgoing, _turn: turn, _lease: lease }))
+            Ok(response.map(|incoming| Http2Body {
+                incoming,
+                _outgoing: outgoing,
+                _turn: turn,
+                _lease: lease,
+            }))
         }
         Err(error) => Err(lease.failed(error)),
     }
