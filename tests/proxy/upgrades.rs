@@ -247,7 +247,8 @@ fn the_kernel_finds_out_about_peers_that_are_gone_without_a_word() {
         found.next().expect("the socket is there")
     };
     let port = |port: u16| format!("{port:04X}");
-    let (ours, theirs) = (port(proxy.address("in").port()), port(client.local_addr().expect("it has one").port()));
+    let (ours, theirs) =
+        (port(proxy.address("in").port()), port(client.local_addr().expect("it has one").port()));
     assert!(timer(&|local, remote| local == ours && remote == theirs).starts_with("02:"), "to the client");
     let up = port(upstream.address().port());
     assert!(timer(&|_, remote| remote == up).starts_with("02:"), "to the upstream");

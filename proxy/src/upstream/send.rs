@@ -68,6 +68,8 @@ pub struct Attempt {
     pub local: Option<SocketAddr>,
     /// Whether that connection had been used before.
     pub reused: bool,
+    /// Since when the endpoint has been asked, where it matters how long it takes.
+    pub since: Option<Instant>,
     /// Nothing is asked of the endpoint at the moment: it is the proxy that waits, for a connection that is free, or before
     /// it asks again.
     pub waits: bool,
@@ -184,7 +186,7 @@ impl Upstreams {
                     .await
                     .map_err(|error| lease.failed(error))?,
             };
-            attempt.on(&connection, reused);
+            attempt.on(&connection, reused, lease.sent());
             match lease.hold(connection).exchange(request).await {
                 Ok(response) => return Ok(respond(response, lease)),
                 // One that was used before may have been closed since, as often as one is found: nothing was sent.
@@ -396,15 +398,21 @@ impl Member {
 }
 
 impl Attempt {
-    fn on(&mut self, connection: &Connection, reused: bool) {
+    /// For how long the endpoint has been asked, where it matters.
+    pub fn lasts(&self) -> Duration {
+        self.since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    fn on(&mut self, connection: &Connection, reused: bool, since: Option<Instant>) {
         self.local = connection.local();
         self.reused = reused;
+        self.since = since;
     }
 }
 
 fn respond(response: Response<Incoming>, lease: Lease) -> Box<Response<ResponseBody>> {
-    lease.answered(response.status(), response.headers());
     let upgrade = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    lease.answered(response.status(), response.headers(), upgrade || response.body().is_end_stream());
     Box::new(response.map(|incoming| {
         let body = if upgrade { Http1Body::tunnel(incoming, lease) } else { Http1Body::new(incoming, lease) };
         ResponseBody::Http1(body)
