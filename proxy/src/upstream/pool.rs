@@ -77,16 +77,21 @@ impl Pool {
         Pool { cluster, endpoint, cell, shelf: Rc::new(shelf), latency }
     }
 
-    /// The way to the same endpoint as another configuration has it, with the connections.
+    /// The way to the same endpoint as another configuration has it, with the connections. They are kept as the former one
+    /// says until this [takes over](Pool::take_over): it may never be served.
     pub(super) fn successor(
         &self,
         cluster: Arc<Cluster>,
         endpoint: usize,
         latency: Option<Rc<Latency>>,
     ) -> Pool {
-        self.shelf.idle_timeout.set(cluster.config().idle_timeout);
-        self.shelf.keeps_idle.set(cluster.config().idle_connections > 0);
         Pool { cluster, endpoint, cell: self.cell.clone(), shelf: self.shelf.clone(), latency }
+    }
+
+    /// This is the one that is used from now on: its configuration says how long connections are kept.
+    pub(super) fn take_over(&self) {
+        self.shelf.idle_timeout.set(self.cluster.config().idle_timeout);
+        self.shelf.keeps_idle.set(self.cluster.config().idle_connections > 0);
     }
 
     pub(super) fn latency(&self) -> Option<&Rc<Latency>> {

@@ -80,17 +80,26 @@ impl Upstreams {
     /// needed. `cell` gives what this worker counts a cluster's connections and requests in. To be called in the
     /// worker's `LocalSet`.
     pub fn new(clusters: &[Arc<Cluster>], cell: impl Fn(&str) -> Arc<ClusterCell>) -> Rc<Upstreams> {
-        Upstreams::made(Keeper::start(), clusters, &[], cell)
+        let upstreams = Upstreams::made(Keeper::start(), clusters, &[], cell);
+        upstreams.take_over();
+        upstreams
     }
 
     /// The same worker's side of another configuration's clusters. Those that are the same ones are taken over; of one
-    /// that has become another, the connections to the endpoints that stay.
+    /// that has become another, the connections to the endpoints that stay. What is in use is left as it is until the
+    /// successor [takes over](Upstreams::take_over).
     pub fn successor(
         &self,
         clusters: &[Arc<Cluster>],
         cell: impl Fn(&str) -> Arc<ClusterCell>,
     ) -> Rc<Upstreams> {
         Upstreams::made(self.keeper.clone(), clusters, &self.clusters, cell)
+    }
+
+    /// Unused connections are kept as this configuration says from now on.
+    pub fn take_over(&self) {
+        self.keeper.upkeep.period.set(sweep_period(self.clusters.iter().map(|member| &*member.cluster)));
+        self.clusters.iter().flat_map(|member| &member.pools).for_each(|pool| pool.take_over());
     }
 
     fn made(
@@ -329,9 +338,8 @@ impl Keeper {
         })
     }
 
-    /// From now on these are looked after too, often enough for the shortest `idle_timeout` among them.
+    /// From now on these are looked after too.
     fn keep(&self, members: &[Rc<Member>]) {
-        self.upkeep.period.set(sweep_period(members.iter().map(|member| &*member.cluster)));
         let mut shelves = self.shelves.borrow_mut();
         shelves.retain(|shelf| shelf.strong_count() > 0);
         let known: HashSet<_> = shelves.iter().map(Weak::as_ptr).collect();

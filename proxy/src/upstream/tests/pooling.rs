@@ -467,3 +467,20 @@ fn what_a_request_waits_for_here_is_not_charged_to_its_endpoint() {
         assert!(worker.last.get().since.is_some_and(|since| since >= free));
     });
 }
+
+#[test]
+fn a_configuration_that_is_never_served_changes_nothing_about_connections() {
+    on_worker(async {
+        let server = Server::start().await;
+        let idle_timeout = Duration::from_millis(60);
+        let worker = Worker::new(model::Cluster { idle_timeout, ..cluster_config([server.address()]) });
+        let (sent, mut peer) = join!(worker.get(), server.answer(OK));
+        assert_eq!(text(sent).await, "ok");
+        let longer =
+            model::Cluster { idle_timeout: Duration::from_secs(3600), ..worker.cluster.config().clone() };
+        let next = Arc::new(worker.cluster.successor(Arc::new(longer)));
+        let successor = worker.upstreams.successor(std::slice::from_ref(&next), |_| Default::default());
+        assert_eq!((worker.idle(), successor.idle(0)), (1, 1), "they have it in common");
+        peer.closed().await; // when the time of the one that is served is over
+    });
+}
