@@ -3,6 +3,7 @@
 mod breakers;
 pub(crate) mod chaos;
 mod health;
+mod late_failures;
 mod outliers;
 mod retries;
 mod timeouts;
