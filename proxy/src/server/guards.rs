@@ -9,7 +9,7 @@ use tokio::task::AbortHandle;
 
 use crate::snapshot::Snapshot;
 use crate::telemetry::metrics::{ClusterCell, Registry};
-use crate::upstream::{Cluster, health, outlier};
+use crate::upstream::{Cluster, concurrency, health, outlier};
 
 /// Where the control thread counts, among the workers.
 const CONTROL: usize = usize::MAX;
@@ -43,6 +43,9 @@ impl Guarded {
         match recovery.outlier_detection {
             Some(_) => tasks.push(tokio::spawn(outlier::watch(cluster.clone(), cell.clone())).abort_handle()),
             None => outlier::leave(cluster),
+        }
+        if recovery.concurrency.is_some() {
+            tasks.push(tokio::spawn(concurrency::watch(cluster.clone(), cell.clone())).abort_handle());
         }
         match recovery.health_check {
             Some(_) => {

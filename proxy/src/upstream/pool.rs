@@ -304,7 +304,7 @@ impl Lease {
     /// As many are in flight as may be.
     pub(super) fn begin(pool: Rc<Pool>) -> Result<Lease, UpstreamError> {
         let slot = Slot::take(&pool.cluster, Limit::Requests, false);
-        let slot = slot.ok_or_else(|| refuse(&pool, Limit::Requests))?;
+        let slot = slot.ok_or_else(|| refuse(&pool, pool.cluster.request_limit().1))?;
         pool.endpoint().begin();
         pool.cell.requests.increment();
         pool.cell.active_requests.increment();
@@ -323,7 +323,11 @@ impl Lease {
             self.pool.endpoint().fail();
         }
         self.note(if status.is_server_error() { End::Failed } else { End::Answered });
-        self.observe(Answer::of(status, headers), self.began.map(|began| began.elapsed()));
+        let took = self.began.map(|began| began.elapsed());
+        if let (Some(adaptive), Some(took)) = (self.pool.cluster.adaptive(), took) {
+            adaptive.note(took);
+        }
+        self.observe(Answer::of(status, headers), took);
     }
 
     /// Tells outlier detection.
