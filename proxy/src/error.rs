@@ -127,7 +127,7 @@ failures! {
         /// The upstream neither sent nor took a byte for the listener's `stream_idle_timeout`.
         #[error("the upstream moved no byte within the stream's idle timeout")]
         ResponseIdle,
-        /// A TCP connection moved no byte for the listener's `idle_timeout`, either way.
+        /// A TCP connection moved no byte for the listener's `idle_timeout`, either way, or a tunnel for its route's.
         #[error("the connection moved no byte within its idle timeout")]
         ConnectionIdle,
         /// A filter waits for more of the request's body than `buffer_limit` lets it hold.

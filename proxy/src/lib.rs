@@ -31,6 +31,7 @@ mod listener;
 mod origin;
 mod overload;
 mod snapshot;
+mod socket;
 mod tcp;
 mod terminal;
 mod top;

@@ -34,6 +34,7 @@ mod holding;
 mod http2;
 mod http2_floods;
 mod http2_frames;
+mod http2_upstreams;
 mod injection;
 mod inspect;
 mod isolation;

@@ -30,6 +30,7 @@ mod peer;
 mod retry;
 mod site;
 mod ties;
+mod tunnel;
 mod upgrade;
 mod upload;
 mod watch;
@@ -57,6 +58,7 @@ pub(crate) use peer::{Peer, Phase};
 use retry::Sending;
 pub(crate) use site::{Life, Site, Stage};
 use ties::Ties;
+pub(crate) use tunnel::Berth;
 pub(crate) use upgrade::ClientTunnel;
 use upgrade::Upgrade;
 use upload::Upload;
@@ -583,11 +585,6 @@ impl Exchange {
 
     fn tasks(&self) -> &Rc<Tasks> {
         self.site.tasks()
-    }
-
-    fn count_tunnel(&mut self, sent: u64, received: u64) {
-        self.run.meter().count(Direction::Request, sent);
-        self.run.meter().count(Direction::Response, received);
     }
 }
 

@@ -27,6 +27,7 @@ use crate::config::model::Protocol;
 use crate::error::Failure;
 use crate::exchange::{Peer, Site};
 use crate::overload::Admitted;
+use crate::socket::keep_alive;
 use crate::tasks::Tasks;
 use crate::tcp;
 use crate::telemetry::Reporter;
@@ -108,8 +109,8 @@ impl Door {
             return; // dropped: closed
         };
         let (Ok(address), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else { return };
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "cannot set TCP_NODELAY");
+        if let Err(error) = stream.set_nodelay(true).and_then(|()| keep_alive(&stream)) {
+            tracing::debug!(%error, "cannot set options of a client's socket");
         }
         let (id, door, ends) = (place.id, self.clone(), (address, local));
         let connection = match (site.listener().proxy_protocol, &site.listener().protocol) {

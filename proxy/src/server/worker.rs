@@ -6,7 +6,6 @@
 
 mod guests;
 
-use std::collections::HashMap;
 use std::io::Write;
 use std::net::TcpListener;
 use std::pin::Pin;
@@ -405,14 +404,8 @@ impl Worker {
             None => Upstreams::new(snapshot.clusters(), cell),
         };
         let callouts = Callouts::new(upstreams.clone(), self.tasks.clone(), self.worn.clone());
-        let mut guests = Guests {
-            index,
-            shared: &shared,
-            snapshot: &snapshot,
-            callouts: &callouts,
-            former: self.serving.as_ref().map(|serving| &serving.guests),
-            running: HashMap::new(),
-        };
+        let former = self.serving.as_ref().map(|serving| &serving.guests);
+        let mut guests = Guests::new(index, &shared, &snapshot, &callouts, former);
         let (life, ended) = Life::begin();
         let mut doors = Vec::with_capacity(ways_in.len());
         let mut sites = Vec::with_capacity(ways_in.len());
