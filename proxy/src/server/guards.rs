@@ -12,7 +12,7 @@ use tokio::task::AbortHandle;
 
 use crate::snapshot::Snapshot;
 use crate::telemetry::metrics::{ClusterCell, Registry};
-use crate::upstream::{Cluster, health, outlier};
+use crate::upstream::{Cluster, concurrency, health, outlier};
 
 /// Between the first checks of two endpoints: thousands of them are not asked at the same moment.
 const FIRST_CHECKS_APART: Duration = Duration::from_millis(1);
@@ -29,6 +29,7 @@ struct Guarded {
     /// The cluster as the configuration that is served has it.
     cluster: watch::Sender<Arc<Cluster>>,
     outliers: Option<Guard>,
+    concurrency: Option<Guard>,
     checks: HashMap<SocketAddr, Guard>,
 }
 
@@ -70,7 +71,8 @@ impl Guards {
 impl Guarded {
     fn begin(cluster: &Arc<Cluster>, cell: Arc<ClusterCell>) -> Guarded {
         let (sender, _) = watch::channel(cluster.clone());
-        let mut guarded = Guarded { cell, cluster: sender, outliers: None, checks: HashMap::new() };
+        let mut guarded =
+            Guarded { cell, cluster: sender, outliers: None, concurrency: None, checks: HashMap::new() };
         guarded.follow(cluster);
         guarded
     }
@@ -84,6 +86,12 @@ impl Guarded {
         } else if self.outliers.is_none() {
             let watch = outlier::watch(self.cluster.subscribe(), self.cell.clone());
             self.outliers = Some(Guard::begin(watch));
+        }
+        if recovery.concurrency.is_none() {
+            self.concurrency = None;
+        } else if self.concurrency.is_none() {
+            let watch = concurrency::watch(self.cluster.subscribe(), self.cell.clone());
+            self.concurrency = Some(Guard::begin(watch));
         }
         match &recovery.health_check {
             Some(check) => self.check(cluster, check.interval),

@@ -316,7 +316,7 @@ impl Lease {
     /// As many are in flight as may be.
     pub(super) fn begin(pool: Rc<Pool>) -> Result<Lease, UpstreamError> {
         let slot = Slot::take(&pool.cluster, Limit::Requests, false);
-        let slot = slot.ok_or_else(|| refuse(&pool, Limit::Requests))?;
+        let slot = slot.ok_or_else(|| refuse(&pool, pool.cluster.request_limit().1))?;
         pool.endpoint().begin();
         pool.cell.requests.increment();
         pool.cell.active_requests.increment();
@@ -348,11 +348,14 @@ impl Lease {
             self.pool.endpoint().fail();
         }
         self.note(if status.is_server_error() { End::Failed } else { End::Answered });
+        let took = self.asked.get().map(|asked| asked.elapsed());
+        if let (Some(adaptive), Some(took)) = (self.pool.cluster.adaptive(), took) {
+            adaptive.note(took);
+        }
         if !outlier::looks_at(&self.pool.cluster) {
             return;
         }
         let answer = Answer::of(status, headers);
-        let took = self.asked.get().map(|asked| asked.elapsed());
         // A success is one when it has ended so; a failure is one at once.
         match is_whole || answer.is_failure() {
             true => self.observe(answer, took),

@@ -138,6 +138,9 @@ impl Upstreams {
         let Some(place) = member.cluster.place_of(endpoint) else { return };
         let pool = &member.pools[place];
         pool.endpoint().fail();
+        if let Some(adaptive) = member.cluster.adaptive() {
+            adaptive.note(after);
+        }
         outlier::note(&member.cluster, pool.endpoint(), pool.cell(), outlier::Answer::Local, Some(after));
     }
 

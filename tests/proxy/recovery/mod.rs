@@ -2,6 +2,7 @@
 
 mod breakers;
 pub(crate) mod chaos;
+pub(crate) mod concurrency;
 mod health;
 mod late_failures;
 mod outliers;
