@@ -97,6 +97,9 @@ failures! {
         /// A client sends more HTTP/2 frames that only cost than any client needs, or takes its requests back at once.
         #[error("the client sends more HTTP/2 frames than it has use for")]
         Http2Flood,
+        /// The proxy itself has more to do than `overload` lets it. What there was too much of goes into the details.
+        #[error("the proxy has more to do than its configuration lets it")]
+        Overloaded,
         /// No route of the listener matches.
         #[error("no route matches")]
         NoRoute,
@@ -109,6 +112,9 @@ failures! {
         /// As many requests or connections of the cluster are in use as its `breakers` allow.
         #[error("the cluster is as busy as its breakers allow")]
         UpstreamOverflow,
+        /// As many requests of the cluster are in flight as its `adaptive_concurrency` has found that it can do.
+        #[error("the cluster has as many requests as it was found to be able to do")]
+        UpstreamConcurrency,
         /// An endpoint refused the connection or could not be reached.
         #[error("no connection to the endpoint")]
         ConnectFailed,
@@ -142,7 +148,7 @@ failures! {
         /// The upstream neither sent nor took a byte for the listener's `stream_idle_timeout`.
         #[error("the upstream moved no byte within the stream's idle timeout")]
         ResponseIdle,
-        /// A TCP connection moved no byte for the listener's `idle_timeout`, either way.
+        /// A TCP connection moved no byte for the listener's `idle_timeout`, either way, or a tunnel for its route's.
         #[error("the connection moved no byte within its idle timeout")]
         ConnectionIdle,
         /// A filter waits for more of the request's body than `buffer_limit` lets it hold.
@@ -228,10 +234,12 @@ impl Failure {
             TlsFailed            => row(None,      Downstream, "tls_failed",              "-",   ""),
             Http2Protocol        => row(None,      Downstream, "http2_protocol",          "DPE", ""),
             Http2Flood           => row(None,      Downstream, "http2_flood",             "DPE", ""),
+            Overloaded           => row(Some(503), Proxy,      "overloaded",              "OM",  "overloaded"),
             NoRoute              => row(Some(404), Downstream, "no_route",                "NR",  "no route for this request"),
             ClusterNotFound      => row(Some(503), Proxy,      "cluster_not_found",       "NC",  "no cluster for this request"),
             NoEndpoint           => row(Some(503), Upstream,   "no_endpoint",             "UH",  "no healthy upstream"),
             UpstreamOverflow     => row(Some(503), Upstream,   "upstream_overflow",       "UO",  "upstream overloaded"),
+            UpstreamConcurrency  => row(Some(503), Upstream,   "upstream_concurrency",    "-",   "upstream overloaded"),
             ConnectFailed        => row(Some(503), Upstream,   "connect_failed",          "UF",  "upstream connection failed"),
             ConnectTimeout       => row(Some(503), Upstream,   "connect_timeout",         "UF",  "upstream connection timed out"),
             UpstreamTlsFailed    => row(Some(503), Upstream,   "upstream_tls_failed",     "UF",  "upstream TLS handshake failed"),

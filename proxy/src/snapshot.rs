@@ -302,8 +302,10 @@ fn obtain_anew(origins: &Origins, config: &Config, index: usize) -> Result<Obtai
 }
 
 fn endpoints(config: &Config) -> Arc<Clusters> {
-    let endpoints =
-        config.clusters.iter().map(|cluster| (cluster.name.clone(), cluster.addresses().filter_map(Address::ip).collect()));
+    let endpoints = config
+        .clusters
+        .iter()
+        .map(|cluster| (cluster.name.clone(), cluster.addresses().filter_map(Address::ip).collect()));
     Arc::new(endpoints.collect())
 }
 

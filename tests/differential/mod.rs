@@ -19,6 +19,7 @@ mod balancing;
 mod bodies;
 mod callouts;
 mod chaos;
+mod concurrency;
 mod connections;
 mod examples;
 mod foreign;

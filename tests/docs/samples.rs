@@ -127,6 +127,14 @@ fn refuse(text: &str, kind: &str) -> Option<String> {
         fs::write(&file, content).expect("a temporary file can be written");
         text = text.replace(named, &file);
     }
+    // Certificates and keys are those of the example.
+    for (field, file) in [("certificate: ", "cert.pem"), ("private_key: ", "key.pem"), ("ca: ", "cert.pem")] {
+        let file = format!("{}/../examples/tls/{file}", env!("CARGO_MANIFEST_DIR"));
+        for after in text.clone().split(field).skip(1) {
+            let named = after.split([',', '}', '\n']).next().unwrap_or_default();
+            text = text.replace(&format!("{field}{named}"), &format!("{field}{file}"));
+        }
+    }
     match config::parse(&text, &folder.path().join("page.yaml")) {
         Ok(loaded) if loaded.warnings.is_empty() || kind == "yaml,part" => None,
         Ok(loaded) => Some(loaded.warnings.render(false)),

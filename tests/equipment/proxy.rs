@@ -507,7 +507,9 @@ pub(crate) fn text(event: &Value, field: &str) -> String {
 }
 
 fn listeners(events: &[Value]) -> HashMap<String, SocketAddr> {
+    // A UNIX socket is where the test says.
     let listening = events.iter().filter(|event| message(event) == "listening");
+    let listening = listening.filter(|event| !text(event, "address").starts_with("unix:"));
     let address =
         |event: &Value| text(event, "address").parse().expect("the log names an IP address and a port");
     listening.map(|event| (text(event, "listener"), address(event))).collect()

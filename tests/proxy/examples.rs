@@ -40,7 +40,7 @@ impl Stage {
             .config
             .listeners
             .iter()
-            .map(|listener| (listener.name.clone(), listener.address))
+            .filter_map(|listener| Some((listener.name.clone(), listener.address.ip()?)))
             .chain(loaded.config.admin.iter().map(|admin| ("admin".to_owned(), admin.address)))
             .collect();
         for (_, address) in &listeners {
@@ -199,6 +199,7 @@ examples! {
     rewrite: "rewrite",
     signing: "signing",
     tcp: "tcp",
+    tls: "tls",
     waf: "waf",
 }
 

@@ -92,6 +92,7 @@ fn a_file_that_nobody_listens_on_is_taken_over_and_no_other() {
     assert!(say(connect(&path), GET).ends_with("hello"), "the first one is not harmed");
     drop(proxy);
     // What is no socket is nobody's to remove.
+    std::fs::remove_file(&path).expect("it was ended too hard to do that itself");
     std::fs::write(&path, "precious").expect("a temporary file can be written");
     let third = prepared(&address, &[], &endpoint).run("run --workers 1");
     assert_eq!(third.code, Some(1), "{third:?}");
@@ -204,7 +205,11 @@ fn filters_see_the_sockets_name_and_who_introduces_others_is_believed() {
     let serve = |fields: &[&str]| {
         let fields = [fields, &["filters: [see]"]].concat();
         let start = prepared(&address, &fields, &upstream.address().to_string());
-        start.and("filters:\n  see: {module: ./see.wasm}\n").file("see.wasm", guest.build()).log_guests_fully().start()
+        start
+            .and("filters:\n  see: {module: ./see.wasm}\n")
+            .file("see.wasm", guest.build())
+            .log_guests_fully()
+            .start()
     };
     let proxy = serve(&[]);
     assert!(say(connect(&path), GET).ends_with("hello"));
@@ -239,7 +244,11 @@ fn curl_and_tls_work_over_unix_sockets() {
     let start = prepared(&format!("unix:{}", path.display()), &[tls], &upstream.address().to_string());
     let _proxy = start.file("a.pem", issued.certificate).file("a.key", issued.key).start();
     let mut command = std::process::Command::new("curl");
-    command.args(["--silent", "--max-time", "30", "--http2", "--unix-socket"]).arg(&path).arg("--cacert").arg(&ca);
+    command
+        .args(["--silent", "--max-time", "30", "--http2", "--unix-socket"])
+        .arg(&path)
+        .arg("--cacert")
+        .arg(&ca);
     let output = command.args(["--write-out", " %{http_version}", "https://a.test/"]).output();
     let output = output.expect("curl is installed");
     assert_eq!(String::from_utf8_lossy(&output.stdout), "hello 2");

@@ -8,6 +8,7 @@ mod canary;
 mod capabilities;
 mod cluster;
 mod compression;
+mod concurrency;
 mod cors;
 mod filter;
 mod follow;
@@ -16,6 +17,7 @@ mod http2;
 mod mirror;
 mod module;
 mod or_off;
+mod overload;
 mod recovery;
 mod retries;
 mod route;
@@ -43,6 +45,7 @@ pub(crate) use canary::{Canary, Promote, Rollback};
 pub(crate) use capabilities::{Access, Capabilities, Grant, Patterns};
 pub(crate) use cluster::{Cluster, Endpoint, Locality};
 pub(crate) use compression::Compression;
+pub(crate) use concurrency::AdaptiveConcurrency;
 pub(crate) use cors::{Cors, Origin};
 pub(crate) use filter::{Breaker, Filter, FilterLimits, Recycle, Reload};
 pub(crate) use follow::FollowRedirects;
@@ -51,6 +54,7 @@ pub(crate) use http2::Http2;
 pub(crate) use mirror::Mirror;
 pub(crate) use module::{Credentials, FROM_FILE, Module, ModuleFields, Secret, TrustedKey};
 pub(crate) use or_off::OrOff;
+pub(crate) use overload::{MemoryTerms, Overload};
 pub(crate) use recovery::{Breakers, HealthCheck, OutlierDetection};
 pub(crate) use retries::{Backoff, Retries, RetryAfter};
 pub(crate) use route::{
@@ -74,6 +78,9 @@ pub(crate) struct File {
     #[serde(default)]
     #[schemars(transform = bounds::DRAIN_TIMEOUT.describe())]
     pub(crate) drain_timeout: Field<Text<Duration>>,
+    /// What the proxy may use before it refuses work to keep going. Default: as much as there is.
+    #[serde(default)]
+    pub(crate) overload: Field<Overload>,
     /// Where the proxy is, for clusters whose `localities` are `zone_aware`.
     #[serde(default)]
     pub(crate) locality: Field<Locality>,

@@ -51,7 +51,11 @@ pub(super) struct Arrival {
 enum Way {
     Http(Transport),
     /// To one of these clusters. Where it is passed on as it is, nobody looks into it.
-    Tcp { transport: Transport, cluster: usize, opaque: bool },
+    Tcp {
+        transport: Transport,
+        cluster: usize,
+        opaque: bool,
+    },
 }
 
 impl Arrival {

@@ -30,10 +30,11 @@ use socket::Entrance;
 
 use crate::config::model::Protocol;
 use crate::exchange::{Peer, Site};
+use crate::overload::Admitted;
 use crate::tasks::Tasks;
-use crate::{route, tcp};
 use crate::telemetry::Reporter;
 use crate::transport::{Socket, Transport};
+use crate::{route, tcp};
 
 /// After an error that only time can mend (no file descriptor left), before the next try.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
@@ -111,8 +112,8 @@ impl Door {
             cell.refused_connections.increment();
             return; // dropped: closed
         };
-        if let Err(error) = socket.send_at_once() {
-            tracing::debug!(%error, "cannot set TCP_NODELAY");
+        if let Err(error) = socket.send_at_once().and_then(|()| socket.keep_alive()) {
+            tracing::debug!(%error, "cannot set options of a client's socket");
         }
         let (id, door) = (place.id, self.clone());
         let connection = match (site.listener().is_plain(), &site.listener().protocol) {
@@ -180,6 +181,7 @@ struct Place {
     id: u64,
     door: Rc<Door>,
     reporter: Rc<Reporter>,
+    _admitted: Admitted,
 }
 
 impl Place {
@@ -188,9 +190,14 @@ impl Place {
             door.open.0.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
+        let is_tcp = matches!(site.listener().protocol, Protocol::Tcp(_));
+        let Ok(admitted) = site.admission().connection(site.overload(), is_tcp) else {
+            door.open.0.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        };
         let reporter = site.reporter().clone();
         reporter.cell().active_connections.increment();
-        Some(Place { id: next_connection_id(), door: door.clone(), reporter })
+        Some(Place { id: next_connection_id(), door: door.clone(), reporter, _admitted: admitted })
     }
 }
 

@@ -105,7 +105,8 @@ mod tests {
 
     #[test]
     fn a_request_is_known_by_its_version_and_no_sooner() {
-        for request in ["GET / HTTP/1.", "POST /a/b?c=d HTTP/1.", "OPTIONS * HTTP/1.", "G http://h/ HTTP/1."] {
+        for request in ["GET / HTTP/1.", "POST /a/b?c=d HTTP/1.", "OPTIONS * HTTP/1.", "G http://h/ HTTP/1."]
+        {
             let bytes = request.as_bytes();
             for cut in 1..bytes.len() {
                 assert_eq!(judge(&bytes[..cut], MOST), None, "{:?}", &request[..cut]);

@@ -202,7 +202,11 @@ impl Request {
         let endpoints = match &remote.location {
             Location::Url { cluster: Some(name), .. } => {
                 let cluster = config.clusters.iter().find(|cluster| cluster.name == *name);
-                Some(cluster.map(|cluster| cluster.addresses().filter_map(Address::ip).collect()).unwrap_or_default())
+                Some(
+                    cluster
+                        .map(|cluster| cluster.addresses().filter_map(Address::ip).collect())
+                        .unwrap_or_default(),
+                )
             }
             Location::Url { .. } | Location::Image(_) => None,
         };

@@ -149,7 +149,8 @@ fn sees_requests(snapshot: &Snapshot, filter: &str) -> bool {
     let config = snapshot.config();
     let is_it = |index: &usize| config.filters[*index].name == filter;
     let mut listeners = config.listeners.iter();
-    listeners.any(|listener| !matches!(listener.protocol, Protocol::Tcp(_)) && listener.runs.iter().any(is_it))
+    listeners
+        .any(|listener| !matches!(listener.protocol, Protocol::Tcp(_)) && listener.runs.iter().any(is_it))
 }
 
 /// Hands what is written on to the reader, from when all workers watch, until the last exchange that was taken has ended

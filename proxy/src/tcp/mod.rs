@@ -30,9 +30,9 @@ use crate::exchange::Site;
 use crate::filter::{Chain, Interrupt, Opening, Run};
 use crate::route;
 use crate::telemetry::TcpReport;
+use crate::transport::Transport;
 use crate::upstream::{Attempt, Criteria, Tunnel, UpstreamError};
 use crate::wasm::PeerType;
-use crate::transport::Transport;
 use crate::wasm::stream::{Direction, Stream, StreamInfo, Tls};
 
 /// Serves one connection to its end. Dropping the future means that the drain's time is over.

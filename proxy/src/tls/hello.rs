@@ -100,7 +100,9 @@ fn server_name(message: &[u8]) -> Option<String> {
         let kind = take_number(&mut names, 1)?;
         let name = take_vector(&mut names, 2)?;
         let is_host = kind == usize::from(HOST_NAME) && name.iter().all(u8::is_ascii_graphic);
-        return Some(str::from_utf8(name).ok().filter(|name| is_host && !name.is_empty())?.to_ascii_lowercase());
+        return Some(
+            str::from_utf8(name).ok().filter(|name| is_host && !name.is_empty())?.to_ascii_lowercase(),
+        );
     }
 }
 

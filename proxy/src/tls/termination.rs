@@ -52,8 +52,7 @@ impl Termination {
                     authorities.store().clone(),
                     PROVIDER.clone(),
                 );
-                let verifier =
-                    verifier.build().map_err(|error| rustls::Error::General(error.to_string()))?;
+                let verifier = verifier.build().map_err(|error| rustls::Error::General(error.to_string()))?;
                 builder.with_client_cert_verifier(verifier)
             }
         };

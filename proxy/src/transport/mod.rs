@@ -159,11 +159,7 @@ fn take_ahead(ahead: &mut Bytes, buf: &mut ReadBuf<'_>) -> bool {
 
 /// For whoever has no more than a reference, and does not read in two places at once.
 impl AsyncRead for &Transport {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if take_ahead(&mut self.ahead.borrow_mut(), buf) {
             return Poll::Ready(Ok(()));
         }

@@ -8,9 +8,11 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use rustix::net::RecvFlags;
-use socket2::{SockRef, TcpKeepalive};
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 use tokio::net::{TcpStream, UnixStream};
+
+use crate::socket::keep_alive;
 
 /// The socket of a connection.
 #[derive(Debug)]
@@ -57,12 +59,10 @@ impl Socket {
         }
     }
 
-    /// Has TCP find out whether the other side is still there, when nothing was heard of it for a while. Within a machine
-    /// that is always known.
-    pub(crate) fn probe(&self, after: Duration, interval: Duration) -> io::Result<()> {
-        let probes = TcpKeepalive::new().with_time(after).with_interval(interval);
+    /// Has the kernel find out whether the other side is still there. Within a machine that is always known.
+    pub(crate) fn keep_alive(&self) -> io::Result<()> {
         match self {
-            Socket::Tcp(stream) => SockRef::from(stream).set_tcp_keepalive(&probes),
+            Socket::Tcp(stream) => keep_alive(stream),
             Socket::Unix(_) => Ok(()),
         }
     }
@@ -124,11 +124,7 @@ impl Socket {
     }
 
     /// Writes what the other side takes now.
-    pub(super) fn poll_write(
-        &self,
-        cx: &mut Context<'_>,
-        pieces: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
+    pub(super) fn poll_write(&self, cx: &mut Context<'_>, pieces: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         loop {
             ready!(self.poll_write_ready(cx))?;
             let written = match self {
@@ -195,11 +191,7 @@ impl Socket {
 }
 
 impl AsyncRead for Socket {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Socket::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
             Socket::Unix(stream) => Pin::new(stream).poll_read(cx, buf),

@@ -19,9 +19,9 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tracing::debug;
 
+use super::dial::dial;
 use super::pool::{Place, Pool};
 use super::{RequestBody, UpstreamError};
-use super::dial::dial;
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::{ClusterCell, ConnectFailure};
 use crate::tls::Purpose;
@@ -51,9 +51,13 @@ pub(super) enum Failure {
 }
 
 impl Connection {
-    /// Connects to a pool's endpoint and spawns the connection's task.
-    pub(super) async fn open(pool: &Pool, tasks: &Rc<Tasks>) -> Result<Connection, UpstreamError> {
-        let (stream, counted) = connect(pool, Purpose::Http1, &[]).await?;
+    /// Connects to a pool's endpoint, where there is a `place` for that, and spawns the connection's task.
+    pub(super) async fn open(
+        pool: &Pool,
+        place: Place,
+        tasks: &Rc<Tasks>,
+    ) -> Result<Connection, UpstreamError> {
+        let (stream, counted) = connect_at(pool, place, Purpose::Http1, &[]).await?;
         Connection::begin(pool, tasks, stream, counted).await
     }
 
@@ -157,7 +161,15 @@ pub(super) async fn connect(
     purpose: Purpose,
     prelude: &[u8],
 ) -> Result<(Transport, Counted), UpstreamError> {
-    let place = Place::take(pool)?;
+    connect_at(pool, Place::take(pool)?, purpose, prelude).await
+}
+
+async fn connect_at(
+    pool: &Pool,
+    place: Place,
+    purpose: Purpose,
+    prelude: &[u8],
+) -> Result<(Transport, Counted), UpstreamError> {
     let config = pool.cluster().config();
     let dialling = dial(config, pool.endpoint(), purpose, prelude, pool.cell());
     let dialled = timeout(config.connect_timeout, dialling).await;

@@ -28,7 +28,7 @@ pub(super) async fn dial(
     cell: &ClusterCell,
 ) -> Result<Transport, UpstreamError> {
     let mut socket = connect(endpoint.address()).await.map_err(UpstreamError::from_connect)?;
-    socket.send_at_once().map_err(UpstreamError::Connect)?;
+    socket.send_at_once().and_then(|()| socket.keep_alive()).map_err(UpstreamError::Connect)?;
     if !prelude.is_empty() {
         socket.write_all(prelude).await.map_err(UpstreamError::Connect)?;
     }

@@ -16,6 +16,7 @@ mod body;
 mod breakers;
 mod budget;
 mod cluster;
+pub(crate) mod concurrency;
 mod connection;
 mod dial;
 mod endpoint;
@@ -24,6 +25,7 @@ pub(crate) mod health;
 mod http2;
 pub(crate) mod outlier;
 mod pool;
+mod queue;
 mod send;
 mod tunnel;
 

@@ -2,8 +2,11 @@
 
 use std::rc::Rc;
 
+use http::StatusCode;
+
 use super::breakers::refuse;
 use super::connection::{Counted, connect};
+use super::outlier::{self, Answer};
 use super::pool::Pool;
 use super::send::Attempt;
 use super::{Criteria, UpstreamError, Upstreams};
@@ -44,13 +47,17 @@ impl Upstreams {
         let address = pool.endpoint().address();
         attempt.endpoint = Some(address);
         let busy = Busy::begin(pool.clone());
-        let (transport, counted) = connect(&pool, Purpose::Tcp, prelude).await.map_err(|error| match error {
-            UpstreamError::Overflow(limit) => refuse(&pool, limit),
-            error => {
-                pool.endpoint().fail();
-                error
-            }
-        })?;
+        let note = |answer| outlier::note(pool.cluster(), pool.endpoint(), pool.cell(), answer, None);
+        let (transport, counted) =
+            connect(&pool, Purpose::Tcp, prelude).await.map_err(|error| match error {
+                UpstreamError::Overflow(limit) => refuse(&pool, limit),
+                error => {
+                    pool.endpoint().fail();
+                    note(Answer::Local);
+                    error
+                }
+            })?;
+        note(Answer::Status(StatusCode::OK)); // it took the connection: more nobody can tell
         attempt.local = transport.socket().local();
         Ok(Tunnel { transport, _counted: counted, _busy: busy })
     }

@@ -21,8 +21,7 @@ fn a_request_goes_out_by_tls_to_who_it_has_to_be() {
     let upstream = Upstream::ok("hello");
     let authority = Authority::new("tide");
     let server = TlsServer::before(upstream.address(), &authority.issue(&["up.test"]), &["http/1.1"]);
-    let proxy =
-        prepared(server.address(), &authority, "tls: {ca: ca.pem, server_name: up.test}", "").start();
+    let proxy = prepared(server.address(), &authority, "tls: {ca: ca.pem, server_name: up.test}", "").start();
     let mut client = proxy.client();
     assert_eq!(client.get("/one").text(), "hello");
     assert_eq!(client.get("/two").text(), "hello");
@@ -58,7 +57,11 @@ fn who_cannot_prove_who_it_is_gets_no_request() {
         let proxy = prepared(server.address(), &authority, named, "").start();
         assert_eq!(proxy.client().get("/").status(), 503);
         let line = proxy.wait_for_access_log(1).remove(0);
-        assert_eq!((&line["outcome"], &line["flags"]), (&"upstream_tls_failed".into(), &"UF".into()), "{line}");
+        assert_eq!(
+            (&line["outcome"], &line["flags"]),
+            (&"upstream_tls_failed".into(), &"UF".into()),
+            "{line}"
+        );
         assert!(line["details"].as_str().expect("it is text").contains(said), "{said}: {line}");
         let labels = [("cluster", "up"), ("reason", "tls")];
         proxy.wait_for_metric("tidegate_upstream_connect_failures_total", &labels, 1.0);
@@ -66,9 +69,8 @@ fn who_cannot_prove_who_it_is_gets_no_request() {
         let start = prepared(server.address(), &authority, "tls: {insecure_skip_verify: true}", "");
         let trusting = start.start();
         assert_eq!(trusting.client().get("/").text(), "hello");
-        trusting.wait_for_log("the warning", |event| {
-            event.to_string().contains("certificates are not verified")
-        });
+        trusting
+            .wait_for_log("the warning", |event| event.to_string().contains("certificates are not verified"));
     }
     assert_eq!(upstream.requests().len(), 3, "those of the proxies that trust anybody");
     // One that speaks no TLS at all: it sends back what it was sent.
@@ -95,7 +97,11 @@ fn a_handshake_that_fails_is_tried_with_another_endpoint() {
     for _ in 0..8 {
         assert_eq!(proxy.client().get("/").text(), "hello");
     }
-    proxy.wait_for_metric("tidegate_upstream_retries_total", &[("cluster", "up"), ("reason", "connect")], 2.0);
+    proxy.wait_for_metric(
+        "tidegate_upstream_retries_total",
+        &[("cluster", "up"), ("reason", "connect")],
+        2.0,
+    );
     assert_eq!(bad.shaken().len(), 2, "then it is left alone");
 }
 

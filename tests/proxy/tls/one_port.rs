@@ -93,7 +93,8 @@ fn with_a_certificate_tls_ends_here_and_is_looked_into() {
     let on = way("passed.test", &[]);
     assert_eq!(Client::connect(on.address()).get("/").text(), "passed on");
     assert_eq!(proxy.client().get("/").text(), "hello", "without TLS as well");
-    let schemes: Vec<_> = web.requests().iter().map(|it| it.head.field("x-forwarded-proto").map(str::to_owned)).collect();
+    let schemes: Vec<_> =
+        web.requests().iter().map(|it| it.head.field("x-forwarded-proto").map(str::to_owned)).collect();
     let expected = ["https", "https", "https", "http"].map(|scheme| Some(scheme.to_owned()));
     assert_eq!(schemes, expected);
 }

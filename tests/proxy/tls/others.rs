@@ -129,8 +129,7 @@ fn openssl_is_shown_and_agrees_on_the_same_as_with_envoy() {
     }
     let upstream = Upstream::ok("hello");
     let certificates = Certificates::new();
-    let (ours, theirs) =
-        (certificates.tidegate(upstream.address()), certificates.envoy(upstream.address()));
+    let (ours, theirs) = (certificates.tidegate(upstream.address()), certificates.envoy(upstream.address()));
     let both = |arguments: &[&str]| {
         let [ours, theirs] = [ours.address("in"), theirs.address("in")].map(|at| openssl(at, arguments));
         assert_eq!(ours, theirs, "{arguments:?}");
@@ -151,9 +150,12 @@ fn openssl_is_shown_and_agrees_on_the_same_as_with_envoy() {
     let shouted = openssl(ours.address("in"), &["-servername", "A.EXAMPLE.com"]);
     assert_eq!(shouted.subject.as_deref(), Some("CN=a.example.com"));
     assert_eq!(both(&["-noservername"]).subject.as_deref(), Some("CN=first.test"));
-    for (offered, agreed) in
-        [("h2,http/1.1", "h2"), ("http/1.1,h2", "h2"), ("http/1.1", "http/1.1"), ("spdy/1,http/1.1", "http/1.1")]
-    {
+    for (offered, agreed) in [
+        ("h2,http/1.1", "h2"),
+        ("http/1.1,h2", "h2"),
+        ("http/1.1", "http/1.1"),
+        ("spdy/1,http/1.1", "http/1.1"),
+    ] {
         assert_eq!(both(&["-alpn", offered]).alpn.as_deref(), Some(agreed), "{offered}");
     }
     assert_eq!(both(&[]).alpn, None);
@@ -231,7 +233,8 @@ impl Nginx {
 fn nginx_is_an_endpoint_of_whichever_version() {
     let authority = Authority::new("tide");
     let issued = authority.issue(&["up.test"]);
-    let says = "location / { return 200 \"$server_protocol $ssl_protocol $ssl_server_name $ssl_session_reused\"; }";
+    let says =
+        "location / { return 200 \"$server_protocol $ssl_protocol $ssl_server_name $ssl_session_reused\"; }";
     for (listen, protocol, expected) in [
         ("http2", "auto", "HTTP/2.0 TLSv1.3 up.test"),
         ("http2", "http2", "HTTP/2.0 TLSv1.3 up.test"),
@@ -310,8 +313,8 @@ fn connections_are_passed_on_by_their_hosts_as_through_envoy() {
     // Each endpoint is known by its certificate.
     let plain = Upstream::ok("hello");
     let hosts = ["one.test", "below.two.test", "below.test", "rest.test"];
-    let servers =
-        hosts.map(|host| crate::equipment::TlsServer::before(plain.address(), &authority.issue(&[host]), &[]));
+    let servers = hosts
+        .map(|host| crate::equipment::TlsServer::before(plain.address(), &authority.issue(&[host]), &[]));
     let named = [("one.test", 0), ("*.two.test", 1), ("*.test", 2)];
     let chain = |names: &[&str], at: usize| {
         let mut chain = json!({"filters": [{"name": "tcp", "typed_config": {

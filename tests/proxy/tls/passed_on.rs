@@ -5,7 +5,8 @@ use std::net::{SocketAddr, TcpStream};
 
 use super::{prepared, tls, with_files};
 use crate::equipment::{
-    Authority, Backend, Client, Proxy, TlsClient, TlsOptions, TlsServer, Upstream, eventually, refusing_address,
+    Authority, Backend, Client, Proxy, TlsClient, TlsOptions, TlsServer, Upstream, eventually,
+    refusing_address,
 };
 
 /// Two servers with TLS of their own, and one without.

@@ -75,7 +75,11 @@ fn who_speaks_none_of_the_protocols_is_refused() {
     let proxy = prepared(upstream.address(), &[&tls(&["a"], "")], &[("a", &issued)]).start();
     let way = TlsClient::to(proxy.address("in"), &TlsOptions::new(&authority, "a.test").alpn(&["acme"]));
     Client::connect(way.address()).expect_end();
-    assert!(way.shaken()[0].as_ref().is_err_and(|error| error.contains("NoApplicationProtocol")), "{:?}", way.shaken());
+    assert!(
+        way.shaken()[0].as_ref().is_err_and(|error| error.contains("NoApplicationProtocol")),
+        "{:?}",
+        way.shaken()
+    );
     wait_for_error(&proxy, "tls_incompatible", 1.0);
 }
 
@@ -214,7 +218,11 @@ fn what_is_wrong_with_certificates_is_said_at_its_place() {
         ("nothing", &issued.key, "a.pem` has no certificate in it"),
         (&issued.key, &issued.key, "a.pem` has no certificate in it"),
         (&issued.certificate, "nothing", "a.key` has no private key in it"),
-        (&issued.certificate, "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n", "is encrypted"),
+        (
+            &issued.certificate,
+            "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
+            "is encrypted",
+        ),
     ] {
         let exit = check(certificate, key);
         assert_eq!(exit.code, Some(1), "{exit:?}");
@@ -315,7 +323,8 @@ fn clients_have_a_certificate_of_an_authority_where_that_is_asked() {
     let clients = Authority::new("clients");
     let upstream = Upstream::ok("hello");
     let field = tls(&["a"], "client_ca: clients.pem");
-    let proxy = prepared(upstream.address(), &[&field], &[("a", &issued)]).file("clients.pem", clients.pem()).start();
+    let proxy =
+        prepared(upstream.address(), &[&field], &[("a", &issued)]).file("clients.pem", clients.pem()).start();
     let options = || TlsOptions::new(&authority, "a.test");
     let way = TlsClient::to(proxy.address("in"), &options().identity(clients.issue(&["client.test"])));
     assert_eq!(Client::connect(way.address()).get("/").text(), "hello");
@@ -346,22 +355,17 @@ fn filters_see_the_handshake() {
     ];
     let guest = Guest::new().on(On::RequestHeaders, paths.map(Step::property));
     let fields = [&*tls(&["a"], "client_ca: clients.pem"), "filters: [see]"];
-    let mut start = prepared(upstream.address(), &fields, &[("a", &issued)]).file("clients.pem", clients.pem());
+    let mut start =
+        prepared(upstream.address(), &fields, &[("a", &issued)]).file("clients.pem", clients.pem());
     start = start.file("see.wasm", guest.build()).log_guests_fully();
     let proxy = start.and("filters:\n  see: {module: ./see.wasm}\n").start();
     let options = TlsOptions::new(&authority, "a.test").identity(clients.issue(&["client.test"]));
     let way = TlsClient::to(proxy.address("in"), &options);
     assert_eq!(Client::connect(way.address()).get("/").text(), "hello");
     let log = proxy.guest_log();
-    for (path, value) in paths.iter().zip([
-        "\\01",
-        "TLSv1.3",
-        "a.test",
-        "CN=a.test",
-        "a.test",
-        "CN=client.test",
-        "https",
-    ]) {
+    for (path, value) in
+        paths.iter().zip(["\\01", "TLSv1.3", "a.test", "CN=a.test", "a.test", "CN=client.test", "https"])
+    {
         let line = log.iter().find(|(_, line)| line.contains(path));
         assert!(line.is_some_and(|(_, line)| line.contains(value)), "{path}: {line:?}");
     }

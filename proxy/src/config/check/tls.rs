@@ -49,7 +49,10 @@ impl Checker<'_> {
             certificates,
             client_ca,
         };
-        if terms.certificates.len() < count || terms.certificates.is_empty() || wants_client_ca != terms.client_ca.is_some() {
+        if terms.certificates.len() < count
+            || terms.certificates.is_empty()
+            || wants_client_ca != terms.client_ca.is_some()
+        {
             return None; // told
         }
         let made = Termination::new(terms).map_err(|error| {
@@ -114,7 +117,8 @@ impl Checker<'_> {
         let Located { value: mut raw, span } = raw;
         let anybody = take(&mut raw.insecure_skip_verify).given().filter(|skip| skip.value);
         if let Some(skip) = &anybody {
-            let hint = "whoever is in between can read and change everything: give the endpoints' `ca` instead";
+            let hint =
+                "whoever is in between can read and change everything: give the endpoints' `ca` instead";
             self.log.warning(skip.span, "the endpoints' certificates are not verified", hint);
             if let Some(span) = raw.ca.span() {
                 let hint = "remove one of the two";
@@ -174,21 +178,26 @@ impl Checker<'_> {
     }
 
     /// A cluster can leave the choice to its endpoints where there is a handshake to choose in.
-    pub(super) fn protocol_of(
-        &self,
-        raw: Field<Text<ClusterProtocol>>,
-        has_tls: bool,
-    ) -> ClusterProtocol {
-        let Some(Located { value: Text(protocol), span }) = raw.given() else { return ClusterProtocol::Http1 };
+    pub(super) fn protocol_of(&self, raw: Field<Text<ClusterProtocol>>, has_tls: bool) -> ClusterProtocol {
+        let Some(Located { value: Text(protocol), span }) = raw.given() else {
+            return ClusterProtocol::Http1;
+        };
         if protocol == ClusterProtocol::Auto && !has_tls {
             let hint = "add `tls: {}`, or say which: `protocol: http2`";
-            self.log.error_with_hint(span, "without TLS there is no handshake to agree on a protocol in", hint);
+            self.log.error_with_hint(
+                span,
+                "without TLS there is no handshake to agree on a protocol in",
+                hint,
+            );
         }
         protocol
     }
 
     /// Where the connections go that ask for these hosts.
-    pub(super) fn server_names(&self, raw: Field<super::super::decode::Map<Text<super::super::model::ServerNamePattern>, String>>) -> ServerNames {
+    pub(super) fn server_names(
+        &self,
+        raw: Field<super::super::decode::Map<Text<super::super::model::ServerNamePattern>, String>>,
+    ) -> ServerNames {
         let mut names = ServerNames::default();
         for (name, cluster) in raw.value().map(|map| map.0).unwrap_or_default() {
             let (Some(name), Some(cluster)) = (name.given(), cluster.given()) else { continue };

@@ -11,7 +11,8 @@ pub(super) fn of_listener(listener: &Listener, config: &Config, fields: &mut Val
     if let Some(tls) = &listener.tls {
         let TerminationTerms { certificates, min_version, alpn, client_ca, handshake_timeout } = tls.terms();
         let certificates = certificates.iter().map(|identity| {
-            let (certificate, key) = (identity.certificate.to_string_lossy(), identity.private_key.to_string_lossy());
+            let (certificate, key) =
+                (identity.certificate.to_string_lossy(), identity.private_key.to_string_lossy());
             json!({ "certificate": certificate, "private_key": key })
         });
         fields["tls"] = json!({

@@ -24,7 +24,8 @@ impl Parse for SocketAddr {
 }
 
 impl Parse for Address {
-    const EXPECTED: &'static str = "an address such as `127.0.0.1:8080`, `\"[::1]:8080\"` or `unix:/run/web.sock`";
+    const EXPECTED: &'static str =
+        "an address such as `127.0.0.1:8080`, `\"[::1]:8080\"` or `unix:/run/web.sock`";
 
     fn parse(text: &str) -> Result<Address, Refusal> {
         match Address::unix(text) {
@@ -33,10 +34,7 @@ impl Parse for Address {
             None if text.starts_with(['/', '.', '@']) => {
                 Err(Self::refuse(&text).hint(format!("a UNIX socket is written `unix:{text}`")))
             }
-            None => text
-                .parse()
-                .map(Address::Ip)
-                .map_err(|_| Self::refuse(&text).hint(address_hint(text))),
+            None => text.parse().map(Address::Ip).map_err(|_| Self::refuse(&text).hint(address_hint(text))),
         }
     }
 
@@ -60,7 +58,8 @@ impl Parse for Mode {
     const EXPECTED: &'static str = "permissions in octal digits such as `\"0660\"`";
 
     fn parse(text: &str) -> Result<Mode, Refusal> {
-        let mode = text.bytes().all(|digit| matches!(digit, b'0'..=b'7')).then(|| u32::from_str_radix(text, 8).ok());
+        let mode =
+            text.bytes().all(|digit| matches!(digit, b'0'..=b'7')).then(|| u32::from_str_radix(text, 8).ok());
         match mode.flatten() {
             Some(mode) if mode <= 0o777 => Ok(Mode(mode)),
             _ => Err(Self::refuse(&text)),

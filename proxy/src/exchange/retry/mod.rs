@@ -124,7 +124,7 @@ where
         let request = make(replay.body())?;
         // The same endpoint, on another connection: only what it had no chance to see is sent so.
         let again = || make(RequestBody::Empty).ok();
-        let criteria = Criteria { tried, ..self.criteria };
+        let criteria = Criteria { tried, retried: true, ..self.criteria };
         let sending = self.upstreams.send(self.cluster, &criteria, request, again, self.attempt);
         let sent = match self.policy.per_try_timeout {
             None => sending.await.map_err(Missed::Failed),
@@ -137,8 +137,7 @@ where
         if let (Err(Missed::TooLong), Some(endpoint)) = (&sent, self.attempt.endpoint)
             && !self.attempt.waits
         {
-            let after = self.policy.per_try_timeout.unwrap_or_default();
-            self.upstreams.note_timeout(self.cluster, endpoint, after);
+            self.upstreams.note_timeout(self.cluster, endpoint, self.attempt.lasts());
         }
         Ok(sent)
     }

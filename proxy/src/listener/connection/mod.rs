@@ -35,7 +35,8 @@ pub(super) async fn serve(transport: Transport, peer: Arc<Peer>, door: Rc<Door>)
         _ => None,
     };
     let mut io = Observed::new(transport, peer.clone());
-    let mut warden = Warden::new(limits, &peer, door.drain());
+    let admission = door.site().admission().clone();
+    let mut warden = Warden::new(limits, &peer, door.drain(), &admission);
     let version = std::future::poll_fn(|cx| match io.poll_prior_knowledge(cx) {
         Poll::Ready(known) => Poll::Ready(Ok(known)),
         Poll::Pending => warden.poll(cx).map(Err),

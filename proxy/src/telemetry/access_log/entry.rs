@@ -120,7 +120,11 @@ impl Entry {
             host: self.host.as_ref().map(Text),
             protocol: self.protocol,
             tls_version: self.tls.as_ref().map(|tls| tls.version.as_str()),
-            server_name: self.tls.as_ref().map(|tls| tls.server_name.as_str()).filter(|name| !name.is_empty()),
+            server_name: self
+                .tls
+                .as_ref()
+                .map(|tls| tls.server_name.as_str())
+                .filter(|name| !name.is_empty()),
             status: ending.status.map(|status| status.as_u16()),
             outcome: ending.outcome.word(),
             grpc_status: ending.grpc_status.map(grpc::Status::word),

@@ -130,12 +130,8 @@ pub struct Handshakes([[Counter; 2]; 2]);
 
 impl Handshakes {
     /// Each label pair that there is: the version, and whether a session was resumed.
-    pub const KINDS: [(Version, bool); 4] = [
-        (Version::V1_2, false),
-        (Version::V1_2, true),
-        (Version::V1_3, false),
-        (Version::V1_3, true),
-    ];
+    pub const KINDS: [(Version, bool); 4] =
+        [(Version::V1_2, false), (Version::V1_2, true), (Version::V1_3, false), (Version::V1_3, true)];
 
     /// Counts one. Its worker only.
     pub fn count(&self, version: Version, resumed: bool) {
@@ -184,12 +180,8 @@ pub enum ConnectFailure {
 
 impl ConnectFailure {
     /// Every reason, in the order of its discriminant.
-    pub const ALL: [ConnectFailure; 4] = [
-        ConnectFailure::Refused,
-        ConnectFailure::Timeout,
-        ConnectFailure::Unreachable,
-        ConnectFailure::Tls,
-    ];
+    pub const ALL: [ConnectFailure; 4] =
+        [ConnectFailure::Refused, ConnectFailure::Timeout, ConnectFailure::Unreachable, ConnectFailure::Tls];
 
     /// Its word in metrics.
     pub fn word(self) -> &'static str {
@@ -285,11 +277,13 @@ pub enum Limit {
     Pending,
     /// Connections.
     Connections,
+    /// Requests in flight, where the limit adapts.
+    Concurrency,
 }
 
 impl Limit {
     /// Every one, in the order of its discriminant.
-    pub const ALL: [Limit; 3] = [Limit::Requests, Limit::Pending, Limit::Connections];
+    pub const ALL: [Limit; 4] = [Limit::Requests, Limit::Pending, Limit::Connections, Limit::Concurrency];
 
     /// Its word in metrics.
     pub fn word(self) -> &'static str {
@@ -297,6 +291,7 @@ impl Limit {
             Limit::Requests => "requests",
             Limit::Pending => "pending",
             Limit::Connections => "connections",
+            Limit::Concurrency => "concurrency",
         }
     }
 }
@@ -375,6 +370,12 @@ pub struct ClusterCell {
     pub checks_failed: Counter,
     /// TLS handshakes that went well.
     pub handshakes: Handshakes,
+    /// How many requests there may be, where that adapts. The control thread only, like the next two.
+    pub concurrency_limit: Gauge,
+    /// How long requests take where there are few, in microseconds.
+    pub concurrency_base_us: Gauge,
+    /// What the limit was last changed by, in thousandths.
+    pub concurrency_gradient_thousandths: Gauge,
 }
 
 impl ClusterCell {

@@ -14,8 +14,8 @@ use crate::upstream::tests::cluster_config;
 
 const PICKS: usize = 100_000;
 
-fn address(port: usize) -> SocketAddr {
-    SocketAddr::from(([10, 0, 0, 1], u16::try_from(port).expect("a port")))
+fn address(port: usize) -> Address {
+    std::net::SocketAddr::from(([10, 0, 0, 1], u16::try_from(port).expect("a port"))).into()
 }
 
 /// An endpoint on each port from 1.

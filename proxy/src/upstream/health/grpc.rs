@@ -3,7 +3,6 @@
 //! The service's two messages have one field each (`grpc/health/v1/health.proto`), so that there is no need for more than
 //! is written here.
 
-
 use bytes::{BufMut, Bytes, BytesMut};
 use h2::client;
 use http::header::{CONTENT_TYPE, HOST, HeaderValue, TE};

@@ -4,9 +4,9 @@
 //! for the cluster's `idle_timeout` after that, and replaced when it is closed, also by a GOAWAY, after which what is in
 //! flight on it may still end.
 //!
-//! Whoever waits for a response sends the request as well, so that one that is dropped leaves nothing behind, whatever
-//! its peer takes or does not. This is why it is done by `h2`: with `hyper` a request's body has a task of its own,
-//! which nobody can end while the peer takes nothing.
+//! Whoever waits for a response sends the request as well; when its head has come, a task does that ends with the
+//! response's body. So a request that is dropped leaves nothing behind, whatever its peer takes or does not. This is why it
+//! is done by `h2`: with `hyper` a request's body has a task of its own, which nobody can end while the peer takes nothing.
 
 mod stream;
 
@@ -25,28 +25,23 @@ use tokio::sync::Mutex;
 use tracing::debug;
 
 use super::UpstreamError;
-use super::breakers::refuse;
+use super::breakers::{Slot, refuse};
 use super::connection::{self, Counted, connect};
 use super::pool::{Chosen, Pool, Shelf, Upkeep};
 use crate::config::model::ClusterProtocol;
-use crate::http2::{Gone, Keepalive};
+use crate::http2::{Gone, Keepalive, framing_budget};
 use crate::tasks::Tasks;
+use crate::telemetry::metrics::Limit;
 use crate::tls::{H2, Purpose};
 use crate::transport::Transport;
 
 pub use stream::Http2Body;
 pub(super) use stream::send;
 
-
 /// How much of the messages is taken that the peer would receive but its socket does not, in bytes, and how many
 /// streams are opened before it has said how many it takes.
 const SEND_BUFFER: usize = 1024 * 1024;
 const STREAMS_AT_FIRST: usize = 100;
-
-/// A peer that is gone without a word is found out by TCP where the cluster has no `keepalive`: HTTP/2's own pings are too
-/// often for many gRPC servers.
-const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 
 /// The connections.
 #[derive(Debug, Default)]
@@ -84,11 +79,13 @@ enum Failed {
 }
 
 impl Http2 {
-    /// A place on the first connection that has room, if one has. Those that are closed are forgotten.
-    fn turn(&self, shelf: &Rc<Shelf>) -> Option<Turn> {
+    /// A place on the first connection that has room, if one has, but for the one from `avoided`. Those that are closed are
+    /// forgotten.
+    fn turn(&self, shelf: &Rc<Shelf>, avoided: Option<SocketAddr>) -> Option<Turn> {
         self.retain(shelf.upkeep(), |connection| !connection.is_closed());
         let connections = self.connections.borrow();
-        connections.iter().find(|connection| connection.has_room()).map(|it| Turn::take(it, shelf))
+        let mut others = connections.iter().filter(|it| avoided.is_none() || it.local != avoided);
+        others.find(|connection| connection.has_room()).map(|it| Turn::take(it, shelf))
     }
 
     /// Drops connections that are closed or that nobody used for `timeout` before `now`.
@@ -202,16 +199,18 @@ impl Drop for Turn {
     }
 }
 
-/// A place on a connection. Of those that wait for one, one makes it; if that fails, it fails for all that waited, rather
+/// A place on a connection, another than that from the address `avoided`. Of those that wait for one, one makes it; if that fails, it fails for all that waited, rather
 /// than for one after the other.
-async fn acquire(pool: &Pool, tasks: &Rc<Tasks>) -> Result<Turn, UpstreamError> {
+async fn acquire(pool: &Pool, tasks: &Rc<Tasks>, avoided: Option<SocketAddr>) -> Result<Turn, UpstreamError> {
     let (http2, shelf) = (pool.http2(), pool.shelf());
-    if let Some(turn) = http2.turn(shelf) {
+    if let Some(turn) = http2.turn(shelf, avoided) {
         return Ok(turn);
     }
+    let waits = Slot::take(pool.cluster(), Limit::Pending, false);
+    let _waits = waits.ok_or_else(|| refuse(pool, Limit::Pending))?;
     let failures = http2.failures.get();
     let _connecting = http2.connecting.lock().await;
-    if let Some(turn) = http2.turn(shelf) {
+    if let Some(turn) = http2.turn(shelf, avoided) {
         return Ok(turn);
     }
     http2.failed_since(failures)?;
@@ -219,7 +218,7 @@ async fn acquire(pool: &Pool, tasks: &Rc<Tasks>) -> Result<Turn, UpstreamError> 
         Ok(connection) => {
             http2.add(connection, pool.upkeep());
             // A new one has room, unless it was closed at once.
-            http2.turn(shelf).ok_or_else(|| Failed::Handshake.into_error())
+            http2.turn(shelf, avoided).ok_or_else(|| Failed::Handshake.into_error())
         }
         Err(error) => Err(note_failure(pool, error)),
     }
@@ -284,11 +283,11 @@ async fn begin(
 ) -> Result<Connection, UpstreamError> {
     let (address, config) = (pool.endpoint().address(), pool.cluster().config());
     let local = transport.socket().local();
-    transport.socket().probe(KEEPALIVE_AFTER, KEEPALIVE_INTERVAL).map_err(UpstreamError::Connect)?;
     let (sender, mut connection) = Builder::new()
         .enable_push(false)
         .initial_window_size(config.http2.initial_stream_window_size)
         .initial_connection_window_size(config.http2.initial_connection_window_size)
+        .data_frame_budget(framing_budget(config.http2.initial_connection_window_size))
         .initial_max_send_streams(STREAMS_AT_FIRST)
         .max_send_buffer_size(SEND_BUFFER)
         .max_header_list_size(u32::try_from(config.header_bytes).unwrap_or(u32::MAX))

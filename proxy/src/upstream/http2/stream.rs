@@ -1,9 +1,10 @@
 //! One request on an HTTP/2 connection: what is sent of it, and what comes back.
 
 use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream};
@@ -11,6 +12,7 @@ use http::header::{HOST, HeaderValue, UPGRADE};
 use http::uri::{Authority, Scheme};
 use http::{Request, Response, Uri, Version};
 use http_body::{Body, Frame};
+use tokio::task::AbortHandle;
 
 use super::super::body::BoxError;
 use super::super::health::http::host_of;
@@ -22,17 +24,19 @@ use crate::config::model::Address;
 use crate::http2::{Sending, poll_frame};
 use crate::tasks::Tasks;
 
-/// Sends a request on a connection of the lease's pool that has room for it.
+/// Sends a request on a connection of the lease's pool that has room for it, and is not the one from `avoided`.
 pub(in crate::upstream) async fn send(
     lease: Lease,
     tasks: &Rc<Tasks>,
     request: Request<RequestBody>,
     attempt: &mut Attempt,
+    avoided: Option<SocketAddr>,
 ) -> Result<Response<Http2Body>, UpstreamError> {
-    match Box::pin(perform(&lease, tasks, request, attempt)).await {
+    match Box::pin(perform(&lease, tasks, request, attempt, avoided)).await {
         Ok((response, outgoing, turn)) => {
-            lease.answered(response.status(), response.headers());
-            Ok(response.map(|incoming| Http2Body { incoming, outgoing, _turn: turn, _lease: lease }))
+            lease.answered(response.status(), response.headers(), response.body().is_end_stream());
+            let outgoing = outgoing.leave_to(tasks);
+            Ok(response.map(|incoming| Http2Body { incoming, _outgoing: outgoing, _turn: turn, lease }))
         }
         Err(error) => Err(lease.failed(error)),
     }
@@ -43,6 +47,7 @@ async fn perform(
     tasks: &Rc<Tasks>,
     request: Request<RequestBody>,
     attempt: &mut Attempt,
+    avoided: Option<SocketAddr>,
 ) -> Result<(Response<RecvStream>, Outgoing, Turn), UpstreamError> {
     let pool = lease.pool();
     let (mut head, body) = request.into_parts();
@@ -52,9 +57,10 @@ async fn perform(
     let is_tls = pool.cluster().config().tls.is_some();
     head.uri = absolute(&head.uri, head.headers.remove(HOST), is_tls, pool.endpoint().address());
     head.version = Version::HTTP_2;
-    let turn = acquire(pool, tasks).await?;
+    let turn = acquire(pool, tasks, avoided).await?;
     attempt.local = turn.local();
     attempt.reused = turn.is_reused();
+    attempt.since = lease.sent();
     let (response, stream) = turn
         .sender()
         .send_request(Request::from_parts(head, ()), body.is_end_stream())
@@ -100,6 +106,27 @@ impl Outgoing {
             self.stream = None;
         }
     }
+
+    /// Leaves what there is yet to be sent to a task. Whoever reads the response may wait with that for its own peer,
+    /// which may take nothing before it has sent the whole request.
+    fn leave_to(mut self, tasks: &Rc<Tasks>) -> Option<Rest> {
+        self.stream.as_ref()?;
+        let sending = poll_fn(move |cx| {
+            self.send(cx);
+            if self.stream.is_some() { Poll::Pending } else { Poll::Ready(()) }
+        });
+        Some(Rest(tasks.spawn(sending)))
+    }
+}
+
+/// The rest of a request, which is sent for as long as this is kept.
+#[derive(Debug)]
+struct Rest(AbortHandle);
+
+impl Drop for Rest {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// HTTP/2 names scheme and authority in every request, in the place of `host` (RFC 9113, section 8.3.1).
@@ -113,13 +140,13 @@ fn absolute(uri: &Uri, host: Option<HeaderValue>, is_tls: bool, endpoint: Addres
     Uri::from_parts(parts).unwrap_or_else(|_| uri.clone())
 }
 
-/// The body of a response over HTTP/2, as it comes; what is left of its request is sent while it is read. Dropped
-/// before either has ended, it resets the stream. The request counts as in flight until it is dropped.
+/// The body of a response over HTTP/2, as it comes; what is left of its request is sent meanwhile. Dropped before either
+/// has ended, it resets the stream. The request counts as in flight until it is dropped.
 pub struct Http2Body {
     incoming: RecvStream,
-    outgoing: Outgoing,
+    _outgoing: Option<Rest>,
     _turn: Turn,
-    _lease: Lease,
+    lease: Lease,
 }
 
 impl std::fmt::Debug for Http2Body {
@@ -136,8 +163,18 @@ impl Body for Http2Body {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
-        self.outgoing.send(cx);
-        poll_frame(&mut self.incoming, cx).map_err(UpstreamError::from_http2)
+        let frame = ready!(poll_frame(&mut self.incoming, cx));
+        match &frame {
+            Some(Ok(frame)) => {
+                if let Some(trailers) = frame.trailers_ref() {
+                    self.lease.ended(Some(trailers));
+                }
+            }
+            // What this side took back says nothing of the endpoint.
+            Some(Err(error)) if error.is_remote() || error.is_io() => self.lease.cut(),
+            Some(Err(_)) | None => {}
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(UpstreamError::from_http2)))
     }
 
     fn is_end_stream(&self) -> bool {

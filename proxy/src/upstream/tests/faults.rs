@@ -31,7 +31,7 @@ fn a_port_where_nobody_listens_refuses() {
         drop(server);
         let sent = worker.get().await;
         assert!(matches!(sent, Err(UpstreamError::ConnectRefused(_))), "{sent:?}");
-        assert_eq!(worker.last.get().endpoint, Some(address));
+        assert_eq!(worker.last.get().endpoint, Some(address.into()));
         assert_eq!(worker.last.get().local, None);
     });
 }
@@ -262,10 +262,11 @@ fn what_is_known_of_an_attempt_is_known_when_it_is_given_up() {
             } => peer,
         };
         let expected = Attempt {
-            endpoint: Some(server.address()),
+            endpoint: Some(server.address().into()),
             local: Some(peer.address()),
             reused: false,
             waits: false,
+            since: None,
         };
         assert_eq!(attempt, expected);
     });

@@ -219,7 +219,9 @@ fn stream_property<'a>(stream: &'a Stream, path: &[u8], grants: Option<&Grants>)
         b"request" => request_property(stream, rest, grants),
         b"response" => response_property(stream, rest, grants),
         b"source" => endpoint_property(info.unix.map(|_| ""), info.source, rest),
-        b"destination" => endpoint_property(info.unix.as_ref().map(UnixAddress::name), info.destination, rest),
+        b"destination" => {
+            endpoint_property(info.unix.as_ref().map(UnixAddress::name), info.destination, rest)
+        }
         b"connection" => connection_property(info, rest),
         b"connection_id" if rest.is_empty() => Some(Found::number(info.connection_id)),
         b"upstream" => upstream_property(info, rest),
