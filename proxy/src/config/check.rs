@@ -27,7 +27,7 @@ mod shares;
 mod tls;
 
 use std::cell::{OnceCell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,6 +75,7 @@ pub(crate) fn check(
         footprint,
         filters: filters.iter().map(|(name, _)| (name.value.clone(), false)).collect(),
         clusters: clusters.iter().map(|(name, _)| name.value.clone()).collect(),
+        encrypted: HashSet::new(),
         trusted_keys: keys.iter().map(|(name, _)| name.value.clone()).collect(),
         variants: Variants::default(),
         locality: Locality::default(),
@@ -87,6 +88,8 @@ pub(crate) fn check(
     let mut clusters: Vec<_> =
         clusters.into_iter().filter_map(|(name, raw)| checker.cluster(name, raw)).collect();
     balancing::find_callers(&mut clusters);
+    let encrypted = clusters.iter().filter(|cluster| cluster.tls.is_some());
+    checker.encrypted = encrypted.map(|cluster| cluster.name.clone()).collect();
     let clusters = clusters.into_iter().map(Arc::new).collect();
     let (filters, canaries) = checker.filters(filters);
     let with_canary = canaries.iter().map(|canary| canary.value.filter).collect();
@@ -126,6 +129,8 @@ pub(crate) struct Checker<'a> {
     /// Each filter's name, in order, and whether a chain has it.
     filters: IndexMap<String, bool>,
     clusters: indexmap::IndexSet<String>,
+    /// Those that speak TLS.
+    encrypted: HashSet<String>,
     trusted_keys: indexmap::IndexSet<String>,
     variants: Variants,
     /// Where the proxy is.
@@ -152,6 +157,7 @@ impl<'a> Checker<'a> {
             footprint,
             filters,
             clusters,
+            encrypted: HashSet::new(),
             trusted_keys,
             variants,
             locality,

@@ -123,11 +123,15 @@ impl Arrival {
             transport = back;
             match sight {
                 Sight::Tls(name) => {
-                    if let Some(cluster) = name.and_then(|name| listener.server_names.find(&name)) {
-                        return Ok((self.to(cluster, transport), None));
-                    }
-                    if listener.tls.is_none() {
-                        return self.unterminated(transport);
+                    let cluster = name.as_deref().and_then(|name| listener.server_names.find(name));
+                    if cluster.is_some() || listener.tls.is_none() {
+                        let way = match cluster {
+                            Some(cluster) => self.to(cluster, transport),
+                            None => self.to_a_cluster(transport)?,
+                        };
+                        // Nothing else is known of a handshake that is not made here.
+                        let server_name = name.unwrap_or_default();
+                        return Ok((way, Some(Arc::new(Tls { server_name, ..Tls::default() }))));
                     }
                 }
                 _ if must_be_tls => {
@@ -145,11 +149,6 @@ impl Arrival {
         let (transport, tls) = self.terminate(transport, termination).await?;
         let way = self.inside(transport).await?;
         Ok((way, Some(tls)))
-    }
-
-    /// TLS that nobody ends here, and whose name is none of those that are passed on.
-    fn unterminated(&self, transport: Transport) -> Result<(Way, Option<Arc<Tls>>), Option<Failure>> {
-        Ok((self.to_a_cluster(transport)?, None))
     }
 
     /// To one of the listener's own clusters.

@@ -210,7 +210,7 @@ pub struct StreamInfo {
 /// What a downstream connection's handshake said.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tls {
-    /// `connection.tls_version`: `TLSv1.3`.
+    /// `connection.tls_version`: `TLSv1.3`; empty where the handshake is made elsewhere, and the connection passed on.
     pub version: String,
     /// `connection.requested_server_name`: the name that the client asked for, empty if it asked for none.
     pub server_name: String,

@@ -3,6 +3,8 @@
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 
+use serde_json::Value;
+
 use super::{prepared, tls, with_files};
 use crate::equipment::{
     Authority, Backend, Client, Proxy, TlsClient, TlsOptions, TlsServer, Upstream, eventually,
@@ -65,6 +67,7 @@ fn a_connection_goes_to_the_cluster_of_its_host_and_nobody_reads_it() {
     }
     let line = proxy.wait_for_access_log(1).remove(0);
     assert_eq!((&line["cluster"], &line["protocol"]), (&"one".into(), &"TCP".into()), "{line}");
+    assert_eq!((&line["server_name"], &line["tls_version"]), (&"one.test".into(), &Value::Null), "{line}");
 }
 
 #[test]

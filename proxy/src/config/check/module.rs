@@ -78,6 +78,11 @@ impl Checker<'_> {
             (Some(Located { value: Text(url), span }), _) => {
                 if let Some(name) = &cluster {
                     self.cluster_index(name);
+                    if self.encrypted.contains(&name.value) {
+                        let hint = "leave `cluster` out: a URL with `https://` is fetched without one";
+                        let message = format!("modules are not fetched from `{}`, which speaks TLS", name.value);
+                        self.log.error_with_hint(name.span, message, hint);
+                    }
                     if url.0.scheme_str() == Some("https") {
                         let hint =
                             "give the URL as `http://`: connections to a cluster's endpoints are plain";

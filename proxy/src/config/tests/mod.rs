@@ -14,6 +14,7 @@ mod routes;
 mod schema;
 mod syntax;
 mod tcp;
+mod tls;
 mod values;
 
 use std::path::Path;

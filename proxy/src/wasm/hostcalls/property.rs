@@ -377,7 +377,7 @@ fn connection_property<'a>(info: &'a StreamInfo, path: &[u8]) -> Option<Found<'a
         b"id" => Some(Found::number(info.connection_id)),
         b"mtls" => Some(Found::Bool([u8::from(peer().is_some())])),
         b"requested_server_name" => Some(Found::text(tls.map_or("", |tls| &tls.server_name))),
-        b"tls_version" => tls.map(|tls| Found::text(&tls.version)),
+        b"tls_version" => tls.filter(|tls| !tls.version.is_empty()).map(|tls| Found::text(&tls.version)),
         b"subject_local_certificate" => local().map(|certificate| Found::text(&certificate.subject)),
         b"subject_peer_certificate" => peer().map(|certificate| Found::text(&certificate.subject)),
         b"dns_san_local_certificate" => first(&local()?.dns_sans),
