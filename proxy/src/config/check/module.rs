@@ -80,7 +80,8 @@ impl Checker<'_> {
                     self.cluster_index(name);
                     if self.encrypted.contains(&name.value) {
                         let hint = "leave `cluster` out: a URL with `https://` is fetched without one";
-                        let message = format!("modules are not fetched from `{}`, which speaks TLS", name.value);
+                        let message =
+                            format!("modules are not fetched from `{}`, which speaks TLS", name.value);
                         self.log.error_with_hint(name.span, message, hint);
                     }
                     if url.0.scheme_str() == Some("https") {

@@ -61,7 +61,7 @@ fn settings_that_make_no_sense_are_told() {
           |
           = help: the range is 1 to 4294967295
 
-        error: expected an address such as `127.0.0.1:8080` or `"[::1]:8080"`, found `8080`
+        error: expected an address such as `127.0.0.1:8080`, `"[::1]:8080"` or `unix:/run/web.sock`, found `8080`
          --> tidegate.yaml:4:68
           |
         4 |   up: {endpoints: [10.0.0.1:80, {address: 10.0.0.2:80, weight: 0}, 8080, {weight: 2}]}

@@ -105,7 +105,7 @@ fn everything_that_is_wrong_is_told_at_once() {
            |
            = help: write `16MiB`
 
-        error: expected an address such as `127.0.0.1:8080` or `"[::1]:8080"`, found `localhost:9000`
+        error: expected an address such as `127.0.0.1:8080`, `"[::1]:8080"` or `unix:/run/web.sock`, found `localhost:9000`
           --> tidegate.yaml:22:17
            |
         22 |     endpoints: [localhost:9000]

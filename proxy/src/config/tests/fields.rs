@@ -30,7 +30,7 @@ worker: 2
         3 |   web: {endpoints: [], health: x}
           |                        ^^^^^^
           |
-          = help: the fields here are `endpoints`, `protocol`, `load_balancer`, `panic_threshold`, `overprovisioning`, `localities`, `slow_start`, `subsets`, `affinity`, `connect_timeout`, `idle_timeout`, `idle_connections` and 6 more
+          = help: the fields here are `endpoints`, `protocol`, `tls`, `load_balancer`, `panic_threshold`, `overprovisioning`, `localities`, `slow_start`, `subsets`, `affinity`, `connect_timeout`, `idle_timeout` and 7 more
 
         error: unknown field `nam`
          --> tidegate.yaml:8:9
@@ -245,7 +245,7 @@ fn values_of_the_wrong_kind() {
           |
           = help: put it in quotes: "5"
 
-        error: expected an address such as `127.0.0.1:8080` or `"[::1]:8080"`, found `8080`
+        error: expected an address such as `127.0.0.1:8080`, `"[::1]:8080"` or `unix:/run/web.sock`, found `8080`
          --> tidegate.yaml:4:14
           |
         4 |     address: 8080
@@ -305,7 +305,7 @@ fn values_of_the_wrong_kind() {
            |
            = help: an empty text is `""`
 
-        error: expected an address such as `127.0.0.1:8080` or `"[::1]:8080"`, found a list
+        error: expected an address such as `127.0.0.1:8080`, `"[::1]:8080"` or `unix:/run/web.sock`, found a list
           --> tidegate.yaml:13:14
            |
         13 |     address: [127.0.0.1:8080]
@@ -325,7 +325,7 @@ fn values_of_the_wrong_kind() {
         15 |   - a string
            |     ^^^^^^^^
            |
-           = help: its fields are `name`, `address`, `protocol`, `tls`, `server_names`, `proxy_protocol`, `send_proxy_protocol`, `filters`, `require_signature_by`, `access_log`, `buffer_limit`, `cors`, `compression`, `trusted_hops`, `path_normalization`, `http2`, `limits`, `routes`, `cluster`, `clusters`
+           = help: its fields are `name`, `address`, `socket_mode`, `protocol`, `tls`, `server_names`, `proxy_protocol`, `send_proxy_protocol`, `filters`, `require_signature_by`, `access_log`, `buffer_limit`, `cors`, `compression`, `trusted_hops`, `path_normalization`, `http2`, `limits`, `routes`, `cluster`, `clusters`
 
         error: expected a mapping, found a list
           --> tidegate.yaml:17:5
@@ -341,7 +341,7 @@ fn values_of_the_wrong_kind() {
         19 |   api: 127.0.0.1:9000
            |        ^^^^^^^^^^^^^^
            |
-           = help: its fields are `endpoints`, `protocol`, `load_balancer`, `panic_threshold`, `overprovisioning`, `localities`, `slow_start`, `subsets`, `affinity`, `connect_timeout`, `idle_timeout`, `idle_connections`, `header_bytes`, `http2`, `outlier_detection`, `breakers`, `adaptive_concurrency`, `health_check`
+           = help: its fields are `endpoints`, `protocol`, `tls`, `load_balancer`, `panic_threshold`, `overprovisioning`, `localities`, `slow_start`, `subsets`, `affinity`, `connect_timeout`, `idle_timeout`, `idle_connections`, `header_bytes`, `http2`, `outlier_detection`, `breakers`, `adaptive_concurrency`, `health_check`
     "#]]
     .assert_eq(&problems(
         r#"

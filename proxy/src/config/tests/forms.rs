@@ -323,7 +323,7 @@ workers: 1025
 #[test]
 fn addresses() {
     expect![[r#"
-        error: expected an address such as `127.0.0.1:8080` or `"[::1]:8080"`, found `localhost:8080`
+        error: expected an address such as `127.0.0.1:8080`, `"[::1]:8080"` or `unix:/run/web.sock`, found `localhost:8080`
          --> tidegate.yaml:3:24
           |
         3 |   - {name: a, address: localhost:8080, routes: [{match: {}, respond: {}}]}
@@ -331,7 +331,7 @@ fn addresses() {
           |
           = help: host names are not looked up: give an IP address and a port
 
-        error: expected an address such as `127.0.0.1:8080` or `"[::1]:8080"`, found `:8080`
+        error: expected an address such as `127.0.0.1:8080`, `"[::1]:8080"` or `unix:/run/web.sock`, found `:8080`
          --> tidegate.yaml:4:24
           |
         4 |   - {name: b, address: ":8080", routes: [{match: {}, respond: {}}]}
@@ -339,7 +339,7 @@ fn addresses() {
           |
           = help: add the IP address: `0.0.0.0:8080` for every interface
 
-        error: expected an address such as `127.0.0.1:8080` or `"[::1]:8080"`, found `127.0.0.1`
+        error: expected an address such as `127.0.0.1:8080`, `"[::1]:8080"` or `unix:/run/web.sock`, found `127.0.0.1`
          --> tidegate.yaml:5:24
           |
         5 |   - {name: c, address: 127.0.0.1, routes: [{match: {}, respond: {}}]}
@@ -347,7 +347,7 @@ fn addresses() {
           |
           = help: add a port: `127.0.0.1:8080`
 
-        error: expected an address such as `127.0.0.1:8080` or `"[::1]:8080"`, found `127.0.0.1:99999`
+        error: expected an address such as `127.0.0.1:8080`, `"[::1]:8080"` or `unix:/run/web.sock`, found `127.0.0.1:99999`
          --> tidegate.yaml:6:24
           |
         6 |   - {name: d, address: 127.0.0.1:99999, routes: [{match: {}, respond: {}}]}
@@ -355,7 +355,7 @@ fn addresses() {
           |
           = help: a port is a number from 0 to 65535
 
-        error: expected an address such as `127.0.0.1:8080` or `"[::1]:8080"`, found `::1:80`
+        error: expected an address such as `127.0.0.1:8080`, `"[::1]:8080"` or `unix:/run/web.sock`, found `::1:80`
          --> tidegate.yaml:7:24
           |
         7 |   - {name: e, address: "::1:80", routes: [{match: {}, respond: {}}]}

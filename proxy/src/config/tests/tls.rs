@@ -62,7 +62,8 @@ fn the_mode_of_a_socket_is_said_again() {
 fn what_does_not_go_together_is_explained() {
     expect![[""]].assert_eq(&problems(&file("address: 127.0.0.1:0, protocol: auto, routes: []", "")));
     expect![[""]].assert_eq(&problems(&file(&format!("address: 127.0.0.1:0, {ROUTES}"), ", protocol: auto")));
-    expect![[""]].assert_eq(&problems(&file(&format!("address: 127.0.0.1:0, socket_mode: \"0660\", {ROUTES}"), "")));
+    expect![[""]]
+        .assert_eq(&problems(&file(&format!("address: 127.0.0.1:0, socket_mode: \"0660\", {ROUTES}"), "")));
     expect![[""]].assert_eq(&problems(&file(&format!("address: /run/a.sock, {ROUTES}"), "")));
     expect![[""]].assert_eq(&problems(&file(&format!("address: \"unix:@\", {ROUTES}"), "")));
     expect![[""]].assert_eq(&problems(&file(

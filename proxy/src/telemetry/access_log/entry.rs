@@ -119,7 +119,11 @@ impl Entry {
             path: self.uri.as_ref().map(|uri| Shown(PathAndQuery(uri))),
             host: self.host.as_ref().map(Text),
             protocol: self.protocol,
-            tls_version: self.tls.as_ref().map(|tls| tls.version.as_str()).filter(|version| !version.is_empty()),
+            tls_version: self
+                .tls
+                .as_ref()
+                .map(|tls| tls.version.as_str())
+                .filter(|version| !version.is_empty()),
             server_name: self
                 .tls
                 .as_ref()
