@@ -60,17 +60,105 @@ fn the_mode_of_a_socket_is_said_again() {
 
 #[test]
 fn what_does_not_go_together_is_explained() {
-    expect![[""]].assert_eq(&problems(&file("address: 127.0.0.1:0, protocol: auto, routes: []", "")));
-    expect![[""]].assert_eq(&problems(&file(&format!("address: 127.0.0.1:0, {ROUTES}"), ", protocol: auto")));
-    expect![[""]]
-        .assert_eq(&problems(&file(&format!("address: 127.0.0.1:0, socket_mode: \"0660\", {ROUTES}"), "")));
-    expect![[""]].assert_eq(&problems(&file(&format!("address: /run/a.sock, {ROUTES}"), "")));
-    expect![[""]].assert_eq(&problems(&file(&format!("address: \"unix:@\", {ROUTES}"), "")));
-    expect![[""]].assert_eq(&problems(&file(
+    expect![[r#"
+        error: the field `cluster` is missing here
+         --> tidegate.yaml:2:5
+          |
+        2 |   - {name: l, address: 127.0.0.1:0, protocol: auto, routes: []}
+          |     ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+          |
+          = help: say where goes what is not HTTP: `cluster: NAME`
+    "#]]
+    .assert_eq(&problems(&file("address: 127.0.0.1:0, protocol: auto, routes: []", "")));
+    expect![[r#"
+        error: without TLS there is no handshake to agree on a protocol in
+         --> tidegate.yaml:3:57
+          |
+        3 | clusters: {api: {endpoints: [127.0.0.1:9001], protocol: auto}, web: {endpoints: []}}
+          |                                                         ^^^^
+          |
+          = help: add `tls: {}`, or say which: `protocol: http2`
+    "#]]
+    .assert_eq(&problems(&file(&format!("address: 127.0.0.1:0, {ROUTES}"), ", protocol: auto")));
+    expect![[r#"
+        error: `socket_mode` has no effect here
+         --> tidegate.yaml:2:50
+          |
+        2 |   - {name: l, address: 127.0.0.1:0, socket_mode: "0660", routes: [{match: {}, cluster: api}]}
+          |                                                  ^^^^^^
+          |
+          = help: only a UNIX socket with a path has permissions: remove it
+    "#]]
+    .assert_eq(&problems(&file(&format!("address: 127.0.0.1:0, socket_mode: \"0660\", {ROUTES}"), "")));
+    expect![[r#"
+        error: expected an address such as `127.0.0.1:8080`, `"[::1]:8080"` or `unix:/run/web.sock`, found `/run/a.sock`
+         --> tidegate.yaml:2:24
+          |
+        2 |   - {name: l, address: /run/a.sock, routes: [{match: {}, cluster: api}]}
+          |                        ^^^^^^^^^^^
+          |
+          = help: a UNIX socket is written `unix:/run/a.sock`
+    "#]].assert_eq(&problems(&file(&format!("address: /run/a.sock, {ROUTES}"), "")));
+    expect![[r#"
+        error: expected an address such as `127.0.0.1:8080`, `"[::1]:8080"` or `unix:/run/web.sock`, found `unix:@`
+         --> tidegate.yaml:2:24
+          |
+        2 |   - {name: l, address: "unix:@", routes: [{match: {}, cluster: api}]}
+          |                        ^^^^^^^^
+          |
+          = help: the socket has no name
+    "#]].assert_eq(&problems(&file(&format!("address: \"unix:@\", {ROUTES}"), "")));
+    expect![[r#"
+        error: expected a host such as `api.example.com` or `"*.example.com"`, found `10.0.0.1`
+         --> tidegate.yaml:2:52
+          |
+        2 |   - {name: l, address: 127.0.0.1:0, server_names: {10.0.0.1: api, a.test: apy, A.test: web, a.test.: web}, routes: [{match: {}, clust...
+          |                                                    ^^^^^^^^
+          |
+          = help: no client asks for an address by name
+
+        error: there is no cluster `apy`
+         --> tidegate.yaml:2:75
+          |
+        2 |   - {name: l, address: 127.0.0.1:0, server_names: {10.0.0.1: api, a.test: apy, A.test: web, a.test.: web}, routes: [{match: {}, clust...
+          |                                                                           ^^^
+          |
+          = help: did you mean `api`?
+    "#]].assert_eq(&problems(&file(
         &format!("address: 127.0.0.1:0, server_names: {{10.0.0.1: api, a.test: apy, A.test: web, a.test.: web}}, {ROUTES}"),
         "",
     )));
-    expect![[""]].assert_eq(&problems(&file(
+    expect![[r#"
+        error: there are no certificates
+         --> tidegate.yaml:2:57
+          |
+        2 |   - {name: l, address: 127.0.0.1:0, tls: {certificates: [], min_version: 1.1}, routes: [{match: {}, cluster: api}]}
+          |                                                         ^^
+          |
+          = help: give one: `{certificate: cert.pem, private_key: key.pem}`
+
+        error: expected a version of TLS: `1.2` or `1.3`, found `1.1`
+         --> tidegate.yaml:2:74
+          |
+        2 |   - {name: l, address: 127.0.0.1:0, tls: {certificates: [], min_version: 1.1}, routes: [{match: {}, cluster: api}]}
+          |                                                                          ^^^
+          |
+          = help: versions before 1.2 are not spoken (RFC 8996)
+
+        error: `ca` has no effect with `insecure_skip_verify`
+         --> tidegate.yaml:3:57
+          |
+        3 | clusters: {api: {endpoints: [127.0.0.1:9001], tls: {ca: none.pem, certificate: a.pem, insecure_skip_verify: true}}, web: {endpoints: ...
+          |                                                         ^^^^^^^^
+          |
+          = help: remove one of the two
+
+        error: the field `private_key` is missing beside this
+         --> tidegate.yaml:3:80
+          |
+        3 | clusters: {api: {endpoints: [127.0.0.1:9001], tls: {ca: none.pem, certificate: a.pem, insecure_skip_verify: true}}, web: {endpoints: ...
+          |                                                                                ^^^^^
+    "#]].assert_eq(&problems(&file(
         &format!("address: 127.0.0.1:0, tls: {{certificates: [], min_version: 1.1}}, {ROUTES}"),
         ", tls: {ca: none.pem, certificate: a.pem, insecure_skip_verify: true}",
     )));
