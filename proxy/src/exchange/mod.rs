@@ -22,6 +22,7 @@ mod callout;
 mod chain;
 mod compress;
 mod cors;
+mod discard;
 mod follow;
 mod grpc;
 mod headers;
@@ -234,7 +235,8 @@ impl Exchange {
                 Action::Respond(respond) => return Err(Ending::respond(respond)),
                 Action::Redirect(redirect) => {
                     let request = &self.run.stream().borrow().request;
-                    return Err(Ending::redirect(redirect, &route.matches.path, request));
+                    let rules = &site.listener().path_normalization;
+                    return Err(Ending::redirect(redirect, &route.matches.path, request, rules));
                 }
                 Action::Forward(forward) => forward,
             };
@@ -245,6 +247,7 @@ impl Exchange {
             if has_body || !self.follow(forward, &response)? {
                 return self.filter_response(*response).await;
             }
+            discard::discard(self.tasks(), response.into_body());
         }
     }
 
@@ -489,7 +492,8 @@ impl Exchange {
         B: Body<Data = Bytes> + Unpin,
     {
         let (status, mut headers) = self.response(&mut flow);
-        let encoded = if flow.is_end_stream() { None } else { self.choose_coding(status, &mut headers) };
+        let is_empty = flow.is_end_stream() && !self.head_only;
+        let encoded = if is_empty { None } else { self.choose_coding(status, &mut headers) };
         let mut response = Response::new(ReplyBody::new(content(flow), encoded, self));
         *response.status_mut() = status;
         *response.headers_mut() = headers;
