@@ -181,6 +181,9 @@ impl Upstreams {
         *attempt = Attempt::default();
         let mut lease = self.pick(cluster, criteria)?;
         attempt.endpoint = Some(lease.pool().endpoint().address());
+        if let Some(picked) = criteria.picked {
+            picked.set(attempt.endpoint);
+        }
         if lease.pool().cluster().config().protocol == ClusterProtocol::Http2 {
             let response =
                 Box::pin(self.send_multiplexed((cluster, criteria), lease, *request, again, attempt)).await?;
