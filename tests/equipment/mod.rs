@@ -16,6 +16,7 @@ mod guest;
 mod hostcall;
 mod http1;
 mod http2;
+pub(crate) mod interop;
 pub(crate) mod language;
 pub(crate) mod load;
 pub(crate) mod process;
