@@ -146,6 +146,11 @@ pub(crate) struct Listener {
     /// Which responses are compressed; a route's own `compression` takes its place. Default: none.
     #[serde(default)]
     pub(crate) compression: Field<OrOff<Compression>>,
+    /// Whether gRPC-Web requests, which web pages send in the place of gRPC ones, become gRPC calls before routes and filters
+    /// see them, and their responses gRPC-Web ones again. Default: `false`.
+    #[serde(default)]
+    #[schemars(extend("default" = false))]
+    pub(crate) grpc_web: Field<bool>,
     /// How many proxies in front of this one are believed when they say whose request it is (`x-forwarded-for`).
     #[serde(default)]
     #[schemars(transform = bounds::TRUSTED_HOPS.describe())]

@@ -304,6 +304,7 @@ fn request_body_failure(error: &ClientError) -> Failure {
     let error = match error {
         ClientError::Http1(error) => error,
         ClientError::Http2(_) => return Failure::RequestBodyCut,
+        ClientError::Base64 => return Failure::RequestBodyMalformed,
     };
     // hyper's decoder says by the kind of an I/O error whether what it read was wrong, or there was nothing to read.
     let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
@@ -311,6 +312,17 @@ fn request_body_failure(error: &ClientError) -> Failure {
         Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => Failure::RequestBodyMalformed,
         _ => Failure::RequestBodyCut,
     }
+}
+
+/// Says in a response's head what its status means to a gRPC client, with this message.
+pub(super) fn explain(status: StatusCode, message: &[u8], headers: &mut HeaderMap) {
+    // A success of another kind is none of the call's.
+    let code = if status == StatusCode::OK { 2 } else { grpc_status(status) };
+    headers.insert(GRPC_STATUS, HeaderValue::from(u16::from(code)));
+    match grpc_message(message) {
+        Some(message) => headers.insert(GRPC_MESSAGE, message),
+        None => headers.remove(GRPC_MESSAGE),
+    };
 }
 
 /// The gRPC status for an HTTP one ("HTTP to gRPC Status Code Mapping").

@@ -9,6 +9,7 @@ use http_body_util::Full;
 
 use super::answer::Ending;
 use super::compress::{Broken, Encoded};
+use super::grpc_web::Form;
 use super::headers::drop_hop_by_hop;
 use super::watch::Timer;
 use super::{Cut, Exchange};
@@ -21,6 +22,8 @@ pub(crate) struct ReplyBody {
     content: Content,
     /// What it is compressed with, if it is.
     encoded: Option<Box<Encoded>>,
+    /// How it is written for a gRPC-Web client, if it is for one.
+    web: Option<Form>,
     /// Until the end.
     exchange: Option<Box<Exchange>>,
     timer: Timer,
@@ -60,7 +63,8 @@ impl Content {
 
 impl ReplyBody {
     pub(super) fn new(content: Content, encoded: Option<Box<Encoded>>, exchange: Box<Exchange>) -> ReplyBody {
-        let mut body = ReplyBody { content, encoded, exchange: Some(exchange), timer: Timer::default() };
+        let web = exchange.web;
+        let mut body = ReplyBody { content, encoded, web, exchange: Some(exchange), timer: Timer::default() };
         if body.is_end_stream() {
             body.complete(); // hyper does not ask a body for its end that says it has none
         }
@@ -69,7 +73,7 @@ impl ReplyBody {
 
     /// The body of a response whose exchange goes on elsewhere, or has ended.
     pub(super) fn empty() -> ReplyBody {
-        ReplyBody { content: Content::Empty, encoded: None, exchange: None, timer: Timer::default() }
+        ReplyBody { content: Content::Empty, encoded: None, web: None, exchange: None, timer: Timer::default() }
     }
 
     fn complete(&mut self) {
@@ -142,7 +146,10 @@ impl Body for ReplyBody {
                 if this.is_end_stream() {
                     this.complete();
                 }
-                Poll::Ready(Some(Ok(frame)))
+                Poll::Ready(Some(Ok(match this.web {
+                    None => frame,
+                    Some(form) => form.write(frame),
+                })))
             }
             Poll::Ready(Some(Err(error))) => {
                 let ending = this.broken(error);
@@ -164,7 +171,7 @@ impl Body for ReplyBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        if self.encoded.is_some() {
+        if self.encoded.is_some() || self.web.is_some() && !self.is_end_stream() {
             return SizeHint::default();
         }
         match &self.content {

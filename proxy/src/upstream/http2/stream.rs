@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream};
-use http::header::{HOST, HeaderValue, UPGRADE};
+use http::header::{HOST, HeaderValue};
 use http::uri::{Authority, Scheme};
 use http::{Request, Response, Uri, Version};
 use http_body::{Body, Frame};
@@ -31,7 +31,7 @@ pub(in crate::upstream) async fn send(
     match Box::pin(perform(&lease, tasks, request, attempt)).await {
         Ok((response, outgoing, turn)) => {
             lease.answered(response.status(), response.headers());
-            Ok(response.map(|incoming| Http2Body { incoming, outgoing, _turn: turn, _lease: lease }))
+            Ok(response.map(|incoming| Http2Body::new(incoming, outgoing, turn, lease)))
         }
         Err(error) => Err(lease.failed(error)),
     }
@@ -45,9 +45,6 @@ async fn perform(
 ) -> Result<(Response<RecvStream>, Outgoing, Turn), UpstreamError> {
     let pool = lease.pool();
     let (mut head, body) = request.into_parts();
-    if head.headers.contains_key(UPGRADE) {
-        return Err(UpstreamError::NoUpgrade);
-    }
     head.uri = absolute(&head.uri, head.headers.remove(HOST), pool.endpoint().address());
     head.version = Version::HTTP_2;
     let turn = acquire(pool, tasks).await?;
@@ -71,7 +68,7 @@ async fn perform(
 }
 
 /// What is left to be sent of a request.
-struct Outgoing {
+pub(super) struct Outgoing {
     sending: Sending<RequestBody>,
     /// Nothing once all was sent, or cannot be.
     stream: Option<SendStream<Bytes>>,
@@ -83,6 +80,11 @@ impl Outgoing {
     fn new(body: RequestBody, stream: SendStream<Bytes>) -> Outgoing {
         let stream = (!body.is_end_stream()).then_some(stream);
         Outgoing { sending: Sending::new(body), stream, failed: None }
+    }
+
+    /// What is left when all was sent.
+    pub(super) fn nothing() -> Outgoing {
+        Outgoing { sending: Sending::new(RequestBody::Empty), stream: None, failed: None }
     }
 
     /// Sends what there is and what the peer takes, and sees to it that the task is woken for more. That it failed is
@@ -101,7 +103,7 @@ impl Outgoing {
 }
 
 /// HTTP/2 names scheme and authority in every request, in the place of `host` (RFC 9113, section 8.3.1).
-fn absolute(uri: &Uri, host: Option<HeaderValue>, endpoint: SocketAddr) -> Uri {
+pub(super) fn absolute(uri: &Uri, host: Option<HeaderValue>, endpoint: SocketAddr) -> Uri {
     let mut parts = uri.clone().into_parts();
     parts.scheme.get_or_insert(Scheme::HTTP);
     if parts.authority.is_none() {
@@ -118,6 +120,12 @@ pub struct Http2Body {
     outgoing: Outgoing,
     _turn: Turn,
     _lease: Lease,
+}
+
+impl Http2Body {
+    pub(super) fn new(incoming: RecvStream, outgoing: Outgoing, turn: Turn, lease: Lease) -> Http2Body {
+        Http2Body { incoming, outgoing, _turn: turn, _lease: lease }
+    }
 }
 
 impl std::fmt::Debug for Http2Body {
