@@ -1,6 +1,8 @@
 //! gRPC as it is spoken by others, through tidegate and through Envoy: what neither a case of guests nor a script says.
 
+mod grpc_web;
 mod interop;
+mod websocket;
 
 use std::net::SocketAddr;
 
@@ -8,8 +10,23 @@ use serde_json::{Value, json};
 
 use crate::equipment::Envoy;
 
+/// What an endpoint speaks.
+#[derive(Clone, Copy)]
+enum Peer {
+    Http1,
+    Http2,
+}
+
 /// An Envoy whose listener `in` sends everything to one endpoint that speaks HTTP/2, through these filters.
 fn envoy(upstream: SocketAddr, filters: &[Value]) -> Envoy {
+    envoy_to(upstream, Peer::Http2, filters)
+}
+
+fn envoy_to(upstream: SocketAddr, peer: Peer, filters: &[Value]) -> Envoy {
+    let protocol = match peer {
+        Peer::Http1 => json!({"http_protocol_options": {}}),
+        Peer::Http2 => json!({"http2_protocol_options": {"allow_connect": true}}),
+    };
     let router = json!({
         "name": "envoy.filters.http.router",
         "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
@@ -44,7 +61,7 @@ fn envoy(upstream: SocketAddr, filters: &[Value]) -> Envoy {
                 }]}]},
                 "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
                     "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-                    "explicit_http_config": {"http2_protocol_options": {"allow_connect": true}},
+                    "explicit_http_config": protocol,
                 }},
             }],
         },
