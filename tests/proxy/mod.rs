@@ -29,6 +29,7 @@ mod filters;
 mod forwarding;
 mod framing;
 mod grpc;
+mod grpc_calls;
 mod grpc_web;
 mod higress;
 mod holding;

@@ -154,6 +154,14 @@ impl Ending {
         ending
     }
 
+    /// What went wrong, if anything.
+    pub(super) fn failure(&self) -> Option<Failure> {
+        match self {
+            Ending::Answer(answer) => answer.failure,
+            Ending::Cut { failure, .. } => Some(*failure),
+        }
+    }
+
     /// Whether the time in which the upstream had to answer is over. An attempt whose own time was is noted where that is
     /// known.
     pub(super) fn is_of_slow_upstream(&self) -> bool {
@@ -323,6 +331,24 @@ pub(super) fn explain(status: StatusCode, message: &[u8], headers: &mut HeaderMa
         Some(message) => headers.insert(GRPC_MESSAGE, message),
         None => headers.remove(GRPC_MESSAGE),
     };
+}
+
+/// The status with which a gRPC call ends whose response has begun, where this is told: who closes a stream wants nothing
+/// said.
+pub(super) fn call_status(failure: Failure) -> Option<u8> {
+    match failure {
+        Failure::UpstreamTimeout | Failure::DurationExceeded => Some(4),
+        Failure::UpstreamBodyCut => Some(14),
+        failure => failure.status().map(grpc_status),
+    }
+}
+
+/// The trailers that say so.
+pub(super) fn end_call(status: u8, failure: Option<Failure>) -> HeaderMap {
+    let text = failure.map(Failure::client_text).filter(|text| !text.is_empty());
+    let message = grpc_message(text.unwrap_or("the response was cut short").as_bytes());
+    let status = (GRPC_STATUS, HeaderValue::from(u16::from(status)));
+    [Some(status), message.map(|message| (GRPC_MESSAGE, message))].into_iter().flatten().collect()
 }
 
 /// The gRPC status for an HTTP one ("HTTP to gRPC Status Code Mapping").

@@ -48,7 +48,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::upgrade::OnUpgrade;
 
 pub use answer::{Answer, Ending};
-use body::Content;
+use body::{Content, Manner};
 pub(crate) use body::ReplyBody;
 pub(crate) use callout::Callouts;
 pub use callout::{CALLOUT_RESPONSE_LIMIT, LONGEST_CALLOUT};
@@ -484,10 +484,15 @@ impl Exchange {
     {
         let (status, mut headers) = self.response(&mut flow);
         let encoded = if flow.is_end_stream() { None } else { self.choose_coding(status, &mut headers) };
-        if let Some(form) = self.web {
-            form.name(&mut headers);
-        }
-        let mut response = Response::new(ReplyBody::new(content(flow), encoded, self));
+        let manner = match self.web {
+            Some(form) => {
+                form.name(&mut headers);
+                Manner::Web(form)
+            }
+            None if self.peer.is_multiplexed() && is_call(&headers) => Manner::Grpc,
+            None => Manner::Http,
+        };
+        let mut response = Response::new(ReplyBody::new(content(flow), encoded, manner, self));
         *response.status_mut() = status;
         *response.headers_mut() = headers;
         response

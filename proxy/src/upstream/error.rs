@@ -104,6 +104,22 @@ impl UpstreamError {
         }
     }
 
+    /// What a gRPC client would make of it, where the upstream reset a stream on which it had answered ("HTTP2 Transport
+    /// Mapping" of gRPC, "Errors").
+    pub(crate) fn grpc_status(&self) -> Option<u8> {
+        let (UpstreamError::Http2(error) | UpstreamError::RefusedStream(error)) = self else { return None };
+        if !(error.is_reset() && error.is_remote()) {
+            return None;
+        }
+        Some(match error.reason()? {
+            Reason::CANCEL => 1,
+            Reason::REFUSED_STREAM => 14,
+            Reason::ENHANCE_YOUR_CALM => 8,
+            Reason::INADEQUATE_SECURITY => 7,
+            _ => 13,
+        })
+    }
+
     pub(super) fn from_http2(error: h2::Error) -> UpstreamError {
         let refused = error.reason() == Some(Reason::REFUSED_STREAM) || error.is_go_away();
         match error.is_remote() && refused {

@@ -31,5 +31,5 @@ fn every_official_grpc_case_passes_as_it_does_through_envoy() {
     }
     assert!(server.is_running(), "it has answered all of them");
     let guest = filtered.guest_log();
-    assert!(guest.iter().any(|(_, line)| line.contains("UnaryCall")), "the filter sees calls: {guest:#?}");
+    assert!(guest.len() > CASES.len(), "the filter sees calls: {guest:#?}");
 }
