@@ -79,6 +79,9 @@ failures! {
         /// A client sends more HTTP/2 frames that only cost than any client needs, or takes its requests back at once.
         #[error("the client sends more HTTP/2 frames than it has use for")]
         Http2Flood,
+        /// The proxy itself has more to do than `overload` lets it. What there was too much of goes into the details.
+        #[error("the proxy has more to do than its configuration lets it")]
+        Overloaded,
         /// No route of the listener matches.
         #[error("no route matches")]
         NoRoute,
@@ -121,7 +124,7 @@ failures! {
         /// The upstream neither sent nor took a byte for the listener's `stream_idle_timeout`.
         #[error("the upstream moved no byte within the stream's idle timeout")]
         ResponseIdle,
-        /// A TCP connection moved no byte for the listener's `idle_timeout`, either way.
+        /// A TCP connection moved no byte for the listener's `idle_timeout`, either way, or a tunnel for its route's.
         #[error("the connection moved no byte within its idle timeout")]
         ConnectionIdle,
         /// A filter waits for more of the request's body than `buffer_limit` lets it hold.
@@ -201,6 +204,7 @@ impl Failure {
             NotIntroduced        => row(None,      Downstream, "not_introduced",          "-",   ""),
             Http2Protocol        => row(None,      Downstream, "http2_protocol",          "DPE", ""),
             Http2Flood           => row(None,      Downstream, "http2_flood",             "DPE", ""),
+            Overloaded           => row(Some(503), Proxy,      "overloaded",              "OM",  "overloaded"),
             NoRoute              => row(Some(404), Downstream, "no_route",                "NR",  "no route for this request"),
             ClusterNotFound      => row(Some(503), Proxy,      "cluster_not_found",       "NC",  "no cluster for this request"),
             NoEndpoint           => row(Some(503), Upstream,   "no_endpoint",             "UH",  "no healthy upstream"),

@@ -14,6 +14,15 @@ use tokio::time::Sleep;
 
 use crate::config::model;
 
+/// What small DATA frames that wait to be read may cost besides what they hold, in bytes, where the other side may send
+/// `window` bytes on the connection before they are read. `h2` counts each frame of fewer than 256 bytes as that many; half
+/// a window's worth, which it allows unless told otherwise, is soon used up by the messages of an ordinary gRPC stream
+/// whose receiver is slow. With this a window may be filled with frames of 52 bytes, and a fourth of one (a stream's, as
+/// they are by default) with frames of 16.
+pub(crate) fn framing_budget(window: u32) -> usize {
+    usize::try_from(window).unwrap_or(usize::MAX).saturating_mul(4)
+}
+
 /// Finds out whether the other side is still there (RFC 9113, 6.7). A connection that is not asked has none.
 pub(crate) struct Keepalive {
     settings: model::Keepalive,

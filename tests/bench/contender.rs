@@ -12,7 +12,8 @@ use anyhow::{Context as _, ensure};
 use clap::ValueEnum;
 
 use crate::chain::{Chain, Filter};
-use crate::load::Shape;
+use crate::grpc;
+use crate::load::{Manner, Shape};
 use crate::machine::version_line;
 use crate::options::Options;
 use crate::probe;
@@ -78,8 +79,13 @@ pub(crate) struct Laboratory {
     tidegate: PathBuf,
     module: PathBuf,
     proxy_core: usize,
+    /// The message that a gRPC call sends.
+    pub(crate) message: PathBuf,
     upstream: SocketAddr,
-    _upstream_process: Pinned,
+    /// The same over HTTP/2.
+    http2: SocketAddr,
+    grpc: SocketAddr,
+    _processes: [Pinned; 2],
 }
 
 /// A setup that runs and answers.
@@ -94,24 +100,35 @@ impl Laboratory {
     pub(crate) fn open(options: &Options, scratch: &Path) -> anyhow::Result<Laboratory> {
         let scratch = scratch.canonicalize()?;
         fs::write(scratch.join("64k"), large_body())?;
-        let port = free_port()?;
+        let message = scratch.join("message");
+        fs::write(&message, grpc::MESSAGE)?;
+        let (upstream, http2, grpc) =
+            (loopback(free_port()?), loopback(free_port()?), loopback(free_port()?));
         let configuration = include_str!("configurations/upstream.conf")
             .replace("@SMALL@", &small_body())
             .replace("@SEEN@", &format!("http_{}", REQUEST_MARK.replace('-', "_")));
-        let file = write(&scratch, "upstream.conf", &configuration, &[("PORT", &port.to_string())])?;
+        let (port, port2) = (upstream.port().to_string(), http2.port().to_string());
+        let file = write(&scratch, "upstream.conf", &configuration, &[("PORT", &port), ("HTTP2", &port2)])?;
         let log = scratch.join("upstream.log");
-        let mut process =
+        let mut nginx =
             Pinned::start("the upstream", options.load_core, "nginx".as_ref(), &["-c", &file], log)?;
-        let upstream = loopback(port);
-        process.wait_for(upstream, START).context("the upstream is nginx (Debian: nginx-light)")?;
+        nginx.wait_for(upstream, START).context("the upstream is nginx (Debian: nginx-light)")?;
+        let this = std::env::current_exe().context("cannot name this program")?;
+        let (address, log) = (grpc.to_string(), scratch.join("grpc.log"));
+        let mut service =
+            Pinned::start("the gRPC service", options.load_core, &this, &["serve", &address], log)?;
+        service.wait_for(grpc, START)?;
         Ok(Laboratory {
             scratch,
             envoy: options.envoy_path(),
             tidegate: options.tidegate_path(),
             module: options.module_path(),
             proxy_core: options.proxy_core,
+            message,
             upstream,
-            _upstream_process: process,
+            http2,
+            grpc,
+            _processes: [nginx, service],
         })
     }
 
@@ -126,8 +143,9 @@ impl Laboratory {
                 Running { address, process: Some(process) }
             }
         };
-        for shape in Shape::ALL {
-            self.check_answer(running.address, setup.filters, shape)?;
+        for shape in Shape::ALL.into_iter().filter(|shape| shape.concerns(setup)) {
+            self.check_answer(running.address, setup.filters, shape)
+                .with_context(|| format!("{} is answered wrongly", shape.title()))?;
         }
         Ok(running)
     }
@@ -140,6 +158,8 @@ impl Laboratory {
             ("PORT", address.port().to_string()),
             ("ADMIN", admin),
             ("UPSTREAM", self.upstream.port().to_string()),
+            ("HTTP2", self.http2.port().to_string()),
+            ("GRPC", self.grpc.port().to_string()),
             ("CHAIN", names.join(", ")),
         ];
         let values = values.each_ref().map(|(name, value)| (*name, value.as_str()));
@@ -193,13 +213,38 @@ impl Laboratory {
 
     /// One request of a shape: the right status, the right body to the last byte, and every filter's mark both ways.
     pub(crate) fn check_answer(&self, address: SocketAddr, chain: Chain, shape: Shape) -> anyhow::Result<()> {
+        match shape.manner() {
+            Manner::KeepAlive | Manner::NewConnections => self.check_http1(address, chain, shape),
+            Manner::Http2 { .. } => self.check_http2(address, chain, shape),
+        }
+    }
+
+    fn check_http2(&self, address: SocketAddr, chain: Chain, shape: Shape) -> anyhow::Result<()> {
+        let answer = grpc::ask(address, shape.path(), shape.is_grpc())?;
+        ensure!(answer.status == 200, "{} answers {}", shape.path(), answer.status);
+        match shape {
+            Shape::GrpcUnary => answer.check_messages(1)?,
+            Shape::GrpcStreaming => answer.check_messages(grpc::STREAMED)?,
+            _ => ensure!(answer.body == small_body().as_bytes(), "{} has a wrong body", shape.path()),
+        }
+        let marks = answer.fields.get_all(RESPONSE_MARK).iter().count();
+        ensure!(marks == chain.marks(), "{marks} of {} filters marked the response", chain.marks());
+        let seen = grpc::ask(address, "/h2/seen", false)?;
+        ensure!(
+            seen.body.is_empty() == (chain.marks() == 0),
+            "the upstream wrongly saw {REQUEST_MARK}, or missed it"
+        );
+        Ok(())
+    }
+
+    fn check_http1(&self, address: SocketAddr, chain: Chain, shape: Shape) -> anyhow::Result<()> {
         let socket = probe::connect(address)?;
         let mut buffer = Vec::new();
         let response = probe::exchange(&socket, &probe::request(address, shape.path()), &mut buffer)?;
         ensure!(response.status == 200, "{} answers {}", shape.path(), response.status);
         let expected = match shape {
-            Shape::KeepAlive60B | Shape::New60B => small_body().into_bytes(),
             Shape::KeepAlive64K | Shape::New64K => large_body(),
+            _ => small_body().into_bytes(),
         };
         ensure!(response.body == expected, "{} has a wrong body", shape.path());
         let marks = response.values(RESPONSE_MARK).count();

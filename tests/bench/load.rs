@@ -1,18 +1,23 @@
-//! Load that is as heavy as the other side bears: h2load on connections that stay, wrk on a new one for each request.
+//! Load that is as heavy as the other side bears: h2load on connections that stay, in HTTP/1.1 and HTTP/2, wrk on a new
+//! one for each request.
 //!
 //! Both check the status of every response. h2load also counts the bytes of the bodies, which must be exactly right;
 //! of wrk's, which count the headers too, only a shortfall can be seen.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use clap::ValueEnum;
 
+use crate::chain::Chain;
+use crate::contender::Setup;
+use crate::grpc;
 use crate::probe::SHOWN;
 
-/// Connections at once, each with one request in flight.
+/// Connections at once, each with one request in flight, where HTTP/1.1 is spoken.
 pub(crate) const CONNECTIONS: usize = 64;
 
 /// A response that takes longer is a failure.
@@ -29,11 +34,60 @@ pub(crate) enum Shape {
     New60B,
     #[value(name = "new-64k")]
     New64K,
+    #[value(name = "h2-1000-streams")]
+    Http2Streams,
+    #[value(name = "h2-1000-connections")]
+    Http2Connections,
+    #[value(name = "grpc-unary")]
+    GrpcUnary,
+    #[value(name = "grpc-streaming")]
+    GrpcStreaming,
+}
+
+/// How a load is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Manner {
+    /// HTTP/1.1 on [`CONNECTIONS`] that are kept.
+    KeepAlive,
+    /// HTTP/1.1 on [`CONNECTIONS`] at once, each for one request.
+    NewConnections,
+    /// HTTP/2 by prior knowledge on both sides, so many streams at once on each of so many connections.
+    Http2 { connections: usize, streams: usize },
 }
 
 impl Shape {
-    pub(crate) const ALL: [Shape; 4] =
-        [Shape::KeepAlive60B, Shape::KeepAlive64K, Shape::New60B, Shape::New64K];
+    pub(crate) const ALL: [Shape; 8] = [
+        Shape::KeepAlive60B,
+        Shape::KeepAlive64K,
+        Shape::New60B,
+        Shape::New64K,
+        Shape::Http2Streams,
+        Shape::Http2Connections,
+        Shape::GrpcUnary,
+        Shape::GrpcStreaming,
+    ];
+
+    pub(crate) fn manner(self) -> Manner {
+        match self {
+            Shape::KeepAlive60B | Shape::KeepAlive64K => Manner::KeepAlive,
+            Shape::New60B | Shape::New64K => Manner::NewConnections,
+            Shape::Http2Streams => Manner::Http2 { connections: 1, streams: 1000 },
+            Shape::Http2Connections => Manner::Http2 { connections: 1000, streams: 1 },
+            Shape::GrpcUnary | Shape::GrpcStreaming => Manner::Http2 { connections: 8, streams: 16 },
+        }
+    }
+
+    /// Is it measured with this setup? HTTP/2 is a matter between the two that speak it to their upstreams and run
+    /// filters, with none and with one.
+    pub(crate) fn concerns(self, setup: Setup) -> bool {
+        match self.manner() {
+            Manner::KeepAlive | Manner::NewConnections => true,
+            Manner::Http2 { .. } => {
+                setup.contender.runs_filters()
+                    && matches!(setup.filters, Chain::Headers(0) | Chain::Headers(1))
+            }
+        }
+    }
 
     pub(crate) fn title(self) -> &'static str {
         match self {
@@ -41,6 +95,10 @@ impl Shape {
             Shape::KeepAlive64K => "keep-alive, 64 KiB",
             Shape::New60B => "new connection, 60 B",
             Shape::New64K => "new connection, 64 KiB",
+            Shape::Http2Streams => "HTTP/2, 1 connection with 1,000 streams, 60 B",
+            Shape::Http2Connections => "HTTP/2, 1,000 connections with 1 stream, 60 B",
+            Shape::GrpcUnary => "gRPC, unary",
+            Shape::GrpcStreaming => "gRPC, 100 messages from the server",
         }
     }
 
@@ -48,15 +106,25 @@ impl Shape {
         match self {
             Shape::KeepAlive60B | Shape::New60B => "/60b",
             Shape::KeepAlive64K | Shape::New64K => "/64k",
+            Shape::Http2Streams | Shape::Http2Connections => "/h2/60b",
+            Shape::GrpcUnary => grpc::UNARY,
+            Shape::GrpcStreaming => grpc::STREAMING,
         }
     }
 
     /// The body's length in bytes.
     pub(crate) fn body_length(self) -> u64 {
         match self {
-            Shape::KeepAlive60B | Shape::New60B => 60,
+            Shape::KeepAlive60B | Shape::New60B | Shape::Http2Streams | Shape::Http2Connections => 60,
             Shape::KeepAlive64K | Shape::New64K => 64 * 1024,
+            Shape::GrpcUnary => grpc::MESSAGE.len() as u64,
+            Shape::GrpcStreaming => (grpc::MESSAGE.len() * grpc::STREAMED) as u64,
         }
+    }
+
+    /// Is it a call that sends a message?
+    pub(crate) fn is_grpc(self) -> bool {
+        matches!(self, Shape::GrpcUnary | Shape::GrpcStreaming)
     }
 }
 
@@ -68,37 +136,45 @@ pub(crate) struct Throughput {
     pub(crate) rate: f64,
 }
 
-/// Loads `address` for about `time`. `expected` (requests a second) says how many requests that is where the
+/// Where load goes, and what from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Target<'a> {
+    pub(crate) shape: Shape,
+    pub(crate) address: SocketAddr,
+    /// The load's core.
+    pub(crate) core: usize,
+    /// A file with the message that a gRPC call sends.
+    pub(crate) message: &'a Path,
+}
+
+/// Loads the target for about `time`. `expected` (requests a second) says how many requests that is where the
 /// generator counts requests and not time.
-pub(crate) fn run(
-    shape: Shape,
-    address: SocketAddr,
-    core: usize,
-    time: Duration,
-    expected: f64,
-) -> anyhow::Result<Throughput> {
-    match shape {
-        Shape::KeepAlive60B | Shape::KeepAlive64K => {
-            let requests = (expected * time.as_secs_f64()).max(CONNECTIONS as f64) as u64;
-            keep_alive(shape, address, core, requests)
+pub(crate) fn run(target: Target<'_>, time: Duration, expected: f64) -> anyhow::Result<Throughput> {
+    match target.shape.manner() {
+        Manner::NewConnections => new_connections(target, time),
+        Manner::KeepAlive | Manner::Http2 { .. } => {
+            counted(target, (expected * time.as_secs_f64()).max(0.0) as u64)
         }
-        Shape::New60B | Shape::New64K => new_connections(shape, address, core, time),
     }
 }
 
-/// `requests` requests, to the last one.
-pub(crate) fn keep_alive(
-    shape: Shape,
-    address: SocketAddr,
-    core: usize,
-    requests: u64,
-) -> anyhow::Result<Throughput> {
-    let (connections, count) = (CONNECTIONS.to_string(), requests.to_string());
-    let url = format!("http://{address}{}", shape.path());
-    let shown = shown();
-    let shown = shown.iter().flat_map(|field| ["-H", field]);
-    let arguments = ["--h1", "-t1", "-N", SILENCE, "-c", &connections, "-n", &count];
-    let arguments: Vec<&str> = arguments.into_iter().chain(shown).chain([url.as_str()]).collect();
+/// Requests on connections that are kept, to the last one: as many as asked for, and at least two for each stream.
+pub(crate) fn counted(target: Target<'_>, requests: u64) -> anyhow::Result<Throughput> {
+    let Target { shape, address, core, message } = target;
+    let (mut arguments, connections, streams) = match shape.manner() {
+        Manner::Http2 { connections, streams } => (Vec::new(), connections, streams),
+        Manner::KeepAlive | Manner::NewConnections => (vec!["--h1".to_owned()], CONNECTIONS, 1),
+    };
+    let requests = requests.max(2 * (connections * streams) as u64);
+    let sizes = ["-t1", "-N", SILENCE].map(str::to_owned);
+    arguments.extend(sizes.into_iter().chain([format!("-c{connections}"), format!("-m{streams}")]));
+    arguments.push(format!("-n{requests}"));
+    if shape.is_grpc() {
+        arguments.extend(["-d".to_owned(), message.to_string_lossy().into_owned()]);
+        arguments.extend(grpc::FIELDS.iter().flat_map(|(name, value)| header(name, value)));
+    }
+    arguments.extend(shown());
+    arguments.push(format!("http://{address}{}", shape.path()));
     let output = generate(core, "h2load", &arguments)?;
     let line = |name: &str| {
         output
@@ -120,20 +196,15 @@ pub(crate) fn keep_alive(
 }
 
 /// A connection for each request, closed after it.
-fn new_connections(
-    shape: Shape,
-    address: SocketAddr,
-    core: usize,
-    time: Duration,
-) -> anyhow::Result<Throughput> {
+fn new_connections(target: Target<'_>, time: Duration) -> anyhow::Result<Throughput> {
+    let Target { shape, address, core, .. } = target;
     // wrk counts whole seconds.
     let seconds = format!("-d{}s", time.as_secs_f64().ceil().max(1.0));
     let connections = format!("-c{CONNECTIONS}");
-    let url = format!("http://{address}{}", shape.path());
-    let shown = shown();
-    let shown = shown.iter().flat_map(|field| ["-H", field]);
-    let arguments = ["-t1", &connections, &seconds, "--timeout", SILENCE, "-H", "Connection: close"];
-    let arguments: Vec<&str> = arguments.into_iter().chain(shown).chain([url.as_str()]).collect();
+    let fixed = ["-t1", &connections, &seconds, "--timeout", SILENCE, "-H", "Connection: close"];
+    let mut arguments: Vec<String> = fixed.map(str::to_owned).to_vec();
+    arguments.extend(shown());
+    arguments.push(format!("http://{address}{}", shape.path()));
     let output = generate(core, "wrk", &arguments)?;
     let trouble = output.lines().find(|line| line.contains("Non-2xx") || line.contains("Socket errors"));
     ensure!(trouble.is_none(), "requests failed: {}", trouble.unwrap_or_default().trim());
@@ -150,11 +221,15 @@ fn new_connections(
 }
 
 /// Header fields as both generators take them.
-fn shown() -> Vec<String> {
-    SHOWN.iter().map(|(name, value)| format!("{name}: {value}")).collect()
+fn shown() -> impl Iterator<Item = String> {
+    SHOWN.iter().flat_map(|(name, value)| header(name, value))
 }
 
-fn generate(core: usize, program: &str, arguments: &[&str]) -> anyhow::Result<String> {
+fn header(name: &str, value: &str) -> [String; 2] {
+    ["-H".to_owned(), format!("{name}: {value}")]
+}
+
+fn generate(core: usize, program: &str, arguments: &[String]) -> anyhow::Result<String> {
     let output = Command::new("taskset")
         .args(["--cpu-list", &core.to_string(), program])
         .args(arguments)

@@ -5,7 +5,7 @@
 //! folder says what is measured, how to read the report and what can be chosen.
 //!
 //! The map, in reading order: `options` (what was asked for), `contender` and `chain` (who is measured with
-//! which filters, and how each is configured), `process` (a pinned process, its CPU time and memory), `probe` (is the answer right?), `load` (as fast
+//! which filters, and how each is configured), `process` (a pinned process, its CPU time and memory), `probe` and `grpc` (is the answer right?), `load` (as fast
 //! as possible), `pace` (at a fixed rate), `rounds` (the measurements in order), `verdict` (the bounds of the design),
 //! `report` (the page), `machine` and `stats`.
 //!
@@ -14,6 +14,7 @@
 
 mod chain;
 mod contender;
+mod grpc;
 mod load;
 mod machine;
 mod options;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
     let options = Options::parse();
     let outcome = match &options.command {
         Some(Command::Pace(schedule)) => pace::run(schedule).map(|()| ExitCode::SUCCESS),
+        Some(Command::Serve { address }) => grpc::serve(*address).map(|()| ExitCode::SUCCESS),
         None => compare(&options),
     };
     outcome.unwrap_or_else(|error| {

@@ -21,7 +21,7 @@ pub(crate) struct Options {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
 
-    /// A minute and a half instead of a quarter of an hour: fewer and shorter rounds, 60-byte keep-alive requests only.
+    /// A minute and a half instead of half an hour: fewer and shorter rounds, 60-byte keep-alive requests only.
     #[arg(long)]
     pub(crate) quick: bool,
     /// How often everything is measured.
@@ -41,7 +41,8 @@ pub(crate) struct Options {
     /// Which chains of filters, for the contenders that run filters: a number of header filters, or `shipped`.
     #[arg(long, value_name = "CHAINS", value_delimiter = ',', default_value = "0,1,5,shipped")]
     filters: Vec<Chain>,
-    /// Which loads: keep-alive-60b, keep-alive-64k, new-60b, new-64k.
+    /// Which loads: keep-alive-60b, keep-alive-64k, new-60b, new-64k, h2-1000-streams, h2-1000-connections,
+    /// grpc-unary, grpc-streaming.
     #[arg(long, value_name = "SHAPES", value_delimiter = ',')]
     shapes: Vec<Shape>,
     /// Requests a second for the latencies, instead of half of Envoy's peak.
@@ -80,6 +81,12 @@ pub(crate) enum Command {
     /// Sends requests at a fixed rate and prints latencies as JSON: the run starts this on the load's core.
     #[command(hide = true)]
     Pace(Schedule),
+    /// Answers gRPC calls: the run starts this beside the load.
+    #[command(hide = true)]
+    Serve {
+        /// Where to listen.
+        address: SocketAddr,
+    },
 }
 
 /// When requests are sent, and to whom.

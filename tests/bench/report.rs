@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::contender::{Contender, Setup};
-use crate::load::{self, Shape};
+use crate::load::{CONNECTIONS, Manner, Shape};
 use crate::machine::Machine;
 use crate::options::Options;
 use crate::rounds::{Cost, LoadSample, PaceSample, Results};
@@ -45,11 +45,13 @@ pub(crate) fn render(
     page
 }
 
-/// What the terminal shows at the end: the bounds and the main table.
+/// What the terminal shows at the end: the bounds and the tables.
 pub(crate) fn summary(results: &Results, verdicts: &[Verdict]) -> String {
     let mut text = String::new();
     bounds(&mut text, verdicts);
-    load_table(&mut text, results, Shape::KeepAlive60B);
+    for shape in Shape::ALL {
+        load_table(&mut text, results, shape);
+    }
     pace_table(&mut text, results);
     text
 }
@@ -137,9 +139,13 @@ fn load_table(page: &mut String, results: &Results, shape: Shape) {
     }
     let _ = write!(
         page,
-        "\n## {}, as fast as it goes\n\nCPU time of the proxy's process for each request in µs (median, lowest–highest), user and system apart; requests a second; how busy the proxy's core was. {} connections.\n\n| | CPU | to Envoy | user | system | requests/s | busy |\n|---|---|---|---|---|---|---|\n",
+        "\n## {}, as fast as it goes\n\nCPU time of the proxy's process for each request in µs (median, lowest–highest), user and system apart; requests a second; how busy the proxy's core was. {}.\n\n| | CPU | to Envoy | user | system | requests/s | busy |\n|---|---|---|---|---|---|---|\n",
         capitalised(shape.title()),
-        load::CONNECTIONS
+        match shape.manner() {
+            Manner::KeepAlive | Manner::NewConnections => format!("{CONNECTIONS} connections"),
+            Manner::Http2 { connections, streams } =>
+                format!("Connections times streams: {connections} × {streams}; HTTP/2 to the upstream, too"),
+        }
     );
     for (setup, samples) in &rows {
         let cost =
@@ -169,7 +175,7 @@ fn pace_table(page: &mut String, results: &Results) {
     let _ = write!(
         page,
         "\n## Latency at a fixed rate\n\nKeep-alive, 60 B, at half of Envoy's peak with as many filters, random arrivals on {} connections. µs from when a request was due to its last byte (median of the rounds, lowest–highest). *Sent* counts from when it was sent; *lag* is how late that was: the generator's own part.\n\n| | requests/s | p50 | p99 | p99.9 | longest | p99 sent | p99 lag | CPU | busy |\n|---|---|---|---|---|---|---|---|---|---|\n",
-        load::CONNECTIONS
+        CONNECTIONS
     );
     for (setup, samples) in &results.paces {
         let value = |value: fn(&PaceSample) -> f64| Spread::of(samples.iter().map(value));

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 
 use crate::chain::Chain;
 use crate::contender::{Contender, Laboratory, Running, Setup};
-use crate::load::{self, Shape};
+use crate::load::{self, Manner, Shape, Target};
 use crate::machine::{TICKS_PER_SECOND, busy_ticks};
 use crate::options::{Effort, Options, Schedule, repository};
 use crate::pace::{self, Latencies};
@@ -105,7 +105,7 @@ impl Run<'_> {
     fn load_setup(&mut self, round: usize, setup: Setup) {
         let title = setup.title();
         let Some(running) = self.attempt(&title, |run| run.lab.start(setup)) else { return };
-        for shape in self.options.shapes() {
+        for shape in self.options.shapes().into_iter().filter(|shape| shape.concerns(setup)) {
             let what = format!("{title}, {}", shape.title());
             if let Some(sample) = self.attempt(&what, |run| run.load(&running, setup, shape)) {
                 announce(round, &what, sample.rate, sample.cost, "");
@@ -142,13 +142,12 @@ impl Run<'_> {
     }
 
     fn load(&self, running: &Running, setup: Setup, shape: Shape) -> anyhow::Result<LoadSample> {
-        let core = self.options.load_core;
-        let load = |time, expected| load::run(shape, running.address, core, time, expected);
-        let sounding = match shape {
-            Shape::KeepAlive60B | Shape::KeepAlive64K => {
-                load::keep_alive(shape, running.address, core, SOUNDING)?.rate
-            }
-            Shape::New60B | Shape::New64K => 0.0,
+        let (address, core) = (running.address, self.options.load_core);
+        let target = Target { shape, address, core, message: &self.lab.message };
+        let load = |time, expected| load::run(target, time, expected);
+        let sounding = match shape.manner() {
+            Manner::KeepAlive | Manner::Http2 { .. } => load::counted(target, SOUNDING)?.rate,
+            Manner::NewConnections => 0.0,
         };
         let expected = load(self.effort.warm_up, sounding)?.rate;
         let watch = Watch::begin(running, self.options.proxy_core)?;

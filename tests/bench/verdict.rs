@@ -43,13 +43,17 @@ impl Verdict {
 
 /// All rows, in the design's order.
 pub(crate) fn judge(results: &Results) -> Vec<Verdict> {
-    let cpu = |contender, filters| -> Series { cpu(results, contender, filters) };
+    let cpu = |contender, filters| -> Series { cpu(results, Shape::KeepAlive60B, contender, filters) };
     let (tidegate, envoy) = (Contender::Tidegate, Contender::Envoy);
     let added = |contender, filters: Chain| minus(&cpu(contender, filters), &cpu(contender, Chain::NONE));
     let row =
         |what, bound, ours: Series, theirs: Series| Verdict { what, bound, ratio: ratio(&ours, &theirs) };
     let shipped = added(tidegate, Chain::Shipped);
     let bound = vec![SHIPPED_US; shipped.len()];
+    let http2 = |what, shape| {
+        let one = |contender| self::cpu(results, shape, contender, Chain::Headers(1));
+        row(what, 0.50, one(tidegate), one(envoy))
+    };
     vec![
         row("CPU, no filter, to Envoy", 0.50, cpu(tidegate, Chain::NONE), cpu(envoy, Chain::NONE)),
         row("CPU, no filter, to nginx", 1.15, cpu(tidegate, Chain::NONE), cpu(Contender::Nginx, Chain::NONE)),
@@ -90,6 +94,10 @@ pub(crate) fn judge(results: &Results) -> Vec<Verdict> {
             rss(results, tidegate, Chain::Shipped),
             rss(results, envoy, Chain::Shipped),
         ),
+        http2("CPU, HTTP/2, 1,000 streams on a connection, one filter, to Envoy", Shape::Http2Streams),
+        http2("CPU, HTTP/2, 1,000 connections, one filter, to Envoy", Shape::Http2Connections),
+        http2("CPU, gRPC, unary, one filter, to Envoy", Shape::GrpcUnary),
+        http2("CPU, gRPC, server streaming, one filter, to Envoy", Shape::GrpcStreaming),
     ]
 }
 
@@ -99,8 +107,8 @@ const SHIPPED_US: f64 = 6.0;
 /// A value for each round.
 type Series = Vec<f64>;
 
-fn cpu(results: &Results, contender: Contender, filters: Chain) -> Series {
-    let samples = results.loads.get(&(Shape::KeepAlive60B, Setup { contender, filters }));
+fn cpu(results: &Results, shape: Shape, contender: Contender, filters: Chain) -> Series {
+    let samples = results.loads.get(&(shape, Setup { contender, filters }));
     samples.into_iter().flatten().filter_map(|sample| Some(sample.cost?.us)).collect()
 }
 

@@ -11,8 +11,8 @@ use tidegate::error::{Failure, Outcome, StatusClass};
 use tidegate::telemetry::access_log::{Ending, Entry};
 use tidegate::telemetry::metrics::{
     CallbackOverview, CallbackSample, CanarySample, CellsSample, ConnectFailure, EjectionReason,
-    EndpointsSample, FilterOverview, FilterSample, Format, Limit, Overview, Registry, RetryDenial,
-    RetryReason, VersionSample, write_canaries, write_cells, write_endpoints,
+    EndpointsSample, FilterOverview, FilterSample, Format, Limit, OverloadSample, Overview, Registry,
+    RetryDenial, RetryReason, VersionSample, write_canaries, write_cells, write_endpoints, write_overload,
 };
 use tidegate::wasm::FaultKind;
 use tidegate::wasm::exports::EXPORTS;
@@ -184,6 +184,15 @@ fn the_page_of_metrics_has_every_metric_with_its_labels() {
     let _observed = registry.observe_filter("f", sample);
     registry.add_source(|page| {
         write_cells(page, &[CellsSample { vm_id: "v".to_owned(), ..CellsSample::default() }])
+    });
+    registry.add_source(|page| {
+        let sample = OverloadSample {
+            stages: vec![("normal", 0), ("relieving", 1)],
+            memory: Some((1, 2)),
+            refused: vec![("request", "memory", 1)],
+            ..OverloadSample::default()
+        };
+        write_overload(page, &sample)
     });
     registry.add_source(|page| {
         let sample = CanarySample {

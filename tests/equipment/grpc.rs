@@ -209,9 +209,10 @@ impl Shared {
     async fn serve(self: &Arc<Shared>, stream: TcpStream) {
         stream.set_nonblocking(true).expect("a socket takes its options");
         let stream = tokio::net::TcpStream::from_std(stream).expect("the runtime is there");
-        let Ok(mut connection) =
-            h2::server::Builder::new().initial_window_size(self.window).handshake(stream).await
-        else {
+        // However small the frames are that a script leaves unread.
+        let mut builder = h2::server::Builder::new();
+        let builder = builder.initial_window_size(self.window).data_frame_budget(usize::MAX);
+        let Ok(mut connection) = builder.handshake(stream).await else {
             return;
         };
         let (go_away, close) = (Rc::new(Notify::new()), Rc::new(Notify::new()));

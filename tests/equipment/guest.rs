@@ -256,6 +256,12 @@ fn emit(text: &mut Text, body: &mut String, place: Place, step: &Step) {
         Step::Grow(pages) => {
             let _ = writeln!(body, "(drop (memory.grow (i32.const {pages})))");
         }
+        Step::Need(pages) => {
+            let _ = writeln!(
+                body,
+                "(if (i32.eq (i32.const -1) (memory.grow (i32.const {pages}))) (then (unreachable)))"
+            );
+        }
         Step::EatMemory => body.push_str("(call $eat_memory)\n"),
         Step::Recurse => body.push_str("(drop (call $recurse (i32.const 1)))\n"),
         step => hostcall::emit(text, body, step),

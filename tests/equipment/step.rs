@@ -160,6 +160,8 @@ pub(crate) enum Step {
     Spin(u32),
     /// Grows memory by so many pages of 64 KiB.
     Grow(u32),
+    /// The same, or traps.
+    Need(u32),
     /// Grows memory by 64 KiB until it cannot, then traps.
     EatMemory,
     /// Calls itself until the stack ends.

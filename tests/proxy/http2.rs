@@ -229,6 +229,52 @@ fn grpc_passes_from_http2_to_http2() {
     assert!(status("/test.Service/Wait").is_null());
 }
 
+/// So many that are received before anybody reads them are more than a connection may hold by `h2`'s own measure.
+const SMALL: usize = 4_000;
+
+#[test]
+fn a_client_that_is_slow_to_read_gets_every_small_message() {
+    let sent = Gate::new();
+    let reached = sent.clone();
+    let service = GrpcService::start(move |_| {
+        let mut acts = vec![GrpcAct::Message("x".repeat(60)); SMALL];
+        acts.push(GrpcAct::Reached(reached.clone()));
+        acts.extend(vec![GrpcAct::Message("y".repeat(60)); SMALL]);
+        acts.push(GrpcAct::Trailers(vec![("grpc-status", "0")]));
+        acts
+    });
+    let proxy = Proxy::start(&speaking_http2(&service, ""));
+    let mut client = Http2Client::connect(proxy.address("in"));
+    let headers = [("content-type", "application/grpc"), ("te", "trailers")];
+    let call = client.begin("POST", "/test.Service/Stream", &headers, true).expect("it is taken");
+    assert!(sent.pass(), "so many were taken before any was read");
+    let response = client.finish(call).expect("the stream is whole");
+    assert_eq!(response.body.len(), 2 * SMALL * 65);
+    assert_eq!(response.trailers.expect("there are some")["grpc-status"], "0");
+}
+
+#[test]
+fn a_service_that_is_slow_to_read_gets_every_small_message() {
+    let gate = Gate::new();
+    let shut = gate.clone();
+    let service = GrpcService::start(move |_| {
+        [vec![GrpcAct::Await(shut.clone()), GrpcAct::ReadToEnd], answered()].concat()
+    });
+    let proxy = Proxy::start(&speaking_http2(&service, ""));
+    let mut client = Http2Client::connect(proxy.address("in"));
+    let headers = [("content-type", "application/grpc"), ("te", "trailers")];
+    let mut call = client.begin("POST", "/test.Service/Collect", &headers, false).expect("it is taken");
+    let message = [b"\0\0\0\0\x3c", &[b'x'; 60][..]].concat();
+    for _ in 0..2 * SMALL {
+        client.send(&mut call, &message, false).expect("it is taken");
+    }
+    call.trailers(http::HeaderMap::new()).expect("it is taken");
+    service.wait_until("the call", |rpcs| rpcs.len() == 1);
+    gate.open();
+    assert_eq!(client.finish(call).expect("it is answered").status, 200);
+    service.wait_until("its messages", |rpcs| rpcs[0].messages.len() == 2 * SMALL);
+}
+
 #[test]
 fn a_drain_lets_what_goes_on_end_and_closes_the_connection() {
     let upstream = Upstream::ok("hello");

@@ -191,6 +191,89 @@ fn a_reload_changes_what_routes_configure_without_another_vm() {
     }
 }
 
+/// Says its configuration to the upstream's log, once it is configured by these steps.
+fn configured_by(steps: Vec<Step>) -> Guest {
+    Guest::logger()
+        .on(On::Configure, steps)
+        .on(On::RequestHeaders, [Step::GetBuffer(Buffer::PluginConfig, 0, 100)])
+}
+
+/// A proxy whose one worker has a filter, which a route configures with `first`; and its configuration with another.
+fn varied(upstream: &Upstream, guest: &Guest, limits: &str) -> (Proxy, impl Fn(&str) -> String) {
+    let filters = format!("  tell: {{module: ./tell.wasm, config: of the filter{limits}}}\n");
+    let address = upstream.address();
+    let with = move |of_route: &str| {
+        let own = route("/own", &format!("{{tell: {{config: {of_route}}}}}"));
+        let config = in_listener(&forwarding(&[address], ""), &["filters: [tell]"]);
+        config.replace("  routes:\n", &format!("  routes:\n  - {own}\n")) + &format!("filters:\n{filters}")
+    };
+    let start = Proxy::with(&with("first")).file("tell.wasm", guest.build());
+    (start.workers(1).log_guests_fully().start(), with)
+}
+
+#[test]
+fn what_routes_change_never_takes_the_instance_with_it_that_serves() {
+    let upstream = Upstream::ok("hello");
+    // Two configurations of it work in one instance, as when they are tried, and no third.
+    let guest = configured_by(vec![Step::If(When::Call(3), vec![Step::Trap])]);
+    let (mut proxy, with) = varied(&upstream, &guest, "");
+    let mut client = proxy.client();
+    assert_eq!(client.get("/own").status(), 200);
+    for next in ["second", "third", "fourth"] {
+        assert!(proxy.change(&with(next)), "{next}");
+        for path in ["/own", "/"] {
+            assert_eq!(client.get(path).status(), 200, "{next} {path}");
+        }
+        proxy.wait_for_log("the new configuration", |event| message(event).ends_with(next));
+    }
+}
+
+#[test]
+fn what_routes_change_has_a_new_instance_where_the_one_that_serves_is_nearly_full() {
+    let upstream = Upstream::ok("hello");
+    // 4 pages as it starts, and 6 for each configuration: 16 when it serves, 22 with one more.
+    let guest = configured_by(vec![Step::Need(6)]);
+    let (mut proxy, with) = varied(&upstream, &guest, ", limits: {memory: 1280KiB}");
+    let mut under_way = proxy.client();
+    under_way.send("POST /own HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\n");
+    proxy.wait_for_log("the request's head", |event| message(event).contains("request_headers ctx="));
+    let mut client = proxy.client();
+    for next in ["second", "third", "fourth"] {
+        assert!(proxy.change(&with(next)), "{next}");
+        assert_eq!(client.get("/own").status(), 200, "{next}");
+        proxy.wait_for_log("the new configuration", |event| message(event).ends_with(next));
+    }
+    under_way.send("x");
+    assert_eq!(under_way.response_to("POST").status(), 200, "it ends where it began");
+    assert_eq!(proxy.metrics().sum("tidegate_filter_faults_total", &[("filter", "tell")]), 0.0);
+}
+
+#[test]
+fn thousands_of_configurations_change_at_once() {
+    let upstream = Upstream::ok("hello");
+    let own = |round: &str| {
+        let one = |at: usize| {
+            let body = format!("{round} {at}");
+            route(
+                &format!("/r{at}/"),
+                &format!("{{abort: {{config: {{abort: {{status: 451, body: \"{body}\"}}}}}}}}"),
+            )
+        };
+        let routes: Vec<String> = (0..4000).map(one).collect();
+        aborts(&upstream, &routes.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    let mut proxy = Proxy::with(&own("first")).workers(1).start();
+    let mut client = proxy.client();
+    assert_eq!(client.get("/r3999/").text(), "first 3999");
+    for round in ["second", "third"] {
+        let began = std::time::Instant::now();
+        assert!(proxy.change(&own(round)));
+        println!("a reload that changes 4000 of them takes {:?}", began.elapsed());
+        assert_eq!(client.get("/r3999/").text(), format!("{round} 3999"));
+        println!("and is over after {:?}", began.elapsed());
+    }
+}
+
 #[test]
 fn a_fault_on_one_route_restarts_the_filter_for_all_of_them() {
     let upstream = Upstream::ok("hello");

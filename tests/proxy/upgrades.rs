@@ -1,5 +1,8 @@
 //! Upgraded connections are tunnels: bytes pass both ways until either side ends.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
 use crate::equipment::frames::{
     self, DATA, END_HEADERS, END_STREAM, Frames, HEADERS, RST_STREAM, SETTINGS, frame,
 };
@@ -23,6 +26,20 @@ fn upgraded(proxy: &Proxy) -> Client {
     client.send(ASK);
     let head = client.head();
     assert_eq!((head.status(), head.field("upgrade")), (101, Some("websocket")));
+    client
+}
+
+/// The socket of an upgraded connection.
+fn raw_tunnel(proxy: &Proxy) -> TcpStream {
+    let mut client = TcpStream::connect(proxy.address("in")).expect("it listens");
+    client.write_all(ASK.as_bytes()).expect("it listens");
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        client.read_exact(&mut byte).expect("it answers");
+        head.extend(byte);
+    }
+    assert!(head.starts_with(b"HTTP/1.1 101 "));
     client
 }
 
@@ -126,6 +143,115 @@ fn a_drain_waits_for_an_open_tunnel() {
     client.half_close();
     assert_eq!(client.rest(), "");
     assert_eq!(proxy.wait().code, Some(0));
+}
+
+#[test]
+fn a_tunnel_counts_as_one_of_its_listeners_connections() {
+    let upstream = echo();
+    let config = in_listener(&forwarding(&[upstream.address()], ""), &["limits: {connections: 1}"]);
+    let proxy = Proxy::with(&config).workers(1).start();
+    let client = upgraded(&proxy);
+    let listener = [("listener", "in")];
+    proxy.wait_for_metric("tidegate_downstream_active_connections", &listener, 1.0);
+    proxy.client().expect_end(); // there is room for one
+    proxy.wait_for_metric("tidegate_downstream_refused_connections_total", &listener, 1.0);
+    client.leave();
+    proxy.wait_for_metric("tidegate_downstream_active_connections", &listener, 0.0);
+    upgraded(&proxy).leave();
+}
+
+#[test]
+fn a_listener_that_is_taken_away_ends_its_tunnels_when_its_time_is_over() {
+    let upstream = echo();
+    let first = format!("drain_timeout: 200ms\n{}", forwarding(&[upstream.address()], ""));
+    let first = in_listener(&first, &["access_log: true"]);
+    let mut proxy = Proxy::start(&first);
+    let mut client = upgraded(&proxy);
+    client.send("still here");
+    assert_eq!(client.exactly(10), "still here");
+    assert!(proxy.change(&first.replace("name: in", "name: out").replace("127.0.0.1:0", "127.0.0.2:0")));
+    client.expect_end();
+    let line = proxy.wait_for_access_log(1).remove(0);
+    assert_eq!((&line["outcome"], &line["request_bytes"]), (&"draining".into(), &10.into()), "{line}");
+}
+
+#[test]
+fn a_tunnel_ends_that_carries_nothing_for_as_long_as_its_route_allows() {
+    let upstream = echo();
+    let config = forwarding(&[upstream.address()], "idle_timeout: 200ms");
+    let proxy = Proxy::start(&in_listener(&config, &["access_log: true"]));
+    let (mut client, (mut stream, _)) = (upgraded(&proxy), upgraded_stream(&proxy));
+    client.send("ping");
+    assert_eq!(client.exactly(4), "ping");
+    client.expect_end();
+    stream.wait_for(|it| it.kind == RST_STREAM).expect("it is reset");
+    for line in proxy.wait_for_access_log(2) {
+        assert_eq!(line["outcome"], "connection_idle", "{line}");
+    }
+    eventually("the upstream to be told", || (upstream.open_connections() == 0).then_some(()));
+}
+
+#[test]
+fn a_tunnel_lasts_no_longer_than_its_route_lets_an_exchange_last() {
+    let upstream = echo();
+    let config = forwarding(&[upstream.address()], "timeout: 1ms, max_duration: 500ms");
+    let proxy = Proxy::start(&in_listener(&config, &["access_log: true"]));
+    let mut client = upgraded(&proxy);
+    client.expect_end();
+    assert_eq!(proxy.wait_for_access_log(1)[0]["outcome"], "duration_exceeded");
+}
+
+#[test]
+fn what_a_tunnel_carried_is_counted_however_it_ends() {
+    let upstream = echo();
+    let config = forwarding(&[upstream.address()], "");
+    let proxy = Proxy::start(&in_listener(&config, &["access_log: true"]));
+    let mut client = upgraded(&proxy);
+    client.send("ping");
+    assert_eq!(client.exactly(4), "ping");
+    client.reset();
+    let line = proxy.wait_for_access_log(1).remove(0);
+    assert_eq!((&line["request_bytes"], &line["response_bytes"]), (&4.into(), &4.into()), "{line}");
+}
+
+#[test]
+fn a_tunnel_carries_more_than_its_ends_take_at_once() {
+    const BYTES: usize = 8 << 20;
+    let upstream = echo();
+    let proxy = Proxy::forwarding_to(&[upstream.address()]);
+    let mut client = raw_tunnel(&proxy);
+    let bytes: Vec<u8> = (0..BYTES).map(|at| (at % 251) as u8).collect();
+    let (bytes, mut received) = (&bytes, vec![0; BYTES]);
+    std::thread::scope(|scope| {
+        let mut sender = client.try_clone().expect("there is a descriptor");
+        scope.spawn(move || sender.write_all(bytes).expect("it is taken"));
+        client.read_exact(&mut received).expect("it comes back");
+    });
+    assert!(received == *bytes, "every byte comes back in its order");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn the_kernel_finds_out_about_peers_that_are_gone_without_a_word() {
+    let upstream = echo();
+    let proxy = Proxy::forwarding_to(&[upstream.address()]);
+    let client = raw_tunnel(&proxy);
+    let sockets = std::fs::read_to_string("/proc/net/tcp").expect("Linux shows its sockets");
+    // Local address, remote address, state, queues, then the timer that runs: 02 is keepalive.
+    let timer = |own: &dyn Fn(&str, &str) -> bool| {
+        let mut found = sockets.lines().filter_map(|line| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let port = |at: usize| Some(fields.get(at)?.split_once(':')?.1.to_owned());
+            own(&port(1)?, &port(2)?).then(|| fields[5].to_owned())
+        });
+        found.next().expect("the socket is there")
+    };
+    let port = |port: u16| format!("{port:04X}");
+    let (ours, theirs) =
+        (port(proxy.address("in").port()), port(client.local_addr().expect("it has one").port()));
+    assert!(timer(&|local, remote| local == ours && remote == theirs).starts_with("02:"), "to the client");
+    let up = port(upstream.address().port());
+    assert!(timer(&|_, remote| remote == up).starts_with("02:"), "to the upstream");
 }
 
 /// Opens a stream for a WebSocket (RFC 8441), and waits for the answer's status.

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds gRPC's official interoperability client and server, and the benchmark of tests/bench/grpc, as build/bin/grpc-*:
+# Builds gRPC's official interoperability client and server, and the benchmark of tests/bench/grpc-go, as build/bin/grpc-*:
 # from the sources of grpc-go that Debian has, by the Go that languages.sh installs. Nothing on the machine is installed or
 # upgraded: apt has a root of its own under build/grpc, and reads the suite below whatever the machine's is.
 set -euo pipefail
@@ -35,7 +35,7 @@ packages=(
 )
 
 # What makes the programs anew: this script, and the sources of our own.
-wanted=$(cat "$0" tests/bench/grpc/main.go | sha256sum | cut -d " " -f 1)
+wanted=$(cat "$0" tests/bench/grpc-go/main.go | sha256sum | cut -d " " -f 1)
 if [[ -f build/grpc/installed && $(<build/grpc/installed) == "$wanted" ]]; then
   exit 0
 fi
@@ -59,7 +59,7 @@ build() {
   for program in client server; do
     build/bin/go build -trimpath -o "build/bin/grpc-interop-$program" "google.golang.org/grpc/interop/$program" || return
   done
-  build/bin/go build -trimpath -o build/bin/grpc-bench ./tests/bench/grpc
+  build/bin/go build -trimpath -o build/bin/grpc-bench ./tests/bench/grpc-go
 }
 
 GOROOT=$(dirname "$(dirname "$(readlink -f build/bin/go)")")

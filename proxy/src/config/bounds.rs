@@ -57,6 +57,10 @@ const fn size(default: u64, min: u64, max: u64) -> Bound<Size> {
     Bound { min: Size(min), max: Size(max), default: Size(default), default_words: None }
 }
 
+const fn share(default: u32) -> Bound<Percent> {
+    Bound { min: Percent(100), max: Percent::ALL, default: Percent(default), default_words: None }
+}
+
 const fn millis(default: u64, min: u64, max: u64) -> Bound<Duration> {
     Bound {
         min: Duration::from_millis(min),
@@ -77,6 +81,21 @@ const HOUR: u64 = 60 * MINUTE;
 pub(crate) const WORKERS: Bound<Count> = Bound { default_words: Some("one per core"), ..count(1, 1, 1024) };
 /// How long a drain waits.
 pub(crate) const DRAIN_TIMEOUT: Bound<Duration> = millis(30 * SECOND, 0, 24 * HOUR);
+
+/// HTTP requests under way. Without default: as many as there are.
+pub(crate) const OVERLOAD_REQUESTS: Bound<Count> = count(10_000, 1, 10_000_000);
+/// How late a worker may be. Without default: it is not looked at where the file does not say.
+pub(crate) const OVERLOAD_LAG: Bound<Duration> = millis(250, 10, MINUTE);
+/// When those who were refused may come again.
+pub(crate) const OVERLOAD_RETRY_AFTER: Bound<Duration> = millis(SECOND, SECOND, HOUR);
+/// Memory of the process. Without default: what the machine lets it have. Below the least it could not serve.
+pub(crate) const MEMORY_LIMIT: Bound<Size> = size(GIB, 16 * MIB, 1 << 50);
+/// The share of the memory from which on connections without use are ended.
+pub(crate) const MEMORY_RELIEVE: Bound<Percent> = share(8_000);
+/// From which on requests are refused.
+pub(crate) const MEMORY_SHED: Bound<Percent> = share(9_000);
+/// From which on connections are refused.
+pub(crate) const MEMORY_REFUSE: Bound<Percent> = share(9_500);
 
 /// Bytes of a body held while a filter waits.
 pub(crate) const BUFFER_LIMIT: Bound<Size> = size(MIB, 1, GIB);

@@ -16,6 +16,7 @@ mod http2;
 mod listener;
 mod mirror;
 mod module;
+mod overload;
 mod path;
 mod pattern;
 mod recovery;
@@ -105,6 +106,7 @@ pub(crate) fn check(
         locality: checker.locality.clone(),
         workers: checker.number_if_given(file.workers, bounds::WORKERS).map(|Count(count)| whole(count)),
         drain_timeout: checker.duration(file.drain_timeout, bounds::DRAIN_TIMEOUT),
+        overload: checker.overload(file.overload),
     };
     if log.has_errors() {
         return None;

@@ -6,6 +6,7 @@ mod balancing;
 mod canary;
 mod cluster;
 mod exposure;
+mod overload;
 mod recovery;
 mod retries;
 mod route_filters;
@@ -37,6 +38,9 @@ pub fn effective(config: &Config) -> Value {
         file.insert("workers".into(), workers.into());
     }
     file.insert("drain_timeout".into(), config.drain_timeout.write().into());
+    if let Some(overload) = overload::overload(&config.overload) {
+        file.insert("overload".into(), overload);
+    }
     if config.locality != Locality::default() {
         file.insert("locality".into(), cluster::locality(&config.locality));
     }
@@ -157,6 +161,9 @@ fn route(route: &Route, chain: &[usize], config: &Config) -> Value {
     }
     if let Some(compression) = &route.compression {
         fields.insert("compression".into(), exposure::compression(compression));
+    }
+    if !route.shed {
+        fields.insert("shed".into(), false.into());
     }
     if let Some(limit) = route.buffer_limit {
         fields.insert("buffer_limit".into(), size(limit).into());

@@ -13,6 +13,7 @@ mod form;
 mod http2;
 mod module;
 mod names;
+mod overload;
 mod recovery;
 mod retries;
 mod route_filters;
@@ -50,6 +51,7 @@ pub use http2::{Http2, Keepalive};
 pub(crate) use module::SecretOrigin;
 pub use module::{Credentials, Image, Location, ModuleSource, Pull, Remote, Secret, TrustedKey};
 pub use names::{BadName, MAX_NAME_LEN, MAX_NAMES, Names, check_name};
+pub use overload::{MemoryTerms, Overload};
 pub use recovery::{Breakers, Comparison, HealthCheck, OutlierDetection, Probe, Recovery, StatusRange};
 pub use retries::{Backoff, ResetFormat, Retries, RetryCondition};
 pub use route_filters::{Changed, Link, RouteFilters, Variant};
@@ -79,6 +81,8 @@ pub struct Config {
     pub workers: Option<usize>,
     /// How long a drain waits for exchanges in flight before it cuts them.
     pub drain_timeout: Duration,
+    /// What the proxy may use.
+    pub overload: Overload,
 }
 
 impl Config {
@@ -210,6 +214,8 @@ pub struct Route {
     pub idle_timeout: Option<Duration>,
     /// When its requests are sent again.
     pub retries: Option<Retries>,
+    /// Whether its requests are refused while the proxy has more to do than it can.
+    pub shed: bool,
 }
 
 /// What a route looks at. Everything that is set must hold.

@@ -16,6 +16,7 @@ mod http2;
 mod mirror;
 mod module;
 mod or_off;
+mod overload;
 mod recovery;
 mod retries;
 mod route;
@@ -50,6 +51,7 @@ pub(crate) use http2::Http2;
 pub(crate) use mirror::Mirror;
 pub(crate) use module::{Credentials, FROM_FILE, Module, ModuleFields, Secret, TrustedKey};
 pub(crate) use or_off::OrOff;
+pub(crate) use overload::{MemoryTerms, Overload};
 pub(crate) use recovery::{Breakers, HealthCheck, OutlierDetection};
 pub(crate) use retries::{Backoff, Retries, RetryAfter};
 pub(crate) use route::{
@@ -72,6 +74,9 @@ pub(crate) struct File {
     #[serde(default)]
     #[schemars(transform = bounds::DRAIN_TIMEOUT.describe())]
     pub(crate) drain_timeout: Field<Text<Duration>>,
+    /// What the proxy may use before it refuses work to keep going. Default: as much as there is.
+    #[serde(default)]
+    pub(crate) overload: Field<Overload>,
     /// Where the proxy is, for clusters whose `localities` are `zone_aware`.
     #[serde(default)]
     pub(crate) locality: Field<Locality>,

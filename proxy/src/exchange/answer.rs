@@ -4,10 +4,11 @@
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
 use http::uri::{PathAndQuery, Uri};
 use http_body_util::Full;
 
@@ -17,6 +18,7 @@ use crate::config::model;
 use crate::error::Failure;
 use crate::filter::{FlowBody, FlowError, HeadError, Interrupt, Run};
 use crate::grpc::{self, GRPC_STATUS};
+use crate::overload::Excess;
 use crate::path::Unnormalizable;
 use crate::route;
 use crate::upstream::UpstreamError;
@@ -26,6 +28,8 @@ use crate::wasm::stream::{Direction, LocalReply, RequestHead};
 pub(super) const PER_TRY_TIMEOUT: &str = "upstream_per_try_timeout";
 
 const OVERLOADED: HeaderName = HeaderName::from_static("x-envoy-overloaded");
+/// Envoy's word for that it is the proxy that has too much to do, and not the upstream.
+const LOCAL_OVERLOADED: HeaderName = HeaderName::from_static("x-envoy-local-overloaded");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 /// Why an exchange does not end with the upstream's response.
@@ -160,6 +164,17 @@ impl Ending {
             Ending::Answer(answer) => answer.failure,
             Ending::Cut { failure, .. } => Some(*failure),
         }
+    }
+
+    /// What is said where the proxy has too much to do.
+    pub(super) fn overloaded(excess: Excess, retry_after: Duration) -> Ending {
+        let details = format!("{}: {}", Failure::Overloaded.reason(), excess.word());
+        let mut ending = Ending::failed(Failure::Overloaded, details);
+        if let Ending::Answer(answer) = &mut ending {
+            answer.headers.insert(LOCAL_OVERLOADED, HeaderValue::from_static("true"));
+            answer.headers.insert(RETRY_AFTER, HeaderValue::from(retry_after.as_secs()));
+        }
+        ending
     }
 
     /// Whether the time in which the upstream had to answer is over. An attempt whose own time was is noted where that is

@@ -31,6 +31,7 @@ mod peer;
 mod retry;
 mod site;
 mod ties;
+mod tunnel;
 mod upgrade;
 mod upload;
 mod watch;
@@ -58,6 +59,7 @@ pub(crate) use peer::{Peer, Phase};
 use retry::Sending;
 pub(crate) use site::{Life, Site, Stage};
 use ties::Ties;
+pub(crate) use tunnel::Berth;
 pub(crate) use upgrade::ClientTunnel;
 use upgrade::{Upgrade, UpstreamTunnel};
 use upload::Upload;
@@ -68,6 +70,7 @@ use crate::config::model::{Action, Forward, Route};
 use crate::error::Failure;
 use crate::filter::{FlowBody, Run};
 use crate::grpc::is_call;
+use crate::overload::Admitted;
 use crate::path::{self, EscapedSlashes};
 use crate::route;
 use crate::tasks::Tasks;
@@ -167,6 +170,8 @@ pub(crate) struct Exchange {
     web: Option<grpc_web::Form>,
     /// No request is to follow on this connection: where this one ended is not certain.
     last: bool,
+    /// It counts among those that the proxy has.
+    admitted: Option<Admitted>,
 }
 
 impl Exchange {
@@ -215,6 +220,7 @@ impl Exchange {
             upgrade: None,
             web: None,
             last: false,
+            admitted: None,
         })
     }
 
@@ -226,6 +232,7 @@ impl Exchange {
         let mut body = Upload::begin(body, &self.peer);
         loop {
             self.find_route();
+            self.admit()?;
             self.choose_chain();
             self.answer_preflight()?;
             let has_body = body.is_some();
@@ -271,6 +278,24 @@ impl Exchange {
         let headers = &mut stream.request.headers;
         headers::forward_headers(headers, &self.peer, self.site.listener().trusted_hops);
         self.report.log(|entry| entry.request_id = headers.get(headers::X_REQUEST_ID).cloned());
+    }
+
+    /// Lets the request be served, unless the proxy has too much to do.
+    fn admit(&mut self) -> Result<(), Ending> {
+        if self.followed > 0 {
+            return Ok(()); // it is the same request
+        }
+        let exempt = self.route.is_some_and(|route| !self.site.listener().routes[route].shed);
+        let terms = self.site.overload();
+        match self.site.admission().request(terms, exempt) {
+            Ok(admitted) => self.admitted = admitted,
+            Err(excess) => {
+                // Nothing of it is worth a filter's work.
+                self.run.step_aside();
+                return Err(Ending::overloaded(excess, terms.retry_after));
+            }
+        }
+        Ok(())
     }
 
     fn find_route(&mut self) {
@@ -513,7 +538,8 @@ impl Exchange {
         }
         // What the client has not said yet may never be read: it is told not to say anything else here.
         let unread = self.peer.phase() == Phase::Request;
-        let closes = self.last || unread || self.site.is_draining();
+        let relieves = self.site.admission().is_relieving();
+        let closes = self.last || unread || relieves || self.site.is_draining();
         if closes && !self.peer.is_multiplexed() {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
@@ -586,11 +612,6 @@ impl Exchange {
 
     fn tasks(&self) -> &Rc<Tasks> {
         self.site.tasks()
-    }
-
-    fn count_tunnel(&mut self, sent: u64, received: u64) {
-        self.run.meter().count(Direction::Request, sent);
-        self.run.meter().count(Direction::Response, received);
     }
 }
 

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::mirror::Mirroring;
-use crate::config::model::{Action, Listener, Mirror, Protocol};
+use crate::config::model::{Action, Listener, Mirror, Overload, Protocol};
 use crate::filter::{Chain, Guide};
+use crate::overload::Admission;
 use crate::route::Table;
 use crate::snapshot::Snapshot;
 use crate::tasks::Tasks;
@@ -39,6 +40,7 @@ pub(crate) struct Site {
     stage: Rc<Cell<Stage>>,
     mirroring: Rc<Mirroring>,
     reporter: Rc<Reporter>,
+    admission: Rc<Admission>,
     routes: Vec<RouteFacts>,
     /// On a TCP listener, for each cluster that connections may go to: its index, and where they are counted.
     tcp: Vec<(usize, Arc<TcpCell>)>,
@@ -87,6 +89,7 @@ impl Site {
         metrics: &Registry,
         worker: usize,
         reporter: Rc<Reporter>,
+        admission: Rc<Admission>,
         life: Life,
     ) -> Rc<Site> {
         let config = &snapshot.config().listeners[listener];
@@ -136,6 +139,7 @@ impl Site {
             tasks,
             stage,
             reporter,
+            admission,
             routes,
             tcp,
             cluster_names,
@@ -150,6 +154,16 @@ impl Site {
 
     pub(crate) fn reporter(&self) -> &Rc<Reporter> {
         &self.reporter
+    }
+
+    /// What is let in on this worker.
+    pub(crate) fn admission(&self) -> &Rc<Admission> {
+        &self.admission
+    }
+
+    /// What the proxy may use.
+    pub(crate) fn overload(&self) -> &Overload {
+        &self.snapshot.config().overload
     }
 
     pub(crate) fn tasks(&self) -> &Rc<Tasks> {

@@ -1,11 +1,16 @@
 //! Connections that change their protocol: once that is agreed on both sides are a tunnel, and the exchange lasts as long.
 
+use std::future::Future;
+use std::task::Poll;
+
 use http::Response;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
 
+use super::tunnel::{Berth, Tunnel};
+use super::watch::Timer;
 use super::{Exchange, ReplyBody};
 use crate::error::Failure;
 use crate::http2::Duplex;
@@ -13,8 +18,8 @@ use crate::upstream::ResponseBody;
 
 /// The client's side of a tunnel, which is there when it has its answer.
 pub(crate) enum ClientTunnel {
-    /// Its whole connection.
-    Http1(OnUpgrade),
+    /// Its whole connection, and where its task finds the tunnel.
+    Http1(OnUpgrade, Berth),
     /// One stream. Dropped where there is to be no tunnel.
     Http2(oneshot::Receiver<Duplex>),
 }
@@ -40,17 +45,25 @@ impl Exchange {
     pub(super) fn tunnel(self: Box<Self>, client: ClientTunnel, upgrade: Upgrade) -> Response<ReplyBody> {
         let Upgrade { response, upstream, lease } = upgrade;
         let tasks = self.tasks().clone();
-        tasks.spawn(self.carry(client, upstream, lease));
+        match client {
+            ClientTunnel::Http1(client, berth) => {
+                let client = async { Ok(Client::Http1(TokioIo::new(client.await?))) };
+                berth.moor(self.carry(client, upstream, lease));
+            }
+            ClientTunnel::Http2(client) => {
+                let client = async { Ok(client.await.map_or(Client::Left, Client::Http2)) };
+                tasks.spawn(self.carry(client, upstream, lease));
+            }
+        }
         response.map(|()| ReplyBody::empty())
     }
 
-    async fn carry(mut self: Box<Self>, client: ClientTunnel, upstream: UpstreamTunnel, lease: ResponseBody) {
-        let client = async {
-            match client {
-                ClientTunnel::Http1(client) => client.await.map(|client| Client::Http1(TokioIo::new(client))),
-                ClientTunnel::Http2(client) => Ok(client.await.map_or(Client::Left, Client::Http2)),
-            }
-        };
+    async fn carry(
+        mut self: Box<Self>,
+        client: impl Future<Output = Result<Client, hyper::Error>>,
+        upstream: UpstreamTunnel,
+        lease: ResponseBody,
+    ) {
         let upstream = async {
             match upstream {
                 UpstreamTunnel::Http1(upstream) => {
@@ -70,16 +83,31 @@ impl Exchange {
         drop(lease);
     }
 
-    async fn copy<C, U>(&mut self, mut client: C, mut upstream: U)
+    /// For as long as the route lets nothing move, and lets an exchange last.
+    async fn copy<C, U>(&mut self, client: C, upstream: U)
     where
         C: AsyncRead + AsyncWrite + Unpin,
         U: AsyncRead + AsyncWrite + Unpin,
     {
-        // A reset is a way to end for protocols that have no other: what was carried is what counts.
-        if let Ok((sent, received)) = copy_bidirectional(&mut client, &mut upstream).await {
-            self.count_tunnel(sent, received);
+        let mut tunnel = Tunnel::new(client, upstream);
+        let mut timer = Timer::default();
+        self.watch.whole = None; // that was for the answer
+        let (run, watch) = (&self.run, &self.watch);
+        let ended = std::future::poll_fn(|cx| match tunnel.poll(cx, run.meter()) {
+            // A reset is a way to end for protocols that have no other.
+            Poll::Ready(_) => Poll::Ready(None),
+            Poll::Pending => timer.poll(watch, run, cx).map(Some),
+        });
+        match ended.await {
+            None => self.complete(),
+            Some(failure) => {
+                let failure = match failure {
+                    Failure::RequestIdle | Failure::ResponseIdle => Failure::ConnectionIdle,
+                    failure => failure,
+                };
+                self.note(Some(failure), failure.reason(), None);
+            }
         }
-        self.complete();
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use super::rate::{Rate, Verdict};
 use super::singles::Singles;
-use super::slot::{Generation, Slot};
+use super::slot::{Generation, Place, Slot};
 use super::trial::Split;
 use super::ways::Way;
 use crate::config::model::OnFault;
@@ -105,6 +105,8 @@ pub struct Instance {
     services: RefCell<Services>,
     performer: RefCell<Rc<dyn Performer>>,
     slot: Rc<Slot>,
+    /// Its place there.
+    place: Cell<Place>,
     /// How much it may run, where that is limited.
     rate: Option<Rate>,
     /// Its root context in the guest of the moment.
@@ -141,7 +143,8 @@ impl Instance {
     ///
     /// # Errors
     ///
-    /// The fault with which the guest failed or refused the configuration; then it is lost for the other as well.
+    /// The fault with which the guest failed or refused the configuration; then it is lost for the other as well, until
+    /// that is [mended](Instance::mend).
     pub fn join(
         other: &Instance,
         plugin: Plugin,
@@ -157,15 +160,28 @@ impl Instance {
     ///
     /// # Errors
     ///
-    /// The fault with which the guest failed or refused the configuration; then it is lost for the filter as well.
+    /// The fault with which the guest failed or refused the configuration; then it is lost for the filter as well, until
+    /// that is [mended](Instance::mend).
     pub fn vary(
         &self,
         plugin: Plugin,
         services: Services,
         performer: Rc<dyn Performer>,
     ) -> Result<Rc<Instance>, Fault> {
-        let root = self.slot.add_when_there(&plugin, &services)?;
+        let root = self.slot.add(&plugin, &services)?;
         Ok(Instance::house(self.slot.clone(), root, plugin, services, performer))
+    }
+
+    /// Whether as much again as is in its guest may well fit into it: the guest has no more than half of the memory that
+    /// it may have.
+    pub fn has_room(&self) -> bool {
+        self.slot.has_room()
+    }
+
+    /// Has a new guest at once, if its own was lost to another filter that was to [start](Instance::join) in it. What was
+    /// under way in that is lost.
+    pub fn mend(&self) {
+        self.slot.mend();
     }
 
     /// Whether both run in one guest.
@@ -195,6 +211,7 @@ impl Instance {
             services: RefCell::new(services),
             performer: RefCell::new(performer),
             slot,
+            place: Cell::new(0),
             rate,
             root: Cell::new(root),
             ticker: RefCell::new(None),
@@ -282,6 +299,14 @@ impl Instance {
     /// Its root context in the guest of the moment.
     pub(super) fn root(&self) -> ContextId {
         self.root.get()
+    }
+
+    pub(super) fn place(&self) -> Place {
+        self.place.get()
+    }
+
+    pub(super) fn set_place(&self, place: Place) {
+        self.place.set(place);
     }
 
     pub(super) fn set_root(&self, root: ContextId) {

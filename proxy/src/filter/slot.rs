@@ -6,6 +6,7 @@
 //! left alone for a while.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
@@ -32,10 +33,15 @@ pub(super) struct Slot {
     served: Cell<u64>,
     /// Whether it has served, grown or lived long enough to be replaced.
     worn: Cell<bool>,
-    tenants: RefCell<Vec<Weak<Instance>>>,
-    /// How many of them were told to go.
-    going: Cell<usize>,
+    /// By their places: routes may make thousands of them, which come and go with a reload.
+    tenants: RefCell<BTreeMap<Place, Weak<Instance>>>,
+    last_place: Cell<Place>,
+    /// Those that were told to go and have not gone yet.
+    going: RefCell<Vec<Weak<Instance>>>,
 }
+
+/// A filter's place among those of its slot, in the order in which they came.
+pub(super) type Place = u64;
 
 /// The guest of the moment.
 struct Occupant {
@@ -76,26 +82,34 @@ impl Slot {
             served: Cell::new(0),
             worn: Cell::new(false),
             tenants: RefCell::default(),
-            going: Cell::new(0),
+            last_place: Cell::new(0),
+            going: RefCell::default(),
         })
     }
 
-    /// Starts one more filter in the guest.
+    /// Starts one more filter in the guest. Where there is none at the moment, that which is made next has it.
+    ///
+    /// # Errors
+    ///
+    /// The guest failed, or refused the configuration: it is lost, until the slot is [mended](Slot::mend).
     pub(super) fn add(&self, plugin: &Plugin, services: &Services) -> Result<ContextId, Fault> {
-        match &mut self.guest.borrow_mut().vm {
-            Some(vm) => vm.add(plugin, services),
-            None => {
-                let message = "the instance that it shares failed before".to_owned();
-                Err(Fault { kind: FaultKind::Dead, callback: "start", message })
-            }
-        }
+        let guest = &mut *self.guest.borrow_mut();
+        let Some(vm) = &mut guest.vm else { return Ok(NO_ROOT) };
+        vm.add(plugin, services).inspect_err(|_| self.drop_guest(guest))
     }
 
-    /// The same, or where there is no guest no root yet: that which is made next has it.
-    pub(super) fn add_when_there(&self, plugin: &Plugin, services: &Services) -> Result<ContextId, Fault> {
-        match &mut self.guest.borrow_mut().vm {
-            Some(vm) => vm.add(plugin, services),
-            None => Ok(NO_ROOT),
+    /// Whether the guest may well have room for as much again as is in it: what came to be there one by one may not fit
+    /// twice.
+    pub(super) fn has_room(&self) -> bool {
+        self.guest.borrow().vm.as_ref().is_none_or(|vm| vm.memory_bytes() <= vm.memory_limit() / 2)
+    }
+
+    /// Makes a new guest at once where the last was lost to a filter that was [added](Slot::add): those that it had
+    /// before are not to pay for that, neither by a wait nor by a strike.
+    pub(super) fn mend(&self) {
+        let guest = &mut *self.guest.borrow_mut();
+        if guest.vm.is_none() && !self.is_vacant {
+            self.rebuild(guest);
         }
     }
 
@@ -111,7 +125,9 @@ impl Slot {
 
     /// Takes a filter in, and performs what its guest asked for until now.
     pub(super) fn house(&self, tenant: &Rc<Instance>) {
-        self.tenants.borrow_mut().push(Rc::downgrade(tenant));
+        self.last_place.set(self.last_place.get() + 1);
+        tenant.set_place(self.last_place.get());
+        self.tenants.borrow_mut().insert(self.last_place.get(), Rc::downgrade(tenant));
         let guest = &mut *self.guest.borrow_mut();
         let effects = guest.vm.as_mut().map(Vm::take_effects).unwrap_or_default();
         self.perform(guest.generation, effects);
@@ -231,7 +247,8 @@ impl Slot {
 
     /// Tells a filter's root that it goes. Whether it went at once.
     pub(super) fn shut(&self, tenant: &Instance) -> bool {
-        self.going.set(self.going.get() + 1);
+        let this = self.tenants.borrow().get(&tenant.place()).cloned();
+        self.going.borrow_mut().extend(this);
         let guest = &mut *self.guest.borrow_mut();
         let Some(vm) = &mut guest.vm else { return true };
         let outcome = vm.shutdown(tenant.root());
@@ -247,10 +264,13 @@ impl Slot {
     /// Tells the filters that wait for their roots to go of those that went: a call for one filter may end the root of
     /// another.
     fn tell_of_ends(&self, guest: &Occupant) {
-        if self.going.get() == 0 {
+        if self.going.borrow().is_empty() {
             return; // nearly always
         }
-        self.tenants().filter(|tenant| guest.has_gone(tenant)).for_each(|tenant| tenant.note_end());
+        self.going.borrow_mut().retain(|tenant| {
+            let gone = tenant.upgrade().filter(|tenant| guest.has_gone(tenant));
+            gone.as_ref().inspect(|tenant| tenant.note_end()).is_none() && tenant.strong_count() > 0
+        });
     }
 
     /// Whether a filter's root went.
@@ -261,9 +281,8 @@ impl Slot {
     /// A filter that was told to go is done with its guest, which ends with the last of them.
     pub(super) fn leave(&self, tenant: &Instance) {
         let mut tenants = self.tenants.borrow_mut();
-        let count = tenants.len();
-        tenants.retain(|other| !std::ptr::eq(other.as_ptr(), tenant));
-        self.going.set(self.going.get() - (count - tenants.len()));
+        tenants.remove(&tenant.place());
+        self.going.borrow_mut().retain(|other| !std::ptr::eq(other.as_ptr(), tenant));
         if tenants.is_empty() {
             self.guest.borrow_mut().vm = None;
             if let Some(singles) = &self.singles {
@@ -290,12 +309,13 @@ impl Slot {
     }
 
     fn tenant(&self, root: ContextId) -> Option<Rc<Instance>> {
-        self.tenants.borrow().iter().filter_map(Weak::upgrade).find(|tenant| tenant.root() == root)
+        // Who came last asks most: it has just been configured.
+        self.tenants.borrow().values().rev().filter_map(Weak::upgrade).find(|tenant| tenant.root() == root)
     }
 
     /// All of them, taken out of the list first: what is done to one may change it.
     fn tenants(&self) -> impl Iterator<Item = Rc<Instance>> {
-        self.tenants.borrow().iter().filter_map(Weak::upgrade).collect::<Vec<_>>().into_iter()
+        self.tenants.borrow().values().filter_map(Weak::upgrade).collect::<Vec<_>>().into_iter()
     }
 
     /// Makes the guest of the moment anew with all the filters in it, if it was lost and is old enough. Where it has no
@@ -309,6 +329,10 @@ impl Slot {
         if !guest.backoff.may_rebuild(services) {
             return;
         }
+        self.rebuild(guest);
+    }
+
+    fn rebuild(&self, guest: &mut Occupant) {
         // Why there is none was reported.
         let Some(mut vm) = self.restart() else { return };
         guest.generation += 1;
@@ -341,6 +365,11 @@ impl Slot {
     fn lose(&self, guest: &mut Occupant, by: &Instance, fault: &Fault) -> FaultKind {
         by.report(fault);
         self.note_strike(by);
+        self.drop_guest(guest);
+        fault.kind
+    }
+
+    fn drop_guest(&self, guest: &mut Occupant) {
         self.tenants().for_each(|tenant| tenant.stop_calling());
         if let Some(vm) = guest.vm.take() {
             for (stream, stage) in vm.streams() {
@@ -349,7 +378,6 @@ impl Slot {
                 }
             }
         }
-        fault.kind
     }
 
     /// A guest that served one exchange failed: nobody else is concerned.

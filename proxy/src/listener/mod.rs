@@ -26,6 +26,8 @@ use introduction::{Ends, Unintroduced};
 use crate::config::model::Protocol;
 use crate::error::Failure;
 use crate::exchange::{Peer, Site};
+use crate::overload::Admitted;
+use crate::socket::keep_alive;
 use crate::tasks::Tasks;
 use crate::tcp;
 use crate::telemetry::Reporter;
@@ -107,8 +109,8 @@ impl Door {
             return; // dropped: closed
         };
         let (Ok(address), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else { return };
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "cannot set TCP_NODELAY");
+        if let Err(error) = stream.set_nodelay(true).and_then(|()| keep_alive(&stream)) {
+            tracing::debug!(%error, "cannot set options of a client's socket");
         }
         let (id, door, ends) = (place.id, self.clone(), (address, local));
         let connection = match (site.listener().proxy_protocol, &site.listener().protocol) {
@@ -195,6 +197,7 @@ struct Place {
     id: u64,
     door: Rc<Door>,
     reporter: Rc<Reporter>,
+    _admitted: Admitted,
 }
 
 impl Place {
@@ -203,9 +206,14 @@ impl Place {
             door.open.0.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
+        let is_tcp = matches!(site.listener().protocol, Protocol::Tcp(_));
+        let Ok(admitted) = site.admission().connection(site.overload(), is_tcp) else {
+            door.open.0.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        };
         let reporter = site.reporter().clone();
         reporter.cell().active_connections.increment();
-        Some(Place { id: next_connection_id(), door: door.clone(), reporter })
+        Some(Place { id: next_connection_id(), door: door.clone(), reporter, _admitted: admitted })
     }
 }
 

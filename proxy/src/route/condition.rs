@@ -30,6 +30,7 @@ impl Condition {
             max_duration: None,
             idle_timeout: None,
             retries: None,
+            shed: true,
         }]))
     }
 

@@ -74,6 +74,7 @@ fn route(matches: Match) -> Route {
         max_duration: None,
         idle_timeout: None,
         retries: None,
+        shed: true,
     }
 }
 

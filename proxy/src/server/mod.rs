@@ -15,6 +15,7 @@ mod notices;
 mod observe;
 mod process;
 mod recordings;
+mod relief;
 mod reload;
 mod standing;
 mod status;
@@ -28,12 +29,13 @@ use anyhow::{Context as _, bail};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch as channel;
 
-use crate::admin::{self, AdminState, Readiness, Stage, Trouble};
+use crate::admin::{self, AdminState, Readiness, Trouble};
 use crate::config::model::{Config, OnFault};
 use crate::config::{self, Loaded, Part};
 use crate::files::Footprint;
 use crate::inspect::Permissions;
 use crate::origin::Origins;
+use crate::overload::Stage;
 use crate::snapshot::{Missing, Snapshot};
 use crate::wasm::Engine;
 use addresses::unbound;
@@ -139,6 +141,7 @@ pub(crate) fn run_noting(loaded: Loaded, options: Options, footprint: &mut Footp
     let shared = Shared::new(standing.workers(), Recordings::new(options.witnesses), options.access_log)?;
     observe::export_guest_metrics(&shared.metrics, &shared.guest_metrics);
     observe::export_cells(&shared.metrics, &shared.shared_data);
+    observe::export_overload(&shared.metrics, &shared.overload);
     shared.canaries.export(&shared.metrics);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(async {
@@ -202,7 +205,7 @@ async fn serve(
     reloading.abort();
     let _ = reloading.await; // it holds what the workers share
     canaries.abort();
-    readiness.enter(Stage::Draining);
+    readiness.enter(admin::Stage::Draining);
     shared.recordings.end_all();
     crew.orders().drain();
     let drained = async {
@@ -265,7 +268,16 @@ fn troubles(shared: &Shared, snapshot: &Snapshot) -> Vec<Trouble> {
         what: format!("filter {} is without its module: {why}", filter.name),
         is_severe: filter.on_fault == OnFault::Closed,
     });
-    missing.chain(failing(shared, snapshot.config())).collect()
+    missing.chain(failing(shared, snapshot.config())).chain(overloaded(shared)).collect()
+}
+
+/// What the proxy refuses. Where it takes no connection there is nothing to send here.
+fn overloaded(shared: &Shared) -> Option<Trouble> {
+    let stage = shared.overload.stage();
+    (stage >= Stage::Shedding).then(|| Trouble {
+        what: format!("the memory runs out: the proxy is {}", stage.word()),
+        is_severe: stage >= Stage::Refusing,
+    })
 }
 
 fn failing(shared: &Shared, config: &Config) -> Vec<Trouble> {

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::overload::{Excess, Overload, Stage, Work as Refused};
 use crate::telemetry::metrics::{
     CallbackSample, CellsSample, FilterObservation, FilterSample, GuestMetric, GuestValue, HistogramSample,
-    Registry, write_cells, write_guest_metrics,
+    OverloadSample, Registry, write_cells, write_guest_metrics, write_overload,
 };
 use crate::wasm::metrics::MetricValue;
 use crate::wasm::{
@@ -71,6 +72,23 @@ pub(super) fn export_cells(metrics: &Registry, shared_data: &Arc<SharedData>) {
             |(vm_id, CellsUsage { cells, bytes, evicted })| CellsSample { vm_id, cells, bytes, evicted };
         let samples: Vec<CellsSample> = shared_data.cells().into_iter().map(sample).collect();
         if samples.is_empty() { Ok(()) } else { write_cells(page, &samples) }
+    });
+}
+
+/// Shows how much the proxy has to do.
+pub(super) fn export_overload(metrics: &Registry, overload: &Arc<Overload>) {
+    let overload = overload.clone();
+    metrics.add_source(move |page| {
+        let refused = |work: Refused| {
+            Excess::ALL.map(|excess| (work.word(), excess.word(), overload.refused(work, excess)))
+        };
+        let sample = OverloadSample {
+            stages: Stage::ALL.map(|stage| (stage.word(), overload.entered(stage))).into(),
+            stage: overload.stage() as u64,
+            memory: overload.memory().map(|reading| (reading.used, reading.limit)),
+            refused: Refused::ALL.into_iter().flat_map(refused).collect(),
+        };
+        write_overload(page, &sample)
     });
 }
 

@@ -21,6 +21,7 @@ use super::addresses::Addresses;
 use super::guards::Guards;
 use super::notices::Notices;
 use super::process::Timekeeper;
+use super::relief::Relief;
 use super::standing::Standing;
 use super::status::{Attempt, Cause, Status};
 use super::watch::Watch;
@@ -91,6 +92,7 @@ pub(super) struct Reloader {
     addresses: Addresses,
     notices: Notices,
     guards: Guards,
+    relief: Relief,
     watch: Watch,
     tell: Option<Tell>,
     /// Notified when somebody wishes it to be read.
@@ -169,6 +171,7 @@ impl Reloader {
             addresses: Addresses::default(),
             notices: Notices::new(standing),
             guards: Guards::default(),
+            relief: Relief::default(),
             watch,
             tell,
             news: Arc::default(),
@@ -360,6 +363,8 @@ impl Reloader {
         self.shared.canaries.note_served(snapshot);
         self.shared.recordings.note_served(snapshot);
         self.guards.note_served(snapshot, &self.shared.metrics);
+        let memory = snapshot.config().overload.memory.as_ref();
+        self.relief.follow(memory, &self.shared.overload, &self.orders);
         self.shared.metrics.note_config();
         for (listener, address) in &announced {
             tracing::info!(listener, %address, "listening");

@@ -6,7 +6,6 @@
 
 mod guests;
 
-use std::collections::HashMap;
 use std::io::Write;
 use std::net::TcpListener;
 use std::pin::Pin;
@@ -18,6 +17,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use tokio::runtime::LocalOptions;
 use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use self::guests::{Guest, Guests, Role, Roster, end_all};
@@ -26,6 +26,7 @@ use super::canaries::Canaries;
 use super::recordings::Recordings;
 use crate::exchange::{Callouts, Life, Site};
 use crate::listener::{Door, Open};
+use crate::overload::{Admission, Overload, keep_pace};
 use crate::snapshot::Snapshot;
 use crate::tasks::Tasks;
 use crate::telemetry::Reporter;
@@ -44,6 +45,7 @@ pub(super) struct Shared {
     pub(super) guest_metrics: Arc<GuestMetrics>,
     pub(super) shared_data: Arc<SharedData>,
     pub(super) canaries: Arc<Canaries>,
+    pub(super) overload: Arc<Overload>,
     pub(super) recordings: Recordings,
     /// What shadows have in the place of the two: nothing of theirs reaches others.
     shadow_data: Arc<SharedData>,
@@ -85,6 +87,7 @@ impl Shared {
             guest_metrics: Arc::new(GuestMetrics::new(workers)),
             shared_data: Arc::default(),
             canaries: Arc::default(),
+            overload: Arc::default(),
             recordings,
             shadow_data: Arc::default(),
             shadow_metrics: Arc::new(GuestMetrics::new(workers)),
@@ -133,6 +136,8 @@ enum Order {
     Forget,
     /// What is recorded has changed: serve the same accordingly, then say so.
     Renew(oneshot::Sender<()>),
+    /// How far it has come with the memory has changed: have connections look.
+    Relieve,
     /// Accept no more, end what is under way, end.
     Drain,
 }
@@ -237,6 +242,11 @@ impl Orders {
         }
     }
 
+    /// Has every worker's connections look how far it has come with the memory.
+    pub(super) fn relieve(&self) {
+        self.0.iter().for_each(|worker| drop(worker.send(Order::Relieve)));
+    }
+
     pub(super) fn drain(&self) {
         self.0.iter().for_each(|worker| drop(worker.send(Order::Drain)));
     }
@@ -322,6 +332,7 @@ impl Seed {
                 }
                 Order::Forget => prepared = None,
                 Order::Renew(done) => renewals.push(done),
+                Order::Relieve => worker.relieve(),
                 Order::Drain => break,
             }
         }
@@ -335,6 +346,9 @@ struct Worker {
     index: usize,
     shared: Arc<Shared>,
     lane: Option<Lane>,
+    admission: Rc<Admission>,
+    /// How late the worker may be, and who looks whether it is.
+    pace: Option<(Duration, AbortHandle)>,
     tasks: Rc<Tasks>,
     /// The doors that were closed, until their last connection has ended.
     closing: Rc<Tasks>,
@@ -367,6 +381,8 @@ impl Worker {
     fn new(index: usize, shared: Arc<Shared>) -> Worker {
         Worker {
             index,
+            admission: Admission::new(shared.overload.clone()),
+            pace: None,
             shared,
             lane: None,
             tasks: Rc::default(),
@@ -388,14 +404,8 @@ impl Worker {
             None => Upstreams::new(snapshot.clusters(), cell),
         };
         let callouts = Callouts::new(upstreams.clone(), self.tasks.clone(), self.worn.clone());
-        let mut guests = Guests {
-            index,
-            shared: &shared,
-            snapshot: &snapshot,
-            callouts: &callouts,
-            former: self.serving.as_ref().map(|serving| &serving.guests),
-            running: HashMap::new(),
-        };
+        let former = self.serving.as_ref().map(|serving| &serving.guests);
+        let mut guests = Guests::new(index, &shared, &snapshot, &callouts, former);
         let (life, ended) = Life::begin();
         let mut doors = Vec::with_capacity(ways_in.len());
         let mut sites = Vec::with_capacity(ways_in.len());
@@ -416,6 +426,7 @@ impl Worker {
                 &shared.metrics,
                 index,
                 Reporter::new(&shared.metrics, index, &config.name, lane),
+                self.admission.clone(),
                 life.clone(),
             );
             doors.push(door.unwrap_or_else(|| Door::new(site.clone(), open, drain)));
@@ -488,6 +499,7 @@ impl Worker {
             let performer = guest.role.performer(&generation.callouts);
             guest.instance.move_to(generation.snapshot.endpoints(), performer);
         }
+        self.keep_pace(generation.snapshot.config().overload.lag);
         for (door, (site, socket)) in generation.doors.iter().zip(sites) {
             door.lead_to(site);
             if let Some(socket) = socket {
@@ -497,6 +509,24 @@ impl Worker {
         if let Some(former) = self.serving.replace(generation) {
             self.retire(former);
         }
+    }
+
+    /// Looks whether the worker is late by `limit`, or not at all any more.
+    fn keep_pace(&mut self, limit: Option<Duration>) {
+        if self.pace.as_ref().map(|(limit, _)| *limit) == limit {
+            return;
+        }
+        if let Some((_, former)) = self.pace.take() {
+            former.abort();
+        }
+        self.pace = limit.map(|limit| {
+            (limit, tokio::task::spawn_local(keep_pace(self.admission.clone(), limit)).abort_handle())
+        });
+    }
+
+    /// Has connections look how far it has come with the memory.
+    fn relieve(&self) {
+        self.serving.iter().flat_map(|serving| &serving.doors).for_each(|door| door.drain().stir());
     }
 
     /// Closes the doors that only a former configuration had, and ends its guests when its last exchange has ended.

@@ -22,6 +22,7 @@ use tracing::debug;
 
 use super::pool::{Place, Pool};
 use super::{RequestBody, UpstreamError};
+use crate::socket::keep_alive;
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::{ClusterCell, ConnectFailure};
 
@@ -149,7 +150,7 @@ pub(super) async fn connect(pool: &Pool) -> Result<(TcpStream, Counted), Upstrea
         }
     };
     let counted = Counted::begin(pool.cell(), place);
-    stream.set_nodelay(true).map_err(UpstreamError::Connect)?;
+    stream.set_nodelay(true).and_then(|()| keep_alive(&stream)).map_err(UpstreamError::Connect)?;
     Ok((stream, counted))
 }
 

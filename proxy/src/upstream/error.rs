@@ -91,8 +91,9 @@ impl UpstreamError {
             UpstreamError::NoEndpoint
             | UpstreamError::Overflow(_)
             | UpstreamError::RequestBody(_)
-            | UpstreamError::NoUpgrade
-            | UpstreamError::RefusedStream(_) => false,
+            | UpstreamError::NoUpgrade => false,
+            // Who says goodbye may be well.
+            UpstreamError::RefusedStream(error) => !error.is_go_away(),
             UpstreamError::ConnectRefused(_)
             | UpstreamError::Connect(_)
             | UpstreamError::ConnectTimeout

@@ -17,6 +17,7 @@ use tokio::time::sleep;
 use super::balance::{Balancer, Criteria, Latency, Slowest};
 use super::body::Http1Body;
 use super::breakers::{Slot, refuse};
+use super::budget::Retrying;
 use super::cluster::Cluster;
 use super::connection::{Connection, Failure};
 use super::endpoint::Endpoint;
@@ -24,7 +25,7 @@ use super::http2::{self, Http2Body};
 use super::outlier;
 use super::pool::{Lease, Pool, Shelf, Upkeep};
 use super::{RequestBody, ResponseBody, UpstreamError};
-use crate::config::model::{ClusterProtocol, LoadBalancer};
+use crate::config::model::{ClusterProtocol, LoadBalancer, Retries};
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::{ClusterCell, Limit};
 
@@ -224,8 +225,9 @@ impl Upstreams {
         }
     }
 
-    /// Sends a request whose cluster speaks HTTP/2. One that was refused goes out once more if nothing of it was streamed:
-    /// nobody has begun with it.
+    /// Sends a request whose cluster speaks HTTP/2. One that was refused goes out once more, within the budget that retries
+    /// have by default, if nothing of it was streamed: nobody has begun with it. Not to the one that refused it, unless
+    /// that was for its connection to end, nor where whoever sends it sees to that.
     async fn send_multiplexed(
         &self,
         (cluster, criteria): (usize, &Criteria<'_>),
@@ -236,9 +238,12 @@ impl Upstreams {
     ) -> Result<Response<Http2Body>, UpstreamError> {
         let is_whole = request.body().is_end_stream();
         match http2::send(lease, &self.keeper.tasks, request, attempt).await {
-            Err(UpstreamError::RefusedStream(error)) if is_whole => {
+            Err(UpstreamError::RefusedStream(error)) if is_whole && !criteria.retried => {
+                let Some((lease, _retrying)) = self.other(cluster, criteria, attempt, error.is_go_away())
+                else {
+                    return Err(UpstreamError::RefusedStream(error));
+                };
                 let request = again().ok_or(UpstreamError::RefusedStream(error))?;
-                let lease = self.pick(cluster, criteria)?;
                 attempt.endpoint = Some(lease.pool().endpoint().address());
                 http2::send(lease, &self.keeper.tasks, *request, attempt).await
             }
@@ -250,7 +255,7 @@ impl Upstreams {
     /// and waits for the response's head. It has to be known that the endpoint speaks HTTP/2 ([RFC 9113 section 3.3]).
     ///
     /// A request's URI without an authority gets the endpoint's address as one. Its body is read and sent while the
-    /// future or the response's body is polled. To give up, drop those: the stream is reset. A connection that is known
+    /// future is polled and the response's body is there. To give up, drop those: the stream is reset. A connection that is known
     /// to be closed, or about to be, is not used; nothing is sent again.
     ///
     /// [RFC 9113 section 3.3]: https://www.rfc-editor.org/rfc/rfc9113#section-3.3
@@ -261,6 +266,22 @@ impl Upstreams {
     ) -> Result<Response<Http2Body>, UpstreamError> {
         let lease = self.pick(cluster, &Criteria::default())?;
         http2::send(lease, &self.keeper.tasks, request, &mut Attempt::default()).await
+    }
+
+    /// Another endpoint for a request that `attempt` was refused, or the same one if that will do, and if there may be
+    /// another attempt.
+    fn other(
+        &self,
+        cluster: usize,
+        criteria: &Criteria<'_>,
+        attempt: &Attempt,
+        same_will_do: bool,
+    ) -> Option<(Lease, Retrying)> {
+        let (usual, made) = (Retries::default(), &self.clusters.get(cluster)?.cluster);
+        let retrying = Retrying::begin(made, usual.budget, usual.budget_minimum)?;
+        let pool = self.pool(cluster, &Criteria { tried: attempt.endpoint.as_slice(), ..*criteria }).ok()?;
+        let will_do = same_will_do || Some(pool.endpoint().address()) != attempt.endpoint;
+        Some((will_do.then(|| Lease::begin(pool).ok()).flatten()?, retrying))
     }
 
     fn pick(&self, cluster: usize, criteria: &Criteria<'_>) -> Result<Lease, UpstreamError> {

@@ -30,6 +30,8 @@ use crate::config::{Quantity, Size};
 pub(crate) struct Host {
     /// The filters that it runs, each with a root context: one, unless they share a `vm_id`.
     pub(crate) roots: Vec<Root>,
+    /// The places of those that have gone.
+    freed: Vec<usize>,
     /// The ABI that the module declares.
     pub(crate) abi: AbiVersion,
     /// What it was given when it started, its first filter's.
@@ -195,6 +197,7 @@ impl Host {
             limiter: Limiter::new(services.usage.clone()),
             shared,
             roots: Vec::with_capacity(1),
+            freed: Vec::new(),
             abi,
             began: services.clock.monotonic(),
             memory: None,
@@ -252,10 +255,21 @@ impl Host {
         }
     }
 
-    /// The place of a root that has gone, and its streams with it. The first root's is kept: images are made of it.
-    fn freed_place(&self) -> Option<usize> {
-        let mut gone = (1..self.roots.len()).filter(|&place| self.roots[place].end == RootEnd::Gone);
-        gone.find(|&place| !self.contexts.has_streams_of(place))
+    /// The root at `place` has gone.
+    pub(crate) fn bury(&mut self, place: usize) {
+        let root = &mut self.roots[place];
+        root.inbox = None;
+        if root.end != RootEnd::Gone {
+            root.end = RootEnd::Gone;
+            // The first root's is kept: images are made of it.
+            self.freed.extend((place != 0).then_some(place));
+        }
+    }
+
+    /// The place of a root that has gone, and its streams with it.
+    fn freed_place(&mut self) -> Option<usize> {
+        let at = self.freed.iter().rposition(|&place| !self.contexts.has_streams_of(place))?;
+        Some(self.freed.swap_remove(at))
     }
 
     /// The root of the context that hostcalls act on.
@@ -388,6 +402,11 @@ impl Limiter {
     /// Lets it have so much, in bytes, unless it may have more.
     pub(crate) fn allow(&mut self, memory: usize) {
         self.memory = self.memory.max(memory);
+    }
+
+    /// The most that it may have, in bytes.
+    pub(crate) fn memory(&self) -> usize {
+        self.memory
     }
 
     /// What memory was refused during the present callback, in words.

@@ -114,6 +114,11 @@ impl Vm {
         debug_assert!(known.is_ok(), "no guest is called");
     }
 
+    /// The most memory that the guest may have, in bytes.
+    pub fn memory_limit(&self) -> usize {
+        self.host().limiter.memory()
+    }
+
     /// Whether no exchange has a context in it and no callout of its is in flight: nothing would be missed.
     pub fn is_idle(&self) -> bool {
         let host = self.host();
@@ -278,8 +283,7 @@ impl Vm {
         let host = self.host_mut();
         host.contexts.close(context);
         if let Some(place) = host.contexts.root(context) {
-            host.roots[place].end = RootEnd::Gone;
-            host.roots[place].inbox = None;
+            host.bury(place);
             host.callouts.forget(context);
             host.grpc.forget(context);
             host.effects.retain(|(of, _)| *of != context); // nobody is left to hear of what it asked for

@@ -94,6 +94,7 @@ impl Checker<'_> {
         let grpc_timeout = self.number_if_given(take(&mut raw.grpc_timeout), bounds::GRPC_TIMEOUT);
         let max_duration = self.number_if_given(take(&mut raw.max_duration), bounds::MAX_DURATION);
         let idle_timeout = self.number_if_given(take(&mut raw.idle_timeout), bounds::STREAM_IDLE_TIMEOUT);
+        let shed = take(&mut raw.shed).value().unwrap_or(true);
         Some(Route {
             name: name.value,
             filters,
@@ -109,6 +110,7 @@ impl Checker<'_> {
             max_duration,
             idle_timeout,
             retries,
+            shed,
         })
     }
 

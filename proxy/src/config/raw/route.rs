@@ -92,6 +92,11 @@ pub(crate) struct Route {
     /// When a request is sent again. Default: never, but for what nobody can tell (an idle connection that was closed).
     #[serde(default)]
     pub(crate) retries: Field<Retries>,
+    /// Whether its requests are refused while the proxy has more to do than `overload` lets it; `false` is for checks of
+    /// health, which would have the whole service ended. Default: `true`.
+    #[serde(default)]
+    #[schemars(extend("default" = true))]
+    pub(crate) shed: Field<bool>,
     /// Changes to header fields.
     #[serde(default)]
     pub(crate) headers: Field<Edits>,

@@ -443,3 +443,28 @@ fn what_becomes_of_paths_is_one_of_a_few_words() {
     "#]]
     .assert_eq(&problems(&(with_routes("      - {match: {}, cluster: api}\n") + listener)));
 }
+
+#[test]
+fn stages_of_memory_that_are_not_in_order_are_refused_where_they_are() {
+    let text = with_routes(
+        "      - {match: {}, cluster: api}\noverload: {memory: {relieve: 95%, shed: 50%}, lag: 1ms}\n",
+    );
+    expect![[r#"
+        error: `shed` is below `relieve`, which is 95%
+         --> tidegate.yaml:9:41
+          |
+        9 | overload: {memory: {relieve: 95%, shed: 50%}, lag: 1ms}
+          |                                         ^^^
+          |
+          = help: give a `shed` of 95% or more: it is the later of the two
+
+        error: `1ms` is too small
+         --> tidegate.yaml:9:52
+          |
+        9 | overload: {memory: {relieve: 95%, shed: 50%}, lag: 1ms}
+          |                                                    ^^^
+          |
+          = help: the range is 10ms to 1m
+    "#]]
+    .assert_eq(&problems(&text));
+}

@@ -173,7 +173,7 @@ fn not_a_mapping() {
         1 | just text
           | ^^^^^^^^^
           |
-          = help: its fields are `workers`, `drain_timeout`, `locality`, `admin`, `listeners`, `filters`, `clusters`, `trusted_keys`
+          = help: its fields are `workers`, `drain_timeout`, `overload`, `locality`, `admin`, `listeners`, `filters`, `clusters`, `trusted_keys`
     "#]]
     .assert_eq(&problems("just text\n"));
     expect![[r#"
@@ -183,7 +183,7 @@ fn not_a_mapping() {
         1 | - a
           |   ^
           |
-          = help: its fields are `workers`, `drain_timeout`, `locality`, `admin`, `listeners`, `filters`, `clusters`, `trusted_keys`
+          = help: its fields are `workers`, `drain_timeout`, `overload`, `locality`, `admin`, `listeners`, `filters`, `clusters`, `trusted_keys`
     "#]]
     .assert_eq(&problems("- a\n- b\n"));
 }
@@ -267,7 +267,7 @@ fn tags_and_second_documents_and_keys_that_are_not_text() {
         1 | a: &x {b: 1}
           | ^
           |
-          = help: the fields here are `workers`, `drain_timeout`, `locality`, `admin`, `listeners`, `filters`, `clusters`, `trusted_keys`
+          = help: the fields here are `workers`, `drain_timeout`, `overload`, `locality`, `admin`, `listeners`, `filters`, `clusters`, `trusted_keys`
 
         error: the field `listeners` is missing here
          --> tidegate.yaml:1:1

@@ -200,38 +200,38 @@ fn what_turns_out_wrong_later_is_shown_at_its_place() {
     };
     expect![[r#"
         error: the address is in use
-          --> tidegate.yaml:71:29
+          --> tidegate.yaml:78:29
            |
-        71 |   - {name: second, address: 127.0.0.1:0, routes: [{match: {}, cluster: api}]}
+        78 |   - {name: second, address: 127.0.0.1:0, routes: [{match: {}, cluster: api}]}
            |                             ^^^^^^^^^^^
            |
            = help: a remedy"#]]
     .assert_eq(&blame(Part::ListenerAddress(1), "the address is in use"));
     expect![[r#"
         error: there is no such file
-          --> tidegate.yaml:99:13
-           |
-        99 |     module: ./limits.wasm
-           |             ^^^^^^^^^^^^^
-           |
-           = help: a remedy"#]]
+           --> tidegate.yaml:106:13
+            |
+        106 |     module: ./limits.wasm
+            |             ^^^^^^^^^^^^^
+            |
+            = help: a remedy"#]]
     .assert_eq(&blame(Part::FilterModule(1), "there is no such file"));
     expect![[r#"
         error: the filter rejects its configuration
-          --> tidegate.yaml:76:13
+          --> tidegate.yaml:83:13
            |
-        76 |     config: {z: {status: 503, percent: 10.5}, a: [1, -2, null, true, "x"]}
+        83 |     config: {z: {status: 503, percent: 10.5}, a: [1, -2, null, true, "x"]}
            |             ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
            |
            = help: a remedy"#]]
     .assert_eq(&blame(Part::FilterConfig(0), "the filter rejects its configuration"));
     expect![[r#"
         error: the address is in use
-         --> tidegate.yaml:4:18
-          |
-        4 | admin: {address: "[::1]:9901"}
-          |                  ^^^^^^^^^^^^
-          |
-          = help: a remedy"#]]
+          --> tidegate.yaml:10:18
+           |
+        10 | admin: {address: "[::1]:9901"}
+           |                  ^^^^^^^^^^^^
+           |
+           = help: a remedy"#]]
     .assert_eq(&blame(Part::AdminAddress, "the address is in use"));
 }

@@ -50,7 +50,8 @@ pub(super) fn about_failure(policy: &Retries, error: &UpstreamError) -> Option<R
         UpstreamError::ConnectRefused(_) | UpstreamError::Connect(_) | UpstreamError::ConnectTimeout => {
             RetryReason::Connect
         }
-        UpstreamError::RefusedStream(_) => RetryReason::RefusedStream,
+        // Nobody has begun with it: whatever it is, and whatever the conditions are.
+        UpstreamError::RefusedStream(_) => return Some(RetryReason::RefusedStream),
         UpstreamError::Closed { .. } | UpstreamError::Malformed(_) | UpstreamError::Http2(_) => {
             RetryReason::Reset
         }

@@ -125,7 +125,7 @@ where
         let request = make(replay.body())?;
         // The same endpoint, on another connection: only what it had no chance to see is sent so.
         let again = || make(RequestBody::Empty).ok();
-        let criteria = Criteria { tried, ..self.criteria };
+        let criteria = Criteria { tried, retried: true, ..self.criteria };
         let sending = self.upstreams.send(self.cluster, &criteria, request, again, self.attempt);
         let sent = match self.policy.per_try_timeout {
             None => sending.await.map_err(Missed::Failed),

@@ -26,9 +26,12 @@ impl Drain {
         self.began.set(Some(Instant::now()));
         self.stage.set(Stage::Draining);
         self.listeners.notify_waiters();
-        for waker in self.waiting.borrow().values() {
-            waker.wake_by_ref();
-        }
+        self.stir();
+    }
+
+    /// Has every connection look whether it is to end.
+    pub(crate) fn stir(&self) {
+        self.waiting.borrow().values().for_each(Waker::wake_by_ref);
     }
 
     /// Its time is over: what is left will be dropped.

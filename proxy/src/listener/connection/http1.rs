@@ -18,7 +18,7 @@ use super::observed::Observed;
 use super::warden::{Verdict, Warden};
 use crate::config::model::ListenerLimits;
 use crate::error::Failure;
-use crate::exchange::{self, ClientBody, ClientTunnel, Peer};
+use crate::exchange::{self, Berth, ClientBody, ClientTunnel, Peer};
 use crate::listener::Door;
 
 /// Serves one connection to its end.
@@ -29,10 +29,12 @@ pub(super) async fn serve(
     limits: &ListenerLimits,
     warden: &mut Warden<'_>,
 ) {
+    let berth = Berth::default();
     let service = {
-        let (door, peer) = (door.clone(), peer.clone());
+        let (door, peer, berth) = (door.clone(), peer.clone(), berth.clone());
         service_fn(move |mut request: Request<Incoming>| {
-            let client = request.extensions_mut().remove::<OnUpgrade>().map(ClientTunnel::Http1);
+            let upgrade = request.extensions_mut().remove::<OnUpgrade>();
+            let client = upgrade.map(|upgrade| ClientTunnel::Http1(upgrade, berth.clone()));
             exchange::serve(door.site(), peer.clone(), request.map(ClientBody::Http1), client)
         })
     };
@@ -70,7 +72,7 @@ pub(super) async fn serve(
     match result {
         // hyper has ended this side: that is how it ends. The protocol may have changed: then there are no parts.
         Ok(()) => {
-            let Some(parts) = connection.into_parts() else { return };
+            let Some(parts) = connection.into_parts() else { return berth.carry().await };
             let io = parts.io.into_inner();
             if !parts.read_buf.is_empty() || io.may_receive() {
                 Box::pin(io.linger()).await;

@@ -27,7 +27,7 @@ use super::warden::{Verdict, Warden};
 use crate::config::model::ListenerLimits;
 use crate::error::Failure;
 use crate::exchange::{self, ClientBody, ClientTunnel, Peer, Phase, ReplyBody};
-use crate::http2::{Duplex, Gone, Keepalive, Sending};
+use crate::http2::{Duplex, Gone, Keepalive, Sending, framing_budget};
 use crate::listener::Door;
 
 /// How much is held of one response that the client would take but its socket does not, in bytes.
@@ -97,6 +97,7 @@ async fn drive(
         Builder::new()
             .initial_window_size(settings.initial_stream_window_size)
             .initial_connection_window_size(settings.initial_connection_window_size)
+            .data_frame_budget(framing_budget(settings.initial_connection_window_size))
             .max_concurrent_streams(settings.max_concurrent_streams)
             .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
             .max_send_buffer_size(SEND_BUFFER)
@@ -127,7 +128,7 @@ async fn drive(
         if patience.is_over() {
             return Poll::Ready(End::Flood);
         }
-        if door.drain().is_begun() {
+        if door.drain().is_begun() || door.site().admission().is_relieving() {
             streams.end();
             // What it says by this is to be sent at once.
             if let Poll::Ready(result) = streams.poll(cx, &open) {

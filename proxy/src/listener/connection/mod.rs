@@ -27,7 +27,8 @@ pub(super) async fn serve(stream: TcpStream, peer: Arc<Peer>, door: Rc<Door>) {
     // Its own: an idle connection keeps no configuration.
     let limits = &door.site().listener().limits.clone();
     let mut io = Observed::new(stream, peer.clone());
-    let mut warden = Warden::new(limits, &peer, door.drain());
+    let admission = door.site().admission().clone();
+    let mut warden = Warden::new(limits, &peer, door.drain(), &admission);
     let version = std::future::poll_fn(|cx| match io.poll_prior_knowledge(cx) {
         Poll::Ready(known) => Poll::Ready(Ok(known)),
         Poll::Pending => warden.poll(cx).map(Err),

@@ -11,6 +11,10 @@ use tokio::time::Sleep;
 use super::drain::{DRAIN_GRACE, Drain};
 use crate::config::model::ListenerLimits;
 use crate::exchange::{Peer, Phase};
+use crate::overload::Admission;
+
+/// How long a connection is kept between requests while memory runs out: as after a drain has begun.
+const RELIEVED_IDLE: Duration = DRAIN_GRACE;
 
 /// Why a connection is not polled any further.
 pub(super) enum Verdict {
@@ -27,13 +31,19 @@ pub(super) struct Warden<'a> {
     limits: &'a ListenerLimits,
     peer: &'a Peer,
     drain: &'a Drain,
+    admission: &'a Admission,
     timer: Option<Pin<Box<Sleep>>>,
     registered: bool,
 }
 
 impl<'a> Warden<'a> {
-    pub(super) fn new(limits: &'a ListenerLimits, peer: &'a Peer, drain: &'a Drain) -> Warden<'a> {
-        Warden { limits, peer, drain, timer: None, registered: false }
+    pub(super) fn new(
+        limits: &'a ListenerLimits,
+        peer: &'a Peer,
+        drain: &'a Drain,
+        admission: &'a Admission,
+    ) -> Warden<'a> {
+        Warden { limits, peer, drain, admission, timer: None, registered: false }
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Verdict> {
@@ -53,6 +63,10 @@ impl<'a> Warden<'a> {
             if self.drain.is_begun() && timer.deadline() > self.drain.deadline().into() {
                 timer.as_mut().reset(self.drain.deadline().into());
             }
+            let relieved = now() + RELIEVED_IDLE;
+            if self.admission.is_relieving() && timer.deadline() > relieved.into() {
+                timer.as_mut().reset(relieved.into());
+            }
             std::task::ready!(timer.as_mut().poll(cx));
             if self.drain.is_over() {
                 return Poll::Ready(Verdict::Drain);
@@ -69,6 +83,12 @@ impl<'a> Warden<'a> {
         }
     }
 
+    /// How long nothing may go on.
+    fn idle_limit(&self) -> Duration {
+        let limit = self.limits.idle_timeout;
+        if self.admission.is_relieving() { limit.min(RELIEVED_IDLE) } else { limit }
+    }
+
     /// What is left of a limit on the phase that the connection is in.
     fn left(&self, limit: Duration) -> Duration {
         limit.saturating_sub(self.peer.lasts())
@@ -77,7 +97,7 @@ impl<'a> Warden<'a> {
     /// Until when the connection may go on as it is, and what becomes of it then.
     fn judge(&self, now: Instant) -> (Instant, Verdict) {
         match self.peer.phase() {
-            Phase::Idle => (now + self.left(self.limits.idle_timeout), Verdict::Idle),
+            Phase::Idle => (now + self.left(self.idle_limit()), Verdict::Idle),
             Phase::Head => (now + self.left(self.limits.header_timeout), Verdict::HeadTimeout),
             Phase::Request | Phase::Answer => {
                 // The exchange has its own limits while it waits for somebody; this one is for a client that does not
@@ -98,6 +118,7 @@ impl Drop for Warden<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::task::Waker;
 
     use super::*;
@@ -114,7 +135,8 @@ mod tests {
         };
         let address = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
         let (peer, drain) = (Peer::new(address, address, 1), Drain::default());
-        let mut warden = Warden::new(&limits, &peer, &drain);
+        let admission = Admission::new(Arc::default());
+        let mut warden = Warden::new(&limits, &peer, &drain, &admission);
         let mut cx = Context::from_waker(Waker::noop());
         assert!(warden.poll(&mut cx).is_pending());
         assert_eq!(drain.waiting(), 1);

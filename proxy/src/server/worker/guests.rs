@@ -10,14 +10,14 @@ use anyhow::Context as _;
 
 use super::super::observe;
 use super::Shared;
-use crate::config::model::{Changed, Isolation, Link, Listener, RouteFilters};
+use crate::config::model::{Changed, Filter, Isolation, Link, Listener, RouteFilters};
 use crate::exchange::Callouts;
 use crate::filter::{Chain, Change, Instance, Mute, Performer, Split, Way};
 use crate::recording::Session;
 use crate::snapshot::Snapshot;
 use crate::telemetry::metrics::FilterObservation;
 use crate::wasm::witness::Witness;
-use crate::wasm::{FilterUsage, Plugin, Services};
+use crate::wasm::{Fault, FilterUsage, Plugin, Services};
 
 /// A filter's instance, and what shows its cost. Cloned for each configuration that has it.
 #[derive(Clone)]
@@ -68,15 +68,42 @@ pub(super) type Roster = HashMap<(usize, Role), Guest>;
 
 /// A configuration's guests on this worker: one for each filter that a chain names.
 pub(super) struct Guests<'a> {
-    pub(super) index: usize,
-    pub(super) shared: &'a Arc<Shared>,
-    pub(super) snapshot: &'a Snapshot,
-    pub(super) callouts: &'a Rc<Callouts>,
-    pub(super) former: Option<&'a Roster>,
+    index: usize,
+    shared: &'a Arc<Shared>,
+    snapshot: &'a Snapshot,
+    callouts: &'a Rc<Callouts>,
+    /// Those of the configuration before, by what they run: of each there is one in each role.
+    former: HashMap<(*const Filter, Role), &'a Guest>,
+    /// What routes make of each filter.
+    variants: HashMap<usize, Vec<usize>>,
     pub(super) running: Roster,
 }
 
-impl Guests<'_> {
+/// Whether a guest may have others in it already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Company {
+    /// It may: then they are not to be lost to what comes.
+    Welcome,
+    /// It is a new one.
+    Alone,
+}
+
+impl<'a> Guests<'a> {
+    pub(super) fn new(
+        index: usize,
+        shared: &'a Arc<Shared>,
+        snapshot: &'a Snapshot,
+        callouts: &'a Rc<Callouts>,
+        former: Option<&'a Roster>,
+    ) -> Guests<'a> {
+        let former = former.into_iter().flat_map(HashMap::values).map(|guest| (guest.key(), guest)).collect();
+        let mut variants: HashMap<usize, Vec<usize>> = HashMap::new();
+        for (at, variant) in snapshot.config().variants.iter().enumerate() {
+            variants.entry(variant.of).or_default().push(at);
+        }
+        Guests { index, shared, snapshot, callouts, former, variants, running: HashMap::new() }
+    }
+
     /// The chain of these filters, and what is beside them.
     pub(super) fn chain(&mut self, filters: &[usize]) -> anyhow::Result<Chain> {
         let first = filters.iter().map(|filter| self.instance(*filter, Role::First));
@@ -135,30 +162,63 @@ impl Guests<'_> {
 
     /// The instance of a filter as routes configure it.
     fn variant(&mut self, filter: usize, variant: usize) -> anyhow::Result<Rc<Instance>> {
-        if let Some(guest) = self.running.get(&(variant, Role::Variant)) {
-            return Ok(guest.instance.clone());
-        }
         self.instance(filter, Role::First)?;
-        let base = &self.running[&(filter, Role::First)];
-        let guest = match self.former_variant(base, variant) {
-            Some(guest) => guest,
-            None => self.vary(base, variant)?,
-        };
-        let instance = guest.instance.clone();
-        self.running.insert((variant, Role::Variant), guest);
-        Ok(instance)
+        Ok(self.running[&(variant, Role::Variant)].instance.clone())
     }
 
-    /// The same of the former configuration, if it is in the filter's guest, or has its own.
+    /// A filter with all that routes make of it: in the guest that it had, or in one that it may share, or, where they do
+    /// not fit in there, in a new one. What is served goes on either way, in the guest that it has.
+    fn settle(&mut self, filter: usize) -> anyhow::Result<()> {
+        let base = match self.taken_over(filter, Role::First) {
+            Some(base) => base,
+            None => self.start(filter, Role::First, Company::Welcome)?,
+        };
+        let (base, variants) = match self.vary_all(&base, filter, Company::Welcome) {
+            Ok(variants) => (base, variants),
+            Err(error) => {
+                tracing::info!("the filter has a new instance for what routes make of it: {error:#}");
+                base.instance.mend();
+                let base = self.start(filter, Role::First, Company::Alone)?;
+                let variants = self.vary_all(&base, filter, Company::Alone)?;
+                (base, variants)
+            }
+        };
+        let variants = variants.into_iter().map(|(variant, guest)| ((variant, Role::Variant), guest));
+        self.running.extend(variants.chain([((filter, Role::First), base)]));
+        Ok(())
+    }
+
+    /// What routes make of a filter, beside it.
+    fn vary_all(&self, base: &Guest, filter: usize, company: Company) -> anyhow::Result<Vec<(usize, Guest)>> {
+        let mut has_room = company == Company::Alone;
+        let variants = self.variants.get(&filter).into_iter().flatten();
+        let guests = variants.map(|&variant| {
+            if let Some(guest) = self.former_variant(base, variant) {
+                return Ok((variant, guest));
+            }
+            let filter = base.instance.plugin().filter();
+            // Who shares an instance with others wants that above all.
+            if !has_room && filter.vm_id.is_empty() && !base.instance.has_room() {
+                let name = &filter.name;
+                anyhow::bail!("that of filter `{name}` has more than half of the memory that it may have");
+            }
+            has_room = true;
+            Ok((variant, self.vary(base, variant)?))
+        });
+        guests.collect()
+    }
+
+    /// A variant of the former configuration, if it is in the filter's guest, or has its own.
     fn former_variant(&self, base: &Guest, variant: usize) -> Option<Guest> {
         let plugin = self.snapshot.variant(variant);
-        let is_it = |former: &&Guest| {
-            former.role == Role::Variant
-                && former.instance.plugin().is(plugin)
-                && !former.instance.is_worn()
-                && (is_alone(plugin) || former.instance.is_beside(&base.instance))
-        };
-        self.former?.values().find(is_it).cloned()
+        let former = self.former(plugin, Role::Variant)?;
+        (is_alone(plugin) || former.instance.is_beside(&base.instance)).then(|| former.clone())
+    }
+
+    /// What ran a plugin in this role before and may go on.
+    fn former(&self, plugin: &Plugin, role: Role) -> Option<&'a Guest> {
+        let former = *self.former.get(&(Arc::as_ptr(plugin.filter()), role))?;
+        (former.instance.plugin().is(plugin) && !former.instance.is_worn()).then_some(former)
     }
 
     /// Starts the variant in the filter's guest, unless each exchange has one of its own: what it costs is the filter's.
@@ -190,28 +250,25 @@ impl Guests<'_> {
     }
 
     fn instance(&mut self, filter: usize, role: Role) -> anyhow::Result<Rc<Instance>> {
-        let guest = match self.running.get(&(filter, role)) {
-            Some(guest) => guest.clone(),
-            None => match self.taken_over(filter, role) {
-                Some(guest) => guest,
-                None => self.start(filter, role)?,
-            },
-        };
-        self.running.insert((filter, role), guest.clone());
-        Ok(guest.instance)
+        if !self.running.contains_key(&(filter, role)) {
+            match (role, self.taken_over(filter, role)) {
+                (Role::First, _) => self.settle(filter)?,
+                (_, Some(guest)) => drop(self.running.insert((filter, role), guest)),
+                (_, None) => {
+                    let guest = self.start(filter, role, Company::Welcome)?;
+                    self.running.insert((filter, role), guest);
+                }
+            }
+        }
+        Ok(self.running[&(filter, role)].instance.clone())
     }
 
     /// The instance of the former configuration, if nothing about the filter has changed.
     fn taken_over(&self, filter: usize, role: Role) -> Option<Guest> {
-        let plugin = self.snapshot.plugin(filter);
+        let former = self.former(self.snapshot.plugin(filter), role)?;
         let session = if role == Role::Recorded { self.session(filter) } else { None };
-        let is_it = |former: &&Guest| {
-            former.role == role
-                && former.instance.plugin().is(plugin)
-                && !former.instance.is_worn()
-                && former.session.as_ref().map(Arc::as_ptr) == session.as_ref().map(Arc::as_ptr)
-        };
-        self.former?.values().find(is_it).cloned()
+        let is_it = former.session.as_ref().map(Arc::as_ptr) == session.as_ref().map(Arc::as_ptr);
+        is_it.then(|| former.clone())
     }
 
     /// What a guest has.
@@ -233,7 +290,14 @@ impl Guests<'_> {
         }
     }
 
-    fn start(&self, filter: usize, role: Role) -> anyhow::Result<Guest> {
+    /// Whose guest a filter may share. A second version that fails is not to take the first one's guest with it.
+    fn company(&self, plugin: &Plugin) -> Option<&Instance> {
+        let others = self.running.values().chain(self.former.values().copied());
+        let mut others = others.filter(|other| other.role == Role::First).map(|other| &*other.instance);
+        others.find(|other| other.plugin().shares(plugin) && !other.is_worn() && !other.is_watched())
+    }
+
+    fn start(&self, filter: usize, role: Role, company: Company) -> anyhow::Result<Guest> {
         let plugin = self.snapshot.plugin(filter).clone();
         let name = plugin.filter().name.clone();
         let usage = Arc::new(FilterUsage::new());
@@ -248,15 +312,23 @@ impl Guests<'_> {
             let instance = Instance::missing(plugin, services, self.callouts.clone());
             return Ok(Guest { instance, role, usage, session, _observation: Rc::new(observation) });
         }
-        let others = self.running.values().chain(self.former.into_iter().flat_map(HashMap::values));
-        // A second version that fails is not to take the first one's guest with it.
-        let others = others.filter(|other| other.role == Role::First && role == Role::First);
-        let mut others = others.map(|other| &other.instance).filter(|other| !other.is_worn());
-        let is_watched = services.witness.is_some();
-        let other = others.find(|other| !is_watched && !other.is_watched() && other.plugin().shares(&plugin));
-        let instance = match other {
-            Some(other) => Instance::join(other, plugin, services, role.performer(self.callouts)),
-            None => Instance::start(plugin, services, role.performer(self.callouts)),
+        let other = (company == Company::Welcome && services.witness.is_none() && role == Role::First)
+            .then(|| self.company(&plugin))
+            .flatten();
+        let performer = || role.performer(self.callouts);
+        let joined = other.and_then(|other| {
+            let joined = Instance::join(other, plugin.clone(), services.clone(), performer());
+            let refused = |fault: &Fault| {
+                tracing::info!(
+                    "filter `{name}` has an instance of its own, not that of its `vm_id`: {fault}"
+                );
+                other.mend();
+            };
+            joined.inspect_err(refused).ok()
+        });
+        let instance = match joined {
+            Some(instance) => Ok(instance),
+            None => Instance::start(plugin, services, performer()),
         };
         let instance =
             instance.with_context(|| format!("filter `{name}` does not start on worker {}", self.index))?;
@@ -272,6 +344,12 @@ impl Guests<'_> {
         }
         let observation = observe::observe_filter(&self.shared.metrics, &name, &usage);
         Ok(Guest { instance, role, usage, session, _observation: Rc::new(observation) })
+    }
+}
+
+impl Guest {
+    fn key(&self) -> (*const Filter, Role) {
+        (Arc::as_ptr(self.instance.plugin().filter()), self.role)
     }
 }
 

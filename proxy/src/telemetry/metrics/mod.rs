@@ -19,6 +19,7 @@
 //! | `overview` | the proxy and its filters on one page, as JSON |
 //! | `guest`    | metrics that filters define themselves |
 //! | `mirror`   | copies of requests for mirrors |
+//! | `overload` | how much the proxy has to do, and what it refused for it |
 //! | `server`   | the server as a whole: build, workers, configuration |
 //! | `process`  | the process as the kernel sees it |
 
@@ -30,6 +31,7 @@ mod filter;
 mod guest;
 mod mirror;
 mod number;
+mod overload;
 mod overview;
 mod page;
 mod process;
@@ -48,6 +50,7 @@ pub use filter::{CallbackSample, FilterObservation, FilterSample};
 pub use guest::{GuestMetric, GuestValue, write_guest_metrics};
 pub use mirror::{MirrorCell, MirrorOutcome};
 pub use number::{Counter, DURATION_BOUNDS, Gauge, Histogram, HistogramSample};
+pub use overload::{OverloadSample, write_overload};
 pub use overview::{CallbackOverview, FilterOverview, Overview};
 pub(super) use page::Described;
 pub use page::{Family, Format, Number, Page};

@@ -42,10 +42,12 @@ pub struct Criteria<'a> {
     pub hash: Option<u64>,
     /// The endpoint that is taken if the cluster has it, it is fit, and it is not one of `tried`.
     pub preferred: Option<SocketAddr>,
-    /// Whether the preferred one is taken even if it is not fit.
+    /// Whether the preferred one is taken even if it is not fit, or was tried.
     pub strict: bool,
     /// Endpoints that this exchange was sent to before: none of these, as long as another is fit.
     pub tried: &'a [SocketAddr],
+    /// Whoever sends this sees to it that what an endpoint refused is sent again.
+    pub retried: bool,
     /// The subset that it is one of, where the cluster has subsets.
     pub subset: Option<&'a MetadataMatch>,
 }
@@ -141,7 +143,8 @@ impl Balancer {
 }
 
 fn preferred(cluster: &Cluster, set: &Set, picture: &Picture, criteria: &Criteria<'_>) -> Option<Taken> {
-    let address = criteria.preferred.filter(|address| !criteria.tried.contains(address))?;
+    let wanted = criteria.preferred;
+    let address = wanted.filter(|address| criteria.strict || !criteria.tried.contains(address))?;
     let place = cluster.place_of(address)?;
     let member = u32::try_from(place).ok()?;
     set.members.binary_search(&member).ok()?;

@@ -4,9 +4,9 @@
 //! for the cluster's `idle_timeout` after that, and replaced when it is closed, also by a GOAWAY, after which what is in
 //! flight on it may still end.
 //!
-//! Whoever waits for a response sends the request as well, so that one that is dropped leaves nothing behind, whatever
-//! its peer takes or does not. This is why it is done by `h2`: with `hyper` a request's body has a task of its own,
-//! which nobody can end while the peer takes nothing.
+//! Whoever waits for a response sends the request as well; when its head has come, a task does that ends with the
+//! response's body. So a request that is dropped leaves nothing behind, whatever its peer takes or does not. This is why it
+//! is done by `h2`: with `hyper` a request's body has a task of its own, which nobody can end while the peer takes nothing.
 
 mod settled;
 mod stream;
@@ -23,16 +23,16 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use h2::client::{Builder, SendRequest};
-use socket2::{SockRef, TcpKeepalive};
 use tokio::sync::Mutex;
 use tracing::debug;
 
 use super::UpstreamError;
-use super::breakers::refuse;
+use super::breakers::{Slot, refuse};
 use super::connection::connect;
 use super::pool::{Pool, Shelf, Upkeep};
-use crate::http2::{Gone, Keepalive};
+use crate::http2::{Gone, Keepalive, framing_budget};
 use crate::tasks::Tasks;
+use crate::telemetry::metrics::Limit;
 use settled::{FirstFrame, Settled};
 
 pub use stream::Http2Body;
@@ -43,11 +43,6 @@ pub(super) use tunnel::Http2Tunnel;
 /// streams are opened before it has said how many it takes.
 const SEND_BUFFER: usize = 1024 * 1024;
 const STREAMS_AT_FIRST: usize = 100;
-
-/// A peer that is gone without a word is found out by TCP where the cluster has no `keepalive`: HTTP/2's own pings are too
-/// often for many gRPC servers.
-const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 
 /// The connections.
 #[derive(Debug, Default)]
@@ -208,6 +203,8 @@ async fn acquire(pool: &Pool, tasks: &Rc<Tasks>) -> Result<Turn, UpstreamError> 
     if let Some(turn) = http2.turn(shelf) {
         return Ok(turn);
     }
+    let waits = Slot::take(pool.cluster(), Limit::Pending, false);
+    let _waits = waits.ok_or_else(|| refuse(pool, Limit::Pending))?;
     let failures = http2.failures.get();
     let _connecting = http2.connecting.lock().await;
     if let Some(turn) = http2.turn(shelf) {
@@ -238,13 +235,12 @@ async fn open(pool: &Pool, tasks: &Rc<Tasks>) -> Result<Connection, UpstreamErro
     let (address, config) = (pool.endpoint().address(), pool.cluster().config());
     let (socket, counted) = connect(pool).await?;
     let local = socket.local_addr().ok();
-    let probes = TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_INTERVAL);
-    SockRef::from(&socket).set_tcp_keepalive(&probes).map_err(UpstreamError::Connect)?;
     let (whole, settled) = (Rc::new(Cell::new(false)), Rc::new(Settled::default()));
     let (sender, mut connection) = Builder::new()
         .enable_push(false)
         .initial_window_size(config.http2.initial_stream_window_size)
         .initial_connection_window_size(config.http2.initial_connection_window_size)
+        .data_frame_budget(framing_budget(config.http2.initial_connection_window_size))
         .initial_max_send_streams(STREAMS_AT_FIRST)
         .max_send_buffer_size(SEND_BUFFER)
         .max_header_list_size(u32::try_from(config.header_bytes).unwrap_or(u32::MAX))

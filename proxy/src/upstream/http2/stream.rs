@@ -12,6 +12,7 @@ use http::header::{HOST, HeaderValue};
 use http::uri::{Authority, Scheme};
 use http::{Request, Response, Uri, Version};
 use http_body::{Body, Frame};
+use tokio::task::AbortHandle;
 
 use super::super::body::BoxError;
 use super::super::pool::Lease;
@@ -31,6 +32,7 @@ pub(in crate::upstream) async fn send(
     match Box::pin(perform(&lease, tasks, request, attempt)).await {
         Ok((response, outgoing, turn)) => {
             lease.answered(response.status(), response.headers());
+            let outgoing = outgoing.leave_to(tasks);
             Ok(response.map(|incoming| Http2Body::new(incoming, outgoing, turn, lease)))
         }
         Err(error) => Err(lease.failed(error)),
@@ -68,7 +70,7 @@ async fn perform(
 }
 
 /// What is left to be sent of a request.
-pub(super) struct Outgoing {
+struct Outgoing {
     sending: Sending<RequestBody>,
     /// Nothing once all was sent, or cannot be.
     stream: Option<SendStream<Bytes>>,
@@ -80,11 +82,6 @@ impl Outgoing {
     fn new(body: RequestBody, stream: SendStream<Bytes>) -> Outgoing {
         let stream = (!body.is_end_stream()).then_some(stream);
         Outgoing { sending: Sending::new(body), stream, failed: None }
-    }
-
-    /// What is left when all was sent.
-    pub(super) fn nothing() -> Outgoing {
-        Outgoing { sending: Sending::new(RequestBody::Empty), stream: None, failed: None }
     }
 
     /// Sends what there is and what the peer takes, and sees to it that the task is woken for more. That it failed is
@@ -100,6 +97,27 @@ impl Outgoing {
             self.stream = None;
         }
     }
+
+    /// Leaves what there is yet to be sent to a task. Whoever reads the response may wait with that for its own peer,
+    /// which may take nothing before it has sent the whole request.
+    fn leave_to(mut self, tasks: &Rc<Tasks>) -> Option<Rest> {
+        self.stream.as_ref()?;
+        let sending = poll_fn(move |cx| {
+            self.send(cx);
+            if self.stream.is_some() { Poll::Pending } else { Poll::Ready(()) }
+        });
+        Some(Rest(tasks.spawn(sending)))
+    }
+}
+
+/// The rest of a request, which is sent for as long as this is kept.
+#[derive(Debug)]
+pub(super) struct Rest(AbortHandle);
+
+impl Drop for Rest {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// HTTP/2 names scheme and authority in every request, in the place of `host` (RFC 9113, section 8.3.1).
@@ -113,18 +131,18 @@ pub(super) fn absolute(uri: &Uri, host: Option<HeaderValue>, endpoint: SocketAdd
     Uri::from_parts(parts).unwrap_or_else(|_| uri.clone())
 }
 
-/// The body of a response over HTTP/2, as it comes; what is left of its request is sent while it is read. Dropped
-/// before either has ended, it resets the stream. The request counts as in flight until it is dropped.
+/// The body of a response over HTTP/2, as it comes; what is left of its request is sent meanwhile. Dropped before either
+/// has ended, it resets the stream. The request counts as in flight until it is dropped.
 pub struct Http2Body {
     incoming: RecvStream,
-    outgoing: Outgoing,
+    _outgoing: Option<Rest>,
     _turn: Turn,
     _lease: Lease,
 }
 
 impl Http2Body {
-    pub(super) fn new(incoming: RecvStream, outgoing: Outgoing, turn: Turn, lease: Lease) -> Http2Body {
-        Http2Body { incoming, outgoing, _turn: turn, _lease: lease }
+    pub(super) fn new(incoming: RecvStream, outgoing: Option<Rest>, turn: Turn, lease: Lease) -> Http2Body {
+        Http2Body { incoming, _outgoing: outgoing, _turn: turn, _lease: lease }
     }
 }
 
@@ -142,7 +160,6 @@ impl Body for Http2Body {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
-        self.outgoing.send(cx);
         poll_frame(&mut self.incoming, cx).map_err(UpstreamError::from_http2)
     }
 

@@ -14,7 +14,7 @@ use super::super::body::ResponseBody;
 use super::super::pool::Lease;
 use super::super::send::Attempt;
 use super::super::{RequestBody, UpstreamError};
-use super::stream::{Http2Body, Outgoing, absolute};
+use super::stream::{Http2Body, absolute};
 use super::{Turn, acquire};
 use crate::http2::Duplex;
 use crate::tasks::Tasks;
@@ -55,7 +55,7 @@ pub(in crate::upstream) async fn send(
     lease.answered(response.status(), response.headers());
     let (mut head, incoming) = response.into_parts();
     if !head.status.is_success() {
-        let body = Http2Body::new(incoming, Outgoing::nothing(), turn, lease);
+        let body = Http2Body::new(incoming, None, turn, lease);
         return Ok(Response::from_parts(head, ResponseBody::Http2(body)));
     }
     head.status = StatusCode::SWITCHING_PROTOCOLS;
