@@ -87,7 +87,7 @@ impl ReplyBody {
     }
 
     /// The body of a response whose exchange goes on elsewhere, or has ended.
-    pub(super) fn empty() -> ReplyBody {
+    pub(crate) fn empty() -> ReplyBody {
         let (content, manner) = (Content::Empty, Manner::Http);
         ReplyBody { content, encoded: None, manner, exchange: None, timer: Timer::default() }
     }
