@@ -17,6 +17,7 @@ use super::connection::Connection;
 use super::endpoint::Endpoint;
 use super::http2::Http2;
 use super::outlier::{self, Answer};
+use super::queue::Queue;
 use crate::telemetry::metrics::{ClusterCell, Limit};
 
 /// One worker's way to one endpoint of a cluster, as one configuration has it.
@@ -45,8 +46,8 @@ pub(super) struct Shelf {
     http2: Http2,
     /// Connections that are open, or being made.
     open: Cell<usize>,
-    /// Notified when one of them is free, or closed.
-    freed: Notify,
+    /// Who waits for one of them to be free, or closed.
+    queue: Queue,
 }
 
 #[derive(Debug)]
@@ -71,7 +72,7 @@ impl Pool {
             idle: RefCell::default(),
             http2: Http2::default(),
             open: Cell::new(0),
-            freed: Notify::new(),
+            queue: Queue::default(),
         };
         Pool { cluster, endpoint, cell, shelf: Rc::new(shelf), latency }
     }
@@ -136,10 +137,15 @@ impl Pool {
         None
     }
 
-    /// Keeps `connection` for the next request if it can take one, at the cost of the oldest where there are enough.
+    /// Gives `connection` to the request that has waited longest, or keeps it for the next, at the cost of the oldest where
+    /// there are enough; if it can take one.
     fn put(&self, connection: Connection) {
         let (cap, upkeep) = (self.cluster.config().idle_connections, self.upkeep());
-        if cap == 0 || upkeep.draining.get() || !connection.is_ready() {
+        if cap == 0 || !connection.is_ready() {
+            return;
+        }
+        let Some(connection) = self.shelf.queue.give(connection) else { return };
+        if upkeep.draining.get() {
             return;
         }
         let mut idle = self.shelf.idle.borrow_mut();
@@ -149,7 +155,6 @@ impl Pool {
             upkeep.idle.set(upkeep.idle.get() + 1);
         }
         idle.push_back(Idle { connection, since: upkeep.at_latest() });
-        self.shelf.freed.notify_one();
     }
 }
 
@@ -179,15 +184,15 @@ impl Drop for Place {
     fn drop(&mut self) {
         if let Some(shelf) = self.shelf.upgrade() {
             shelf.open.set(shelf.open.get() - 1);
-            shelf.freed.notify_one();
+            shelf.queue.make_room();
         }
     }
 }
 
 impl Shelf {
-    /// Waits until a connection is free, or closed so that another may be made.
-    pub(super) async fn freed(&self) {
-        self.freed.notified().await;
+    /// Those that wait for a connection.
+    pub(super) fn queue(&self) -> &Queue {
+        &self.queue
     }
 
     pub(super) fn upkeep(&self) -> &Upkeep {
@@ -313,7 +318,7 @@ impl Lease {
         Ok(Lease { pool, connection: None, began, clock, _slot: slot })
     }
 
-    pub(super) fn pool(&self) -> &Pool {
+    pub(super) fn pool(&self) -> &Rc<Pool> {
         &self.pool
     }
 

@@ -22,14 +22,15 @@ use super::{Turn, acquire};
 use crate::http2::{Sending, poll_frame};
 use crate::tasks::Tasks;
 
-/// Sends a request on a connection of the lease's pool that has room for it.
+/// Sends a request on a connection of the lease's pool that has room for it, and is not the one from `avoided`.
 pub(in crate::upstream) async fn send(
     lease: Lease,
     tasks: &Rc<Tasks>,
     request: Request<RequestBody>,
     attempt: &mut Attempt,
+    avoided: Option<SocketAddr>,
 ) -> Result<Response<Http2Body>, UpstreamError> {
-    match Box::pin(perform(&lease, tasks, request, attempt)).await {
+    match Box::pin(perform(&lease, tasks, request, attempt, avoided)).await {
         Ok((response, outgoing, turn)) => {
             lease.answered(response.status(), response.headers());
             let outgoing = outgoing.leave_to(tasks);
@@ -44,12 +45,13 @@ async fn perform(
     tasks: &Rc<Tasks>,
     request: Request<RequestBody>,
     attempt: &mut Attempt,
+    avoided: Option<SocketAddr>,
 ) -> Result<(Response<RecvStream>, Outgoing, Turn), UpstreamError> {
     let pool = lease.pool();
     let (mut head, body) = request.into_parts();
     head.uri = absolute(&head.uri, head.headers.remove(HOST), pool.endpoint().address());
     head.version = Version::HTTP_2;
-    let turn = acquire(pool, tasks).await?;
+    let turn = acquire(pool, tasks, avoided).await?;
     attempt.local = turn.local();
     attempt.reused = turn.is_reused();
     let (response, stream) = turn
