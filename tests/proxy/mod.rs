@@ -31,6 +31,7 @@ mod framing;
 mod grpc;
 mod grpc_calls;
 mod grpc_web;
+mod h2c_upgrade;
 mod higress;
 mod holding;
 mod http2;

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/../.."
 . tests/setup/python.sh
 
 # Redis's server is in the package of its tools as well, by the name of one of them: that of the server starts one.
-tests/setup/packages.sh redis-tools
+tests/setup/packages.sh redis-tools nghttp2-client curl
 mkdir -p build/bin
 ln -sf /usr/bin/redis-check-rdb build/bin/redis-server
 

@@ -88,7 +88,7 @@ async fn perform(
     head.uri = absolute(&head.uri, head.headers.remove(HOST), pool.endpoint().address());
     head.version = Version::HTTP_2;
     head.extensions.insert(protocol);
-    let turn = acquire(pool, tasks).await?;
+    let turn = acquire(pool, tasks, None).await?;
     attempt.local = turn.local();
     attempt.reused = turn.is_reused();
     // One that has not said by then what it takes is as one that does not connect.
