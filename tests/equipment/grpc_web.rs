@@ -35,7 +35,8 @@ pub(crate) fn read(body: &[u8]) -> WebBody {
             0 => read.messages.push(text),
             0x80 => {
                 let line = |line: &str| {
-                    let (name, value) = line.split_once(':').unwrap_or_else(|| panic!("{line:?} is no field"));
+                    let (name, value) =
+                        line.split_once(':').unwrap_or_else(|| panic!("{line:?} is no field"));
                     (name.to_owned(), value.trim().to_owned())
                 };
                 read.trailers = text.split_terminator("\r\n").map(line).collect();

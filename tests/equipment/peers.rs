@@ -68,7 +68,19 @@ pub(crate) fn redis() -> Option<Server> {
 pub(crate) fn redis_benchmark(at: SocketAddr) {
     let mut command = Command::new("redis-benchmark");
     command.args(["-h", &at.ip().to_string(), "-p", &at.port().to_string()]);
-    command.args(["-n", "2000", "-c", "10", "-P", "16", "-d", "1000", "-q", "-t", "set,get,lpush,lrange_100"]);
+    command.args([
+        "-n",
+        "2000",
+        "-c",
+        "10",
+        "-P",
+        "16",
+        "-d",
+        "1000",
+        "-q",
+        "-t",
+        "set,get,lpush,lrange_100",
+    ]);
     let client = Process::start("redis-benchmark", &mut command);
     let status = client.wait();
     let said = client.stdout.text() + &client.stderr.text();

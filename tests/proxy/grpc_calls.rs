@@ -28,7 +28,8 @@ fn client(proxy: &Proxy) -> Http2Client {
 
 fn status(fields: Option<&HeaderMap>) -> Option<(&str, &str)> {
     let fields = fields?;
-    let field = |name| fields.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok()).unwrap_or("");
+    let field =
+        |name| fields.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok()).unwrap_or("");
     Some((field("grpc-status"), field("grpc-message")))
 }
 
@@ -59,7 +60,11 @@ fn a_stream_that_the_service_resets_ends_with_what_the_reset_means() {
             assert_eq!(client.piece(&mut began).expect("there is one"), framed("first"));
             gate.open();
             let response = client.rest(began).expect("it ends in order");
-            assert_eq!(status(response.trailers.as_ref()), Some((meant, "the response was cut short")), "{code}");
+            assert_eq!(
+                status(response.trailers.as_ref()),
+                Some((meant, "the response was cut short")),
+                "{code}"
+            );
             let line = proxy.wait_for_access_log(1).remove(0);
             assert_eq!(line["outcome"], "upstream_body_cut", "{line}");
             assert!(line["grpc_status"].is_string(), "{line}");
@@ -88,7 +93,12 @@ fn what_is_no_call_is_reset_where_it_breaks_off() {
     let gate = Gate::new();
     let held = gate.clone();
     let service = GrpcService::start(move |_| {
-        vec![GrpcAct::Status(201, false), GrpcAct::Raw(b"half".to_vec()), GrpcAct::Await(held.clone()), GrpcAct::Reset(8)]
+        vec![
+            GrpcAct::Status(201, false),
+            GrpcAct::Raw(b"half".to_vec()),
+            GrpcAct::Await(held.clone()),
+            GrpcAct::Reset(8),
+        ]
     });
     for proxy in proxies(&service, "") {
         gate.shut();
@@ -108,7 +118,8 @@ fn a_deadline_that_passes_within_a_stream_ends_it_as_exceeded() {
     for (route, fields) in [("timeout: 300ms", &CALL[..]), ("timeout: 0s, grpc_timeout: 0s", &deadline)] {
         for proxy in proxies(&service, route) {
             let before = service.rpcs().len();
-            let response = client(&proxy).request("POST", "/svc/Watch", fields, &framed("go")).expect("it ends");
+            let response =
+                client(&proxy).request("POST", "/svc/Watch", fields, &framed("go")).expect("it ends");
             assert_eq!(response.body, framed("first"));
             let told = Some(("4", "upstream request timeout"));
             assert_eq!(status(response.trailers.as_ref()), told, "{route}");

@@ -2,7 +2,8 @@
 
 use crate::equipment::grpc_web::{framed, framed_text, read, read_text};
 use crate::equipment::{
-    Answer, Gate, GrpcAct, GrpcService, Guest, Http2Client, Proxy, Response, Upstream, forwarding, in_listener,
+    Answer, Gate, GrpcAct, GrpcService, Guest, Http2Client, Proxy, Response, Upstream, forwarding,
+    in_listener,
 };
 
 const WEB: &str = "application/grpc-web+proto";
@@ -170,7 +171,8 @@ fn a_response_that_is_no_grpc_keeps_its_status_and_says_what_it_means() {
     proxy.wait_for_metric("tidegate_grpc_calls_total", &[("grpc_status", "unavailable")], 1.0);
 
     let page = "<p>".to_owned() + &"x".repeat(100_000);
-    let upstream = Upstream::start(move |_| Answer::sized(200, &[("content-type", "text/html")], &page).read_body());
+    let upstream =
+        Upstream::start(move |_| Answer::sized(200, &[("content-type", "text/html")], &page).read_body());
     let config = in_listener(&forwarding(&[upstream.address()], ""), &["grpc_web: true"]);
     let response = call(&Proxy::start(&config), "Say", WEB, &framed("a question"));
     assert_eq!((response.status(), response.field("grpc-status")), (200, Some("2")));
@@ -222,7 +224,8 @@ fn pages_of_other_origins_may_read_the_status() {
                 allow_headers: [content-type, x-grpc-web, grpc-timeout], expose_headers: [grpc-status, grpc-message]}";
     let proxy = Proxy::start(&config(&service, cors));
     let origin = ("origin", "https://page.test");
-    let asks = [origin, ("access-control-request-method", "POST"), ("access-control-request-headers", "x-grpc-web")];
+    let asks =
+        [origin, ("access-control-request-method", "POST"), ("access-control-request-headers", "x-grpc-web")];
     let response = proxy.client().request("OPTIONS", "/svc/Say", &asks, "");
     assert_eq!(response.field("access-control-allow-origin"), Some("https://page.test"));
     let fields = [origin, ("content-type", WEB)];

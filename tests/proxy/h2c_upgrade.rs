@@ -91,7 +91,8 @@ fn a_client_that_agrees_and_says_something_else_is_left() {
     let upstream = Upstream::ok("hello");
     let proxy = Proxy::start(&config(&upstream));
     let ping = frame(6, 0, 0, &[0; 8]);
-    for instead in [b"GET /smuggled HTTP/1.1\r\nhost: tide.test\r\n\r\n".to_vec(), [PREFACE, &ping].concat()] {
+    for instead in [b"GET /smuggled HTTP/1.1\r\nhost: tide.test\r\n\r\n".to_vec(), [PREFACE, &ping].concat()]
+    {
         let mut client = changed(&proxy, ASK);
         client.send(&instead).expect("it listens");
         assert!(client.next().is_none(), "it is closed");
@@ -103,7 +104,7 @@ fn a_client_that_agrees_and_says_something_else_is_left() {
 
 #[test]
 fn the_clients_of_nghttp2_and_curl_change_to_http2() {
-    let upstream = Upstream::ok("hello");
+    let upstream = Upstream::ok("hello\n");
     let proxy = Proxy::start(&config(&upstream));
     let url = format!("http://{}/page", proxy.address("in"));
     for command in [&["nghttp", "--upgrade", "--no-dep", &url][..], &["curl", "--silent", "--http2", &url]] {

@@ -32,7 +32,10 @@ fn a_websocket_goes_to_an_upstream_that_speaks_http2() {
         }
         let asked = upstream.requests().pop().expect("it was asked").head;
         assert_eq!((&*asked.line, asked.field("upgrade")), ("GET /chat HTTP/1.1", Some("websocket")));
-        assert_eq!((asked.field("host"), asked.field("sec-websocket-version")), (Some("tide.test"), Some("13")));
+        assert_eq!(
+            (asked.field("host"), asked.field("sec-websocket-version")),
+            (Some("tide.test"), Some("13"))
+        );
         assert_ne!(asked.field("sec-websocket-key"), Some("dGhlIHNhbXBsZSBub25jZQ=="), "a key of its own");
         client.half_close();
         assert_eq!(client.rest(), "");

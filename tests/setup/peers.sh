@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs servers and clients of others that the tests speak to through the proxy: a WebSocket library (websockets) and a
-# NATS server from PyPI, pinned (see requirements-peers.txt), and Redis from Debian. None of them runs but in a test.
+# NATS server from PyPI, pinned (see requirements-peers.txt); from Debian Redis, nghttp and curl. None of them runs but in a
+# test.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . tests/setup/python.sh

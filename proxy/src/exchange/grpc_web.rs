@@ -269,17 +269,25 @@ mod tests {
     fn a_call_says_what_upstreams_of_grpc_ask_for() {
         let (_, headers) = entered(&[("content-type", "application/grpc-web+json"), ("content-length", "7")]);
         assert_eq!(headers[CONTENT_TYPE], "application/grpc+json");
-        assert_eq!((&headers[TE], &headers[GRPC_ACCEPT_ENCODING]), (&"trailers".parse().unwrap(), &"identity".parse().unwrap()));
+        assert_eq!(
+            (&headers[TE], &headers[GRPC_ACCEPT_ENCODING]),
+            (&"trailers".parse().unwrap(), &"identity".parse().unwrap())
+        );
         assert!(!headers.contains_key(CONTENT_LENGTH));
-        let (_, headers) = entered(&[("content-type", "application/grpc-web+proto"), ("grpc-accept-encoding", "gzip")]);
-        assert_eq!((&headers[CONTENT_TYPE], &headers[GRPC_ACCEPT_ENCODING]), (&GRPC.parse().unwrap(), &"gzip".parse().unwrap()));
+        let (_, headers) =
+            entered(&[("content-type", "application/grpc-web+proto"), ("grpc-accept-encoding", "gzip")]);
+        assert_eq!(
+            (&headers[CONTENT_TYPE], &headers[GRPC_ACCEPT_ENCODING]),
+            (&GRPC.parse().unwrap(), &"gzip".parse().unwrap())
+        );
     }
 
     #[test]
     fn text_is_read_however_it_is_cut_and_padded() {
         for size in 1..9 {
             let mut body = TextBody::new(ClientBody::Empty);
-            let pieces: Result<Vec<Bytes>, _> = b"aGVsbG8=d29ybGQhIQ==Zm9v".chunks(size).map(|piece| body.decode(piece)).collect();
+            let pieces: Result<Vec<Bytes>, _> =
+                b"aGVsbG8=d29ybGQhIQ==Zm9v".chunks(size).map(|piece| body.decode(piece)).collect();
             assert_eq!(pieces.unwrap().concat(), b"helloworld!!foo", "{size}");
             assert!(body.rest.is_empty());
         }
@@ -295,7 +303,8 @@ mod tests {
     #[test]
     fn trailers_are_a_frame_of_lines() {
         let trailers = [("grpc-status", "0"), ("grpc-message", "a b")];
-        let trailers = trailers.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+        let trailers =
+            trailers.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
         let frame = trailers_frame(&trailers.into_iter().collect());
         assert_eq!(&frame[..], b"\x80\0\0\0\x25grpc-status:0\r\ngrpc-message:a b\r\n");
         let text = Form::Text.write(Frame::data(frame.clone())).into_data().unwrap();

@@ -49,8 +49,8 @@ use http_body_util::{BodyExt, Full};
 use hyper::upgrade::OnUpgrade;
 
 pub use answer::{Answer, Ending};
-use body::{Content, Manner};
 pub(crate) use body::ReplyBody;
+use body::{Content, Manner};
 pub(crate) use callout::Callouts;
 pub use callout::{CALLOUT_RESPONSE_LIMIT, LONGEST_CALLOUT};
 pub use headers::drop_hop_by_hop;

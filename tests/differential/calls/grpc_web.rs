@@ -120,7 +120,8 @@ fn grpc_web_is_bridged_as_envoy_does_it() {
     });
     let envoy = envoy(service.address(), &[filter]);
     for call in calls() {
-        let (ours, theirs) = (make(&call, proxy.address("in"), &service), make(&call, envoy.address("in"), &service));
+        let (ours, theirs) =
+            (make(&call, proxy.address("in"), &service), make(&call, envoy.address("in"), &service));
         assert_eq!(ours, theirs, "{} of {}", call.name, call.method);
     }
 }

@@ -13,7 +13,8 @@ fn config(server: &InteropServer) -> String {
 fn every_official_grpc_case_passes_as_it_does_through_envoy() {
     let Some(server) = InteropServer::start() else { return };
     let plain = Proxy::start(&config(&server));
-    let filtered = in_listener(&config(&server), &["filters: [log]"]) + "filters:\n  log: {module: ./log.wasm}\n";
+    let filtered =
+        in_listener(&config(&server), &["filters: [log]"]) + "filters:\n  log: {module: ./log.wasm}\n";
     let filtered = Proxy::with(&filtered).file("log.wasm", Guest::logger().build()).start();
     let envoy = Envoy::is_installed().then(|| envoy(server.address(), &[]));
     let mut ways = vec![

@@ -45,7 +45,8 @@ fn envoy_to(upstream: SocketAddr, peer: Peer, filters: &[Value]) -> Envoy {
         "http_filters": filters,
     });
     let any = json!({"socket_address": {"address": "127.0.0.1", "port_value": 0}});
-    let endpoint = json!({"socket_address": {"address": upstream.ip().to_string(), "port_value": upstream.port()}});
+    let endpoint =
+        json!({"socket_address": {"address": upstream.ip().to_string(), "port_value": upstream.port()}});
     let bootstrap = json!({
         "admin": {"address": any},
         "static_resources": {

@@ -192,7 +192,10 @@ mod tests {
 
     fn request(fields: &[(&str, &str)]) -> Request<Empty<Bytes>> {
         let usual = [("host", "a.test"), ("connection", "Upgrade, HTTP2-Settings"), ("upgrade", "h2c")];
-        let request = usual.iter().chain(fields).fold(Request::get("/a?b"), |it, (name, value)| it.header(*name, *value));
+        let request = usual
+            .iter()
+            .chain(fields)
+            .fold(Request::get("/a?b"), |it, (name, value)| it.header(*name, *value));
         request.body(Empty::new()).unwrap()
     }
 
