@@ -306,7 +306,7 @@ mod tests {
         let trailers =
             trailers.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
         let frame = trailers_frame(&trailers.into_iter().collect());
-        assert_eq!(&frame[..], b"\x80\0\0\0\x25grpc-status:0\r\ngrpc-message:a b\r\n");
+        assert_eq!(&frame[..], b"\x80\0\0\0\x21grpc-status:0\r\ngrpc-message:a b\r\n");
         let text = Form::Text.write(Frame::data(frame.clone())).into_data().unwrap();
         assert_eq!(BASE64_STANDARD.decode(text).unwrap(), frame);
     }

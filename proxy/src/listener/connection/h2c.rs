@@ -207,7 +207,7 @@ mod tests {
         for fields in [
             &[][..],
             &[settings, settings],
-            &[("http2-settings", "AAMAAABk")],
+            &[("http2-settings", "AAMA")],
             &[("http2-settings", "AAM=")],
             &[settings, ("upgrade", "websocket")],
             &[settings, ("host", "b.test")],
