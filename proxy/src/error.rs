@@ -94,6 +94,9 @@ failures! {
         /// As many requests or connections of the cluster are in use as its `breakers` allow.
         #[error("the cluster is as busy as its breakers allow")]
         UpstreamOverflow,
+        /// As many requests of the cluster are in flight as its `adaptive_concurrency` has found that it can do.
+        #[error("the cluster has as many requests as it was found to be able to do")]
+        UpstreamConcurrency,
         /// An endpoint refused the connection or could not be reached.
         #[error("no connection to the endpoint")]
         ConnectFailed,
@@ -209,6 +212,7 @@ impl Failure {
             ClusterNotFound      => row(Some(503), Proxy,      "cluster_not_found",       "NC",  "no cluster for this request"),
             NoEndpoint           => row(Some(503), Upstream,   "no_endpoint",             "UH",  "no healthy upstream"),
             UpstreamOverflow     => row(Some(503), Upstream,   "upstream_overflow",       "UO",  "upstream overloaded"),
+            UpstreamConcurrency  => row(Some(503), Upstream,   "upstream_concurrency",    "-",   "upstream overloaded"),
             ConnectFailed        => row(Some(503), Upstream,   "connect_failed",          "UF",  "upstream connection failed"),
             ConnectTimeout       => row(Some(503), Upstream,   "connect_timeout",         "UF",  "upstream connection timed out"),
             UpstreamReset        => row(Some(502), Upstream,   "upstream_reset",          "UC",  "upstream closed the connection"),

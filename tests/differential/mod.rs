@@ -20,6 +20,7 @@ mod bodies;
 mod callouts;
 mod calls;
 mod chaos;
+mod concurrency;
 mod connections;
 mod examples;
 mod foreign;

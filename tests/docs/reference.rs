@@ -174,6 +174,7 @@ fn the_page_of_metrics_has_every_metric_with_its_labels() {
     cluster.count_ejection(EjectionReason::SuccessRate);
     cluster.ejections_denied.increment();
     cluster.checks_passed.increment();
+    cluster.concurrency_limit.set(1);
     let sample = || FilterSample {
         callbacks: [("on_tick", CallbackSample { bytes_in: 1, ..CallbackSample::default() })].into(),
         rate_limited: [("tick", 1)].into(),

@@ -239,6 +239,26 @@ pub(crate) const BREAKER_CONNECTIONS: Bound<Count> = count(1024, 1, 10_000_000);
 pub(crate) const BREAKER_REQUESTS: Bound<Count> = count(1024, 1, 10_000_000);
 /// Retries of a cluster. Without default: what the budgets allow.
 pub(crate) const BREAKER_RETRIES: Bound<Count> = count(3, 0, 10_000_000);
+/// The share of a window's requests whose time counts.
+pub(crate) const CONCURRENCY_PERCENTILE: Bound<Percent> = share(5_000);
+/// The least limit that adapts, and the most.
+pub(crate) const CONCURRENCY_MIN: Bound<Count> = count(3, 1, 1_000_000);
+/// The most.
+pub(crate) const CONCURRENCY_MAX: Bound<Count> = count(1000, 1, 10_000_000);
+/// Between two changes of it.
+pub(crate) const CONCURRENCY_INTERVAL: Bound<Duration> = millis(100, 10, MINUTE);
+/// Between two measurements.
+pub(crate) const MIN_RTT_INTERVAL: Bound<Duration> = millis(MINUTE, SECOND, 24 * HOUR);
+/// Requests of a measurement.
+pub(crate) const MIN_RTT_REQUESTS: Bound<Count> = count(50, 1, 1_000_000);
+/// How much later a measurement may be.
+pub(crate) const MIN_RTT_JITTER: Bound<Percent> =
+    Bound { min: Percent::NONE, max: Percent::ALL, default: Percent(1_500), default_words: None };
+/// How much longer requests may take.
+pub(crate) const MIN_RTT_BUFFER: Bound<Percent> =
+    Bound { min: Percent::NONE, max: Percent(100_000), default: Percent(2_500), default_words: None };
+/// What is not measured. Without default: it is measured.
+pub(crate) const MIN_RTT_FIXED: Bound<Duration> = millis(SECOND, 1, HOUR);
 /// 5xx in a row.
 pub(crate) const CONSECUTIVE_5XX: Bound<Count> = count(5, 0, 1_000_000);
 /// 502, 503 and 504 in a row.

@@ -8,6 +8,7 @@ mod canary;
 mod capabilities;
 mod cluster;
 mod compression;
+mod concurrency;
 mod cors;
 mod form;
 mod http2;
@@ -45,6 +46,7 @@ pub use capabilities::{
 pub use cluster::{Cluster, ClusterProtocol, Endpoint, Health as StatedHealth, Locality};
 pub(crate) use compression::USUAL_TYPES;
 pub use compression::{Coding, Compression, CompressionLevel};
+pub use concurrency::AdaptiveConcurrency;
 pub use cors::Cors;
 pub use form::{BadList, CapabilitiesForm};
 pub use http2::{Http2, Keepalive};

@@ -21,6 +21,7 @@ use crate::grpc::{self, GRPC_STATUS};
 use crate::overload::Excess;
 use crate::path::Unnormalizable;
 use crate::route;
+use crate::telemetry::metrics::Limit;
 use crate::upstream::UpstreamError;
 use crate::wasm::stream::{Direction, LocalReply, RequestHead};
 
@@ -134,6 +135,7 @@ impl Ending {
     pub(super) fn from_upstream(error: UpstreamError) -> Ending {
         let failure = match &error {
             UpstreamError::NoEndpoint => Failure::NoEndpoint,
+            UpstreamError::Overflow(Limit::Concurrency) => Failure::UpstreamConcurrency,
             UpstreamError::Overflow(_) => Failure::UpstreamOverflow,
             UpstreamError::ConnectRefused(_) | UpstreamError::Connect(_) => Failure::ConnectFailed,
             UpstreamError::ConnectTimeout => Failure::ConnectTimeout,
@@ -151,7 +153,7 @@ impl Ending {
             },
         };
         let mut ending = Ending::failed(failure, format!("{}: {error}", failure.reason()));
-        if let (Ending::Answer(answer), Failure::UpstreamOverflow) = (&mut ending, failure) {
+        if let (Ending::Answer(answer), UpstreamError::Overflow(_)) = (&mut ending, &error) {
             // Envoy's word to whoever would try again at once.
             answer.headers.insert(OVERLOADED, HeaderValue::from_static("true"));
         }

@@ -376,7 +376,7 @@ impl Exchange {
             && ending.is_of_slow_upstream()
             && !attempt.waits
         {
-            site.upstreams().note_timeout(cluster, endpoint, self.watch.beginning.elapsed());
+            site.upstreams().note_timeout(cluster, endpoint, attempt.lasts());
         }
         let mut stream = self.run.stream().borrow_mut();
         stream.info.upstream = attempt.endpoint;
@@ -386,7 +386,7 @@ impl Exchange {
             entry.attempts = Some(attempts);
         });
         let mut response = sent?;
-        ties.tie(attempt.endpoint, response.headers_mut());
+        ties.tie(attempt.endpoint, attempts > 1, response.headers_mut());
         Ok(response)
     }
 

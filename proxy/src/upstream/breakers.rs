@@ -26,7 +26,7 @@ impl Load {
 
     fn counter(&self, limit: Limit) -> &AtomicUsize {
         match limit {
-            Limit::Requests => &self.requests,
+            Limit::Requests | Limit::Concurrency => &self.requests,
             Limit::Pending => &self.pending,
             Limit::Connections => &self.connections,
         }
@@ -45,7 +45,7 @@ impl Slot {
     pub(super) fn take(cluster: &Cluster, of: Limit, even_so: bool) -> Option<Slot> {
         let breakers = &cluster.config().recovery.breakers;
         let most = match of {
-            Limit::Requests => breakers.requests,
+            Limit::Requests | Limit::Concurrency => cluster.request_limit().0,
             Limit::Pending => breakers.pending,
             Limit::Connections => breakers.connections,
         };

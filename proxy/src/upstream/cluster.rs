@@ -7,9 +7,11 @@ use std::sync::Arc;
 use super::affinity::Affinity;
 use super::balance::Plan;
 use super::breakers::Load;
+use super::concurrency::Adaptive;
 use super::endpoint::{Endpoint, Epoch};
 use super::outlier::Outliers;
 use crate::config::model;
+use crate::telemetry::metrics::Limit;
 
 /// A cluster, shared by all workers.
 #[derive(Debug)]
@@ -23,13 +25,14 @@ pub struct Cluster {
     epoch: Arc<Epoch>,
     load: Arc<Load>,
     outliers: Arc<Outliers>,
+    adaptive: Option<Arc<Adaptive>>,
 }
 
 impl Cluster {
     /// A cluster with nothing in flight, all of whose endpoints are healthy.
     pub fn new(config: Arc<model::Cluster>) -> Cluster {
         let plan = Arc::new(Plan::new(&config));
-        Cluster::made(config, plan, Epoch::begin(), &[], Arc::default(), Arc::default())
+        Cluster::made(config, plan, Epoch::begin(), None, Arc::default(), Arc::default())
     }
 
     /// The same cluster by another configuration: of the endpoints that stay, what is known is kept.
@@ -42,7 +45,7 @@ impl Cluster {
             config,
             plan,
             self.epoch.clone(),
-            &self.endpoints,
+            Some(self),
             self.load.clone(),
             self.outliers.clone(),
         );
@@ -54,12 +57,15 @@ impl Cluster {
         config: Arc<model::Cluster>,
         plan: Arc<Plan>,
         epoch: Arc<Epoch>,
-        former: &[Endpoint],
+        former: Option<&Cluster>,
         load: Arc<Load>,
         outliers: Arc<Outliers>,
     ) -> Cluster {
-        let mut known: HashMap<_, _> =
-            former.iter().map(|it| (it.address(), it.successor(it.spec().clone()))).collect();
+        let mut known: HashMap<_, _> = former
+            .map_or(&[][..], |former| &former.endpoints)
+            .iter()
+            .map(|it| (it.address(), it.successor(it.spec().clone())))
+            .collect();
         let endpoints: Box<[Endpoint]> = config
             .endpoints
             .iter()
@@ -73,7 +79,9 @@ impl Cluster {
         let places =
             endpoints.iter().enumerate().map(|(place, endpoint)| (endpoint.address(), place)).collect();
         let affinity = config.affinity.as_ref().map(|affinity| Affinity::new(affinity, &config));
-        Cluster { config, endpoints, places, plan, affinity, epoch, load, outliers }
+        let kept = former.and_then(|former| former.adaptive.as_ref());
+        let adaptive = Adaptive::of(config.recovery.concurrency.as_ref(), kept);
+        Cluster { config, endpoints, places, plan, affinity, epoch, load, outliers, adaptive }
     }
 
     /// What is in use of it.
@@ -83,7 +91,22 @@ impl Cluster {
 
     /// Whether it matters how long requests take.
     pub(super) fn times(&self) -> bool {
-        self.config.recovery.outlier_detection.as_ref().is_some_and(|terms| terms.latency.is_some())
+        let outliers = self.config.recovery.outlier_detection.as_ref();
+        self.adaptive.is_some() || outliers.is_some_and(|terms| terms.latency.is_some())
+    }
+
+    /// Its limit that adapts, if it has one.
+    pub(super) fn adaptive(&self) -> Option<&Adaptive> {
+        self.adaptive.as_deref()
+    }
+
+    /// How many requests it may have in flight, and what says so.
+    pub(super) fn request_limit(&self) -> (usize, Limit) {
+        let fixed = self.config.recovery.breakers.requests;
+        match self.adaptive().map(Adaptive::limit) {
+            Some(adaptive) if adaptive < fixed => (adaptive, Limit::Concurrency),
+            _ => (fixed, Limit::Requests),
+        }
     }
 
     /// What it has for those that fail.

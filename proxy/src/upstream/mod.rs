@@ -16,6 +16,7 @@ mod body;
 mod breakers;
 mod budget;
 mod cluster;
+pub(crate) mod concurrency;
 mod connection;
 mod endpoint;
 mod error;

@@ -77,16 +77,21 @@ impl Pool {
         Pool { cluster, endpoint, cell, shelf: Rc::new(shelf), latency }
     }
 
-    /// The way to the same endpoint as another configuration has it, with the connections.
+    /// The way to the same endpoint as another configuration has it, with the connections. They are kept as the former one
+    /// says until this [takes over](Pool::take_over): it may never be served.
     pub(super) fn successor(
         &self,
         cluster: Arc<Cluster>,
         endpoint: usize,
         latency: Option<Rc<Latency>>,
     ) -> Pool {
-        self.shelf.idle_timeout.set(cluster.config().idle_timeout);
-        self.shelf.keeps_idle.set(cluster.config().idle_connections > 0);
         Pool { cluster, endpoint, cell: self.cell.clone(), shelf: self.shelf.clone(), latency }
+    }
+
+    /// This is the one that is used from now on: its configuration says how long connections are kept.
+    pub(super) fn take_over(&self) {
+        self.shelf.idle_timeout.set(self.cluster.config().idle_timeout);
+        self.shelf.keeps_idle.set(self.cluster.config().idle_connections > 0);
     }
 
     pub(super) fn latency(&self) -> Option<&Rc<Latency>> {
@@ -294,8 +299,10 @@ impl Upkeep {
 pub(super) struct Lease {
     pool: Rc<Pool>,
     connection: Option<Connection>,
-    /// When it began, where that matters.
-    began: Option<Instant>,
+    /// When the endpoint was asked, where that matters. What the proxy waited for before is none of the endpoint's.
+    asked: Cell<Option<Instant>>,
+    /// What the head of the answer said, and how long it took, until it is known how it ends.
+    said: Cell<Option<(StatusCode, Answer, Option<Duration>)>>,
     _slot: Slot,
     /// When it began, where somebody looks at how long it takes, until it is known.
     clock: Cell<Option<Instant>>,
@@ -309,26 +316,66 @@ impl Lease {
     /// As many are in flight as may be.
     pub(super) fn begin(pool: Rc<Pool>) -> Result<Lease, UpstreamError> {
         let slot = Slot::take(&pool.cluster, Limit::Requests, false);
-        let slot = slot.ok_or_else(|| refuse(&pool, Limit::Requests))?;
+        let slot = slot.ok_or_else(|| refuse(&pool, pool.cluster.request_limit().1))?;
         pool.endpoint().begin();
         pool.cell.requests.increment();
         pool.cell.active_requests.increment();
-        let began = pool.cluster.times().then(Instant::now);
         let clock = Cell::new(pool.latency.as_ref().map(|_| Instant::now()));
-        Ok(Lease { pool, connection: None, began, clock, _slot: slot })
+        Ok(Lease {
+            pool,
+            connection: None,
+            asked: Cell::default(),
+            said: Cell::default(),
+            clock,
+            _slot: slot,
+        })
     }
 
     pub(super) fn pool(&self) -> &Rc<Pool> {
         &self.pool
     }
 
-    /// The endpoint has answered, with a response's head.
-    pub(super) fn answered(&self, status: StatusCode, headers: &HeaderMap) {
+    /// The request is on its way from now on. When that was is said where it matters.
+    pub(super) fn sent(&self) -> Option<Instant> {
+        let asked = self.pool.cluster.times().then(Instant::now);
+        self.asked.set(asked);
+        asked
+    }
+
+    /// The endpoint has answered, with a response's head; `is_whole` is whether that is all there is.
+    pub(super) fn answered(&self, status: StatusCode, headers: &HeaderMap, is_whole: bool) {
         if status.is_server_error() {
             self.pool.endpoint().fail();
         }
         self.note(if status.is_server_error() { End::Failed } else { End::Answered });
-        self.observe(Answer::of(status, headers), self.began.map(|began| began.elapsed()));
+        let took = self.asked.get().map(|asked| asked.elapsed());
+        if let (Some(adaptive), Some(took)) = (self.pool.cluster.adaptive(), took) {
+            adaptive.note(took);
+        }
+        if !outlier::looks_at(&self.pool.cluster) {
+            return;
+        }
+        let answer = Answer::of(status, headers);
+        // A success is one when it has ended so; a failure is one at once.
+        match is_whole || answer.is_failure() {
+            true => self.observe(answer, took),
+            false => self.said.set(Some((status, answer, took))),
+        }
+    }
+
+    /// The response has ended as its head and its framing said, with these trailers if it had any.
+    pub(super) fn ended(&self, trailers: Option<&HeaderMap>) {
+        if let Some((status, answer, took)) = self.said.take() {
+            self.observe(trailers.map_or(answer, |trailers| Answer::of(status, trailers)), took);
+        }
+    }
+
+    /// The endpoint has cut the response.
+    pub(super) fn cut(&self) {
+        if self.said.take().is_some() {
+            self.observe(Answer::Failed, None);
+        }
+        self.pool.endpoint().fail();
     }
 
     /// Tells outlier detection.
@@ -363,6 +410,7 @@ impl Lease {
 
     /// The request has ended well: its connection may be used again.
     pub(super) fn give_back(mut self) {
+        self.ended(None);
         if let Some(connection) = self.connection.take() {
             self.pool.put(connection);
         }
@@ -379,6 +427,7 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.note(End::GivenUp);
+        self.ended(None); // nobody wanted the rest
         self.pool.endpoint().end();
         self.pool.cell.active_requests.decrement();
     }

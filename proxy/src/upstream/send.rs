@@ -69,6 +69,8 @@ pub struct Attempt {
     pub local: Option<SocketAddr>,
     /// Whether that connection had been used before.
     pub reused: bool,
+    /// Since when the endpoint has been asked, where it matters how long it takes.
+    pub since: Option<Instant>,
     /// Nothing is asked of the endpoint at the moment: it is the proxy that waits, for a connection that is free, or before
     /// it asks again.
     pub waits: bool,
@@ -79,17 +81,26 @@ impl Upstreams {
     /// needed. `cell` gives what this worker counts a cluster's connections and requests in. To be called in the
     /// worker's `LocalSet`.
     pub fn new(clusters: &[Arc<Cluster>], cell: impl Fn(&str) -> Arc<ClusterCell>) -> Rc<Upstreams> {
-        Upstreams::made(Keeper::start(), clusters, &[], cell)
+        let upstreams = Upstreams::made(Keeper::start(), clusters, &[], cell);
+        upstreams.take_over();
+        upstreams
     }
 
     /// The same worker's side of another configuration's clusters. Those that are the same ones are taken over; of one
-    /// that has become another, the connections to the endpoints that stay.
+    /// that has become another, the connections to the endpoints that stay. What is in use is left as it is until the
+    /// successor [takes over](Upstreams::take_over).
     pub fn successor(
         &self,
         clusters: &[Arc<Cluster>],
         cell: impl Fn(&str) -> Arc<ClusterCell>,
     ) -> Rc<Upstreams> {
         Upstreams::made(self.keeper.clone(), clusters, &self.clusters, cell)
+    }
+
+    /// Unused connections are kept as this configuration says from now on.
+    pub fn take_over(&self) {
+        self.keeper.upkeep.period.set(sweep_period(self.clusters.iter().map(|member| &*member.cluster)));
+        self.clusters.iter().flat_map(|member| &member.pools).for_each(|pool| pool.take_over());
     }
 
     fn made(
@@ -128,6 +139,9 @@ impl Upstreams {
         let Some(place) = member.cluster.place_of(endpoint) else { return };
         let pool = &member.pools[place];
         pool.endpoint().fail();
+        if let Some(adaptive) = member.cluster.adaptive() {
+            adaptive.note(after);
+        }
         outlier::note(&member.cluster, pool.endpoint(), pool.cell(), outlier::Answer::Local, Some(after));
     }
 
@@ -190,7 +204,7 @@ impl Upstreams {
                     .await
                     .map_err(|error| lease.failed(error))?,
             };
-            attempt.on(&connection, reused);
+            attempt.on(&connection, reused, lease.sent());
             match lease.hold(connection).exchange(request).await {
                 Ok(response) => return Ok(respond(response, lease)),
                 // One that was used before may have been closed since, as often as one is found: nothing was sent.
@@ -333,9 +347,8 @@ impl Keeper {
         })
     }
 
-    /// From now on these are looked after too, often enough for the shortest `idle_timeout` among them.
+    /// From now on these are looked after too.
     fn keep(&self, members: &[Rc<Member>]) {
-        self.upkeep.period.set(sweep_period(members.iter().map(|member| &*member.cluster)));
         let mut shelves = self.shelves.borrow_mut();
         shelves.retain(|shelf| shelf.strong_count() > 0);
         let known: HashSet<_> = shelves.iter().map(Weak::as_ptr).collect();
@@ -402,15 +415,21 @@ impl Member {
 }
 
 impl Attempt {
-    fn on(&mut self, connection: &Connection, reused: bool) {
+    /// For how long the endpoint has been asked, where it matters.
+    pub fn lasts(&self) -> Duration {
+        self.since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    fn on(&mut self, connection: &Connection, reused: bool, since: Option<Instant>) {
         self.local = connection.local();
         self.reused = reused;
+        self.since = since;
     }
 }
 
 fn respond(response: Response<Incoming>, lease: Lease) -> Box<Response<ResponseBody>> {
-    lease.answered(response.status(), response.headers());
     let upgrade = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    lease.answered(response.status(), response.headers(), upgrade || response.body().is_end_stream());
     Box::new(response.map(|incoming| {
         let body = if upgrade { Http1Body::tunnel(incoming, lease) } else { Http1Body::new(incoming, lease) };
         ResponseBody::Http1(body)

@@ -2,7 +2,9 @@
 
 mod breakers;
 pub(crate) mod chaos;
+pub(crate) mod concurrency;
 mod health;
+mod late_failures;
 mod outliers;
 mod retries;
 mod timeouts;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::super::bounds;
 use super::super::decode::{Field, Located, Map, Short};
-use super::super::model::{Cluster, ClusterProtocol, Endpoint, Locality, StatedHealth};
+use super::super::model::{Cluster, ClusterProtocol, Endpoint, Locality, Recovery, StatedHealth};
 use super::super::raw;
 use super::super::scalar::Text;
 use super::super::source::Span;
@@ -21,7 +21,9 @@ impl Checker<'_> {
         self.name(&name);
         let Located { value: raw, span: _ } = raw.given()?;
         let endpoints = self.required(raw.endpoints, "endpoints", name.span);
+        let concurrency = raw.adaptive_concurrency.value().map(|raw| self.concurrency(raw));
         let recovery = self.recovery(&name.value, raw.outlier_detection, raw.health_check, raw.breakers);
+        let recovery = Recovery { concurrency, ..recovery };
         let balancing = self.balancing(Raw {
             load_balancer: raw.load_balancer,
             panic_threshold: raw.panic_threshold,

@@ -7,7 +7,8 @@ use ::http::{HeaderValue, Method};
 use super::super::bounds;
 use super::super::decode::{Field, Located};
 use super::super::model::{
-    Breakers, Comparison, HealthCheck, OutlierDetection, Percent, Probe, Recovery, StatusRange, Times,
+    AdaptiveConcurrency, Breakers, Comparison, HealthCheck, OutlierDetection, Percent, Probe, Recovery,
+    StatusRange, Times,
 };
 use super::super::raw;
 use super::super::scalar::{Authority, Count, Text};
@@ -27,6 +28,28 @@ impl Checker<'_> {
             outlier_detection: outliers.value().map(|raw| self.outlier_detection(raw)),
             health_check: check.given().and_then(|raw| self.health_check(cluster, raw)),
             breakers: breakers.value().map(|raw| self.breakers(raw)).unwrap_or_default(),
+            concurrency: None,
+        }
+    }
+
+    pub(super) fn concurrency(&self, raw: raw::AdaptiveConcurrency) -> AdaptiveConcurrency {
+        let base = raw.min_rtt.value().unwrap_or_default();
+        let (most, least) = (raw.max.span(), self.count(raw.min, bounds::CONCURRENCY_MIN));
+        let max = self.count(raw.max, bounds::CONCURRENCY_MAX);
+        if let (true, Some(span)) = (max < least, most) {
+            let hint = format!("give {least}, the least, or more");
+            self.log.error_with_hint(span, "the most is less than the least", hint);
+        }
+        AdaptiveConcurrency {
+            percentile: self.number(raw.percentile, bounds::CONCURRENCY_PERCENTILE),
+            min: least,
+            max: max.max(least),
+            window: self.duration(raw.interval, bounds::CONCURRENCY_INTERVAL),
+            measure_every: self.duration(base.interval, bounds::MIN_RTT_INTERVAL),
+            requests: self.count(base.requests, bounds::MIN_RTT_REQUESTS),
+            jitter: self.number(base.jitter, bounds::MIN_RTT_JITTER),
+            buffer: self.number(base.buffer, bounds::MIN_RTT_BUFFER),
+            fixed: self.number_if_given(base.fixed, bounds::MIN_RTT_FIXED),
         }
     }
 

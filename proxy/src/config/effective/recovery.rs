@@ -4,7 +4,9 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 
-use super::super::model::{Breakers, Comparison, HealthCheck, OutlierDetection, Probe, Recovery};
+use super::super::model::{
+    AdaptiveConcurrency, Breakers, Comparison, HealthCheck, OutlierDetection, Probe, Recovery,
+};
 use super::super::scalar::Quantity;
 use super::{fields, text};
 
@@ -20,12 +22,34 @@ pub(super) fn recovery(recovery: &Recovery, cluster: &mut Value) {
     if retries < usize::MAX {
         cluster["breakers"]["retries"] = retries.into();
     }
+    if let Some(terms) = &recovery.concurrency {
+        cluster["adaptive_concurrency"] = concurrency(terms);
+    }
     if let Some(detection) = &recovery.outlier_detection {
         cluster["outlier_detection"] = outlier_detection(detection);
     }
     if let Some(check) = &recovery.health_check {
         cluster["health_check"] = health_check(check);
     }
+}
+
+fn concurrency(terms: &AdaptiveConcurrency) -> Value {
+    let mut base = json!({
+        "interval": terms.measure_every.write(),
+        "requests": terms.requests,
+        "jitter": terms.jitter.write(),
+        "buffer": terms.buffer.write(),
+    });
+    if let Some(time) = terms.fixed {
+        base["fixed"] = time.write().into();
+    }
+    json!({
+        "percentile": terms.percentile.write(),
+        "min": terms.min,
+        "max": terms.max,
+        "interval": terms.window.write(),
+        "min_rtt": base,
+    })
 }
 
 fn outlier_detection(detection: &OutlierDetection) -> Value {

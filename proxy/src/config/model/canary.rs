@@ -17,6 +17,11 @@ impl Percent {
     pub const ALL: Percent = Percent(10_000);
     /// Nothing.
     pub const NONE: Percent = Percent(0);
+
+    /// As a fraction of one.
+    pub fn fraction(self) -> f64 {
+        f64::from(self.0) / 1e4
+    }
 }
 
 /// How many times as much, in hundredths: 200 is twice.

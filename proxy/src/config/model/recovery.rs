@@ -7,7 +7,7 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 
 use super::super::bounds;
 use super::super::scalar::Count;
-use super::{Percent, Times};
+use super::{AdaptiveConcurrency, Percent, Times};
 
 /// What a cluster does about endpoints that fail.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub struct Recovery {
     pub health_check: Option<HealthCheck>,
     /// How much may be in use at once.
     pub breakers: Breakers,
+    /// How the limit of requests adapts, beside that of the breakers.
+    pub concurrency: Option<AdaptiveConcurrency>,
 }
 
 /// How much of a cluster may be in use at once, on all workers together.

@@ -11,7 +11,8 @@ use super::super::decode::{Field, Map, Short};
 use super::super::model::{ClusterProtocol, Percent, StatedHealth, Times};
 use super::super::scalar::{Count, Size, Text};
 use super::{
-    Affinity, Breakers, HealthCheck, Http2, LoadBalancer, Localities, OutlierDetection, SlowStart, Subsets,
+    AdaptiveConcurrency, Affinity, Breakers, HealthCheck, Http2, LoadBalancer, Localities, OutlierDetection,
+    SlowStart, Subsets,
 };
 
 /// A service: endpoints that answer alike.
@@ -76,6 +77,10 @@ pub(crate) struct Cluster {
     /// How much of it may be in use at once.
     #[serde(default)]
     pub(crate) breakers: Field<Breakers>,
+    /// A limit of the requests in flight that adapts to how long they take; `{}` is all the defaults. Default: none but
+    /// that of `breakers`.
+    #[serde(default)]
+    pub(crate) adaptive_concurrency: Field<AdaptiveConcurrency>,
     /// How endpoints are asked how they are. Default: they are not.
     #[serde(default)]
     pub(crate) health_check: Field<HealthCheck>,

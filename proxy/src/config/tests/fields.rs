@@ -30,7 +30,7 @@ worker: 2
         3 |   web: {endpoints: [], health: x}
           |                        ^^^^^^
           |
-          = help: the fields here are `endpoints`, `protocol`, `load_balancer`, `panic_threshold`, `overprovisioning`, `localities`, `slow_start`, `subsets`, `affinity`, `connect_timeout`, `idle_timeout`, `idle_connections` and 5 more
+          = help: the fields here are `endpoints`, `protocol`, `load_balancer`, `panic_threshold`, `overprovisioning`, `localities`, `slow_start`, `subsets`, `affinity`, `connect_timeout`, `idle_timeout`, `idle_connections` and 6 more
 
         error: unknown field `nam`
          --> tidegate.yaml:8:9
@@ -341,7 +341,7 @@ fn values_of_the_wrong_kind() {
         19 |   api: 127.0.0.1:9000
            |        ^^^^^^^^^^^^^^
            |
-           = help: its fields are `endpoints`, `protocol`, `load_balancer`, `panic_threshold`, `overprovisioning`, `localities`, `slow_start`, `subsets`, `affinity`, `connect_timeout`, `idle_timeout`, `idle_connections`, `header_bytes`, `http2`, `outlier_detection`, `breakers`, `health_check`
+           = help: its fields are `endpoints`, `protocol`, `load_balancer`, `panic_threshold`, `overprovisioning`, `localities`, `slow_start`, `subsets`, `affinity`, `connect_timeout`, `idle_timeout`, `idle_connections`, `header_bytes`, `http2`, `outlier_detection`, `breakers`, `adaptive_concurrency`, `health_check`
     "#]]
     .assert_eq(&problems(
         r#"

@@ -138,8 +138,7 @@ where
         if let (Err(Missed::TooLong), Some(endpoint)) = (&sent, self.attempt.endpoint)
             && !self.attempt.waits
         {
-            let after = self.policy.per_try_timeout.unwrap_or_default();
-            self.upstreams.note_timeout(self.cluster, endpoint, after);
+            self.upstreams.note_timeout(self.cluster, endpoint, self.attempt.lasts());
         }
         Ok(sent)
     }

@@ -247,11 +247,13 @@ pub enum Limit {
     Pending,
     /// Connections.
     Connections,
+    /// Requests in flight, where the limit adapts.
+    Concurrency,
 }
 
 impl Limit {
     /// Every one, in the order of its discriminant.
-    pub const ALL: [Limit; 3] = [Limit::Requests, Limit::Pending, Limit::Connections];
+    pub const ALL: [Limit; 4] = [Limit::Requests, Limit::Pending, Limit::Connections, Limit::Concurrency];
 
     /// Its word in metrics.
     pub fn word(self) -> &'static str {
@@ -259,6 +261,7 @@ impl Limit {
             Limit::Requests => "requests",
             Limit::Pending => "pending",
             Limit::Connections => "connections",
+            Limit::Concurrency => "concurrency",
         }
     }
 }
@@ -335,6 +338,12 @@ pub struct ClusterCell {
     pub checks_passed: Counter,
     /// Health checks that did not.
     pub checks_failed: Counter,
+    /// How many requests there may be, where that adapts. The control thread only, like the next two.
+    pub concurrency_limit: Gauge,
+    /// How long requests take where there are few, in microseconds.
+    pub concurrency_base_us: Gauge,
+    /// What the limit was last changed by, in thousandths.
+    pub concurrency_gradient_thousandths: Gauge,
 }
 
 impl ClusterCell {

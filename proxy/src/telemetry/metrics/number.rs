@@ -48,6 +48,12 @@ impl Gauge {
         self.0.store(self.0.load(Relaxed).wrapping_sub(1), Relaxed);
     }
 
+    /// Puts it at this. Its worker only.
+    #[inline]
+    pub fn set(&self, value: i64) {
+        self.0.store(value, Relaxed);
+    }
+
     /// What it stands at. Anyone. Of a sum over workers only the sum means something: what one worker added another
     /// may have taken away.
     #[inline]

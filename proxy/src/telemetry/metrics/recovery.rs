@@ -66,6 +66,37 @@ pub(super) fn write(page: &mut Page<'_>, cells: &Cells) -> fmt::Result {
             }
         }
     }
+    write_concurrency(page, cells)
+}
+
+/// Clusters whose limit adapts: it is never 0.
+fn write_concurrency(page: &mut Page<'_>, cells: &Cells) -> fmt::Result {
+    type Level = fn(&ClusterCell) -> f64;
+    let levels: [(&str, &str, Level); 3] = [
+        (
+            "tidegate_upstream_concurrency_limit",
+            "Requests that a cluster may have in flight, where that adapts.",
+            |cell| cell.concurrency_limit.value() as f64,
+        ),
+        (
+            "tidegate_upstream_concurrency_min_rtt_seconds",
+            "How long a cluster's requests take where there are few at once, as it was last measured.",
+            |cell| cell.concurrency_base_us.value() as f64 / 1e6,
+        ),
+        (
+            "tidegate_upstream_concurrency_gradient",
+            "What a cluster's limit was last changed by: 0.5 to 2.",
+            |cell| cell.concurrency_gradient_thousandths.value() as f64 / 1e3,
+        ),
+    ];
+    for (name, help, level) in levels {
+        let mut family = page.gauge(name, help)?;
+        for (cluster, workers) in &cells.clusters {
+            if let Some(cell) = workers.values().find(|cell| cell.concurrency_limit.value() > 0) {
+                family.sample(&[("cluster", cluster)], level(cell))?;
+            }
+        }
+    }
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream};
@@ -32,7 +32,7 @@ pub(in crate::upstream) async fn send(
 ) -> Result<Response<Http2Body>, UpstreamError> {
     match Box::pin(perform(&lease, tasks, request, attempt, avoided)).await {
         Ok((response, outgoing, turn)) => {
-            lease.answered(response.status(), response.headers());
+            lease.answered(response.status(), response.headers(), response.body().is_end_stream());
             let outgoing = outgoing.leave_to(tasks);
             Ok(response.map(|incoming| Http2Body::new(incoming, outgoing, turn, lease)))
         }
@@ -54,6 +54,7 @@ async fn perform(
     let turn = acquire(pool, tasks, avoided).await?;
     attempt.local = turn.local();
     attempt.reused = turn.is_reused();
+    attempt.since = lease.sent();
     let (response, stream) = turn
         .sender()
         .send_request(Request::from_parts(head, ()), body.is_end_stream())
@@ -139,12 +140,12 @@ pub struct Http2Body {
     incoming: RecvStream,
     _outgoing: Option<Rest>,
     _turn: Turn,
-    _lease: Lease,
+    lease: Lease,
 }
 
 impl Http2Body {
     pub(super) fn new(incoming: RecvStream, outgoing: Option<Rest>, turn: Turn, lease: Lease) -> Http2Body {
-        Http2Body { incoming, _outgoing: outgoing, _turn: turn, _lease: lease }
+        Http2Body { incoming, _outgoing: outgoing, _turn: turn, lease }
     }
 }
 
@@ -162,7 +163,18 @@ impl Body for Http2Body {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
-        poll_frame(&mut self.incoming, cx).map_err(UpstreamError::from_http2)
+        let frame = ready!(poll_frame(&mut self.incoming, cx));
+        match &frame {
+            Some(Ok(frame)) => {
+                if let Some(trailers) = frame.trailers_ref() {
+                    self.lease.ended(Some(trailers));
+                }
+            }
+            // What this side took back says nothing of the endpoint.
+            Some(Err(error)) if error.is_remote() || error.is_io() => self.lease.cut(),
+            Some(Err(_)) | None => {}
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(UpstreamError::from_http2)))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -52,9 +52,11 @@ pub(in crate::upstream) async fn send(
         Ok(answered) => answered,
         Err(error) => return Err(lease.failed(error)),
     };
-    lease.answered(response.status(), response.headers());
+    let agreed = response.status().is_success();
+    let is_whole = agreed || response.body().is_end_stream();
+    lease.answered(response.status(), response.headers(), is_whole);
     let (mut head, incoming) = response.into_parts();
-    if !head.status.is_success() {
+    if !agreed {
         let body = Http2Body::new(incoming, None, turn, lease);
         return Ok(Response::from_parts(head, ResponseBody::Http2(body)));
     }
@@ -98,6 +100,7 @@ async fn perform(
     if !sender.is_extended_connect_protocol_enabled() {
         return Err(UpstreamError::NoUpgrade);
     }
+    attempt.since = lease.sent();
     let (response, outgoing) =
         sender.send_request(Request::from_parts(head, ()), false).map_err(UpstreamError::from_http2)?;
     let response = response.await.map_err(UpstreamError::from_http2)?;

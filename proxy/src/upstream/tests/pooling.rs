@@ -434,3 +434,53 @@ fn those_who_wait_no_longer_hold_nobody_up() {
         assert_eq!(text(sent).await, "ok");
     });
 }
+
+#[test]
+fn what_a_request_waits_for_here_is_not_charged_to_its_endpoint() {
+    on_worker(async {
+        let server = Server::start().await;
+        let mut config = cluster_config([server.address()]);
+        config.recovery.breakers.connections_per_endpoint = 1;
+        let comparison =
+            model::Comparison { threshold: model::Times(300), request_volume: 1, minimum_hosts: 1 };
+        config.recovery.outlier_detection = Some(model::OutlierDetection {
+            consecutive_5xx: 0,
+            consecutive_gateway_failures: 0,
+            consecutive_local_failures: 0,
+            interval: Duration::from_secs(3600),
+            base_ejection_time: Duration::ZERO,
+            max_ejection_time: Duration::ZERO,
+            ejection_jitter: Duration::ZERO,
+            max_ejection_percent: model::Percent(0),
+            success_rate: None,
+            failure_percentage: None,
+            latency: Some(comparison),
+        });
+        let worker = Worker::new(config);
+        let (first, mut peer) = join!(worker.get(), server.answer(OK));
+        let mut waiting = Box::pin(worker.get());
+        begin(&mut waiting).await;
+        let free = Instant::now();
+        assert_eq!(text(first).await, "ok");
+        let (sent, ()) = join!(waiting, peer.answer(OK));
+        assert_eq!(text(sent).await, "ok");
+        assert!(worker.last.get().since.is_some_and(|since| since >= free));
+    });
+}
+
+#[test]
+fn a_configuration_that_is_never_served_changes_nothing_about_connections() {
+    on_worker(async {
+        let server = Server::start().await;
+        let idle_timeout = Duration::from_millis(60);
+        let worker = Worker::new(model::Cluster { idle_timeout, ..cluster_config([server.address()]) });
+        let (sent, mut peer) = join!(worker.get(), server.answer(OK));
+        assert_eq!(text(sent).await, "ok");
+        let longer =
+            model::Cluster { idle_timeout: Duration::from_secs(3600), ..worker.cluster.config().clone() };
+        let next = Arc::new(worker.cluster.successor(Arc::new(longer)));
+        let successor = worker.upstreams.successor(std::slice::from_ref(&next), |_| Default::default());
+        assert_eq!((worker.idle(), successor.idle(0)), (1, 1), "they have it in common");
+        peer.closed().await; // when the time of the one that is served is over
+    });
+}
