@@ -2,12 +2,16 @@
 //! server of grpc-go.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::process::Command;
 
 use super::process::Process;
 use super::tool;
 
 const SCRIPT: &str = "grpc.sh";
+
+/// Names another server.
+const SERVER: &str = "TIDEGATE_GRPC_INTEROP_SERVER";
 
 /// The cases that need no credentials and no special server, in the order of gRPC's own description.
 pub(crate) const CASES: [&str; 14] = [
@@ -36,7 +40,13 @@ pub(crate) struct InteropServer {
 impl InteropServer {
     /// Starts it; nothing where it is not installed.
     pub(crate) fn start() -> Option<InteropServer> {
-        let program = tool::find("grpc-interop-server", "TIDEGATE_GRPC_INTEROP_SERVER", SCRIPT)?;
+        let unavailable = Path::new(env!("CARGO_MANIFEST_DIR")).join("../build/grpc/unavailable");
+        let own = std::env::var_os(SERVER).is_some();
+        if let (false, Ok(why)) = (own, std::fs::read_to_string(unavailable)) {
+            eprintln!("SKIPPED: gRPC's interoperability: {}, so nothing was tested with it", why.trim());
+            return None;
+        }
+        let program = tool::find("grpc-interop-server", SERVER, SCRIPT)?;
         let mut command = Command::new(program);
         command.args(["-port", "0"]).env("GRPC_GO_LOG_SEVERITY_LEVEL", "info");
         let process = Process::start("the interop server", &mut command);

@@ -39,6 +39,7 @@ wanted=$(cat "$0" tests/bench/grpc-go/main.go | sha256sum | cut -d " " -f 1)
 if [[ -f build/grpc/installed && $(<build/grpc/installed) == "$wanted" ]]; then
   exit 0
 fi
+rm -f build/grpc/unavailable
 [[ -x build/bin/go ]] || tests/setup/languages.sh
 command -v apt-get >/dev/null || { echo "grpc.sh: needs apt-get, to get the sources of grpc-go" >&2; exit 1; }
 
@@ -75,8 +76,10 @@ for suite in "${suites[@]}"; do
     exit 0
   fi
 done
-echo "grpc.sh: no suite of Debian (${suites[*]}) gives sources of grpc-go that build: correct the packages' names in this" \
-  "script by what golang-google-grpc-dev depends on now. Without the programs the tests of gRPC's interoperability are" \
-  "skipped, and say so; where they must run, name programs that you built yourself in TIDEGATE_GRPC_INTEROP_SERVER and" \
-  "TIDEGATE_GRPC_INTEROP_CLIENT" >&2
-exit 1
+why="no suite of Debian (${suites[*]}) gives sources of grpc-go that build"
+echo "grpc.sh: $why: correct the packages' names in this script by what golang-google-grpc-dev depends on now, or name" \
+  "programs that you built yourself in TIDEGATE_GRPC_INTEROP_SERVER and TIDEGATE_GRPC_INTEROP_CLIENT" >&2
+[[ ${CI:-} != true ]] || exit 1
+# The tests skip what takes the programs, and say so: nothing on this machine could mend it.
+rm -rf "$root"/{apt,debs,go}
+echo "$why" >"$root/unavailable"
