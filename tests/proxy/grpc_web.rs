@@ -73,13 +73,13 @@ fn text_is_base64_both_ways() {
     let service = service();
     let proxy = Proxy::start(&config(&service, ""));
     // Two messages, each with a padding of its own.
-    let sent = [framed_text("four"), framed_text("more")].concat();
+    let sent = [framed_text("fours"), framed_text("again!")].concat();
     let response = call(&proxy, "Count", TEXT, &sent);
     assert_eq!(response.field("content-type"), Some("application/grpc-web-text+proto"));
     let body = read_text(&response.body.bytes);
     assert_eq!(body.messages, ["1", "22", "333"]);
     assert_eq!(pairs(&body.trailers), [("grpc-status", "0"), ("x-last", "1")]);
-    assert_eq!(service.rpcs()[0].messages, ["four", "more"]);
+    assert_eq!(service.rpcs()[0].messages, ["fours", "again!"]);
 }
 
 #[test]
