@@ -17,7 +17,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body::{Body, Frame};
 
 use super::answer::{Ending, explain};
-use super::body::{Content, ReplyBody};
+use super::body::{Content, Manner, ReplyBody};
 use super::{ClientBody, ClientError, Cut, Exchange};
 use crate::filter::{FlowBody, FlowError, HeadError};
 use crate::grpc::{GRPC_STATUS, is_call};
@@ -184,6 +184,18 @@ impl Body for TextBody {
 }
 
 impl Exchange {
+    /// What the response is to its client, by its head, which then says so.
+    pub(super) fn choose_manner(&self, headers: &mut HeaderMap) -> Manner {
+        match self.web {
+            Some(form) => {
+                form.name(headers);
+                Manner::Web(form)
+            }
+            None if self.peer.is_multiplexed() && is_call(headers) => Manner::Grpc,
+            None => Manner::Http,
+        }
+    }
+
     /// Whether a response for a gRPC-Web client does not say how its call ended, and never will: it is no gRPC response.
     pub(super) fn must_explain(&self, flow: &FlowBody<ResponseBody>) -> bool {
         if self.web.is_none() {

@@ -22,6 +22,7 @@ mod callout;
 mod chain;
 mod compress;
 mod cors;
+mod discard;
 mod follow;
 mod grpc;
 mod grpc_web;
@@ -49,8 +50,8 @@ use http_body_util::{BodyExt, Full};
 use hyper::upgrade::OnUpgrade;
 
 pub use answer::{Answer, Ending};
+use body::Content;
 pub(crate) use body::ReplyBody;
-use body::{Content, Manner};
 pub(crate) use callout::Callouts;
 pub use callout::{CALLOUT_RESPONSE_LIMIT, LONGEST_CALLOUT};
 pub use headers::drop_hop_by_hop;
@@ -246,7 +247,8 @@ impl Exchange {
                 Action::Respond(respond) => return Err(Ending::respond(respond)),
                 Action::Redirect(redirect) => {
                     let request = &self.run.stream().borrow().request;
-                    return Err(Ending::redirect(redirect, &route.matches.path, request));
+                    let rules = &site.listener().path_normalization;
+                    return Err(Ending::redirect(redirect, &route.matches.path, request, rules));
                 }
                 Action::Forward(forward) => forward,
             };
@@ -257,6 +259,7 @@ impl Exchange {
             if has_body || !self.follow(forward, &response)? {
                 return self.filter_response(*response).await;
             }
+            discard::discard(self.tasks(), response.into_body());
         }
     }
 
@@ -508,15 +511,9 @@ impl Exchange {
         B: Body<Data = Bytes> + Unpin,
     {
         let (status, mut headers) = self.response(&mut flow);
-        let encoded = if flow.is_end_stream() { None } else { self.choose_coding(status, &mut headers) };
-        let manner = match self.web {
-            Some(form) => {
-                form.name(&mut headers);
-                Manner::Web(form)
-            }
-            None if self.peer.is_multiplexed() && is_call(&headers) => Manner::Grpc,
-            None => Manner::Http,
-        };
+        let is_empty = flow.is_end_stream() && !self.head_only;
+        let encoded = if is_empty { None } else { self.choose_coding(status, &mut headers) };
+        let manner = self.choose_manner(&mut headers);
         let mut response = Response::new(ReplyBody::new(content(flow), encoded, manner, self));
         *response.status_mut() = status;
         *response.headers_mut() = headers;
