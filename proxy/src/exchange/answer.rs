@@ -160,6 +160,14 @@ impl Ending {
         ending
     }
 
+    /// What went wrong, if anything.
+    pub(super) fn failure(&self) -> Option<Failure> {
+        match self {
+            Ending::Answer(answer) => answer.failure,
+            Ending::Cut { failure, .. } => Some(*failure),
+        }
+    }
+
     /// What is said where the proxy has too much to do.
     pub(super) fn overloaded(excess: Excess, retry_after: Duration) -> Ending {
         let details = format!("{}: {}", Failure::Overloaded.reason(), excess.word());
@@ -327,6 +335,7 @@ fn request_body_failure(error: &ClientError) -> Failure {
     let error = match error {
         ClientError::Http1(error) => error,
         ClientError::Http2(_) => return Failure::RequestBodyCut,
+        ClientError::Base64 => return Failure::RequestBodyMalformed,
     };
     // hyper's decoder says by the kind of an I/O error whether what it read was wrong, or there was nothing to read.
     let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
@@ -334,6 +343,35 @@ fn request_body_failure(error: &ClientError) -> Failure {
         Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => Failure::RequestBodyMalformed,
         _ => Failure::RequestBodyCut,
     }
+}
+
+/// Says in a response's head what its status means to a gRPC client, with this message.
+pub(super) fn explain(status: StatusCode, message: &[u8], headers: &mut HeaderMap) {
+    // A success of another kind is none of the call's.
+    let code = if status == StatusCode::OK { 2 } else { grpc_status(status) };
+    headers.insert(GRPC_STATUS, HeaderValue::from(u16::from(code)));
+    match grpc_message(message) {
+        Some(message) => headers.insert(GRPC_MESSAGE, message),
+        None => headers.remove(GRPC_MESSAGE),
+    };
+}
+
+/// The status with which a gRPC call ends whose response has begun, where this is told: who closes a stream wants nothing
+/// said.
+pub(super) fn call_status(failure: Failure) -> Option<u8> {
+    match failure {
+        Failure::UpstreamTimeout | Failure::DurationExceeded => Some(4),
+        Failure::UpstreamBodyCut => Some(14),
+        failure => failure.status().map(grpc_status),
+    }
+}
+
+/// The trailers that say so.
+pub(super) fn end_call(status: u8, failure: Option<Failure>) -> HeaderMap {
+    let text = failure.map(Failure::client_text).filter(|text| !text.is_empty());
+    let message = grpc_message(text.unwrap_or("the response was cut short").as_bytes());
+    let status = (GRPC_STATUS, HeaderValue::from(u16::from(status)));
+    [Some(status), message.map(|message| (GRPC_MESSAGE, message))].into_iter().flatten().collect()
 }
 
 /// The gRPC status for an HTTP one ("HTTP to gRPC Status Code Mapping").

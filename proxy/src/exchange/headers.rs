@@ -10,11 +10,12 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::{BufMut, BytesMut};
 use h2::ext::Protocol;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_KEY,
-    TE, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue,
+    SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use http::request::Parts;
 use http::{Method, Request, Uri, Version};
+use sha1::{Digest as _, Sha1};
 
 use super::peer::Peer;
 use crate::error::Failure;
@@ -229,6 +230,17 @@ pub(super) fn add_websocket_key(headers: &mut HeaderMap) {
     let key = BASE64_STANDARD.encode(fastrand::u128(..).to_ne_bytes());
     if let Ok(key) = HeaderValue::from_str(&key) {
         headers.entry(SEC_WEBSOCKET_KEY).or_insert(key);
+    }
+}
+
+/// Shows a client over HTTP/1.1 that the server has understood it (RFC 6455, 4.2.2), where the upstream is asked in a way
+/// that has no key: agreeing is the same. Without a key it is another protocol.
+pub(super) fn accept_websocket(request: &HeaderMap, response: &mut HeaderMap) {
+    const SUFFIX: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+    let Some(key) = request.get(SEC_WEBSOCKET_KEY) else { return };
+    let digest = Sha1::new().chain_update(key.as_bytes()).chain_update(SUFFIX).finalize();
+    if let Ok(accept) = HeaderValue::try_from(BASE64_STANDARD.encode(digest)) {
+        response.insert(SEC_WEBSOCKET_ACCEPT, accept);
     }
 }
 

@@ -25,6 +25,7 @@ mod cors;
 mod discard;
 mod follow;
 mod grpc;
+mod grpc_web;
 mod headers;
 mod mirror;
 mod peer;
@@ -62,7 +63,7 @@ pub(crate) use site::{Life, Site, Stage};
 use ties::Ties;
 pub(crate) use tunnel::Berth;
 pub(crate) use upgrade::ClientTunnel;
-use upgrade::Upgrade;
+use upgrade::{Upgrade, UpstreamTunnel};
 use upload::Upload;
 pub(crate) use upload::{ClientBody, ClientError};
 use watch::Watch;
@@ -93,13 +94,21 @@ pub(crate) async fn serve(
     client: Option<ClientTunnel>,
 ) -> Result<Response<ReplyBody>, Cut> {
     let version = request.version();
-    let (head, received, body) = headers::receive(request, site.listener().limits.headers);
+    let (mut head, received, body) = headers::receive(request, site.listener().limits.headers);
+    let (web, body) = match site.listener().grpc_web {
+        true => grpc_web::enter(&mut head.headers, body),
+        false => (None, body),
+    };
     let mut exchange = Exchange::begin(site, peer, head, version);
+    exchange.web = web;
     let way = match received {
         Ok(received) => exchange.run(received, body).await,
         Err(refusal) => Err(refusal.into()),
     };
     match (way, client) {
+        (Ok(Passed::Response(flow)), _) if exchange.must_explain(&flow) => {
+            Box::pin(exchange.explain(flow)).await
+        }
         (Ok(Passed::Response(flow)), _) => Ok(exchange.respond(flow, Content::Upstream)),
         (Ok(Passed::Upgrade(upgrade)), Some(client)) => Ok(exchange.tunnel(client, *upgrade)),
         (Ok(Passed::Upgrade(_)), None) => Box::pin(exchange.end(Failure::UpgradeFailed.into())).await,
@@ -159,6 +168,8 @@ pub(crate) struct Exchange {
     head_only: bool,
     /// The client asked for another protocol.
     upgrade: Option<Wish>,
+    /// The client speaks gRPC-Web, and reads its response in this form.
+    web: Option<grpc_web::Form>,
     /// No request is to follow on this connection: where this one ended is not certain.
     last: bool,
     /// It counts among those that the proxy has.
@@ -209,6 +220,7 @@ impl Exchange {
             draw: fastrand::u64(..),
             head_only,
             upgrade: None,
+            web: None,
             last: false,
             admitted: None,
         })
@@ -465,7 +477,10 @@ impl Exchange {
         };
         let extended = wish.extended;
         let protocol = headers::upgrade_wanted(response.headers());
-        let upstream = response.extensions_mut().remove::<OnUpgrade>();
+        let upstream = match response.body_mut().take_tunnel() {
+            Some(tunnel) => Some(UpstreamTunnel::Http2(tunnel)),
+            None => response.extensions_mut().remove::<OnUpgrade>().map(UpstreamTunnel::Http1),
+        };
         let (Some(protocol), Some(upstream)) = (protocol, upstream) else {
             return Err(Failure::UpgradeFailed.into());
         };
@@ -481,6 +496,10 @@ impl Exchange {
             *response.status_mut() = StatusCode::OK;
             response.headers_mut().remove(SEC_WEBSOCKET_ACCEPT);
         } else {
+            if matches!(upstream, UpstreamTunnel::Http2(_)) {
+                let request = &self.run.stream().borrow().request.headers;
+                headers::accept_websocket(request, response.headers_mut());
+            }
             headers::ask_upgrade(response.headers_mut(), protocol);
         }
         Ok(Passed::Upgrade(Box::new(Upgrade { response, upstream, lease })))
@@ -498,7 +517,8 @@ impl Exchange {
         let (status, mut headers) = self.response(&mut flow);
         let is_empty = flow.is_end_stream() && !self.head_only;
         let encoded = if is_empty { None } else { self.choose_coding(status, &mut headers) };
-        let mut response = Response::new(ReplyBody::new(content(flow), encoded, self));
+        let manner = self.choose_manner(&mut headers);
+        let mut response = Response::new(ReplyBody::new(content(flow), encoded, manner, self));
         *response.status_mut() = status;
         *response.headers_mut() = headers;
         response

@@ -25,10 +25,18 @@ pub(crate) enum ClientTunnel {
     Http2(oneshot::Receiver<Duplex>),
 }
 
+/// The upstream's side of one, whose answer agreed to it.
+pub(super) enum UpstreamTunnel {
+    /// Its whole connection.
+    Http1(OnUpgrade),
+    /// One stream.
+    Http2(Duplex),
+}
+
 /// An upstream's agreement to change the protocol. The lease is its connection's.
 pub(super) struct Upgrade {
     pub(super) response: Response<()>,
-    pub(super) upstream: OnUpgrade,
+    pub(super) upstream: UpstreamTunnel,
     pub(super) lease: ResponseBody,
 }
 
@@ -54,12 +62,22 @@ impl Exchange {
     async fn carry(
         mut self: Box<Self>,
         client: impl Future<Output = Result<Client, hyper::Error>>,
-        upstream: OnUpgrade,
+        upstream: UpstreamTunnel,
         lease: ResponseBody,
     ) {
+        let upstream = async {
+            match upstream {
+                UpstreamTunnel::Http1(upstream) => {
+                    upstream.await.map(|upstream| Upstream::Http1(TokioIo::new(upstream)))
+                }
+                UpstreamTunnel::Http2(upstream) => Ok(Upstream::Http2(upstream)),
+            }
+        };
         match tokio::try_join!(client, upstream) {
-            Ok((Client::Http1(client), upstream)) => self.copy(client, TokioIo::new(upstream)).await,
-            Ok((Client::Http2(client), upstream)) => self.copy(client, TokioIo::new(upstream)).await,
+            Ok((Client::Http1(client), Upstream::Http1(upstream))) => self.copy(client, upstream).await,
+            Ok((Client::Http1(client), Upstream::Http2(upstream))) => self.copy(client, upstream).await,
+            Ok((Client::Http2(client), Upstream::Http1(upstream))) => self.copy(client, upstream).await,
+            Ok((Client::Http2(client), Upstream::Http2(upstream))) => self.copy(client, upstream).await,
             Ok((Client::Left, _)) => {}
             Err(error) => self.note(Some(Failure::UpgradeFailed), &error.to_string(), None),
         }
@@ -101,4 +119,10 @@ enum Client {
     Http2(Duplex),
     /// It went away before.
     Left,
+}
+
+/// An upstream that agreed.
+enum Upstream {
+    Http1(TokioIo<hyper::upgrade::Upgraded>),
+    Http2(Duplex),
 }

@@ -61,6 +61,8 @@ impl Checker<'_> {
                 name: name.value,
                 address: address.value.0,
                 proxy_protocol: raw.proxy_protocol.value().unwrap_or(false),
+                grpc_web: raw.grpc_web.value().unwrap_or(false),
+                h2c_upgrade: raw.h2c_upgrade.value().unwrap_or(false),
                 send_proxy_protocol: raw.send_proxy_protocol.value().map(|Text(version)| version),
                 filters,
                 runs,
@@ -139,6 +141,8 @@ impl Checker<'_> {
             ("path_normalization", raw.path_normalization.span()),
             ("cors", raw.cors.span()),
             ("compression", raw.compression.span()),
+            ("grpc_web", raw.grpc_web.span()),
+            ("h2c_upgrade", raw.h2c_upgrade.span()),
         ];
         for (field, span) in fields.into_iter().chain(limits) {
             let Some(span) = span else { continue };

@@ -43,6 +43,8 @@ fn defaults_are_filled_in() {
               "access_log": false,
               "buffer_limit": "1MiB",
               "proxy_protocol": false,
+              "grpc_web": false,
+              "h2c_upgrade": false,
               "trusted_hops": 0,
               "path_normalization": {
                 "normalize_path": true,

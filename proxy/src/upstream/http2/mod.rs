@@ -8,7 +8,9 @@
 //! response's body. So a request that is dropped leaves nothing behind, whatever its peer takes or does not. This is why it
 //! is done by `h2`: with `hyper` a request's body has a task of its own, which nobody can end while the peer takes nothing.
 
+mod settled;
 mod stream;
+pub(super) mod tunnel;
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -31,9 +33,11 @@ use super::pool::{Pool, Shelf, Upkeep};
 use crate::http2::{Gone, Keepalive, framing_budget};
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::Limit;
+use settled::{FirstFrame, Settled};
 
 pub use stream::Http2Body;
 pub(super) use stream::send;
+pub(super) use tunnel::Http2Tunnel;
 
 /// How much of the messages is taken that the peer would receive but its socket does not, in bytes, and how many
 /// streams are opened before it has said how many it takes.
@@ -56,6 +60,8 @@ pub(super) struct Http2 {
 struct Connection {
     sender: SendRequest<Bytes>,
     local: Option<SocketAddr>,
+    /// Whether the peer has said what it takes.
+    settled: Rc<Settled>,
     /// Requests in flight on it, at most so many.
     streams: Cell<usize>,
     most: usize,
@@ -160,6 +166,11 @@ impl Turn {
         self.connection.sender.clone()
     }
 
+    /// Waits until the peer has said what it takes.
+    async fn settled(&self) {
+        self.connection.settled.wait().await;
+    }
+
     fn local(&self) -> Option<SocketAddr> {
         self.connection.local
     }
@@ -226,6 +237,7 @@ async fn open(pool: &Pool, tasks: &Rc<Tasks>) -> Result<Connection, UpstreamErro
     let (address, config) = (pool.endpoint().address(), pool.cluster().config());
     let (socket, counted) = connect(pool).await?;
     let local = socket.local_addr().ok();
+    let (whole, settled) = (Rc::new(Cell::new(false)), Rc::new(Settled::default()));
     let (sender, mut connection) = Builder::new()
         .enable_push(false)
         .initial_window_size(config.http2.initial_stream_window_size)
@@ -234,10 +246,11 @@ async fn open(pool: &Pool, tasks: &Rc<Tasks>) -> Result<Connection, UpstreamErro
         .initial_max_send_streams(STREAMS_AT_FIRST)
         .max_send_buffer_size(SEND_BUFFER)
         .max_header_list_size(u32::try_from(config.header_bytes).unwrap_or(u32::MAX))
-        .handshake(socket)
+        .handshake(FirstFrame::new(socket, whole.clone()))
         .await
         .map_err(UpstreamError::Http2)?;
     let mut keepalive = Keepalive::begin(config.http2.keepalive, connection.ping_pong());
+    let says = settled.clone();
     tasks.spawn(async move {
         let _counted = counted;
         let mut connection = pin!(connection);
@@ -245,7 +258,11 @@ async fn open(pool: &Pool, tasks: &Rc<Tasks>) -> Result<Connection, UpstreamErro
             if let Some(Poll::Ready(Gone)) = keepalive.as_mut().map(|keepalive| keepalive.poll(cx)) {
                 return Poll::Ready(Err(None)); // dropped: what is in flight fails
             }
-            connection.as_mut().poll(cx).map_err(Some)
+            let polled = connection.as_mut().poll(cx).map_err(Some);
+            if whole.get() || polled.is_ready() {
+                says.set();
+            }
+            polled
         });
         match ended.await {
             Ok(()) => {}
@@ -258,6 +275,7 @@ async fn open(pool: &Pool, tasks: &Rc<Tasks>) -> Result<Connection, UpstreamErro
     Ok(Connection {
         sender,
         local,
+        settled,
         streams: Cell::new(0),
         most: usize::try_from(config.http2.max_concurrent_streams).unwrap_or(usize::MAX),
         used: Cell::new(0),
