@@ -19,6 +19,8 @@ test: prepare ## Run every test, with what they need (Envoy included)
 	tests/setup/envoy.sh
 	tests/setup/promtool.sh
 	tests/setup/languages.sh
+	tests/setup/grpc.sh
+	tests/setup/peers.sh
 	tests/setup/packages.sh docker-registry groff-base openssl
 	TIDEGATE_REQUIRE_TOOLS=1 cargo test --workspace --exclude guests
 

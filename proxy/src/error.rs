@@ -182,7 +182,7 @@ failures! {
         /// The exchange had not ended within `drain_timeout`.
         #[error("the proxy was shutting down and the drain's time was over")]
         Draining,
-        /// The upstream agreed to an upgrade and the tunnel could not be made.
+        /// The upstream agreed to an upgrade and the tunnel could not be made, or it speaks HTTP/2 and takes none.
         #[error("the upgraded connection could not be set up")]
         UpgradeFailed,
         /// The response cannot be sent as HTTP: its length contradicts its body or its status.

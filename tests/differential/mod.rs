@@ -18,6 +18,7 @@ mod tcp_stage;
 mod balancing;
 mod bodies;
 mod callouts;
+mod calls;
 mod chaos;
 mod concurrency;
 mod connections;

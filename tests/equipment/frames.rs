@@ -146,6 +146,16 @@ impl Frames {
         frames
     }
 
+    /// The head of an answer over HTTP/1.1, and no byte that is behind it.
+    pub(crate) fn http1_head(&mut self) -> String {
+        let (mut head, mut byte) = (String::new(), [0]);
+        while !head.ends_with("\r\n\r\n") {
+            self.stream.read_exact(&mut byte).unwrap_or_else(|error| panic!("after {head:?}: {error}"));
+            head.push(char::from(byte[0]));
+        }
+        head
+    }
+
     /// Sends these bytes. An error: it has closed the connection.
     pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes)

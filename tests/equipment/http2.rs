@@ -26,6 +26,12 @@ pub(crate) struct Http2Exchange {
     upload: h2::SendStream<Bytes>,
 }
 
+/// A response that has begun.
+pub(crate) struct Http2Beginning {
+    head: http::response::Parts,
+    body: RecvStream,
+}
+
 /// A whole response.
 #[derive(Debug, Clone)]
 pub(crate) struct Http2Response {
@@ -105,6 +111,28 @@ impl Http2Client {
             Ok(Http2Response { status: head.status.as_u16(), headers: head.headers, body, trailers })
         };
         self.runtime.block_on(async { tokio::time::timeout(BOUND, whole).await.expect("a response in time") })
+    }
+
+    /// Waits for a response's head. The request may still be sent, or taken back.
+    pub(crate) fn head(&self, exchange: &mut Http2Exchange) -> Result<Http2Beginning, h2::Error> {
+        let head = async { (&mut exchange.response).await };
+        let head = async { tokio::time::timeout(BOUND, head).await.expect("a head in time") };
+        let (head, body) = self.runtime.block_on(head)?.into_parts();
+        Ok(Http2Beginning { head, body })
+    }
+
+    /// The next piece of a response's body.
+    pub(crate) fn piece(&self, began: &mut Http2Beginning) -> Result<Vec<u8>, h2::Error> {
+        let piece = async { began.body.data().await.transpose() };
+        let piece = async { tokio::time::timeout(BOUND, piece).await.expect("a piece in time") };
+        Ok(self.runtime.block_on(piece)?.unwrap_or_default().to_vec())
+    }
+
+    /// What is left of a response.
+    pub(crate) fn rest(&self, began: Http2Beginning) -> Result<Http2Response, h2::Error> {
+        let rest = async { tokio::time::timeout(BOUND, read(began.body)).await.expect("an end in time") };
+        let (body, trailers) = self.runtime.block_on(rest)?;
+        Ok(Http2Response { status: began.head.status.as_u16(), headers: began.head.headers, body, trailers })
     }
 
     /// One request from beginning to end.

@@ -12,7 +12,7 @@ use Buffer::{DownstreamData, UpstreamData};
 
 /// A proxy whose TCP listener `in` sends connections to this endpoint through these filters: name, guest, and more of
 /// its configuration in flow style. `fields` are more of its listener's, each a line of YAML.
-fn prepared(endpoint: SocketAddr, fields: &[&str], filters: &[(&str, &Guest, &str)]) -> Start {
+pub(super) fn prepared(endpoint: SocketAddr, fields: &[&str], filters: &[(&str, &Guest, &str)]) -> Start {
     let names: Vec<&str> = filters.iter().map(|(name, ..)| *name).collect();
     let more: String = fields.iter().map(|field| format!("  {field}\n")).collect();
     let mut config = format!(

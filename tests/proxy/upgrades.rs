@@ -10,10 +10,10 @@ use crate::equipment::{
     Act, Answer, Client, GrpcAct, GrpcService, Proxy, Upstream, eventually, forwarding, in_listener,
 };
 
-const ASK: &str = "GET /chat HTTP/1.1\r\nhost: tide.test\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
+pub(super) const ASK: &str = "GET /chat HTTP/1.1\r\nhost: tide.test\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
                    sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-version: 13\r\n\r\n";
 
-fn echo() -> Upstream {
+pub(super) fn echo() -> Upstream {
     Upstream::start(|head| {
         assert!(head.lists("connection", "upgrade"), "the upgrade is passed on: {head:?}");
         let fields = [("connection", "upgrade"), ("upgrade", "websocket"), ("keep-alive", "timeout=5")];
@@ -255,7 +255,7 @@ fn the_kernel_finds_out_about_peers_that_are_gone_without_a_word() {
 }
 
 /// Opens a stream for a WebSocket (RFC 8441), and waits for the answer's status.
-fn upgraded_stream(proxy: &Proxy) -> (Frames, u16) {
+pub(super) fn upgraded_stream(proxy: &Proxy) -> (Frames, u16) {
     let mut client = Frames::dial(proxy.address("in"));
     client.send(frames::PREFACE).expect("it listens");
     client.send(&frame(SETTINGS, 0, 0, &[])).expect("it listens");

@@ -120,6 +120,8 @@ fn listener(listener: &Listener, config: &Config) -> Value {
         "access_log": listener.access_log,
         "buffer_limit": size(listener.buffer_limit),
         "proxy_protocol": listener.proxy_protocol,
+        "grpc_web": listener.grpc_web,
+        "h2c_upgrade": listener.h2c_upgrade,
         "trusted_hops": listener.trusted_hops,
         "path_normalization": {
             "normalize_path": normalize_path,

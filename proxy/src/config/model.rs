@@ -59,7 +59,7 @@ pub use module::{Credentials, Image, Location, ModuleSource, Pull, Remote, Secre
 pub use names::{BadName, MAX_NAME_LEN, MAX_NAMES, Names, check_name};
 pub use overload::{MemoryTerms, Overload};
 pub use recovery::{Breakers, Comparison, HealthCheck, OutlierDetection, Probe, Recovery, StatusRange};
-pub use retries::{Backoff, ResetFormat, Retries, RetryCondition};
+pub use retries::{Backoff, Hedge, ResetFormat, Retries, RetryCondition};
 pub use route_filters::{Changed, Link, RouteFilters, Variant};
 pub use server_names::{ServerNamePattern, ServerNames};
 
@@ -119,6 +119,10 @@ pub struct Listener {
     pub proxy_protocol: bool,
     /// Whether a TCP connection's upstream is told whose it is, and by which version of the PROXY protocol.
     pub send_proxy_protocol: Option<ProxyProtocol>,
+    /// Whether gRPC-Web requests become gRPC calls.
+    pub grpc_web: bool,
+    /// Whether a connection changes to HTTP/2 where its client asks for that in HTTP/1.1.
+    pub h2c_upgrade: bool,
     /// The chain in order, as indices into [`Config::filters`].
     pub filters: Vec<usize>,
     /// Every filter of its chain and of the chains of its routes, in the order of their indices.

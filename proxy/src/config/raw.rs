@@ -56,7 +56,7 @@ pub(crate) use module::{Credentials, FROM_FILE, Module, ModuleFields, Secret, Tr
 pub(crate) use or_off::OrOff;
 pub(crate) use overload::{MemoryTerms, Overload};
 pub(crate) use recovery::{Breakers, HealthCheck, OutlierDetection};
-pub(crate) use retries::{Backoff, Retries, RetryAfter};
+pub(crate) use retries::{Backoff, Hedge, Retries, RetryAfter};
 pub(crate) use route::{
     ClusterHeader, Edit, Match, NamedShare, Path, Range, Redirect, RedirectPath, RegexRewrite, Respond,
     Route, Share, Shares, ValueMatcher,
@@ -167,6 +167,11 @@ pub(crate) struct Listener {
     /// Which responses are compressed; a route's own `compression` takes its place. Default: none.
     #[serde(default)]
     pub(crate) compression: Field<OrOff<Compression>>,
+    /// Whether gRPC-Web requests, which web pages send in the place of gRPC ones, become gRPC calls before routes and filters
+    /// see them, and their responses gRPC-Web ones again. Default: `false`.
+    #[serde(default)]
+    #[schemars(extend("default" = false))]
+    pub(crate) grpc_web: Field<bool>,
     /// How many proxies in front of this one are believed when they say whose request it is (`x-forwarded-for`).
     #[serde(default)]
     #[schemars(transform = bounds::TRUSTED_HOPS.describe())]
@@ -174,6 +179,12 @@ pub(crate) struct Listener {
     /// In which form routes, filters and clusters see paths. Default: the strictest that leaves escaped slashes alone.
     #[serde(default)]
     pub(crate) path_normalization: Field<PathNormalization>,
+    /// Whether a connection changes to HTTP/2 where its client asks for that in HTTP/1.1 (`Upgrade: h2c`). Not for listeners
+    /// behind a proxy that passes `upgrade` on: who changes goes past its rules. Clients that begin with HTTP/2 need nothing.
+    /// Default: `false`.
+    #[serde(default)]
+    #[schemars(extend("default" = false))]
+    pub(crate) h2c_upgrade: Field<bool>,
     /// How HTTP/2 is spoken with clients that speak it.
     #[serde(default)]
     pub(crate) http2: Field<Http2>,

@@ -19,7 +19,7 @@ use crate::error::Failure;
 use crate::filter::{FlowBody, FlowError, HeadError, Interrupt, Run};
 use crate::grpc::{self, GRPC_STATUS};
 use crate::overload::Excess;
-use crate::path::Unnormalizable;
+use crate::path::{self, PathNormalization, Unnormalizable};
 use crate::route;
 use crate::telemetry::metrics::Limit;
 use crate::upstream::UpstreamError;
@@ -165,6 +165,14 @@ impl Ending {
         ending
     }
 
+    /// What went wrong, if anything.
+    pub(super) fn failure(&self) -> Option<Failure> {
+        match self {
+            Ending::Answer(answer) => answer.failure,
+            Ending::Cut { failure, .. } => Some(*failure),
+        }
+    }
+
     /// What is said where the proxy has too much to do.
     pub(super) fn overloaded(excess: Excess, retry_after: Duration) -> Ending {
         let details = format!("{}: {}", Failure::Overloaded.reason(), excess.word());
@@ -238,16 +246,22 @@ impl Ending {
         Ending::Answer(Box::new(answer))
     }
 
-    /// A redirect of a route.
+    /// A redirect of a route. A filter may have written a path that is not in its normal form: the client is not led to one.
     pub(super) fn redirect(
         redirect: &model::Redirect,
         matched: &model::PathMatch,
         request: &RequestHead,
+        rules: &PathNormalization,
     ) -> Ending {
+        let normalized = match path::normalize(&request.uri, rules) {
+            Ok(normalized) => normalized.map(|normalized| normalized.uri),
+            Err(why) => return why.into(),
+        };
+        let uri = normalized.as_ref().unwrap_or(&request.uri);
         let host =
             request.headers.get(http::header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
         let scheme = request.scheme.to_str().unwrap_or("http");
-        let location = route::location(redirect, matched, scheme, host, &request.uri);
+        let location = route::location(redirect, matched, scheme, host, uri);
         let mut answer = Answer::plain(redirect.status, "redirect");
         if let Ok(location) = HeaderValue::from_maybe_shared(Bytes::from(location)) {
             answer.headers.insert(LOCATION, location);
@@ -326,6 +340,7 @@ fn request_body_failure(error: &ClientError) -> Failure {
     let error = match error {
         ClientError::Http1(error) => error,
         ClientError::Http2(_) => return Failure::RequestBodyCut,
+        ClientError::Base64 => return Failure::RequestBodyMalformed,
     };
     // hyper's decoder says by the kind of an I/O error whether what it read was wrong, or there was nothing to read.
     let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
@@ -333,6 +348,35 @@ fn request_body_failure(error: &ClientError) -> Failure {
         Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => Failure::RequestBodyMalformed,
         _ => Failure::RequestBodyCut,
     }
+}
+
+/// Says in a response's head what its status means to a gRPC client, with this message.
+pub(super) fn explain(status: StatusCode, message: &[u8], headers: &mut HeaderMap) {
+    // A success of another kind is none of the call's.
+    let code = if status == StatusCode::OK { 2 } else { grpc_status(status) };
+    headers.insert(GRPC_STATUS, HeaderValue::from(u16::from(code)));
+    match grpc_message(message) {
+        Some(message) => headers.insert(GRPC_MESSAGE, message),
+        None => headers.remove(GRPC_MESSAGE),
+    };
+}
+
+/// The status with which a gRPC call ends whose response has begun, where this is told: who closes a stream wants nothing
+/// said.
+pub(super) fn call_status(failure: Failure) -> Option<u8> {
+    match failure {
+        Failure::UpstreamTimeout | Failure::DurationExceeded => Some(4),
+        Failure::UpstreamBodyCut => Some(14),
+        failure => failure.status().map(grpc_status),
+    }
+}
+
+/// The trailers that say so.
+pub(super) fn end_call(status: u8, failure: Option<Failure>) -> HeaderMap {
+    let text = failure.map(Failure::client_text).filter(|text| !text.is_empty());
+    let message = grpc_message(text.unwrap_or("the response was cut short").as_bytes());
+    let status = (GRPC_STATUS, HeaderValue::from(u16::from(status)));
+    [Some(status), message.map(|message| (GRPC_MESSAGE, message))].into_iter().flatten().collect()
 }
 
 /// The gRPC status for an HTTP one ("HTTP to gRPC Status Code Mapping").

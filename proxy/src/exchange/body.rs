@@ -1,14 +1,15 @@
 //! A response's body as it goes to the client, and with it the end of the exchange.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 
-use super::answer::Ending;
+use super::answer::{Ending, call_status, end_call};
 use super::compress::{Broken, Encoded};
+use super::grpc_web::Form;
 use super::headers::drop_hop_by_hop;
 use super::watch::Timer;
 use super::{Cut, Exchange};
@@ -21,9 +22,21 @@ pub(crate) struct ReplyBody {
     content: Content,
     /// What it is compressed with, if it is.
     encoded: Option<Box<Encoded>>,
+    manner: Manner,
     /// Until the end.
     exchange: Option<Box<Exchange>>,
     timer: Timer,
+}
+
+/// What a response is to its client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// HTTP, of any kind.
+    Http,
+    /// gRPC over HTTP/2: where it breaks off, there is still a way to say why.
+    Grpc,
+    /// gRPC-Web, in this form.
+    Web(Form),
 }
 
 /// Where a response's body comes from.
@@ -59,8 +72,14 @@ impl Content {
 }
 
 impl ReplyBody {
-    pub(super) fn new(content: Content, encoded: Option<Box<Encoded>>, exchange: Box<Exchange>) -> ReplyBody {
-        let mut body = ReplyBody { content, encoded, exchange: Some(exchange), timer: Timer::default() };
+    pub(super) fn new(
+        content: Content,
+        encoded: Option<Box<Encoded>>,
+        manner: Manner,
+        exchange: Box<Exchange>,
+    ) -> ReplyBody {
+        let mut body =
+            ReplyBody { content, encoded, manner, exchange: Some(exchange), timer: Timer::default() };
         if body.is_end_stream() {
             body.complete(); // hyper does not ask a body for its end that says it has none
         }
@@ -68,8 +87,9 @@ impl ReplyBody {
     }
 
     /// The body of a response whose exchange goes on elsewhere, or has ended.
-    pub(super) fn empty() -> ReplyBody {
-        ReplyBody { content: Content::Empty, encoded: None, exchange: None, timer: Timer::default() }
+    pub(crate) fn empty() -> ReplyBody {
+        let (content, manner) = (Content::Empty, Manner::Http);
+        ReplyBody { content, encoded: None, manner, exchange: None, timer: Timer::default() }
     }
 
     fn complete(&mut self) {
@@ -93,6 +113,20 @@ impl ReplyBody {
         Cut
     }
 
+    /// Ends an exchange in the middle of its response: a gRPC call with its status, as its service would, and anything else
+    /// by a cut.
+    fn break_off(&mut self, ending: Ending, status: Option<u8>) -> Result<Frame<Bytes>, Cut> {
+        let status = status.filter(|_| self.manner == Manner::Grpc);
+        let trailers = status.map(|status| end_call(status, ending.failure()));
+        if let (Some(exchange), Some(trailers)) = (&mut self.exchange, &trailers) {
+            exchange.report.end_call(trailers);
+        }
+        let cut = self.cut(ending);
+        let trailers = trailers.ok_or(cut)?;
+        (self.content, self.encoded) = (Content::Empty, None);
+        Ok(Frame::trailers(trailers))
+    }
+
     /// What a broken flow means for a response that is on its way.
     fn broken(&self, error: FlowError<UpstreamError>) -> Ending {
         let interrupt = self.exchange.as_ref().and_then(|exchange| exchange.run.take_interrupt());
@@ -108,10 +142,13 @@ impl ReplyBody {
 impl ReplyBody {
     /// Waits for the exchange to exceed its time, while nobody takes what there is of it.
     pub(crate) fn poll_overdue(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Cut> {
-        let this = &mut *self;
-        let Some(exchange) = &this.exchange else { return Poll::Pending };
-        let failure = std::task::ready!(this.timer.poll(&exchange.watch, &exchange.run, cx));
-        Poll::Ready(this.cut(failure.into()))
+        let failure = ready!(self.poll_failure(cx));
+        Poll::Ready(self.cut(failure.into()))
+    }
+
+    fn poll_failure(&mut self, cx: &mut Context<'_>) -> Poll<Failure> {
+        let Some(exchange) = &self.exchange else { return Poll::Pending };
+        self.timer.poll(&exchange.watch, &exchange.run, cx)
     }
 }
 
@@ -123,13 +160,15 @@ impl Body for ReplyBody {
         let this = self.get_mut();
         let frame = match &mut this.encoded {
             None => this.content.poll(cx),
-            Some(encoded) => encoded.poll_frame(|| this.content.poll(cx)).map_err(|broken| match broken {
-                Broken::Source(error) => error,
-                Broken::Encoder(error) => {
-                    tracing::error!(%error, "a response could not be compressed");
-                    FlowError::Length
-                }
-            }),
+            Some(encoded) => {
+                encoded.poll_frame(cx, |cx| this.content.poll(cx)).map_err(|broken| match broken {
+                    Broken::Source(error) => error,
+                    Broken::Encoder(error) => {
+                        tracing::error!(%error, "a response could not be compressed");
+                        FlowError::Length
+                    }
+                })
+            }
         };
         match frame {
             Poll::Ready(Some(Ok(mut frame))) => {
@@ -142,17 +181,28 @@ impl Body for ReplyBody {
                 if this.is_end_stream() {
                     this.complete();
                 }
-                Poll::Ready(Some(Ok(frame)))
+                Poll::Ready(Some(Ok(match this.manner {
+                    Manner::Http | Manner::Grpc => frame,
+                    Manner::Web(form) => form.write(frame),
+                })))
             }
             Poll::Ready(Some(Err(error))) => {
+                let reset = match &error {
+                    FlowError::Source(error) => error.grpc_status(),
+                    FlowError::Interrupted | FlowError::Length => None,
+                };
                 let ending = this.broken(error);
-                Poll::Ready(Some(Err(this.cut(ending))))
+                let status = reset.or_else(|| call_status(ending.failure()?));
+                Poll::Ready(Some(this.break_off(ending, status)))
             }
             Poll::Ready(None) => {
                 this.complete();
                 Poll::Ready(None)
             }
-            Poll::Pending => Pin::new(this).poll_overdue(cx).map(|cut| Some(Err(cut))),
+            Poll::Pending => {
+                let failure = ready!(this.poll_failure(cx));
+                Poll::Ready(Some(this.break_off(failure.into(), call_status(failure))))
+            }
         }
     }
 
@@ -164,7 +214,7 @@ impl Body for ReplyBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        if self.encoded.is_some() {
+        if self.encoded.is_some() || matches!(self.manner, Manner::Web(_)) && !self.is_end_stream() {
             return SizeHint::default();
         }
         match &self.content {

@@ -10,11 +10,12 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::{BufMut, BytesMut};
 use h2::ext::Protocol;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_KEY,
-    TE, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue,
+    SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use http::request::Parts;
 use http::{Method, Request, Uri, Version};
+use sha1::{Digest as _, Sha1};
 
 use super::peer::Peer;
 use crate::error::Failure;
@@ -24,6 +25,8 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 /// The header that names an exchange across services.
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// What says to a service that a request is a copy: its value is the route's name.
+pub(super) const MIRRORED_BY: HeaderName = HeaderName::from_static("x-tidegate-mirrored-by");
 
 /// A request identifier that a peer sends is kept if it is no longer than this, in bytes.
 const REQUEST_ID_LIMIT: usize = 128;
@@ -230,6 +233,17 @@ pub(super) fn add_websocket_key(headers: &mut HeaderMap) {
     }
 }
 
+/// Shows a client over HTTP/1.1 that the server has understood it (RFC 6455, 4.2.2), where the upstream is asked in a way
+/// that has no key: agreeing is the same. Without a key it is another protocol.
+pub(super) fn accept_websocket(request: &HeaderMap, response: &mut HeaderMap) {
+    const SUFFIX: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+    let Some(key) = request.get(SEC_WEBSOCKET_KEY) else { return };
+    let digest = Sha1::new().chain_update(key.as_bytes()).chain_update(SUFFIX).finalize();
+    if let Ok(accept) = HeaderValue::try_from(BASE64_STANDARD.encode(digest)) {
+        response.insert(SEC_WEBSOCKET_ACCEPT, accept);
+    }
+}
+
 /// The parts of a comma-separated list, without the white space around them.
 fn tokens(list: &[u8]) -> impl Iterator<Item = &[u8]> {
     list.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|token| !token.is_empty())
@@ -252,7 +266,7 @@ pub(super) fn client_address(headers: &HeaderMap, peer: SocketAddr, hops: usize)
 }
 
 /// Says for whom a request is sent: `x-forwarded-for` gains the peer, `x-forwarded-proto` is set unless a trusted proxy
-/// set it, and a request without `x-request-id` gets one.
+/// set it, and a request without `x-request-id` gets one. Only a trusted proxy says that a request is a copy.
 pub(super) fn forward_headers(headers: &mut HeaderMap, peer: &Peer, trusted_hops: usize) {
     match (headers.contains_key(X_FORWARDED_FOR), peer.forwarded_for()) {
         (false, Some(peer)) => drop(headers.insert(X_FORWARDED_FOR, peer.clone())),
@@ -261,6 +275,9 @@ pub(super) fn forward_headers(headers: &mut HeaderMap, peer: &Peer, trusted_hops
     }
     if trusted_hops == 0 || !headers.contains_key(X_FORWARDED_PROTO) {
         headers.insert(X_FORWARDED_PROTO, peer.scheme());
+    }
+    if trusted_hops == 0 {
+        headers.remove(MIRRORED_BY); // a copy is what a proxy says that it is
     }
     if headers.get(X_REQUEST_ID).is_none_or(|id| id.is_empty() || id.len() > REQUEST_ID_LIMIT) {
         headers.insert(X_REQUEST_ID, new_request_id());

@@ -22,8 +22,10 @@ mod callout;
 mod chain;
 mod compress;
 mod cors;
+mod discard;
 mod follow;
 mod grpc;
+mod grpc_web;
 mod headers;
 mod mirror;
 mod peer;
@@ -35,6 +37,7 @@ mod upgrade;
 mod upload;
 mod watch;
 
+use std::cell::Cell;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -61,7 +64,7 @@ pub(crate) use site::{Life, Site, Stage};
 use ties::Ties;
 pub(crate) use tunnel::Berth;
 pub(crate) use upgrade::ClientTunnel;
-use upgrade::Upgrade;
+use upgrade::{Upgrade, UpstreamTunnel};
 use upload::Upload;
 pub(crate) use upload::{ClientBody, ClientError};
 use watch::Watch;
@@ -92,13 +95,21 @@ pub(crate) async fn serve(
     client: Option<ClientTunnel>,
 ) -> Result<Response<ReplyBody>, Cut> {
     let version = request.version();
-    let (head, received, body) = headers::receive(request, site.listener().limits.headers);
+    let (mut head, received, body) = headers::receive(request, site.listener().limits.headers);
+    let (web, body) = match site.listener().grpc_web {
+        true => grpc_web::enter(&mut head.headers, body),
+        false => (None, body),
+    };
     let mut exchange = Exchange::begin(site, peer, head, version);
+    exchange.web = web;
     let way = match received {
         Ok(received) => exchange.run(received, body).await,
         Err(refusal) => Err(refusal.into()),
     };
     match (way, client) {
+        (Ok(Passed::Response(flow)), _) if exchange.must_explain(&flow) => {
+            Box::pin(exchange.explain(flow)).await
+        }
         (Ok(Passed::Response(flow)), _) => Ok(exchange.respond(flow, Content::Upstream)),
         (Ok(Passed::Upgrade(upgrade)), Some(client)) => Ok(exchange.tunnel(client, *upgrade)),
         (Ok(Passed::Upgrade(_)), None) => Box::pin(exchange.end(Failure::UpgradeFailed.into())).await,
@@ -158,6 +169,8 @@ pub(crate) struct Exchange {
     head_only: bool,
     /// The client asked for another protocol.
     upgrade: Option<Wish>,
+    /// The client speaks gRPC-Web, and reads its response in this form.
+    web: Option<grpc_web::Form>,
     /// No request is to follow on this connection: where this one ended is not certain.
     last: bool,
     /// It counts among those that the proxy has.
@@ -214,6 +227,7 @@ impl Exchange {
             draw: fastrand::u64(..),
             head_only,
             upgrade: None,
+            web: None,
             last: false,
             admitted: None,
         })
@@ -241,7 +255,8 @@ impl Exchange {
                 Action::Respond(respond) => return Err(Ending::respond(respond)),
                 Action::Redirect(redirect) => {
                     let request = &self.run.stream().borrow().request;
-                    return Err(Ending::redirect(redirect, &route.matches.path, request));
+                    let rules = &site.listener().path_normalization;
+                    return Err(Ending::redirect(redirect, &route.matches.path, request, rules));
                 }
                 Action::Forward(forward) => forward,
             };
@@ -252,6 +267,7 @@ impl Exchange {
             if has_body || !self.follow(forward, &response)? {
                 return self.filter_response(*response).await;
             }
+            discard::discard(self.tasks(), response.into_body());
         }
     }
 
@@ -348,14 +364,14 @@ impl Exchange {
             Ties::of(forward, target, made, &self.run.stream().borrow(), &self.peer)
         };
         let criteria = ties.criteria();
-        let (mut attempt, mut attempts) = (Attempt::default(), 1);
+        let (mut attempt, retried, attempts) = (Attempt::default(), Cell::default(), Cell::new(1));
         let sent = {
             let make = |body| self.upstream_request(route, forward, body);
             let upstreams = site.upstreams();
             let sending = pin!(async {
                 if let Some(policy) = &policy {
-                    attempts = 0;
-                    let (attempt, attempts, policy) = (&mut attempt, &mut attempts, &**policy);
+                    attempts.set(0);
+                    let (attempt, attempts, policy) = (&retried, &attempts, &**policy);
                     let tasks = site.tasks();
                     let sending =
                         Sending { upstreams, tasks, cluster, criteria, policy, make, attempt, attempts };
@@ -367,6 +383,9 @@ impl Exchange {
             });
             self.watch.over(&self.run, pin!(self.run.interruptible(sending))).await
         };
+        if policy.is_some() {
+            attempt = retried.get();
+        }
         if let (Err(ending), Some(endpoint)) = (&sent, attempt.endpoint)
             && ending.is_of_slow_upstream()
             && !attempt.waits
@@ -378,10 +397,10 @@ impl Exchange {
         stream.info.upstream_local = attempt.local;
         self.report.log(|entry| {
             entry.upstream = attempt.endpoint;
-            entry.attempts = Some(attempts);
+            entry.attempts = Some(attempts.get());
         });
         let mut response = sent?;
-        ties.tie(attempt.endpoint, attempts > 1, response.headers_mut());
+        ties.tie(attempt.endpoint, attempts.get() > 1, response.headers_mut());
         Ok(response)
     }
 
@@ -465,7 +484,10 @@ impl Exchange {
         };
         let extended = wish.extended;
         let protocol = headers::upgrade_wanted(response.headers());
-        let upstream = response.extensions_mut().remove::<OnUpgrade>();
+        let upstream = match response.body_mut().take_tunnel() {
+            Some(tunnel) => Some(UpstreamTunnel::Http2(tunnel)),
+            None => response.extensions_mut().remove::<OnUpgrade>().map(UpstreamTunnel::Http1),
+        };
         let (Some(protocol), Some(upstream)) = (protocol, upstream) else {
             return Err(Failure::UpgradeFailed.into());
         };
@@ -481,6 +503,10 @@ impl Exchange {
             *response.status_mut() = StatusCode::OK;
             response.headers_mut().remove(SEC_WEBSOCKET_ACCEPT);
         } else {
+            if matches!(upstream, UpstreamTunnel::Http2(_)) {
+                let request = &self.run.stream().borrow().request.headers;
+                headers::accept_websocket(request, response.headers_mut());
+            }
             headers::ask_upgrade(response.headers_mut(), protocol);
         }
         Ok(Passed::Upgrade(Box::new(Upgrade { response, upstream, lease })))
@@ -496,8 +522,10 @@ impl Exchange {
         B: Body<Data = Bytes> + Unpin,
     {
         let (status, mut headers) = self.response(&mut flow);
-        let encoded = if flow.is_end_stream() { None } else { self.choose_coding(status, &mut headers) };
-        let mut response = Response::new(ReplyBody::new(content(flow), encoded, self));
+        let is_empty = flow.is_end_stream() && !self.head_only;
+        let encoded = if is_empty { None } else { self.choose_coding(status, &mut headers) };
+        let manner = self.choose_manner(&mut headers);
+        let mut response = Response::new(ReplyBody::new(content(flow), encoded, manner, self));
         *response.status_mut() = status;
         *response.headers_mut() = headers;
         response

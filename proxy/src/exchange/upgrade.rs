@@ -15,6 +15,7 @@ use super::{Exchange, ReplyBody};
 use crate::error::Failure;
 use crate::http2::Duplex;
 use crate::upstream::ResponseBody;
+use crate::wasm::stream::Direction;
 
 /// The client's side of a tunnel, which is there when it has its answer.
 pub(crate) enum ClientTunnel {
@@ -24,10 +25,18 @@ pub(crate) enum ClientTunnel {
     Http2(oneshot::Receiver<Duplex>),
 }
 
+/// The upstream's side of one, whose answer agreed to it.
+pub(super) enum UpstreamTunnel {
+    /// Its whole connection.
+    Http1(OnUpgrade),
+    /// One stream.
+    Http2(Duplex),
+}
+
 /// An upstream's agreement to change the protocol. The lease is its connection's.
 pub(super) struct Upgrade {
     pub(super) response: Response<()>,
-    pub(super) upstream: OnUpgrade,
+    pub(super) upstream: UpstreamTunnel,
     pub(super) lease: ResponseBody,
 }
 
@@ -53,12 +62,22 @@ impl Exchange {
     async fn carry(
         mut self: Box<Self>,
         client: impl Future<Output = Result<Client, hyper::Error>>,
-        upstream: OnUpgrade,
+        upstream: UpstreamTunnel,
         lease: ResponseBody,
     ) {
+        let upstream = async {
+            match upstream {
+                UpstreamTunnel::Http1(upstream) => {
+                    upstream.await.map(|upstream| Upstream::Http1(TokioIo::new(upstream)))
+                }
+                UpstreamTunnel::Http2(upstream) => Ok(Upstream::Http2(upstream)),
+            }
+        };
         match tokio::try_join!(client, upstream) {
-            Ok((Client::Http1(client), upstream)) => self.copy(client, TokioIo::new(upstream)).await,
-            Ok((Client::Http2(client), upstream)) => self.copy(client, TokioIo::new(upstream)).await,
+            Ok((Client::Http1(client), Upstream::Http1(upstream))) => self.copy(client, upstream).await,
+            Ok((Client::Http1(client), Upstream::Http2(upstream))) => self.copy(client, upstream).await,
+            Ok((Client::Http2(client), Upstream::Http1(upstream))) => self.copy(client, upstream).await,
+            Ok((Client::Http2(client), Upstream::Http2(upstream))) => self.copy(client, upstream).await,
             Ok((Client::Left, _)) => {}
             Err(error) => self.note(Some(Failure::UpgradeFailed), &error.to_string(), None),
         }
@@ -74,6 +93,7 @@ impl Exchange {
         let mut tunnel = Tunnel::new(client, upstream);
         let mut timer = Timer::default();
         self.watch.whole = None; // that was for the answer
+        self.run.meter().count(Direction::Request, 0); // as if something had moved: until now there was nothing to carry
         let (run, watch) = (&self.run, &self.watch);
         let ended = std::future::poll_fn(|cx| match tunnel.poll(cx, run.meter()) {
             // A reset is a way to end for protocols that have no other.
@@ -99,4 +119,10 @@ enum Client {
     Http2(Duplex),
     /// It went away before.
     Left,
+}
+
+/// An upstream that agreed.
+enum Upstream {
+    Http1(TokioIo<hyper::upgrade::Upgraded>),
+    Http2(Duplex),
 }

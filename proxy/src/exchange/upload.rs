@@ -9,6 +9,7 @@ use h2::RecvStream;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::grpc_web::TextBody;
 use super::headers::drop_hop_by_hop;
 use super::peer::{Peer, Phase};
 use crate::http2;
@@ -22,16 +23,22 @@ pub(crate) enum ClientBody {
     Http2(RecvStream),
     /// None: what the client sends is for a tunnel.
     Empty,
+    /// In base64, which is taken off it.
+    Text(Box<TextBody>),
 }
 
 /// Why a request's body ended before its end.
 #[derive(Debug, thiserror::Error)]
-#[error(transparent)]
 pub(crate) enum ClientError {
     /// Over HTTP/1.1.
+    #[error(transparent)]
     Http1(#[from] hyper::Error),
     /// Over HTTP/2.
+    #[error(transparent)]
     Http2(#[from] h2::Error),
+    /// It is to be text, and cannot be read as such.
+    #[error("a gRPC-Web request's text is no base64")]
+    Base64,
 }
 
 impl Body for ClientBody {
@@ -46,6 +53,7 @@ impl Body for ClientBody {
             ClientBody::Http1(incoming) => Pin::new(incoming).poll_frame(cx).map_err(ClientError::Http1),
             ClientBody::Http2(stream) => http2::poll_frame(stream, cx).map_err(ClientError::Http2),
             ClientBody::Empty => Poll::Ready(None),
+            ClientBody::Text(body) => Pin::new(body).poll_frame(cx),
         }
     }
 
@@ -54,13 +62,14 @@ impl Body for ClientBody {
             ClientBody::Http1(incoming) => incoming.is_end_stream(),
             ClientBody::Http2(stream) => stream.is_end_stream(),
             ClientBody::Empty => true,
+            ClientBody::Text(body) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             ClientBody::Http1(incoming) => incoming.size_hint(),
-            ClientBody::Http2(_) => SizeHint::default(),
+            ClientBody::Http2(_) | ClientBody::Text(_) => SizeHint::default(),
             ClientBody::Empty => SizeHint::with_exact(0),
         }
     }

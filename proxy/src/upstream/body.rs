@@ -10,8 +10,9 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::UpstreamError;
-use super::http2::Http2Body;
+use super::http2::{Http2Body, Http2Tunnel};
 use super::pool::Lease;
+use crate::http2::Duplex;
 
 /// What a request's body may fail with.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -88,6 +89,18 @@ pub enum ResponseBody {
     Http1(Http1Body),
     /// Over HTTP/2.
     Http2(Http2Body),
+    /// None: the stream is a tunnel.
+    Tunnel(Http2Tunnel),
+}
+
+impl ResponseBody {
+    /// The tunnel for which a 101 response over HTTP/2 stands, the first time. This is to be kept for as long as it lasts.
+    pub(crate) fn take_tunnel(&mut self) -> Option<Duplex> {
+        match self {
+            ResponseBody::Http1(_) | ResponseBody::Http2(_) => None,
+            ResponseBody::Tunnel(tunnel) => tunnel.take(),
+        }
+    }
 }
 
 /// A response's body over HTTP/1.1.
@@ -158,6 +171,7 @@ impl Body for ResponseBody {
         match self.get_mut() {
             ResponseBody::Http1(body) => body.poll_frame(cx),
             ResponseBody::Http2(body) => Pin::new(body).poll_frame(cx),
+            ResponseBody::Tunnel(_) => Poll::Ready(None),
         }
     }
 
@@ -165,6 +179,7 @@ impl Body for ResponseBody {
         match self {
             ResponseBody::Http1(body) => body.incoming.is_end_stream(),
             ResponseBody::Http2(body) => body.is_end_stream(),
+            ResponseBody::Tunnel(_) => true,
         }
     }
 
@@ -172,6 +187,7 @@ impl Body for ResponseBody {
         match self {
             ResponseBody::Http1(body) => body.incoming.size_hint(),
             ResponseBody::Http2(body) => body.size_hint(),
+            ResponseBody::Tunnel(_) => SizeHint::with_exact(0),
         }
     }
 }

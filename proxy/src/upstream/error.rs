@@ -58,8 +58,9 @@ pub enum UpstreamError {
     /// (RFC 9113, sections 6.8 and 8.7). It may be sent again, whatever it is.
     #[error("the upstream refused the stream")]
     RefusedStream(#[source] h2::Error),
-    /// The request asks for another protocol, which is not asked of an endpoint that speaks HTTP/2.
-    #[error("an upgrade is not sent over HTTP/2")]
+    /// The request asks for another protocol, which over HTTP/2 is a CONNECT that the endpoint has to allow in its SETTINGS
+    /// (RFC 8441, section 3), and it does not; or the request has a body besides.
+    #[error("the upstream's SETTINGS do not allow to connect for another protocol (RFC 8441)")]
     NoUpgrade,
     /// An HTTP/2 connection failed, or the upstream reset the stream on it.
     #[error("the upstream ended the stream")]
@@ -109,6 +110,22 @@ impl UpstreamError {
             | UpstreamError::ResponseBody(_)
             | UpstreamError::Http2(_) => true,
         }
+    }
+
+    /// What a gRPC client would make of it, where the upstream reset a stream on which it had answered ("HTTP2 Transport
+    /// Mapping" of gRPC, "Errors").
+    pub(crate) fn grpc_status(&self) -> Option<u8> {
+        let (UpstreamError::Http2(error) | UpstreamError::RefusedStream(error)) = self else { return None };
+        if !(error.is_reset() && error.is_remote()) {
+            return None;
+        }
+        Some(match error.reason()? {
+            Reason::CANCEL => 1,
+            Reason::REFUSED_STREAM => 14,
+            Reason::ENHANCE_YOUR_CALM => 8,
+            Reason::INADEQUATE_SECURITY => 7,
+            _ => 13,
+        })
     }
 
     pub(super) fn from_http2(error: h2::Error) -> UpstreamError {

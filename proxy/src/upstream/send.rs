@@ -7,6 +7,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::header::UPGRADE;
 use http::{Method, Request, Response, StatusCode};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -166,7 +167,8 @@ impl Upstreams {
     /// no streamed body ([RFC 9112 section 9.3.1], [RFC 9110 section 9.2.2]). In the second case the request is gone and
     /// `again` is asked for it; a caller that cannot make it again returns `None`.
     ///
-    /// A 101 response has a [`hyper::upgrade::OnUpgrade`]; its body has to be kept for as long as the tunnel lasts.
+    /// A 101 response has a [`hyper::upgrade::OnUpgrade`], or over HTTP/2 its body is the tunnel; either way the body has to
+    /// be kept for as long as the tunnel lasts.
     ///
     /// [RFC 9110 section 9.2.2]: https://www.rfc-editor.org/rfc/rfc9110#section-9.2.2
     /// [RFC 9112 section 9.3.1]: https://www.rfc-editor.org/rfc/rfc9112#section-9.3.1
@@ -181,6 +183,9 @@ impl Upstreams {
         *attempt = Attempt::default();
         let mut lease = self.pick(cluster, criteria)?;
         attempt.endpoint = Some(lease.pool().endpoint().address());
+        if let Some(picked) = criteria.picked {
+            picked.set(attempt.endpoint);
+        }
         let is_http2 = match lease.pool().cluster().config().protocol {
             ClusterProtocol::Http1 => false,
             ClusterProtocol::Http2 => true,
@@ -190,6 +195,10 @@ impl Upstreams {
             }
         };
         if is_http2 {
+            if request.headers().contains_key(UPGRADE) {
+                let sent = Box::pin(http2::tunnel::send(lease, &self.keeper.tasks, *request, attempt)).await;
+                return sent.map(Box::new);
+            }
             let response =
                 Box::pin(self.send_multiplexed((cluster, criteria), lease, *request, again, attempt)).await?;
             return Ok(Box::new(response.map(ResponseBody::Http2)));

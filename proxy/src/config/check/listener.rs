@@ -66,6 +66,8 @@ impl Checker<'_> {
                 address: address.value.0,
                 socket_mode: self.socket_mode(take(&mut raw.socket_mode), address.value.0),
                 proxy_protocol: raw.proxy_protocol.value().unwrap_or(false),
+                grpc_web: raw.grpc_web.value().unwrap_or(false),
+                h2c_upgrade: raw.h2c_upgrade.value().unwrap_or(false),
                 send_proxy_protocol: raw.send_proxy_protocol.value().map(|Text(version)| version),
                 filters,
                 runs,
@@ -162,6 +164,8 @@ impl Checker<'_> {
             ("path_normalization", raw.path_normalization.span()),
             ("cors", raw.cors.span()),
             ("compression", raw.compression.span()),
+            ("grpc_web", raw.grpc_web.span()),
+            ("h2c_upgrade", raw.h2c_upgrade.span()),
         ];
         for (field, span) in fields.into_iter().chain(limits) {
             let Some(span) = span else { continue };

@@ -1,10 +1,13 @@
 //! One downstream connection in HTTP/1.1, by hyper.
 
-use std::pin::Pin;
+use std::future::{Future, ready};
+use std::io;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
+use futures_util::future::Either;
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -14,11 +17,13 @@ use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt;
 
 use super::drain::DRAIN_GRACE;
+use super::h2c::{Asked, Change};
+use super::http2;
 use super::observed::Observed;
 use super::warden::{Verdict, Warden};
 use crate::config::model::ListenerLimits;
 use crate::error::Failure;
-use crate::exchange::{self, Berth, ClientBody, ClientTunnel, Peer};
+use crate::exchange::{self, Berth, ClientBody, ClientTunnel, Peer, Phase};
 use crate::listener::Door;
 
 /// Serves one connection to its end.
@@ -29,13 +34,20 @@ pub(super) async fn serve(
     limits: &ListenerLimits,
     warden: &mut Warden<'_>,
 ) {
-    let berth = Berth::default();
+    let (berth, change) = (Berth::default(), Change::default());
     let service = {
-        let (door, peer, berth) = (door.clone(), peer.clone(), berth.clone());
+        let (door, peer, berth, change) = (door.clone(), peer.clone(), berth.clone(), change.clone());
         service_fn(move |mut request: Request<Incoming>| {
-            let upgrade = request.extensions_mut().remove::<OnUpgrade>();
+            let site = door.site();
+            let mut upgrade = request.extensions_mut().remove::<OnUpgrade>();
+            if upgrade.is_some()
+                && site.listener().h2c_upgrade
+                && let Some(response) = change.agree(&mut request, &mut upgrade)
+            {
+                return Either::Left(ready(Ok(response)));
+            }
             let client = upgrade.map(|upgrade| ClientTunnel::Http1(upgrade, berth.clone()));
-            exchange::serve(door.site(), peer.clone(), request.map(ClientBody::Http1), client)
+            Either::Right(exchange::serve(site, peer.clone(), request.map(ClientBody::Http1), client))
         })
     };
     let mut connection = http1::Builder::new()
@@ -72,7 +84,12 @@ pub(super) async fn serve(
     match result {
         // hyper has ended this side: that is how it ends. The protocol may have changed: then there are no parts.
         Ok(()) => {
-            let Some(parts) = connection.into_parts() else { return berth.carry().await };
+            let Some(parts) = connection.into_parts() else {
+                return match change.take() {
+                    Some(asked) => Box::pin(serve_http2(asked, &peer, &door, limits, warden)).await,
+                    None => berth.carry().await,
+                };
+            };
             let io = parts.io.into_inner();
             if !parts.read_buf.is_empty() || io.may_receive() {
                 Box::pin(io.linger()).await;
@@ -91,6 +108,29 @@ pub(super) async fn serve(
             }
         }
         Err(_) => {} // the client left, or an exchange was cut: reported there, and closed at once
+    }
+}
+
+/// Goes on in HTTP/2, when the client says that it does.
+async fn serve_http2(
+    asked: Asked,
+    peer: &Arc<Peer>,
+    door: &Rc<Door>,
+    limits: &ListenerLimits,
+    warden: &mut Warden<'_>,
+) {
+    peer.enter(Phase::Head);
+    let mut begins = pin!(asked.begin());
+    let begun = std::future::poll_fn(|cx| match begins.as_mut().poll(cx) {
+        Poll::Ready(begun) => Poll::Ready(Some(begun)),
+        Poll::Pending => warden.poll(cx).map(|_| None), // it took too long, or the proxy ends
+    });
+    match begun.await {
+        Some(Ok(io)) => http2::serve(io, peer, door, limits, warden).await,
+        Some(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
+            door.site().reporter().cell().count_protocol_error(Failure::Http2Protocol);
+        }
+        Some(Err(_)) | None => {}
     }
 }
 

@@ -4,6 +4,7 @@
 mod date;
 mod drain;
 mod flood;
+mod h2c;
 mod http1;
 mod http2;
 mod observed;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, Interest, ReadBuf};
 
 use crate::exchange::{Peer, Phase};
@@ -57,6 +58,8 @@ pub(super) struct Observed {
     peer: Arc<Peer>,
     /// What was read to find out which version of HTTP it is, and comes before all else.
     ahead: Ahead,
+    /// What was read and put back, which comes after that.
+    back: Bytes,
     /// The client has ended its side.
     pub(super) ended: bool,
     /// Waits for a reset while there is something to read that is left unread.
@@ -65,7 +68,7 @@ pub(super) struct Observed {
 
 impl Observed {
     pub(super) fn new(stream: Transport, peer: Arc<Peer>) -> Observed {
-        Observed { stream, peer, ahead: Ahead::default(), ended: false, alarm: None }
+        Observed { stream, peer, ahead: Ahead::default(), back: Bytes::new(), ended: false, alarm: None }
     }
 
     /// Waits until it is certain whether the client speaks HTTP/2 from the start (RFC 9113, 3.3): as much as that takes
@@ -93,6 +96,11 @@ impl Observed {
             self.note_read();
             self.ahead.push(room.filled());
         }
+    }
+
+    /// Has these bytes read before what is read from the socket.
+    pub(super) fn put_back(&mut self, bytes: Bytes) {
+        self.back = bytes;
     }
 
     fn note_read(&self) {
@@ -168,6 +176,11 @@ impl AsyncRead for Observed {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.ahead.read(buf) {
+            return Poll::Ready(Ok(()));
+        }
+        if !self.back.is_empty() {
+            let given = self.back.len().min(buf.remaining());
+            buf.put_slice(&self.back.split_to(given));
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();

@@ -8,7 +8,9 @@
 //! response's body. So a request that is dropped leaves nothing behind, whatever its peer takes or does not. This is why it
 //! is done by `h2`: with `hyper` a request's body has a task of its own, which nobody can end while the peer takes nothing.
 
+mod settled;
 mod stream;
+pub(super) mod tunnel;
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -34,9 +36,11 @@ use crate::tasks::Tasks;
 use crate::telemetry::metrics::Limit;
 use crate::tls::{H2, Purpose};
 use crate::transport::Transport;
+use settled::{FirstFrame, Settled};
 
 pub use stream::Http2Body;
 pub(super) use stream::send;
+pub(super) use tunnel::Http2Tunnel;
 
 /// How much of the messages is taken that the peer would receive but its socket does not, in bytes, and how many
 /// streams are opened before it has said how many it takes.
@@ -59,6 +63,8 @@ pub(super) struct Http2 {
 struct Connection {
     sender: SendRequest<Bytes>,
     local: Option<SocketAddr>,
+    /// Whether the peer has said what it takes.
+    settled: Rc<Settled>,
     /// Requests in flight on it, at most so many.
     streams: Cell<usize>,
     most: usize,
@@ -172,6 +178,11 @@ impl Turn {
         self.connection.sender.clone()
     }
 
+    /// Waits until the peer has said what it takes.
+    async fn settled(&self) {
+        self.connection.settled.wait().await;
+    }
+
     fn local(&self) -> Option<SocketAddr> {
         self.connection.local
     }
@@ -283,6 +294,7 @@ async fn begin(
 ) -> Result<Connection, UpstreamError> {
     let (address, config) = (pool.endpoint().address(), pool.cluster().config());
     let local = transport.socket().local();
+    let (whole, settled) = (Rc::new(Cell::new(false)), Rc::new(Settled::default()));
     let (sender, mut connection) = Builder::new()
         .enable_push(false)
         .initial_window_size(config.http2.initial_stream_window_size)
@@ -291,10 +303,11 @@ async fn begin(
         .initial_max_send_streams(STREAMS_AT_FIRST)
         .max_send_buffer_size(SEND_BUFFER)
         .max_header_list_size(u32::try_from(config.header_bytes).unwrap_or(u32::MAX))
-        .handshake(transport)
+        .handshake(FirstFrame::new(transport, whole.clone()))
         .await
         .map_err(UpstreamError::Http2)?;
     let mut keepalive = Keepalive::begin(config.http2.keepalive, connection.ping_pong());
+    let says = settled.clone();
     tasks.spawn(async move {
         let _counted = counted;
         let mut connection = pin!(connection);
@@ -302,7 +315,11 @@ async fn begin(
             if let Some(Poll::Ready(Gone)) = keepalive.as_mut().map(|keepalive| keepalive.poll(cx)) {
                 return Poll::Ready(Err(None)); // dropped: what is in flight fails
             }
-            connection.as_mut().poll(cx).map_err(Some)
+            let polled = connection.as_mut().poll(cx).map_err(Some);
+            if whole.get() || polled.is_ready() {
+                says.set();
+            }
+            polled
         });
         match ended.await {
             Ok(()) => {}
@@ -315,6 +332,7 @@ async fn begin(
     Ok(Connection {
         sender,
         local,
+        settled,
         streams: Cell::new(0),
         most: usize::try_from(config.http2.max_concurrent_streams).unwrap_or(usize::MAX),
         used: Cell::new(0),

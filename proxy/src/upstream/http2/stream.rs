@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream};
-use http::header::{HOST, HeaderValue, UPGRADE};
+use http::header::{HOST, HeaderValue};
 use http::uri::{Authority, Scheme};
 use http::{Request, Response, Uri, Version};
 use http_body::{Body, Frame};
@@ -36,7 +36,7 @@ pub(in crate::upstream) async fn send(
         Ok((response, outgoing, turn)) => {
             lease.answered(response.status(), response.headers(), response.body().is_end_stream());
             let outgoing = outgoing.leave_to(tasks);
-            Ok(response.map(|incoming| Http2Body { incoming, _outgoing: outgoing, _turn: turn, lease }))
+            Ok(response.map(|incoming| Http2Body::new(incoming, outgoing, turn, lease)))
         }
         Err(error) => Err(lease.failed(error)),
     }
@@ -51,9 +51,6 @@ async fn perform(
 ) -> Result<(Response<RecvStream>, Outgoing, Turn), UpstreamError> {
     let pool = lease.pool();
     let (mut head, body) = request.into_parts();
-    if head.headers.contains_key(UPGRADE) {
-        return Err(UpstreamError::NoUpgrade);
-    }
     let is_tls = pool.cluster().config().tls.is_some();
     head.uri = absolute(&head.uri, head.headers.remove(HOST), is_tls, pool.endpoint().address());
     head.version = Version::HTTP_2;
@@ -121,7 +118,7 @@ impl Outgoing {
 
 /// The rest of a request, which is sent for as long as this is kept.
 #[derive(Debug)]
-struct Rest(AbortHandle);
+pub(super) struct Rest(AbortHandle);
 
 impl Drop for Rest {
     fn drop(&mut self) {
@@ -130,7 +127,7 @@ impl Drop for Rest {
 }
 
 /// HTTP/2 names scheme and authority in every request, in the place of `host` (RFC 9113, section 8.3.1).
-fn absolute(uri: &Uri, host: Option<HeaderValue>, is_tls: bool, endpoint: Address) -> Uri {
+pub(super) fn absolute(uri: &Uri, host: Option<HeaderValue>, is_tls: bool, endpoint: Address) -> Uri {
     let mut parts = uri.clone().into_parts();
     parts.scheme.get_or_insert(if is_tls { Scheme::HTTPS } else { Scheme::HTTP });
     if parts.authority.is_none() {
@@ -147,6 +144,12 @@ pub struct Http2Body {
     _outgoing: Option<Rest>,
     _turn: Turn,
     lease: Lease,
+}
+
+impl Http2Body {
+    pub(super) fn new(incoming: RecvStream, outgoing: Option<Rest>, turn: Turn, lease: Lease) -> Http2Body {
+        Http2Body { incoming, _outgoing: outgoing, _turn: turn, lease }
+    }
 }
 
 impl std::fmt::Debug for Http2Body {
