@@ -64,6 +64,7 @@ mod smuggling;
 mod standing;
 mod steer_compression;
 mod steer_cors;
+mod steer_decompression;
 mod steer_filters;
 mod steer_follow;
 mod steer_matches;

@@ -104,6 +104,11 @@ pub(crate) const ROUTE_BUFFER_LIMIT: Bound<Size> =
     Bound { default_words: Some("the listener's"), ..size(MIB, 1, GIB) };
 /// Shorter responses are not compressed.
 pub(crate) const COMPRESSION_MIN_LENGTH: Bound<Size> = size(256, 0, GIB);
+/// How many times as much may come out of a compressed body as goes in.
+pub(crate) const DECOMPRESSION_RATIO: Bound<Times> =
+    Bound { min: Times(100), max: Times(10_000_000), default: Times(10_000), default_words: None };
+/// What may come out of one.
+pub(crate) const DECOMPRESSION_BYTES: Bound<Size> = size(GIB, KIB, 1 << 50);
 /// How long browsers keep what a preflight request was told. They have lower limits of their own.
 pub(crate) const CORS_MAX_AGE: Bound<Duration> =
     Bound { default_words: Some("not said"), ..millis(0, 0, 7 * 24 * HOUR) };

@@ -161,6 +161,9 @@ fn route(route: &Route, chain: &[usize], config: &Config) -> Value {
     if let Some(compression) = &route.compression {
         fields.insert("compression".into(), exposure::compression(compression));
     }
+    if let Some(decompression) = &route.decompression {
+        fields.insert("decompression".into(), exposure::decompression(decompression));
+    }
     if !route.shed {
         fields.insert("shed".into(), false.into());
     }

@@ -10,6 +10,7 @@ mod cluster;
 mod compression;
 mod concurrency;
 mod cors;
+mod decompression;
 mod form;
 mod http2;
 mod module;
@@ -48,6 +49,7 @@ pub(crate) use compression::USUAL_TYPES;
 pub use compression::{Coding, Compression, CompressionLevel};
 pub use concurrency::AdaptiveConcurrency;
 pub use cors::Cors;
+pub use decompression::Decompression;
 pub use form::{BadList, CapabilitiesForm};
 pub use http2::{Http2, Keepalive};
 pub(crate) use module::SecretOrigin;
@@ -196,6 +198,8 @@ pub struct Route {
     pub cors: Option<Arc<Cors>>,
     /// Which responses are compressed.
     pub compression: Option<Arc<Compression>>,
+    /// Which bodies are decompressed before filters see them.
+    pub decompression: Option<Arc<Decompression>>,
     /// How much of a body may be held while a filter waits, in bytes, where that is not what the listener says.
     pub buffer_limit: Option<usize>,
     /// Changes to the request's headers before it is sent.

@@ -10,6 +10,7 @@ mod cluster;
 mod compression;
 mod concurrency;
 mod cors;
+mod decompression;
 mod filter;
 mod follow;
 mod guest;
@@ -46,6 +47,7 @@ pub(crate) use cluster::{Cluster, Endpoint, Locality};
 pub(crate) use compression::Compression;
 pub(crate) use concurrency::AdaptiveConcurrency;
 pub(crate) use cors::{Cors, Origin};
+pub(crate) use decompression::Decompression;
 pub(crate) use filter::{Breaker, Filter, FilterLimits, Recycle, Reload};
 pub(crate) use follow::FollowRedirects;
 pub(crate) use guest::GuestConfig;
@@ -153,6 +155,9 @@ pub(crate) struct Listener {
     /// Which responses are compressed; a route's own `compression` takes its place. Default: none.
     #[serde(default)]
     pub(crate) compression: Field<OrOff<Compression>>,
+    /// Which bodies are decompressed before filters see them; a route's own `decompression` takes its place. Default: none.
+    #[serde(default)]
+    pub(crate) decompression: Field<OrOff<Decompression>>,
     /// How many proxies in front of this one are believed when they say whose request it is (`x-forwarded-for`).
     #[serde(default)]
     #[schemars(transform = bounds::TRUSTED_HOPS.describe())]

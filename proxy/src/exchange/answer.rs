@@ -13,6 +13,7 @@ use http::uri::{PathAndQuery, Uri};
 use http_body_util::Full;
 
 use super::ClientError;
+use super::decompress::Undecodable;
 use super::headers::{Refusal, drop_hop_by_hop};
 use crate::config::model;
 use crate::error::Failure;
@@ -123,11 +124,18 @@ impl Ending {
     }
 
     /// Why a response's head did not come out of the chain.
-    pub(super) fn from_response<E: std::error::Error>(error: HeadError<E>) -> Ending {
+    pub(super) fn from_response<E: std::error::Error + 'static>(error: HeadError<E>) -> Ending {
         match error {
             HeadError::Interrupted(interrupt) => interrupt.into(),
             // Its head was held, so that there is still something to say.
-            HeadError::Source(error) => Ending::failed(Failure::UpstreamReset, error.to_string()),
+            HeadError::Source(error) => {
+                let source: &(dyn std::error::Error + 'static) = &error;
+                let failure = match source.downcast_ref::<UpstreamError>() {
+                    Some(UpstreamError::Undecodable(_)) => Failure::UpstreamMalformed,
+                    _ => Failure::UpstreamReset,
+                };
+                Ending::failed(failure, error.to_string())
+            }
         }
     }
 
@@ -146,6 +154,7 @@ impl Ending {
             UpstreamError::Malformed(_) => Failure::UpstreamMalformed,
             UpstreamError::HeadTooLarge(_) => Failure::UpstreamHeadTooLarge,
             UpstreamError::ResponseBody(_) => Failure::UpstreamBodyCut,
+            UpstreamError::Undecodable(_) => Failure::UpstreamMalformed,
             UpstreamError::RequestBody(_) => match error.find::<FlowError<ClientError>>() {
                 Some(FlowError::Source(error)) => request_body_failure(error),
                 Some(FlowError::Length) => Failure::Unframable,
@@ -321,6 +330,8 @@ fn request_body_failure(error: &ClientError) -> Failure {
     let error = match error {
         ClientError::Http1(error) => error,
         ClientError::Http2(_) => return Failure::RequestBodyCut,
+        ClientError::Undecodable(Undecodable::Malformed(_)) => return Failure::RequestBodyMalformed,
+        ClientError::Undecodable(Undecodable::TooLarge) => return Failure::RequestTooLarge,
     };
     // hyper's decoder says by the kind of an I/O error whether what it read was wrong, or there was nothing to read.
     let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());

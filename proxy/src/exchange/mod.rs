@@ -22,6 +22,7 @@ mod callout;
 mod chain;
 mod compress;
 mod cors;
+mod decompress;
 mod follow;
 mod grpc;
 mod headers;
@@ -53,6 +54,7 @@ use body::Content;
 pub(crate) use body::ReplyBody;
 pub(crate) use callout::Callouts;
 pub use callout::{CALLOUT_RESPONSE_LIMIT, LONGEST_CALLOUT};
+use decompress::Source;
 pub use headers::drop_hop_by_hop;
 use headers::{Received, Wish};
 pub(crate) use peer::{Peer, Phase};
@@ -134,7 +136,7 @@ where
 /// What came back through the chain.
 enum Passed {
     /// A response, whose head is in the stream, and its body.
-    Response(Box<FlowBody<ResponseBody>>),
+    Response(Box<FlowBody<Source<ResponseBody>>>),
     /// The upstream changes the protocol.
     Upgrade(Box<Upgrade>),
 }
@@ -311,6 +313,7 @@ impl Exchange {
 
     /// The request side of the chain, until the head has come out of it.
     async fn filter_request(&mut self, source: Option<Upload>) -> Result<RequestBody, Ending> {
+        let source = source.map(|upload| self.decode_request(upload));
         let mut flow = FlowBody::new(self.run.clone(), Direction::Request, source);
         if !self.run.is_empty() {
             let head = pin!(async { flow.head().await.map_err(Ending::from_request) });
@@ -433,11 +436,15 @@ impl Exchange {
     async fn filter_response(&mut self, response: Response<ResponseBody>) -> Result<Passed, Ending> {
         let (mut parts, body) = response.into_parts();
         headers::drop_hop_by_hop(&mut parts.headers);
+        let source = if body.is_end_stream() {
+            None
+        } else {
+            Some(self.decode_response(parts.status, &mut parts.headers, body))
+        };
         self.run.take_response(parts.status, parts.headers);
         if !self.run.is_idle() {
             self.run.stream().borrow_mut().info.code_details = Some("via_upstream".into());
         }
-        let source = (!body.is_end_stream()).then_some(body);
         let mut flow = Box::new(FlowBody::new(self.run.clone(), Direction::Response, source));
         self.filter_response_head(&mut flow).await?;
         Ok(Passed::Response(flow))
@@ -446,7 +453,7 @@ impl Exchange {
     async fn filter_response_head<B>(&mut self, flow: &mut FlowBody<B>) -> Result<(), Ending>
     where
         B: Body<Data = Bytes> + Unpin,
-        B::Error: std::error::Error,
+        B::Error: std::error::Error + 'static,
     {
         if !flow.is_direct() {
             let head = pin!(async { flow.head().await.map_err(Ending::from_response) });

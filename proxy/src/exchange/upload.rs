@@ -9,6 +9,7 @@ use h2::RecvStream;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::decompress::Undecodable;
 use super::headers::drop_hop_by_hop;
 use super::peer::{Peer, Phase};
 use crate::http2;
@@ -32,6 +33,8 @@ pub(crate) enum ClientError {
     Http1(#[from] hyper::Error),
     /// Over HTTP/2.
     Http2(#[from] h2::Error),
+    /// It cannot be decompressed.
+    Undecodable(#[from] Undecodable),
 }
 
 impl Body for ClientBody {

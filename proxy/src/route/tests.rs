@@ -60,6 +60,7 @@ fn route(matches: Match) -> Route {
         filters: Default::default(),
         cors: None,
         compression: None,
+        decompression: None,
         buffer_limit: None,
         action: Action::Respond(Respond {
             file: None,

@@ -114,6 +114,7 @@ impl From<UpstreamError> for Ending {
             | UpstreamError::NoUpgrade
             | UpstreamError::RequestBody(_)
             | UpstreamError::ResponseBody(_)
+            | UpstreamError::Undecodable(_)
             | UpstreamError::Http2(_) => Failure::UpstreamReset,
         }
         .into()

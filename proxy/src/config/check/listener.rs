@@ -51,7 +51,9 @@ impl Checker<'_> {
             };
             let cors = self.or_off(take(&mut raw.cors), None, |raw| self.cors(raw));
             let compression = self.or_off(take(&mut raw.compression), None, |raw| self.compression(raw));
-            let inherited = Inherited { chain: filters.clone(), cors, compression };
+            let decompression =
+                self.or_off(take(&mut raw.decompression), None, |raw| self.decompression(raw));
+            let inherited = Inherited { chain: filters.clone(), cors, compression, decompression };
             let routes =
                 routes.map(|list| self.routes(list, &inherited, &path_normalization)).unwrap_or_default();
             let (Some(name), Some(address), Some(protocol)) = (name, address, protocol) else { continue };
@@ -139,6 +141,7 @@ impl Checker<'_> {
             ("path_normalization", raw.path_normalization.span()),
             ("cors", raw.cors.span()),
             ("compression", raw.compression.span()),
+            ("decompression", raw.decompression.span()),
         ];
         for (field, span) in fields.into_iter().chain(limits) {
             let Some(span) = span else { continue };

@@ -87,6 +87,9 @@ impl Checker<'_> {
         let compression = take(&mut raw.compression);
         let compression =
             self.or_off(compression, inherited.compression.clone(), |raw| self.compression(raw));
+        let decompression = take(&mut raw.decompression);
+        let decompression =
+            self.or_off(decompression, inherited.decompression.clone(), |raw| self.decompression(raw));
         let buffer_limit = self.number_if_given(take(&mut raw.buffer_limit), bounds::ROUTE_BUFFER_LIMIT);
         let timeout = self.duration(take(&mut raw.timeout), bounds::ROUTE_TIMEOUT);
         let timeout = (!timeout.is_zero()).then_some(timeout);
@@ -100,6 +103,7 @@ impl Checker<'_> {
             filters,
             cors,
             compression,
+            decompression,
             buffer_limit: buffer_limit.map(|Size(bytes)| whole(bytes)),
             action: self.action(raw, span, &matches.path)?,
             matches,
