@@ -69,6 +69,7 @@ mod steer_filters;
 mod steer_follow;
 mod steer_matches;
 mod steer_mirrors;
+mod steer_pages;
 mod tcp;
 mod terminals;
 mod top;

@@ -7,6 +7,7 @@ mod canary;
 mod cluster;
 mod exposure;
 mod overload;
+mod pages;
 mod recovery;
 mod retries;
 mod route_filters;
@@ -103,7 +104,7 @@ fn listener(listener: &Listener, config: &Config) -> Value {
         }
         return fields;
     }
-    json!({
+    let mut fields = json!({
         "name": listener.name,
         "address": listener.address,
         "protocol": "http",
@@ -127,7 +128,11 @@ fn listener(listener: &Listener, config: &Config) -> Value {
             "idle_timeout": idle_timeout.write(),
         },
         "routes": listener.routes.iter().map(|it| route(it, &listener.filters, config)).collect::<Vec<_>>(),
-    })
+    });
+    if !listener.error_pages.is_empty() {
+        fields["error_pages"] = listener.error_pages.iter().map(pages::error_page).collect();
+    }
+    fields
 }
 
 fn http2(http2: &Http2) -> Value {
@@ -225,6 +230,9 @@ fn matches(matches: &Match) -> Value {
     if !matches.query.is_empty() {
         let query = matches.query.iter().map(|(name, value)| (name.clone(), value_match(value)));
         fields.insert("query".into(), Value::Object(query.collect()));
+    }
+    if let Some(percent) = matches.percent {
+        fields.insert("percent".into(), percent.write().into());
     }
     for (name, values) in [("cookies", &matches.cookies), ("properties", &matches.properties)] {
         if !values.is_empty() {

@@ -16,9 +16,11 @@ mod http2;
 mod module;
 mod names;
 mod overload;
+mod pages;
 mod recovery;
 mod retries;
 mod route_filters;
+mod template;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -56,9 +58,11 @@ pub(crate) use module::SecretOrigin;
 pub use module::{Credentials, Image, Location, ModuleSource, Pull, Remote, Secret, TrustedKey};
 pub use names::{BadName, MAX_NAME_LEN, MAX_NAMES, Names, check_name};
 pub use overload::{MemoryTerms, Overload};
+pub use pages::{ErrorPage, PageContent};
 pub use recovery::{Breakers, Comparison, HealthCheck, OutlierDetection, Probe, Recovery, StatusRange};
 pub use retries::{Backoff, Hedge, ResetFormat, Retries, RetryCondition};
 pub use route_filters::{Changed, Link, RouteFilters, Variant};
+pub use template::{BadTemplate, Escape, Operator, Template};
 
 pub use crate::files::Sha256;
 
@@ -125,6 +129,8 @@ pub struct Listener {
     pub protocol: Protocol,
     /// Tried in order; the first that matches wins. None on a TCP listener.
     pub routes: Vec<Route>,
+    /// What is said in the place of errors' own words: the first that is for an answer counts.
+    pub error_pages: Vec<ErrorPage>,
     /// Whether a JSON line is written for each exchange.
     pub access_log: bool,
     /// How much of a body, or of a TCP connection's data each way, may be held while a filter waits, in bytes.
@@ -239,6 +245,8 @@ pub struct Match {
     pub cookies: Vec<(String, ValueMatch)>,
     /// Each of these values that filters stored for the exchange, by their paths, in which dots part segments.
     pub properties: Vec<(String, ValueMatch)>,
+    /// This share of the requests for which all of the others hold.
+    pub percent: Option<Percent>,
 }
 
 /// A host, compared without its port and without regard to case.

@@ -53,9 +53,9 @@ pub enum Ending {
 /// A response of the proxy's own.
 #[derive(Debug)]
 pub struct Answer {
-    status: StatusCode,
-    headers: HeaderMap,
-    body: Bytes,
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
     /// The failure that it reports, if it reports one.
     pub failure: Option<Failure>,
     /// Response code details: what led to it.
@@ -63,6 +63,8 @@ pub struct Answer {
     /// The filter that answered, if one did.
     pub filter: Option<Arc<str>>,
     grpc_status: Option<u8>,
+    /// It is said in the listener's words already.
+    pub(super) is_page: bool,
 }
 
 impl From<Failure> for Ending {
@@ -208,6 +210,7 @@ impl Ending {
                 details,
                 filter: None,
                 grpc_status: None,
+                is_page: false,
             })),
         }
     }
@@ -270,7 +273,13 @@ impl Answer {
             details: details.to_owned(),
             filter: None,
             grpc_status: None,
+            is_page: false,
         }
+    }
+
+    /// A page in the place of an upstream's response.
+    pub(super) fn replacing(status: StatusCode, headers: HeaderMap) -> Answer {
+        Answer { headers, is_page: true, ..Answer::plain(status, "error_page") }
     }
 
     fn from_guest(filter: Arc<str>, mut reply: LocalReply) -> Answer {
@@ -284,6 +293,7 @@ impl Answer {
             details: if reply.details.is_empty() { "filter_reply".to_owned() } else { reply.details },
             filter: Some(filter),
             grpc_status: reply.grpc_status,
+            is_page: false,
         }
     }
 

@@ -27,6 +27,7 @@ mod follow;
 mod grpc;
 mod headers;
 mod mirror;
+mod pages;
 mod peer;
 mod retry;
 mod site;
@@ -176,6 +177,7 @@ impl Exchange {
         let start = if site.chain().is_empty() { SystemTime::UNIX_EPOCH } else { SystemTime::now() };
         let mut info = StreamInfo::new(start, client, peer.local);
         info.connection_id = peer.connection_id;
+        info.chance = fastrand::u32(..);
         match version {
             Version::HTTP_10 => info.protocol = "HTTP/1.0",
             Version::HTTP_2 => info.protocol = "HTTP/2",
@@ -436,6 +438,11 @@ impl Exchange {
     async fn filter_response(&mut self, response: Response<ResponseBody>) -> Result<Passed, Ending> {
         let (mut parts, body) = response.into_parts();
         headers::drop_hop_by_hop(&mut parts.headers);
+        if !self.site.listener().error_pages.is_empty()
+            && let Some(ending) = self.replace(parts.status, &parts.headers)
+        {
+            return Err(ending);
+        }
         let source = if body.is_end_stream() {
             None
         } else {
@@ -557,6 +564,10 @@ impl Exchange {
     async fn answer(&mut self, answer: Box<Answer>) -> Result<Box<FlowBody<Full<Bytes>>>, Ending> {
         self.last = answer.failure.is_some_and(|failure| failure.status() == Some(StatusCode::BAD_REQUEST));
         self.note(answer.failure, &answer.details, answer.filter.clone());
+        let mut answer = answer;
+        if !answer.is_page {
+            self.write_page(&mut answer);
+        }
         let mut flow = Box::new(answer.enter(&self.run, self.head_only));
         self.filter_response_head(&mut flow).await?;
         flow.gather();

@@ -69,6 +69,7 @@ impl Checker<'_> {
                 require_signature_by,
                 protocol,
                 routes,
+                error_pages: self.error_pages(raw.error_pages),
                 access_log: raw.access_log.value().unwrap_or(false),
                 buffer_limit: self.bytes(raw.buffer_limit, bounds::BUFFER_LIMIT),
                 trusted_hops: self.count(raw.trusted_hops, bounds::TRUSTED_HOPS),
@@ -142,6 +143,7 @@ impl Checker<'_> {
             ("cors", raw.cors.span()),
             ("compression", raw.compression.span()),
             ("decompression", raw.decompression.span()),
+            ("error_pages", raw.error_pages.span()),
         ];
         for (field, span) in fields.into_iter().chain(limits) {
             let Some(span) = span else { continue };

@@ -158,6 +158,7 @@ impl Checker<'_> {
                 query: vec![],
                 cookies: vec![],
                 properties: vec![],
+                percent: None,
             };
         };
         let mut twice = Unique::new(self.log);
@@ -179,6 +180,7 @@ impl Checker<'_> {
             query: values(raw.query),
             cookies: values(raw.cookies),
             properties: values(raw.properties),
+            percent: self.number_if_given(raw.percent, bounds::MATCH_PERCENT),
         }
     }
 
@@ -388,7 +390,7 @@ impl Checker<'_> {
 
 impl Checker<'_> {
     /// The body of a response of the proxy's own, and the file that it is from.
-    fn respond_body(
+    pub(super) fn respond_body(
         &self,
         body: Option<Located<String>>,
         file: Option<Located<String>>,
@@ -422,4 +424,5 @@ pub(super) fn takes_everything(matches: &Match) -> bool {
         && matches.query.is_empty()
         && matches.cookies.is_empty()
         && matches.properties.is_empty()
+        && matches.percent.is_none()
 }

@@ -325,7 +325,7 @@ fn values_of_the_wrong_kind() {
         15 |   - a string
            |     ^^^^^^^^
            |
-           = help: its fields are `name`, `address`, `protocol`, `proxy_protocol`, `send_proxy_protocol`, `filters`, `require_signature_by`, `access_log`, `buffer_limit`, `cors`, `compression`, `decompression`, `trusted_hops`, `path_normalization`, `http2`, `limits`, `routes`, `cluster`, `clusters`
+           = help: its fields are `name`, `address`, `protocol`, `proxy_protocol`, `send_proxy_protocol`, `filters`, `require_signature_by`, `access_log`, `buffer_limit`, `cors`, `compression`, `decompression`, `error_pages`, `trusted_hops`, `path_normalization`, `http2`, `limits`, `routes`, `cluster`, `clusters`
 
         error: expected a mapping, found a list
           --> tidegate.yaml:17:5
