@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use h2::{Ping, PingPong, Reason, RecvStream, SendStream};
 use http_body::{Body, Frame};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -66,13 +66,21 @@ impl Keepalive {
     }
 }
 
+/// A DATA frame of fewer bytes is passed on together with those that have come after it, until there is so much.
+const SMALL: usize = 1024;
+const TOGETHER: usize = 16 * 1024;
+
 /// The next frame of a message's body. The peer may send as much more as is read here.
+///
+/// Small frames that are there already are put together: what they hold is copied for less than each of them would cost on
+/// its way through filters and out. None is waited for.
 pub(crate) fn poll_frame(
     stream: &mut RecvStream,
     cx: &mut Context<'_>,
 ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
     Poll::Ready(match ready!(stream.poll_data(cx)) {
-        Some(Ok(data)) => {
+        Some(Ok(first)) => {
+            let data = if first.len() < SMALL { together(stream, cx, first) } else { first };
             // That fails only where nothing more can come.
             let _ = stream.flow_control().release_capacity(data.len());
             Some(Ok(Frame::data(data)))
@@ -80,6 +88,20 @@ pub(crate) fn poll_frame(
         Some(Err(error)) => Some(Err(error)),
         None => ready!(stream.poll_trailers(cx)).map(|trailers| trailers.map(Frame::trailers)).transpose(),
     })
+}
+
+/// The frame and what has come after it. How the stream ends, and that it failed, is said again when it is asked again.
+fn together(stream: &mut RecvStream, cx: &mut Context<'_>, first: Bytes) -> Bytes {
+    let Poll::Ready(Some(Ok(second))) = stream.poll_data(cx) else { return first };
+    let mut data = BytesMut::with_capacity(2 * SMALL);
+    data.extend_from_slice(&first);
+    data.extend_from_slice(&second);
+    while data.len() < TOGETHER
+        && let Poll::Ready(Some(Ok(next))) = stream.poll_data(cx)
+    {
+        data.extend_from_slice(&next);
+    }
+    data.freeze()
 }
 
 /// A message's body on its way.

@@ -105,16 +105,39 @@ fn what_must_not_be_compressed_is_not() {
 }
 
 #[test]
-fn a_response_to_head_is_that_of_the_upstream() {
-    let upstream = Upstream::start(|_| {
-        Answer::default()
-            .read_body()
-            .head(200, &[("content-type", "text/plain"), ("content-length", "70000")])
+fn a_response_to_head_says_what_the_response_to_get_would() {
+    let upstream = Upstream::start(|head| {
+        let fields = [
+            ("content-type", "text/plain"),
+            ("content-length", "70000"),
+            ("etag", "\"strong\""),
+            ("accept-ranges", "bytes"),
+        ];
+        let answer = Answer::default().read_body().head(200, &fields);
+        if head.method() == "HEAD" { answer } else { answer.send(&"x".repeat(70_000)) }
     });
     let proxy = start(&upstream, "{}");
-    let response = proxy.client().request("HEAD", "/", &[("accept-encoding", "gzip")], "");
-    assert_eq!(response.field("content-length"), Some("70000"));
-    assert_eq!(response.field("content-encoding"), None);
+    for accepted in ["gzip", "identity"] {
+        let ask = |method| proxy.client().request(method, "/", &[("accept-encoding", accepted)], "");
+        let (get, head) = (ask("GET"), ask("HEAD"));
+        for name in ["content-encoding", "content-length", "etag", "accept-ranges", "vary", "content-type"] {
+            assert_eq!(head.field(name), get.field(name), "{name} for {accepted}");
+        }
+        assert_eq!(head.field("content-encoding").is_some(), accepted == "gzip");
+    }
+}
+
+#[test]
+fn a_large_answer_of_the_proxys_own_is_compressed_whole() {
+    let page = "a page that is longer than what is compressed at once. ".repeat(10_000);
+    let config = "listeners:\n- name: in\n  address: 127.0.0.1:0\n  routes:\n  \
+        - {match: {}, respond: {file: ./page.txt, headers: {content-type: text/plain}}, compression: {}}\n";
+    let proxy = Proxy::with(config).file("page.txt", page.clone()).start();
+    for coding in ["gzip", "br", "zstd"] {
+        let response = get(&proxy, coding);
+        assert_eq!(response.field("content-encoding"), Some(coding));
+        assert_eq!(decoded(&response), page, "{coding}");
+    }
 }
 
 #[test]

@@ -90,3 +90,51 @@ fn filters_see_the_request_that_a_redirect_leads_to() {
     assert_eq!([lines("request_headers"), lines("log ctx"), lines("delete ctx")], [2, 2, 2]);
     assert_eq!(lines("response_headers"), 1, "the redirect itself is not shown to them");
 }
+
+#[test]
+fn the_connection_of_a_redirect_that_is_followed_is_used_again() {
+    let upstream = leading(302);
+    let config =
+        forwarding(&[upstream.address()], "").replace("cluster: up", "cluster: up, follow_redirects: {}");
+    let proxy = Proxy::with(&config).workers(1).start();
+    let mut client = proxy.client();
+    for _ in 0..10 {
+        assert_eq!(client.get("/to?/x").text(), "here");
+    }
+    assert_eq!(upstream.requests().len(), 20);
+    // The rest of a redirect may still be on its way when the next request needs a connection.
+    assert!(upstream.connections() <= 2, "{}", upstream.connections());
+}
+
+#[test]
+fn where_a_redirect_leads_is_asked_of_its_normal_form() {
+    let upstream = leading(302);
+    let routes = "  routes:\n  - {match: {path: {prefix: /to}}, cluster: up, follow_redirects: {}}\n  \
+        - {match: {path: {prefix: /x}}, cluster: up}\n";
+    let config = forwarding(&[upstream.address()], "");
+    let (before, rest) = config.split_once("  routes:\n").expect("there are routes");
+    let (_, clusters) = rest.split_once("clusters:").expect("there are clusters");
+    let proxy = Proxy::start(&format!("{before}{routes}clusters:{clusters}"));
+    let mut client = proxy.client();
+    let followed = client.get("/to?/y/%2e%2e/x");
+    assert_eq!((followed.status(), followed.text()), (200, "here".to_owned()));
+    assert_eq!(upstream.requests().last().expect("there is one").head.target(), "/x");
+    let passed = client.get("/to?/x/%2e%2e/y");
+    assert_eq!((passed.status(), passed.field("location")), (302, Some("/x/%2e%2e/y#part")));
+    for ambiguous in ["/x%zz", "/x/%00"] {
+        assert_eq!(client.get(&format!("/to?{ambiguous}")).status(), 302, "{ambiguous}");
+    }
+}
+
+#[test]
+fn a_redirect_of_a_route_leads_to_the_normal_form_of_what_a_filter_wrote() {
+    let guest = Guest::new().on(On::RequestHeaders, [Step::replace(RequestHeaders, ":path", "/old/a/../b")]);
+    let proxy = Proxy::with(
+        "listeners:\n- name: in\n  address: 127.0.0.1:0\n  filters: [f]\n  routes:\n  \
+         - {match: {path: {prefix: /old}}, redirect: {path: {prefix: /new}}}\nfilters: {f: {module: ./f.wasm}}\n",
+    )
+    .file("f.wasm", guest.build())
+    .start();
+    let response = proxy.client().request("GET", "/", &[("host", "a.test")], "");
+    assert_eq!(response.field("location"), Some("http://a.test/new/b"));
+}

@@ -97,6 +97,26 @@ fn a_claim_that_a_filter_stored_leads_to_its_route() {
 }
 
 #[test]
+fn what_a_filter_stored_for_a_connection_leads_the_requests_that_follow_on_it() {
+    // `DeclarePropertyArguments` with the name `role` and the life span of a connection.
+    let declared = Step::foreign("declare_property", b"\x0a\x04role\x28\x02");
+    let stored = Step::SetProperty(vec!["role".to_owned()], "admin".to_owned());
+    let guest = Guest::new()
+        .on(On::Configure, [declared])
+        .on(On::RequestHeaders, [Step::If(When::Header(RequestHeaders, "x-user", "ann"), vec![stored])]);
+    let routes = [("admins", "{properties: {role: {exact: admin}}}"), ("others", "{}")];
+    let config = naming("verify", &routes);
+    let proxy = Proxy::with(&format!("{config}filters:\n  verify: {{module: ./verify.wasm}}\n"))
+        .file("verify.wasm", guest.build())
+        .start();
+    let mut client = proxy.client();
+    assert_eq!(client.get("/").text(), "others");
+    assert_eq!(client.request("GET", "/", &[("x-user", "ann")], "").text(), "admins");
+    assert_eq!(client.get("/").text(), "admins", "it lives as long as the connection");
+    assert_eq!(proxy.client().get("/").text(), "others", "and is nobody else's");
+}
+
+#[test]
 fn a_claim_decides_what_the_filters_behind_it_are() {
     let config = "listeners:\n- name: in\n  address: 127.0.0.1:0\n  filters: [verify, abort]\n  routes:\n  \
         - {match: {properties: {jwt.role: {exact: admin}}}, respond: {body: admins}, filters: {abort: off}}\n  \

@@ -1,5 +1,7 @@
 //! Copies of requests for clusters whose answers nobody waits for.
 
+use std::time::{Duration, Instant};
+
 use crate::equipment::{
     Answer, Gate, Guest, Map, On, Proxy, Step, Upstream, eventually, forwarding, in_listener,
     refusing_address, request_text,
@@ -85,7 +87,7 @@ fn a_mirror_that_does_not_read_holds_nobody_up() {
     let shut = gate.clone();
     let slow = Upstream::start(move |_| Answer::default().wait(&shut).read_body().head(200, &[]));
     let config = config(&upstream, [&slow, &slow], "{cluster: copy}");
-    let config = in_listener(&config, &["buffer_limit: 64KiB"]);
+    let config = in_listener(&config, &["buffer_limit: 64MiB"]);
     let proxy = Proxy::start(&config);
     let mut client = proxy.client();
     let body = "x".repeat(16 << 20);
@@ -97,6 +99,59 @@ fn a_mirror_that_does_not_read_holds_nobody_up() {
     assert_eq!(received, 32 << 20);
     slow.pardon();
     gate.open();
+}
+
+#[test]
+fn what_a_mirror_may_hold_is_its_own_and_not_what_filters_may() {
+    let upstream = Upstream::ok("hello");
+    let gate = Gate::new();
+    let shut = gate.clone();
+    let slow = Upstream::start(move |_| {
+        Answer::default().wait(&shut).read_body().head(200, &[("content-length", "0")])
+    });
+    let config = config(&upstream, [&slow, &slow], "{cluster: copy}");
+    let proxy = Proxy::start(&in_listener(&config, &["buffer_limit: 1KiB"]));
+    let body = "x".repeat(700 << 10);
+    assert_eq!(proxy.client().request("POST", "/", &[], &body).text(), "hello");
+    gate.open();
+    proxy.wait_for_metric("tidegate_mirrored_requests_total", &[("outcome", "answered")], 1.0);
+    assert_eq!(slow.requests()[0].arrived, 700 << 10);
+}
+
+#[test]
+fn a_copy_has_its_time_when_the_request_is_whole() {
+    let (upstream, mirror) = (Upstream::ok("hello"), Upstream::ok("copied"));
+    let limit = Duration::from_secs(2);
+    let config = config(&upstream, [&mirror, &mirror], "{cluster: copy}");
+    let proxy = Proxy::start(&config.replace("mirror:", "timeout: 2s, mirror:"));
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n");
+    let began = Instant::now();
+    let mut sent = 0;
+    while began.elapsed() < limit + Duration::from_millis(200) {
+        client.send("1\r\nx\r\n");
+        sent += 1;
+        eventually("the piece to reach the mirror", || {
+            mirror.requests().first().is_some_and(|it| it.arrived >= sent).then_some(())
+        });
+    }
+    client.send("0\r\n\r\n");
+    assert_eq!(client.response_to("POST").text(), "hello");
+    proxy.wait_for_metric("tidegate_mirrored_requests_total", &[("outcome", "answered")], 1.0);
+}
+
+#[test]
+fn only_a_trusted_proxy_says_that_a_request_is_a_copy() {
+    let upstream = Upstream::ok("hello");
+    for (trusted, seen) in [(0, None), (1, Some("forged"))] {
+        let config =
+            in_listener(&forwarding(&[upstream.address()], ""), &[&format!("trusted_hops: {trusted}")]);
+        let proxy = Proxy::start(&config);
+        proxy.client().request("GET", "/", &[("x-tidegate-mirrored-by", "forged")], "");
+        let requests = upstream.requests();
+        let last = &requests.last().expect("it came").head;
+        assert_eq!(last.field("x-tidegate-mirrored-by"), seen, "{trusted}");
+    }
 }
 
 #[test]

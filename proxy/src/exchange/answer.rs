@@ -20,7 +20,7 @@ use crate::error::Failure;
 use crate::filter::{FlowBody, FlowError, HeadError, Interrupt, Run};
 use crate::grpc::{self, GRPC_STATUS};
 use crate::overload::Excess;
-use crate::path::Unnormalizable;
+use crate::path::{self, PathNormalization, Unnormalizable};
 use crate::route;
 use crate::telemetry::metrics::Limit;
 use crate::upstream::UpstreamError;
@@ -245,16 +245,22 @@ impl Ending {
         Ending::Answer(Box::new(answer))
     }
 
-    /// A redirect of a route.
+    /// A redirect of a route. A filter may have written a path that is not in its normal form: the client is not led to one.
     pub(super) fn redirect(
         redirect: &model::Redirect,
         matched: &model::PathMatch,
         request: &RequestHead,
+        rules: &PathNormalization,
     ) -> Ending {
+        let normalized = match path::normalize(&request.uri, rules) {
+            Ok(normalized) => normalized.map(|normalized| normalized.uri),
+            Err(why) => return why.into(),
+        };
+        let uri = normalized.as_ref().unwrap_or(&request.uri);
         let host =
             request.headers.get(http::header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
         let scheme = request.scheme.to_str().unwrap_or("http");
-        let location = route::location(redirect, matched, scheme, host, &request.uri);
+        let location = route::location(redirect, matched, scheme, host, uri);
         let mut answer = Answer::plain(redirect.status, "redirect");
         if let Ok(location) = HeaderValue::from_maybe_shared(Bytes::from(location)) {
             answer.headers.insert(LOCATION, location);

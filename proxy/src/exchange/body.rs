@@ -124,13 +124,15 @@ impl Body for ReplyBody {
         let this = self.get_mut();
         let frame = match &mut this.encoded {
             None => this.content.poll(cx),
-            Some(encoded) => encoded.poll_frame(|| this.content.poll(cx)).map_err(|broken| match broken {
-                Broken::Source(error) => error,
-                Broken::Encoder(error) => {
-                    tracing::error!(%error, "a response could not be compressed");
-                    FlowError::Length
-                }
-            }),
+            Some(encoded) => {
+                encoded.poll_frame(cx, |cx| this.content.poll(cx)).map_err(|broken| match broken {
+                    Broken::Source(error) => error,
+                    Broken::Encoder(error) => {
+                        tracing::error!(%error, "a response could not be compressed");
+                        FlowError::Length
+                    }
+                })
+            }
         };
         match frame {
             Poll::Ready(Some(Ok(mut frame))) => {

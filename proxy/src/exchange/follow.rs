@@ -11,6 +11,7 @@ use http::{Method, Response, StatusCode, Uri};
 use super::answer::Ending;
 use super::{Exchange, chain};
 use crate::config::model::{FollowRedirects, Forward};
+use crate::path::{self, EscapedSlashes, Normalized};
 use crate::upstream::ResponseBody;
 use crate::wasm::stream::{RequestHead, Stream, StreamInfo};
 
@@ -32,9 +33,16 @@ impl Exchange {
         }
         let head = {
             let stream = self.run.stream().borrow();
-            let Some(head) = target(policy, &stream.request, response, self.followed == 0) else {
+            let Some(mut head) = target(policy, &stream.request, response, self.followed == 0) else {
                 return Ok(false);
             };
+            // It is the form that is sent which has to lead somewhere.
+            match path::normalize(&head.uri, &self.site.listener().path_normalization) {
+                Ok(None) => {}
+                Ok(Some(normalized)) if !self.asks_for(&normalized) => head.uri = normalized.uri,
+                // It is for the client to see where that leads.
+                Ok(Some(_)) | Err(_) => return Ok(false),
+            }
             let RequestHead { method, uri, headers, .. } = &head;
             if self.site.routes().find_with(method, uri, headers, &|_| None, stream.info.chance).is_none() {
                 return Ok(false);
@@ -43,8 +51,13 @@ impl Exchange {
         };
         self.followed += 1;
         self.begin_anew(head);
-        self.normalize_path()?;
         Ok(true)
+    }
+
+    /// Whether the client is to ask by itself for what a path became.
+    fn asks_for(&self, normalized: &Normalized) -> bool {
+        let rules = &self.site.listener().path_normalization;
+        normalized.unescaped && rules.escaped_slashes == EscapedSlashes::Redirect
     }
 
     /// The filters end their part, and others, or the same, begin one: a rule about where the request goes now is not

@@ -24,6 +24,8 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 /// The header that names an exchange across services.
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// What says to a service that a request is a copy: its value is the route's name.
+pub(super) const MIRRORED_BY: HeaderName = HeaderName::from_static("x-tidegate-mirrored-by");
 
 /// A request identifier that a peer sends is kept if it is no longer than this, in bytes.
 const REQUEST_ID_LIMIT: usize = 128;
@@ -252,7 +254,7 @@ pub(super) fn client_address(headers: &HeaderMap, peer: SocketAddr, hops: usize)
 }
 
 /// Says for whom a request is sent: `x-forwarded-for` gains the peer, `x-forwarded-proto` is set unless a trusted proxy
-/// set it, and a request without `x-request-id` gets one.
+/// set it, and a request without `x-request-id` gets one. Only a trusted proxy says that a request is a copy.
 pub(super) fn forward_headers(headers: &mut HeaderMap, peer: &Peer, trusted_hops: usize) {
     match headers.get_mut(X_FORWARDED_FOR) {
         None => {
@@ -262,6 +264,9 @@ pub(super) fn forward_headers(headers: &mut HeaderMap, peer: &Peer, trusted_hops
     }
     if trusted_hops == 0 || !headers.contains_key(X_FORWARDED_PROTO) {
         headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+    }
+    if trusted_hops == 0 {
+        headers.remove(MIRRORED_BY); // a copy is what a proxy says that it is
     }
     if headers.get(X_REQUEST_ID).is_none_or(|id| id.is_empty() || id.len() > REQUEST_ID_LIMIT) {
         headers.insert(X_REQUEST_ID, new_request_id());

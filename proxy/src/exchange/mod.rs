@@ -23,6 +23,7 @@ mod chain;
 mod compress;
 mod cors;
 mod decompress;
+mod discard;
 mod follow;
 mod grpc;
 mod headers;
@@ -239,7 +240,8 @@ impl Exchange {
                 Action::Respond(respond) => return Err(Ending::respond(respond)),
                 Action::Redirect(redirect) => {
                     let request = &self.run.stream().borrow().request;
-                    return Err(Ending::redirect(redirect, &route.matches.path, request));
+                    let rules = &site.listener().path_normalization;
+                    return Err(Ending::redirect(redirect, &route.matches.path, request, rules));
                 }
                 Action::Forward(forward) => forward,
             };
@@ -250,6 +252,7 @@ impl Exchange {
             if has_body || !self.follow(forward, &response)? {
                 return self.filter_response(*response).await;
             }
+            discard::discard(self.tasks(), response.into_body());
         }
     }
 
@@ -373,7 +376,7 @@ impl Exchange {
             && ending.is_of_slow_upstream()
             && !attempt.waits
         {
-            site.upstreams().note_timeout(cluster, endpoint, self.watch.beginning.elapsed());
+            site.upstreams().note_timeout(cluster, endpoint, attempt.lasts());
         }
         let mut stream = self.run.stream().borrow_mut();
         stream.info.upstream = attempt.endpoint;
@@ -383,7 +386,7 @@ impl Exchange {
             entry.attempts = Some(attempts.get());
         });
         let mut response = sent?;
-        ties.tie(attempt.endpoint, response.headers_mut());
+        ties.tie(attempt.endpoint, attempts.get() > 1, response.headers_mut());
         Ok(response)
     }
 
@@ -441,6 +444,7 @@ impl Exchange {
         if !self.site.listener().error_pages.is_empty()
             && let Some(ending) = self.replace(parts.status, &parts.headers)
         {
+            discard::discard(self.site.tasks(), body);
             return Err(ending);
         }
         let source = if body.is_end_stream() {
@@ -507,7 +511,8 @@ impl Exchange {
         B: Body<Data = Bytes> + Unpin,
     {
         let (status, mut headers) = self.response(&mut flow);
-        let encoded = if flow.is_end_stream() { None } else { self.choose_coding(status, &mut headers) };
+        let is_empty = flow.is_end_stream() && !self.head_only;
+        let encoded = if is_empty { None } else { self.choose_coding(status, &mut headers) };
         let mut response = Response::new(ReplyBody::new(content(flow), encoded, self));
         *response.status_mut() = status;
         *response.headers_mut() = headers;

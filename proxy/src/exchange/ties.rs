@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use super::peer::Peer;
 use crate::config::model::{Clusters, Forward, MetadataMatch};
 use crate::route::{self, Hashed, Target};
-use crate::upstream::{Cluster, Criteria};
+use crate::upstream::{Cluster, Criteria, Health};
 use crate::wasm::stream::Stream;
 
 /// What ties a request to an endpoint.
@@ -73,16 +73,25 @@ impl<'a> Ties<'a> {
         }
     }
 
-    /// Ties the next request to the endpoint that this one went to, in a response's fields.
-    pub(super) fn tie(self, endpoint: Option<SocketAddr>, headers: &mut HeaderMap) {
-        for cookie in self.cookies {
-            headers.append(SET_COOKIE, cookie);
+    /// Ties the next request to the endpoint that this one went to, in a response's fields. Where that is another one only
+    /// because it was `retried`, the client stays with its own.
+    pub(super) fn tie(self, endpoint: Option<SocketAddr>, retried: bool, headers: &mut HeaderMap) {
+        for cookie in &self.cookies {
+            headers.append(SET_COOKIE, cookie.clone());
         }
         let Some((affinity, endpoint)) = self.cluster.affinity().zip(endpoint) else { return };
         if self.known != Some(endpoint)
+            && !(retried && self.is_known_fit())
             && let Some(cookie) = affinity.cookie(endpoint)
         {
             headers.append(SET_COOKIE, cookie.clone());
         }
+    }
+
+    /// Whether the cookie's endpoint is one that takes requests.
+    fn is_known_fit(&self) -> bool {
+        let place = self.known.and_then(|known| self.cluster.place_of(known));
+        place
+            .is_some_and(|place| self.strict || self.cluster.endpoints()[place].health() != Health::Unhealthy)
     }
 }

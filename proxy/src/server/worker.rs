@@ -495,6 +495,7 @@ impl Worker {
     /// Serves what was prepared, from the next request on.
     fn adopt(&mut self, prepared: Prepared) {
         let Prepared { generation, sites } = prepared;
+        generation.upstreams.take_over();
         for guest in generation.guests.values() {
             let performer = guest.role.performer(&generation.callouts);
             guest.instance.move_to(generation.snapshot.endpoints(), performer);

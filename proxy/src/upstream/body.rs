@@ -124,6 +124,9 @@ impl Http1Body {
         let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
         match frame {
             Some(Ok(frame)) => {
+                if let (Some(trailers), Some(lease)) = (frame.trailers_ref(), &self.lease) {
+                    lease.ended(Some(trailers));
+                }
                 // A sized body ends with its last byte: whoever reads it need not ask again.
                 if self.incoming.is_end_stream() {
                     self.end();
@@ -131,7 +134,9 @@ impl Http1Body {
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(error)) => {
-                self.lease = None;
+                if let Some(lease) = self.lease.take() {
+                    lease.cut();
+                }
                 Poll::Ready(Some(Err(UpstreamError::ResponseBody(error))))
             }
             None => {

@@ -50,10 +50,14 @@ pub(super) enum Failure {
 }
 
 impl Connection {
-    /// Connects to a pool's endpoint and spawns the connection's task.
-    pub(super) async fn open(pool: &Pool, tasks: &Rc<Tasks>) -> Result<Connection, UpstreamError> {
+    /// Connects to a pool's endpoint, where there is a `place` for that, and spawns the connection's task.
+    pub(super) async fn open(
+        pool: &Pool,
+        place: Place,
+        tasks: &Rc<Tasks>,
+    ) -> Result<Connection, UpstreamError> {
         let (address, config) = (pool.endpoint().address(), pool.cluster().config());
-        let (stream, counted) = connect(pool).await?;
+        let (stream, counted) = connect_at(pool, place).await?;
         let local = stream.local_addr().ok();
         let heard = Arc::new(AtomicBool::new(false));
         let io = TokioIo::new(Heard { stream, heard: heard.clone() });
@@ -135,7 +139,10 @@ fn frame(request: &mut Request<RequestBody>) {
 
 /// Connects to a pool's endpoint within the cluster's time, and counts what comes of it.
 pub(super) async fn connect(pool: &Pool) -> Result<(TcpStream, Counted), UpstreamError> {
-    let place = Place::take(pool)?;
+    connect_at(pool, Place::take(pool)?).await
+}
+
+async fn connect_at(pool: &Pool, place: Place) -> Result<(TcpStream, Counted), UpstreamError> {
     let address = pool.endpoint().address();
     let stream = match timeout(pool.cluster().config().connect_timeout, TcpStream::connect(address)).await {
         Ok(Ok(stream)) => stream,

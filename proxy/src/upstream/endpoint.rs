@@ -86,11 +86,19 @@ pub(super) struct Epoch {
     number: AtomicU64,
     /// Where the times begin that endpoints keep.
     beginning: Instant,
+    /// What a test has let pass.
+    #[cfg(test)]
+    passed_ms: AtomicU64,
 }
 
 impl Epoch {
     pub(super) fn begin() -> Arc<Epoch> {
-        Arc::new(Epoch { number: AtomicU64::new(1), beginning: Instant::now() })
+        Arc::new(Epoch {
+            number: AtomicU64::new(1),
+            beginning: Instant::now(),
+            #[cfg(test)]
+            passed_ms: AtomicU64::new(0),
+        })
     }
 
     pub(super) fn number(&self) -> u64 {
@@ -102,7 +110,10 @@ impl Epoch {
     }
 
     fn now_ms(&self) -> u64 {
-        u64::try_from(self.beginning.elapsed().as_millis()).unwrap_or(u64::MAX)
+        let now = u64::try_from(self.beginning.elapsed().as_millis()).unwrap_or(u64::MAX);
+        #[cfg(test)]
+        let now = now + self.passed_ms.load(Ordering::Relaxed);
+        now
     }
 }
 
@@ -255,6 +266,13 @@ impl Endpoint {
         }
         self.state.epoch.advance();
         true
+    }
+
+    /// For its cluster it is so much later now.
+    #[cfg(test)]
+    pub(super) fn let_pass(&self, time: Duration) {
+        let time = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.state.epoch.passed_ms.fetch_add(time, Ordering::Relaxed);
     }
 
     /// How long it has been taking requests without a break.

@@ -24,6 +24,7 @@ pub(crate) mod health;
 mod http2;
 pub(crate) mod outlier;
 mod pool;
+mod queue;
 mod send;
 mod tunnel;
 

@@ -17,6 +17,7 @@ use super::connection::Connection;
 use super::endpoint::Endpoint;
 use super::http2::Http2;
 use super::outlier::{self, Answer};
+use super::queue::Queue;
 use crate::telemetry::metrics::{ClusterCell, Limit};
 
 /// One worker's way to one endpoint of a cluster, as one configuration has it.
@@ -45,8 +46,8 @@ pub(super) struct Shelf {
     http2: Http2,
     /// Connections that are open, or being made.
     open: Cell<usize>,
-    /// Notified when one of them is free, or closed.
-    freed: Notify,
+    /// Who waits for one of them to be free, or closed.
+    queue: Queue,
 }
 
 #[derive(Debug)]
@@ -71,21 +72,26 @@ impl Pool {
             idle: RefCell::default(),
             http2: Http2::default(),
             open: Cell::new(0),
-            freed: Notify::new(),
+            queue: Queue::default(),
         };
         Pool { cluster, endpoint, cell, shelf: Rc::new(shelf), latency }
     }
 
-    /// The way to the same endpoint as another configuration has it, with the connections.
+    /// The way to the same endpoint as another configuration has it, with the connections. They are kept as the former one
+    /// says until this [takes over](Pool::take_over): it may never be served.
     pub(super) fn successor(
         &self,
         cluster: Arc<Cluster>,
         endpoint: usize,
         latency: Option<Rc<Latency>>,
     ) -> Pool {
-        self.shelf.idle_timeout.set(cluster.config().idle_timeout);
-        self.shelf.keeps_idle.set(cluster.config().idle_connections > 0);
         Pool { cluster, endpoint, cell: self.cell.clone(), shelf: self.shelf.clone(), latency }
+    }
+
+    /// This is the one that is used from now on: its configuration says how long connections are kept.
+    pub(super) fn take_over(&self) {
+        self.shelf.idle_timeout.set(self.cluster.config().idle_timeout);
+        self.shelf.keeps_idle.set(self.cluster.config().idle_connections > 0);
     }
 
     pub(super) fn latency(&self) -> Option<&Rc<Latency>> {
@@ -136,10 +142,15 @@ impl Pool {
         None
     }
 
-    /// Keeps `connection` for the next request if it can take one, at the cost of the oldest where there are enough.
+    /// Gives `connection` to the request that has waited longest, or keeps it for the next, at the cost of the oldest where
+    /// there are enough; if it can take one.
     fn put(&self, connection: Connection) {
         let (cap, upkeep) = (self.cluster.config().idle_connections, self.upkeep());
-        if cap == 0 || upkeep.draining.get() || !connection.is_ready() {
+        if cap == 0 || !connection.is_ready() {
+            return;
+        }
+        let Some(connection) = self.shelf.queue.give(connection) else { return };
+        if upkeep.draining.get() {
             return;
         }
         let mut idle = self.shelf.idle.borrow_mut();
@@ -149,7 +160,6 @@ impl Pool {
             upkeep.idle.set(upkeep.idle.get() + 1);
         }
         idle.push_back(Idle { connection, since: upkeep.at_latest() });
-        self.shelf.freed.notify_one();
     }
 }
 
@@ -179,15 +189,15 @@ impl Drop for Place {
     fn drop(&mut self) {
         if let Some(shelf) = self.shelf.upgrade() {
             shelf.open.set(shelf.open.get() - 1);
-            shelf.freed.notify_one();
+            shelf.queue.make_room();
         }
     }
 }
 
 impl Shelf {
-    /// Waits until a connection is free, or closed so that another may be made.
-    pub(super) async fn freed(&self) {
-        self.freed.notified().await;
+    /// Those that wait for a connection.
+    pub(super) fn queue(&self) -> &Queue {
+        &self.queue
     }
 
     pub(super) fn upkeep(&self) -> &Upkeep {
@@ -289,8 +299,10 @@ impl Upkeep {
 pub(super) struct Lease {
     pool: Rc<Pool>,
     connection: Option<Connection>,
-    /// When it began, where that matters.
-    began: Option<Instant>,
+    /// When the endpoint was asked, where that matters. What the proxy waited for before is none of the endpoint's.
+    asked: Cell<Option<Instant>>,
+    /// What the head of the answer said, and how long it took, until it is known how it ends.
+    said: Cell<Option<(StatusCode, Answer, Option<Duration>)>>,
     _slot: Slot,
     /// When it began, where somebody looks at how long it takes, until it is known.
     clock: Cell<Option<Instant>>,
@@ -308,26 +320,62 @@ impl Lease {
         pool.endpoint().begin();
         pool.cell.requests.increment();
         pool.cell.active_requests.increment();
-        let began = pool.cluster.times().then(Instant::now);
         let clock = Cell::new(pool.latency.as_ref().map(|_| Instant::now()));
-        Ok(Lease { pool, connection: None, began, clock, _slot: slot })
+        Ok(Lease {
+            pool,
+            connection: None,
+            asked: Cell::default(),
+            said: Cell::default(),
+            clock,
+            _slot: slot,
+        })
     }
 
-    pub(super) fn pool(&self) -> &Pool {
+    pub(super) fn pool(&self) -> &Rc<Pool> {
         &self.pool
     }
 
-    /// The endpoint has answered, with a response's head.
-    pub(super) fn answered(&self, status: StatusCode, headers: &HeaderMap) {
+    /// The request is on its way from now on. When that was is said where it matters.
+    pub(super) fn sent(&self) -> Option<Instant> {
+        let asked = self.pool.cluster.times().then(Instant::now);
+        self.asked.set(asked);
+        asked
+    }
+
+    /// The endpoint has answered, with a response's head; `is_whole` is whether that is all there is.
+    pub(super) fn answered(&self, status: StatusCode, headers: &HeaderMap, is_whole: bool) {
         if status.is_server_error() {
             self.pool.endpoint().fail();
         }
         self.note(if status.is_server_error() { End::Failed } else { End::Answered });
-        let took = self.began.map(|began| began.elapsed());
+        let took = self.asked.get().map(|asked| asked.elapsed());
         if let (Some(adaptive), Some(took)) = (self.pool.cluster.adaptive(), took) {
             adaptive.note(took);
         }
-        self.observe(Answer::of(status, headers), took);
+        if !outlier::looks_at(&self.pool.cluster) {
+            return;
+        }
+        let answer = Answer::of(status, headers);
+        // A success is one when it has ended so; a failure is one at once.
+        match is_whole || answer.is_failure() {
+            true => self.observe(answer, took),
+            false => self.said.set(Some((status, answer, took))),
+        }
+    }
+
+    /// The response has ended as its head and its framing said, with these trailers if it had any.
+    pub(super) fn ended(&self, trailers: Option<&HeaderMap>) {
+        if let Some((status, answer, took)) = self.said.take() {
+            self.observe(trailers.map_or(answer, |trailers| Answer::of(status, trailers)), took);
+        }
+    }
+
+    /// The endpoint has cut the response.
+    pub(super) fn cut(&self) {
+        if self.said.take().is_some() {
+            self.observe(Answer::Failed, None);
+        }
+        self.pool.endpoint().fail();
     }
 
     /// Tells outlier detection.
@@ -362,6 +410,7 @@ impl Lease {
 
     /// The request has ended well: its connection may be used again.
     pub(super) fn give_back(mut self) {
+        self.ended(None);
         if let Some(connection) = self.connection.take() {
             self.pool.put(connection);
         }
@@ -378,6 +427,7 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.note(End::GivenUp);
+        self.ended(None); // nobody wanted the rest
         self.pool.endpoint().end();
         self.pool.cell.active_requests.decrement();
     }

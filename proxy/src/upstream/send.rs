@@ -22,7 +22,8 @@ use super::connection::{Connection, Failure};
 use super::endpoint::Endpoint;
 use super::http2::{self, Http2Body};
 use super::outlier;
-use super::pool::{Lease, Pool, Shelf, Upkeep};
+use super::pool::{Lease, Place, Pool, Shelf, Upkeep};
+use super::queue::Turn;
 use super::{RequestBody, ResponseBody, UpstreamError};
 use crate::config::model::{ClusterProtocol, LoadBalancer, Retries};
 use crate::tasks::Tasks;
@@ -67,6 +68,8 @@ pub struct Attempt {
     pub local: Option<SocketAddr>,
     /// Whether that connection had been used before.
     pub reused: bool,
+    /// Since when the endpoint has been asked, where it matters how long it takes.
+    pub since: Option<Instant>,
     /// Nothing is asked of the endpoint at the moment: it is the proxy that waits, for a connection that is free, or before
     /// it asks again.
     pub waits: bool,
@@ -77,17 +80,26 @@ impl Upstreams {
     /// needed. `cell` gives what this worker counts a cluster's connections and requests in. To be called in the
     /// worker's `LocalSet`.
     pub fn new(clusters: &[Arc<Cluster>], cell: impl Fn(&str) -> Arc<ClusterCell>) -> Rc<Upstreams> {
-        Upstreams::made(Keeper::start(), clusters, &[], cell)
+        let upstreams = Upstreams::made(Keeper::start(), clusters, &[], cell);
+        upstreams.take_over();
+        upstreams
     }
 
     /// The same worker's side of another configuration's clusters. Those that are the same ones are taken over; of one
-    /// that has become another, the connections to the endpoints that stay.
+    /// that has become another, the connections to the endpoints that stay. What is in use is left as it is until the
+    /// successor [takes over](Upstreams::take_over).
     pub fn successor(
         &self,
         clusters: &[Arc<Cluster>],
         cell: impl Fn(&str) -> Arc<ClusterCell>,
     ) -> Rc<Upstreams> {
         Upstreams::made(self.keeper.clone(), clusters, &self.clusters, cell)
+    }
+
+    /// Unused connections are kept as this configuration says from now on.
+    pub fn take_over(&self) {
+        self.keeper.upkeep.period.set(sweep_period(self.clusters.iter().map(|member| &*member.cluster)));
+        self.clusters.iter().flat_map(|member| &member.pools).for_each(|pool| pool.take_over());
     }
 
     fn made(
@@ -149,10 +161,10 @@ impl Upstreams {
     /// fields. To give up, drop the future: the connection is closed. Requests and responses come in a box because they
     /// pass through several futures, each of which would copy them.
     ///
-    /// A connection that was used before may turn out to be closed. Then the request goes out once more, on a new
-    /// connection, if nothing of it was sent yet, or if no byte of a response came and the request is idempotent and
-    /// has no streamed body ([RFC 9112 section 9.3.1], [RFC 9110 section 9.2.2]). In the second case the request is
-    /// gone and `again` is asked for it; a caller that cannot make it again returns `None`.
+    /// A connection that was used before may turn out to be closed. Then the request goes out on another, as often as that
+    /// is so if nothing of it was sent yet, and once if no byte of a response came and the request is idempotent and has
+    /// no streamed body ([RFC 9112 section 9.3.1], [RFC 9110 section 9.2.2]). In the second case the request is gone and
+    /// `again` is asked for it; a caller that cannot make it again returns `None`.
     ///
     /// A 101 response has a [`hyper::upgrade::OnUpgrade`]; its body has to be kept for as long as the tunnel lasts.
     ///
@@ -178,30 +190,33 @@ impl Upstreams {
             return Ok(Box::new(response.map(ResponseBody::Http2)));
         }
 
-        if let Some(connection) = lease.pool().take() {
-            attempt.on(&connection, true);
-            let repeatable = is_repeatable(&request);
+        let mut found = lease.pool().take().map(|connection| (connection, true));
+        let repeatable = is_repeatable(&request);
+        let mut again = repeatable.then_some(again);
+        loop {
+            let (connection, reused) = match found.take() {
+                Some(found) => found,
+                // Connecting is rare and its future large; it would be moved with every request.
+                None => Box::pin(self.connection(&lease, &mut attempt.waits))
+                    .await
+                    .map_err(|error| lease.failed(error))?,
+            };
+            attempt.on(&connection, reused, lease.sent());
             match lease.hold(connection).exchange(request).await {
                 Ok(response) => return Ok(respond(response, lease)),
-                Err(Failure::NotTaken(back, _)) => request = back,
-                Err(Failure::Failed(error @ UpstreamError::Closed { mid_head: false, .. })) if repeatable => {
-                    request = again().ok_or_else(|| lease.failed(error))?;
+                // One that was used before may have been closed since, as often as one is found: nothing was sent.
+                Err(Failure::NotTaken(back, _)) if reused => request = back,
+                Err(Failure::Failed(error @ UpstreamError::Closed { mid_head: false, .. })) if reused => {
+                    let next = again.take().and_then(|again| again());
+                    request = next.ok_or_else(|| lease.failed(error))?;
                 }
-                Err(Failure::Failed(error)) => return Err(lease.failed(error)),
+                Err(Failure::NotTaken(_, error) | Failure::Failed(error)) => return Err(lease.failed(error)),
             }
-        }
-
-        // Connecting is rare and its future large; it would be moved with every request.
-        let connection = Box::pin(self.connection(&lease, &mut attempt.waits)).await;
-        let (connection, reused) = connection.map_err(|error| lease.failed(error))?;
-        attempt.on(&connection, reused);
-        match lease.hold(connection).exchange(request).await {
-            Ok(response) => Ok(respond(response, lease)),
-            Err(Failure::NotTaken(_, error) | Failure::Failed(error)) => Err(lease.failed(error)),
         }
     }
 
-    /// A connection for a request that found none unused: a new one, or where there may be no more the first that is free.
+    /// A connection for a request that found none unused: a new one, or where there may be no more the one that is free
+    /// when those that came before have theirs.
     async fn connection(
         &self,
         lease: &Lease,
@@ -210,24 +225,35 @@ impl Upstreams {
         let pool = lease.pool();
         let waits = Slot::take(pool.cluster(), Limit::Pending, false);
         let _waits = waits.ok_or_else(|| refuse(pool, Limit::Pending))?;
-        loop {
-            match Connection::open(pool, &self.keeper.tasks).await {
-                Err(UpstreamError::Overflow(Limit::Connections)) => {
-                    *is_queued = true;
-                    pool.shelf().freed().await;
-                    *is_queued = false;
+        let queue = pool.shelf().queue();
+        let mut has_waited = false;
+        let place = loop {
+            let may_have_one = has_waited || queue.make_room();
+            if let Some(place) = may_have_one.then(|| Place::take(pool).ok()).flatten() {
+                break place;
+            }
+            *is_queued = true;
+            let turn = queue.wait(pool, has_waited).await;
+            *is_queued = false;
+            match turn {
+                Some(Turn::Place(place)) => break place,
+                Some(Turn::Connection(connection)) => {
+                    // Whoever had it has just read its last byte, and nobody looked yet whether an end came with that.
+                    tokio::task::yield_now().await;
+                    if connection.is_ready() {
+                        return Ok((connection, true));
+                    }
+                    has_waited = true;
                 }
-                opened => return opened.map(|connection| (connection, false)),
+                None => return Err(refuse(pool, Limit::Connections)), // nobody is left who could give it one
             }
-            if let Some(connection) = pool.take() {
-                return Ok((connection, true));
-            }
-        }
+        };
+        Ok((Connection::open(pool, place, &self.keeper.tasks).await?, false))
     }
 
     /// Sends a request whose cluster speaks HTTP/2. One that was refused goes out once more, within the budget that retries
-    /// have by default, if nothing of it was streamed: nobody has begun with it. Not to the one that refused it, unless
-    /// that was for its connection to end, nor where whoever sends it sees to that.
+    /// have by default, if nothing of it was streamed: nobody has begun with it. It goes to another endpoint, or where
+    /// there is no other on another connection; not where whoever sends it sees to that.
     async fn send_multiplexed(
         &self,
         (cluster, criteria): (usize, &Criteria<'_>),
@@ -237,15 +263,17 @@ impl Upstreams {
         attempt: &mut Attempt,
     ) -> Result<Response<Http2Body>, UpstreamError> {
         let is_whole = request.body().is_end_stream();
-        match http2::send(lease, &self.keeper.tasks, request, attempt).await {
+        match http2::send(lease, &self.keeper.tasks, request, attempt, None).await {
             Err(UpstreamError::RefusedStream(error)) if is_whole && !criteria.retried => {
-                let Some((lease, _retrying)) = self.other(cluster, criteria, attempt, error.is_go_away())
-                else {
+                let tried = attempt.endpoint;
+                let criteria = Criteria { tried: tried.as_slice(), ..*criteria };
+                let other = self.resend(cluster, &criteria).and_then(|lease| Some((lease, again()?)));
+                let Some(((lease, _retrying), request)) = other else {
                     return Err(UpstreamError::RefusedStream(error));
                 };
-                let request = again().ok_or(UpstreamError::RefusedStream(error))?;
+                let avoided = attempt.local;
                 attempt.endpoint = Some(lease.pool().endpoint().address());
-                http2::send(lease, &self.keeper.tasks, *request, attempt).await
+                http2::send(lease, &self.keeper.tasks, *request, attempt, avoided).await
             }
             sent => sent,
         }
@@ -265,23 +293,14 @@ impl Upstreams {
         request: Request<RequestBody>,
     ) -> Result<Response<Http2Body>, UpstreamError> {
         let lease = self.pick(cluster, &Criteria::default())?;
-        http2::send(lease, &self.keeper.tasks, request, &mut Attempt::default()).await
+        http2::send(lease, &self.keeper.tasks, request, &mut Attempt::default(), None).await
     }
 
-    /// Another endpoint for a request that `attempt` was refused, or the same one if that will do, and if there may be
-    /// another attempt.
-    fn other(
-        &self,
-        cluster: usize,
-        criteria: &Criteria<'_>,
-        attempt: &Attempt,
-        same_will_do: bool,
-    ) -> Option<(Lease, Retrying)> {
+    /// Another endpoint for a request that was refused, if it may be sent again.
+    fn resend(&self, cluster: usize, criteria: &Criteria<'_>) -> Option<(Lease, Retrying)> {
         let (usual, made) = (Retries::default(), &self.clusters.get(cluster)?.cluster);
         let retrying = Retrying::begin(made, usual.budget, usual.budget_minimum)?;
-        let pool = self.pool(cluster, &Criteria { tried: attempt.endpoint.as_slice(), ..*criteria }).ok()?;
-        let will_do = same_will_do || Some(pool.endpoint().address()) != attempt.endpoint;
-        Some((will_do.then(|| Lease::begin(pool).ok()).flatten()?, retrying))
+        Some((self.pick(cluster, criteria).ok()?, retrying))
     }
 
     fn pick(&self, cluster: usize, criteria: &Criteria<'_>) -> Result<Lease, UpstreamError> {
@@ -325,9 +344,8 @@ impl Keeper {
         })
     }
 
-    /// From now on these are looked after too, often enough for the shortest `idle_timeout` among them.
+    /// From now on these are looked after too.
     fn keep(&self, members: &[Rc<Member>]) {
-        self.upkeep.period.set(sweep_period(members.iter().map(|member| &*member.cluster)));
         let mut shelves = self.shelves.borrow_mut();
         shelves.retain(|shelf| shelf.strong_count() > 0);
         let known: HashSet<_> = shelves.iter().map(Weak::as_ptr).collect();
@@ -394,15 +412,21 @@ impl Member {
 }
 
 impl Attempt {
-    fn on(&mut self, connection: &Connection, reused: bool) {
+    /// For how long the endpoint has been asked, where it matters.
+    pub fn lasts(&self) -> Duration {
+        self.since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    fn on(&mut self, connection: &Connection, reused: bool, since: Option<Instant>) {
         self.local = connection.local();
         self.reused = reused;
+        self.since = since;
     }
 }
 
 fn respond(response: Response<Incoming>, lease: Lease) -> Box<Response<ResponseBody>> {
-    lease.answered(response.status(), response.headers());
     let upgrade = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    lease.answered(response.status(), response.headers(), upgrade || response.body().is_end_stream());
     Box::new(response.map(|incoming| {
         let body = if upgrade { Http1Body::tunnel(incoming, lease) } else { Http1Body::new(incoming, lease) };
         ResponseBody::Http1(body)

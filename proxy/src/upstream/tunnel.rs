@@ -3,10 +3,12 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 
+use http::StatusCode;
 use tokio::net::TcpStream;
 
 use super::breakers::refuse;
 use super::connection::{Counted, connect};
+use super::outlier::{self, Answer};
 use super::pool::Pool;
 use super::send::Attempt;
 use super::{Criteria, UpstreamError, Upstreams};
@@ -44,13 +46,16 @@ impl Upstreams {
         let address: SocketAddr = pool.endpoint().address();
         attempt.endpoint = Some(address);
         let busy = Busy::begin(pool.clone());
+        let note = |answer| outlier::note(pool.cluster(), pool.endpoint(), pool.cell(), answer, None);
         let (stream, counted) = connect(&pool).await.map_err(|error| match error {
             UpstreamError::Overflow(limit) => refuse(&pool, limit),
             error => {
                 pool.endpoint().fail();
+                note(Answer::Local);
                 error
             }
         })?;
+        note(Answer::Status(StatusCode::OK)); // it took the connection: more nobody can tell
         attempt.local = stream.local_addr().ok();
         Ok(Tunnel { stream, _counted: counted, _busy: busy })
     }

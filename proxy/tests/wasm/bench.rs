@@ -188,6 +188,7 @@ fn info() -> StreamInfo {
         tls: None,
         protocol: "HTTP/1.1",
         listener_direction: 1,
+        chance: 0,
         route_name: Some("the-route".into()),
         cluster_name: Some("the-cluster".into()),
         upstream: None,

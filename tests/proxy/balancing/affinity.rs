@@ -1,7 +1,7 @@
 //! A client's requests go to the endpoint that its first one went to.
 
 use super::{config, upstreams};
-use crate::equipment::{Proxy, Response, Upstream};
+use crate::equipment::{Answer, Proxy, Response, Upstream};
 
 /// Writing the endpoints so, and with more of the cluster's affinity.
 fn sticky(up: &[Upstream], endpoints: &str, more: &str) -> String {
@@ -89,4 +89,47 @@ fn affinity_yields_to_health_unless_it_is_strict() {
     assert!(proxy.change(&sticky(&up, &ill, ", strict: true")));
     let stayed = ask(&proxy, &cookie);
     assert_eq!((stayed.text(), given(&stayed)), (first.text(), None));
+}
+
+/// Two upstreams of which one answers 503 where it is told to, and a proxy that tries again; the cookie of the one.
+fn failing(more: &str) -> (Vec<Upstream>, Proxy, String) {
+    let up: Vec<Upstream> = ["a", "b"]
+        .map(|name| {
+            Upstream::start(move |head| match head.field("x-fail") == Some(name) {
+                true => Answer::sized(503, &[], name),
+                false => Answer::ok(name),
+            })
+        })
+        .into();
+    let retries = "retries: {on: [5xx], attempts: 2, backoff: {base: 1ms, max: 1ms}}";
+    let config = sticky(&up, "A, B", more).replace("cluster: up", &format!("cluster: up, {retries}"));
+    let proxy = start(&config);
+    // Whichever comes first, it is the first one's cookie that is wanted.
+    let mut answers = std::iter::repeat_with(|| proxy.client().get("/"));
+    let tied = answers.find(|answer| answer.text() == "a").expect("it has its turn");
+    let cookie = given(&tied).expect("a cookie");
+    (up, proxy, cookie)
+}
+
+fn ask_failing(proxy: &Proxy, cookie: &str) -> Response {
+    proxy.client().request("GET", "/", &[("cookie", cookie), ("x-fail", "a")], "")
+}
+
+#[test]
+fn a_retry_elsewhere_leaves_a_client_with_its_own_endpoint() {
+    let (_up, proxy, cookie) = failing("");
+    let helped = ask_failing(&proxy, &cookie);
+    assert_eq!((helped.status(), helped.text(), given(&helped)), (200, "b".to_owned(), None));
+    let next = ask(&proxy, &cookie);
+    assert_eq!((next.text(), given(&next)), ("a".to_owned(), None));
+}
+
+#[test]
+fn a_retry_of_a_strict_clients_request_goes_to_its_own_endpoint() {
+    let (up, proxy, cookie) = failing(", strict: true");
+    let before = up[1].requests().len();
+    let refused = ask_failing(&proxy, &cookie);
+    assert_eq!((refused.status(), refused.text(), given(&refused)), (503, "a".to_owned(), None));
+    assert_eq!(up[1].requests().len(), before, "nobody else is asked");
+    assert_eq!(up[0].requests().iter().filter(|it| it.head.field("x-fail").is_some()).count(), 3);
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::equipment::{
     Answer, Backend, GrpcAct, GrpcService, Proxy, Upstream, eventually, forwarding, message, refusing_address,
@@ -131,11 +132,62 @@ fn checks_are_made_once_for_all_workers_and_end_with_their_cluster() {
     let checked = config.replace("endpoints:", "health_check: {interval: 1h, path: /healthz}, endpoints:");
     let mut proxy = Proxy::with(&checked).workers(4).start();
     upstream.wait_for(1);
+    // Every worker has had its turn by the end of these, to ask as well if it did.
+    (0..100).for_each(|_| assert_eq!(proxy.client().get("/").status(), 200));
+    let asked = upstream.requests().iter().filter(|request| request.head.target() == "/healthz").count();
+    assert_eq!(asked, 1, "one for all of them");
+    upstream.wait_for(101);
     assert!(proxy.change(&checked.replace("1h", "10ms")));
-    upstream.wait_for(5);
+    upstream.wait_for(105);
     assert!(proxy.change(&config));
     // One may have been under way.
     let now = checks(&proxy, "success") + checks(&proxy, "failure");
     (0..20).for_each(|_| assert_eq!(proxy.client().get("/").status(), 200));
     assert!(checks(&proxy, "success") + checks(&proxy, "failure") <= now + 1.0);
+}
+
+#[test]
+fn endpoints_that_stay_are_not_asked_anew_when_their_cluster_changes() {
+    let all: Vec<_> = (0..4).map(|_| patient().0).collect();
+    let asking = |count: usize| {
+        let addresses: Vec<_> = all[..count].iter().map(Upstream::address).collect();
+        let config = forwarding(&addresses, "");
+        config.replace("endpoints:", "health_check: {interval: 1h, path: /healthz}, endpoints:")
+    };
+    let mut proxy = Proxy::start(&asking(1));
+    all[0].wait_for(1);
+    for count in 2..=4 {
+        assert!(proxy.change(&asking(count)));
+        all[count - 1].wait_for(1);
+    }
+    assert!(proxy.change(&asking(4).replace("path: /healthz", "path: /other")));
+    all.iter().for_each(|upstream| drop(upstream.wait_for(2)));
+    for upstream in &all {
+        let asked: Vec<_> = upstream.requests().iter().map(|it| it.head.target().to_owned()).collect();
+        assert_eq!(asked, ["/healthz", "/other"], "what is asked otherwise is asked at once");
+    }
+}
+
+#[test]
+fn thousands_of_endpoints_are_asked_one_after_the_other() {
+    const COUNT: u16 = 2000;
+    // All of 127.0.0.0/8 is this machine, and one socket listens on all of it.
+    let listener = std::net::TcpListener::bind("0.0.0.0:0").expect("there is a port");
+    let port = listener.local_addr().expect("it is bound").port();
+    let asked = std::thread::spawn(move || {
+        listener.incoming().take(COUNT.into()).flatten().map(drop).count();
+    });
+    let endpoints: Vec<_> =
+        (0..COUNT).map(|at| format!("\"127.1.{}.{}:{port}\"", at / 250, at % 250 + 1)).collect();
+    let config = format!(
+        "listeners: [{{name: in, address: 127.0.0.1:0, routes: [{{match: {{}}, cluster: up}}]}}]\n\
+         clusters: {{up: {{health_check: {{interval: 1h, tcp: {{}}}}, endpoints: [{}]}}}}\n",
+        endpoints.join(", ")
+    );
+    let began = Instant::now();
+    let proxy = Proxy::start(&config);
+    let labels = [("cluster", "up"), ("result", "success")];
+    proxy.wait_for_metric("tidegate_upstream_health_checks_total", &labels, f64::from(COUNT));
+    assert!(began.elapsed() >= Duration::from_millis(u64::from(COUNT) - 1), "{:?}", began.elapsed());
+    asked.join().expect("each of them was asked once");
 }

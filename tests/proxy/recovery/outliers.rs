@@ -148,3 +148,29 @@ fn an_endpoint_that_fails_too_large_a_share_is_left_alone() {
     statuses(&proxy, 20);
     assert_eq!(all[3].asked(), asked);
 }
+
+#[test]
+fn endpoints_are_compared_however_often_their_cluster_changes() {
+    let all: Vec<Moody> = (0..5).map(|_| Moody::start(200)).collect();
+    all[3].answer(500);
+    let addresses: Vec<_> = all.iter().map(Moody::address).collect();
+    let with = |connect_timeout: usize| {
+        forwarding(&addresses, "").replace(
+            "endpoints:",
+            &format!(
+                "connect_timeout: {connect_timeout}s, outlier_detection: {{consecutive_5xx: 0, interval: 2s, \
+                 success_rate: {{stdev_factor: 0}}, base_ejection_time: 1h, \
+                 failure_percentage: {{threshold: 90%, request_volume: 2}}}}, endpoints:"
+            ),
+        )
+    };
+    let mut proxy = Proxy::start(&with(1));
+    let mut changes = 1;
+    eventually("the endpoint to be left alone", || {
+        statuses(&proxy, 40);
+        changes += 1;
+        assert!(proxy.change(&with(changes)));
+        let metric = "tidegate_upstream_ejections_total";
+        (proxy.metrics().sum(metric, &[("reason", "failure_percentage")]) == 1.0).then_some(())
+    });
+}

@@ -17,8 +17,12 @@ use crate::config::model::{Coding, CompressionLevel};
 /// What is compressed goes on at this size, in bytes.
 const CHUNK: usize = 16 << 10;
 
-/// At most so much goes in before something comes out, in bytes: what compresses well must not hold a worker up.
+/// At most so much goes in before something comes out, in bytes.
 const INTAKE: usize = 256 << 10;
+
+/// How much is compressed before others of the worker have their turn, in bytes, however much of a body is at hand: the
+/// best of brotli takes a few milliseconds for it.
+const TURN: usize = 32 << 10;
 
 /// How far back matches are looked for, as a power of two of bytes. It is most of what an encoder takes of memory.
 const WINDOW: u32 = 18;
@@ -110,6 +114,8 @@ impl Encoder {
 /// The state of a body that is compressed as it comes.
 pub(in crate::exchange) struct Encoded {
     encoder: Encoder,
+    /// What the body has given and has not gone in.
+    left: Bytes,
     /// What went in since the encoder was last flushed, in bytes.
     intake: usize,
     /// It was flushed since something last came out.
@@ -127,7 +133,7 @@ pub(in crate::exchange) enum Broken<E> {
 
 impl Encoded {
     pub(in crate::exchange) fn new(encoder: Encoder) -> Encoded {
-        Encoded { encoder, intake: 0, flushed: false, trailers: None, finished: false }
+        Encoded { encoder, left: Bytes::new(), intake: 0, flushed: false, trailers: None, finished: false }
     }
 
     /// Whether nothing is left to come out.
@@ -145,10 +151,24 @@ impl Encoded {
     /// hand, or enough has come together.
     pub(in crate::exchange) fn poll_frame<E>(
         &mut self,
-        mut source: impl FnMut() -> Poll<Option<Result<Frame<Bytes>, E>>>,
+        cx: &mut Context<'_>,
+        mut source: impl FnMut(&mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, E>>>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken<E>>>> {
+        let mut turn = TURN;
         while !self.finished && !self.is_due() {
-            let progress = match source() {
+            if !self.left.is_empty() {
+                if turn == 0 {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                let piece = self.left.split_to(self.left.len().min(turn));
+                turn -= piece.len();
+                if let Err(error) = self.compress(&piece) {
+                    return Poll::Ready(Some(Err(Broken::Encoder(error))));
+                }
+                continue;
+            }
+            let progress = match source(cx) {
                 Poll::Ready(Some(Ok(frame))) => self.take(frame),
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(Broken::Source(error)))),
                 Poll::Ready(None) => self.finish(),
@@ -170,15 +190,20 @@ impl Encoded {
     fn take(&mut self, frame: Frame<Bytes>) -> io::Result<()> {
         match frame.into_data() {
             Ok(data) => {
-                self.intake += data.len();
-                self.encoder.write(&data)?;
-                if self.intake >= INTAKE { self.flush() } else { Ok(()) }
+                self.left = data;
+                Ok(())
             }
             Err(frame) => {
                 self.trailers = frame.into_trailers().ok();
                 self.finish()
             }
         }
+    }
+
+    fn compress(&mut self, piece: &[u8]) -> io::Result<()> {
+        self.intake += piece.len();
+        self.encoder.write(piece)?;
+        if self.intake >= INTAKE { self.flush() } else { Ok(()) }
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -189,5 +214,58 @@ impl Encoded {
     fn finish(&mut self) -> io::Result<()> {
         self.finished = true;
         self.encoder.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How often the compression of a body of one frame leaves the worker to others, and what comes of it.
+    fn turns(body: &Bytes, coding: Coding) -> (usize, Vec<u8>) {
+        let wakes = Arc::new(Wakes::default());
+        let waker = wakes.clone().into();
+        let mut cx = Context::from_waker(&waker);
+        let mut encoded = Encoded::new(Encoder::new(coding, CompressionLevel::Fast));
+        let mut frames = vec![Frame::data(body.clone())];
+        let mut output = Vec::new();
+        let mut turns = 0;
+        loop {
+            let frame = encoded.poll_frame(&mut cx, |_| Poll::Ready(frames.pop().map(Ok::<_, Infallible>)));
+            match frame {
+                Poll::Pending => turns += 1,
+                Poll::Ready(None) => break,
+                Poll::Ready(Some(Ok(frame))) => output.extend(frame.into_data().unwrap()),
+                Poll::Ready(Some(Err(error))) => panic!("{error:?}"),
+            }
+            assert_eq!(wakes.0.load(Ordering::Relaxed), turns, "whoever is to wait is woken");
+        }
+        (turns, output)
+    }
+
+    #[test]
+    fn a_large_frame_is_compressed_in_turns() {
+        let body = Bytes::from(vec![b'x'; 1 << 20]);
+        for coding in [Coding::Zstd, Coding::Brotli, Coding::Gzip] {
+            let (turns, output) = turns(&body, coding);
+            // Where something comes out of it, that ends a turn as well: after each 256 KiB at the latest.
+            assert!((24..=32).contains(&turns), "{coding:?}: {turns}");
+            assert!(output.len() < body.len() / 100, "{coding:?}: {} bytes", output.len());
+        }
+        assert_eq!(super::tests::turns(&Bytes::from_static(b"small"), Coding::Gzip).0, 0);
     }
 }

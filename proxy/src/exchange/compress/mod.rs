@@ -20,10 +20,11 @@ use super::cors::vary_by;
 use crate::config::model::{Coding, Compression};
 
 impl Exchange {
-    /// What the response's body is compressed with, if it is; then its head says so.
+    /// What the response's body is compressed with, if it is; then its head says so. So does that of an answer to HEAD, which
+    /// is what the answer to GET would be (RFC 9110 section 9.3.2).
     pub(super) fn choose_coding(&self, status: StatusCode, headers: &mut HeaderMap) -> Option<Box<Encoded>> {
         let compression = self.site.listener().routes[self.route?].compression.as_deref()?;
-        if self.head_only || !may_be_compressed(compression, status, headers) {
+        if !may_be_compressed(compression, status, headers) {
             return None;
         }
         vary_by(headers, "accept-encoding");
@@ -31,6 +32,9 @@ impl Exchange {
         let accepted: SmallVec<[_; 2]> = stream.request.headers.get_all(ACCEPT_ENCODING).iter().collect();
         let coding = negotiation::choose(&compression.algorithms, &accepted)?;
         mark(headers, coding);
+        if self.head_only {
+            return None;
+        }
         Some(Box::new(Encoded::new(Encoder::new(coding, compression.level))))
     }
 }

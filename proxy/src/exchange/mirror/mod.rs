@@ -11,26 +11,28 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{HOST, HeaderName, HeaderValue};
+use http::header::{HOST, HeaderValue};
 use http::{HeaderMap, Request};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 
-use self::tee::{Copy, Overrun, Pipe, Tee};
+use self::tee::{Copy, End, Held, Overrun, Pipe, Tee};
+use super::headers::MIRRORED_BY;
 use super::{Exchange, Site, Stage};
 use crate::config::model::{Forward, Mirror, Percent, Route};
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::{MirrorCell, MirrorOutcome};
 use crate::upstream::{Attempt, Criteria, RequestBody, ResponseBody, UpstreamError, Upstreams};
 
-/// What says to a service that a request is a copy: its value is the route's name.
-const MIRRORED_BY: HeaderName = HeaderName::from_static("x-tidegate-mirrored-by");
-
 /// Copies under way, of one listener on one worker; no more are made while there are so many.
 const MOST: usize = 1024;
 
 /// How long a copy of a request takes at most whose route has no time limit.
 const LONGEST: Duration = Duration::from_secs(300);
+
+/// How much of a body waits for a copy that is slower, in bytes, and for all copies of a listener on one worker together.
+const MOST_HELD: usize = 1024 * 1024;
+const MOST_HELD_BY_ALL: usize = 64 * 1024 * 1024;
 
 /// How much of an answer is read, in bytes, so that the connection can be used again; one with more is cut.
 const ANSWER_LIMIT: u64 = 1024 * 1024;
@@ -44,6 +46,7 @@ pub(super) struct Mirroring {
     tasks: Rc<Tasks>,
     stage: Rc<Cell<Stage>>,
     under_way: Cell<usize>,
+    held: Rc<Held>,
 }
 
 impl Mirroring {
@@ -53,7 +56,8 @@ impl Mirroring {
         stage: &Rc<Cell<Stage>>,
     ) -> Rc<Mirroring> {
         let (upstreams, tasks, stage) = (upstreams.clone(), tasks.clone(), stage.clone());
-        Rc::new(Mirroring { upstreams, tasks, stage, under_way: Cell::new(0) })
+        let held = Held::new(MOST_HELD_BY_ALL);
+        Rc::new(Mirroring { upstreams, tasks, stage, under_way: Cell::new(0), held })
     }
 
     fn send(
@@ -73,10 +77,8 @@ impl Mirroring {
         self.tasks.spawn(async move {
             let outcome = tokio::select! {
                 biased;
-                outcome = tokio::time::timeout(limit, perform(&under_way.0.upstreams, cluster, request)) => {
-                    outcome.unwrap_or(MirrorOutcome::Failed)
-                }
-                () = overrun(pipe) => MirrorOutcome::Overrun,
+                outcome = perform(&under_way.0.upstreams, cluster, request) => outcome,
+                outcome = late(pipe, limit) => outcome,
                 () = under_way.0.draining() => MirrorOutcome::Cancelled,
             };
             cell.count(outcome);
@@ -106,12 +108,16 @@ impl Drop for UnderWay {
     }
 }
 
-/// Waits until the copy's body is more than it may hold; for ever where it has none.
-async fn overrun(pipe: Option<Rc<Pipe>>) {
-    match pipe {
-        Some(pipe) => pipe.overrun().await,
-        None => std::future::pending().await,
+/// Waits until the copy's body is more than it may hold, or until the copy takes longer than it may: as with the request
+/// that counts from its end, which the request sees to.
+async fn late(pipe: Option<Rc<Pipe>>, limit: Duration) -> MirrorOutcome {
+    if let Some(pipe) = pipe
+        && pipe.ended().await == End::Overrun
+    {
+        return MirrorOutcome::Overrun;
     }
+    tokio::time::sleep(limit).await;
+    MirrorOutcome::Failed
 }
 
 async fn perform(upstreams: &Upstreams, cluster: usize, request: Box<Request<RequestBody>>) -> MirrorOutcome {
@@ -157,7 +163,7 @@ impl Exchange {
             let copy = match &body {
                 RequestBody::Full(bytes) => RequestBody::Full(bytes.clone()),
                 RequestBody::Stream(_) if is_streamed => {
-                    let (filled, copy) = Copy::new(body.size_hint(), self.site.listener().buffer_limit);
+                    let (filled, copy) = Copy::new(body.size_hint(), MOST_HELD, &self.site.mirroring().held);
                     copies.push(filled.clone());
                     pipe = Some(filled);
                     RequestBody::Stream(Box::pin(copy))

@@ -1,6 +1,6 @@
 //! A body that is read once and goes to several: its reader sets the pace, and whoever cannot keep it loses the rest.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -35,6 +35,29 @@ pub(super) struct Pipe {
     state: RefCell<State>,
     /// Bytes that may wait in it.
     limit: usize,
+    held: Rc<Held>,
+}
+
+/// What waits in all pipes together, in bytes, and how much that may be.
+#[derive(Debug)]
+pub(super) struct Held {
+    bytes: Cell<usize>,
+    limit: usize,
+}
+
+impl Held {
+    pub(super) fn new(limit: usize) -> Rc<Held> {
+        Rc::new(Held { bytes: Cell::new(0), limit })
+    }
+}
+
+/// What a piece counts for besides its bytes, and below which size it is copied: a piece of a few bytes may be all that
+/// keeps what was read together with it.
+const PIECE: usize = 64;
+const SMALL: usize = 4096;
+
+fn charge(data: &Bytes) -> usize {
+    data.len() + PIECE
 }
 
 #[derive(Debug, Default)]
@@ -44,13 +67,13 @@ struct State {
     trailers: Option<HeaderMap>,
     end: Option<End>,
     reader: Option<Waker>,
-    /// Who waits for an overrun: a reader whose peer takes nothing does not ask again.
+    /// Who waits for the end: a reader whose peer takes nothing does not ask again.
     watcher: Option<Waker>,
 }
 
 /// How a copy ended, or will when what waits was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
+pub(super) enum End {
     Whole,
     Cut,
     Overrun,
@@ -63,9 +86,10 @@ pub(super) struct Copy {
 }
 
 impl Copy {
-    /// A copy of a body of this length, of which no more than `limit` bytes wait to be read.
-    pub(super) fn new(length: SizeHint, limit: usize) -> (Rc<Pipe>, Copy) {
-        let pipe = Rc::new(Pipe { state: RefCell::default(), limit });
+    /// A copy of a body of this length, of which no more than `limit` bytes wait to be read, and of all that share `held` as
+    /// much as that says.
+    pub(super) fn new(length: SizeHint, limit: usize, held: &Rc<Held>) -> (Rc<Pipe>, Copy) {
+        let pipe = Rc::new(Pipe { state: RefCell::default(), limit, held: held.clone() });
         (pipe.clone(), Copy { pipe, length })
     }
 }
@@ -76,28 +100,39 @@ impl Pipe {
         if state.end.is_some() {
             return;
         }
-        if state.bytes + data.len() > self.limit {
-            state.data.clear();
+        let (more, held) = (charge(data), &self.held);
+        if state.bytes + more > self.limit || held.bytes.get() + more > held.limit {
+            self.empty(&mut state);
             state.end = Some(End::Overrun);
-            state.watcher.take().into_iter().for_each(Waker::wake);
         } else {
-            state.bytes += data.len();
-            state.data.push_back(data.clone());
+            state.bytes += more;
+            held.bytes.set(held.bytes.get() + more);
+            let is_small = data.len() < SMALL;
+            state.data.push_back(if is_small { Bytes::copy_from_slice(data) } else { data.clone() });
         }
         state.wake();
     }
 
-    /// Waits until the reader has lost what follows.
-    pub(super) async fn overrun(&self) {
+    /// Drops what waits.
+    fn empty(&self, state: &mut State) {
+        state.data.clear();
+        self.held.bytes.set(self.held.bytes.get() - state.bytes);
+        state.bytes = 0;
+    }
+
+    /// Waits until the body has ended, or the reader has lost the rest of it.
+    pub(super) async fn ended(&self) -> End {
         poll_fn(|cx| {
             let state = &mut *self.state.borrow_mut();
-            if state.end == Some(End::Overrun) {
-                return Poll::Ready(());
+            match state.end {
+                Some(end) => Poll::Ready(end),
+                None => {
+                    state.watcher = Some(cx.waker().clone());
+                    Poll::Pending
+                }
             }
-            state.watcher = Some(cx.waker().clone());
-            Poll::Pending
         })
-        .await;
+        .await
     }
 
     fn end(&self, end: End, trailers: Option<&HeaderMap>) {
@@ -112,8 +147,9 @@ impl Pipe {
 
 impl State {
     fn wake(&mut self) {
-        if let Some(reader) = self.reader.take() {
-            reader.wake();
+        self.reader.take().into_iter().for_each(Waker::wake);
+        if self.end.is_some() {
+            self.watcher.take().into_iter().for_each(Waker::wake);
         }
     }
 }
@@ -178,7 +214,9 @@ impl Body for Copy {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let state = &mut *self.pipe.state.borrow_mut();
         if let Some(data) = state.data.pop_front() {
-            state.bytes -= data.len();
+            state.bytes -= charge(&data);
+            let held = &self.pipe.held.bytes;
+            held.set(held.get() - charge(&data));
             return Poll::Ready(Some(Ok(Frame::data(data))));
         }
         match state.end {
@@ -208,7 +246,7 @@ impl Drop for Copy {
     fn drop(&mut self) {
         // Nobody reads it any more: what comes is not kept.
         let mut state = self.pipe.state.borrow_mut();
-        state.data.clear();
+        self.pipe.empty(&mut state);
         state.end.get_or_insert(End::Cut);
     }
 }

@@ -14,11 +14,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderName, HeaderValue, Request, Response};
-use http_body::Body;
-use http_body_util::BodyExt;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::answer::{Ending, PER_TRY_TIMEOUT};
+use super::discard::discard;
 use crate::config::model::Retries;
 use crate::error::Failure;
 use crate::tasks::Tasks;
@@ -30,10 +29,6 @@ use replay::Replay;
 pub(super) use wishes::{deadline, drop_wishes, policy, tell_deadline, time};
 
 const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
-
-/// A response that nobody wants is still read to its end if that is not far, in bytes and time, so that its connection
-/// can be used again.
-const DISCARD: (usize, Duration) = (64 * 1024, Duration::from_secs(1));
 
 /// What a response came to.
 type Sent = Result<Box<Response<ResponseBody>>, Missed>;
@@ -169,7 +164,7 @@ where
         if let (Err(Missed::TooLong), Some(endpoint)) = (&sent, noted.attempt.endpoint)
             && !noted.attempt.waits
         {
-            self.upstreams.note_timeout(self.cluster, endpoint, time.unwrap_or_default());
+            self.upstreams.note_timeout(self.cluster, endpoint, noted.attempt.lasts());
         }
         Ok(sent)
     }
@@ -218,23 +213,9 @@ where
 
     /// Drops a response. Where its request is still being sent, its connection goes with it.
     fn discard(&self, response: Response<ResponseBody>, replay: &Replay) {
-        let mut body = response.into_body();
-        if body.is_end_stream() || !replay.is_received() {
-            return;
+        if replay.is_received() {
+            discard(self.tasks, response.into_body());
         }
-        self.tasks.spawn(async move {
-            let (most, time) = DISCARD;
-            let mut read = 0;
-            let reading = async {
-                while let Some(Ok(frame)) = body.frame().await {
-                    read += frame.data_ref().map_or(0, |data| data.len());
-                    if read > most {
-                        return;
-                    }
-                }
-            };
-            let _ = timeout(time, reading).await;
-        });
     }
 
     fn count(&self, count: impl FnOnce(&crate::telemetry::metrics::ClusterCell)) {

@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
 
 use self::gradient::Gradient;
 use self::samples::Samples;
@@ -72,14 +73,19 @@ impl Adaptive {
     }
 }
 
-/// Adapts a cluster's limit for as long as it is polled. To be called by one task of the process, which alone writes
-/// `cell`.
-pub(crate) async fn watch(cluster: Arc<Cluster>, cell: Arc<ClusterCell>) {
-    let Some(adaptive) = cluster.adaptive() else { return };
-    let mut windows = interval(adaptive.terms.window);
-    windows.set_missed_tick_behavior(MissedTickBehavior::Delay);
+/// Adapts a cluster's limit for as long as it is polled; the cluster may become another meanwhile. To be called by one task
+/// of the process, which alone writes `cell`.
+pub(crate) async fn watch(mut clusters: watch::Receiver<Arc<Cluster>>, cell: Arc<ClusterCell>) {
+    let mut next = Instant::now();
     loop {
-        windows.tick().await;
-        adaptive.step(&cell);
+        let cluster = clusters.borrow_and_update().clone();
+        let Some(adaptive) = cluster.adaptive() else { return };
+        tokio::select! {
+            () = sleep_until(next) => {
+                adaptive.step(&cell);
+                next = Instant::now() + adaptive.terms.window;
+            }
+            changed = clusters.changed() => if changed.is_err() { return },
+        }
     }
 }

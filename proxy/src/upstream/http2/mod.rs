@@ -75,11 +75,13 @@ enum Failed {
 }
 
 impl Http2 {
-    /// A place on the first connection that has room, if one has. Those that are closed are forgotten.
-    fn turn(&self, shelf: &Rc<Shelf>) -> Option<Turn> {
+    /// A place on the first connection that has room, if one has, but for the one from `avoided`. Those that are closed are
+    /// forgotten.
+    fn turn(&self, shelf: &Rc<Shelf>, avoided: Option<SocketAddr>) -> Option<Turn> {
         self.retain(shelf.upkeep(), |connection| !connection.is_closed());
         let connections = self.connections.borrow();
-        connections.iter().find(|connection| connection.has_room()).map(|it| Turn::take(it, shelf))
+        let mut others = connections.iter().filter(|it| avoided.is_none() || it.local != avoided);
+        others.find(|connection| connection.has_room()).map(|it| Turn::take(it, shelf))
     }
 
     /// Drops connections that are closed or that nobody used for `timeout` before `now`.
@@ -185,18 +187,18 @@ impl Drop for Turn {
     }
 }
 
-/// A place on a connection. Of those that wait for one, one makes it; if that fails, it fails for all that waited, rather
+/// A place on a connection, another than that from the address `avoided`. Of those that wait for one, one makes it; if that fails, it fails for all that waited, rather
 /// than for one after the other.
-async fn acquire(pool: &Pool, tasks: &Rc<Tasks>) -> Result<Turn, UpstreamError> {
+async fn acquire(pool: &Pool, tasks: &Rc<Tasks>, avoided: Option<SocketAddr>) -> Result<Turn, UpstreamError> {
     let (http2, shelf) = (pool.http2(), pool.shelf());
-    if let Some(turn) = http2.turn(shelf) {
+    if let Some(turn) = http2.turn(shelf, avoided) {
         return Ok(turn);
     }
     let waits = Slot::take(pool.cluster(), Limit::Pending, false);
     let _waits = waits.ok_or_else(|| refuse(pool, Limit::Pending))?;
     let failures = http2.failures.get();
     let _connecting = http2.connecting.lock().await;
-    if let Some(turn) = http2.turn(shelf) {
+    if let Some(turn) = http2.turn(shelf, avoided) {
         return Ok(turn);
     }
     if http2.failures.get() != failures
@@ -208,7 +210,7 @@ async fn acquire(pool: &Pool, tasks: &Rc<Tasks>) -> Result<Turn, UpstreamError> 
         Ok(connection) => {
             http2.add(connection, pool.upkeep());
             // A new one has room, unless it was closed at once.
-            http2.turn(shelf).ok_or_else(|| Failed::Handshake.into_error())
+            http2.turn(shelf, avoided).ok_or_else(|| Failed::Handshake.into_error())
         }
         // It is nobody's failure, and may be otherwise for the next.
         Err(UpstreamError::Overflow(limit)) => Err(refuse(pool, limit)),

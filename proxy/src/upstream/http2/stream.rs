@@ -4,7 +4,7 @@ use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream};
@@ -22,23 +22,19 @@ use super::{Turn, acquire};
 use crate::http2::{Sending, poll_frame};
 use crate::tasks::Tasks;
 
-/// Sends a request on a connection of the lease's pool that has room for it.
+/// Sends a request on a connection of the lease's pool that has room for it, and is not the one from `avoided`.
 pub(in crate::upstream) async fn send(
     lease: Lease,
     tasks: &Rc<Tasks>,
     request: Request<RequestBody>,
     attempt: &mut Attempt,
+    avoided: Option<SocketAddr>,
 ) -> Result<Response<Http2Body>, UpstreamError> {
-    match Box::pin(perform(&lease, tasks, request, attempt)).await {
+    match Box::pin(perform(&lease, tasks, request, attempt, avoided)).await {
         Ok((response, outgoing, turn)) => {
-            lease.answered(response.status(), response.headers());
+            lease.answered(response.status(), response.headers(), response.body().is_end_stream());
             let outgoing = outgoing.leave_to(tasks);
-            Ok(response.map(|incoming| Http2Body {
-                incoming,
-                _outgoing: outgoing,
-                _turn: turn,
-                _lease: lease,
-            }))
+            Ok(response.map(|incoming| Http2Body { incoming, _outgoing: outgoing, _turn: turn, lease }))
         }
         Err(error) => Err(lease.failed(error)),
     }
@@ -49,6 +45,7 @@ async fn perform(
     tasks: &Rc<Tasks>,
     request: Request<RequestBody>,
     attempt: &mut Attempt,
+    avoided: Option<SocketAddr>,
 ) -> Result<(Response<RecvStream>, Outgoing, Turn), UpstreamError> {
     let pool = lease.pool();
     let (mut head, body) = request.into_parts();
@@ -57,9 +54,10 @@ async fn perform(
     }
     head.uri = absolute(&head.uri, head.headers.remove(HOST), pool.endpoint().address());
     head.version = Version::HTTP_2;
-    let turn = acquire(pool, tasks).await?;
+    let turn = acquire(pool, tasks, avoided).await?;
     attempt.local = turn.local();
     attempt.reused = turn.is_reused();
+    attempt.since = lease.sent();
     let (response, stream) = turn
         .sender()
         .send_request(Request::from_parts(head, ()), body.is_end_stream())
@@ -145,7 +143,7 @@ pub struct Http2Body {
     incoming: RecvStream,
     _outgoing: Option<Rest>,
     _turn: Turn,
-    _lease: Lease,
+    lease: Lease,
 }
 
 impl std::fmt::Debug for Http2Body {
@@ -162,7 +160,18 @@ impl Body for Http2Body {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
-        poll_frame(&mut self.incoming, cx).map_err(UpstreamError::from_http2)
+        let frame = ready!(poll_frame(&mut self.incoming, cx));
+        match &frame {
+            Some(Ok(frame)) => {
+                if let Some(trailers) = frame.trailers_ref() {
+                    self.lease.ended(Some(trailers));
+                }
+            }
+            // What this side took back says nothing of the endpoint.
+            Some(Err(error)) if error.is_remote() || error.is_io() => self.lease.cut(),
+            Some(Err(_)) | None => {}
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(UpstreamError::from_http2)))
     }
 
     fn is_end_stream(&self) -> bool {

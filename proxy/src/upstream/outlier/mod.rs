@@ -63,8 +63,18 @@ pub(super) enum Answer {
     Local,
 }
 
+/// Whether what comes of requests to the cluster is looked at.
+pub(super) fn looks_at(cluster: &Cluster) -> bool {
+    cluster.config().recovery.outlier_detection.is_some()
+}
+
 impl Answer {
-    /// What a response's head says, in gRPC by its own status.
+    /// Whether it is one that can be told from its head.
+    pub(super) fn is_failure(self) -> bool {
+        !matches!(self, Answer::Status(status) if !status.is_server_error())
+    }
+
+    /// What a response's head says, or its trailers, in gRPC by its own status.
     pub(super) fn of(status: StatusCode, headers: &HeaderMap) -> Answer {
         let grpc = grpc::Status::of(headers).map(grpc::Status::code);
         // As gRPC's statuses are taken for HTTP's by Envoy.

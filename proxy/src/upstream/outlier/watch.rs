@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::compare::{Sample, outliers};
@@ -11,25 +12,31 @@ use super::{Record, eject};
 use crate::telemetry::metrics::ClusterCell;
 use crate::upstream::{Cluster, Endpoint, HealthFlag};
 
-/// Looks after a cluster's endpoints for as long as it is polled. To be called by one task of the process, which alone
-/// writes `cell`.
-pub(crate) async fn watch(cluster: Arc<Cluster>, cell: Arc<ClusterCell>) {
-    let Some(terms) = &cluster.config().recovery.outlier_detection else { return };
-    cluster.outliers().off.store(false, Relaxed);
-    let mut comparison = Instant::now() + terms.interval;
+/// Looks after a cluster's endpoints for as long as it is polled; the cluster may become another meanwhile. To be called by
+/// one task of the process, which alone writes `cell`.
+pub(crate) async fn watch(mut clusters: watch::Receiver<Arc<Cluster>>, cell: Arc<ClusterCell>) {
+    let mut compared = Instant::now();
     loop {
+        let cluster = clusters.borrow_and_update().clone();
+        let Some(terms) = &cluster.config().recovery.outlier_detection else { return };
+        cluster.outliers().off.store(false, Relaxed);
+        let comparison = compared + terms.interval;
         let back = cluster.endpoints().iter().filter_map(time_left).min();
         let back = back.map(|left| Instant::now() + left);
         tokio::select! {
             () = sleep_until(back.unwrap_or(comparison).min(comparison)) => {}
             () = cluster.outliers().changed.notified() => {}
+            changed = clusters.changed() => match changed {
+                Ok(()) => continue,
+                Err(_) => return,
+            },
         }
         for endpoint in cluster.endpoints().iter().filter(|it| time_left(it) == Some(Duration::ZERO)) {
             restore(&cluster, endpoint, "its time is over");
         }
         if comparison <= Instant::now() {
             compare(&cluster, &cell);
-            comparison = Instant::now() + terms.interval;
+            compared = Instant::now();
         }
     }
 }

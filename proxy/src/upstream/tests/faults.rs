@@ -266,6 +266,7 @@ fn what_is_known_of_an_attempt_is_known_when_it_is_given_up() {
             local: Some(peer.address()),
             reused: false,
             waits: false,
+            since: None,
         };
         assert_eq!(attempt, expected);
     });

@@ -315,3 +315,172 @@ fn without_its_upstreams_an_unused_connection_is_closed() {
         peer.closed().await;
     });
 }
+
+/// A worker that may have one connection.
+fn narrow(server: &Server) -> Worker {
+    let mut config = cluster_config([server.address()]);
+    config.recovery.breakers.connections_per_endpoint = 1;
+    Worker::new(config)
+}
+
+/// A request that is told from others by its path.
+fn named(path: &str) -> Request<RequestBody> {
+    Request::builder().uri(path).header("host", "test").body(RequestBody::Empty).expect("a request")
+}
+
+/// Polls what is to wait.
+async fn begin(waiting: &mut (impl Future + Unpin)) {
+    let mut waiting = std::pin::pin!(waiting);
+    std::future::poll_fn(|cx| {
+        assert!(waiting.as_mut().poll(cx).is_pending(), "it waits");
+        std::task::Poll::Ready(())
+    })
+    .await;
+}
+
+#[test]
+fn who_waits_for_a_connection_is_not_overtaken() {
+    on_worker(async {
+        let server = Server::start().await;
+        let worker = narrow(&server);
+        let (first, mut peer) = join!(worker.get(), server.answer(OK));
+        let mut second = Box::pin(worker.send(named("/second")));
+        begin(&mut second).await;
+        let mut third = Box::pin(worker.send(named("/third")));
+        begin(&mut third).await;
+        // The connection is free from here on: one that comes now is behind those who waited.
+        assert_eq!(text(first).await, "ok");
+        let mut last = Box::pin(worker.send(named("/last")));
+        begin(&mut last).await;
+        let served = async {
+            for path in ["/second", "/third", "/last"] {
+                let head = peer.head().await;
+                assert!(head.starts_with(&format!("GET {path} ")), "{path} before {head}");
+                peer.send(OK).await;
+            }
+        };
+        let ends = async {
+            assert_eq!(text(second.await).await, "ok");
+            assert_eq!(text(third.await).await, "ok");
+            assert_eq!(text(last.await).await, "ok");
+        };
+        join!(ends, served);
+    });
+}
+
+#[test]
+fn who_waits_for_a_connection_makes_the_next_where_the_one_there_was_is_closed() {
+    on_worker(async {
+        let server = Server::start().await;
+        let worker = narrow(&server);
+        let (first, peer) = join!(
+            worker.get(),
+            server.answer("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok")
+        );
+        let mut second = Box::pin(worker.send(named("/second")));
+        begin(&mut second).await;
+        let mut third = Box::pin(worker.send(named("/third")));
+        begin(&mut third).await;
+        assert_eq!(text(first).await, "ok");
+        drop(peer);
+        let served = async {
+            let mut peer = server.accept().await;
+            for path in ["/second", "/third"] {
+                let head = peer.head().await;
+                assert!(head.starts_with(&format!("GET {path} ")), "{path} before {head}");
+                peer.send(OK).await;
+            }
+        };
+        let ends = async {
+            assert_eq!(text(second.await).await, "ok");
+            assert_eq!(text(third.await).await, "ok");
+        };
+        join!(ends, served);
+    });
+}
+
+#[test]
+fn a_request_that_waited_goes_out_on_another_connection_where_its_own_was_just_closed() {
+    on_worker(async {
+        let server = Server::start().await;
+        let worker = narrow(&server);
+        let (first, peer) = join!(worker.get(), server.answer(OK));
+        // It must not be received twice, so that it is only sent again if nothing of it was.
+        let mut waiting = Box::pin(worker.send(request(Method::POST, RequestBody::Full("body".into()))));
+        begin(&mut waiting).await;
+        // The end comes with the last byte that was waited for: nobody has noticed it when the connection is handed on.
+        drop(peer);
+        assert_eq!(text(first).await, "ok");
+        let (sent, _peer) = join!(waiting, server.answer(OK));
+        assert_eq!(text(sent).await, "ok");
+    });
+}
+
+#[test]
+fn those_who_wait_no_longer_hold_nobody_up() {
+    on_worker(async {
+        let server = Server::start().await;
+        let worker = narrow(&server);
+        let (first, mut peer) = join!(worker.get(), server.answer(OK));
+        let mut gone: Vec<_> = (0..200).map(|_| Box::pin(worker.get())).collect();
+        for waiting in &mut gone {
+            begin(waiting).await;
+        }
+        let mut last = Box::pin(worker.get());
+        begin(&mut last).await;
+        drop(gone);
+        assert_eq!(text(first).await, "ok");
+        let (sent, ()) = join!(last, peer.answer(OK));
+        assert_eq!(text(sent).await, "ok");
+    });
+}
+
+#[test]
+fn what_a_request_waits_for_here_is_not_charged_to_its_endpoint() {
+    on_worker(async {
+        let server = Server::start().await;
+        let mut config = cluster_config([server.address()]);
+        config.recovery.breakers.connections_per_endpoint = 1;
+        let comparison =
+            model::Comparison { threshold: model::Times(300), request_volume: 1, minimum_hosts: 1 };
+        config.recovery.outlier_detection = Some(model::OutlierDetection {
+            consecutive_5xx: 0,
+            consecutive_gateway_failures: 0,
+            consecutive_local_failures: 0,
+            interval: Duration::from_secs(3600),
+            base_ejection_time: Duration::ZERO,
+            max_ejection_time: Duration::ZERO,
+            ejection_jitter: Duration::ZERO,
+            max_ejection_percent: model::Percent(0),
+            success_rate: None,
+            failure_percentage: None,
+            latency: Some(comparison),
+        });
+        let worker = Worker::new(config);
+        let (first, mut peer) = join!(worker.get(), server.answer(OK));
+        let mut waiting = Box::pin(worker.get());
+        begin(&mut waiting).await;
+        let free = Instant::now();
+        assert_eq!(text(first).await, "ok");
+        let (sent, ()) = join!(waiting, peer.answer(OK));
+        assert_eq!(text(sent).await, "ok");
+        assert!(worker.last.get().since.is_some_and(|since| since >= free));
+    });
+}
+
+#[test]
+fn a_configuration_that_is_never_served_changes_nothing_about_connections() {
+    on_worker(async {
+        let server = Server::start().await;
+        let idle_timeout = Duration::from_millis(60);
+        let worker = Worker::new(model::Cluster { idle_timeout, ..cluster_config([server.address()]) });
+        let (sent, mut peer) = join!(worker.get(), server.answer(OK));
+        assert_eq!(text(sent).await, "ok");
+        let longer =
+            model::Cluster { idle_timeout: Duration::from_secs(3600), ..worker.cluster.config().clone() };
+        let next = Arc::new(worker.cluster.successor(Arc::new(longer)));
+        let successor = worker.upstreams.successor(std::slice::from_ref(&next), |_| Default::default());
+        assert_eq!((worker.idle(), successor.idle(0)), (1, 1), "they have it in common");
+        peer.closed().await; // when the time of the one that is served is over
+    });
+}
