@@ -164,3 +164,47 @@ fn a_file_that_cannot_be_answered_with_is_a_problem() {
         assert!(exit.stderr.contains(why), "{why} in {}", exit.stderr);
     }
 }
+
+#[test]
+fn a_route_gets_its_share_of_the_requests_and_those_behind_it_the_rest_of_theirs() {
+    let routes = [
+        ("none", "{percent: 0%}"),
+        ("first", "{percent: 30%}"),
+        ("second", "{percent: 60%, headers: {x-new: {present: true}}}"),
+        ("all", "{percent: 100%}"),
+    ];
+    let proxy = Proxy::start(&naming("", &routes));
+    let mut client = proxy.client();
+    let mut counts = std::collections::HashMap::<String, u32>::new();
+    for _ in 0..1000 {
+        *counts.entry(client.request("GET", "/", &[("x-new", "1")], "").text()).or_default() += 1;
+    }
+    // Each is within seven standard deviations of what is meant: 300, 300 of the 600 that the second may have, 400.
+    for (name, meant) in [("first", 300), ("second", 300), ("all", 400)] {
+        let count = counts.get(name).copied().unwrap_or_default();
+        assert!(count.abs_diff(meant) < 110, "{name}: {counts:?}");
+    }
+    assert_eq!(counts.len(), 3, "{counts:?}");
+}
+
+#[test]
+fn a_request_has_the_same_chance_however_often_its_route_is_looked_for() {
+    let routes = [
+        ("some", "{percent: 50%, properties: {seen: {exact: \"1\"}}}"),
+        ("never", "{percent: 50%, headers: {x-always: {present: true}}}"),
+        ("other", "{}"),
+    ];
+    let guest = Guest::new()
+        .quiet()
+        .on(On::RequestHeaders, [Step::SetProperty(vec!["seen".to_owned()], "1".to_owned())]);
+    let config = naming("marking", &routes) + "filters: {marking: {module: ./marking.wasm}}\n";
+    let proxy = Proxy::with(&config).file("marking.wasm", guest.build()).start();
+    let mut client = proxy.client();
+    let answers: Vec<_> =
+        (0..100).map(|_| client.request("GET", "/", &[("x-always", "1")], "").text()).collect();
+    assert!(
+        !answers.contains(&"never".to_owned()),
+        "with the property it is the first's, by the same chance"
+    );
+    assert!(answers.contains(&"some".to_owned()) && answers.contains(&"other".to_owned()), "{answers:?}");
+}

@@ -102,8 +102,15 @@ pub(crate) const BUFFER_LIMIT: Bound<Size> = size(MIB, 1, GIB);
 /// The same for the requests of a route.
 pub(crate) const ROUTE_BUFFER_LIMIT: Bound<Size> =
     Bound { default_words: Some("the listener's"), ..size(MIB, 1, GIB) };
+/// Pages for errors of one listener.
+pub(crate) const MAX_ERROR_PAGES: usize = 64;
 /// Shorter responses are not compressed.
 pub(crate) const COMPRESSION_MIN_LENGTH: Bound<Size> = size(256, 0, GIB);
+/// How many times as much may come out of a compressed body as goes in.
+pub(crate) const DECOMPRESSION_RATIO: Bound<Times> =
+    Bound { min: Times(100), max: Times(10_000_000), default: Times(10_000), default_words: None };
+/// What may come out of one.
+pub(crate) const DECOMPRESSION_BYTES: Bound<Size> = size(GIB, KIB, 1 << 50);
 /// How long browsers keep what a preflight request was told. They have lower limits of their own.
 pub(crate) const CORS_MAX_AGE: Bound<Duration> =
     Bound { default_words: Some("not said"), ..millis(0, 0, 7 * 24 * HOUR) };
@@ -388,6 +395,9 @@ pub(crate) const MIRROR_PERCENT: Bound<Percent> =
     Bound { min: Percent::NONE, max: Percent::ALL, default: Percent::ALL, default_words: None };
 /// Mirrors of one route: each makes a copy of every body.
 pub(crate) const MAX_MIRRORS: usize = 8;
+/// The share of the requests that a route matches. Without default: all of them.
+pub(crate) const MATCH_PERCENT: Bound<Percent> =
+    Bound { min: Percent::NONE, max: Percent::ALL, default: Percent::ALL, default_words: None };
 /// Redirects that are followed for one request.
 pub(crate) const FOLLOWED_REDIRECTS: Bound<Count> = count(1, 1, 20);
 pub(crate) const CANARY_PERCENT: Bound<Percent> =

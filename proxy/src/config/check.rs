@@ -17,6 +17,7 @@ mod listener;
 mod mirror;
 mod module;
 mod overload;
+mod pages;
 mod path;
 mod pattern;
 mod recovery;

@@ -7,6 +7,7 @@ mod canary;
 mod cluster;
 mod exposure;
 mod overload;
+mod pages;
 mod recovery;
 mod retries;
 mod route_filters;
@@ -145,6 +146,9 @@ fn listener(listener: &Listener, config: &Config) -> Value {
         fields[field] = value;
     }
     tls::of_listener(listener, config, &mut fields);
+    if !listener.error_pages.is_empty() {
+        fields["error_pages"] = listener.error_pages.iter().map(pages::error_page).collect();
+    }
     fields
 }
 
@@ -178,6 +182,9 @@ fn route(route: &Route, chain: &[usize], config: &Config) -> Value {
     }
     if let Some(compression) = &route.compression {
         fields.insert("compression".into(), exposure::compression(compression));
+    }
+    if let Some(decompression) = &route.decompression {
+        fields.insert("decompression".into(), exposure::decompression(decompression));
     }
     if !route.shed {
         fields.insert("shed".into(), false.into());
@@ -240,6 +247,9 @@ fn matches(matches: &Match) -> Value {
     if !matches.query.is_empty() {
         let query = matches.query.iter().map(|(name, value)| (name.clone(), value_match(value)));
         fields.insert("query".into(), Value::Object(query.collect()));
+    }
+    if let Some(percent) = matches.percent {
+        fields.insert("percent".into(), percent.write().into());
     }
     for (name, values) in [("cookies", &matches.cookies), ("properties", &matches.properties)] {
         if !values.is_empty() {

@@ -11,15 +11,18 @@ mod cluster;
 mod compression;
 mod concurrency;
 mod cors;
+mod decompression;
 mod form;
 mod http2;
 mod module;
 mod names;
 mod overload;
+mod pages;
 mod recovery;
 mod retries;
 mod route_filters;
 mod server_names;
+mod template;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -52,16 +55,19 @@ pub(crate) use compression::USUAL_TYPES;
 pub use compression::{Coding, Compression, CompressionLevel};
 pub use concurrency::AdaptiveConcurrency;
 pub use cors::Cors;
+pub use decompression::Decompression;
 pub use form::{BadList, CapabilitiesForm};
 pub use http2::{Http2, Keepalive};
 pub(crate) use module::SecretOrigin;
 pub use module::{Credentials, Image, Location, ModuleSource, Pull, Remote, Secret, TrustedKey};
 pub use names::{BadName, MAX_NAME_LEN, MAX_NAMES, Names, check_name};
 pub use overload::{MemoryTerms, Overload};
+pub use pages::{ErrorPage, PageContent};
 pub use recovery::{Breakers, Comparison, HealthCheck, OutlierDetection, Probe, Recovery, StatusRange};
 pub use retries::{Backoff, Hedge, ResetFormat, Retries, RetryCondition};
 pub use route_filters::{Changed, Link, RouteFilters, Variant};
 pub use server_names::{ServerNamePattern, ServerNames};
+pub use template::{BadTemplate, Escape, Operator, Template};
 
 pub use crate::files::Sha256;
 
@@ -138,6 +144,8 @@ pub struct Listener {
     pub server_names: ServerNames,
     /// Tried in order; the first that matches wins. None on a TCP listener.
     pub routes: Vec<Route>,
+    /// What is said in the place of errors' own words: the first that is for an answer counts.
+    pub error_pages: Vec<ErrorPage>,
     /// Whether a JSON line is written for each exchange.
     pub access_log: bool,
     /// How much of a body, or of a TCP connection's data each way, may be held while a filter waits, in bytes.
@@ -243,6 +251,8 @@ pub struct Route {
     pub cors: Option<Arc<Cors>>,
     /// Which responses are compressed.
     pub compression: Option<Arc<Compression>>,
+    /// Which bodies are decompressed before filters see them.
+    pub decompression: Option<Arc<Decompression>>,
     /// How much of a body may be held while a filter waits, in bytes, where that is not what the listener says.
     pub buffer_limit: Option<usize>,
     /// Changes to the request's headers before it is sent.
@@ -282,6 +292,8 @@ pub struct Match {
     pub cookies: Vec<(String, ValueMatch)>,
     /// Each of these values that filters stored for the exchange, by their paths, in which dots part segments.
     pub properties: Vec<(String, ValueMatch)>,
+    /// This share of the requests for which all of the others hold.
+    pub percent: Option<Percent>,
 }
 
 /// A host, compared without its port and without regard to case.

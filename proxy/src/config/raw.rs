@@ -10,6 +10,7 @@ mod cluster;
 mod compression;
 mod concurrency;
 mod cors;
+mod decompression;
 mod filter;
 mod follow;
 mod guest;
@@ -18,6 +19,7 @@ mod mirror;
 mod module;
 mod or_off;
 mod overload;
+mod pages;
 mod recovery;
 mod retries;
 mod route;
@@ -47,6 +49,7 @@ pub(crate) use cluster::{Cluster, Endpoint, Locality};
 pub(crate) use compression::Compression;
 pub(crate) use concurrency::AdaptiveConcurrency;
 pub(crate) use cors::{Cors, Origin};
+pub(crate) use decompression::Decompression;
 pub(crate) use filter::{Breaker, Filter, FilterLimits, Recycle, Reload};
 pub(crate) use follow::FollowRedirects;
 pub(crate) use guest::GuestConfig;
@@ -55,6 +58,7 @@ pub(crate) use mirror::Mirror;
 pub(crate) use module::{Credentials, FROM_FILE, Module, ModuleFields, Secret, TrustedKey};
 pub(crate) use or_off::OrOff;
 pub(crate) use overload::{MemoryTerms, Overload};
+pub(crate) use pages::ErrorPage;
 pub(crate) use recovery::{Breakers, HealthCheck, OutlierDetection};
 pub(crate) use retries::{Backoff, Hedge, Retries, RetryAfter};
 pub(crate) use route::{
@@ -172,6 +176,12 @@ pub(crate) struct Listener {
     #[serde(default)]
     #[schemars(extend("default" = false))]
     pub(crate) grpc_web: Field<bool>,
+    /// Which bodies are decompressed before filters see them; a route's own `decompression` takes its place. Default: none.
+    #[serde(default)]
+    pub(crate) decompression: Field<OrOff<Decompression>>,
+    /// Other answers for errors: the first that is for an answer is taken. Default: none.
+    #[serde(default)]
+    pub(crate) error_pages: Field<Vec<Field<ErrorPage>>>,
     /// How many proxies in front of this one are believed when they say whose request it is (`x-forwarded-for`).
     #[serde(default)]
     #[schemars(transform = bounds::TRUSTED_HOPS.describe())]

@@ -13,6 +13,7 @@ use http::uri::{PathAndQuery, Uri};
 use http_body_util::Full;
 
 use super::ClientError;
+use super::decompress::Undecodable;
 use super::headers::{Refusal, drop_hop_by_hop};
 use crate::config::model;
 use crate::error::Failure;
@@ -52,9 +53,9 @@ pub enum Ending {
 /// A response of the proxy's own.
 #[derive(Debug)]
 pub struct Answer {
-    status: StatusCode,
-    headers: HeaderMap,
-    body: Bytes,
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
     /// The failure that it reports, if it reports one.
     pub failure: Option<Failure>,
     /// Response code details: what led to it.
@@ -62,6 +63,8 @@ pub struct Answer {
     /// The filter that answered, if one did.
     pub filter: Option<Arc<str>>,
     grpc_status: Option<u8>,
+    /// It is said in the listener's words already.
+    pub(super) is_page: bool,
 }
 
 impl From<Failure> for Ending {
@@ -123,11 +126,18 @@ impl Ending {
     }
 
     /// Why a response's head did not come out of the chain.
-    pub(super) fn from_response<E: std::error::Error>(error: HeadError<E>) -> Ending {
+    pub(super) fn from_response<E: std::error::Error + 'static>(error: HeadError<E>) -> Ending {
         match error {
             HeadError::Interrupted(interrupt) => interrupt.into(),
             // Its head was held, so that there is still something to say.
-            HeadError::Source(error) => Ending::failed(Failure::UpstreamReset, error.to_string()),
+            HeadError::Source(error) => {
+                let source: &(dyn std::error::Error + 'static) = &error;
+                let failure = match source.downcast_ref::<UpstreamError>() {
+                    Some(UpstreamError::Undecodable(_)) => Failure::UpstreamMalformed,
+                    _ => Failure::UpstreamReset,
+                };
+                Ending::failed(failure, error.to_string())
+            }
         }
     }
 
@@ -147,6 +157,7 @@ impl Ending {
             UpstreamError::Malformed(_) => Failure::UpstreamMalformed,
             UpstreamError::HeadTooLarge(_) => Failure::UpstreamHeadTooLarge,
             UpstreamError::ResponseBody(_) => Failure::UpstreamBodyCut,
+            UpstreamError::Undecodable(_) => Failure::UpstreamMalformed,
             UpstreamError::RequestBody(_) => match error.find::<FlowError<ClientError>>() {
                 Some(FlowError::Source(error)) => request_body_failure(error),
                 Some(FlowError::Length) => Failure::Unframable,
@@ -212,6 +223,7 @@ impl Ending {
                 details,
                 filter: None,
                 grpc_status: None,
+                is_page: false,
             })),
         }
     }
@@ -280,7 +292,13 @@ impl Answer {
             details: details.to_owned(),
             filter: None,
             grpc_status: None,
+            is_page: false,
         }
+    }
+
+    /// A page in the place of an upstream's response.
+    pub(super) fn replacing(status: StatusCode, headers: HeaderMap) -> Answer {
+        Answer { headers, is_page: true, ..Answer::plain(status, "error_page") }
     }
 
     fn from_guest(filter: Arc<str>, mut reply: LocalReply) -> Answer {
@@ -294,6 +312,7 @@ impl Answer {
             details: if reply.details.is_empty() { "filter_reply".to_owned() } else { reply.details },
             filter: Some(filter),
             grpc_status: reply.grpc_status,
+            is_page: false,
         }
     }
 
@@ -341,6 +360,8 @@ fn request_body_failure(error: &ClientError) -> Failure {
         ClientError::Http1(error) => error,
         ClientError::Http2(_) => return Failure::RequestBodyCut,
         ClientError::Base64 => return Failure::RequestBodyMalformed,
+        ClientError::Undecodable(Undecodable::Malformed(_)) => return Failure::RequestBodyMalformed,
+        ClientError::Undecodable(Undecodable::TooLarge) => return Failure::RequestTooLarge,
     };
     // hyper's decoder says by the kind of an I/O error whether what it read was wrong, or there was nothing to read.
     let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());

@@ -9,6 +9,7 @@ use http_body_util::Full;
 
 use super::answer::{Ending, call_status, end_call};
 use super::compress::{Broken, Encoded};
+use super::decompress::Source;
 use super::grpc_web::Form;
 use super::headers::drop_hop_by_hop;
 use super::watch::Timer;
@@ -44,7 +45,7 @@ pub(super) enum Content {
     /// There is none.
     Empty,
     /// An upstream, through the chain.
-    Upstream(Box<FlowBody<ResponseBody>>),
+    Upstream(Box<FlowBody<Source<ResponseBody>>>),
     /// The proxy itself, through the chain.
     Local(Box<FlowBody<Full<Bytes>>>),
 }

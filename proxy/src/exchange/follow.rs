@@ -44,7 +44,7 @@ impl Exchange {
                 Ok(Some(_)) | Err(_) => return Ok(false),
             }
             let RequestHead { method, uri, headers, .. } = &head;
-            if self.site.routes().find(method, uri, headers).is_none() {
+            if self.site.routes().find_with(method, uri, headers, &|_| None, stream.info.chance).is_none() {
                 return Ok(false);
             }
             head
@@ -68,6 +68,7 @@ impl Exchange {
             let start = if self.site.chain().is_empty() { SystemTime::UNIX_EPOCH } else { SystemTime::now() };
             let mut info = StreamInfo::new(start, before.source, before.destination);
             (info.connection_id, info.protocol) = (before.connection_id, before.protocol);
+            info.chance = before.chance;
             info
         };
         self.run.finish_after(self.watch.beginning.elapsed());

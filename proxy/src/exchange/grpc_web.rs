@@ -18,6 +18,7 @@ use http_body::{Body, Frame};
 
 use super::answer::{Ending, explain};
 use super::body::{Content, Manner, ReplyBody};
+use super::decompress::Source;
 use super::{ClientBody, ClientError, Cut, Exchange};
 use crate::filter::{FlowBody, FlowError, HeadError};
 use crate::grpc::{GRPC_STATUS, is_call};
@@ -197,7 +198,7 @@ impl Exchange {
     }
 
     /// Whether a response for a gRPC-Web client does not say how its call ended, and never will: it is no gRPC response.
-    pub(super) fn must_explain(&self, flow: &FlowBody<ResponseBody>) -> bool {
+    pub(super) fn must_explain(&self, flow: &FlowBody<Source<ResponseBody>>) -> bool {
         if self.web.is_none() {
             return false;
         }
@@ -213,7 +214,7 @@ impl Exchange {
     /// Answers with the response's status and, in gRPC's words, what that means; its body becomes the message.
     pub(super) async fn explain(
         mut self: Box<Self>,
-        mut flow: Box<FlowBody<ResponseBody>>,
+        mut flow: Box<FlowBody<Source<ResponseBody>>>,
     ) -> Result<Response<ReplyBody>, Cut> {
         let message = match self.gather_message(&mut flow).await {
             Ok(message) => message,
@@ -229,7 +230,7 @@ impl Exchange {
     }
 
     /// The first of a response's body.
-    async fn gather_message(&mut self, flow: &mut FlowBody<ResponseBody>) -> Result<Vec<u8>, Ending> {
+    async fn gather_message(&mut self, flow: &mut FlowBody<Source<ResponseBody>>) -> Result<Vec<u8>, Ending> {
         let mut message = Vec::new();
         let gathered = async {
             while message.len() < MESSAGE_BYTES

@@ -22,12 +22,14 @@ mod callout;
 mod chain;
 mod compress;
 mod cors;
+mod decompress;
 mod discard;
 mod follow;
 mod grpc;
 mod grpc_web;
 mod headers;
 mod mirror;
+mod pages;
 mod peer;
 mod retry;
 mod site;
@@ -55,6 +57,7 @@ use body::Content;
 pub(crate) use body::ReplyBody;
 pub(crate) use callout::Callouts;
 pub use callout::{CALLOUT_RESPONSE_LIMIT, LONGEST_CALLOUT};
+use decompress::Source;
 pub use headers::drop_hop_by_hop;
 use headers::{Received, Wish};
 use peer::is_nowhere;
@@ -145,7 +148,7 @@ where
 /// What came back through the chain.
 enum Passed {
     /// A response, whose head is in the stream, and its body.
-    Response(Box<FlowBody<ResponseBody>>),
+    Response(Box<FlowBody<Source<ResponseBody>>>),
     /// The upstream changes the protocol.
     Upgrade(Box<Upgrade>),
 }
@@ -192,6 +195,7 @@ impl Exchange {
             head.scheme = peer.scheme();
             info.tls.clone_from(&peer.tls);
         }
+        info.chance = fastrand::u32(..);
         match version {
             Version::HTTP_10 => info.protocol = "HTTP/1.0",
             Version::HTTP_2 => info.protocol = "HTTP/2",
@@ -333,6 +337,7 @@ impl Exchange {
 
     /// The request side of the chain, until the head has come out of it.
     async fn filter_request(&mut self, source: Option<Upload>) -> Result<RequestBody, Ending> {
+        let source = source.map(|upload| self.decode_request(upload));
         let mut flow = FlowBody::new(self.run.clone(), Direction::Request, source);
         if !self.run.is_empty() {
             let head = pin!(async { flow.head().await.map_err(Ending::from_request) });
@@ -455,11 +460,21 @@ impl Exchange {
     async fn filter_response(&mut self, response: Response<ResponseBody>) -> Result<Passed, Ending> {
         let (mut parts, body) = response.into_parts();
         headers::drop_hop_by_hop(&mut parts.headers);
+        if !self.site.listener().error_pages.is_empty()
+            && let Some(ending) = self.replace(parts.status, &parts.headers)
+        {
+            discard::discard(self.site.tasks(), body);
+            return Err(ending);
+        }
+        let source = if body.is_end_stream() {
+            None
+        } else {
+            Some(self.decode_response(parts.status, &mut parts.headers, body))
+        };
         self.run.take_response(parts.status, parts.headers);
         if !self.run.is_idle() {
             self.run.stream().borrow_mut().info.code_details = Some("via_upstream".into());
         }
-        let source = (!body.is_end_stream()).then_some(body);
         let mut flow = Box::new(FlowBody::new(self.run.clone(), Direction::Response, source));
         self.filter_response_head(&mut flow).await?;
         Ok(Passed::Response(flow))
@@ -468,7 +483,7 @@ impl Exchange {
     async fn filter_response_head<B>(&mut self, flow: &mut FlowBody<B>) -> Result<(), Ending>
     where
         B: Body<Data = Bytes> + Unpin,
-        B::Error: std::error::Error,
+        B::Error: std::error::Error + 'static,
     {
         if !flow.is_direct() {
             let head = pin!(async { flow.head().await.map_err(Ending::from_response) });
@@ -581,6 +596,10 @@ impl Exchange {
     async fn answer(&mut self, answer: Box<Answer>) -> Result<Box<FlowBody<Full<Bytes>>>, Ending> {
         self.last = answer.failure.is_some_and(|failure| failure.status() == Some(StatusCode::BAD_REQUEST));
         self.note(answer.failure, &answer.details, answer.filter.clone());
+        let mut answer = answer;
+        if !answer.is_page {
+            self.write_page(&mut answer);
+        }
         let mut flow = Box::new(answer.enter(&self.run, self.head_only));
         self.filter_response_head(&mut flow).await?;
         flow.gather();

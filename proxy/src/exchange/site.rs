@@ -191,9 +191,9 @@ impl Site {
     /// The route that an exchange takes as it is now.
     pub(super) fn route_of(&self, stream: &Stream) -> Option<usize> {
         let RequestHead { method, uri, headers, .. } = &stream.request;
-        self.routes().find_with(method, uri, headers, &|path| {
-            stream.properties.get(path).cloned().or_else(|| stream.connection_property(path))
-        })
+        let stored =
+            |path: &[u8]| stream.properties.get(path).cloned().or_else(|| stream.connection_property(path));
+        self.routes().find_with(method, uri, headers, &stored, stream.info.chance)
     }
 
     pub(super) fn routes(&self) -> &Table {

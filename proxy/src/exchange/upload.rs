@@ -9,6 +9,7 @@ use h2::RecvStream;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::decompress::Undecodable;
 use super::grpc_web::TextBody;
 use super::headers::drop_hop_by_hop;
 use super::peer::{Peer, Phase};
@@ -39,6 +40,9 @@ pub(crate) enum ClientError {
     /// It is to be text, and cannot be read as such.
     #[error("a gRPC-Web request's text is no base64")]
     Base64,
+    /// It cannot be decompressed.
+    #[error(transparent)]
+    Undecodable(#[from] Undecodable),
 }
 
 impl Body for ClientBody {

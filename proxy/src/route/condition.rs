@@ -21,6 +21,7 @@ impl Condition {
             filters: Default::default(),
             cors: None,
             compression: None,
+            decompression: None,
             buffer_limit: None,
             action: Action::Respond(respond),
             request_headers: Default::default(),

@@ -7,7 +7,7 @@ use regex::Regex;
 use smallvec::SmallVec;
 
 use super::{cookie, query};
-use crate::config::model::{Match, PathMatch, ValueMatch};
+use crate::config::model::{Match, PathMatch, Percent, ValueMatch};
 
 /// A route's conditions other than its hosts and the text of its path.
 #[derive(Debug)]
@@ -19,6 +19,7 @@ pub(super) struct Conditions {
     cookies: Box<[(String, ValueMatch)]>,
     /// By the two ways in which a path can be meant: dots part segments, or are of a name.
     properties: Box<[([Vec<u8>; 2], ValueMatch)]>,
+    percent: Option<Percent>,
 }
 
 /// What filters stored for an exchange, by its path, whose segments NULs part.
@@ -35,6 +36,7 @@ impl Conditions {
             headers: matches.headers.clone().into(),
             query: matches.query.clone().into(),
             cookies: matches.cookies.clone().into(),
+            percent: matches.percent,
             properties: matches.properties.iter().map(|(path, value)| (paths(path), value.clone())).collect(),
         }
     }
@@ -47,6 +49,7 @@ impl Conditions {
             && self.query.is_empty()
             && self.cookies.is_empty()
             && self.properties.is_empty()
+            && self.percent.is_none()
     }
 
     /// Whether some of them are of what filters stored.
@@ -55,8 +58,16 @@ impl Conditions {
     }
 
     /// Whether all of them hold; the cheapest are looked at first.
-    pub(super) fn hold(&self, method: &Method, uri: &Uri, headers: &HeaderMap, stored: Stored<'_>) -> bool {
-        (self.methods.is_empty() || self.methods.contains(method))
+    pub(super) fn hold(
+        &self,
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+        stored: Stored<'_>,
+        chance: u32,
+    ) -> bool {
+        self.percent.is_none_or(|percent| chance % Percent::ALL.0 < percent.0)
+            && (self.methods.is_empty() || self.methods.contains(method))
             && self.headers.iter().all(|(name, value)| holds_of_field(value, &headers.get_all(name)))
             && self.query.iter().all(|(name, value)| {
                 holds(value, query::first(uri.query().unwrap_or_default(), name).map(str::as_bytes))

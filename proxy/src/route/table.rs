@@ -50,7 +50,7 @@ impl Table {
     ///
     /// It allocates nothing unless a route looks at a header that was sent more than once.
     pub fn find(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<usize> {
-        self.find_with(method, uri, headers, &|_| None)
+        self.find_with(method, uri, headers, &|_| None, 0)
     }
 
     /// Whether a route depends on what filters stored, so that it is to be looked for again when they have run.
@@ -58,15 +58,17 @@ impl Table {
         self.looks_at_properties
     }
 
-    /// The same of an exchange for which filters have `stored` something.
+    /// The same of an exchange for which filters have `stored` something, and that a `percent` has by `chance`, which is any
+    /// number.
     pub fn find_with(
         &self,
         method: &Method,
         uri: &Uri,
         headers: &HeaderMap,
         stored: Stored<'_>,
+        chance: u32,
     ) -> Option<usize> {
-        let request = Request { conditions: &self.conditions, method, uri, headers, stored };
+        let request = Request { conditions: &self.conditions, method, uri, headers, stored, chance };
         let mut first = NONE;
         self.groups[0].search(&request, &mut first);
         if self.groups.len() > 1 {
@@ -100,6 +102,7 @@ struct Request<'a> {
     uri: &'a Uri,
     headers: &'a HeaderMap,
     stored: Stored<'a>,
+    chance: u32,
 }
 
 impl Request<'_> {
@@ -121,7 +124,7 @@ impl Request<'_> {
     }
 
     fn holds(&self, route: u32) -> bool {
-        self.conditions[route as usize].hold(self.method, self.uri, self.headers, self.stored)
+        self.conditions[route as usize].hold(self.method, self.uri, self.headers, self.stored, self.chance)
     }
 }
 

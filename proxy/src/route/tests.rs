@@ -17,6 +17,7 @@ fn any() -> Match {
         query: vec![],
         cookies: vec![],
         properties: vec![],
+        percent: None,
     }
 }
 
@@ -60,6 +61,7 @@ fn route(matches: Match) -> Route {
         filters: Default::default(),
         cors: None,
         compression: None,
+        decompression: None,
         buffer_limit: None,
         action: Action::Respond(Respond {
             file: None,
@@ -300,7 +302,7 @@ fn scan(routes: &[Route], method: &Method, uri: &Uri, headers: &HeaderMap) -> Op
         };
         path_fits
             && (hosts.is_empty() || hosts.iter().any(host_fits))
-            && Conditions::new(&route.matches).hold(method, uri, headers, &|_| None)
+            && Conditions::new(&route.matches).hold(method, uri, headers, &|_| None, 0)
     })
 }
 

@@ -128,6 +128,7 @@ impl From<UpstreamError> for Ending {
             | UpstreamError::NoUpgrade
             | UpstreamError::RequestBody(_)
             | UpstreamError::ResponseBody(_)
+            | UpstreamError::Undecodable(_)
             | UpstreamError::Http2(_) => Failure::UpstreamReset,
         }
         .into()

@@ -54,6 +54,9 @@ pub enum UpstreamError {
     /// The response's body was cut or is malformed.
     #[error("the upstream's response ended early")]
     ResponseBody(#[source] hyper::Error),
+    /// What came of the response's body is not what its head says that it is.
+    #[error("the upstream's body cannot be decompressed")]
+    Undecodable(#[source] BoxError),
     /// The upstream did not begin with the request: it reset the stream for that, or ended the connection before it
     /// (RFC 9113, sections 6.8 and 8.7). It may be sent again, whatever it is.
     #[error("the upstream refused the stream")]
@@ -108,6 +111,7 @@ impl UpstreamError {
             | UpstreamError::Malformed(_)
             | UpstreamError::HeadTooLarge(_)
             | UpstreamError::ResponseBody(_)
+            | UpstreamError::Undecodable(_)
             | UpstreamError::Http2(_) => true,
         }
     }

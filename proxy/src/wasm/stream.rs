@@ -189,6 +189,8 @@ pub struct StreamInfo {
     pub protocol: &'static str,
     /// `xds.listener_direction`: 0 unspecified, 1 inbound, 2 outbound.
     pub listener_direction: u8,
+    /// By what it is decided which share of the requests it is one of, however often that is asked. Any number.
+    pub chance: u32,
     /// `xds.route_name`, once a route is found.
     pub route_name: Option<Arc<str>>,
     /// `xds.cluster_name`, once a cluster is picked.
@@ -257,6 +259,7 @@ impl StreamInfo {
             tls: None,
             protocol: "HTTP/1.1",
             listener_direction: 0,
+            chance: 0,
             route_name: None,
             cluster_name: None,
             upstream: None,

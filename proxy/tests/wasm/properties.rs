@@ -138,7 +138,7 @@ fn addresses_are_texts_and_ports_numbers() {
             "upstream.address",
             "upstream.port",
         ],
-        |stream| stream.borrow_mut().info.upstream = Some(SocketAddr::from(([10, 0, 0, 9], 9000))),
+        |stream| stream.borrow_mut().info.upstream = Some(SocketAddr::from(([10, 0, 0, 9], 9000)).into()),
     );
     let expected = [
         text("10.0.0.1:4321"),

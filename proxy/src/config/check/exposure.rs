@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::super::bounds;
 use super::super::decode::{Field, Located, OneOrMany};
-use super::super::model::{Coding, Compression, CompressionLevel, Cors, USUAL_TYPES, ValueMatch};
+use super::super::model::{
+    Coding, Compression, CompressionLevel, Cors, Decompression, USUAL_TYPES, ValueMatch,
+};
 use super::super::raw;
 use super::super::scalar::{Size, Text};
 use super::{Checker, Unique, items};
@@ -17,6 +19,7 @@ pub(super) struct Inherited {
     pub(super) chain: Vec<usize>,
     pub(super) cors: Option<Arc<Cors>>,
     pub(super) compression: Option<Arc<Compression>>,
+    pub(super) decompression: Option<Arc<Decompression>>,
 }
 
 impl Checker<'_> {
@@ -32,6 +35,22 @@ impl Checker<'_> {
             raw::OrOff::Off => None,
             raw::OrOff::On(value) => check(Located { value: *value, span }).map(Arc::new),
         }
+    }
+
+    pub(super) fn decompression(&self, raw: Located<raw::Decompression>) -> Option<Decompression> {
+        let Located { value: raw, span } = raw;
+        let given = |field: Field<bool>| field.value().unwrap_or(false);
+        let (requests, responses) = (given(raw.requests), given(raw.responses));
+        if !requests && !responses {
+            let hint = "say which: `requests: true`, `responses: true`, or both";
+            self.log.error_with_hint(span, "this decompresses nothing", hint);
+        }
+        Some(Decompression {
+            requests,
+            responses,
+            max_ratio: self.number(raw.max_ratio, bounds::DECOMPRESSION_RATIO),
+            max_bytes: self.number(raw.max_bytes, bounds::DECOMPRESSION_BYTES).0,
+        })
     }
 
     pub(super) fn cors(&self, raw: Located<raw::Cors>) -> Option<Cors> {

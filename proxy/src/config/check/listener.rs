@@ -55,7 +55,9 @@ impl Checker<'_> {
             };
             let cors = self.or_off(take(&mut raw.cors), None, |raw| self.cors(raw));
             let compression = self.or_off(take(&mut raw.compression), None, |raw| self.compression(raw));
-            let inherited = Inherited { chain: filters.clone(), cors, compression };
+            let decompression =
+                self.or_off(take(&mut raw.decompression), None, |raw| self.decompression(raw));
+            let inherited = Inherited { chain: filters.clone(), cors, compression, decompression };
             let routes =
                 routes.map(|list| self.routes(list, &inherited, &path_normalization)).unwrap_or_default();
             let (Some(name), Some(address), Some(protocol)) = (name, address, protocol) else { continue };
@@ -76,6 +78,7 @@ impl Checker<'_> {
                 tls,
                 server_names,
                 routes,
+                error_pages: self.error_pages(raw.error_pages),
                 access_log: raw.access_log.value().unwrap_or(false),
                 buffer_limit: self.bytes(raw.buffer_limit, bounds::BUFFER_LIMIT),
                 trusted_hops: self.count(raw.trusted_hops, bounds::TRUSTED_HOPS),
@@ -166,6 +169,8 @@ impl Checker<'_> {
             ("compression", raw.compression.span()),
             ("grpc_web", raw.grpc_web.span()),
             ("h2c_upgrade", raw.h2c_upgrade.span()),
+            ("decompression", raw.decompression.span()),
+            ("error_pages", raw.error_pages.span()),
         ];
         for (field, span) in fields.into_iter().chain(limits) {
             let Some(span) = span else { continue };

@@ -87,6 +87,9 @@ impl Checker<'_> {
         let compression = take(&mut raw.compression);
         let compression =
             self.or_off(compression, inherited.compression.clone(), |raw| self.compression(raw));
+        let decompression = take(&mut raw.decompression);
+        let decompression =
+            self.or_off(decompression, inherited.decompression.clone(), |raw| self.decompression(raw));
         let buffer_limit = self.number_if_given(take(&mut raw.buffer_limit), bounds::ROUTE_BUFFER_LIMIT);
         let timeout = self.duration(take(&mut raw.timeout), bounds::ROUTE_TIMEOUT);
         let timeout = (!timeout.is_zero()).then_some(timeout);
@@ -100,6 +103,7 @@ impl Checker<'_> {
             filters,
             cors,
             compression,
+            decompression,
             buffer_limit: buffer_limit.map(|Size(bytes)| whole(bytes)),
             action: self.action(raw, span, &matches.path)?,
             matches,
@@ -154,6 +158,7 @@ impl Checker<'_> {
                 query: vec![],
                 cookies: vec![],
                 properties: vec![],
+                percent: None,
             };
         };
         let mut twice = Unique::new(self.log);
@@ -175,6 +180,7 @@ impl Checker<'_> {
             query: values(raw.query),
             cookies: values(raw.cookies),
             properties: values(raw.properties),
+            percent: self.number_if_given(raw.percent, bounds::MATCH_PERCENT),
         }
     }
 
@@ -384,7 +390,7 @@ impl Checker<'_> {
 
 impl Checker<'_> {
     /// The body of a response of the proxy's own, and the file that it is from.
-    fn respond_body(
+    pub(super) fn respond_body(
         &self,
         body: Option<Located<String>>,
         file: Option<Located<String>>,
@@ -418,4 +424,5 @@ pub(super) fn takes_everything(matches: &Match) -> bool {
         && matches.query.is_empty()
         && matches.cookies.is_empty()
         && matches.properties.is_empty()
+        && matches.percent.is_none()
 }

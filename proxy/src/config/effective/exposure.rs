@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::model::{Compression, Cors};
+use super::super::model::{Compression, Cors, Decompression};
 use super::super::scalar::{Quantity, Size, name_of};
 use super::value_match;
 
@@ -23,6 +23,15 @@ pub(super) fn cors(cors: &Cors) -> Value {
     fields.insert("allow_private_network".into(), cors.private_network.into());
     fields.insert("forward_not_matching_preflights".into(), cors.forwards_others.into());
     Value::Object(fields)
+}
+
+pub(super) fn decompression(decompression: &Decompression) -> Value {
+    json!({
+        "requests": decompression.requests,
+        "responses": decompression.responses,
+        "max_ratio": decompression.max_ratio.write(),
+        "max_bytes": Size(decompression.max_bytes).write(),
+    })
 }
 
 pub(super) fn compression(compression: &Compression) -> Value {

@@ -12,9 +12,11 @@ use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::super::bounds;
 use super::super::decode::{Field, Map, OneOrMany, Short};
-use super::super::model::HostMatch;
+use super::super::model::{HostMatch, Percent};
 use super::super::scalar::{Authority, Count, Host, Scheme, Size, Text};
-use super::{Compression, Cors, FollowRedirects, HashPolicy, Mirror, OrOff, Retries, RouteFilters};
+use super::{
+    Compression, Cors, Decompression, FollowRedirects, HashPolicy, Mirror, OrOff, Retries, RouteFilters,
+};
 
 /// Which requests, and what becomes of them: exactly one of `cluster`, `clusters`, `cluster_header`, `redirect` and
 /// `respond`.
@@ -70,6 +72,9 @@ pub(crate) struct Route {
     /// Which of the responses are compressed, or `off`. Default: what the listener's `compression` says.
     #[serde(default)]
     pub(crate) compression: Field<OrOff<Compression>>,
+    /// Which bodies are decompressed before filters see them, or `off`. Default: what the listener's `decompression` says.
+    #[serde(default)]
+    pub(crate) decompression: Field<OrOff<Decompression>>,
     /// How much of a body is held while a filter waits.
     #[serde(default)]
     #[schemars(transform = bounds::ROUTE_BUFFER_LIMIT.describe())]
@@ -211,6 +216,10 @@ pub(crate) struct Match {
     /// filter has verified: `jwt.sub` is the path `["jwt", "sub"]`. Before the filters have run there are none.
     #[serde(default)]
     pub(crate) properties: Field<Map<String, ValueMatcher>>,
+    /// This share of the requests for which all of the others hold; which ones is chance. Every route sees the same chance: of
+    /// `10%` and behind it `30%`, the second gets 20 %. Default: all of them.
+    #[serde(default)]
+    pub(crate) percent: Field<Text<Percent>>,
 }
 
 /// How a path is compared.

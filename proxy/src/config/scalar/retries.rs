@@ -6,6 +6,7 @@ use schemars::{Schema, json_schema};
 use super::super::model::{RetryCondition, StatusRange};
 use super::super::suggest;
 use super::{Parse, Refusal};
+use crate::error::Failure;
 
 impl Parse for RetryCondition {
     const EXPECTED: &'static str = "a condition such as `connect-failure`, `5xx`, `unavailable` or `429`";
@@ -45,6 +46,25 @@ pub(crate) fn written(condition: RetryCondition) -> serde_json::Value {
         (None, RetryCondition::Status(status)) => status.as_u16().into(),
         // Only those with a word can be written.
         (None, _) => serde_json::Value::Null,
+    }
+}
+
+impl Parse for Failure {
+    const EXPECTED: &'static str = "an outcome such as `no_route` or `upstream_timeout`";
+
+    fn parse(text: &str) -> Result<Failure, Refusal> {
+        let with_answer = || Failure::ALL.iter().filter(|failure| failure.status().is_some());
+        let found = with_answer().find(|failure| failure.reason() == text);
+        found.copied().ok_or_else(|| {
+            let known = with_answer().map(|failure| failure.reason());
+            Self::refuse(&text).hint(suggest::remedy(text, "outcomes with an answer", known))
+        })
+    }
+
+    fn schema() -> Schema {
+        let words: Vec<_> =
+            Failure::ALL.iter().filter(|it| it.status().is_some()).map(|it| it.reason()).collect();
+        json_schema!({ "enum": words })
     }
 }
 

@@ -78,7 +78,7 @@ fn has_type(compression: &Compression, headers: &HeaderMap) -> bool {
 }
 
 /// RFC 9111 section 5.2.2.6.
-fn forbids_transforming(headers: &HeaderMap) -> bool {
+pub(super) fn forbids_transforming(headers: &HeaderMap) -> bool {
     headers.get_all(CACHE_CONTROL).iter().any(|value| {
         let text = value.to_str().unwrap_or_default();
         text.split(',').any(|one| one.trim().eq_ignore_ascii_case("no-transform"))

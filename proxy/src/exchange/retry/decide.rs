@@ -62,7 +62,8 @@ pub(super) fn about_failure(policy: &Retries, error: &UpstreamError) -> Option<R
         | UpstreamError::Overflow(_)
         | UpstreamError::HeadTooLarge(_)
         | UpstreamError::RequestBody(_)
-        | UpstreamError::ResponseBody(_) => return None,
+        | UpstreamError::ResponseBody(_)
+        | UpstreamError::Undecodable(_) => return None,
     };
     wants_without_response(policy, reason).then_some(reason)
 }

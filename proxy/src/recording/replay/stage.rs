@@ -170,6 +170,7 @@ fn stream_info(info: &Info, tls: Option<std::sync::Arc<crate::wasm::stream::Tls>
         tls,
         protocol,
         listener_direction: info.listener_direction,
+        chance: 0,
         route_name: info.route_name.as_deref().map(Into::into),
         cluster_name: info.cluster_name.as_deref().map(Into::into),
         upstream: info.upstream.map(Into::into),

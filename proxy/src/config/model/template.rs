@@ -1,0 +1,245 @@
+//! Text with places for what is known of an exchange, in the words of Envoy's access log.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use http::HeaderName;
+
+/// Text with operators such as `%RESPONSE_CODE%`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Template {
+    source: String,
+    parts: Vec<Part>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Part {
+    Text(String),
+    /// What is put there, and how much of it at most, in characters.
+    Value(Operator, Option<usize>),
+}
+
+/// What is known of an exchange.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Operator {
+    /// The status.
+    ResponseCode,
+    /// What led to it.
+    ResponseCodeDetails,
+    /// Envoy's flags for it.
+    ResponseFlags,
+    /// The failure's reason, or `ok`: what metrics and the access log call it.
+    Outcome,
+    /// The body that it would have had.
+    LocalReplyBody,
+    /// A field of the request, or else another.
+    Request(HeaderName, Option<HeaderName>),
+    /// `HTTP/1.1`.
+    Protocol,
+    /// The client's address, with its port and without.
+    ClientAddress {
+        /// Whether with its port.
+        port: bool,
+    },
+    /// The client's method.
+    Method,
+    /// Path and query.
+    Path,
+    /// The route's name.
+    RouteName,
+    /// The cluster's name.
+    Cluster,
+    /// Now.
+    StartTime,
+}
+
+/// What is done to a value so that nobody can write more into a text than a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Escape {
+    /// Nothing.
+    None,
+    /// As HTML's text and attributes have it.
+    Html,
+    /// As JSON's texts have it.
+    Json,
+}
+
+/// The operators without arguments.
+const PLAIN: [(&str, Operator); 15] = [
+    ("RESPONSE_CODE", Operator::ResponseCode),
+    ("RESPONSE_CODE_DETAILS", Operator::ResponseCodeDetails),
+    ("RESPONSE_FLAGS", Operator::ResponseFlags),
+    ("OUTCOME", Operator::Outcome),
+    ("LOCAL_REPLY_BODY", Operator::LocalReplyBody),
+    ("PROTOCOL", Operator::Protocol),
+    ("DOWNSTREAM_REMOTE_ADDRESS", Operator::ClientAddress { port: true }),
+    ("DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", Operator::ClientAddress { port: false }),
+    ("METHOD", Operator::Method),
+    ("PATH", Operator::Path),
+    ("REQ(:METHOD)", Operator::Method),
+    ("REQ(:PATH)", Operator::Path),
+    ("ROUTE_NAME", Operator::RouteName),
+    ("UPSTREAM_CLUSTER", Operator::Cluster),
+    ("START_TIME", Operator::StartTime),
+];
+
+/// Why a text is no template.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadTemplate {
+    /// A `%` that nothing ends.
+    #[error("a `%` begins an operator here, and no other ends it")]
+    Unended,
+    /// A name that is none.
+    #[error("there is no operator `%{0}%`")]
+    Unknown(String),
+    /// A length that is none.
+    #[error("`{0}` is not a length")]
+    BadLength(String),
+}
+
+impl Template {
+    /// Reads it. `%%` is a percent sign.
+    ///
+    /// # Errors
+    ///
+    /// An operator that there is not.
+    pub fn parse(source: &str) -> Result<Template, BadTemplate> {
+        let mut parts = Vec::new();
+        let mut text = String::new();
+        let mut rest = source;
+        while let Some((before, behind)) = rest.split_once('%') {
+            text.push_str(before);
+            if let Some(behind) = behind.strip_prefix('%') {
+                text.push('%');
+                rest = behind;
+                continue;
+            }
+            let (operator, behind) = behind.split_once('%').ok_or(BadTemplate::Unended)?;
+            if !text.is_empty() {
+                parts.push(Part::Text(std::mem::take(&mut text)));
+            }
+            parts.push(part(operator)?);
+            rest = behind;
+        }
+        text.push_str(rest);
+        if !text.is_empty() {
+            parts.push(Part::Text(text));
+        }
+        Ok(Template { source: source.to_owned(), parts })
+    }
+
+    /// As it was written.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// The text with the values that `value` gives; what it does not know is `-`.
+    pub fn render<'a>(&self, escape: Escape, value: impl Fn(&Operator) -> Option<Cow<'a, str>>) -> String {
+        let mut text = String::with_capacity(self.source.len());
+        for part in &self.parts {
+            match part {
+                Part::Text(part) => text.push_str(part),
+                Part::Value(operator, most) => match value(operator) {
+                    None => text.push('-'),
+                    Some(value) => {
+                        value
+                            .chars()
+                            .take(most.unwrap_or(usize::MAX))
+                            .for_each(|c| escape.push(c, &mut text));
+                    }
+                },
+            }
+        }
+        text
+    }
+}
+
+/// An operator without its percent signs: `REQ(X-A?X-B):10`.
+fn part(text: &str) -> Result<Part, BadTemplate> {
+    let unknown = || BadTemplate::Unknown(text.to_owned());
+    let (name, most) = match text.rsplit_once(':').filter(|(name, _)| !name.ends_with('(')) {
+        Some((name, length)) => {
+            let most = length.parse().map_err(|_| BadTemplate::BadLength(length.to_owned()))?;
+            (name, Some(most))
+        }
+        None => (text, None),
+    };
+    if let Some((_, operator)) = PLAIN.iter().find(|(known, _)| *known == name) {
+        return Ok(Part::Value(operator.clone(), most));
+    }
+    let fields = name.strip_prefix("REQ(").and_then(|rest| rest.strip_suffix(')')).ok_or_else(unknown)?;
+    let (field, other) = match fields.split_once('?') {
+        Some((field, other)) => (field, Some(other)),
+        None => (fields, None),
+    };
+    let header = |text: &str| text.parse::<HeaderName>().map_err(|_| unknown());
+    Ok(Part::Value(Operator::Request(header(field)?, other.map(header).transpose()?), most))
+}
+
+impl Escape {
+    /// What a body of this type takes.
+    pub fn of(content_type: &str) -> Escape {
+        let kind = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        if kind == "text/html" || kind.ends_with("xml") {
+            Escape::Html
+        } else if kind.ends_with("json") {
+            Escape::Json
+        } else {
+            Escape::None
+        }
+    }
+
+    fn push(self, c: char, text: &mut String) {
+        match (self, c) {
+            (Escape::Html, '<') => text.push_str("&lt;"),
+            (Escape::Html, '>') => text.push_str("&gt;"),
+            (Escape::Html, '&') => text.push_str("&amp;"),
+            (Escape::Html, '"') => text.push_str("&quot;"),
+            (Escape::Html, '\'') => text.push_str("&#39;"),
+            (Escape::Json, '"' | '\\') => text.extend(['\\', c]),
+            (Escape::Json, c) if c.is_control() => {
+                let _ = write!(text, "\\u{:04x}", u32::from(c));
+            }
+            (_, c) => text.push(c),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn render(source: &str, escape: Escape) -> String {
+        let value = |operator: &Operator| match operator {
+            Operator::ResponseCode => Some("503".into()),
+            Operator::Request(name, _) if name == "x-evil" => Some("<b>\"&\\\n".into()),
+            Operator::Request(name, Some(other)) if name == "x-none" => Some(other.to_string().into()),
+            _ => None,
+        };
+        Template::parse(source).unwrap().render(escape, value)
+    }
+
+    #[test]
+    fn a_page_has_what_is_known_and_a_dash_for_what_is_not() {
+        assert_eq!(render("100%% %RESPONSE_CODE%: %ROUTE_NAME%", Escape::None), "100% 503: -");
+        assert_eq!(render("%REQ(X-None?x-other):3%%RESPONSE_CODE:1%", Escape::None), "x-o5");
+        assert_eq!(render("%REQ(:PATH)%%REQ(:METHOD):4%", Escape::None), "--");
+        assert_eq!(render("", Escape::None), "");
+    }
+
+    #[test]
+    fn a_page_says_no_more_than_a_value_whatever_a_client_sends() {
+        assert_eq!(render("%REQ(x-evil)%", Escape::Html), "&lt;b&gt;&quot;&amp;\\\n");
+        assert_eq!(render("%REQ(x-evil)%", Escape::Json), "<b>\\\"&\\\\\\u000a");
+        let kinds = ["text/html; charset=utf-8", "application/problem+json", "text/plain", "image/svg+xml"];
+        assert_eq!(kinds.map(Escape::of), [Escape::Html, Escape::Json, Escape::None, Escape::Html]);
+    }
+
+    #[test]
+    fn a_page_with_an_operator_that_there_is_not_is_refused() {
+        assert_eq!(Template::parse("50% of"), Err(BadTemplate::Unended));
+        assert_eq!(Template::parse("%NOPE%"), Err(BadTemplate::Unknown("NOPE".into())));
+        assert_eq!(Template::parse("%REQ(a b)%"), Err(BadTemplate::Unknown("REQ(a b)".into())));
+        assert_eq!(Template::parse("%PATH:x%"), Err(BadTemplate::BadLength("x".into())));
+    }
+}

@@ -1,0 +1,81 @@
+//! Decompression: which bodies are, and what their heads say then.
+//!
+//! It is done before the first filter sees a request and before the last one sees a response, so that all of them read
+//! what is meant, and what they write is not compressed either. What goes to the client may be compressed again: see
+//! `compress`.
+
+mod body;
+mod decoder;
+
+use http::header::{ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap};
+use http::{HeaderValue, StatusCode};
+
+pub(super) use self::body::{Source, Undecodable};
+use self::decoder::Coding;
+use super::Exchange;
+use super::compress::forbids_transforming;
+use super::upload::Upload;
+use crate::config::model::Decompression;
+use crate::upstream::{ResponseBody, UpstreamError};
+
+impl From<Undecodable> for UpstreamError {
+    fn from(why: Undecodable) -> UpstreamError {
+        UpstreamError::Undecodable(why.into())
+    }
+}
+
+impl Exchange {
+    /// The request's body as filters are to see it.
+    pub(super) fn decode_request(&self, upload: Upload) -> Source<Upload> {
+        let Some(terms) = self.decompression().filter(|terms| terms.requests) else {
+            return Source::Plain(upload);
+        };
+        match take_coding(&mut self.run.stream().borrow_mut().request.headers) {
+            Some(coding) => Source::decoded(upload, coding, terms),
+            None => Source::Plain(upload),
+        }
+    }
+
+    /// The response's body as filters are to see it, and its head.
+    pub(super) fn decode_response(
+        &self,
+        status: StatusCode,
+        headers: &mut HeaderMap,
+        body: ResponseBody,
+    ) -> Source<ResponseBody> {
+        let Some(terms) = self.decompression().filter(|terms| terms.responses) else {
+            return Source::Plain(body);
+        };
+        if status == StatusCode::PARTIAL_CONTENT {
+            return Source::Plain(body);
+        }
+        match take_coding(headers) {
+            Some(coding) => Source::decoded(body, coding, terms),
+            None => Source::Plain(body),
+        }
+    }
+
+    fn decompression(&self) -> Option<&Decompression> {
+        self.site.listener().routes[self.route?].decompression.as_deref()
+    }
+}
+
+/// The coding of a body that is to be undone, which its head does not speak of any more then.
+fn take_coding(headers: &mut HeaderMap) -> Option<Coding> {
+    let mut codings = headers.get_all(CONTENT_ENCODING).iter();
+    let coding = Coding::named(codings.next()?.to_str().ok()?.trim())?;
+    let is_all = codings.next().is_none();
+    if !is_all || headers.contains_key(CONTENT_RANGE) || forbids_transforming(headers) {
+        return None;
+    }
+    headers.remove(CONTENT_ENCODING);
+    headers.remove(CONTENT_LENGTH);
+    headers.remove(ACCEPT_RANGES);
+    // The bytes are others than those that a strong validator speaks of (RFC 9110, 8.8.1).
+    if let Some(etag) = headers.get(ETAG).filter(|etag| etag.as_bytes().starts_with(b"\"")) {
+        if let Ok(weak) = HeaderValue::from_bytes(&[b"W/", etag.as_bytes()].concat()) {
+            headers.insert(ETAG, weak);
+        }
+    }
+    Some(coding)
+}
