@@ -143,6 +143,8 @@ pub(crate) const MAX_DURATION: Bound<Duration> = millis(24 * HOUR, 1, 30 * 24 * 
 pub(crate) const RETRY_ATTEMPTS: Bound<Count> = count(1, 0, 100);
 /// One attempt. Without default: it has all of the request's time where the file does not say.
 pub(crate) const PER_TRY_TIMEOUT: Bound<Duration> = millis(15 * SECOND, 1, 24 * HOUR);
+/// Before a request goes to another endpoint too. Without default: the file always gives it.
+pub(crate) const HEDGE_AFTER: Bound<Duration> = millis(50, 1, HOUR);
 /// The first wait before a request is sent again is below this.
 pub(crate) const RETRY_BACKOFF_BASE: Bound<Duration> = millis(25, 1, MINUTE);
 /// Each is below this. Without default: it is ten times the first.

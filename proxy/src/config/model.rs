@@ -55,7 +55,7 @@ pub use module::{Credentials, Image, Location, ModuleSource, Pull, Remote, Secre
 pub use names::{BadName, MAX_NAME_LEN, MAX_NAMES, Names, check_name};
 pub use overload::{MemoryTerms, Overload};
 pub use recovery::{Breakers, Comparison, HealthCheck, OutlierDetection, Probe, Recovery, StatusRange};
-pub use retries::{Backoff, ResetFormat, Retries, RetryCondition};
+pub use retries::{Backoff, Hedge, ResetFormat, Retries, RetryCondition};
 pub use route_filters::{Changed, Link, RouteFilters, Variant};
 
 pub use crate::files::Sha256;

@@ -55,7 +55,7 @@ pub(crate) use module::{Credentials, FROM_FILE, Module, ModuleFields, Secret, Tr
 pub(crate) use or_off::OrOff;
 pub(crate) use overload::{MemoryTerms, Overload};
 pub(crate) use recovery::{Breakers, HealthCheck, OutlierDetection};
-pub(crate) use retries::{Backoff, Retries, RetryAfter};
+pub(crate) use retries::{Backoff, Hedge, Retries, RetryAfter};
 pub(crate) use route::{
     ClusterHeader, Edit, Match, NamedShare, Path, Range, Redirect, RedirectPath, RegexRewrite, Respond,
     Route, Share, Shares, ValueMatcher,

@@ -37,6 +37,7 @@ mod upgrade;
 mod upload;
 mod watch;
 
+use std::cell::Cell;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -356,14 +357,14 @@ impl Exchange {
             Ties::of(forward, target, made, &self.run.stream().borrow(), &self.peer)
         };
         let criteria = ties.criteria();
-        let (mut attempt, mut attempts) = (Attempt::default(), 1);
+        let (mut attempt, retried, attempts) = (Attempt::default(), Cell::default(), Cell::new(1));
         let sent = {
             let make = |body| self.upstream_request(route, forward, body);
             let upstreams = site.upstreams();
             let sending = pin!(async {
                 if let Some(policy) = &policy {
-                    attempts = 0;
-                    let (attempt, attempts, policy) = (&mut attempt, &mut attempts, &**policy);
+                    attempts.set(0);
+                    let (attempt, attempts, policy) = (&retried, &attempts, &**policy);
                     let tasks = site.tasks();
                     let sending =
                         Sending { upstreams, tasks, cluster, criteria, policy, make, attempt, attempts };
@@ -375,6 +376,9 @@ impl Exchange {
             });
             self.watch.over(&self.run, pin!(self.run.interruptible(sending))).await
         };
+        if policy.is_some() {
+            attempt = retried.get();
+        }
         if let (Err(ending), Some(endpoint)) = (&sent, attempt.endpoint)
             && ending.is_of_slow_upstream()
             && !attempt.waits
@@ -386,10 +390,10 @@ impl Exchange {
         stream.info.upstream_local = attempt.local;
         self.report.log(|entry| {
             entry.upstream = attempt.endpoint;
-            entry.attempts = Some(attempts);
+            entry.attempts = Some(attempts.get());
         });
         let mut response = sent?;
-        ties.tie(attempt.endpoint, attempts > 1, response.headers_mut());
+        ties.tie(attempt.endpoint, attempts.get() > 1, response.headers_mut());
         Ok(response)
     }
 

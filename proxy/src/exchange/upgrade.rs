@@ -15,6 +15,7 @@ use super::{Exchange, ReplyBody};
 use crate::error::Failure;
 use crate::http2::Duplex;
 use crate::upstream::ResponseBody;
+use crate::wasm::stream::Direction;
 
 /// The client's side of a tunnel, which is there when it has its answer.
 pub(crate) enum ClientTunnel {
@@ -92,6 +93,7 @@ impl Exchange {
         let mut tunnel = Tunnel::new(client, upstream);
         let mut timer = Timer::default();
         self.watch.whole = None; // that was for the answer
+        self.run.meter().count(Direction::Request, 0); // as if something had moved: until now there was nothing to carry
         let (run, watch) = (&self.run, &self.watch);
         let ended = std::future::poll_fn(|cx| match tunnel.poll(cx, run.meter()) {
             // A reset is a way to end for protocols that have no other.

@@ -183,6 +183,9 @@ impl Upstreams {
         *attempt = Attempt::default();
         let mut lease = self.pick(cluster, criteria)?;
         attempt.endpoint = Some(lease.pool().endpoint().address());
+        if let Some(picked) = criteria.picked {
+            picked.set(attempt.endpoint);
+        }
         if lease.pool().cluster().config().protocol == ClusterProtocol::Http2 {
             if request.headers().contains_key(UPGRADE) {
                 let sent = Box::pin(http2::tunnel::send(lease, &self.keeper.tasks, *request, attempt)).await;

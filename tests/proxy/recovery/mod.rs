@@ -4,6 +4,7 @@ mod breakers;
 pub(crate) mod chaos;
 pub(crate) mod concurrency;
 mod health;
+mod hedging;
 mod late_failures;
 mod outliers;
 mod retries;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::bounds;
 use super::super::decode::{Field, Located};
-use super::super::model::{Backoff, Retries};
+use super::super::model::{Backoff, Hedge, Retries};
 use super::super::raw;
 use super::super::scalar::{Count, Text};
 use super::{Checker, Unique, entries};
@@ -13,7 +13,7 @@ impl Checker<'_> {
     /// `timeout` is the whole request's, if it has one.
     pub(super) fn retries(&self, raw: Field<raw::Retries>, timeout: Option<Duration>) -> Option<Retries> {
         let Located { value: raw, span } = raw.given()?;
-        if raw.on.is_absent() && raw.on_headers.is_absent() {
+        if raw.on.is_absent() && raw.on_headers.is_absent() && raw.hedge.is_absent() {
             let hint = "say what is tried again: `on: [connect-failure, gateway-error]`";
             self.log.error_with_hint(span, "the field `on` is missing here", hint);
         }
@@ -28,6 +28,7 @@ impl Checker<'_> {
             }
             self.in_range(time, bounds::PER_TRY_TIMEOUT)
         });
+        let hedge = raw.hedge.given().and_then(|raw| self.hedge(raw, timeout, per_try_timeout));
         let whole = |Count(count)| u32::try_from(count).unwrap_or(u32::MAX);
         let (reset_headers, max_wait) = self.retry_after(raw.retry_after);
         Some(Retries {
@@ -42,7 +43,36 @@ impl Checker<'_> {
             budget_minimum: self.count(raw.budget_minimum, bounds::RETRY_BUDGET_MINIMUM),
             buffer: self.bytes(raw.buffer, bounds::RETRY_BUFFER),
             attempt_count: raw.attempt_count.value().unwrap_or(false),
+            hedge,
         })
+    }
+
+    fn hedge(
+        &self,
+        raw: Located<raw::Hedge>,
+        timeout: Option<Duration>,
+        per_try_timeout: Option<Duration>,
+    ) -> Option<Hedge> {
+        let Located { value: raw, span } = raw;
+        let on_per_try_timeout = raw.on_per_try_timeout.value().unwrap_or(false);
+        let after = raw.after.given().map(|time| {
+            if timeout.is_some_and(|whole| time.value.0 >= whole) {
+                let hint = "make it shorter than the route's `timeout`, or leave it out";
+                self.log.warning(time.span, "all of the request's time is over by then", hint);
+            }
+            self.in_range(time, bounds::HEDGE_AFTER)
+        });
+        if on_per_try_timeout && per_try_timeout.is_none() {
+            let hint = "give the attempts of `retries` a `per_try_timeout`";
+            self.log.error_with_hint(span, "there is no `per_try_timeout` that could be over", hint);
+            return None;
+        }
+        if after.is_none() && !on_per_try_timeout {
+            let hint = "give `after: 50ms`, or `on_per_try_timeout: true`";
+            self.log.error_with_hint(span, "this does not say when", hint);
+            return None;
+        }
+        Some(Hedge { after, on_per_try_timeout })
     }
 
     fn backoff(&self, raw: raw::Backoff) -> Backoff {

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::model::Retries;
+use super::super::model::{Hedge, Retries};
 use super::super::scalar::{Quantity, name_of, written};
 use super::{size, value_match};
 
@@ -29,6 +29,12 @@ pub(super) fn retries(retries: &Retries) -> Value {
     }
     if let Some(time) = retries.per_try_timeout {
         shown["per_try_timeout"] = time.write().into();
+    }
+    if let Some(Hedge { after, on_per_try_timeout }) = &retries.hedge {
+        shown["hedge"] = json!({ "on_per_try_timeout": on_per_try_timeout });
+        if let Some(time) = after {
+            shown["hedge"]["after"] = time.write().into();
+        }
     }
     shown
 }

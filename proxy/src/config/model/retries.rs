@@ -33,6 +33,17 @@ pub struct Retries {
     pub buffer: usize,
     /// Whether `x-envoy-attempt-count` is sent.
     pub attempt_count: bool,
+    /// When another attempt is made beside one that is not answered yet.
+    pub hedge: Option<Hedge>,
+}
+
+/// When another attempt is made beside one that is not answered yet: one of the two is set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hedge {
+    /// So long after the last one.
+    pub after: Option<Duration>,
+    /// When its `per_try_timeout` is over, which there is then; it goes on.
+    pub on_per_try_timeout: bool,
 }
 
 impl Default for Retries {
@@ -53,6 +64,7 @@ impl Default for Retries {
             budget_minimum: usize::try_from(minimum).unwrap_or(usize::MAX),
             buffer: usize::try_from(buffer).unwrap_or(usize::MAX),
             attempt_count: false,
+            hedge: None,
         }
     }
 }

@@ -54,6 +54,23 @@ pub(crate) struct Retries {
     #[serde(default)]
     #[schemars(extend("default" = false))]
     pub(crate) attempt_count: Field<bool>,
+    /// Send a request that is not answered in good time to another endpoint too: the first good answer is passed on, and the
+    /// other attempts are given up. They are among the `attempts` and within the budget. Default: it is not.
+    #[serde(default)]
+    pub(crate) hedge: Field<Hedge>,
+}
+
+/// When a request is sent to another endpoint too. One of the two is required.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Hedge {
+    /// So long after the last time, while there is no answer. Best a little longer than nearly all answers take.
+    #[serde(default)]
+    pub(crate) after: Field<Text<Duration>>,
+    /// When the `per_try_timeout` of an attempt is over, which goes on then. Default: `false`.
+    #[serde(default)]
+    #[schemars(extend("default" = false))]
+    pub(crate) on_per_try_timeout: Field<bool>,
 }
 
 /// How long to wait before a request is sent again: a random time below `base` the first time, below thrice as much the

@@ -3,9 +3,11 @@
 //! The filters see one request and one response. An attempt whose response's head is on its way to them is the last.
 
 mod decide;
+mod hedge;
 mod replay;
 mod wishes;
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -59,9 +61,21 @@ pub(super) struct Sending<'a, M> {
     /// Makes the request with this body.
     pub(super) make: M,
     /// How far the last attempt came.
-    pub(super) attempt: &'a mut Attempt,
+    pub(super) attempt: &'a Cell<Attempt>,
     /// How many attempts there were.
-    pub(super) attempts: &'a mut u32,
+    pub(super) attempts: &'a Cell<u32>,
+}
+
+/// How far an attempt came, which is known also where it is given up.
+struct Noted<'a> {
+    attempt: Attempt,
+    at: &'a Cell<Attempt>,
+}
+
+impl Drop for Noted<'_> {
+    fn drop(&mut self) {
+        self.at.set(self.attempt);
+    }
 }
 
 impl<M> Sending<'_, M>
@@ -69,7 +83,7 @@ where
     M: Fn(RequestBody) -> Result<Box<Request<RequestBody>>, Ending>,
 {
     /// Sends it, again and again where that is called for, and waits for the head of a response.
-    pub(super) async fn run(mut self, body: RequestBody) -> Result<Box<Response<ResponseBody>>, Ending> {
+    pub(super) async fn run(self, body: RequestBody) -> Result<Box<Response<ResponseBody>>, Ending> {
         let replay = Replay::new(body, self.policy.buffer);
         let Some(cluster) = self.upstreams.cluster(self.cluster).cloned() else {
             return Err(Ending::from_upstream(UpstreamError::NoEndpoint));
@@ -79,12 +93,20 @@ where
         // The retry that an attempt is, until something has come of it.
         let mut retrying = None;
         loop {
-            let sent = self.attempt(&replay, &tried).await?;
+            let before = tried.len();
+            let sent = match &self.policy.hedge {
+                Some(hedge) => self.race(hedge, &cluster, &replay, &mut tried).await?,
+                None => {
+                    let picked = Cell::new(None);
+                    let sent = self.attempt(&replay, &tried, &picked).await?;
+                    tried.extend(picked.get());
+                    sent
+                }
+            };
             drop(retrying.take());
-            if tried.len() + 1 >= cluster.endpoints().len() {
-                tried.clear();
+            if tried.len() >= cluster.endpoints().len() {
+                tried.drain(..before);
             }
-            tried.extend(self.attempt.endpoint);
             let Some((reason, wait)) = self.judge(&sent) else { return self.finish(sent) };
             match self.permit(&cluster, &replay, wait) {
                 Ok(permitted) => retrying = Some(permitted),
@@ -99,17 +121,23 @@ where
             }
             let wait = match wait {
                 Some(wait) => decide::spread(wait),
-                None => decide::backoff(&self.policy.backoff, *self.attempts),
+                None => decide::backoff(&self.policy.backoff, self.attempts.get()),
             };
-            self.attempt.waits = true;
+            self.attempt.set(Attempt { waits: true, ..self.attempt.get() });
             sleep(wait).await;
         }
     }
 
-    /// One attempt, within its time. An error is the request's own.
-    async fn attempt(&mut self, replay: &Replay, tried: &[SocketAddr]) -> Result<Sent, Ending> {
-        *self.attempts += 1;
-        let number = *self.attempts;
+    /// One attempt, within its time, if it is given up when that is over. `picked` is told the endpoint. An error is the
+    /// request's own.
+    async fn attempt(
+        &self,
+        replay: &Replay,
+        tried: &[SocketAddr],
+        picked: &Cell<Option<SocketAddr>>,
+    ) -> Result<Sent, Ending> {
+        let number = self.attempts.get() + 1;
+        self.attempts.set(number);
         let make = |body| {
             let mut request = (self.make)(body)?;
             if self.policy.attempt_count {
@@ -120,9 +148,12 @@ where
         let request = make(replay.body())?;
         // The same endpoint, on another connection: only what it had no chance to see is sent so.
         let again = || make(RequestBody::Empty).ok();
-        let criteria = Criteria { tried, retried: true, ..self.criteria };
-        let sending = self.upstreams.send(self.cluster, &criteria, request, again, self.attempt);
-        let sent = match self.policy.per_try_timeout {
+        let criteria = Criteria { tried, retried: true, picked: Some(picked), ..self.criteria };
+        let mut noted = Noted { attempt: Attempt::default(), at: self.attempt };
+        let sending = self.upstreams.send(self.cluster, &criteria, request, again, &mut noted.attempt);
+        let goes_on = self.policy.hedge.as_ref().is_some_and(|hedge| hedge.on_per_try_timeout);
+        let time = self.policy.per_try_timeout;
+        let sent = match time.filter(|_| !goes_on) {
             None => sending.await.map_err(Missed::Failed),
             Some(time) => tokio::select! {
                 biased;
@@ -130,10 +161,10 @@ where
                 () = replay.over(time) => Err(Missed::TooLong),
             },
         };
-        if let (Err(Missed::TooLong), Some(endpoint)) = (&sent, self.attempt.endpoint)
-            && !self.attempt.waits
+        if let (Err(Missed::TooLong), Some(endpoint)) = (&sent, noted.attempt.endpoint)
+            && !noted.attempt.waits
         {
-            self.upstreams.note_timeout(self.cluster, endpoint, self.attempt.lasts());
+            self.upstreams.note_timeout(self.cluster, endpoint, noted.attempt.lasts());
         }
         Ok(sent)
     }
@@ -160,7 +191,7 @@ where
         wait: Option<Duration>,
     ) -> Result<Retrying, RetryDenial> {
         let policy = self.policy;
-        if *self.attempts > policy.attempts {
+        if self.attempts.get() > policy.attempts {
             return Err(RetryDenial::Attempts);
         }
         if !replay.is_whole() {
@@ -175,7 +206,7 @@ where
     fn finish(&self, sent: Sent) -> Result<Box<Response<ResponseBody>>, Ending> {
         let mut response = sent?;
         if self.policy.attempt_count {
-            response.headers_mut().insert(ATTEMPT_COUNT, HeaderValue::from(*self.attempts));
+            response.headers_mut().insert(ATTEMPT_COUNT, HeaderValue::from(self.attempts.get()));
         }
         Ok(response)
     }

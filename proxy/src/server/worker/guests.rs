@@ -79,12 +79,10 @@ pub(super) struct Guests<'a> {
     pub(super) running: Roster,
 }
 
-/// Whether a guest may have others in it already.
+/// Whether a filter may start in another's guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Company {
-    /// It may: then they are not to be lost to what comes.
     Welcome,
-    /// It is a new one.
     Alone,
 }
 
@@ -169,17 +167,17 @@ impl<'a> Guests<'a> {
     /// A filter with all that routes make of it: in the guest that it had, or in one that it may share, or, where they do
     /// not fit in there, in a new one. What is served goes on either way, in the guest that it has.
     fn settle(&mut self, filter: usize) -> anyhow::Result<()> {
-        let base = match self.taken_over(filter, Role::First) {
-            Some(base) => base,
-            None => self.start(filter, Role::First, Company::Welcome)?,
+        let (base, serves) = match self.taken_over(filter, Role::First) {
+            Some(base) => (base, true),
+            None => (self.start(filter, Role::First, Company::Welcome)?, false),
         };
-        let (base, variants) = match self.vary_all(&base, filter, Company::Welcome) {
+        let (base, variants) = match self.vary_all(&base, filter, serves) {
             Ok(variants) => (base, variants),
             Err(error) => {
                 tracing::info!("the filter has a new instance for what routes make of it: {error:#}");
                 base.instance.mend();
                 let base = self.start(filter, Role::First, Company::Alone)?;
-                let variants = self.vary_all(&base, filter, Company::Alone)?;
+                let variants = self.vary_all(&base, filter, false)?;
                 (base, variants)
             }
         };
@@ -188,9 +186,9 @@ impl<'a> Guests<'a> {
         Ok(())
     }
 
-    /// What routes make of a filter, beside it.
-    fn vary_all(&self, base: &Guest, filter: usize, company: Company) -> anyhow::Result<Vec<(usize, Guest)>> {
-        let mut has_room = company == Company::Alone;
+    /// What routes make of a filter, beside it. Where that `serves` already it has to have room for them.
+    fn vary_all(&self, base: &Guest, filter: usize, serves: bool) -> anyhow::Result<Vec<(usize, Guest)>> {
+        let mut has_room = !serves;
         let variants = self.variants.get(&filter).into_iter().flatten();
         let guests = variants.map(|&variant| {
             if let Some(guest) = self.former_variant(base, variant) {

@@ -181,11 +181,13 @@ pub enum RetryReason {
     GrpcStatus,
     /// A field of the response.
     Header,
+    /// There was no answer yet, and the attempt before went on.
+    Hedge,
 }
 
 impl RetryReason {
     /// Every reason, in the order of its discriminant.
-    pub const ALL: [RetryReason; 7] = [
+    pub const ALL: [RetryReason; 8] = [
         RetryReason::Connect,
         RetryReason::Reset,
         RetryReason::RefusedStream,
@@ -193,6 +195,7 @@ impl RetryReason {
         RetryReason::Status,
         RetryReason::GrpcStatus,
         RetryReason::Header,
+        RetryReason::Hedge,
     ];
 
     /// Its word in metrics.
@@ -205,6 +208,7 @@ impl RetryReason {
             RetryReason::Status => "status",
             RetryReason::GrpcStatus => "grpc_status",
             RetryReason::Header => "header",
+            RetryReason::Hedge => "hedge",
         }
     }
 }

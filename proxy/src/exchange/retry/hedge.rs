@@ -1,0 +1,129 @@
+//! Attempts that are under way at once: a request that is not answered in good time goes to another endpoint too, and the
+//! first good answer is the one. What the others come to nobody waits for: they are given up, which closes their
+//! connections, or resets their streams.
+
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use http::Request;
+
+use super::replay::Replay;
+use super::{Ending, Sending, Sent};
+use crate::config::model::Hedge;
+use crate::telemetry::metrics::{RetryDenial, RetryReason};
+use crate::upstream::{Attempt, Cluster, RequestBody, Retrying};
+
+/// Where it is noted which endpoint an attempt is with.
+type Picked = Rc<Cell<Option<SocketAddr>>>;
+
+/// What an attempt came to, and how far it came.
+type Landed = (Sent, Attempt);
+
+impl Hedge {
+    /// How long after an attempt the next one begins, and why.
+    fn delay(&self, per_try_timeout: Option<Duration>) -> Option<(Duration, RetryReason)> {
+        let overdue = per_try_timeout.filter(|_| self.on_per_try_timeout);
+        match (self.after, overdue) {
+            (Some(after), Some(overdue)) if overdue < after => Some((overdue, RetryReason::Timeout)),
+            (Some(after), _) => Some((after, RetryReason::Hedge)),
+            (None, overdue) => Some((overdue?, RetryReason::Timeout)),
+        }
+    }
+}
+
+impl<M> Sending<'_, M>
+where
+    M: Fn(RequestBody) -> Result<Box<Request<RequestBody>>, Ending>,
+{
+    /// An attempt, and more beside it for as long as none is answered and there may be more. Those that it was sent to are
+    /// among the `tried` then.
+    pub(super) async fn race(
+        &self,
+        hedge: &Hedge,
+        cluster: &Arc<Cluster>,
+        replay: &Replay,
+        tried: &mut Vec<SocketAddr>,
+    ) -> Result<Sent, Ending> {
+        let delay = hedge.delay(self.policy.per_try_timeout);
+        let (time, reason) = delay.unwrap_or((Duration::MAX, RetryReason::Hedge));
+        let mut next = pin!(replay.over(time));
+        let mut may_hedge = delay.is_some();
+        let mut picked: Vec<Picked> = vec![Picked::default()];
+        let mut flights = FuturesUnordered::new();
+        flights.push(self.flight(replay, tried.clone(), picked[0].clone(), None));
+        let mut former: Option<Landed> = None;
+        let outcome = loop {
+            tokio::select! {
+                biased;
+                Some(sent) = flights.next() => {
+                    let landed = (sent?, self.attempt.get());
+                    let is_good = landed.0.is_ok() && self.judge(&landed.0).is_none();
+                    let better = self.better(landed, former.take(), replay);
+                    if is_good || flights.is_empty() {
+                        break better;
+                    }
+                    former = Some(better);
+                }
+                () = &mut next, if may_hedge => {
+                    if let (RetryReason::Timeout, Some(endpoint)) = (reason, picked.last().and_then(|it| it.get())) {
+                        self.upstreams.note_timeout(self.cluster, endpoint, time);
+                    }
+                    match self.permit(cluster, replay, None) {
+                        Ok(permitted) => {
+                            self.count(|cell| cell.count_retry(reason));
+                            let busy = picked.iter().filter_map(|picked| picked.get());
+                            let avoided = tried.iter().copied().chain(busy).collect();
+                            picked.push(Picked::default());
+                            let place = picked[picked.len() - 1].clone();
+                            flights.push(self.flight(replay, avoided, place, Some(permitted)));
+                            next.set(replay.over(time));
+                        }
+                        Err(denial) => {
+                            may_hedge = false;
+                            // That it was sent as often as it may be is how it goes; anything else is worth to be known.
+                            if denial != RetryDenial::Attempts {
+                                self.count(|cell| cell.count_retry_denial(denial));
+                            }
+                        }
+                    }
+                }
+            }
+        };
+        drop(flights);
+        let (sent, attempt) = outcome;
+        self.attempt.set(attempt); // whatever was noted of those that were given up
+        tried.extend(picked.iter().filter_map(|picked| picked.get()));
+        Ok(sent)
+    }
+
+    /// One of the attempts. It counts as a retry for as long as it is `permitted`.
+    async fn flight(
+        &self,
+        replay: &Replay,
+        tried: Vec<SocketAddr>,
+        picked: Picked,
+        permitted: Option<Retrying>,
+    ) -> Result<Sent, Ending> {
+        let _permitted = permitted;
+        self.attempt(replay, &tried, &picked).await
+    }
+
+    /// Of two that are not good, a response is better than none, and the later one than the earlier.
+    fn better(&self, landed: Landed, former: Option<Landed>, replay: &Replay) -> Landed {
+        match (landed, former) {
+            ((Err(_), _), Some(former @ (Ok(_), _))) => former,
+            (landed, former) => {
+                if let Some((Ok(response), _)) = former {
+                    self.discard(*response, replay);
+                }
+                landed
+            }
+        }
+    }
+}
