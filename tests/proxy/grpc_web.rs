@@ -46,7 +46,7 @@ fn call(proxy: &Proxy, method: &str, kind: &str, body: &[u8]) -> Response {
     proxy.client().request("POST", &format!("/svc/{method}"), &fields, &body)
 }
 
-fn pairs<'a>(fields: &'a [(String, String)]) -> Vec<(&'a str, &'a str)> {
+fn pairs(fields: &[(String, String)]) -> Vec<(&str, &str)> {
     fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
 }
 
