@@ -72,10 +72,10 @@ fn take_coding(headers: &mut HeaderMap) -> Option<Coding> {
     headers.remove(CONTENT_LENGTH);
     headers.remove(ACCEPT_RANGES);
     // The bytes are others than those that a strong validator speaks of (RFC 9110, 8.8.1).
-    if let Some(etag) = headers.get(ETAG).filter(|etag| etag.as_bytes().starts_with(b"\"")) {
-        if let Ok(weak) = HeaderValue::from_bytes(&[b"W/", etag.as_bytes()].concat()) {
-            headers.insert(ETAG, weak);
-        }
+    if let Some(etag) = headers.get(ETAG).filter(|etag| etag.as_bytes().starts_with(b"\""))
+        && let Ok(weak) = HeaderValue::from_bytes(&[b"W/", etag.as_bytes()].concat())
+    {
+        headers.insert(ETAG, weak);
     }
     Some(coding)
 }
