@@ -28,12 +28,11 @@ fn an_endpoint_that_cuts_its_responses_is_left_alone() {
     assert_eq!(bad.requests().len(), 3);
 }
 
-/// An endpoint whose answers are well until they end so, and one that is well.
+/// An endpoint whose answers are well until they end so, and one that is well. What ends them comes when their head has
+/// reached the client.
 fn calls(end: GrpcAct) -> (GrpcService, GrpcService, Proxy) {
     let start = |end: GrpcAct| {
-        GrpcService::start(move |_| {
-            vec![GrpcAct::Head(vec![]), GrpcAct::Message("a part".to_owned()), end.clone()]
-        })
+        GrpcService::start(move |_| vec![GrpcAct::Head(vec![]), GrpcAct::ReadToEnd, end.clone()])
     };
     let (bad, good) = (start(end), start(GrpcAct::Trailers(vec![("grpc-status", "0")])));
     let config = forwarding(&[bad.address(), good.address()], "");
@@ -43,8 +42,10 @@ fn calls(end: GrpcAct) -> (GrpcService, GrpcService, Proxy) {
         let mut client = proxy.client();
         client.send(
             "POST /svc/Do HTTP/1.1\r\nhost: a\r\ncontent-type: application/grpc\r\nte: trailers\r\n\
-             connection: close\r\ncontent-length: 0\r\n\r\n",
+             connection: close\r\ncontent-length: 5\r\n\r\n",
         );
+        assert_eq!(client.head().status(), 200);
+        client.send("\0\0\0\0\0");
         client.rest();
     }
     (bad, good, proxy)
