@@ -79,6 +79,11 @@ impl Peer {
         Peer { tls, ..self }
     }
 
+    /// Whether it speaks TLS.
+    pub(crate) fn is_encrypted(&self) -> bool {
+        self.tls.is_some()
+    }
+
     /// The scheme of what it asks for.
     pub(super) fn scheme(&self) -> HeaderValue {
         HeaderValue::from_static(if self.tls.is_some() { "https" } else { "http" })

@@ -33,8 +33,8 @@ fn what_everything_says_is_what_it_means() {
          limits: {{detection_timeout: 3s}}, tls: {{certificates: [{{certificate: cert.pem, private_key: key.pem}}], \
          min_version: 1.3, alpn: [h2], client_ca: cert.pem, handshake_timeout: 4s}}"
     );
-    let more = ", protocol: auto, tls: {ca: cert.pem, server_name: up.test, alpn: [h2], certificate: shop.pem, \
-                private_key: shop.key, min_version: \"1.3\"}";
+    let more = ", protocol: auto, tls: {ca: cert.pem, server_name: up.test, alpn: [h2], certificate: cert.pem, \
+                private_key: key.pem, min_version: \"1.3\"}";
     let loaded = parse(&file(&listener, more), &folder()).unwrap_or_else(|problems| panic!("{problems}"));
     let listener = &loaded.config.listeners[0];
     assert_eq!(listener.protocol, Protocol::Auto(vec![(1, 1)]));

@@ -42,6 +42,7 @@ pub(super) async fn serve(
             let mut upgrade = request.extensions_mut().remove::<OnUpgrade>();
             if upgrade.is_some()
                 && site.listener().h2c_upgrade
+                && !peer.is_encrypted() // by TLS it is agreed on in the handshake alone (RFC 7540, 3.2)
                 && let Some(response) = change.agree(&mut request, &mut upgrade)
             {
                 return Either::Left(ready(Ok(response)));
