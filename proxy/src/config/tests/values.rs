@@ -203,27 +203,27 @@ fn what_turns_out_wrong_later_is_shown_at_its_place() {
     };
     expect![[r#"
         error: the address is in use
-          --> tidegate.yaml:84:29
+          --> tidegate.yaml:86:29
            |
-        84 |   - {name: second, address: 127.0.0.1:0, routes: [{match: {}, cluster: api}]}
+        86 |   - {name: second, address: 127.0.0.1:0, routes: [{match: {}, cluster: api}]}
            |                             ^^^^^^^^^^^
            |
            = help: a remedy"#]]
     .assert_eq(&blame(Part::ListenerAddress(1), "the address is in use"));
     expect![[r#"
         error: there is no such file
-           --> tidegate.yaml:112:13
+           --> tidegate.yaml:114:13
             |
-        112 |     module: ./limits.wasm
+        114 |     module: ./limits.wasm
             |             ^^^^^^^^^^^^^
             |
             = help: a remedy"#]]
     .assert_eq(&blame(Part::FilterModule(1), "there is no such file"));
     expect![[r#"
         error: the filter rejects its configuration
-          --> tidegate.yaml:89:13
+          --> tidegate.yaml:91:13
            |
-        89 |     config: {z: {status: 503, percent: 10.5}, a: [1, -2, null, true, "x"]}
+        91 |     config: {z: {status: 503, percent: 10.5}, a: [1, -2, null, true, "x"]}
            |             ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
            |
            = help: a remedy"#]]
