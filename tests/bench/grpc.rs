@@ -4,7 +4,6 @@
 //! pinned beside the load. Messages are opaque bytes: neither proxy looks into them, so there is nothing to encode.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use bytes::Bytes;
@@ -74,8 +73,7 @@ async fn serve_connection(socket: TcpStream) -> anyhow::Result<()> {
 /// Asks for `path`: a call with [`MESSAGE`] if `calls`, else a GET.
 pub(crate) fn ask(address: SocketAddr, path: &str, calls: bool) -> anyhow::Result<Answer> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let answer =
-        async { tokio::time::timeout(Duration::from(PATIENCE), exchange(address, path, calls)).await };
+    let answer = async { tokio::time::timeout(PATIENCE, exchange(address, path, calls)).await };
     runtime.block_on(answer).context("no answer over HTTP/2")?
 }
 

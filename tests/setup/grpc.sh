@@ -44,11 +44,14 @@ rm -f build/grpc/unavailable
 command -v apt-get >/dev/null || { echo "grpc.sh: needs apt-get, to get the sources of grpc-go" >&2; exit 1; }
 
 root=$PWD/build/grpc
+# The archive that the machine's own packages are from has the other suites, too.
+archive=$(apt-get indextargets --format '$(REPO_URI)' | grep --max-count 1 --extended-regexp '/debian/?$' || true)
+[[ -n $archive ]] || { echo "grpc.sh: apt has no archive of Debian among its sources" >&2; exit 1; }
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 download() { # SUITE
   rm -rf "$root"/{apt,debs,go}
   mkdir -p "$root"/apt/{lists,cache/archives}/partial "$root"/{debs,go}
-  echo "deb [signed-by=$keyring] http://deb.debian.org/debian $1 main" >"$root/apt/sources.list"
+  echo "deb [signed-by=$keyring] $archive $1 main" >"$root/apt/sources.list"
   local apt=(-o "Dir::Etc::sourcelist=$root/apt/sources.list" -o Dir::Etc::sourceparts=/dev/null
     -o "Dir::State::lists=$root/apt/lists" -o "Dir::Cache=$root/apt/cache" -o Dir::State::status=/dev/null
     -o APT::Sandbox::User=root -o Acquire::Languages=none -o Acquire::Retries=3)

@@ -2,7 +2,7 @@
 //!
 //! What is here was read and proved when the configuration was checked: a key belongs to its certificate, authorities are
 //! such. Keys are shown to nobody: not in logs, not in what the admin listener says, not by `Debug`. The handshakes
-//! themselves are made where connections are: see [`listener`](crate::listener) and [`upstream`](crate::upstream).
+//! themselves are made where connections are: see `listener` and `upstream`.
 //!
 //! Of TLS there are the versions 1.2 and 1.3, by rustls with ring.
 
