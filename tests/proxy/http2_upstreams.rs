@@ -128,3 +128,21 @@ fn no_more_requests_wait_for_an_http2_connection_than_may() {
     let labels = [("cluster", "up"), ("limit", "pending")];
     proxy.wait_for_metric("tidegate_upstream_overflows_total", &labels, 1.0);
 }
+
+#[test]
+fn empty_frames_in_every_response_do_not_cost_the_connection() {
+    let service = GrpcService::start(|_| {
+        vec![
+            GrpcAct::Message("x".to_owned()),
+            GrpcAct::Raw(Vec::new()),
+            GrpcAct::Trailers(vec![("grpc-status", "0")]),
+        ]
+    });
+    let proxy = Proxy::start(&http2(&[&service], "", ""));
+    let mut client = proxy.client();
+    for _ in 0..300 {
+        let response = client.get("/");
+        assert_eq!((response.status(), &*response.text()), (200, "\0\0\0\0\u{1}x"));
+    }
+    assert_eq!(service.connections(), 1);
+}

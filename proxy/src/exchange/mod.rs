@@ -538,7 +538,9 @@ impl Exchange {
     {
         let (status, mut headers) = self.response(&mut flow);
         let is_empty = flow.is_end_stream() && !self.head_only;
-        let encoded = if is_empty { None } else { self.choose_coding(status, &mut headers) };
+        // What an explained call had for a body is not sent, and a gRPC message is compressed by its service.
+        let is_coded = !is_empty && self.web.is_none();
+        let encoded = if is_coded { self.choose_coding(status, &mut headers) } else { None };
         let manner = self.choose_manner(&mut headers);
         let mut response = Response::new(ReplyBody::new(content(flow), encoded, manner, self));
         *response.status_mut() = status;

@@ -42,9 +42,7 @@ impl Exchange {
     /// What the client gets in the place of an upstream's response, if it is to get something else.
     pub(super) fn replace(&self, status: StatusCode, headers: &HeaderMap) -> Option<Ending> {
         let page = self.page(status, None, true)?;
-        let mut headers = headers.clone();
-        OF_THE_BODY.iter().for_each(|name| drop(headers.remove(name)));
-        let mut answer = Answer::replacing(status, headers);
+        let mut answer = Answer::replacing(status, headers.clone());
         self.fill(page, &mut answer);
         Some(Ending::Answer(Box::new(answer)))
     }
@@ -62,6 +60,7 @@ impl Exchange {
             let escape = Escape::of(content.content_type.to_str().unwrap_or_default());
             let body = content.body.render(escape, |operator| self.value(operator, status, answer));
             answer.body = Bytes::from(body);
+            OF_THE_BODY.iter().for_each(|name| drop(answer.headers.remove(name)));
             answer.headers.insert(CONTENT_TYPE, content.content_type.clone());
         }
         answer.status = status;

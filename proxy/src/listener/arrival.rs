@@ -265,6 +265,10 @@ impl Arrival {
         let (_, session) = stream.get_ref();
         let version = session.protocol_version().and_then(Version::of);
         let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
+        if resumed && let Err(error) = termination.verify_resumed(session.peer_certificates()) {
+            self.tell_of(&error);
+            return Err(Some(Failure::TlsClientNotTrusted));
+        }
         if let Some(version) = version {
             self.site.reporter().cell().handshakes().count(version, resumed);
         }

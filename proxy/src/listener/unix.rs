@@ -79,6 +79,8 @@ fn is_abandoned(address: UnixAddress, name: &SockAddr) -> bool {
     let is_socket = |path| fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
     let refuses = || {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        // Somebody who listens and accepts nobody is not waited for.
+        socket.set_nonblocking(true)?;
         socket.connect(name)
     };
     address.path().is_some_and(is_socket)

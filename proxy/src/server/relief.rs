@@ -51,15 +51,19 @@ async fn watch(terms: MemoryTerms, overload: Arc<Overload>, orders: Orders) {
     let memory = Memory::find();
     let mut ticks = interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut told = false;
     loop {
         ticks.tick().await;
+        // Also where there are too few file descriptors to look, which is no time to be at ease.
         let Some(reading) = memory.read(terms.limit) else {
-            tracing::error!(
-                "the system does not say how much memory is in use: `overload.memory` has no effect"
-            );
-            overload.enter(Stage::Normal);
-            return;
+            if !std::mem::replace(&mut told, true) {
+                tracing::error!(
+                    "the system does not say how much memory is in use: `overload.memory` has no effect until it does"
+                );
+            }
+            continue;
         };
+        told = false;
         overload.note_memory(Some(reading));
         let (before, now) = (overload.stage(), overload.stage().next(Percent(reading.share()), &terms));
         if before == now {

@@ -12,6 +12,9 @@ const HOST_NAME: u8 = 0;
 const RECORD_HEADER: usize = 5;
 const MESSAGE_HEADER: usize = 4;
 
+/// The longest name that a host can have, in bytes (RFC 1035, 2.3.4, as it is written).
+const LONGEST_HOST: usize = 253;
+
 /// The longest first message that is read, in bytes, as in Envoy.
 pub(crate) const LONGEST_HELLO: usize = 16 << 10;
 
@@ -99,7 +102,9 @@ fn server_name(message: &[u8]) -> Option<String> {
         let mut names = take_vector(&mut extension, 2)?;
         let kind = take_number(&mut names, 1)?;
         let name = take_vector(&mut names, 2)?;
-        let is_host = kind == usize::from(HOST_NAME) && name.iter().all(u8::is_ascii_graphic);
+        let is_host = kind == usize::from(HOST_NAME)
+            && name.len() <= LONGEST_HOST
+            && name.iter().all(u8::is_ascii_graphic);
         return Some(
             str::from_utf8(name).ok().filter(|name| is_host && !name.is_empty())?.to_ascii_lowercase(),
         );

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ServerConfig;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
+use rustls_pki_types::{CertificateDer, UnixTime};
 
 use super::{Authorities, Identity, PROVIDER, Version};
 use crate::wasm::stream::Certificate;
@@ -31,6 +33,8 @@ pub struct TerminationTerms {
 pub struct Termination {
     terms: TerminationTerms,
     certificates: Arc<Certificates>,
+    /// Who looks at clients' certificates.
+    verifier: Option<Arc<dyn ClientCertVerifier>>,
     config: Arc<ServerConfig>,
 }
 
@@ -45,22 +49,21 @@ impl Termination {
         let certificates = Arc::new(Certificates::new(&terms.certificates));
         let builder = ServerConfig::builder_with_provider(PROVIDER.clone())
             .with_protocol_versions(terms.min_version.and_above())?;
-        let builder = match &terms.client_ca {
+        let verifier = terms.client_ca.as_ref().map(|authorities| {
+            let store = authorities.store().clone();
+            let verifier = WebPkiClientVerifier::builder_with_provider(store, PROVIDER.clone());
+            verifier.build().map_err(|error| rustls::Error::General(error.to_string()))
+        });
+        let verifier = verifier.transpose()?;
+        let builder = match &verifier {
             None => builder.with_no_client_auth(),
-            Some(authorities) => {
-                let verifier = WebPkiClientVerifier::builder_with_provider(
-                    authorities.store().clone(),
-                    PROVIDER.clone(),
-                );
-                let verifier = verifier.build().map_err(|error| rustls::Error::General(error.to_string()))?;
-                builder.with_client_cert_verifier(verifier)
-            }
+            Some(verifier) => builder.with_client_cert_verifier(verifier.clone()),
         };
         let mut config = builder.with_cert_resolver(certificates.clone());
         config.alpn_protocols.clone_from(&terms.alpn);
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.ticketer = rustls::crypto::ring::Ticketer::new()?;
-        Ok(Termination { terms, certificates, config: Arc::new(config) })
+        Ok(Termination { terms, certificates, verifier, config: Arc::new(config) })
     }
 
     /// What it was made of.
@@ -70,6 +73,18 @@ impl Termination {
 
     pub(crate) fn config(&self) -> &Arc<ServerConfig> {
         &self.config
+    }
+
+    /// Looks again at the certificate of a client that resumes a session, which shows none: it may have expired since.
+    ///
+    /// # Errors
+    ///
+    /// Nobody vouches for it any more.
+    pub(crate) fn verify_resumed(&self, chain: Option<&[CertificateDer<'_>]>) -> Result<(), rustls::Error> {
+        let Some(verifier) = &self.verifier else { return Ok(()) };
+        let (first, others) =
+            chain.and_then(<[_]>::split_first).ok_or(rustls::Error::NoCertificatesPresented)?;
+        verifier.verify_client_cert(first, others, UnixTime::now()).map(drop)
     }
 
     /// The certificate that a client is shown who asks for this name.

@@ -24,7 +24,7 @@ use super::pool::{Place, Pool};
 use super::{RequestBody, UpstreamError};
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::{ClusterCell, ConnectFailure};
-use crate::tls::Purpose;
+use crate::tls::{H2, Purpose};
 use crate::transport::Transport;
 
 /// How much a connection reads at once, and holds of what it could not write yet, in bytes. A response's head has to
@@ -68,6 +68,11 @@ impl Connection {
         stream: Transport,
         counted: Counted,
     ) -> Result<Connection, UpstreamError> {
+        if stream.alpn().as_deref() == Some(H2) {
+            let chosen =
+                "the endpoint chose HTTP/2 from what `tls.alpn` offers, and HTTP/1.1 is to be spoken";
+            return Err(UpstreamError::Tls(io::Error::other(chosen)));
+        }
         let (address, config) = (pool.endpoint().address(), pool.cluster().config());
         let local = stream.socket().local();
         let heard = Arc::new(AtomicBool::new(false));

@@ -178,7 +178,8 @@ impl Pool {
 pub(super) struct Place {
     /// Which keeps the connection, and must not be kept by it.
     shelf: Weak<Shelf>,
-    _slot: Slot,
+    /// Until this is dropped.
+    slot: Option<Slot>,
 }
 
 impl Place {
@@ -191,12 +192,13 @@ impl Place {
         let slot = Slot::take(pool.cluster(), Limit::Connections, is_first).filter(|_| !is_full);
         let slot = slot.ok_or(UpstreamError::Overflow(Limit::Connections))?;
         shelf.open.set(shelf.open.get() + 1);
-        Ok(Place { shelf: Rc::downgrade(shelf), _slot: slot })
+        Ok(Place { shelf: Rc::downgrade(shelf), slot: Some(slot) })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
+        self.slot = None; // free before the next one is let in
         if let Some(shelf) = self.shelf.upgrade() {
             shelf.open.set(shelf.open.get() - 1);
             if shelf.open.get() == 0 {

@@ -134,15 +134,15 @@ impl Upstreams {
 
     /// Notes that an endpoint of the cluster at index `cluster` took longer than whoever waited for it would: what was
     /// sent to it was given up after so long.
-    pub fn note_timeout(&self, cluster: usize, endpoint: Address, after: Duration) {
+    pub fn note_timeout(&self, cluster: usize, endpoint: Address, after: Option<Duration>) {
         let Some(member) = self.clusters.get(cluster) else { return };
         let Some(place) = member.cluster.place_of(endpoint) else { return };
         let pool = &member.pools[place];
         pool.endpoint().fail();
-        if let Some(adaptive) = member.cluster.adaptive() {
+        if let (Some(adaptive), Some(after)) = (member.cluster.adaptive(), after) {
             adaptive.note(after);
         }
-        outlier::note(&member.cluster, pool.endpoint(), pool.cell(), outlier::Answer::Local, Some(after));
+        outlier::note(&member.cluster, pool.endpoint(), pool.cell(), outlier::Answer::Local, after);
     }
 
     /// Where this worker counts what it does with the cluster at `index`, if that has endpoints.
@@ -262,9 +262,11 @@ impl Upstreams {
                 None => return Err(refuse(pool, Limit::Connections)), // nobody is left who could give it one
             }
         };
-        let opened = Connection::open(pool, place, &self.keeper.tasks).await;
-        // An endpoint that cannot be had may be another by the next time.
-        Ok((opened.inspect_err(|_| pool.shelf().note_chosen(None))?, false))
+        let opened = Connection::open(pool, place, &self.keeper.tasks).await?;
+        if pool.cluster().config().protocol == ClusterProtocol::Auto {
+            pool.shelf().note_chosen(Some(Chosen::Http1));
+        }
+        Ok((opened, false))
     }
 
     /// Sends a request whose cluster speaks HTTP/2. One that was refused goes out once more, within the budget that retries
@@ -428,9 +430,9 @@ impl Member {
 }
 
 impl Attempt {
-    /// For how long the endpoint has been asked, where it matters.
-    pub fn lasts(&self) -> Duration {
-        self.since.map_or(Duration::ZERO, |since| since.elapsed())
+    /// For how long the endpoint has been asked, if it has and that matters.
+    pub fn lasts(&self) -> Option<Duration> {
+        self.since.map(|since| since.elapsed())
     }
 
     fn on(&mut self, connection: &Connection, reused: bool, since: Option<Instant>) {

@@ -1,6 +1,6 @@
 //! How much of a cluster may be in use at once.
 
-use crate::equipment::{Answer, Client, Gate, Proxy, Upstream, forwarding};
+use crate::equipment::{Act, Answer, Client, Gate, Proxy, Upstream, forwarding};
 
 const GET: &str = "GET / HTTP/1.1\r\nhost: tide.test\r\n\r\n";
 
@@ -48,6 +48,38 @@ fn a_request_waits_for_a_connection_where_there_may_be_no_more() {
     gate.open();
     clients.iter_mut().for_each(|client| assert_eq!(client.response().status(), 200));
     assert_eq!((upstream.requests().len(), upstream.connections()), (3, 1));
+}
+
+#[test]
+fn a_connection_that_is_closed_makes_room_for_the_request_that_waits() {
+    let (gate, never) = (Gate::new(), Gate::new());
+    let (held, forever) = (gate.clone(), never.clone());
+    let upstream = Upstream::start(move |head| {
+        let answer = Answer::default().read_body();
+        match head.target() {
+            "/long" => answer.wait(&forever).head(200, &[("content-length", "0")]),
+            _ => answer
+                .wait(&held)
+                .head(200, &[("content-length", "0"), ("connection", "close")])
+                .act(Act::Close),
+        }
+    });
+    let config = forwarding(&[upstream.address()], "");
+    let proxy =
+        Proxy::start(&config.replace("endpoints:", "breakers: {connections: 2, pending: 1}, endpoints:"));
+    let mut long = proxy.client();
+    long.send("GET /long HTTP/1.1\r\nhost: tide.test\r\n\r\n");
+    upstream.wait_for(1);
+    // Of three, one has the other connection, one waits, and one is refused, which says that both are so.
+    let mut others = [asking(&proxy), asking(&proxy), asking(&proxy)];
+    let metric = "tidegate_upstream_overflows_total";
+    proxy.wait_for_metric(metric, &[("cluster", "up"), ("limit", "pending")], 1.0);
+    gate.open();
+    let mut statuses = others.each_mut().map(|client| client.response().status());
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 200, 503]);
+    never.open();
+    assert_eq!(long.response().status(), 200);
 }
 
 #[test]

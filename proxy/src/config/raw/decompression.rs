@@ -9,7 +9,8 @@ use super::super::model::Times;
 use super::super::scalar::{Size, Text};
 
 /// Which bodies are decompressed before filters see them: those whose `content-encoding` is `gzip`, `br`, `zstd` or `deflate`
-/// and nothing else. One is left as it is that is a part of something (206) or says `cache-control: no-transform`.
+/// and nothing else. That of a response is left as it is that is a part of something (206) or says `cache-control:
+/// no-transform`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Decompression {

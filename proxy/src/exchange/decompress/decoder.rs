@@ -171,6 +171,10 @@ impl Decoder {
         match read {
             Poll::Ready(Err(error)) => Err(error),
             _ if count > 0 => {
+                // Who keeps a small piece is not to keep the room for a large one.
+                if count < CHUNK / 2 {
+                    return Ok(Output::Data(Bytes::copy_from_slice(&output[..count])));
+                }
                 output.truncate(count);
                 Ok(Output::Data(output.into()))
             }

@@ -46,7 +46,11 @@ impl Exchange {
         let Some(terms) = self.decompression().filter(|terms| terms.responses) else {
             return Source::Plain(body);
         };
-        if status == StatusCode::PARTIAL_CONTENT {
+        // What a server says of these is its own affair. A client must not hide from filters by them.
+        if status == StatusCode::PARTIAL_CONTENT
+            || headers.contains_key(CONTENT_RANGE)
+            || forbids_transforming(headers)
+        {
             return Source::Plain(body);
         }
         match take_coding(headers) {
@@ -62,12 +66,7 @@ impl Exchange {
 
 /// The coding of a body that is to be undone, which its head does not speak of any more then.
 fn take_coding(headers: &mut HeaderMap) -> Option<Coding> {
-    let mut codings = headers.get_all(CONTENT_ENCODING).iter();
-    let coding = Coding::named(codings.next()?.to_str().ok()?.trim())?;
-    let is_all = codings.next().is_none();
-    if !is_all || headers.contains_key(CONTENT_RANGE) || forbids_transforming(headers) {
-        return None;
-    }
+    let coding = only_coding(headers)?;
     headers.remove(CONTENT_ENCODING);
     headers.remove(CONTENT_LENGTH);
     headers.remove(ACCEPT_RANGES);
@@ -78,4 +77,18 @@ fn take_coding(headers: &mut HeaderMap) -> Option<Coding> {
         headers.insert(ETAG, weak);
     }
     Some(coding)
+}
+
+/// The one coding that a body is in, if it is a known one.
+fn only_coding(headers: &HeaderMap) -> Option<Coding> {
+    let mut only = None;
+    for field in headers.get_all(CONTENT_ENCODING) {
+        let names = field.to_str().ok()?.split(',').map(str::trim);
+        for name in names.filter(|name| !name.is_empty() && !name.eq_ignore_ascii_case("identity")) {
+            if only.replace(name).is_some() {
+                return None;
+            }
+        }
+    }
+    Coding::named(only?)
 }

@@ -71,7 +71,7 @@ where
                 }
                 () = &mut next, if may_hedge => {
                     if let (RetryReason::Timeout, Some(endpoint)) = (reason, picked.last().and_then(|it| it.get())) {
-                        self.upstreams.note_timeout(self.cluster, endpoint, time);
+                        self.upstreams.note_timeout(self.cluster, endpoint, Some(time));
                     }
                     match self.permit(cluster, replay, None) {
                         Ok(permitted) => {

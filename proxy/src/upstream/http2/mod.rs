@@ -8,6 +8,7 @@
 //! response's body. So a request that is dropped leaves nothing behind, whatever its peer takes or does not. This is why it
 //! is done by `h2`: with `hyper` a request's body has a task of its own, which nobody can end while the peer takes nothing.
 
+mod frames;
 mod settled;
 mod stream;
 pub(super) mod tunnel;
@@ -36,7 +37,8 @@ use crate::tasks::Tasks;
 use crate::telemetry::metrics::Limit;
 use crate::tls::{H2, Purpose};
 use crate::transport::Transport;
-use settled::{FirstFrame, Settled};
+use frames::Frames;
+use settled::Settled;
 
 pub use stream::Http2Body;
 pub(super) use stream::send;
@@ -273,13 +275,13 @@ fn note_failure(pool: &Pool, error: UpstreamError) -> UpstreamError {
     let http2 = pool.http2();
     http2.failures.set(http2.failures.get() + 1);
     *http2.last_failure.borrow_mut() = Some(Failed::of(&error));
-    pool.shelf().note_chosen(None); // it may have become another
     error
 }
 
 async fn open(pool: &Pool, tasks: &Rc<Tasks>) -> Result<Connection, UpstreamError> {
     let (transport, counted) = connect(pool, Purpose::Http2, &[]).await?;
     if pool.cluster().config().protocol == ClusterProtocol::Auto && transport.alpn().as_deref() != Some(H2) {
+        pool.shelf().note_chosen(None); // it has become another
         return Err(UpstreamError::Tls(io::Error::other("the endpoint does not choose HTTP/2 any more")));
     }
     begin(pool, tasks, transport, counted).await
@@ -294,7 +296,7 @@ async fn begin(
 ) -> Result<Connection, UpstreamError> {
     let (address, config) = (pool.endpoint().address(), pool.cluster().config());
     let local = transport.socket().local();
-    let (whole, settled) = (Rc::new(Cell::new(false)), Rc::new(Settled::default()));
+    let (begun, settled) = (Rc::new(Cell::new(false)), Rc::new(Settled::default()));
     let (sender, mut connection) = Builder::new()
         .enable_push(false)
         .initial_window_size(config.http2.initial_stream_window_size)
@@ -303,7 +305,7 @@ async fn begin(
         .initial_max_send_streams(STREAMS_AT_FIRST)
         .max_send_buffer_size(SEND_BUFFER)
         .max_header_list_size(u32::try_from(config.header_bytes).unwrap_or(u32::MAX))
-        .handshake(FirstFrame::new(transport, whole.clone()))
+        .handshake(Frames::new(transport, begun.clone()))
         .await
         .map_err(UpstreamError::Http2)?;
     let mut keepalive = Keepalive::begin(config.http2.keepalive, connection.ping_pong());
@@ -316,7 +318,7 @@ async fn begin(
                 return Poll::Ready(Err(None)); // dropped: what is in flight fails
             }
             let polled = connection.as_mut().poll(cx).map_err(Some);
-            if whole.get() || polled.is_ready() {
+            if begun.get() || polled.is_ready() {
                 says.set();
             }
             polled
