@@ -68,7 +68,7 @@ impl Exchange {
             let start = if self.site.chain().is_empty() { SystemTime::UNIX_EPOCH } else { SystemTime::now() };
             let mut info = StreamInfo::new(start, before.source, before.destination);
             (info.connection_id, info.protocol) = (before.connection_id, before.protocol);
-            (info.tls, info.unix, info.chance) = (before.tls.clone(), before.unix.clone(), before.chance);
+            (info.tls, info.unix, info.chance) = (before.tls.clone(), before.unix, before.chance);
             info
         };
         self.run.finish_after(self.watch.beginning.elapsed());
