@@ -16,12 +16,7 @@ demo: prepare ## Start the quickstart and show what its filters do (ONCE=1: show
 	cargo run --quiet --bin quickstart -- $(if $(ONCE),--once)
 
 test: prepare ## Run every test, with what they need (Envoy included)
-	tests/setup/envoy.sh
-	tests/setup/promtool.sh
-	tests/setup/languages.sh
-	tests/setup/grpc.sh
-	tests/setup/peers.sh
-	tests/setup/packages.sh docker-registry groff-base openssl
+	tests/setup/tests.sh
 	TIDEGATE_REQUIRE_TOOLS=1 cargo test --workspace --exclude guests
 
 soak: prepare ## Run the tests of large numbers and of endurance in full, with the release build (FOR=seconds each: 600)

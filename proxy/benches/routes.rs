@@ -10,10 +10,12 @@ use tidegate::route::Table;
 /// A way to write what the route of this number matches, and the path of a request for it.
 type Kind = (&'static str, fn(usize) -> String);
 
-const KINDS: [Kind; 5] = [
+const KINDS: [Kind; 7] = [
     ("prefix", |at| format!("{{path: {{prefix: /service-{at}/}}}}")),
     ("segments", |at| format!("{{path: {{segments: /service-{at}}}}}")),
     ("exact", |at| format!("{{path: {{exact: /service-{at}/x}}}}")),
+    ("regex", |at| format!("{{path: {{regex: \"/service-{at}/[a-z]+\"}}}}")),
+    ("template", |at| format!("{{path: {{template: \"/service-{at}/{{name}}\"}}}}")),
     ("host", |at| format!("{{host: service-{at}.test}}")),
     ("cookie", |at| format!("{{path: {{segments: /service-{at}}}, cookies: {{a: {{exact: \"1\"}}}}}}")),
 ];

@@ -1,5 +1,7 @@
 //! What HTTP/2 connections of both sides have in common.
 
+pub(crate) mod frame;
+
 use std::future::Future;
 use std::io;
 use std::pin::Pin;

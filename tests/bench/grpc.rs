@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 
 use anyhow::{Context as _, ensure};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use h2::RecvStream;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use tokio::net::{TcpListener, TcpStream};
@@ -101,11 +101,14 @@ async fn exchange(address: SocketAddr, path: &str, calls: bool) -> anyhow::Resul
     Ok(Answer { status: head.status, fields: head.headers, body, trailers })
 }
 
-/// The whole body of a call. The windows are larger than any.
+/// The whole body of a call.
 async fn read(mut receiving: RecvStream) -> Result<Bytes, h2::Error> {
-    let first = receiving.data().await.transpose()?.unwrap_or_default();
-    receiving.flow_control().release_capacity(first.len())?;
-    Ok(first)
+    let mut body = BytesMut::new();
+    while let Some(piece) = receiving.data().await.transpose()? {
+        receiving.flow_control().release_capacity(piece.len())?;
+        body.extend_from_slice(&piece);
+    }
+    Ok(body.freeze())
 }
 
 impl Answer {

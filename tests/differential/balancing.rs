@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 
-use crate::equipment::{Client, Envoy, Proxy, Upstream};
+use crate::equipment::{Client, Envoy, Proxy, Upstream, http_bootstrap};
 
 /// An endpoint: what tidegate's configuration says of it, and what Envoy's.
 struct Endpoint {
@@ -99,37 +99,15 @@ fn theirs(endpoints: &[Endpoint], addresses: &[SocketAddr], settings: &Settings)
     merge(&mut cluster, &settings.theirs);
     let mut action = json!({"cluster": "up"});
     merge(&mut action, &settings.route_theirs);
-    json!({
-        "admin": {"address": socket(SocketAddr::from(([127, 0, 0, 1], 0)))},
-        "static_resources": {
-            "listeners": [{
-                "name": "in",
-                "address": socket(SocketAddr::from(([127, 0, 0, 1], 0))),
-                "filter_chains": [{"filters": [{
-                    "name": "envoy.filters.network.http_connection_manager",
-                    "typed_config": {
-                        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-                        "stat_prefix": "in",
-                        "use_remote_address": true,
-                        "route_config": {"virtual_hosts": [{
-                            "name": "all",
-                            "domains": ["*"],
-                            "routes": [{"match": {"prefix": "/"}, "route": action}],
-                        }]},
-                        "http_filters": [{
-                            "name": "envoy.filters.http.router",
-                            "typed_config": {
-                                "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router",
-                                "suppress_envoy_headers": true,
-                            },
-                        }],
-                    },
-                }]}],
-            }],
-            "clusters": [cluster],
-        },
-        "layered_runtime": {"layers": [{"name": "static", "static_layer": {}}]},
-    })
+    let manager = json!({
+        "use_remote_address": true,
+        "route_config": {"virtual_hosts": [{
+            "name": "all",
+            "domains": ["*"],
+            "routes": [{"match": {"prefix": "/"}, "route": action}],
+        }]},
+    });
+    http_bootstrap(manager, &[cluster])
 }
 
 fn merge(into: &mut Json, more: &Json) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::equipment::{Chaos, Envoy};
+use crate::equipment::{Chaos, Envoy, http_bootstrap};
 use crate::proxy::recovery::chaos::{SEED, length, outcome};
 
 /// What a busy machine may add to one of two runs and not to the other.
@@ -34,57 +34,39 @@ fn bootstrap(endpoints: &[SocketAddr]) -> Value {
         },
     });
     let manager = json!({
-        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-        "stat_prefix": "in",
         "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]},
-        "http_filters": [{
-            "name": "envoy.filters.http.router",
-            "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
-        }],
     });
-    json!({
-        "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}}},
-        "static_resources": {
-            "listeners": [{
-                "name": "in",
-                "address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}},
-                "filter_chains": [{"filters": [{
-                    "name": "envoy.filters.network.http_connection_manager",
-                    "typed_config": manager,
-                }]}],
-            }],
-            "clusters": [{
-                "name": "up",
-                "type": "STATIC",
-                "connect_timeout": "0.25s",
-                "load_assignment": {
-                    "cluster_name": "up",
-                    "endpoints": [{"lb_endpoints": endpoints.collect::<Value>()}],
-                },
-                "outlier_detection": {
-                    "consecutive_5xx": 3,
-                    "enforcing_success_rate": 0,
-                    "enforcing_consecutive_gateway_failure": 0,
-                    "interval": "0.25s",
-                    "base_ejection_time": "0.5s",
-                    "max_ejection_time": "1s",
-                    "max_ejection_percent": 50,
-                },
-                "health_checks": [{
-                    "timeout": "0.2s",
-                    "interval": "0.5s",
-                    "interval_jitter_percent": 10,
-                    "no_traffic_interval": "0.5s",
-                    "unhealthy_threshold": 1,
-                    "healthy_threshold": 1,
-                    "http_health_check": {"path": "/healthz"},
-                }],
-                "circuit_breakers": {"thresholds": [{
-                    "retry_budget": {"budget_percent": {"value": 20}, "min_retry_concurrency": 10},
-                }]},
-            }],
+    let cluster = json!({
+        "name": "up",
+        "type": "STATIC",
+        "connect_timeout": "0.25s",
+        "load_assignment": {
+            "cluster_name": "up",
+            "endpoints": [{"lb_endpoints": endpoints.collect::<Value>()}],
         },
-    })
+        "outlier_detection": {
+            "consecutive_5xx": 3,
+            "enforcing_success_rate": 0,
+            "enforcing_consecutive_gateway_failure": 0,
+            "interval": "0.25s",
+            "base_ejection_time": "0.5s",
+            "max_ejection_time": "1s",
+            "max_ejection_percent": 50,
+        },
+        "health_checks": [{
+            "timeout": "0.2s",
+            "interval": "0.5s",
+            "interval_jitter_percent": 10,
+            "no_traffic_interval": "0.5s",
+            "unhealthy_threshold": 1,
+            "healthy_threshold": 1,
+            "http_health_check": {"path": "/healthz"},
+        }],
+        "circuit_breakers": {"thresholds": [{
+            "retry_budget": {"budget_percent": {"value": 20}, "min_retry_concurrency": 10},
+        }]},
+    });
+    http_bootstrap(manager, &[cluster])
 }
 
 #[test]

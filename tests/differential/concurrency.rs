@@ -6,65 +6,36 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::equipment::Envoy;
+use crate::equipment::{Envoy, envoy_cluster, http_bootstrap};
 use crate::proxy::recovery::concurrency::{adapting, ask, service};
 
 /// What chance and a busy machine make of it.
 const NOISE: f64 = 1.5;
 
 fn bootstrap(endpoint: SocketAddr) -> Value {
-    let address = |port: u16| json!({"socket_address": {"address": "127.0.0.1", "port_value": port}});
-    json!({
-        "admin": {"address": address(0)},
-        "static_resources": {
-            "listeners": [{
-                "name": "in",
-                "address": address(0),
-                "filter_chains": [{"filters": [{
-                    "name": "hcm",
-                    "typed_config": {
-                        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-                        "stat_prefix": "in",
-                        "route_config": {"virtual_hosts": [{
-                            "name": "all", "domains": ["*"],
-                            "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "up"}}],
-                        }]},
-                        "http_filters": [
-                            {
-                                "name": "envoy.filters.http.adaptive_concurrency",
-                                "typed_config": {
-                                    "@type": "type.googleapis.com/envoy.extensions.filters.http.adaptive_concurrency.v3.AdaptiveConcurrency",
-                                    "gradient_controller_config": {
-                                        "sample_aggregate_percentile": {"value": 50},
-                                        "concurrency_limit_params": {"concurrency_update_interval": "0.05s"},
-                                        "min_rtt_calc_params": {
-                                            "interval": "60s",
-                                            "request_count": 20,
-                                            "min_concurrency": 2,
-                                            "buffer": {"value": 50},
-                                        },
-                                    },
-                                    "enabled": {"default_value": true, "runtime_key": "adaptive"},
-                                },
-                            },
-                            {
-                                "name": "envoy.filters.http.router",
-                                "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
-                            },
-                        ],
-                    },
-                }]}],
-            }],
-            "clusters": [{
-                "name": "up",
-                "type": "STATIC",
-                "load_assignment": {
-                    "cluster_name": "up",
-                    "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address(endpoint.port())}}]}],
+    let filter = json!({
+        "name": "envoy.filters.http.adaptive_concurrency",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.adaptive_concurrency.v3.AdaptiveConcurrency",
+            "gradient_controller_config": {
+                "sample_aggregate_percentile": {"value": 50},
+                "concurrency_limit_params": {"concurrency_update_interval": "0.05s"},
+                "min_rtt_calc_params": {
+                    "interval": "60s",
+                    "request_count": 20,
+                    "min_concurrency": 2,
+                    "buffer": {"value": 50},
                 },
-            }],
+            },
+            "enabled": {"default_value": true, "runtime_key": "adaptive"},
         },
-    })
+    });
+    let route = json!({"match": {"prefix": "/"}, "route": {"cluster": "up"}});
+    let manager = json!({
+        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]},
+        "http_filters": [filter],
+    });
+    http_bootstrap(manager, &[envoy_cluster("up", endpoint)])
 }
 
 #[test]

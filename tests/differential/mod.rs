@@ -39,6 +39,7 @@ mod services;
 mod sharing;
 #[cfg(feature = "builtin")]
 mod shipped;
+mod steering;
 mod traps;
 
 pub(crate) use case::{

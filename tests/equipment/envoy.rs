@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::client::Client;
@@ -125,4 +125,44 @@ fn listeners(admin: SocketAddr) -> Vec<(String, SocketAddr)> {
         Some((status["name"].as_str()?.to_owned(), SocketAddr::new(ip, port)))
     };
     listeners.iter().filter_map(listener).collect()
+}
+
+/// A bootstrap with the HTTP listener `in`. `manager` is what its connection manager has beside what each has; the filters
+/// that it names come before the router.
+pub(crate) fn http_bootstrap(mut manager: Value, clusters: &[Value]) -> Value {
+    let router = json!({
+        "name": "envoy.filters.http.router",
+        "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
+    });
+    manager["@type"] = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager".into();
+    manager["stat_prefix"] = "in".into();
+    let mut filters = manager["http_filters"].as_array().cloned().unwrap_or_default();
+    filters.push(router);
+    manager["http_filters"] = filters.into();
+    let any = json!({"socket_address": {"address": "127.0.0.1", "port_value": 0}});
+    json!({
+        "admin": {"address": any},
+        "static_resources": {
+            "listeners": [{"name": "in", "address": any, "filter_chains": [{"filters": [{
+                "name": "envoy.filters.network.http_connection_manager",
+                "typed_config": manager,
+            }]}]}],
+            "clusters": clusters,
+        },
+        // An embedded default, stated so that Envoy does not warn about it at each start.
+        "layered_runtime": {"layers": [{"name": "static", "static_layer": {}}]},
+    })
+}
+
+/// A cluster of one endpoint.
+pub(crate) fn envoy_cluster(name: &str, endpoint: SocketAddr) -> Value {
+    let address =
+        json!({"socket_address": {"address": endpoint.ip().to_string(), "port_value": endpoint.port()}});
+    json!({
+        "name": name,
+        "type": "STATIC",
+        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [{
+            "endpoint": {"address": address},
+        }]}]},
+    })
 }

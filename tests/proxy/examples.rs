@@ -198,6 +198,7 @@ examples! {
     resilience: "resilience",
     rewrite: "rewrite",
     signing: "signing",
+    steering: "steering",
     tcp: "tcp",
     tls: "tls",
     waf: "waf",

@@ -4,7 +4,7 @@ use http::HeaderMap;
 
 use crate::equipment::grpc_web::framed;
 use crate::equipment::{
-    Gate, GrpcAct, GrpcEnd, GrpcService, Guest, Http2Client, Proxy, forwarding, in_listener,
+    Gate, GrpcAct, GrpcEnd, GrpcService, Guest, Http2Client, Http2Response, Proxy, forwarding, in_listener,
 };
 
 const CALL: [(&str, &str); 2] = [("content-type", "application/grpc"), ("te", "trailers")];
@@ -47,6 +47,16 @@ fn after_a_message(gate: &Gate, act: GrpcAct) -> GrpcService {
     GrpcService::start(move |_| vec![message("first"), GrpcAct::Await(held.clone()), act.clone()])
 }
 
+/// What a client of such a service has in the end, which had its message before the rest came.
+fn watched(proxy: &Proxy, gate: &Gate) -> Http2Response {
+    let mut client = client(proxy);
+    let mut call = client.begin("POST", "/svc/Watch", &CALL, true).expect("it listens");
+    let mut began = client.head(&mut call).expect("it has begun");
+    assert_eq!(client.piece(&mut began).expect("there is one"), framed("first"));
+    gate.open();
+    client.rest(began).expect("it ends in order")
+}
+
 #[test]
 fn a_stream_that_the_service_resets_ends_with_what_the_reset_means() {
     for (code, meant) in [(8, "1"), (2, "13"), (1, "13"), (11, "8"), (12, "7"), (7, "14")] {
@@ -54,12 +64,7 @@ fn a_stream_that_the_service_resets_ends_with_what_the_reset_means() {
         let service = after_a_message(&gate, GrpcAct::Reset(code));
         for proxy in proxies(&service, "") {
             gate.shut();
-            let mut client = client(&proxy);
-            let mut call = client.begin("POST", "/svc/Watch", &CALL, true).expect("it listens");
-            let mut began = client.head(&mut call).expect("it has begun");
-            assert_eq!(client.piece(&mut began).expect("there is one"), framed("first"));
-            gate.open();
-            let response = client.rest(began).expect("it ends in order");
+            let response = watched(&proxy, &gate);
             assert_eq!(
                 status(response.trailers.as_ref()),
                 Some((meant, "the response was cut short")),
@@ -78,12 +83,7 @@ fn a_stream_whose_service_is_gone_ends_as_unavailable() {
     let service = after_a_message(&gate, GrpcAct::Close);
     for proxy in proxies(&service, "") {
         gate.shut();
-        let mut client = client(&proxy);
-        let mut call = client.begin("POST", "/svc/Watch", &CALL, true).expect("it listens");
-        let mut began = client.head(&mut call).expect("it has begun");
-        assert_eq!(client.piece(&mut began).expect("there is one"), framed("first"));
-        gate.open();
-        let response = client.rest(began).expect("it ends in order");
+        let response = watched(&proxy, &gate);
         assert_eq!(status(response.trailers.as_ref()).map(|(status, _)| status), Some("14"));
     }
 }

@@ -51,6 +51,24 @@ fn a_connection_changes_to_http2_and_its_request_is_the_first_stream() {
 }
 
 #[test]
+fn what_follows_the_settings_at_once_is_served() {
+    let upstream = Upstream::ok("hello");
+    let proxy = Proxy::start(&config(&upstream));
+    let next = frame(HEADERS, END_HEADERS | END_STREAM, 3, &get(&[]));
+    let early = [ASK.as_bytes(), PREFACE, &frame(SETTINGS, 0, 0, &[]), &next].concat();
+    let mut client = Frames::dial(proxy.address("in"));
+    client.send(&early).expect("it listens");
+    assert!(client.http1_head().starts_with("HTTP/1.1 101 "));
+    let mut answered = std::collections::BTreeSet::new();
+    while answered.len() < 2 {
+        let head = client.wait_for(|it| it.kind == HEADERS).expect("both are answered");
+        assert_eq!(head.status(), 200);
+        answered.insert(head.stream);
+    }
+    assert_eq!(upstream.requests().len(), 2);
+}
+
+#[test]
 fn a_large_head_changes_with_its_connection() {
     let upstream = Upstream::ok("hello");
     let proxy = Proxy::start(&config(&upstream));

@@ -2,10 +2,9 @@
 
 use std::io::Read as _;
 
-use async_compression::tokio::bufread::{BrotliDecoder, GzipDecoder, ZstdDecoder};
-use tokio::io::AsyncReadExt as _;
-
-use crate::equipment::{Answer, Gate, Proxy, Response, Upstream, forwarding, in_listener, request_text};
+use crate::equipment::{
+    Answer, Gate, Proxy, Response, Upstream, compression, forwarding, in_listener, request_text,
+};
 
 fn start(upstream: &Upstream, compression: &str) -> Proxy {
     Proxy::start(&forwarding(&[upstream.address()], &format!("compression: {compression}")))
@@ -21,19 +20,7 @@ fn text() -> String {
 
 /// A body as it was before it was compressed.
 fn decoded(response: &Response) -> String {
-    let mut text = String::new();
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("there is a runtime");
-    let content = &response.body.bytes[..];
-    let read = runtime.block_on(async {
-        match response.field("content-encoding") {
-            Some("gzip") => GzipDecoder::new(content).read_to_string(&mut text).await,
-            Some("br") => BrotliDecoder::new(content).read_to_string(&mut text).await,
-            Some("zstd") => ZstdDecoder::new(content).read_to_string(&mut text).await,
-            other => panic!("{other:?}"),
-        }
-    });
-    read.expect("it is what its head says");
-    text
+    compression::decoded(response.field("content-encoding").unwrap_or_default(), &response.body.bytes)
 }
 
 fn sized(fields: &'static [(&'static str, &'static str)]) -> Upstream {

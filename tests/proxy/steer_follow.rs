@@ -1,7 +1,10 @@
 //! Redirects of upstreams that the proxy follows itself.
 
 use crate::equipment::Map::RequestHeaders;
-use crate::equipment::{Answer, Guest, Head, On, Proxy, Step, Upstream, forwarding, in_listener};
+use crate::equipment::compression::encoded;
+use crate::equipment::{
+    Act, Answer, Buffer, Guest, Head, On, Proxy, Received, Step, Upstream, forwarding, in_listener,
+};
 
 /// Sends `/to?X` on to X, with this status, and answers everything else with what was asked for.
 fn leading(status: u16) -> Upstream {
@@ -52,12 +55,74 @@ fn what_is_not_to_be_followed_goes_to_the_client() {
         let response = start(&upstream, follow).client().get(path);
         assert_eq!(response.status(), 302, "{follow} {path}");
     }
-    let response = start(&upstream, "{}").client().request("POST", "/to?/x", &[], "a body");
-    assert_eq!(response.status(), 302, "its body is gone");
     let twice = start(&upstream, "{max: 2}").client().get("/to?/to?/x");
     assert_eq!(twice.status(), 200);
     let crossing = start(&upstream, "{allow_cross_scheme: true}").client().get("/to?https://a.test/x");
     assert_eq!(crossing.status(), 200);
+}
+
+/// A body as it was before a filter put `changed: ` before each piece of it, once.
+fn changed_once(received: &Received) -> String {
+    let body = received.body.as_ref().expect("it has one").text();
+    let rest = body.strip_prefix("changed: ").unwrap_or_else(|| panic!("{body}"));
+    assert!(!rest.starts_with("changed: "), "{body}");
+    rest.replace("changed: ", "")
+}
+
+#[test]
+fn a_body_goes_along_as_it_came() {
+    let upstream = leading(307);
+    let settings = "cluster: up, follow_redirects: {codes: [307], max: 2}, decompression: {requests: true}";
+    let config = forwarding(&[upstream.address()], "").replace("cluster: up", settings);
+    // A filter that has changed it once is to see it as it was.
+    let guest = Guest::new()
+        .on(On::RequestHeaders, [Step::remove(RequestHeaders, "content-length")])
+        .on(On::RequestBody, [Step::set_buffer(Buffer::RequestBody, 0, 0, "changed: ")]);
+    let config = in_listener(&config, &["filters: [f]", "buffer_limit: 4KiB"]);
+    let proxy = Proxy::with(&format!("{config}filters: {{f: {{module: ./f.wasm}}}}\n"))
+        .file("f.wasm", guest.build())
+        .start();
+    let mut client = proxy.client();
+    let sent = encoded("gzip", "a body");
+    client.send(&format!(
+        "POST /to?/to?/x HTTP/1.1\r\nhost: a\r\ncontent-encoding: gzip\r\ncontent-length: {}\r\n\r\n",
+        sent.len()
+    ));
+    client.send_bytes(&sent);
+    assert_eq!(client.response_to("POST").text(), "here");
+    for received in upstream.wait_for(3) {
+        assert_eq!((received.head.method(), changed_once(&received)), ("POST", "a body".to_owned()));
+    }
+    let chunked = "POST /to?/x HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nx-last: 1\r\n\r\n";
+    client.send(chunked);
+    assert_eq!(client.response_to("POST").text(), "here");
+    assert_eq!(changed_once(&upstream.wait_for(5)[4]), "abc");
+    let large = "x".repeat(4097);
+    assert_eq!(client.request("POST", "/to?/x", &[], &large).status(), 307, "it was not kept");
+    assert_eq!(client.request("POST", "/to?/x", &[], &large[1..]).status(), 200);
+}
+
+#[test]
+fn see_other_is_asked_for_without_a_body() {
+    let upstream = leading(303);
+    let proxy = start(&upstream, "{codes: [303]}");
+    let fields = [("content-type", "text/plain")];
+    assert_eq!(proxy.client().request("POST", "/to?/x", &fields, "a body").text(), "here");
+    let last = &upstream.wait_for(2)[1];
+    assert_eq!((last.head.method(), last.head.field("content-type")), ("GET", None));
+    assert_eq!(last.body.as_ref().expect("it was read").text(), "");
+}
+
+#[test]
+fn a_body_that_is_still_coming_is_not_sent_again() {
+    let upstream = Upstream::start(|_| {
+        Answer::default().head(307, &[("location", "/x"), ("content-length", "0")]).act(Act::AwaitEnd)
+    });
+    let proxy = start(&upstream, "{codes: [307]}");
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nhalf");
+    assert_eq!(client.head().status(), 307);
+    upstream.pardon();
 }
 
 #[test]

@@ -78,6 +78,8 @@ fn verifying() -> Guest {
             claim("ann", &["jwt", "role"], "admin"),
             claim("bob", &["jwt", "role"], "guest"),
             claim("eve", &["jwt.role"], "admin"),
+            claim("dan", &["jwt_claims"], r#"{"groups": ["ops", "dev"], "realm": {"level": 7}}"#),
+            claim("fay", &["jwt_claims"], r#"{"groups": "ops", "realm": {"level": 8}}"#),
         ],
     )
 }
@@ -94,6 +96,21 @@ fn a_claim_that_a_filter_stored_leads_to_its_route() {
     for (user, name) in [("ann", "admins"), ("bob", "others"), ("eve", "admins"), ("nobody", "others")] {
         assert_eq!(answers(&proxy, "/", &[("x-user", user)]), name, "{user}");
     }
+}
+
+#[test]
+fn a_claim_of_a_verified_token_leads_to_its_route() {
+    let routes = [
+        ("devs", "{claims: {groups: {exact: dev}, realm.level: {range: {to: 7}}}}"),
+        ("known", "{claims: {groups: {present: true}}}"),
+        ("others", "{}"),
+    ];
+    let proxy = with_claims(&naming("verify", &routes)).start();
+    for (user, name) in [("dan", "devs"), ("fay", "known"), ("ann", "others"), ("nobody", "others")] {
+        assert_eq!(answers(&proxy, "/", &[("x-user", user)]), name, "{user}");
+    }
+    let claimed = [("jwt_claims", r#"{"groups": "dev"}"#)];
+    assert_eq!(answers(&proxy, "/", &claimed), "others", "no client's word is a claim");
 }
 
 #[test]

@@ -101,15 +101,49 @@ fn a_refused_upgrade_is_an_ordinary_answer() {
 
 #[test]
 fn a_101_that_nobody_asked_for_is_a_fault_of_the_upstream() {
-    let upstream = Upstream::start(|_| {
-        Answer::default()
-            .read_body()
-            .head(101, &[("connection", "upgrade"), ("upgrade", "websocket")])
-            .act(Act::AwaitEnd)
+    let upstream = Upstream::start(|head| {
+        let protocol = if head.line.contains("/chat") { "other" } else { "websocket" };
+        let fields = [("connection", "upgrade"), ("upgrade", protocol)];
+        Answer::default().read_body().head(101, &fields).act(Act::AwaitEnd)
     });
     let proxy = Proxy::forwarding_to(&[upstream.address()]);
     assert_eq!(proxy.client().get("/").status(), 502);
-    proxy.wait_for_metric("tidegate_requests_total", &[("outcome", "upstream_malformed")], 1.0);
+    let mut client = proxy.client();
+    client.send(ASK);
+    assert_eq!(client.response().status(), 502, "it was asked for another");
+    proxy.wait_for_metric("tidegate_requests_total", &[("outcome", "upstream_malformed")], 2.0);
+}
+
+#[test]
+fn a_protocol_that_is_not_listed_is_not_asked_for() {
+    let upstream = Upstream::start(|head| match head.field("upgrade") {
+        Some(protocol) => {
+            Answer::default().head(101, &[("connection", "upgrade"), ("upgrade", protocol)]).act(Act::Echo)
+        }
+        None => Answer::ok("plain"),
+    });
+    let config = forwarding(&[upstream.address()], "");
+    let listed = Proxy::start(&in_listener(&config, &["upgrades: [websocket, XMPP/2]"]));
+    let usual = Proxy::start(&config);
+    let none = Proxy::start(&in_listener(&config, &["upgrades: []"]));
+    let ask = |protocol: &str| ASK.replace("upgrade: websocket", &format!("upgrade: {protocol}"));
+    for (proxy, protocol, status) in [
+        (&usual, "websocket", 101),
+        (&usual, "WebSocket", 101),
+        (&usual, "xmpp/2", 200),
+        (&usual, "TLS/1.2", 200),
+        (&usual, "websocket, xmpp/2", 200),
+        (&none, "websocket", 200),
+        (&listed, "websocket", 101),
+        (&listed, "xmpp/2", 101),
+        (&listed, "xmpp", 200),
+    ] {
+        let mut client = proxy.client();
+        client.send(&ask(protocol));
+        assert_eq!(client.head().status(), status, "{protocol}");
+    }
+    let (_, refused) = upgraded_stream(&none);
+    assert_eq!(refused, 501, "there is no other way to serve a CONNECT (RFC 9220, 3)");
 }
 
 #[test]
@@ -236,22 +270,24 @@ fn the_kernel_finds_out_about_peers_that_are_gone_without_a_word() {
     let upstream = echo();
     let proxy = Proxy::forwarding_to(&[upstream.address()]);
     let client = raw_tunnel(&proxy);
-    let sockets = std::fs::read_to_string("/proc/net/tcp").expect("Linux shows its sockets");
     // Local address, remote address, state, queues, then the timer that runs: 02 is keepalive.
-    let timer = |own: &dyn Fn(&str, &str) -> bool| {
+    let is_kept_alive = |own: &dyn Fn(&str, &str) -> bool| {
+        let sockets = std::fs::read_to_string("/proc/net/tcp").expect("Linux shows its sockets");
         let mut found = sockets.lines().filter_map(|line| {
             let fields: Vec<&str> = line.split_whitespace().collect();
             let port = |at: usize| Some(fields.get(at)?.split_once(':')?.1.to_owned());
-            own(&port(1)?, &port(2)?).then(|| fields[5].to_owned())
+            own(&port(1)?, &port(2)?).then(|| fields[5].starts_with("02:"))
         });
         found.next().expect("the socket is there")
     };
     let port = |port: u16| format!("{port:04X}");
     let (ours, theirs) =
         (port(proxy.address("in").port()), port(client.local_addr().expect("it has one").port()));
-    assert!(timer(&|local, remote| local == ours && remote == theirs).starts_with("02:"), "to the client");
+    // Until what was sent is acknowledged another timer runs.
+    let to_client = |local: &str, remote: &str| local == ours && remote == theirs;
+    eventually("keepalive to the client", || is_kept_alive(&to_client).then_some(()));
     let up = port(upstream.address().port());
-    assert!(timer(&|_, remote| remote == up).starts_with("02:"), "to the upstream");
+    eventually("keepalive to the upstream", || is_kept_alive(&|_, remote| remote == up).then_some(()));
 }
 
 /// Opens a stream for a WebSocket (RFC 8441), and waits for the answer's status.

@@ -19,6 +19,7 @@ mod module;
 mod overload;
 mod pages;
 mod path;
+mod path_template;
 mod pattern;
 mod recovery;
 mod retries;

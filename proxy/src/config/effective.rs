@@ -21,10 +21,10 @@ use serde_json::{Map, Value, json};
 
 use super::check::without_anchors;
 use super::model::{
-    Action, Clusters, Config, Credentials, Filter, FilterLimits, Forward, Grant, HeaderEdits, HostMatch,
-    Http2, Keepalive, Listener, ListenerLimits, Locality, Location, Match, MetadataMatch, ModuleSource,
-    PathMatch, PathRewrite, Protocol, Recycle, Redirect, RedirectPath, Respond, Route, Secret, SecretOrigin,
-    Share, ValueMatch,
+    Action, Clusters, Config, Credentials, FieldValue, Filter, FilterLimits, Forward, Grant, HeaderEdits,
+    HostMatch, Http2, Keepalive, Listener, ListenerLimits, Locality, Location, Match, MetadataMatch,
+    ModuleSource, PathMatch, PathRewrite, Protocol, Recycle, Redirect, RedirectPath, Respond, Route, Secret,
+    SecretOrigin, Share, ValueMatch,
 };
 use super::raw::{FROM_ENV, FROM_FILE};
 use super::scalar::{Count, Quantity, Size, name_of};
@@ -123,6 +123,7 @@ fn listener(listener: &Listener, config: &Config) -> Value {
         "proxy_protocol": listener.proxy_protocol,
         "grpc_web": listener.grpc_web,
         "h2c_upgrade": listener.h2c_upgrade,
+        "upgrades": listener.upgrades,
         "trusted_hops": listener.trusted_hops,
         "path_normalization": {
             "normalize_path": normalize_path,
@@ -236,6 +237,7 @@ fn matches(matches: &Match) -> Value {
         PathMatch::Segments(path) => fields.insert("path".into(), json!({ "segments": path })),
         PathMatch::Prefix(prefix) => fields.insert("path".into(), json!({ "prefix": prefix })),
         PathMatch::Regex(regex) => fields.insert("path".into(), json!({ "regex": without_anchors(regex) })),
+        PathMatch::Template(template) => fields.insert("path".into(), json!({ "template": template.source })),
     };
     if !matches.methods.is_empty() {
         fields.insert("method".into(), matches.methods.iter().map(http::Method::as_str).collect());
@@ -251,7 +253,9 @@ fn matches(matches: &Match) -> Value {
     if let Some(percent) = matches.percent {
         fields.insert("percent".into(), percent.write().into());
     }
-    for (name, values) in [("cookies", &matches.cookies), ("properties", &matches.properties)] {
+    for (name, values) in
+        [("cookies", &matches.cookies), ("properties", &matches.properties), ("claims", &matches.claims)]
+    {
         if !values.is_empty() {
             let values = values.iter().map(|(name, value)| (name.clone(), value_match(value)));
             fields.insert(name.into(), Value::Object(values.collect()));
@@ -310,13 +314,16 @@ fn forward_fields(forward: &Forward, config: &Config, fields: &mut Map<String, V
     match &forward.path {
         None => None,
         Some(PathRewrite::Prefix(prefix)) => rewrite.insert("prefix".into(), prefix.as_str().into()),
+        Some(PathRewrite::Template { source, .. }) => {
+            rewrite.insert("template".into(), source.as_str().into())
+        }
         Some(PathRewrite::Regex { pattern, substitution }) => rewrite.insert(
             "regex".into(),
             json!({ "pattern": pattern.as_str(), "substitution": substitution.replace('\\', r"\\") }),
         ),
     };
     if let Some(host) = &forward.host {
-        rewrite.insert("host".into(), text(host));
+        rewrite.insert("host".into(), field_value(host));
     }
     if !rewrite.is_empty() {
         fields.insert("rewrite".into(), Value::Object(rewrite));
@@ -393,9 +400,20 @@ fn respond(respond: &Respond) -> Value {
 fn edits(edits: &HeaderEdits) -> Value {
     json!({
         "remove": edits.remove.iter().map(HeaderName::as_str).collect::<Vec<_>>(),
-        "set": fields(&edits.set),
-        "add": fields(&edits.add),
+        "set": field_values(&edits.set),
+        "add": field_values(&edits.add),
     })
+}
+
+fn field_values(fields: &[(HeaderName, FieldValue)]) -> Value {
+    Value::Object(fields.iter().map(|(name, value)| (name.to_string(), field_value(value))).collect())
+}
+
+fn field_value(value: &FieldValue) -> Value {
+    match value {
+        FieldValue::Plain(value) => String::from_utf8_lossy(value.as_bytes()).replace('%', "%%").into(),
+        FieldValue::Made(template) => template.source().into(),
+    }
 }
 
 fn fields(fields: &[(HeaderName, HeaderValue)]) -> Value {

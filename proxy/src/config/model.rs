@@ -67,7 +67,7 @@ pub use recovery::{Breakers, Comparison, HealthCheck, OutlierDetection, Probe, R
 pub use retries::{Backoff, Hedge, ResetFormat, Retries, RetryCondition};
 pub use route_filters::{Changed, Link, RouteFilters, Variant};
 pub use server_names::{ServerNamePattern, ServerNames};
-pub use template::{BadTemplate, Escape, Operator, Template};
+pub use template::{BadTemplate, Escape, FieldValue, Known, Operator, Template};
 
 pub use crate::files::Sha256;
 
@@ -129,6 +129,8 @@ pub struct Listener {
     pub grpc_web: bool,
     /// Whether a connection changes to HTTP/2 where its client asks for that in HTTP/1.1.
     pub h2c_upgrade: bool,
+    /// The protocols that clients may change to, in lower case.
+    pub upgrades: Vec<String>,
     /// The chain in order, as indices into [`Config::filters`].
     pub filters: Vec<usize>,
     /// Every filter of its chain and of the chains of its routes, in the order of their indices.
@@ -292,6 +294,8 @@ pub struct Match {
     pub cookies: Vec<(String, ValueMatch)>,
     /// Each of these values that filters stored for the exchange, by their paths, in which dots part segments.
     pub properties: Vec<(String, ValueMatch)>,
+    /// Each of these claims of the token that a filter has verified, by name, or by a path of names with dots between them.
+    pub claims: Vec<(String, ValueMatch)>,
     /// This share of the requests for which all of the others hold.
     pub percent: Option<Percent>,
 }
@@ -320,6 +324,27 @@ pub enum PathMatch {
     Segments(String),
     /// Any path that this matches from end to end: the expression is anchored.
     Regex(Regex),
+    /// Any path that has this form.
+    Template(PathTemplate),
+}
+
+/// A form of paths, such as `/users/{id}`.
+#[derive(Debug, Clone)]
+pub struct PathTemplate {
+    /// As it was written.
+    pub source: String,
+    /// The same as an anchored expression, whose groups are the variables.
+    pub regex: Regex,
+}
+
+impl PathMatch {
+    /// The anchored expression that a path has to match, if it is compared with one.
+    pub fn regex(&self) -> Option<&Regex> {
+        match self {
+            PathMatch::Regex(regex) | PathMatch::Template(PathTemplate { regex, .. }) => Some(regex),
+            PathMatch::Any | PathMatch::Exact(_) | PathMatch::Prefix(_) | PathMatch::Segments(_) => None,
+        }
+    }
 }
 
 /// A header's or a query parameter's value.
@@ -354,6 +379,13 @@ pub enum Action {
     Respond(Respond),
 }
 
+impl Route {
+    /// Whether some redirects of its upstreams are followed.
+    pub fn follows_redirects(&self) -> bool {
+        matches!(&self.action, Action::Forward(forward) if forward.follow_redirects.is_some())
+    }
+}
+
 /// Where and how a request is sent on.
 #[derive(Debug, Clone)]
 pub struct Forward {
@@ -369,8 +401,8 @@ pub struct Forward {
     pub follow_redirects: Option<FollowRedirects>,
     /// What becomes of the path.
     pub path: Option<PathRewrite>,
-    /// The `host` to send instead of the client's.
-    pub host: Option<HeaderValue>,
+    /// The `host` to send instead of the client's, where it comes out as one.
+    pub host: Option<FieldValue>,
 }
 
 /// Redirects of an upstream that the proxy follows itself.
@@ -444,6 +476,15 @@ pub enum PathRewrite {
         /// By what, as `Regex::replace_all` takes it: `\1` in the file is `${1}` here, and every group exists.
         substitution: String,
     },
+    /// The path becomes this, in which there are variables of the route's template.
+    Template {
+        /// As it was written.
+        source: String,
+        /// The route's template as an anchored expression.
+        pattern: Regex,
+        /// The same as the expression's replacement.
+        substitution: String,
+    },
 }
 
 /// A redirect. What is not set stays as in the request.
@@ -491,9 +532,9 @@ pub struct HeaderEdits {
     /// Removed.
     pub remove: Vec<HeaderName>,
     /// Set: every value that was there is replaced.
-    pub set: Vec<(HeaderName, HeaderValue)>,
+    pub set: Vec<(HeaderName, FieldValue)>,
     /// Added beside what is there.
-    pub add: Vec<(HeaderName, HeaderValue)>,
+    pub add: Vec<(HeaderName, FieldValue)>,
 }
 
 /// A filter: a module and what it is given.

@@ -36,7 +36,7 @@ use serde::Deserialize;
 use super::bounds;
 use super::decode::{Field, Map};
 use super::model::{Address, ProxyProtocol, ServerNamePattern};
-use super::scalar::{Count, Mode, Size, Text, Traffic};
+use super::scalar::{Count, Mode, Size, Text, Traffic, UpgradeProtocol};
 use crate::path::EscapedSlashes;
 
 pub(crate) use balancing::{
@@ -195,6 +195,11 @@ pub(crate) struct Listener {
     #[serde(default)]
     #[schemars(extend("default" = false))]
     pub(crate) h2c_upgrade: Field<bool>,
+    /// The protocols that clients may change to by `upgrade`, or by extended CONNECT over HTTP/2: what follows passes no filter.
+    /// A request that asks for another goes on without asking. Default: `[websocket]`.
+    #[serde(default)]
+    #[schemars(extend("default" = ["websocket"]))]
+    pub(crate) upgrades: Field<Vec<Field<Text<UpgradeProtocol>>>>,
     /// How HTTP/2 is spoken with clients that speak it.
     #[serde(default)]
     pub(crate) http2: Field<Http2>,

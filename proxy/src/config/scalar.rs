@@ -20,7 +20,7 @@ use std::marker::PhantomData;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::{Deserialize, Deserializer, Visitor};
 
-pub(crate) use self::http::Authority;
+pub(crate) use self::http::{Authority, AuthorityText, UpgradeProtocol};
 pub(crate) use cookie::CookieName;
 pub(crate) use module::Url;
 pub(crate) use name::NamePattern;

@@ -1,57 +1,102 @@
 //! Redirects of upstreams that the proxy follows itself: the request begins anew with where it is sent to, on another route
-//! and through its filters, and the client sees the last answer alone. Only requests without a body begin anew.
+//! and through its filters, and the client sees the last answer alone. A body is kept for that as it comes, as far as a filter
+//! could have it kept.
 
 use std::rc::Rc;
 use std::time::SystemTime;
 
-use http::header::{HOST, HeaderMap, HeaderName, HeaderValue, LOCATION};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION};
 use http::uri::PathAndQuery;
 use http::{Method, Response, StatusCode, Uri};
 
 use super::answer::Ending;
+use super::kept::{Again, Kept};
+use super::upload::Upload;
 use super::{Exchange, chain};
 use crate::config::model::{FollowRedirects, Forward};
 use crate::path::{self, EscapedSlashes, Normalized};
 use crate::upstream::ResponseBody;
 use crate::wasm::stream::{RequestHead, Stream, StreamInfo};
 
-/// What the client asked for, as Envoy says it.
+/// What was asked for before, as Envoy says it.
 const ORIGINAL_URL: HeaderName = HeaderName::from_static("x-envoy-original-url");
 
+/// What was sent besides the head.
+pub(super) enum Sent {
+    Nothing,
+    /// A body, and what was kept of it, if it was to be kept.
+    Body(Option<Kept>),
+}
+
+impl Sent {
+    pub(super) fn kept(&self) -> Option<Kept> {
+        match self {
+            Sent::Nothing => None,
+            Sent::Body(kept) => kept.clone(),
+        }
+    }
+}
+
+/// Where an upstream's answer leads.
+pub(super) enum Way {
+    /// To the client.
+    Back,
+    /// On, with this body.
+    On(Option<Upload>),
+}
+
 impl Exchange {
-    /// Whether an upstream's answer is a redirect that is followed: then the exchange stands where it was before its route
-    /// was found. Where it leads to no route, the client gets the redirect.
+    /// Sees to it that a body that is sent can be sent again, where a redirect may be followed.
+    pub(super) fn keep(&self, body: Option<&Upload>) -> Sent {
+        let Some(_) = body else { return Sent::Nothing };
+        let listener = self.site.listener();
+        let route = self.route.map(|index| &listener.routes[index]);
+        let Some(route) = route.filter(|route| route.follows_redirects()) else { return Sent::Body(None) };
+        Sent::Body(Some(Kept::new(route.buffer_limit.unwrap_or(listener.buffer_limit))))
+    }
+
+    /// Where an upstream's answer leads: if it is a redirect that is followed, the exchange stands where it was before its
+    /// route was found. Where that leads to no route, the client gets the redirect.
     pub(super) fn follow(
         &mut self,
         forward: &Forward,
         response: &Response<ResponseBody>,
-    ) -> Result<bool, Ending> {
-        let Some(policy) = &forward.follow_redirects else { return Ok(false) };
+        sent: Sent,
+    ) -> Result<Way, Ending> {
+        let Some(policy) = &forward.follow_redirects else { return Ok(Way::Back) };
         if self.followed >= policy.max || self.upgrade.is_some() || !policy.codes.contains(&response.status())
         {
-            return Ok(false);
+            return Ok(Way::Back);
         }
-        let head = {
+        let mut head = {
             let stream = self.run.stream().borrow();
-            let Some(mut head) = target(policy, &stream.request, response, self.followed == 0) else {
-                return Ok(false);
+            let Some(mut head) = target(policy, &stream.request, response) else {
+                return Ok(Way::Back);
             };
             // It is the form that is sent which has to lead somewhere.
             match path::normalize(&head.uri, &self.site.listener().path_normalization) {
                 Ok(None) => {}
                 Ok(Some(normalized)) if !self.asks_for(&normalized) => head.uri = normalized.uri,
                 // It is for the client to see where that leads.
-                Ok(Some(_)) | Err(_) => return Ok(false),
+                Ok(Some(_)) | Err(_) => return Ok(Way::Back),
             }
             let RequestHead { method, uri, headers, .. } = &head;
             if self.site.routes().find_with(method, uri, headers, &|_| None, stream.info.chance).is_none() {
-                return Ok(false);
+                return Ok(Way::Back);
             }
             head
         };
+        let body = match sent {
+            Sent::Nothing => None,
+            Sent::Body(kept) => {
+                // What has not come yet, or is too much, cannot be sent again.
+                let Some(body) = kept.and_then(|kept| kept.take()) else { return Ok(Way::Back) };
+                carry(&mut head, body)
+            }
+        };
         self.followed += 1;
         self.begin_anew(head);
-        Ok(true)
+        Ok(Way::On(body.map(|body| Upload::again(body, &self.peer))))
     }
 
     /// Whether the client is to ask by itself for what a path became.
@@ -85,7 +130,6 @@ fn target(
     policy: &FollowRedirects,
     request: &RequestHead,
     response: &Response<ResponseBody>,
-    is_first: bool,
 ) -> Option<RequestHead> {
     let location = response.headers().get(LOCATION)?.to_str().ok()?;
     let location: Uri = location.split('#').next()?.parse().ok()?;
@@ -106,14 +150,25 @@ fn target(
     } else if location.authority().is_some() {
         return None;
     }
-    if is_first {
-        note_original(request, &mut head.headers); // whatever the client says that it asked for
-    }
+    note_original(request, &mut head.headers);
     head.uri = PathAndQuery::try_from(path).ok()?.into();
     if response.status() == StatusCode::SEE_OTHER && head.method != Method::HEAD {
         head.method = Method::GET; // RFC 9110 section 15.4.4
     }
     Some(head)
+}
+
+/// Makes the head that of a request with this body, unless it asks for a page (RFC 9110 section 15.4.4).
+fn carry(head: &mut RequestHead, body: Again) -> Option<Again> {
+    head.headers.remove(CONTENT_LENGTH); // filters may have made another body of it
+    if matches!(head.method, Method::GET | Method::HEAD) {
+        head.headers.remove(CONTENT_TYPE);
+        return None;
+    }
+    if body.has_no_trailers() {
+        head.headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    }
+    Some(body)
 }
 
 fn note_original(request: &RequestHead, headers: &mut HeaderMap) {

@@ -18,6 +18,7 @@ use http::{Method, Request, Uri, Version};
 use sha1::{Digest as _, Sha1};
 
 use super::peer::Peer;
+use crate::config::model::Listener;
 use crate::error::Failure;
 use crate::wasm::stream::RequestHead;
 
@@ -56,18 +57,20 @@ pub(super) struct Refusal {
 }
 
 /// Takes a request's head apart: refuses what could be read in two ways, and drops what was meant for this connection.
-/// `most` is how many header fields it may have, where the codec does not see to that.
-pub(super) fn receive<B>(request: Request<B>, most: usize) -> (RequestHead, Result<Received, Refusal>, B) {
+pub(super) fn receive<B>(
+    request: Request<B>,
+    listener: &Listener,
+) -> (RequestHead, Result<Received, Refusal>, B) {
     let (mut parts, body) = request.into_parts();
-    let extended = extended_connect(&mut parts);
+    let extended = extended_connect(&mut parts, &listener.upgrades);
     let mut refusal = check(&parts.method, parts.version, &parts.uri, &parts.headers);
-    if parts.version == Version::HTTP_2 && parts.headers.len() > most {
+    if parts.version == Version::HTTP_2 && parts.headers.len() > listener.limits.headers {
         refusal = Err(Refusal { failure: Failure::RequestHeadTooLarge, details: "too_many_headers" });
     }
     let mut headers = parts.headers;
     let uri = origin_form(parts.uri, &mut headers);
     let wanted = upgrade_wanted(&headers).map(|protocol| Wish { protocol, extended: false });
-    let upgrade = extended.or(wanted.filter(|wish| !wish.is_for_http2()));
+    let upgrade = extended.or(wanted.filter(|wish| wish.is_allowed(&listener.upgrades)));
     drop_hop_by_hop(&mut headers);
     if parts.version == Version::HTTP_2 {
         join_cookies(&mut headers);
@@ -79,13 +82,13 @@ pub(super) fn receive<B>(request: Request<B>, most: usize) -> (RequestHead, Resu
 
 /// A CONNECT over HTTP/2 that names a protocol is what a GET with `upgrade` is over HTTP/1.1, and is one from here on, as
 /// in Envoy: routes, filters and upstreams need not know.
-fn extended_connect(parts: &mut Parts) -> Option<Wish> {
+fn extended_connect(parts: &mut Parts, upgrades: &[String]) -> Option<Wish> {
     let protocol = parts.extensions.remove::<Protocol>()?;
     if parts.method != Method::CONNECT {
         return None;
     }
     let wish = Wish { protocol: HeaderValue::from_str(protocol.as_str()).ok()?, extended: true };
-    if wish.is_for_http2() {
+    if !wish.is_allowed(upgrades) {
         return None; // a CONNECT like any other
     }
     parts.method = Method::GET;
@@ -94,12 +97,14 @@ fn extended_connect(parts: &mut Parts) -> Option<Wish> {
 }
 
 impl Wish {
-    /// HTTP/2 in the place of HTTP/1.1 is not passed on (RFC 9113, 3.1): a tunnel would carry requests that nobody looks at.
-    fn is_for_http2(&self) -> bool {
-        tokens(self.protocol.as_bytes()).any(|protocol| {
-            let name = protocol.split(|byte| *byte == b'/').next().unwrap_or_default();
-            [&b"h2c"[..], b"h2"].iter().any(|http2| name.eq_ignore_ascii_case(http2))
-        })
+    /// One that offers several protocols leaves the choice to the server, who may choose none.
+    fn is_allowed(&self, upgrades: &[String]) -> bool {
+        upgrades.iter().any(|allowed| self.is_for(allowed.as_bytes()))
+    }
+
+    /// Whether it is for this protocol, whose names have no case.
+    pub(super) fn is_for(&self, protocol: &[u8]) -> bool {
+        self.protocol.as_bytes().eq_ignore_ascii_case(protocol)
     }
 }
 
@@ -134,7 +139,7 @@ fn check(method: &Method, version: Version, uri: &Uri, headers: &HeaderMap) -> R
 
 /// Whether a `host` field could name a host: empty, or what RFC 3986, 3.2.2 allows, and a port (RFC 9112, 3.2). What is
 /// more is not for a proxy to interpret: a host that two parties read differently is a way around a route.
-fn is_host(host: &[u8]) -> bool {
+pub(super) fn is_host(host: &[u8]) -> bool {
     host.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:[]%".contains(byte))
 }
 

@@ -28,6 +28,8 @@ mod follow;
 mod grpc;
 mod grpc_web;
 mod headers;
+mod kept;
+mod known;
 mod mirror;
 mod pages;
 mod peer;
@@ -58,8 +60,10 @@ pub(crate) use body::ReplyBody;
 pub(crate) use callout::Callouts;
 pub use callout::{CALLOUT_RESPONSE_LIMIT, LONGEST_CALLOUT};
 use decompress::Source;
+use follow::Way;
 pub use headers::drop_hop_by_hop;
 use headers::{Received, Wish};
+use kept::{Keeping, Kept};
 use peer::is_nowhere;
 pub(crate) use peer::{Peer, Phase};
 use retry::Sending;
@@ -98,7 +102,7 @@ pub(crate) async fn serve(
     client: Option<ClientTunnel>,
 ) -> Result<Response<ReplyBody>, Cut> {
     let version = request.version();
-    let (mut head, received, body) = headers::receive(request, site.listener().limits.headers);
+    let (mut head, received, body) = headers::receive(request, site.listener());
     let (web, body) = match site.listener().grpc_web {
         true => grpc_web::enter(&mut head.headers, body),
         false => (None, body),
@@ -248,8 +252,8 @@ impl Exchange {
             self.admit()?;
             self.choose_chain();
             self.answer_preflight()?;
-            let has_body = body.is_some();
-            let body = self.filter_request(body.take()).await?;
+            let sent = self.keep(body.as_ref());
+            let filtered = self.filter_request(body.take(), sent.kept()).await?;
             if self.run.stream().borrow().route_stale || self.site.routes().looks_at_properties() {
                 self.find_route();
             }
@@ -264,12 +268,13 @@ impl Exchange {
                 }
                 Action::Forward(forward) => forward,
             };
-            let response = self.forward(route, forward, body).await?;
+            let response = self.forward(route, forward, filtered).await?;
             if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                 return Box::pin(self.pass_upgrade(*response)).await;
             }
-            if has_body || !self.follow(forward, &response)? {
-                return self.filter_response(*response).await;
+            match self.follow(forward, &response, sent)? {
+                Way::Back => return self.filter_response(*response).await,
+                Way::On(upload) => body = upload,
             }
             discard::discard(self.tasks(), response.into_body());
         }
@@ -336,8 +341,12 @@ impl Exchange {
     }
 
     /// The request side of the chain, until the head has come out of it.
-    async fn filter_request(&mut self, source: Option<Upload>) -> Result<RequestBody, Ending> {
-        let source = source.map(|upload| self.decode_request(upload));
+    async fn filter_request(
+        &mut self,
+        source: Option<Upload>,
+        kept: Option<Kept>,
+    ) -> Result<RequestBody, Ending> {
+        let source = source.map(|upload| Keeping { source: self.decode_request(upload), kept });
         let mut flow = FlowBody::new(self.run.clone(), Direction::Request, source);
         if !self.run.is_empty() {
             let head = pin!(async { flow.head().await.map_err(Ending::from_request) });
@@ -436,9 +445,13 @@ impl Exchange {
         };
         let headers = request.headers_mut();
         headers.clone_from(&head.headers);
-        route.request_headers.apply(headers);
-        if let Some(host) = &forward.host {
-            headers.insert(HOST, host.clone());
+        let known = &|operator: &_| self.known(&stream, operator);
+        route.request_headers.apply(headers, known);
+        if let Some(host) = forward.host.as_ref().and_then(|host| host.of(known)) {
+            if !headers::is_host(host.as_bytes()) {
+                return Err(Ending::failed(Failure::MalformedRequest, "rewritten_host_is_none".to_owned()));
+            }
+            headers.insert(HOST, host);
         }
         retry::drop_wishes(headers);
         if let Some(deadline) = retry::deadline(route, &head.headers) {
@@ -498,14 +511,15 @@ impl Exchange {
             return Err(Failure::UpstreamMalformed.into()); // nobody asked
         };
         let extended = wish.extended;
-        let protocol = headers::upgrade_wanted(response.headers());
+        let agreed = headers::upgrade_wanted(response.headers());
+        let Some(protocol) = agreed.filter(|agreed| wish.is_for(agreed.as_bytes())) else {
+            return Err(Failure::UpstreamMalformed.into()); // nobody asked for that
+        };
         let upstream = match response.body_mut().take_tunnel() {
             Some(tunnel) => Some(UpstreamTunnel::Http2(tunnel)),
             None => response.extensions_mut().remove::<OnUpgrade>().map(UpstreamTunnel::Http1),
         };
-        let (Some(protocol), Some(upstream)) = (protocol, upstream) else {
-            return Err(Failure::UpgradeFailed.into());
-        };
+        let upstream = upstream.ok_or(Failure::UpgradeFailed)?;
         let (mut parts, lease) = response.into_parts();
         headers::drop_hop_by_hop(&mut parts.headers);
         self.run.take_response(parts.status, parts.headers);
@@ -555,7 +569,8 @@ impl Exchange {
     {
         let (status, mut headers) = leave(&self.run, flow, self.head_only);
         if let Some(route) = self.route {
-            self.site.listener().routes[route].response_headers.apply(&mut headers);
+            let known = |operator: &_| self.known_of_response(&self.run.stream().borrow(), status, operator);
+            self.site.listener().routes[route].response_headers.apply(&mut headers, &known);
             self.expose_response(&mut headers);
         }
         if !flow.is_direct() {

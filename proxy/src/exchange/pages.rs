@@ -1,7 +1,6 @@
 //! Pages for errors: what a listener says in the place of an error's own words.
 
 use std::borrow::Cow;
-use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::header::{
@@ -15,7 +14,6 @@ use super::answer::{Answer, Ending};
 use crate::config::model::{ErrorPage, Escape, Operator};
 use crate::error::Failure;
 use crate::grpc::is_call;
-use crate::telemetry::timestamp;
 
 /// What speaks of a body that is not sent.
 const OF_THE_BODY: [HeaderName; 10] = [
@@ -58,7 +56,7 @@ impl Exchange {
         let status = page.status.unwrap_or(answer.status);
         if let Some(content) = &page.content {
             let escape = Escape::of(content.content_type.to_str().unwrap_or_default());
-            let body = content.body.render(escape, |operator| self.value(operator, status, answer));
+            let body = content.body.render(escape, "-", |operator| self.value(operator, status, answer));
             answer.body = Bytes::from(body);
             OF_THE_BODY.iter().for_each(|name| drop(answer.headers.remove(name)));
             answer.headers.insert(CONTENT_TYPE, content.content_type.clone());
@@ -69,29 +67,15 @@ impl Exchange {
         }
     }
 
-    /// What is known of the exchange.
-    fn value(&self, operator: &Operator, status: StatusCode, answer: &Answer) -> Option<Cow<'static, str>> {
-        let stream = self.run.stream().borrow();
-        let (request, info) = (&stream.request, &stream.info);
-        let field = |name: &HeaderName| {
-            let value = request.headers.get(name)?;
-            Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
+    /// What is known of the exchange and its answer.
+    fn value(&self, operator: &Operator, status: StatusCode, answer: &Answer) -> Option<Cow<'static, [u8]>> {
+        let text = match operator {
+            Operator::ResponseCodeDetails => &answer.details,
+            Operator::ResponseFlags => answer.failure.map_or("-", Failure::flag),
+            Operator::Outcome => answer.failure.map_or("ok", Failure::reason),
+            Operator::LocalReplyBody => return Some(answer.body.to_vec().into()),
+            operator => return self.known_of_response(&self.run.stream().borrow(), status, operator),
         };
-        Some(match operator {
-            Operator::ResponseCode => status.as_str().to_owned().into(),
-            Operator::ResponseCodeDetails => answer.details.clone().into(),
-            Operator::ResponseFlags => answer.failure.map_or("-", Failure::flag).into(),
-            Operator::Outcome => answer.failure.map_or("ok", Failure::reason).into(),
-            Operator::LocalReplyBody => String::from_utf8_lossy(&answer.body).into_owned().into(),
-            Operator::Request(name, other) => field(name).or_else(|| field(other.as_ref()?))?.into(),
-            Operator::Protocol => info.protocol.into(),
-            Operator::ClientAddress { port: true } => info.source.to_string().into(),
-            Operator::ClientAddress { port: false } => info.source.ip().to_string().into(),
-            Operator::Method => request.method.to_string().into(),
-            Operator::Path => request.uri.to_string().into(),
-            Operator::RouteName => info.route_name.as_ref()?.to_string().into(),
-            Operator::Cluster => info.cluster_name.as_ref()?.to_string().into(),
-            Operator::StartTime => timestamp(SystemTime::now()).to_string().into(),
-        })
+        Some(text.as_bytes().to_vec().into())
     }
 }

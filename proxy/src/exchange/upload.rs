@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use super::decompress::Undecodable;
 use super::grpc_web::TextBody;
 use super::headers::drop_hop_by_hop;
+use super::kept::Again;
 use super::peer::{Peer, Phase};
 use crate::http2;
 
@@ -26,6 +27,8 @@ pub(crate) enum ClientBody {
     Empty,
     /// In base64, which is taken off it.
     Text(Box<TextBody>),
+    /// One that came before, once more.
+    Again(Again),
 }
 
 /// Why a request's body ended before its end.
@@ -58,6 +61,7 @@ impl Body for ClientBody {
             ClientBody::Http2(stream) => http2::poll_frame(stream, cx).map_err(ClientError::Http2),
             ClientBody::Empty => Poll::Ready(None),
             ClientBody::Text(body) => Pin::new(body).poll_frame(cx),
+            ClientBody::Again(body) => Poll::Ready(body.next().map(Ok)),
         }
     }
 
@@ -67,6 +71,7 @@ impl Body for ClientBody {
             ClientBody::Http2(stream) => stream.is_end_stream(),
             ClientBody::Empty => true,
             ClientBody::Text(body) => body.is_end_stream(),
+            ClientBody::Again(body) => body.is_over(),
         }
     }
 
@@ -75,6 +80,7 @@ impl Body for ClientBody {
             ClientBody::Http1(incoming) => incoming.size_hint(),
             ClientBody::Http2(_) | ClientBody::Text(_) => SizeHint::default(),
             ClientBody::Empty => SizeHint::with_exact(0),
+            ClientBody::Again(body) => SizeHint::with_exact(body.len() as u64),
         }
     }
 }
@@ -94,6 +100,11 @@ impl Upload {
             return None;
         }
         Some(Upload { incoming, peer: peer.clone() })
+    }
+
+    /// One that came before, once more.
+    pub(super) fn again(body: Again, peer: &Arc<Peer>) -> Upload {
+        Upload { incoming: ClientBody::Again(body), peer: peer.clone() }
     }
 }
 

@@ -6,8 +6,9 @@ use http::{HeaderMap, HeaderValue, Method, Uri};
 use regex::Regex;
 use smallvec::SmallVec;
 
+use super::claims::Claims;
 use super::{cookie, query};
-use crate::config::model::{Match, PathMatch, Percent, ValueMatch};
+use crate::config::model::{Match, Percent, ValueMatch};
 
 /// A route's conditions other than its hosts and the text of its path.
 #[derive(Debug)]
@@ -19,24 +20,33 @@ pub(super) struct Conditions {
     cookies: Box<[(String, ValueMatch)]>,
     /// By the two ways in which a path can be meant: dots part segments, or are of a name.
     properties: Box<[([Vec<u8>; 2], ValueMatch)]>,
+    claims: Box<[(String, ValueMatch)]>,
     percent: Option<Percent>,
 }
 
 /// What filters stored for an exchange, by its path, whose segments NULs part.
 pub type Stored<'a> = &'a dyn Fn(&[u8]) -> Option<Bytes>;
 
+/// What a route is looked for with.
+pub(super) struct Asked<'a> {
+    pub(super) method: &'a Method,
+    pub(super) uri: &'a Uri,
+    pub(super) headers: &'a HeaderMap,
+    pub(super) stored: Stored<'a>,
+    pub(super) claims: Claims,
+    pub(super) chance: u32,
+}
+
 impl Conditions {
     pub(super) fn new(matches: &Match) -> Conditions {
         Conditions {
             methods: matches.methods.iter().cloned().collect(),
-            path: match &matches.path {
-                PathMatch::Regex(regex) => Some(regex.clone()),
-                PathMatch::Any | PathMatch::Exact(_) | PathMatch::Prefix(_) | PathMatch::Segments(_) => None,
-            },
+            path: matches.path.regex().cloned(),
             headers: matches.headers.clone().into(),
             query: matches.query.clone().into(),
             cookies: matches.cookies.clone().into(),
             percent: matches.percent,
+            claims: matches.claims.clone().into(),
             properties: matches.properties.iter().map(|(path, value)| (paths(path), value.clone())).collect(),
         }
     }
@@ -49,23 +59,18 @@ impl Conditions {
             && self.query.is_empty()
             && self.cookies.is_empty()
             && self.properties.is_empty()
+            && self.claims.is_empty()
             && self.percent.is_none()
     }
 
     /// Whether some of them are of what filters stored.
     pub(super) fn look_at_properties(&self) -> bool {
-        !self.properties.is_empty()
+        !self.properties.is_empty() || !self.claims.is_empty()
     }
 
     /// Whether all of them hold; the cheapest are looked at first.
-    pub(super) fn hold(
-        &self,
-        method: &Method,
-        uri: &Uri,
-        headers: &HeaderMap,
-        stored: Stored<'_>,
-        chance: u32,
-    ) -> bool {
+    pub(super) fn hold(&self, asked: &Asked<'_>) -> bool {
+        let Asked { method, uri, headers, stored, claims, chance } = asked;
         self.percent.is_none_or(|percent| chance % Percent::ALL.0 < percent.0)
             && (self.methods.is_empty() || self.methods.contains(method))
             && self.headers.iter().all(|(name, value)| holds_of_field(value, &headers.get_all(name)))
@@ -77,6 +82,7 @@ impl Conditions {
                 let found = stored(segments).or_else(|| stored(name));
                 holds(value, found.as_deref())
             })
+            && self.claims.iter().all(|(name, value)| claims.meet(name, value, stored))
             && self.path.as_ref().is_none_or(|regex| regex.is_match(uri.path()))
     }
 }
@@ -98,7 +104,7 @@ pub fn holds_of_value(condition: &ValueMatch, value: &[u8]) -> bool {
 
 /// Whether `condition` holds of `value`; `None` is a value that is missing. A value that is not UTF-8 matches no
 /// regular expression.
-fn holds(condition: &ValueMatch, value: Option<&[u8]>) -> bool {
+pub(super) fn holds(condition: &ValueMatch, value: Option<&[u8]>) -> bool {
     match (condition, value) {
         (ValueMatch::Present(present), value) => value.is_some() == *present,
         (ValueMatch::Not(condition), value) => !holds(condition, value),

@@ -1,6 +1,7 @@
 //! From a request to a route, and what a route does to a request's head. Pure: no I/O, no clock, no randomness of its
 //! own.
 
+mod claims;
 mod condition;
 mod cookie;
 mod hash;

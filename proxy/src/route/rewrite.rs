@@ -5,7 +5,7 @@ use http::uri::{InvalidUri, PathAndQuery};
 use http::{HeaderMap, Uri};
 
 use super::host::split_port;
-use crate::config::model::{Clusters, HeaderEdits, PathMatch, PathRewrite, Redirect, RedirectPath};
+use crate::config::model::{Clusters, HeaderEdits, Known, PathMatch, PathRewrite, Redirect, RedirectPath};
 
 /// A path was rewritten to something that is no path.
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +66,8 @@ pub fn rewrite_path(uri: &Uri, matched: &PathMatch, rewrite: &PathRewrite) -> Re
     let path = uri.path();
     let mut target = match rewrite {
         PathRewrite::Prefix(prefix) => replace_matched(path, matched, prefix),
-        PathRewrite::Regex { pattern, substitution } => {
+        PathRewrite::Regex { pattern, substitution }
+        | PathRewrite::Template { pattern, substitution, .. } => {
             pattern.replace_all(path, substitution.as_str()).into_owned()
         }
     };
@@ -149,7 +150,7 @@ fn replace_matched(path: &str, matched: &PathMatch, replacement: &str) -> String
         PathMatch::Prefix(prefix) | PathMatch::Segments(prefix) => {
             path.strip_prefix(prefix.as_str()).unwrap_or(path)
         }
-        PathMatch::Exact(_) | PathMatch::Regex(_) => "",
+        PathMatch::Exact(_) | PathMatch::Regex(_) | PathMatch::Template(_) => "",
     };
     let mut target = String::with_capacity(replacement.len() + rest.len() + 1);
     target.push_str(replacement);
@@ -165,15 +166,19 @@ fn begin_with_slash(path: &mut String) {
 
 impl HeaderEdits {
     /// Makes the changes: removes, then sets, then adds.
-    pub fn apply(&self, headers: &mut HeaderMap) {
+    pub fn apply(&self, headers: &mut HeaderMap, known: &Known<'_>) {
         for name in &self.remove {
             headers.remove(name);
         }
         for (name, value) in &self.set {
-            headers.insert(name.clone(), value.clone());
+            if let Some(value) = value.of(known) {
+                headers.insert(name.clone(), value);
+            }
         }
         for (name, value) in &self.add {
-            headers.append(name.clone(), value.clone());
+            if let Some(value) = value.of(known) {
+                headers.append(name.clone(), value);
+            }
         }
     }
 }
@@ -184,7 +189,7 @@ mod tests {
     use regex::Regex;
 
     use super::*;
-    use crate::config::model::Share;
+    use crate::config::model::{FieldValue, Operator, Share, Template};
 
     fn rewritten(target: &str, matched: PathMatch, rewrite: PathRewrite) -> String {
         rewrite_path(&target.parse().unwrap(), &matched, &rewrite).unwrap().to_string()
@@ -333,15 +338,28 @@ mod tests {
         let pair = |name, value| (HeaderName::from_static(name), HeaderValue::from_static(value));
         let mut headers: HeaderMap =
             [pair("x-a", "1"), pair("x-a", "2"), pair("x-b", "1"), pair("x-c", "1")].into_iter().collect();
+        let plain =
+            |name, value| (HeaderName::from_static(name), FieldValue::Plain(HeaderValue::from_static(value)));
+        let made =
+            |name, text| (HeaderName::from_static(name), FieldValue::Made(Template::parse(text).unwrap()));
         let edits = HeaderEdits {
             remove: vec![HeaderName::from_static("x-b"), HeaderName::from_static("x-d")],
-            set: vec![pair("x-a", "3"), pair("x-b", "4")],
-            add: vec![pair("x-a", "5"), pair("x-c", "6")],
+            set: vec![plain("x-a", "3"), plain("x-b", "4"), made("x-c", "%ROUTE_NAME%")],
+            add: vec![
+                plain("x-a", "5"),
+                made("x-c", "%METHOD:1% of %ROUTE_NAME%"),
+                made("x-e", "%REQ(x-bad)%"),
+            ],
         };
-        edits.apply(&mut headers);
+        edits.apply(&mut headers, &|operator| match operator {
+            Operator::Method => Some(b"GET".into()),
+            Operator::Request(..) => Some(b"no\nfield".into()),
+            _ => None,
+        });
         let values = |name| headers.get_all(name).iter().collect::<Vec<_>>();
         assert_eq!(values("x-a"), ["3", "5"]);
         assert_eq!(values("x-b"), ["4"]);
-        assert_eq!(values("x-c"), ["1", "6"]);
+        assert_eq!(values("x-c"), ["1", "G of"], "what is nothing sets nothing");
+        assert!(values("x-e").is_empty(), "what cannot be a field is none");
     }
 }

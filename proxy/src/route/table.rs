@@ -7,11 +7,14 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use http::{HeaderMap, Method, Uri};
+use regex::Regex;
+use regex_syntax::hir::literal::Extractor;
 
+use super::claims::Claims;
 use super::host;
-use super::matcher::{Conditions, Stored};
+use super::matcher::{Asked, Conditions, Stored};
 use super::trie::{Entry, Trie};
-use crate::config::model::{HostMatch, PathMatch, Route};
+use crate::config::model::{HostMatch, PathMatch, PathTemplate, Route};
 
 /// Routes to find one in. A route's name in here is its index.
 #[derive(Debug)]
@@ -68,7 +71,8 @@ impl Table {
         stored: Stored<'_>,
         chance: u32,
     ) -> Option<usize> {
-        let request = Request { conditions: &self.conditions, method, uri, headers, stored, chance };
+        let asked = Asked { method, uri, headers, stored, claims: Claims::default(), chance };
+        let request = Request { conditions: &self.conditions, asked };
         let mut first = NONE;
         self.groups[0].search(&request, &mut first);
         if self.groups.len() > 1 {
@@ -98,11 +102,7 @@ const NONE: u32 = u32::MAX;
 /// What is being looked for, and the conditions of all routes.
 struct Request<'a> {
     conditions: &'a [Conditions],
-    method: &'a Method,
-    uri: &'a Uri,
-    headers: &'a HeaderMap,
-    stored: Stored<'a>,
-    chance: u32,
+    asked: Asked<'a>,
 }
 
 impl Request<'_> {
@@ -124,7 +124,7 @@ impl Request<'_> {
     }
 
     fn holds(&self, route: u32) -> bool {
-        self.conditions[route as usize].hold(self.method, self.uri, self.headers, self.stored, self.chance)
+        self.conditions[route as usize].hold(&self.asked)
     }
 }
 
@@ -152,46 +152,74 @@ struct Paths {
     texts: Trie,
     /// The lists of routes that look for the same text, each in order, one after the other.
     lists: Box<[Candidate]>,
-    /// Routes whose path is a regular expression, in order.
-    patterns: Box<[Candidate]>,
+    /// The same of routes whose path is a regular expression, by the text that all that it matches begins with.
+    patterns: Trie,
 }
 
 impl Paths {
     fn new(routes: Vec<(Candidate, &Route)>) -> Paths {
-        let mut texts: BTreeMap<(Cow<'_, str>, bool), Vec<Candidate>> = BTreeMap::new();
-        let mut patterns = Vec::new();
+        let (mut texts, mut patterns) = (Lists::default(), Lists::default());
         for (candidate, route) in routes {
             match &route.matches.path {
-                PathMatch::Any => texts.entry(("".into(), false)).or_default().push(candidate),
-                PathMatch::Prefix(prefix) => texts.entry((prefix.into(), false)).or_default().push(candidate),
-                PathMatch::Exact(path) => texts.entry((path.into(), true)).or_default().push(candidate),
+                PathMatch::Any => texts.add("", false, candidate),
+                PathMatch::Prefix(prefix) => texts.add(prefix, false, candidate),
+                PathMatch::Exact(path) => texts.add(path, true, candidate),
                 PathMatch::Segments(path) => {
-                    texts.entry((path.into(), true)).or_default().push(candidate);
-                    texts.entry((format!("{path}/").into(), false)).or_default().push(candidate);
+                    texts.add(path, true, candidate);
+                    texts.add(format!("{path}/"), false, candidate);
                 }
-                PathMatch::Regex(_) => patterns.push(candidate),
+                PathMatch::Regex(regex) | PathMatch::Template(PathTemplate { regex, .. }) => {
+                    patterns.add(beginning(regex), false, candidate);
+                }
             }
         }
-        let (mut entries, mut lists) = (Vec::new(), Vec::new());
-        for ((text, exact), list) in texts {
-            let value = u32::try_from(lists.len()).unwrap_or(NONE);
-            entries.push(Entry { text: text.as_bytes().into(), value, exact });
-            lists.extend(list);
-            lists.last_mut().into_iter().for_each(|last: &mut Candidate| last.is_last = true);
-        }
-        Paths { texts: Trie::new(entries), lists: lists.into(), patterns: patterns.into() }
+        let mut lists = Vec::new();
+        let (texts, patterns) = (texts.indexed(&mut lists), patterns.indexed(&mut lists));
+        Paths { texts, patterns, lists: lists.into() }
     }
 
     /// Moves `first` to the first route of these that comes before it and matches.
     fn search(&self, request: &Request<'_>, first: &mut u32) {
-        self.texts.walk(request.uri.path().as_bytes(), |node, left| {
-            for list in [node.prefix(), node.exact().filter(|_| left == 0)].into_iter().flatten() {
-                request.improve(&self.lists[list as usize..], first);
-            }
-        });
-        // Last, because they cost the most: those behind a route that was found are not tried.
-        request.improve(&self.patterns, first);
+        let path = request.asked.uri.path().as_bytes();
+        // Expressions come last, because they cost the most: those behind a route that was found are not tried.
+        for trie in [&self.texts, &self.patterns] {
+            trie.walk(path, |node, left| {
+                for list in [node.prefix(), node.exact().filter(|_| left == 0)].into_iter().flatten() {
+                    request.improve(&self.lists[list as usize..], first);
+                }
+            });
+        }
     }
+}
+
+/// Lists of routes by what they look for: a text, and whether it is all.
+#[derive(Default)]
+struct Lists<'a>(BTreeMap<(Cow<'a, str>, bool), Vec<Candidate>>);
+
+impl<'a> Lists<'a> {
+    fn add(&mut self, text: impl Into<Cow<'a, str>>, exact: bool, candidate: Candidate) {
+        self.0.entry((text.into(), exact)).or_default().push(candidate);
+    }
+
+    /// An index of them. They are put into `lists`, one after the other.
+    fn indexed(self, lists: &mut Vec<Candidate>) -> Trie {
+        let entry = |((text, exact), list): ((Cow<'_, str>, bool), Vec<Candidate>)| {
+            let value = u32::try_from(lists.len()).unwrap_or(NONE);
+            lists.extend(list);
+            lists.last_mut().into_iter().for_each(|last: &mut Candidate| last.is_last = true);
+            Entry { text: text.as_bytes().into(), value, exact }
+        };
+        Trie::new(self.0.into_iter().map(entry).collect())
+    }
+}
+
+/// The text that everything begins with that an anchored expression matches. Empty where that cannot be told.
+fn beginning(regex: &Regex) -> String {
+    let Ok(parsed) = regex_syntax::parse(regex.as_str()) else { return String::new() };
+    let literals = Extractor::new().extract(&parsed);
+    let text = literals.longest_common_prefix().map(String::from_utf8_lossy).unwrap_or_default();
+    // A character may have been cut in two.
+    text.trim_end_matches(char::REPLACEMENT_CHARACTER).to_owned()
 }
 
 /// Routes, sorted by the hosts that they are for.

@@ -4,7 +4,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use proptest::prelude::*;
 use regex::Regex;
 
-use super::matcher::Conditions;
+use super::claims::Claims;
+use super::matcher::{Asked, Conditions};
 use super::{Table, host};
 use crate::config::model::{Action, HostMatch, Match, PathMatch, Respond, Route, ValueMatch};
 
@@ -17,6 +18,7 @@ fn any() -> Match {
         query: vec![],
         cookies: vec![],
         properties: vec![],
+        claims: vec![],
         percent: None,
     }
 }
@@ -287,7 +289,7 @@ fn scan(routes: &[Route], method: &Method, uri: &Uri, headers: &HeaderMap) -> Op
     routes.iter().position(|route| {
         let Match { hosts, path, .. } = &route.matches;
         let path_fits = match path {
-            PathMatch::Any | PathMatch::Regex(_) => true,
+            PathMatch::Any | PathMatch::Regex(_) | PathMatch::Template(_) => true,
             PathMatch::Exact(text) => uri.path() == text,
             PathMatch::Prefix(text) => uri.path().starts_with(text.as_str()),
             PathMatch::Segments(text) => uri
@@ -302,7 +304,14 @@ fn scan(routes: &[Route], method: &Method, uri: &Uri, headers: &HeaderMap) -> Op
         };
         path_fits
             && (hosts.is_empty() || hosts.iter().any(host_fits))
-            && Conditions::new(&route.matches).hold(method, uri, headers, &|_| None, 0)
+            && Conditions::new(&route.matches).hold(&Asked {
+                method,
+                uri,
+                headers,
+                stored: &|_| None,
+                claims: Claims::default(),
+                chance: 0,
+            })
     })
 }
 

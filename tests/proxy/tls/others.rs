@@ -76,15 +76,7 @@ impl Certificates {
                 "tls_certificates": [certificate(&self.first), certificate(&self.exact), certificate(&self.wild)],
             },
         });
-        let listener = json!({
-            "name": "in",
-            "address": socket(loopback()),
-            "filter_chains": [{
-                "filters": [manager()],
-                "transport_socket": {"name": "tls", "typed_config": context},
-            }],
-        });
-        start_envoy(&[listener], &[cluster("up", upstream)])
+        start_envoy(&[listener(context)], &[cluster("up", upstream)])
     }
 }
 
@@ -112,6 +104,18 @@ fn manager() -> Value {
             "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router",
         }}],
     }})
+}
+
+/// A listener whose TLS is as `context` says.
+fn listener(context: Value) -> Value {
+    json!({
+        "name": "in",
+        "address": socket(loopback()),
+        "filter_chains": [{
+            "filters": [manager()],
+            "transport_socket": {"name": "tls", "typed_config": context},
+        }],
+    })
 }
 
 fn start_envoy(listeners: &[Value], clusters: &[Value]) -> Envoy {
@@ -278,15 +282,7 @@ fn envoy_is_an_endpoint_and_believes_the_proxy_where_it_has_to() {
             "validation_context": {"trusted_ca": {"inline_string": clients.pem()}},
         },
     });
-    let listener = json!({
-        "name": "in",
-        "address": socket(loopback()),
-        "filter_chains": [{
-            "filters": [manager()],
-            "transport_socket": {"name": "tls", "typed_config": context},
-        }],
-    });
-    let envoy = start_envoy(&[listener], &[cluster("up", upstream.address())]);
+    let envoy = start_envoy(&[listener(context)], &[cluster("up", upstream.address())]);
     let to_envoy = |identity: &str| {
         let config = format!(
             "listeners:\n- {{name: in, address: \"127.0.0.1:0\", access_log: true, routes: [{{match: {{}}, cluster: up}}]}}\n\

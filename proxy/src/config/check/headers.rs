@@ -1,11 +1,11 @@
 //! Checks header edits: which fields may be touched, and that none is named twice.
 
-use ::http::{HeaderName, HeaderValue};
+use ::http::HeaderName;
 
-use super::super::decode::{Field, Map};
-use super::super::model::HeaderEdits;
+use super::super::decode::{Field, Located, Map};
+use super::super::model::{FieldValue, HeaderEdits, Operator};
 use super::super::raw;
-use super::super::scalar::Text;
+use super::super::scalar::{Parse, Text};
 use super::super::source::Span;
 use super::{Checker, Unique, entries, items};
 
@@ -41,15 +41,18 @@ impl Checker<'_> {
             twice.take(header.clone(), name.span, || format!("`{header}` is removed twice"));
             remove.push(header);
         }
+        for values in [&raw.set, &raw.add] {
+            self.refuse_what_is_not_known(values, message);
+        }
         HeaderEdits { remove, set: self.fields(raw.set, message), add: self.fields(raw.add, message) }
     }
 
     /// Header fields with their values, each name once.
-    pub(super) fn fields(
+    pub(super) fn fields<V: Parse>(
         &self,
-        raw: Field<Map<Text<HeaderName>, Text<HeaderValue>>>,
+        raw: Field<Map<Text<HeaderName>, Text<V>>>,
         message: Message,
-    ) -> Vec<(HeaderName, HeaderValue)> {
+    ) -> Vec<(HeaderName, V)> {
         let mut twice = Unique::new(self.log);
         let mut fields = Vec::new();
         for (name, value) in entries(raw) {
@@ -60,6 +63,31 @@ impl Checker<'_> {
             fields.extend(value.value().map(|Text(value)| (header, value)));
         }
         fields
+    }
+
+    /// What an answer is, or was to be, is not known of a request, and not in the fields of a head.
+    fn refuse_what_is_not_known(&self, values: &Field<Map<Text<HeaderName>, Text<FieldValue>>>, of: Message) {
+        let Field::Given(Located { value: Map(entries), .. }) = values else { return };
+        for (_, value) in entries {
+            let Field::Given(Located { value: Text(FieldValue::Made(template)), span }) = value else {
+                continue;
+            };
+            let unknown = template.operators().find_map(|operator| match operator {
+                Operator::ResponseCode if of == Message::Request => Some("RESPONSE_CODE"),
+                Operator::ResponseCodeDetails => Some("RESPONSE_CODE_DETAILS"),
+                Operator::ResponseFlags => Some("RESPONSE_FLAGS"),
+                Operator::Outcome => Some("OUTCOME"),
+                Operator::LocalReplyBody => Some("LOCAL_REPLY_BODY"),
+                Operator::Upstream if of == Message::Request => Some("UPSTREAM_HOST"),
+                _ => None,
+            });
+            if let Some(name) = unknown {
+                let message = format!("`%{name}%` is not known yet where this field is made");
+                let hint =
+                    "the operators that are known in header fields are in the book, under \"Header fields\"";
+                self.log.error_with_hint(*span, message, hint);
+            }
+        }
     }
 
     fn may_be_edited(&self, header: &HeaderName, span: Span, message: Message) {

@@ -8,7 +8,7 @@ use super::super::bounds;
 use super::super::decode::{Field, Located};
 use super::super::model::{Address, Listener, ListenerLimits, Protocol, Route, RouteFilters, ServerNames};
 use super::super::raw;
-use super::super::scalar::{Mode, Text, Traffic};
+use super::super::scalar::{Mode, Text, Traffic, UpgradeProtocol};
 use super::super::source::Span;
 use super::exposure::Inherited;
 use super::{Checker, Unique, items};
@@ -70,6 +70,7 @@ impl Checker<'_> {
                 proxy_protocol: raw.proxy_protocol.value().unwrap_or(false),
                 grpc_web: raw.grpc_web.value().unwrap_or(false),
                 h2c_upgrade: raw.h2c_upgrade.value().unwrap_or(false),
+                upgrades: self.upgrades(raw.upgrades),
                 send_proxy_protocol: raw.send_proxy_protocol.value().map(|Text(version)| version),
                 filters,
                 runs,
@@ -169,6 +170,7 @@ impl Checker<'_> {
             ("compression", raw.compression.span()),
             ("grpc_web", raw.grpc_web.span()),
             ("h2c_upgrade", raw.h2c_upgrade.span()),
+            ("upgrades", raw.upgrades.span()),
             ("decompression", raw.decompression.span()),
             ("error_pages", raw.error_pages.span()),
         ];
@@ -195,6 +197,17 @@ impl Checker<'_> {
             chain.push(index);
         }
         chain
+    }
+
+    fn upgrades(&self, raw: Field<Vec<Field<Text<UpgradeProtocol>>>>) -> Vec<String> {
+        let Some(list) = raw.value() else { return vec!["websocket".to_owned()] };
+        let mut twice = Unique::new(self.log);
+        let mut protocols = Vec::new();
+        for Located { value: Text(UpgradeProtocol(protocol)), span } in items(list) {
+            twice.take(protocol.clone(), span, || format!("`{protocol}` is in this list twice"));
+            protocols.push(protocol);
+        }
+        protocols
     }
 
     fn listener_limits(&self, raw: raw::ListenerLimits) -> ListenerLimits {

@@ -1,7 +1,7 @@
 //! Checks paths: what they are compared with, and what they are rewritten to.
 
 use super::super::decode::{Field, Located};
-use super::super::model::{PathMatch, PathRewrite, RedirectPath};
+use super::super::model::{PathMatch, PathRewrite, PathTemplate, RedirectPath};
 use super::super::raw;
 use super::super::source::Span;
 use super::Checker;
@@ -22,6 +22,7 @@ impl Checker<'_> {
             Some(raw::Path::Regex(text)) => {
                 text.given().and_then(|text| self.whole_pattern(&text)).map(PathMatch::Regex)
             }
+            Some(raw::Path::Template(text)) => self.matched_template(text).map(PathMatch::Template),
         };
         given.unwrap_or(PathMatch::Any)
     }
@@ -39,6 +40,12 @@ impl Checker<'_> {
         Some(path.value)
     }
 
+    fn matched_template(&self, field: Field<String>) -> Option<PathTemplate> {
+        let text = field.given()?;
+        self.path(&text);
+        self.path_template(&text)
+    }
+
     /// A path that is not in the form that the listener brings them into is one that no request has.
     pub(super) fn warn_of_path_that_no_request_has(&self, route: &raw::Route, rules: &PathNormalization) {
         let Field::Given(Located { value: raw::Match { path: Field::Given(path), .. }, .. }) = &route.matches
@@ -49,7 +56,7 @@ impl Checker<'_> {
         let (Field::Given(text), more) = (match &path.value {
             raw::Path::Exact(text) | raw::Path::Segments(text) => (text, ""),
             raw::Path::Prefix(text) => (text, "0"),
-            raw::Path::Regex(_) => return,
+            raw::Path::Regex(_) | raw::Path::Template(_) => return,
         }) else {
             return;
         };
@@ -85,29 +92,32 @@ impl Checker<'_> {
         &self,
         prefix: Field<String>,
         regex: Field<raw::RegexRewrite>,
+        template: Field<String>,
         matched: &PathMatch,
     ) -> Option<PathRewrite> {
-        match (prefix.given(), regex.given()) {
-            (Some(prefix), Some(_)) => {
-                let hint = "keep one of the two";
-                self.log.error_with_hint(prefix.span, "`prefix` and `regex` cannot be given together", hint);
-                None
-            }
-            (Some(prefix), None) => {
-                self.needs_a_prefix(prefix.span, matched);
-                self.path(&prefix);
-                self.warn_of_double_slash(&prefix, matched);
-                Some(PathRewrite::Prefix(prefix.value))
-            }
-            (None, Some(regex)) => {
-                let pattern = self.required(regex.value.pattern, "pattern", regex.span);
-                let substitution = self.required(regex.value.substitution, "substitution", regex.span);
-                let pattern = self.pattern(&pattern?)?;
-                let substitution = self.substitution(&substitution?, &pattern);
-                Some(PathRewrite::Regex { pattern, substitution })
-            }
-            (None, None) => None,
+        let given = [("prefix", prefix.span()), ("regex", regex.span()), ("template", template.span())];
+        let mut given = given.into_iter().filter_map(|(name, span)| Some((name, span?)));
+        if let (Some((first, span)), Some((second, _))) = (given.next(), given.next()) {
+            let message = format!("`{first}` and `{second}` cannot be given together");
+            self.log.error_with_hint(span, message, "keep one of them");
+            return None;
         }
+        if let Some(prefix) = prefix.given() {
+            self.needs_a_prefix(prefix.span, matched);
+            self.path(&prefix);
+            self.warn_of_double_slash(&prefix, matched);
+            return Some(PathRewrite::Prefix(prefix.value));
+        }
+        if let Some(text) = template.given() {
+            self.path(&text);
+            return self.rewrite_by_template(&text, matched);
+        }
+        let regex = regex.given()?;
+        let pattern = self.required(regex.value.pattern, "pattern", regex.span);
+        let substitution = self.required(regex.value.substitution, "substitution", regex.span);
+        let pattern = self.pattern(&pattern?)?;
+        let substitution = self.substitution(&substitution?, &pattern);
+        Some(PathRewrite::Regex { pattern, substitution })
     }
 
     pub(super) fn redirect_path(
@@ -131,7 +141,7 @@ impl Checker<'_> {
     }
 
     fn needs_a_prefix(&self, span: Span, matched: &PathMatch) {
-        if let PathMatch::Any | PathMatch::Regex(_) = matched {
+        if let PathMatch::Any | PathMatch::Regex(_) | PathMatch::Template(_) = matched {
             let hint = "match the path with `path: {prefix: …}` or `{exact: …}`";
             self.log.error_with_hint(
                 span,

@@ -14,7 +14,7 @@ use super::super::model::{
     Respond, Route, ValueMatch,
 };
 use super::super::raw;
-use super::super::scalar::{Authority, Count, Host, Size, Text, name_of};
+use super::super::scalar::{AuthorityText, Count, Host, Size, Text, name_of};
 use super::super::source::Span;
 use super::exposure::Inherited;
 use super::headers::Message;
@@ -158,6 +158,7 @@ impl Checker<'_> {
                 query: vec![],
                 cookies: vec![],
                 properties: vec![],
+                claims: vec![],
                 percent: None,
             };
         };
@@ -180,6 +181,7 @@ impl Checker<'_> {
             query: values(raw.query),
             cookies: values(raw.cookies),
             properties: values(raw.properties),
+            claims: values(raw.claims),
             percent: self.number_if_given(raw.percent, bounds::MATCH_PERCENT),
         }
     }
@@ -278,7 +280,7 @@ impl Checker<'_> {
         let hash_policy = self.hash_policies(raw.hash_policy);
         let rewrite = raw.rewrite.value();
         let (path, host) = rewrite.map_or((None, None), |rewrite| {
-            (self.path_rewrite(rewrite.prefix, rewrite.regex, path), rewrite.host.value())
+            (self.path_rewrite(rewrite.prefix, rewrite.regex, rewrite.template, path), rewrite.host.value())
         });
         Some(Action::Forward(Box::new(Forward {
             clusters,
@@ -287,7 +289,7 @@ impl Checker<'_> {
             mirrors,
             follow_redirects,
             path,
-            host: host.map(|Text(Authority(host))| host),
+            host: host.map(|Text(AuthorityText(host))| host),
         })))
     }
 
@@ -415,7 +417,7 @@ pub(super) fn takes_everything(matches: &Match) -> bool {
     let any_path = match &matches.path {
         PathMatch::Any => true,
         PathMatch::Prefix(prefix) => prefix == "/",
-        PathMatch::Segments(_) | PathMatch::Exact(_) | PathMatch::Regex(_) => false,
+        PathMatch::Segments(_) | PathMatch::Exact(_) | PathMatch::Regex(_) | PathMatch::Template(_) => false,
     };
     any_path
         && matches.hosts.is_empty()
@@ -424,5 +426,6 @@ pub(super) fn takes_everything(matches: &Match) -> bool {
         && matches.query.is_empty()
         && matches.cookies.is_empty()
         && matches.properties.is_empty()
+        && matches.claims.is_empty()
         && matches.percent.is_none()
 }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use http::HeaderName;
+use http::{HeaderName, HeaderValue};
 
 /// Text with operators such as `%RESPONSE_CODE%`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,6 +41,18 @@ pub enum Operator {
         /// Whether with its port.
         port: bool,
     },
+    /// The listener's side of the connection.
+    LocalAddress,
+    /// The endpoint.
+    Upstream,
+    /// The host that the client asked for in the handshake.
+    ServerName,
+    /// `TLSv1.3`.
+    TlsVersion,
+    /// The subject of the client's certificate.
+    PeerSubject,
+    /// The URI that the client's certificate is for.
+    PeerUri,
     /// The client's method.
     Method,
     /// Path and query.
@@ -49,7 +61,7 @@ pub enum Operator {
     RouteName,
     /// The cluster's name.
     Cluster,
-    /// Now.
+    /// When the exchange began.
     StartTime,
 }
 
@@ -65,7 +77,7 @@ pub enum Escape {
 }
 
 /// The operators without arguments.
-const PLAIN: [(&str, Operator); 15] = [
+const PLAIN: [(&str, Operator); 21] = [
     ("RESPONSE_CODE", Operator::ResponseCode),
     ("RESPONSE_CODE_DETAILS", Operator::ResponseCodeDetails),
     ("RESPONSE_FLAGS", Operator::ResponseFlags),
@@ -74,6 +86,12 @@ const PLAIN: [(&str, Operator); 15] = [
     ("PROTOCOL", Operator::Protocol),
     ("DOWNSTREAM_REMOTE_ADDRESS", Operator::ClientAddress { port: true }),
     ("DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", Operator::ClientAddress { port: false }),
+    ("DOWNSTREAM_LOCAL_ADDRESS", Operator::LocalAddress),
+    ("UPSTREAM_HOST", Operator::Upstream),
+    ("REQUESTED_SERVER_NAME", Operator::ServerName),
+    ("DOWNSTREAM_TLS_VERSION", Operator::TlsVersion),
+    ("DOWNSTREAM_PEER_SUBJECT", Operator::PeerSubject),
+    ("DOWNSTREAM_PEER_URI_SAN", Operator::PeerUri),
     ("METHOD", Operator::Method),
     ("PATH", Operator::Path),
     ("REQ(:METHOD)", Operator::Method),
@@ -133,16 +151,29 @@ impl Template {
         &self.source
     }
 
-    /// The text with the values that `value` gives; what it does not know is `-`.
-    pub fn render<'a>(&self, escape: Escape, value: impl Fn(&Operator) -> Option<Cow<'a, str>>) -> String {
+    /// The operators in it.
+    pub fn operators(&self) -> impl Iterator<Item = &Operator> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Text(_) => None,
+            Part::Value(operator, _) => Some(operator),
+        })
+    }
+
+    /// The text with the values that `value` gives; what it does not know is `missing`.
+    pub fn render<'a>(
+        &self,
+        escape: Escape,
+        missing: &str,
+        value: impl Fn(&Operator) -> Option<Cow<'a, [u8]>>,
+    ) -> String {
         let mut text = String::with_capacity(self.source.len());
         for part in &self.parts {
             match part {
                 Part::Text(part) => text.push_str(part),
                 Part::Value(operator, most) => match value(operator) {
-                    None => text.push('-'),
+                    None => text.push_str(missing),
                     Some(value) => {
-                        value
+                        String::from_utf8_lossy(&value)
                             .chars()
                             .take(most.unwrap_or(usize::MAX))
                             .for_each(|c| escape.push(c, &mut text));
@@ -153,6 +184,41 @@ impl Template {
         text
     }
 }
+
+/// A header field's value, in which operators may stand for what is known of the exchange.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FieldValue {
+    /// Always the same.
+    Plain(HeaderValue),
+    /// Made for each exchange. What is not known is nothing, and where that leaves nothing there is no field.
+    Made(Template),
+}
+
+impl FieldValue {
+    /// The value in an exchange of which `known` says what there is to say.
+    pub fn of(&self, known: &Known<'_>) -> Option<HeaderValue> {
+        match self {
+            FieldValue::Plain(value) => Some(value.clone()),
+            FieldValue::Made(template) => {
+                let mut made = Vec::new();
+                for part in &template.parts {
+                    match part {
+                        Part::Text(text) => made.extend_from_slice(text.as_bytes()),
+                        Part::Value(operator, most) => {
+                            let value = known(operator).unwrap_or_default();
+                            made.extend_from_slice(&value[..value.len().min(most.unwrap_or(usize::MAX))]);
+                        }
+                    }
+                }
+                // A path may hold what a field may not.
+                HeaderValue::from_bytes(made.trim_ascii()).ok().filter(|value| !value.is_empty())
+            }
+        }
+    }
+}
+
+/// What is known of an exchange, operator by operator.
+pub type Known<'a> = dyn Fn(&Operator) -> Option<Cow<'static, [u8]>> + 'a;
 
 /// An operator without its percent signs: `REQ(X-A?X-B):10`.
 fn part(text: &str) -> Result<Part, BadTemplate> {
@@ -211,12 +277,14 @@ mod tests {
 
     fn render(source: &str, escape: Escape) -> String {
         let value = |operator: &Operator| match operator {
-            Operator::ResponseCode => Some("503".into()),
-            Operator::Request(name, _) if name == "x-evil" => Some("<b>\"&\\\n".into()),
-            Operator::Request(name, Some(other)) if name == "x-none" => Some(other.to_string().into()),
+            Operator::ResponseCode => Some(b"503".into()),
+            Operator::Request(name, _) if name == "x-evil" => Some(b"<b>\"&\\\n".into()),
+            Operator::Request(name, Some(other)) if name == "x-none" => {
+                Some(other.to_string().into_bytes().into())
+            }
             _ => None,
         };
-        Template::parse(source).unwrap().render(escape, value)
+        Template::parse(source).unwrap().render(escape, "-", value)
     }
 
     #[test]

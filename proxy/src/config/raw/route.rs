@@ -12,8 +12,8 @@ use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::super::bounds;
 use super::super::decode::{Field, Map, OneOrMany, Short};
-use super::super::model::{HostMatch, Percent};
-use super::super::scalar::{Authority, Count, Host, Scheme, Size, Text};
+use super::super::model::{FieldValue, HostMatch, Percent};
+use super::super::scalar::{AuthorityText, Count, Host, Scheme, Size, Text};
 use super::{
     Compression, Cors, Decompression, FollowRedirects, HashPolicy, Mirror, OrOff, Retries, RouteFilters,
 };
@@ -60,7 +60,7 @@ pub(crate) struct Route {
     /// Clusters that get copies of the requests: one, or a list.
     #[serde(default)]
     pub(crate) mirror: Field<OneOrMany<Mirror>>,
-    /// Redirects of the upstream that are followed by the proxy itself, for requests without a body. Default: none.
+    /// Redirects of the upstream that are followed by the proxy itself, a body of up to `buffer_limit` included. Default: none.
     #[serde(default)]
     pub(crate) follow_redirects: Field<FollowRedirects>,
     /// Changes to path and host before a request is sent on.
@@ -212,8 +212,13 @@ pub(crate) struct Match {
     /// Each of these cookies: the first of its name.
     #[serde(default)]
     pub(crate) cookies: Field<Map<String, ValueMatcher>>,
-    /// Each of these values that filters stored for the exchange (`set_property`), such as the claims of a token that a
-    /// filter has verified: `jwt.sub` is the path `["jwt", "sub"]`. Before the filters have run there are none.
+    /// Each of these claims of the token that a filter such as `builtin:authz` has verified, by name, or by a path of names
+    /// with dots between them (`realm_access.roles`). A list is met by any of its elements; numbers and truth values by their
+    /// text. Before the filter has run there are none.
+    #[serde(default)]
+    pub(crate) claims: Field<Map<String, ValueMatcher>>,
+    /// Each of these values that filters stored for the exchange (`set_property`): `user.plan` is the path `["user", "plan"]`.
+    /// Before the filters have run there are none.
     #[serde(default)]
     pub(crate) properties: Field<Map<String, ValueMatcher>>,
     /// This share of the requests for which all of the others hold; which ones is chance. Every route sees the same chance: of
@@ -234,6 +239,8 @@ pub(crate) enum Path {
     Exact(Field<String>),
     /// This regular expression matches all of it.
     Regex(Field<String>),
+    /// It has this form: `/users/{id}/files/{rest=**}`. `{name}` or `*` is one segment, `{name=**}` or `**` all that is left.
+    Template(Field<String>),
 }
 
 /// How a value is compared.
@@ -280,9 +287,13 @@ pub(crate) struct Rewrite {
     /// Replace what a regular expression matches in the path.
     #[serde(default)]
     pub(crate) regex: Field<RegexRewrite>,
-    /// The `host` to send instead of the client's.
+    /// What the path becomes where `match.path.template` matched, with its variables: `/v2/{id}`.
     #[serde(default)]
-    pub(crate) host: Field<Text<Authority>>,
+    pub(crate) template: Field<String>,
+    /// The `host` to send instead of the client's. Operators stand for what is known of the exchange
+    /// (`"%REQ(x-tenant)%.internal"`): where that leaves nothing the client's is sent.
+    #[serde(default)]
+    pub(crate) host: Field<Text<AuthorityText>>,
 }
 
 /// Every match of `pattern` in the path is replaced.
@@ -369,12 +380,13 @@ pub(crate) struct Edits {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Edit {
-    /// Fields that are replaced, or added where there are none.
+    /// Fields that are replaced, or added where there are none. Operators stand for what is known of the exchange
+    /// (`%DOWNSTREAM_REMOTE_ADDRESS%`); `%%` is a percent sign.
     #[serde(default)]
-    pub(crate) set: Field<Map<Text<HeaderName>, Text<HeaderValue>>>,
-    /// Fields that are added beside those that are there.
+    pub(crate) set: Field<Map<Text<HeaderName>, Text<FieldValue>>>,
+    /// Fields that are added beside those that are there. The same operators are known.
     #[serde(default)]
-    pub(crate) add: Field<Map<Text<HeaderName>, Text<HeaderValue>>>,
+    pub(crate) add: Field<Map<Text<HeaderName>, Text<FieldValue>>>,
     /// Fields that are removed.
     #[serde(default)]
     pub(crate) remove: Field<Vec<Field<Text<HeaderName>>>>,

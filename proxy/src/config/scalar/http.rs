@@ -3,6 +3,7 @@
 use ::http::{HeaderName, HeaderValue, Method, StatusCode};
 use schemars::{Schema, json_schema};
 
+use super::super::model::{Escape, FieldValue, Template};
 use super::net::check_host;
 use super::{Parse, Refusal};
 
@@ -34,6 +35,29 @@ impl Parse for HeaderValue {
         }
         HeaderValue::from_str(text)
             .map_err(|_| Self::refuse(&text.escape_debug()).hint("it must be printable ASCII, on one line"))
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string" })
+    }
+}
+
+impl Parse for FieldValue {
+    const EXPECTED: &'static str = "a header value";
+
+    fn parse(text: &str) -> Result<FieldValue, Refusal> {
+        let template = Template::parse(text).map_err(|error| {
+            Refusal::new(error.to_string()).hint(
+                "the operators are in the book, under \"Header fields\"; a percent sign that is meant is written `%%`",
+            )
+        })?;
+        // With all that is made for an exchange left out it has to be a value, too.
+        let plain = template.render(Escape::None, "", |_| None);
+        if template.operators().next().is_some() {
+            HeaderValue::parse(plain.trim())?;
+            return Ok(FieldValue::Made(template));
+        }
+        HeaderValue::parse(&plain).map(FieldValue::Plain)
     }
 
     fn schema() -> Schema {
@@ -80,6 +104,38 @@ impl Parse for StatusCode {
     }
 }
 
+/// A protocol to change to, in lower case (RFC 9110, 7.8).
+#[derive(Debug, Clone)]
+pub(crate) struct UpgradeProtocol(pub(crate) String);
+
+impl Parse for UpgradeProtocol {
+    const EXPECTED: &'static str = "a protocol such as `websocket`";
+
+    fn parse(text: &str) -> Result<UpgradeProtocol, Refusal> {
+        let (name, version) =
+            text.split_once('/').map_or((text, None), |(name, version)| (name, Some(version)));
+        // Both are tokens, as names of header fields are.
+        if [Some(name), version].into_iter().flatten().any(|part| part.parse::<HeaderName>().is_err()) {
+            return Err(Self::refuse(&text).hint("it is written as `upgrade` has it"));
+        }
+        let protocol = text.to_ascii_lowercase();
+        match name.to_ascii_lowercase().as_str() {
+            "h2c" => Err(Refusal::new(
+                "no connection is passed on that changes to HTTP/2: nobody would look at its requests",
+            )
+            .hint("`h2c_upgrade: true` has the listener itself change to it")),
+            "h2" | "http" | "tls" => {
+                Err(Self::refuse(&text).hint("a tunnel of it would pass by every route and filter"))
+            }
+            _ => Ok(UpgradeProtocol(protocol)),
+        }
+    }
+
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[!#$%&'*+.^_`|~0-9A-Za-z-]+(/[!#$%&'*+.^_`|~0-9A-Za-z-]+)?$", "examples": ["websocket"] })
+    }
+}
+
 /// A `host` field to send: a host, perhaps with a port.
 #[derive(Debug, Clone)]
 pub(crate) struct Authority(pub(crate) HeaderValue);
@@ -98,5 +154,24 @@ impl Parse for Authority {
 
     fn schema() -> Schema {
         json_schema!({ "type": "string", "minLength": 1 })
+    }
+}
+
+/// The same, in which operators may stand for what is known of the exchange.
+#[derive(Debug, Clone)]
+pub(crate) struct AuthorityText(pub(crate) FieldValue);
+
+impl Parse for AuthorityText {
+    const EXPECTED: &'static str = Authority::EXPECTED;
+
+    fn parse(text: &str) -> Result<AuthorityText, Refusal> {
+        if text.contains('%') {
+            return FieldValue::parse(text).map(AuthorityText);
+        }
+        Authority::parse(text).map(|Authority(host)| AuthorityText(FieldValue::Plain(host)))
+    }
+
+    fn schema() -> Schema {
+        Authority::schema()
     }
 }

@@ -53,7 +53,7 @@ fn everything_that_is_wrong_is_told_at_once() {
           |
           = help: did you mean `faults`?
 
-        error: expected a mapping with one of `prefix`, `segments`, `exact`, `regex`, found `/api`
+        error: expected a mapping with one of `prefix`, `segments`, `exact`, `regex`, `template`, found `/api`
           --> tidegate.yaml:11:23
            |
         11 |       - match: {path: /api}

@@ -70,7 +70,7 @@ worker: 2
         10 |         rewrite: {prefix: /, tls: true}
            |                              ^^^
            |
-           = help: the fields here are `prefix`, `regex`, `host`
+           = help: the fields here are `prefix`, `regex`, `template`, `host`
 
         error: unknown field `requests`
           --> tidegate.yaml:11:19
@@ -325,7 +325,7 @@ fn values_of_the_wrong_kind() {
         15 |   - a string
            |     ^^^^^^^^
            |
-           = help: its fields are `name`, `address`, `socket_mode`, `protocol`, `tls`, `server_names`, `proxy_protocol`, `send_proxy_protocol`, `filters`, `require_signature_by`, `access_log`, `buffer_limit`, `cors`, `compression`, `grpc_web`, `decompression`, `error_pages`, `trusted_hops`, `path_normalization`, `h2c_upgrade`, `http2`, `limits`, `routes`, `cluster`, `clusters`
+           = help: its fields are `name`, `address`, `socket_mode`, `protocol`, `tls`, `server_names`, `proxy_protocol`, `send_proxy_protocol`, `filters`, `require_signature_by`, `access_log`, `buffer_limit`, `cors`, `compression`, `grpc_web`, `decompression`, `error_pages`, `trusted_hops`, `path_normalization`, `h2c_upgrade`, `upgrades`, `http2`, `limits`, `routes`, `cluster`, `clusters`
 
         error: expected a mapping, found a list
           --> tidegate.yaml:17:5

@@ -137,7 +137,7 @@ fn paths_and_what_they_are_rewritten_to() {
         15 |       - {match: {path: {prefix: /a}}, cluster: api, rewrite: {prefix: /v1, regex: {pattern: a, substitution: b}}}
            |                                                                       ^^^
            |
-           = help: keep one of the two
+           = help: keep one of them
 
         error: the pattern has no group `2`
           --> tidegate.yaml:16:101
@@ -177,9 +177,9 @@ fn paths_and_what_they_are_rewritten_to() {
         18 |       - {match: {path: {exact: /a, prefix: /b}}, cluster: api}
            |                                    ^^^^^^
            |
-           = help: keep one of `prefix`, `segments`, `exact`, `regex`
+           = help: keep one of `prefix`, `segments`, `exact`, `regex`, `template`
 
-        error: expected one of `prefix`, `segments`, `exact`, `regex`, found none
+        error: expected one of `prefix`, `segments`, `exact`, `regex`, `template`, found none
           --> tidegate.yaml:19:24
            |
         19 |       - {match: {path: {}, headers: {x-a: {contains: ""}}}, cluster: api}
@@ -201,7 +201,7 @@ fn paths_and_what_they_are_rewritten_to() {
            |
            = help: leave the line out to match everything
 
-        error: expected a mapping with one of `prefix`, `segments`, `exact`, `regex`, found nothing
+        error: expected a mapping with one of `prefix`, `segments`, `exact`, `regex`, `template`, found nothing
           --> tidegate.yaml:20:28
            |
         20 |       - {match: {host: [], path: }, cluster: api}
@@ -386,6 +386,119 @@ fn a_header_may_name_clusters_that_there_are() {
       - {match: {path: {prefix: /d}}, cluster_header: {name: x cluster, allow: []}}
       - {match: {path: {prefix: /e}}, cluster_header: {name: x-cluster, allow: [api, apy, api]}}
       - {match: {path: {prefix: /f}}, cluster_header: {name: x-cluster, allow: [api]}, cluster: api}
+",
+    )));
+}
+
+#[test]
+fn templates_and_operators_that_cannot_be() {
+    expect![[r#"
+        error: nothing can come behind `**`
+         --> tidegate.yaml:8:35
+          |
+        8 |       - {match: {path: {template: /a/**/b}}, cluster: api}
+          |                                   ^^^^^^^
+          |
+          = help: `**` is all that is left of a path: it comes last
+
+        error: `x` is in this template twice
+         --> tidegate.yaml:9:35
+          |
+        9 |       - {match: {path: {template: "/a/{x}/{x}"}}, cluster: api}
+          |                                   ^^^^^^^^^^^^
+
+        error: `{1x}` is no part of a path template
+          --> tidegate.yaml:10:35
+           |
+        10 |       - {match: {path: {template: "/a/{1x}"}}, cluster: api}
+           |                                   ^^^^^^^^^
+           |
+           = help: write `{name}` for one segment, `{name=**}` for the rest, or `*` and `**` where no name is needed
+
+        error: `b{x}` is no part of a path template
+          --> tidegate.yaml:11:35
+           |
+        11 |       - {match: {path: {template: "/a/b{x}"}}, cluster: api}
+           |                                   ^^^^^^^^^
+           |
+           = help: write `{name}` for one segment, `{name=**}` for the rest, or `*` and `**` where no name is needed
+
+        error: there is no such variable
+          --> tidegate.yaml:12:67
+           |
+        12 |       - {match: {path: {template: "/a/{x}"}}, rewrite: {template: "/{y}"}, cluster: api}
+           |                                                                   ^^^^^^
+           |
+           = help: the route's template has `{x}`
+
+        error: there are no variables: the route matches no template
+          --> tidegate.yaml:13:59
+           |
+        13 |       - {match: {path: {prefix: /a}}, rewrite: {template: "/{y}"}, cluster: api}
+           |                                                           ^^^^^^
+           |
+           = help: match the path with `path: {template: …}`
+
+        error: `regex` and `template` cannot be given together
+          --> tidegate.yaml:14:78
+           |
+        14 |       - {match: {path: {template: "/a/{x}"}}, rewrite: {template: /b, regex: {pattern: a, substitution: b}}, cluster: api}
+           |                                                                              ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+           |
+           = help: keep one of them
+
+        error: a `%` begins an operator here, and no other ends it
+          --> tidegate.yaml:18:32
+           |
+        18 |           request: {set: {x-a: 50%, x-b: "%RESPONSE_CODE%", x-c: "%NOPE%"}}
+           |                                ^^^
+           |
+           = help: the operators are in the book, under "Header fields"; a percent sign that is meant is written `%%`
+
+        error: `%RESPONSE_CODE%` is not known yet where this field is made
+          --> tidegate.yaml:18:42
+           |
+        18 |           request: {set: {x-a: 50%, x-b: "%RESPONSE_CODE%", x-c: "%NOPE%"}}
+           |                                          ^^^^^^^^^^^^^^^^^
+           |
+           = help: the operators that are known in header fields are in the book, under "Header fields"
+
+        error: there is no operator `%NOPE%`
+          --> tidegate.yaml:18:66
+           |
+        18 |           request: {set: {x-a: 50%, x-b: "%RESPONSE_CODE%", x-c: "%NOPE%"}}
+           |                                                                  ^^^^^^^^
+           |
+           = help: the operators are in the book, under "Header fields"; a percent sign that is meant is written `%%`
+
+        error: `%LOCAL_REPLY_BODY%` is not known yet where this field is made
+          --> tidegate.yaml:19:33
+           |
+        19 |           response: {set: {x-a: "%LOCAL_REPLY_BODY%", x-b: "%REQ(x-y)", x-c: "%RESPONSE_CODE%"}}
+           |                                 ^^^^^^^^^^^^^^^^^^^^
+           |
+           = help: the operators that are known in header fields are in the book, under "Header fields"
+
+        error: a `%` begins an operator here, and no other ends it
+          --> tidegate.yaml:19:60
+           |
+        19 |           response: {set: {x-a: "%LOCAL_REPLY_BODY%", x-b: "%REQ(x-y)", x-c: "%RESPONSE_CODE%"}}
+           |                                                            ^^^^^^^^^^^
+           |
+           = help: the operators are in the book, under "Header fields"; a percent sign that is meant is written `%%`
+    "#]].assert_eq(&problems(&with_routes(
+        "      - {match: {path: {template: /a/**/b}}, cluster: api}
+      - {match: {path: {template: \"/a/{x}/{x}\"}}, cluster: api}
+      - {match: {path: {template: \"/a/{1x}\"}}, cluster: api}
+      - {match: {path: {template: \"/a/b{x}\"}}, cluster: api}
+      - {match: {path: {template: \"/a/{x}\"}}, rewrite: {template: \"/{y}\"}, cluster: api}
+      - {match: {path: {prefix: /a}}, rewrite: {template: \"/{y}\"}, cluster: api}
+      - {match: {path: {template: \"/a/{x}\"}}, rewrite: {template: /b, regex: {pattern: a, substitution: b}}, cluster: api}
+      - match: {path: {exact: /e}}
+        cluster: api
+        headers:
+          request: {set: {x-a: 50%, x-b: \"%RESPONSE_CODE%\", x-c: \"%NOPE%\"}}
+          response: {set: {x-a: \"%LOCAL_REPLY_BODY%\", x-b: \"%REQ(x-y)\", x-c: \"%RESPONSE_CODE%\"}}
 ",
     )));
 }

@@ -45,6 +45,9 @@ fn defaults_are_filled_in() {
               "proxy_protocol": false,
               "grpc_web": false,
               "h2c_upgrade": false,
+              "upgrades": [
+                "websocket"
+              ],
               "trusted_hops": 0,
               "path_normalization": {
                 "normalize_path": true,
@@ -203,27 +206,27 @@ fn what_turns_out_wrong_later_is_shown_at_its_place() {
     };
     expect![[r#"
         error: the address is in use
-          --> tidegate.yaml:86:29
+          --> tidegate.yaml:88:29
            |
-        86 |   - {name: second, address: 127.0.0.1:0, routes: [{match: {}, cluster: api}]}
+        88 |   - {name: second, address: 127.0.0.1:0, routes: [{match: {}, cluster: api}]}
            |                             ^^^^^^^^^^^
            |
            = help: a remedy"#]]
     .assert_eq(&blame(Part::ListenerAddress(1), "the address is in use"));
     expect![[r#"
         error: there is no such file
-           --> tidegate.yaml:114:13
+           --> tidegate.yaml:116:13
             |
-        114 |     module: ./limits.wasm
+        116 |     module: ./limits.wasm
             |             ^^^^^^^^^^^^^
             |
             = help: a remedy"#]]
     .assert_eq(&blame(Part::FilterModule(1), "there is no such file"));
     expect![[r#"
         error: the filter rejects its configuration
-          --> tidegate.yaml:91:13
+          --> tidegate.yaml:93:13
            |
-        91 |     config: {z: {status: 503, percent: 10.5}, a: [1, -2, null, true, "x"]}
+        93 |     config: {z: {status: 503, percent: 10.5}, a: [1, -2, null, true, "x"]}
            |             ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
            |
            = help: a remedy"#]]

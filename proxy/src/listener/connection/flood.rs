@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::observed::{Observed, PREFACE};
+use crate::http2::frame::{CONTINUATION, DATA, HEADERS, Partial};
 
 /// Frames that a connection may send before it has earned any, and more for each second: a client that measures its
 /// bandwidth pings for every round trip on which it has received something.
@@ -33,11 +34,6 @@ const MOST: u32 = 10_000;
 /// than half of all: as in Envoy (`overload.premature_reset_total_stream_count`).
 const PREMATURE: Duration = Duration::from_secs(1);
 const MOST_PREMATURE: u32 = 500;
-
-const HEADER_BYTES: usize = 9;
-const DATA: u8 = 0x0;
-const HEADERS: u8 = 0x1;
-const CONTINUATION: u8 = 0x9;
 
 /// How much patience there is left for a connection.
 #[derive(Debug)]
@@ -202,14 +198,12 @@ impl AsyncWrite for Watched {
 struct Scan {
     /// The preface, then a frame's content: bytes that are none of its business.
     skip: usize,
-    header: [u8; HEADER_BYTES],
-    /// How many of these are there.
-    known: usize,
+    header: Partial,
 }
 
 impl Scan {
     fn after(skip: usize) -> Scan {
-        Scan { skip, header: [0; HEADER_BYTES], known: 0 }
+        Scan { skip, header: Partial::default() }
     }
 
     /// Says of which type the frames are that begin in these bytes.
@@ -218,15 +212,11 @@ impl Scan {
             let skipped = self.skip.min(bytes.len());
             self.skip -= skipped;
             bytes = &bytes[skipped..];
-            let taken = (HEADER_BYTES - self.known).min(bytes.len());
-            self.header[self.known..self.known + taken].copy_from_slice(&bytes[..taken]);
-            self.known += taken;
-            bytes = &bytes[taken..];
-            if self.known == HEADER_BYTES {
-                self.known = 0;
-                let [high, middle, low, kind, ..] = self.header;
-                self.skip = u32::from_be_bytes([0, high, middle, low]) as usize;
-                begins(kind);
+            self.header.take(&mut bytes);
+            if let Some(header) = self.header.whole() {
+                self.header = Partial::default();
+                self.skip = header.length;
+                begins(header.kind);
             }
         }
     }
@@ -239,7 +229,7 @@ mod tests {
     fn frame(kind: u8, length: usize) -> Vec<u8> {
         let [_, high, middle, low] = (length as u32).to_be_bytes();
         let mut frame = vec![high, middle, low, kind, 0, 0, 0, 0, 1];
-        frame.resize(HEADER_BYTES + length, 0x6);
+        frame.resize(9 + length, 0x6);
         frame
     }
 

@@ -20,6 +20,7 @@ use tokio::io::AsyncReadExt;
 
 use super::observed::{Observed, PREFACE};
 use crate::exchange::{ReplyBody, drop_hop_by_hop};
+use crate::http2::frame::{CONTINUATION, END_HEADERS, END_STREAM, HEADERS, SETTINGS};
 
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 const H2C: HeaderValue = HeaderValue::from_static("h2c");
@@ -27,12 +28,6 @@ const H2C: HeaderValue = HeaderValue::from_static("h2c");
 /// As large a frame as anybody takes who has not said otherwise (RFC 9113, 4.2).
 const FRAME_BYTES: usize = 16 * 1024;
 const FRAME_HEADER: usize = 9;
-
-const HEADERS: u8 = 0x1;
-const SETTINGS: u8 = 0x4;
-const CONTINUATION: u8 = 0x9;
-const END_STREAM: u8 = 0x1;
-const END_HEADERS: u8 = 0x4;
 
 /// Where a request that asked leaves its connection to be found when HTTP/1.1 has ended on it.
 #[derive(Clone, Default)]

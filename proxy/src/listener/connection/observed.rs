@@ -98,9 +98,10 @@ impl Observed {
         }
     }
 
-    /// Has these bytes read before what is read from the socket.
+    /// Has these bytes read before what was put back earlier, and before what is read from the socket.
     pub(super) fn put_back(&mut self, bytes: Bytes) {
-        self.back = bytes;
+        self.back =
+            if self.back.is_empty() { bytes } else { [bytes, self.back.split_off(0)].concat().into() };
     }
 
     fn note_read(&self) {

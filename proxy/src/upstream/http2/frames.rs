@@ -12,12 +12,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Bytes before a frame's content.
-const HEADER: usize = 9;
-
-const DATA: u8 = 0x0;
-const END_STREAM: u8 = 0x1;
-const PADDED: u8 = 0x8;
+use crate::http2::frame::{DATA, END_STREAM, FrameHeader, PADDED, Partial};
 
 /// Empty frames that a connection may send before it has sent any others, and the most that it may have left.
 const EMPTY_AT_FIRST: u32 = 1000;
@@ -112,9 +107,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Frames<S> {
 /// Finds the frames in what comes in pieces, and takes the empty ones out.
 #[derive(Debug)]
 struct Sieve {
-    /// A header as far as it has come.
-    header: [u8; HEADER],
-    known: usize,
+    header: Partial,
     /// How much of that was given to whoever reads.
     given: usize,
     /// What is to come of a frame's content.
@@ -127,13 +120,12 @@ struct Sieve {
 
 impl Sieve {
     fn new() -> Sieve {
-        let header = [0; HEADER];
-        Sieve { header, known: 0, given: 0, skip: 0, frames: 0, patience: Some(EMPTY_AT_FIRST) }
+        Sieve { header: Partial::default(), given: 0, skip: 0, frames: 0, patience: Some(EMPTY_AT_FIRST) }
     }
 
     /// What has come of a header and was given to nobody yet.
     fn held(&self) -> &[u8] {
-        &self.header[self.given..self.known]
+        &self.header.bytes()[self.given..]
     }
 
     /// Gives out what is held, as much as there is room for.
@@ -161,29 +153,26 @@ impl Sieve {
                 (read, kept, self.skip) = (read + part, kept + part, self.skip - part);
                 continue;
             }
-            let part = (HEADER - self.known).min(bytes.len() - read);
-            self.header[self.known..self.known + part].copy_from_slice(&bytes[read..read + part]);
-            (read, self.known) = (read + part, self.known + part);
-            if self.known < HEADER {
-                break;
+            let mut rest = &bytes[read..];
+            self.header.take(&mut rest);
+            read = bytes.len() - rest.len();
+            let Some(header) = self.header.whole() else { break };
+            if !self.is_left_out(header) {
+                let held = self.held();
+                bytes[kept..kept + held.len()].copy_from_slice(held);
+                kept += held.len();
             }
-            if !self.is_left_out() {
-                let header = &self.header[self.given..];
-                bytes[kept..kept + header.len()].copy_from_slice(header);
-                kept += header.len();
-            }
-            (self.known, self.given) = (0, 0);
+            (self.header, self.given) = (Partial::default(), 0);
         }
         kept
     }
 
-    /// Whether the frame whose header is whole is one of the empty ones.
-    fn is_left_out(&mut self) -> bool {
-        let [high, middle, low, kind, flags, stream @ ..] = self.header;
-        self.skip = u32::from_be_bytes([0, high, middle, low]) as usize;
+    /// Whether the frame that begins with this is one of the empty ones.
+    fn is_left_out(&mut self, header: FrameHeader) -> bool {
+        self.skip = header.length;
         self.frames += 1;
-        let is_empty = kind == DATA && self.skip == 0 && flags & (END_STREAM | PADDED) == 0;
-        if !is_empty || stream == [0; 4] {
+        let is_empty = header.kind == DATA && header.length == 0 && header.flags & (END_STREAM | PADDED) == 0;
+        if !is_empty || header.stream == 0 {
             self.patience = self.patience.map(|left| left.saturating_add(1).min(MOST_EMPTY));
             return false;
         }

@@ -355,13 +355,7 @@ fn who_waits_for_a_connection_is_not_overtaken() {
         assert_eq!(text(first).await, "ok");
         let mut last = Box::pin(worker.send(named("/last")));
         begin(&mut last).await;
-        let served = async {
-            for path in ["/second", "/third", "/last"] {
-                let head = peer.head().await;
-                assert!(head.starts_with(&format!("GET {path} ")), "{path} before {head}");
-                peer.send(OK).await;
-            }
-        };
+        let served = peer.serve_in_order(&["/second", "/third", "/last"]);
         let ends = async {
             assert_eq!(text(second.await).await, "ok");
             assert_eq!(text(third.await).await, "ok");
@@ -388,11 +382,7 @@ fn who_waits_for_a_connection_makes_the_next_where_the_one_there_was_is_closed()
         drop(peer);
         let served = async {
             let mut peer = server.accept().await;
-            for path in ["/second", "/third"] {
-                let head = peer.head().await;
-                assert!(head.starts_with(&format!("GET {path} ")), "{path} before {head}");
-                peer.send(OK).await;
-            }
+            peer.serve_in_order(&["/second", "/third"]).await;
         };
         let ends = async {
             assert_eq!(text(second.await).await, "ok");

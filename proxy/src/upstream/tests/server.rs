@@ -88,6 +88,15 @@ impl Peer {
         self.stream.write_all(text.as_ref()).await.expect("somebody reads");
     }
 
+    /// Answers requests for these paths, one after the other, with 200.
+    pub(super) async fn serve_in_order(&mut self, paths: &[&str]) {
+        for path in paths {
+            let head = self.head().await;
+            assert!(head.starts_with(&format!("GET {path} ")), "{path} before {head}");
+            self.send(OK).await;
+        }
+    }
+
     /// Reads a request's head and sends `response`.
     pub(super) async fn answer(&mut self, response: &str) {
         self.head().await;

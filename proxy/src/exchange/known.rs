@@ -1,0 +1,60 @@
+//! What is known of an exchange, for texts that say it.
+
+use std::borrow::Cow;
+use std::time::SystemTime;
+
+use http::{HeaderName, StatusCode};
+
+use super::Exchange;
+use crate::config::model::Operator;
+use crate::telemetry::timestamp;
+use crate::wasm::stream::{Certificate, Stream};
+
+impl Exchange {
+    /// What an operator stands for, as far as it is known before there is an answer. `stream` is the exchange's.
+    pub(super) fn known(&self, stream: &Stream, operator: &Operator) -> Option<Cow<'static, [u8]>> {
+        let (request, info) = (&stream.request, &stream.info);
+        let field = |name: &HeaderName| request.headers.get(name).map(|value| value.as_bytes().to_vec());
+        let tls = info.tls.as_deref();
+        let peer = || -> Option<&Certificate> { tls?.peer.as_ref() };
+        let said = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        let text = match operator {
+            Operator::Request(name, other) => {
+                return field(name).or_else(|| field(other.as_ref()?)).map(Cow::from);
+            }
+            Operator::Protocol => info.protocol.to_owned(),
+            Operator::ClientAddress { port: true } => info.source.to_string(),
+            Operator::ClientAddress { port: false } => info.source.ip().to_string(),
+            Operator::LocalAddress => info.destination.to_string(),
+            Operator::Method => request.method.to_string(),
+            Operator::Path => request.uri.to_string(),
+            Operator::RouteName => info.route_name.as_ref()?.to_string(),
+            Operator::Cluster => info.cluster_name.as_ref()?.to_string(),
+            Operator::Upstream => info.upstream?.to_string(),
+            Operator::ServerName => said(&tls?.server_name)?,
+            Operator::TlsVersion => said(&tls?.version)?,
+            Operator::PeerSubject => said(&peer()?.subject)?,
+            Operator::PeerUri => peer()?.uri_sans.first()?.clone(),
+            Operator::StartTime => timestamp(SystemTime::now() - self.watch.beginning.elapsed()).to_string(),
+            Operator::ResponseCode
+            | Operator::ResponseCodeDetails
+            | Operator::ResponseFlags
+            | Operator::Outcome
+            | Operator::LocalReplyBody => return None,
+        };
+        Some(text.into_bytes().into())
+    }
+
+    /// The same of an exchange that has this answer.
+    pub(super) fn known_of_response(
+        &self,
+        stream: &Stream,
+        status: StatusCode,
+        operator: &Operator,
+    ) -> Option<Cow<'static, [u8]>> {
+        match operator {
+            Operator::ResponseCode => Some(status.as_str().as_bytes().to_vec().into()),
+            operator => self.known(stream, operator),
+        }
+    }
+}
