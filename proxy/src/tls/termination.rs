@@ -71,6 +71,13 @@ impl Termination {
         &self.terms
     }
 
+    /// Whether whoever got in by `former` has shown what is asked for here.
+    pub(crate) fn asks_no_more_than(&self, former: &Termination) -> bool {
+        let (terms, former) = (&self.terms, &former.terms);
+        let knows_client = terms.client_ca.is_none() || terms.client_ca == former.client_ca;
+        knows_client && terms.min_version <= former.min_version
+    }
+
     pub(crate) fn config(&self) -> &Arc<ServerConfig> {
         &self.config
     }
