@@ -166,7 +166,7 @@ pub(super) async fn connect(
     purpose: Purpose,
     prelude: &[u8],
 ) -> Result<(Transport, Counted), UpstreamError> {
-    connect_at(pool, Place::take(pool)?, purpose, prelude).await
+    connect_at(pool, Place::take(pool.shelf())?, purpose, prelude).await
 }
 
 async fn connect_at(

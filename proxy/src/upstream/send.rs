@@ -16,7 +16,7 @@ use tokio::time::sleep;
 
 use super::balance::{Balancer, Criteria, Latency, Slowest};
 use super::body::Http1Body;
-use super::breakers::{Slot, refuse};
+use super::breakers::{self, refuse};
 use super::budget::Retrying;
 use super::cluster::Cluster;
 use super::connection::{Connection, Failure};
@@ -237,17 +237,16 @@ impl Upstreams {
         is_queued: &mut bool,
     ) -> Result<(Connection, bool), UpstreamError> {
         let pool = lease.pool();
-        let waits = Slot::take(pool.cluster(), Limit::Pending, false);
-        let _waits = waits.ok_or_else(|| refuse(pool, Limit::Pending))?;
-        let queue = pool.shelf().queue();
+        let _waits = breakers::wait(pool)?;
+        let shelf = pool.shelf();
         let mut has_waited = false;
         let place = loop {
-            let may_have_one = has_waited || queue.make_room();
-            if let Some(place) = may_have_one.then(|| Place::take(pool).ok()).flatten() {
+            let may_have_one = has_waited || shelf.make_room();
+            if let Some(place) = may_have_one.then(|| Place::take(shelf).ok()).flatten() {
                 break place;
             }
             *is_queued = true;
-            let turn = queue.wait(pool, has_waited).await;
+            let turn = shelf.wait(has_waited).await;
             *is_queued = false;
             match turn {
                 Some(Turn::Place(place)) => break place,

@@ -28,13 +28,12 @@ use tokio::sync::Mutex;
 use tracing::debug;
 
 use super::UpstreamError;
-use super::breakers::{Slot, refuse};
+use super::breakers::{self, refuse};
 use super::connection::{self, Counted, connect};
 use super::pool::{Chosen, Pool, Shelf, Upkeep};
 use crate::config::model::ClusterProtocol;
 use crate::http2::{Gone, Keepalive, framing_budget};
 use crate::tasks::Tasks;
-use crate::telemetry::metrics::Limit;
 use crate::tls::{H2, Purpose};
 use crate::transport::Transport;
 use frames::Frames;
@@ -219,8 +218,7 @@ async fn acquire(pool: &Pool, tasks: &Rc<Tasks>, avoided: Option<SocketAddr>) ->
     if let Some(turn) = http2.turn(shelf, avoided) {
         return Ok(turn);
     }
-    let waits = Slot::take(pool.cluster(), Limit::Pending, false);
-    let _waits = waits.ok_or_else(|| refuse(pool, Limit::Pending))?;
+    let _waits = breakers::wait(pool)?;
     let failures = http2.failures.get();
     let _connecting = http2.connecting.lock().await;
     if let Some(turn) = http2.turn(shelf, avoided) {

@@ -487,3 +487,82 @@ fn a_configuration_that_is_never_served_changes_nothing_about_connections() {
         peer.closed().await; // when the time of the one that is served is over
     });
 }
+
+/// A cluster of these servers that may have two connections.
+fn of_two(servers: &[&Server]) -> Worker {
+    let mut config = cluster_config(servers.iter().map(|server| server.address()));
+    config.recovery.breakers.connections = 2;
+    Worker::new(config)
+}
+
+#[test]
+fn a_connection_that_is_closed_makes_room_for_one_to_another_endpoint() {
+    on_worker(async {
+        let (one, other) = (Server::start().await, Server::start().await);
+        let worker = of_two(&[&one, &other]);
+        let (first, _peer) = join!(worker.get_from(&one), one.answer(OK));
+        let (second, _other_peer) = join!(worker.get_from(&other), other.answer(OK));
+        let mut third = Box::pin(worker.get_from(&one));
+        begin(&mut third).await;
+        let mut fourth = Box::pin(worker.get_from(&one));
+        begin(&mut fourth).await;
+        drop(second); // not read to its end: its connection is of no use
+        let (sent, mut peer) = join!(third, one.answer(OK));
+        assert_eq!(text(sent).await, "ok");
+        let (sent, ()) = join!(fourth, peer.answer(OK));
+        assert_eq!((text(sent).await, text(first).await), ("ok".to_owned(), "ok".to_owned()));
+    });
+}
+
+#[test]
+fn whoever_looks_out_for_room_leaves_that_to_another_who_waits() {
+    on_worker(async {
+        let (one, other) = (Server::start().await, Server::start().await);
+        let worker = of_two(&[&one, &other]);
+        let (first, _peer) = join!(worker.get_from(&one), one.answer(OK));
+        let (second, _other_peer) = join!(worker.get_from(&other), other.answer(OK));
+        let mut gone = Box::pin(worker.get_from(&one));
+        begin(&mut gone).await;
+        let mut third = Box::pin(worker.get_from(&one));
+        begin(&mut third).await;
+        drop(gone);
+        drop(second);
+        let (sent, _peer) = join!(third, one.answer(OK));
+        assert_eq!((text(sent).await, text(first).await), ("ok".to_owned(), "ok".to_owned()));
+    });
+}
+
+#[test]
+fn a_connection_that_is_closed_makes_room_for_one_of_another_worker() {
+    on_worker(async {
+        let server = Server::start().await;
+        let worker = of_two(&[&server]);
+        let other = worker.beside();
+        let (first, _peer) = join!(worker.get(), server.answer(OK));
+        let (second, _other_peer) = join!(other.get(), server.answer(OK));
+        let mut third = Box::pin(worker.get());
+        begin(&mut third).await;
+        drop(second);
+        let (sent, _peer) = join!(third, server.answer(OK));
+        assert_eq!((text(sent).await, text(first).await), ("ok".to_owned(), "ok".to_owned()));
+    });
+}
+
+#[test]
+fn a_limit_that_is_raised_is_raised_for_those_who_wait_already() {
+    on_worker(async {
+        let server = Server::start().await;
+        let worker = narrow(&server);
+        let (first, _peer) = join!(worker.get(), server.answer(OK));
+        let mut second = Box::pin(worker.get());
+        begin(&mut second).await;
+        let mut config = worker.cluster.config().clone();
+        config.recovery.breakers.connections_per_endpoint = 2;
+        let next = Arc::new(worker.cluster.successor(Arc::new(config)));
+        let successor = worker.upstreams.successor(std::slice::from_ref(&next), |_| Default::default());
+        begin(&mut second).await; // as long as that is not served
+        successor.take_over();
+        let (sent, _peer) = join!(second, server.answer(OK));
+        assert_eq!((text(sent).await, text(first).await), ("ok".to_owned(), "ok".to_owned()));
+    });
+}
