@@ -340,8 +340,8 @@ impl Upstreams {
 
     /// Closes unused connections, keeps none from now on, and waits until the last one in use is closed.
     ///
-    /// Exchanges may go on and even send, but one that has no connection yet is not waited for, and a tunnel is its
-    /// owner's: a drain waits for those first.
+    /// Exchanges may go on and even send, but one that has no connection yet is not waited for: a drain waits for those
+    /// first.
     pub async fn drain(&self) {
         self.keeper.stop();
         self.keeper.for_each_shelf(Shelf::clear);
