@@ -5,6 +5,7 @@ mod faults;
 mod pooling;
 mod server;
 mod tunnel;
+mod unix;
 
 use std::cell::Cell;
 use std::future::Future;

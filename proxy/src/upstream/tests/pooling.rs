@@ -332,7 +332,7 @@ fn named(path: &str) -> Request<RequestBody> {
 }
 
 /// Polls what is to wait.
-async fn begin(waiting: &mut (impl Future + Unpin)) {
+pub(super) async fn begin(waiting: &mut (impl Future + Unpin)) {
     let mut waiting = std::pin::pin!(waiting);
     std::future::poll_fn(|cx| {
         assert!(waiting.as_mut().poll(cx).is_pending(), "it waits");
