@@ -67,6 +67,8 @@ pub struct Attempt {
     pub endpoint: Option<Address>,
     /// This side's address of the connection that was used last.
     pub local: Option<SocketAddr>,
+    /// Which of the process's HTTP/2 connections that was, if it was one.
+    pub multiplexed: Option<u64>,
     /// Whether that connection had been used before.
     pub reused: bool,
     /// Since when the endpoint has been asked, where it matters how long it takes.
@@ -288,7 +290,7 @@ impl Upstreams {
                 let Some(((lease, _retrying), request)) = other else {
                     return Err(UpstreamError::RefusedStream(error));
                 };
-                let avoided = attempt.local;
+                let avoided = attempt.multiplexed;
                 attempt.endpoint = Some(lease.pool().endpoint().address());
                 http2::send(lease, &self.keeper.tasks, *request, attempt, avoided).await
             }
