@@ -127,6 +127,31 @@ fn a_reload_opens_and_closes_sockets() {
 }
 
 #[test]
+fn a_configuration_that_is_not_served_lets_nobody_else_connect() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let path = folder.path().join("in.sock");
+    let respond = "routes: [{match: {}, respond: {status: 200}}]";
+    let config = |mode: &str, other: &str| {
+        let listener = |name: &str, address: &str| {
+            format!("- {{name: {name}, address: \"{address}\", socket_mode: \"{mode}\", {respond}}}\n")
+        };
+        let first = listener("in", &format!("unix:{}", path.display()));
+        format!("listeners:\n{first}{}", listener("other", other))
+    };
+    let mode = || std::fs::metadata(&path).expect("it is there").permissions().mode() & 0o777;
+    let other = folder.path().join("other.sock");
+    let unix = |path: &Path| format!("unix:{}", path.display());
+    let mut proxy = Proxy::start(&config("0600", &unix(&other)));
+    let elsewhere = unix(&folder.path().join("none/in.sock"));
+    assert!(!proxy.change(&config("0666", &elsewhere)), "its other address cannot be had");
+    assert_eq!(mode(), 0o600);
+    std::fs::remove_file(&other).expect("it is there");
+    assert!(!proxy.change(&config("0666", &unix(&other))), "that has no permissions");
+    assert_eq!(mode(), 0o600);
+    assert!(say(connect(&path), GET).starts_with("HTTP/1.1 200"));
+}
+
+#[test]
 fn a_name_without_a_file_will_do() {
     use std::os::linux::net::SocketAddrExt;
     let upstream = Upstream::ok("hello");

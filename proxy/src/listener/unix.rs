@@ -25,9 +25,11 @@ impl SocketFile {
         Ok(SocketFile { path: path.to_owned(), identity: identity(path)? })
     }
 
-    /// Who may connect: the bits of `chmod(2)`.
-    pub(crate) fn permit(&self, mode: u32) -> io::Result<()> {
-        fs::set_permissions(&self.path, fs::Permissions::from_mode(mode))
+    /// Who may connect: the bits of `chmod(2)`. Returns those before.
+    pub(crate) fn permit(&self, mode: u32) -> io::Result<u32> {
+        let former = fs::symlink_metadata(&self.path)?.permissions().mode();
+        fs::set_permissions(&self.path, fs::Permissions::from_mode(mode))?;
+        Ok(former & 0o7777)
     }
 }
 

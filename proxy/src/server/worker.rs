@@ -131,7 +131,7 @@ enum Order {
     Prepare(Plan, oneshot::Sender<anyhow::Result<()>>),
     /// Serve what was prepared.
     Adopt(oneshot::Sender<()>),
-    /// Another worker could not prepare it.
+    /// It is not to be served: another worker could not prepare it.
     Forget,
     /// What is recorded has changed: serve the same accordingly, then say so.
     Renew(oneshot::Sender<()>),
@@ -220,9 +220,14 @@ impl Orders {
             outcome = outcome.and(prepared);
         }
         if outcome.is_err() {
-            self.0.iter().for_each(|worker| drop(worker.send(Order::Forget)));
+            self.forget();
         }
         outcome
+    }
+
+    /// Has every worker forget what it prepared.
+    pub(super) fn forget(&self) {
+        self.0.iter().for_each(|worker| drop(worker.send(Order::Forget)));
     }
 
     /// Has every worker serve what it prepared, and waits until they do.
