@@ -116,13 +116,6 @@ impl Connection {
         })
     }
 
-    /// The same once it can take its first request.
-    pub(super) async fn readied(mut self) -> Result<Connection, UpstreamError> {
-        let ready = self.sender.ready().await;
-        ready.map_err(|source| UpstreamError::Closed { mid_head: false, source })?;
-        Ok(self)
-    }
-
     /// Whether it can take a request now. A connection that has answered but still sends its request, or that is
     /// closed, cannot.
     pub(super) fn is_ready(&self) -> bool {

@@ -188,15 +188,15 @@ impl Upstreams {
         if let Some(picked) = criteria.picked {
             picked.set(attempt.endpoint);
         }
-        let is_http2 = match lease.pool().cluster().config().protocol {
-            ClusterProtocol::Http1 => false,
-            ClusterProtocol::Http2 => true,
+        let (version, made) = match lease.pool().cluster().config().protocol {
+            ClusterProtocol::Http1 => (Chosen::Http1, None),
+            ClusterProtocol::Http2 => (Chosen::Http2, None),
             ClusterProtocol::Auto => {
-                let chosen = Box::pin(http2::ask(lease.pool(), &self.keeper.tasks)).await;
-                chosen.map_err(|error| lease.failed(error))? == Chosen::Http2
+                let asked = Box::pin(http2::ask(lease.pool(), &self.keeper.tasks)).await;
+                asked.map_err(|error| lease.failed(error))?
             }
         };
-        if is_http2 {
+        if version == Chosen::Http2 {
             if request.headers().contains_key(UPGRADE) {
                 let sent = Box::pin(http2::tunnel::send(lease, &self.keeper.tasks, *request, attempt)).await;
                 return sent.map(Box::new);
@@ -206,7 +206,10 @@ impl Upstreams {
             return Ok(Box::new(response.map(ResponseBody::Http2)));
         }
 
-        let mut found = lease.pool().take().map(|connection| (connection, true));
+        let mut found = match made {
+            Some(connection) => Some((connection, false)),
+            None => lease.pool().take().map(|connection| (connection, true)),
+        };
         let repeatable = is_repeatable(&request);
         let mut again = repeatable.then_some(again);
         loop {

@@ -237,34 +237,41 @@ async fn acquire(pool: &Pool, tasks: &Rc<Tasks>, avoided: Option<u64>) -> Result
     }
 }
 
-/// Which version of HTTP an endpoint chooses that may choose. If that is not known, one of those that ask connects, and the
-/// connection is kept for whichever version it is.
-pub(super) async fn ask(pool: &Pool, tasks: &Rc<Tasks>) -> Result<Chosen, UpstreamError> {
+/// Which version of HTTP an endpoint chooses that may choose. If that is not known, one of those that ask connects: an HTTP/2
+/// connection is everybody's, and one of HTTP/1.1 is its own.
+pub(super) async fn ask(
+    pool: &Pool,
+    tasks: &Rc<Tasks>,
+) -> Result<(Chosen, Option<connection::Connection>), UpstreamError> {
     let (http2, shelf) = (pool.http2(), pool.shelf());
     if let Some(chosen) = shelf.chosen() {
-        return Ok(chosen);
+        return Ok((chosen, None));
     }
+    let _waits = breakers::wait(pool)?;
     let failures = http2.failures.get();
     let _connecting = http2.connecting.lock().await;
     if let Some(chosen) = shelf.chosen() {
-        return Ok(chosen);
+        return Ok((chosen, None));
     }
     http2.failed_since(failures)?;
     Box::pin(meet(pool, tasks)).await.map_err(|error| note_failure(pool, error))
 }
 
-async fn meet(pool: &Pool, tasks: &Rc<Tasks>) -> Result<Chosen, UpstreamError> {
+async fn meet(
+    pool: &Pool,
+    tasks: &Rc<Tasks>,
+) -> Result<(Chosen, Option<connection::Connection>), UpstreamError> {
     let (transport, counted) = connect(pool, Purpose::Http, &[]).await?;
-    let chosen = if transport.alpn().as_deref() == Some(H2) {
+    let (chosen, own) = if transport.alpn().as_deref() == Some(H2) {
         let connection = begin(pool, tasks, transport, counted).await?;
         pool.http2().add(connection, pool.upkeep());
-        Chosen::Http2
+        (Chosen::Http2, None)
     } else {
-        pool.put(connection::Connection::begin(pool, tasks, transport, counted).await?.readied().await?);
-        Chosen::Http1
+        let own = connection::Connection::begin(pool, tasks, transport, counted).await?;
+        (Chosen::Http1, Some(own))
     };
     pool.shelf().note_chosen(Some(chosen));
-    Ok(chosen)
+    Ok((chosen, own))
 }
 
 /// Notes why there is no connection, for those who wait for it.

@@ -566,3 +566,41 @@ fn a_limit_that_is_raised_is_raised_for_those_who_wait_already() {
         assert_eq!((text(sent).await, text(first).await), ("ok".to_owned(), "ok".to_owned()));
     });
 }
+
+/// A worker that asks its endpoint which version of HTTP it speaks, and keeps no connection.
+fn asking(server: &Server) -> Worker {
+    let mut config = cluster_config([server.address()]);
+    config.protocol = model::ClusterProtocol::Auto;
+    config.idle_connections = 0;
+    config.recovery.breakers.pending = 1;
+    Worker::new(config)
+}
+
+#[test]
+fn a_request_goes_out_on_the_connection_by_which_it_asked_for_the_version() {
+    on_worker(async {
+        let server = Server::start().await;
+        let worker = asking(&server);
+        for _ in 0..2 {
+            let (sent, mut peer) = join!(worker.get(), server.answer(OK));
+            assert!(!worker.reused());
+            assert_eq!(text(sent).await, "ok");
+            peer.closed().await;
+        }
+    });
+}
+
+#[test]
+fn a_request_that_asks_for_the_version_is_one_that_waits() {
+    on_worker(async {
+        let server = Server::start().await;
+        let worker = asking(&server);
+        let mut first = Box::pin(worker.get());
+        begin(&mut first).await;
+        let second = worker.get().await;
+        let refused = crate::telemetry::metrics::Limit::Pending;
+        assert!(matches!(second, Err(UpstreamError::Overflow(limit)) if limit == refused), "{second:?}");
+        let (sent, _peer) = join!(first, server.answer(OK));
+        assert_eq!(text(sent).await, "ok");
+    });
+}
