@@ -57,7 +57,22 @@ impl Authority {
         })
     }
 
+    /// One whose key is of Ed25519, which not every client can make use of.
+    pub(crate) fn issue_ed25519(&self, hosts: &[&str]) -> Issued {
+        let key = KeyPair::generate_for(&rcgen::PKCS_ED25519).expect("a key can be made");
+        self.issue_for(&key, hosts, |_| {})
+    }
+
     fn issue_with(&self, hosts: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Issued {
+        self.issue_for(&KeyPair::generate().expect("a key can be made"), hosts, change)
+    }
+
+    fn issue_for(
+        &self,
+        key: &KeyPair,
+        hosts: &[&str],
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Issued {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, hosts[0]);
         params.subject_alt_names = hosts
@@ -68,8 +83,7 @@ impl Authority {
             })
             .collect();
         change(&mut params);
-        let key = KeyPair::generate().expect("a key can be made");
-        let certificate = params.signed_by(&key, &self.0).expect("it can be signed");
+        let certificate = params.signed_by(key, &self.0).expect("it can be signed");
         Issued { certificate: certificate.pem(), key: key.serialize_pem() }
     }
 }

@@ -29,7 +29,7 @@ use crate::error::Failure;
 use crate::exchange::{Peer, Site};
 use crate::tls::{self, H2, HTTP_1_1, Termination, Version};
 use crate::transport::{Socket, Transport};
-use crate::wasm::stream::Tls;
+use crate::wasm::stream::{Certificate, Tls};
 use crate::{route, tcp};
 
 /// How long a client may take to read that it should speak TLS.
@@ -252,7 +252,8 @@ impl Arrival {
         termination: &Arc<Termination>,
     ) -> Result<(Transport, Arc<Tls>), Option<Failure>> {
         let Some(wire) = transport.into_wire() else { return Err(Some(Failure::TlsFailed)) };
-        let shaking = TlsAcceptor::from(termination.config().clone()).accept(wire);
+        let (config, shown) = termination.begin();
+        let shaking = TlsAcceptor::from(config).accept(wire);
         let shaken = timeout(termination.terms().handshake_timeout, shaking).await;
         let stream = match shaken {
             Ok(Ok(stream)) => stream,
@@ -273,7 +274,7 @@ impl Arrival {
             self.site.reporter().cell().handshakes().count(version, resumed);
         }
         let server_name = session.server_name().unwrap_or_default().to_owned();
-        let tls = facts(session, version, server_name, termination);
+        let tls = facts(session, version, server_name, termination.certificate(&shown));
         Ok((Transport::from(tokio_rustls::TlsStream::Server(stream)), Arc::new(tls)))
     }
 
@@ -288,16 +289,10 @@ fn facts(
     session: &CommonState,
     version: Option<Version>,
     server_name: String,
-    termination: &Termination,
+    local: Option<&Certificate>,
 ) -> Tls {
-    let asked = (!server_name.is_empty()).then_some(server_name.as_str());
     let peer = session.peer_certificates().and_then(|chain| tls::certificate_of(chain.first()?));
-    Tls {
-        version: version.map_or("", Version::word).to_owned(),
-        local: termination.certificate_for(asked).cloned(),
-        peer,
-        server_name,
-    }
+    Tls { version: version.map_or("", Version::word).to_owned(), local: local.cloned(), peer, server_name }
 }
 
 /// Why there was no handshake.

@@ -370,3 +370,37 @@ fn filters_see_the_handshake() {
         assert!(line.is_some_and(|(_, line)| line.contains(value)), "{path}: {line:?}");
     }
 }
+
+#[test]
+fn filters_see_the_certificate_that_the_client_is_shown() {
+    let authority = Authority::new("tide");
+    let (new, old) =
+        (authority.issue_ed25519(&["new.test", "a.test"]), authority.issue(&["old.test", "a.test"]));
+    let upstream = Upstream::ok("hello");
+    let guest = Guest::new().on(On::RequestHeaders, [Step::property("connection.subject_local_certificate")]);
+    let fields = [&*tls(&["new", "old"], ""), "filters: [see]"];
+    let start = prepared(upstream.address(), &fields, &[("new", &new), ("old", &old)]);
+    let start = start.file("see.wasm", guest.build()).log_guests_fully();
+    let proxy = start.and("filters:\n  see: {module: ./see.wasm}\n").start();
+    for (at, (schemes, shown)) in
+        [("ed25519:ECDSA+SHA256", "CN=new.test"), ("ECDSA+SHA256", "CN=old.test")].into_iter().enumerate()
+    {
+        let address = proxy.address("in").to_string();
+        let arguments =
+            ["s_client", "-connect", &address, "-servername", "a.test", "-quiet", "-sigalgs", schemes];
+        let mut client = std::process::Command::new("openssl")
+            .args(arguments)
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .expect("openssl is installed");
+        let mut asks = client.stdin.take().expect("it is piped");
+        asks.write_all(b"GET / HTTP/1.1\r\nhost: a.test\r\nconnection: close\r\n\r\n").expect("it reads");
+        let output = client.wait_with_output().expect("it ends when the connection does");
+        assert!(String::from_utf8_lossy(&output.stdout).ends_with("hello"), "{output:?}");
+        let log = proxy.guest_log();
+        let mut seen = log.iter().filter(|(_, line)| line.contains("property"));
+        assert!(seen.nth(at).is_some_and(|(_, line)| line.contains(shown)), "{shown}: {log:?}");
+        drop(asks);
+    }
+}
