@@ -12,7 +12,7 @@ use rcgen::{
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, HandshakeKind, ProtocolVersion, RootCertStore, ServerConfig};
+use rustls::{ClientConfig, ClientConnection, HandshakeKind, ProtocolVersion, RootCertStore, ServerConfig};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Builder;
@@ -133,6 +133,17 @@ impl TlsOptions {
     pub(crate) fn identity(mut self, identity: Issued) -> TlsOptions {
         self.identity = Some(identity);
         self
+    }
+
+    /// Makes the handshake on a connection that there is.
+    pub(crate) fn shake(&self, mut stream: &std::net::TcpStream) -> io::Result<()> {
+        let config = Arc::new(self.config());
+        let session = ClientConnection::new(config, self.name.clone());
+        let mut session = session.expect("it can be asked for");
+        while session.is_handshaking() {
+            session.complete_io(&mut stream)?;
+        }
+        Ok(())
     }
 
     fn config(&self) -> ClientConfig {

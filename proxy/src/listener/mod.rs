@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 pub(crate) use connection::Drain;
 pub(crate) use socket::{Listening, Neighbours, bind};
@@ -147,10 +148,13 @@ impl Door {
                     tcp::serve(socket.into(), arrived, site).await;
                 })
             }
-            (false, _) | (_, Protocol::Auto(_)) => self.tasks.spawn(async move {
-                let _place = place;
-                Box::pin(Arrival { door, site, ends, id }.go(socket)).await;
-            }),
+            (false, _) | (_, Protocol::Auto(_)) => {
+                let arrival = Arrival { door, site, ends, id, since: Instant::now() };
+                self.tasks.spawn(async move {
+                    let _place = place;
+                    Box::pin(arrival.go(socket)).await;
+                })
+            }
         };
         self.connections.borrow_mut().insert(id, connection);
     }

@@ -25,7 +25,7 @@ pub struct TerminationTerms {
     pub alpn: Vec<Vec<u8>>,
     /// Who vouches for clients: those without a certificate of theirs are refused. Without it none is asked for.
     pub client_ca: Option<Authorities>,
-    /// From the first wait for a handshake to its end.
+    /// From a connection's acceptance to the end of its handshake.
     pub handshake_timeout: Duration,
 }
 

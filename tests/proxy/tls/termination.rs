@@ -304,6 +304,30 @@ fn a_handshake_that_takes_too_long_is_ended_and_one_that_is_slow_is_not() {
 }
 
 #[test]
+fn a_handshakes_time_begins_with_its_connection() {
+    let (authority, issued) = certified();
+    let upstream = Upstream::ok("hello");
+    let hello = client_hello(&authority);
+    let tls = tls(&["a"], "handshake_timeout: 200ms");
+    for look in ["server_names: {}", "server_names: {passed.test: up}"] {
+        let fields = [&*tls, "proxy_protocol: true", look];
+        let proxy = prepared(upstream.address(), &fields, &[("a", &issued)]).start();
+        let connect = || TcpStream::connect(proxy.address("in")).expect("it listens");
+        let introduction = b"PROXY TCP4 192.0.2.1 198.51.100.7 4000 443\r\n";
+        // The time of the later one is over, and so is that of the earlier one, whatever it does then.
+        let (mut earlier, mut later) = (connect(), connect());
+        later.write_all(introduction).expect("it is taken");
+        later.write_all(&hello[..9]).expect("it is taken");
+        later.set_read_timeout(Some(BOUND)).expect("a socket takes its options");
+        assert_eq!(later.read(&mut [0; 64]).unwrap_or(0), 0, "it is closed without a word");
+        let _ = earlier.write_all(introduction);
+        let shaken = TlsOptions::new(&authority, "a.test").version_1_2().shake(&earlier);
+        assert!(shaken.is_err(), "{look}");
+        wait_for_error(&proxy, "tls_timeout", 2.0);
+    }
+}
+
+#[test]
 fn handshakes_count_as_connections_and_a_drain_ends_them() {
     let (_, issued) = certified();
     let upstream = Upstream::ok("hello");
