@@ -1,5 +1,6 @@
 //! TLS on both sides, names of hosts that are passed on, and several protocols on one port.
 
+mod cut;
 mod endpoints;
 mod one_port;
 mod others;

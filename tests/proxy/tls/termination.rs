@@ -321,7 +321,7 @@ fn a_handshakes_time_begins_with_its_connection() {
         later.set_read_timeout(Some(BOUND)).expect("a socket takes its options");
         assert_eq!(later.read(&mut [0; 64]).unwrap_or(0), 0, "it is closed without a word");
         let _ = earlier.write_all(introduction);
-        let shaken = TlsOptions::new(&authority, "a.test").version_1_2().shake(&earlier);
+        let shaken = TlsOptions::new(&authority, "a.test").version_1_2().shake(earlier);
         assert!(shaken.is_err(), "{look}");
         wait_for_error(&proxy, "tls_timeout", 2.0);
     }
