@@ -49,6 +49,6 @@ pub(crate) use registry::{ANN, Layout, Registry, base64, digest};
 pub(crate) use script::{Act, Answer, Gate};
 pub(crate) use step::{Buffer, Flow, GrpcRequest, Map, Step, Token, When};
 pub(crate) use terminal::Terminal;
-pub(crate) use tls::{Authority, Issued, TlsClient, TlsOptions, TlsServer};
+pub(crate) use tls::{Authority, Issued, TlsClient, TlsOptions, TlsServer, tls_accepted};
 pub(crate) use upstream::{Received, Upstream, refusing_address, silent_address};
 pub(crate) use wait::{BOUND, eventually};

@@ -12,7 +12,10 @@ use rcgen::{
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, HandshakeKind, ProtocolVersion, RootCertStore, ServerConfig};
+use rustls::{
+    ClientConfig, ClientConnection, HandshakeKind, ProtocolVersion, RootCertStore, ServerConfig,
+    ServerConnection, StreamOwned,
+};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Builder;
@@ -57,7 +60,22 @@ impl Authority {
         })
     }
 
+    /// One whose key is of Ed25519, which not every client can make use of.
+    pub(crate) fn issue_ed25519(&self, hosts: &[&str]) -> Issued {
+        let key = KeyPair::generate_for(&rcgen::PKCS_ED25519).expect("a key can be made");
+        self.issue_for(&key, hosts, |_| {})
+    }
+
     fn issue_with(&self, hosts: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Issued {
+        self.issue_for(&KeyPair::generate().expect("a key can be made"), hosts, change)
+    }
+
+    fn issue_for(
+        &self,
+        key: &KeyPair,
+        hosts: &[&str],
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Issued {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, hosts[0]);
         params.subject_alt_names = hosts
@@ -68,8 +86,7 @@ impl Authority {
             })
             .collect();
         change(&mut params);
-        let key = KeyPair::generate().expect("a key can be made");
-        let certificate = params.signed_by(&key, &self.0).expect("it can be signed");
+        let certificate = params.signed_by(key, &self.0).expect("it can be signed");
         Issued { certificate: certificate.pem(), key: key.serialize_pem() }
     }
 }
@@ -121,6 +138,18 @@ impl TlsOptions {
         self
     }
 
+    /// Makes the handshake on a connection that there is. The connection ends as the test has it end: nothing is said of
+    /// that by itself.
+    pub(crate) fn shake(&self, mut stream: std::net::TcpStream) -> io::Result<ClientStream> {
+        let config = Arc::new(self.config());
+        let session = ClientConnection::new(config, self.name.clone());
+        let mut session = session.expect("it can be asked for");
+        while session.is_handshaking() {
+            session.complete_io(&mut stream)?;
+        }
+        Ok(StreamOwned::new(session, stream))
+    }
+
     fn config(&self) -> ClientConfig {
         let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
             .with_protocol_versions(self.versions)
@@ -142,6 +171,29 @@ fn parts(issued: &Issued) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'stati
     let chain = CertificateDer::pem_slice_iter(issued.certificate.as_bytes());
     let chain = chain.collect::<Result<_, _>>().expect("they are certificates");
     (chain, PrivateKeyDer::from_pem_slice(issued.key.as_bytes()).expect("it is a key"))
+}
+
+/// A client's side of a connection.
+pub(crate) type ClientStream = StreamOwned<ClientConnection, std::net::TcpStream>;
+
+/// A server's side of a connection that was accepted, whose handshake is made with the first that is read or written. It
+/// ends as the test has it end: nothing is said of that by itself.
+pub(crate) fn tls_accepted(
+    stream: std::net::TcpStream,
+    issued: &Issued,
+) -> StreamOwned<ServerConnection, std::net::TcpStream> {
+    let session = ServerConnection::new(Arc::new(server_config(issued)));
+    StreamOwned::new(session.expect("the configuration is whole"), stream)
+}
+
+fn server_config(issued: &Issued) -> ServerConfig {
+    let (chain, key) = parts(issued);
+    ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("the provider has them")
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .expect("they belong together")
 }
 
 /// Work on a thread of its own. Dropped, it ends, and nothing is left of it.
@@ -265,13 +317,7 @@ impl TlsServer {
 
     /// The same at an address.
     pub(crate) fn at(own: SocketAddr, server: SocketAddr, issued: &Issued, alpn: &[&str]) -> TlsServer {
-        let (chain, key) = parts(issued);
-        let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
-            .with_safe_default_protocol_versions()
-            .expect("the provider has them")
-            .with_no_client_auth()
-            .with_single_cert(chain, key)
-            .expect("they belong together");
+        let mut config = server_config(issued);
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         let config = Arc::new(config);
         let shaken = Arc::<Mutex<Vec<_>>>::default();

@@ -1,9 +1,11 @@
 //! TLS on both sides, names of hosts that are passed on, and several protocols on one port.
 
+mod cut;
 mod endpoints;
 mod one_port;
 mod others;
 mod passed_on;
+mod reloads;
 mod termination;
 
 use std::net::SocketAddr;
@@ -13,12 +15,16 @@ use crate::equipment::{Issued, Proxy, Start};
 /// A proxy whose listener `in` has these fields, each a line of YAML, beside a route to `up`. `issued` are certificates
 /// by the names of their files, which end in `.pem` and `.key`.
 fn prepared(endpoint: SocketAddr, fields: &[&str], issued: &[(&str, &Issued)]) -> Start {
+    with_files(Proxy::with(&config(endpoint, fields)), issued)
+}
+
+/// Its configuration.
+fn config(endpoint: SocketAddr, fields: &[&str]) -> String {
     let lines: String = fields.iter().map(|field| format!("  {field}\n")).collect();
-    let config = format!(
+    format!(
         "listeners:\n- name: in\n  address: 127.0.0.1:0\n  access_log: true\n{lines}  routes:\n  - {{match: {{}}, cluster: up}}\n\
          clusters:\n  up: {{endpoints: [\"{endpoint}\"]}}\n"
-    );
-    with_files(Proxy::with(&config), issued)
+    )
 }
 
 fn with_files(start: Start, issued: &[(&str, &Issued)]) -> Start {

@@ -5,8 +5,10 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{SocketAddr as UnixAddr, UnixListener, UnixStream};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::equipment::{Backend, Guest, On, Proxy, Start, Step, Upstream, eventually};
+use crate::equipment::{Backend, GrpcAct, GrpcService, Guest, On, Proxy, Start, Step, Upstream, eventually};
 
 /// A proxy that listens at `address`, with more fields of its listener, and sends everything to `endpoint`.
 fn prepared(address: &str, fields: &[&str], endpoint: &str) -> Start {
@@ -125,6 +127,31 @@ fn a_reload_opens_and_closes_sockets() {
 }
 
 #[test]
+fn a_configuration_that_is_not_served_lets_nobody_else_connect() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let path = folder.path().join("in.sock");
+    let respond = "routes: [{match: {}, respond: {status: 200}}]";
+    let config = |mode: &str, other: &str| {
+        let listener = |name: &str, address: &str| {
+            format!("- {{name: {name}, address: \"{address}\", socket_mode: \"{mode}\", {respond}}}\n")
+        };
+        let first = listener("in", &format!("unix:{}", path.display()));
+        format!("listeners:\n{first}{}", listener("other", other))
+    };
+    let mode = || std::fs::metadata(&path).expect("it is there").permissions().mode() & 0o777;
+    let other = folder.path().join("other.sock");
+    let unix = |path: &Path| format!("unix:{}", path.display());
+    let mut proxy = Proxy::start(&config("0600", &unix(&other)));
+    let elsewhere = unix(&folder.path().join("none/in.sock"));
+    assert!(!proxy.change(&config("0666", &elsewhere)), "its other address cannot be had");
+    assert_eq!(mode(), 0o600);
+    std::fs::remove_file(&other).expect("it is there");
+    assert!(!proxy.change(&config("0666", &unix(&other))), "that has no permissions");
+    assert_eq!(mode(), 0o600);
+    assert!(say(connect(&path), GET).starts_with("HTTP/1.1 200"));
+}
+
+#[test]
 fn a_name_without_a_file_will_do() {
     use std::os::linux::net::SocketAddrExt;
     let upstream = Upstream::ok("hello");
@@ -162,6 +189,23 @@ fn endpoints_are_unix_sockets() {
     let proxy = prepared("127.0.0.1:0", &[], &format!("unix:{}", path.display())).start();
     assert_eq!(proxy.client().get("/").status(), 503);
     assert_eq!(proxy.wait_for_access_log(1)[0]["outcome"], "connect_failed");
+}
+
+#[test]
+fn a_stream_that_is_refused_is_sent_once_more_on_another_connection() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    let service = GrpcService::start(move |_| {
+        count.fetch_add(1, Ordering::Relaxed);
+        vec![GrpcAct::Reset(7)] // REFUSED_STREAM
+    });
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let path = folder.path().join("up.sock");
+    before(UnixListener::bind(&path).expect("it is free"), service.address());
+    let start = prepared("127.0.0.1:0", &[], &format!("unix:{}", path.display()));
+    let proxy = start.replace("]}\n", "], protocol: http2}\n").start();
+    assert_eq!(proxy.client().get("/").status(), 502);
+    assert_eq!((asked.load(Ordering::Relaxed), service.connections()), (2, 2));
 }
 
 #[test]

@@ -406,3 +406,34 @@ fn http2_in_the_place_of_http1_is_not_passed_on() {
         assert_eq!((head.field("upgrade"), head.field("http2-settings")), (None, None), "{protocol}");
     }
 }
+
+#[test]
+fn a_tunnel_is_one_of_the_connections_that_its_cluster_may_have() {
+    let upstream = Upstream::start(|head| match head.field("upgrade") {
+        Some(protocol) => {
+            Answer::default().head(101, &[("connection", "upgrade"), ("upgrade", protocol)]).act(Act::Echo)
+        }
+        None => Answer::ok("plain"),
+    });
+    let config = forwarding(&[upstream.address()], "");
+    let config =
+        config.replace("endpoints:", "breakers: {connections_per_endpoint: 1, pending: 1}, endpoints:");
+    let proxy = Proxy::start(&config);
+    let mut client = upgraded(&proxy);
+    client.send("ping");
+    assert_eq!(client.exactly(4), "ping");
+    let of_cluster = [("cluster", "up")];
+    proxy.wait_for_metric("tidegate_upstream_active_connections", &of_cluster, 1.0);
+    // Of two, one waits for it to end and the other is refused, which says that it does.
+    let mut others = [proxy.client(), proxy.client()];
+    others.iter_mut().for_each(|other| other.send("GET / HTTP/1.1\r\nhost: tide.test\r\n\r\n"));
+    let of_waits = [("cluster", "up"), ("limit", "pending")];
+    proxy.wait_for_metric("tidegate_upstream_overflows_total", &of_waits, 1.0);
+    assert_eq!(upstream.connections(), 1);
+    client.half_close();
+    assert_eq!(client.rest(), "");
+    let mut statuses = others.each_mut().map(|other| other.response().status());
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 503]);
+    proxy.wait_for_metric("tidegate_upstream_connections_total", &of_cluster, 2.0);
+}

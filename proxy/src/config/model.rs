@@ -24,6 +24,7 @@ mod route_filters;
 mod server_names;
 mod template;
 
+use std::mem;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -170,6 +171,17 @@ impl Listener {
             Address::Unix(address) if local.ip().is_unspecified() => Some(address),
             Address::Unix(_) | Address::Ip(_) => None,
         }
+    }
+
+    /// Whether the connections that came in under `former` may go on under this: they are what they were taken for, and
+    /// were asked for no less.
+    pub(crate) fn keeps_connections_of(&self, former: &Listener) -> bool {
+        let is_as_encrypted = match (&self.tls, &former.tls) {
+            (None, _) => true,
+            (Some(tls), Some(former)) => tls.asks_no_more_than(former),
+            (Some(_), None) => false,
+        };
+        is_as_encrypted && mem::discriminant(&self.protocol) == mem::discriminant(&former.protocol)
     }
 
     /// Whether nothing comes between the acceptance of a connection and its first byte of what it is for.

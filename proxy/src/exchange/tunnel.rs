@@ -133,8 +133,11 @@ impl Pump {
         count: impl Fn(u64),
     ) -> Result<Poll<()>, io::Error> {
         let mut read = ReadBuf::new(scratch);
-        if Pin::new(from).poll_read(cx, &mut read)?.is_pending() {
-            return Ok(Poll::Pending);
+        match Pin::new(from).poll_read(cx, &mut read) {
+            Poll::Pending => return Ok(Poll::Pending),
+            // TLS that ended and did not say so: what came before is still to be taken.
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {}
+            Poll::Ready(read) => read?,
         }
         let piece = read.filled();
         self.read_out = piece.is_empty();

@@ -17,7 +17,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use rustls::{AlertDescription, CommonState, HandshakeKind};
 use tokio::io::AsyncWriteExt;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
 use super::Door;
@@ -29,7 +29,7 @@ use crate::error::Failure;
 use crate::exchange::{Peer, Site};
 use crate::tls::{self, H2, HTTP_1_1, Termination, Version};
 use crate::transport::{Socket, Transport};
-use crate::wasm::stream::Tls;
+use crate::wasm::stream::{Certificate, Tls};
 use crate::{route, tcp};
 
 /// How long a client may take to read that it should speak TLS.
@@ -45,6 +45,8 @@ pub(super) struct Arrival {
     pub(super) site: Rc<Site>,
     pub(super) ends: Ends,
     pub(super) id: u64,
+    /// When it was accepted.
+    pub(super) since: Instant,
 }
 
 /// Where a connection goes.
@@ -86,7 +88,7 @@ impl Arrival {
     }
 
     async fn serve(self, way: Way, tls: Option<Arc<Tls>>) {
-        let Arrival { door, site, ends, id } = self;
+        let Arrival { door, site, ends, id, since: _ } = self;
         match way {
             Way::Http(transport) => {
                 let peer = Peer::new(ends.0, ends.1, id).with_tls(tls);
@@ -200,11 +202,12 @@ impl Arrival {
     ) -> Result<(Transport, Sight), Option<Failure>> {
         let Listener { limits, tls, .. } = self.site.listener();
         let limit = match tls {
-            Some(tls) if must_be_tls => tls.terms().handshake_timeout,
-            _ => limits.detection_timeout,
+            Some(tls) if must_be_tls => self.deadline(tls),
+            _ => Instant::now() + limits.detection_timeout,
         };
         let mut seen = BytesMut::new();
-        let sight = match timeout(limit, sight::look(&transport, &mut seen, limits.header_bytes)).await {
+        let looking = sight::look(&transport, &mut seen, limits.header_bytes);
+        let sight = match timeout_at(limit, looking).await {
             Ok(Ok(sight)) => sight,
             Ok(Err(_)) => return Err(None), // the client left before it said anything
             Err(_) if must_be_tls => return Err(Some(Failure::TlsTimeout)),
@@ -213,11 +216,16 @@ impl Arrival {
         Ok((sight::put_back(transport, seen), sight))
     }
 
+    /// Until when its handshake has to be over, whatever came before that.
+    fn deadline(&self, termination: &Termination) -> Instant {
+        self.since + termination.terms().handshake_timeout
+    }
+
     /// Waits for the first byte, and refuses what is not TLS before any of it is answered as such.
     async fn begins_with_tls(&self, transport: Transport) -> Result<Transport, Option<Failure>> {
         let Some(tls) = &self.site.listener().tls else { return Ok(transport) };
         let mut first = [0];
-        match timeout(tls.terms().handshake_timeout, transport.socket().peek(&mut first)).await {
+        match timeout_at(self.deadline(tls), transport.socket().peek(&mut first)).await {
             Ok(Ok(1..)) if first[0] == HANDSHAKE => Ok(transport),
             Ok(Ok(1..)) => Err(self.refuse_plain(transport).await),
             Ok(Ok(0) | Err(_)) => Err(None), // a check of health, most often
@@ -252,9 +260,9 @@ impl Arrival {
         termination: &Arc<Termination>,
     ) -> Result<(Transport, Arc<Tls>), Option<Failure>> {
         let Some(wire) = transport.into_wire() else { return Err(Some(Failure::TlsFailed)) };
-        let shaking = TlsAcceptor::from(termination.config().clone()).accept(wire);
-        let shaken = timeout(termination.terms().handshake_timeout, shaking).await;
-        let stream = match shaken {
+        let (config, shown) = termination.begin();
+        let shaking = TlsAcceptor::from(config).accept(wire);
+        let stream = match timeout_at(self.deadline(termination), shaking).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => {
                 self.tell_of(&error);
@@ -273,7 +281,7 @@ impl Arrival {
             self.site.reporter().cell().handshakes().count(version, resumed);
         }
         let server_name = session.server_name().unwrap_or_default().to_owned();
-        let tls = facts(session, version, server_name, termination);
+        let tls = facts(session, version, server_name, termination.certificate(&shown));
         Ok((Transport::from(tokio_rustls::TlsStream::Server(stream)), Arc::new(tls)))
     }
 
@@ -288,16 +296,10 @@ fn facts(
     session: &CommonState,
     version: Option<Version>,
     server_name: String,
-    termination: &Termination,
+    local: Option<&Certificate>,
 ) -> Tls {
-    let asked = (!server_name.is_empty()).then_some(server_name.as_str());
     let peer = session.peer_certificates().and_then(|chain| tls::certificate_of(chain.first()?));
-    Tls {
-        version: version.map_or("", Version::word).to_owned(),
-        local: termination.certificate_for(asked).cloned(),
-        peer,
-        server_name,
-    }
+    Tls { version: version.map_or("", Version::word).to_owned(), local: local.cloned(), peer, server_name }
 }
 
 /// Why there was no handshake.

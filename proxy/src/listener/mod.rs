@@ -13,12 +13,13 @@ mod unix;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 pub(crate) use connection::Drain;
 pub(crate) use socket::{Listening, Neighbours, bind};
@@ -51,13 +52,15 @@ pub(crate) struct Door {
     /// Its connections, and who accepts them.
     tasks: Rc<Tasks>,
     connections: RefCell<HashMap<u64, AbortHandle>>,
+    /// Who accepts them, and where.
+    accepting: RefCell<Option<(AbortHandle, Weak<Entrance>)>>,
 }
 
 impl Door {
     /// A door that nobody comes in by yet.
     pub(crate) fn new(site: Rc<Site>, open: Arc<Open>, drain: Rc<Drain>) -> Rc<Door> {
-        let (tasks, connections) = (Rc::default(), RefCell::default());
-        Rc::new(Door { site: RefCell::new(site), open, drain, tasks, connections })
+        let (tasks, connections, accepting) = (Rc::default(), RefCell::default(), RefCell::default());
+        Rc::new(Door { site: RefCell::new(site), open, drain, tasks, connections, accepting })
     }
 
     /// Where it leads to now.
@@ -82,10 +85,26 @@ impl Door {
     /// Lets connections in, until the drain begins.
     pub(crate) fn let_in(self: &Rc<Self>, socket: Listening) {
         match socket::listen(socket) {
-            Ok(listener) => drop(self.tasks.spawn(accept(self.clone(), listener))),
+            Ok(entrance) => self.accept_at(Rc::new(entrance)),
             // Only memory can be short: the address was bound before.
             Err(error) => tracing::error!(listener = self.site().listener().name, %error, "cannot listen"),
         }
+    }
+
+    /// Lets in who would have come in by `former`, a door of the same address, which lets in nobody from now on.
+    pub(crate) fn let_in_instead_of(self: &Rc<Self>, former: &Door) {
+        let Some((accepting, entrance)) = former.accepting.take() else { return };
+        let entrance = entrance.upgrade(); // which only who accepts there keeps
+        accepting.abort();
+        if let Some(entrance) = entrance {
+            self.accept_at(entrance);
+        }
+    }
+
+    fn accept_at(self: &Rc<Self>, entrance: Rc<Entrance>) {
+        let at = Rc::downgrade(&entrance);
+        let accepting = self.tasks.spawn(accept(self.clone(), entrance));
+        *self.accepting.borrow_mut() = Some((accepting, at));
     }
 
     /// Waits until nobody is let in any more and the last connection has ended.
@@ -129,10 +148,13 @@ impl Door {
                     tcp::serve(socket.into(), arrived, site).await;
                 })
             }
-            (false, _) | (_, Protocol::Auto(_)) => self.tasks.spawn(async move {
-                let _place = place;
-                Box::pin(Arrival { door, site, ends, id }.go(socket)).await;
-            }),
+            (false, _) | (_, Protocol::Auto(_)) => {
+                let arrival = Arrival { door, site, ends, id, since: Instant::now() };
+                self.tasks.spawn(async move {
+                    let _place = place;
+                    Box::pin(arrival.go(socket)).await;
+                })
+            }
         };
         self.connections.borrow_mut().insert(id, connection);
     }
@@ -143,11 +165,11 @@ async fn serve(socket: Socket, (address, local): Ends, id: u64, door: Rc<Door>) 
     connection::serve(Transport::from(socket), peer, door).await;
 }
 
-async fn accept(door: Rc<Door>, listener: Entrance) {
+async fn accept(door: Rc<Door>, entrance: Rc<Entrance>) {
     loop {
         tokio::select! {
             biased;
-            accepted = listener.accept() => match accepted {
+            accepted = entrance.accept() => match accepted {
                 Ok((socket, ends)) => door.take(socket, ends),
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
@@ -159,7 +181,7 @@ async fn accept(door: Rc<Door>, listener: Entrance) {
         }
     }
     // Closing the socket resets what waits in its queue.
-    while let Ok(Ok((socket, ends))) = tokio::time::timeout(Duration::ZERO, listener.accept()).await {
+    while let Ok(Ok((socket, ends))) = tokio::time::timeout(Duration::ZERO, entrance.accept()).await {
         door.take(socket, ends);
     }
 }

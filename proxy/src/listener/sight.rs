@@ -33,8 +33,9 @@ pub(super) enum Sight {
 ///
 /// The connection failed, or ended with nothing said.
 pub(super) async fn look(mut transport: &Transport, seen: &mut BytesMut, most: usize) -> io::Result<Sight> {
+    let mut looked_at = 0;
     loop {
-        if let Some(sight) = judge(seen, most) {
+        if let Some(sight) = judge(seen, most, &mut looked_at) {
             return Ok(sight);
         }
         seen.reserve(READ_BYTES);
@@ -52,8 +53,9 @@ pub(super) fn put_back(transport: Transport, seen: BytesMut) -> Transport {
     if seen.is_empty() { transport } else { transport.behind(Bytes::from(seen)) }
 }
 
-/// What these first bytes are, if that can be told.
-fn judge(seen: &[u8], most: usize) -> Option<Sight> {
+/// What these first bytes are, if that can be told. `looked_at` is how far they were looked at before, of which there may be
+/// many: they are not looked at again for each that comes.
+fn judge(seen: &[u8], most: usize, looked_at: &mut usize) -> Option<Sight> {
     if seen.is_empty() {
         return None;
     }
@@ -66,25 +68,29 @@ fn judge(seen: &[u8], most: usize) -> Option<Sight> {
     if seen[..common] == PREFACE[..common] {
         return (common == PREFACE.len()).then_some(Sight::Http);
     }
-    is_request(seen, most).map(|is_request| if is_request { Sight::Http } else { Sight::Other })
+    let is_request = is_request(seen, most, looked_at)?;
+    Some(if is_request { Sight::Http } else { Sight::Other })
 }
 
 /// Whether this begins as a request of HTTP/1 does (RFC 9112, 3): a method, a target and the version.
-fn is_request(seen: &[u8], most: usize) -> Option<bool> {
+fn is_request(seen: &[u8], most: usize, looked_at: &mut usize) -> Option<bool> {
     let method = seen.iter().position(|byte| !is_tchar(*byte));
     let Some(method) = method else { return (seen.len() > LONGEST_METHOD).then_some(false) };
     if method == 0 || method > LONGEST_METHOD || seen[method] != b' ' {
         return Some(false);
     }
-    let rest = &seen[method + 1..];
-    let Some(target) = rest.iter().position(|byte| !byte.is_ascii_graphic() && byte.is_ascii()) else {
+    let target = method + 1;
+    let from = target.max(*looked_at);
+    let end = seen[from..].iter().position(|byte| !byte.is_ascii_graphic() && byte.is_ascii());
+    *looked_at = end.map_or(seen.len(), |end| from + end);
+    if end.is_none() {
         // A line that long is for HTTP to refuse.
         return (seen.len() >= most).then_some(true);
-    };
-    if target == 0 || rest[target] != b' ' {
+    }
+    if *looked_at == target || seen[*looked_at] != b' ' {
         return Some(false);
     }
-    let (version, known) = (&rest[target + 1..], b"HTTP/1.");
+    let (version, known) = (&seen[*looked_at + 1..], b"HTTP/1.");
     let common = version.len().min(known.len());
     if version[..common] != known[..common] {
         return Some(false);
@@ -108,13 +114,16 @@ mod tests {
         for request in ["GET / HTTP/1.", "POST /a/b?c=d HTTP/1.", "OPTIONS * HTTP/1.", "G http://h/ HTTP/1."]
         {
             let bytes = request.as_bytes();
+            let looked_at = &mut 0;
             for cut in 1..bytes.len() {
-                assert_eq!(judge(&bytes[..cut], MOST), None, "{:?}", &request[..cut]);
+                assert_eq!(judge(&bytes[..cut], MOST, &mut 0), None, "{:?}", &request[..cut]);
+                assert_eq!(judge(&bytes[..cut], MOST, looked_at), None, "{:?}", &request[..cut]);
             }
-            assert_eq!(judge(bytes, MOST), Some(Sight::Http), "{request}");
+            assert_eq!(judge(bytes, MOST, &mut 0), Some(Sight::Http), "{request}");
+            assert_eq!(judge(bytes, MOST, looked_at), Some(Sight::Http), "{request}");
         }
-        assert_eq!(judge(PREFACE, MOST), Some(Sight::Http));
-        assert_eq!(judge(&PREFACE[..23], MOST), None);
+        assert_eq!(judge(PREFACE, MOST, &mut 0), Some(Sight::Http));
+        assert_eq!(judge(&PREFACE[..23], MOST, &mut 0), None);
     }
 
     #[test]
@@ -131,15 +140,23 @@ mod tests {
             b"PRI * HTTP/2.0\r\n\r\nXX",
         ];
         for bytes in others {
-            assert_eq!(judge(bytes, MOST), Some(Sight::Other), "{:?}", String::from_utf8_lossy(bytes));
+            let looked_at = &mut 0;
+            let piecemeal = (1..=bytes.len()).find_map(|cut| judge(&bytes[..cut], MOST, looked_at));
+            let at_once = judge(bytes, MOST, &mut 0);
+            assert_eq!(
+                [at_once, piecemeal],
+                [(); 2].map(|()| Some(Sight::Other)),
+                "{}",
+                bytes.escape_ascii()
+            );
         }
-        assert_eq!(judge(&[b'a'; 40], MOST), Some(Sight::Other), "no method is so long");
+        assert_eq!(judge(&[b'a'; 40], MOST, &mut 0), Some(Sight::Other), "no method is so long");
     }
 
     #[test]
     fn a_target_that_is_too_long_is_for_http_to_refuse() {
         let long = [&b"GET /"[..], &[b'a'; MOST]].concat();
-        assert_eq!(judge(&long, MOST), Some(Sight::Http));
-        assert_eq!(judge(&long[..MOST - 1], MOST), None);
+        assert_eq!(judge(&long, MOST, &mut 0), Some(Sight::Http));
+        assert_eq!(judge(&long[..MOST - 1], MOST, &mut 0), None);
     }
 }

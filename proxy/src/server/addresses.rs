@@ -58,11 +58,6 @@ impl Addresses {
         let (mut addresses, mut sockets) = (Vec::new(), Vec::new());
         for (index, listener) in listeners.iter().enumerate() {
             if let Some(bound) = self.0.iter().find(|bound| bound.is_of(listener)) {
-                if let (Some(file), Some(mode)) = (&bound.file, listener.socket_mode)
-                    && let Err(error) = file.permit(mode)
-                {
-                    findings.push(unbound(Part::ListenerAddress(index), listener.address, &error));
-                }
                 addresses.push(bound.clone());
                 sockets.push(Vec::new());
                 continue;
@@ -90,6 +85,31 @@ impl Addresses {
         } else {
             Err(loaded.blame(findings))
         }
+    }
+
+    /// Lets those connect to UNIX sockets whom the configuration names, also to those that were there before.
+    ///
+    /// # Errors
+    ///
+    /// A file cannot have the permissions it is to have, and no file has others than before.
+    pub(super) fn permit(&self, loaded: &Loaded) -> Result<(), Problems> {
+        let (mut changed, mut findings) = (Vec::new(), Vec::new());
+        for (index, (bound, listener)) in self.0.iter().zip(&loaded.config.listeners).enumerate() {
+            let (Some(file), Some(mode)) = (&bound.file, listener.socket_mode) else { continue };
+            match file.permit(mode) {
+                Ok(former) => changed.push((file, former)),
+                Err(error) => {
+                    findings.push(unbound(Part::ListenerAddress(index), listener.address, &error));
+                }
+            }
+        }
+        if findings.is_empty() {
+            return Ok(());
+        }
+        for (file, former) in changed {
+            let _ = file.permit(former); // it let itself be changed just now
+        }
+        Err(loaded.blame(findings))
     }
 
     /// One worker's ways in: it takes a socket of each listener that is new.

@@ -355,6 +355,10 @@ impl Reloader {
             .map(|_| Plan { snapshot: snapshot.clone(), ways_in: addresses.ways_in(&mut sockets) })
             .collect();
         self.orders.prepare(plans).await?;
+        if let Err(problems) = addresses.permit(loaded) {
+            self.orders.forget();
+            return Err(problems.into());
+        }
         self.orders.adopt().await;
         self.addresses = addresses;
         self.loaded = loaded.clone();

@@ -131,7 +131,7 @@ enum Order {
     Prepare(Plan, oneshot::Sender<anyhow::Result<()>>),
     /// Serve what was prepared.
     Adopt(oneshot::Sender<()>),
-    /// Another worker could not prepare it.
+    /// It is not to be served: another worker could not prepare it.
     Forget,
     /// What is recorded has changed: serve the same accordingly, then say so.
     Renew(oneshot::Sender<()>),
@@ -220,9 +220,14 @@ impl Orders {
             outcome = outcome.and(prepared);
         }
         if outcome.is_err() {
-            self.0.iter().for_each(|worker| drop(worker.send(Order::Forget)));
+            self.forget();
         }
         outcome
+    }
+
+    /// Has every worker forget what it prepared.
+    pub(super) fn forget(&self) {
+        self.0.iter().for_each(|worker| drop(worker.send(Order::Forget)));
     }
 
     /// Has every worker serve what it prepared, and waits until they do.
@@ -411,7 +416,9 @@ impl Worker {
         for (at, WayIn { open, socket }) in ways_in.into_iter().enumerate() {
             let config = &snapshot.config().listeners[at];
             let chains = guests.chains(config)?;
-            let door = self.door(&open).cloned();
+            // Who came in by one that asked for less is not let stay.
+            let keeps = |door: &&Rc<Door>| config.keeps_connections_of(door.site().listener());
+            let door = self.door(&open).filter(keeps).cloned();
             let drain = door.as_ref().map_or_else(Rc::default, |door| door.drain().clone());
             let lane = config.access_log.then(|| self.lane.get_or_insert_with(|| shared.lane()).clone());
             let site = Site::new(
@@ -437,7 +444,11 @@ impl Worker {
     }
 
     fn door(&self, open: &Arc<Open>) -> Option<&Rc<Door>> {
-        self.serving.as_ref()?.doors.iter().find(|door| Arc::ptr_eq(door.open(), open))
+        self.doors().find(|door| Arc::ptr_eq(door.open(), open))
+    }
+
+    fn doors(&self) -> impl Iterator<Item = &Rc<Door>> {
+        self.serving.iter().flat_map(|serving| &serving.doors)
     }
 
     /// Ends when a guest is to be replaced, and the last one was not just now.
@@ -502,8 +513,10 @@ impl Worker {
         self.keep_pace(generation.snapshot.config().overload.lag);
         for (door, (site, socket)) in generation.doors.iter().zip(sites) {
             door.lead_to(site);
-            if let Some(socket) = socket {
-                door.let_in(socket);
+            match (socket, self.door(door.open())) {
+                (Some(socket), _) => door.let_in(socket),
+                (None, Some(former)) if !Rc::ptr_eq(former, door) => door.let_in_instead_of(former),
+                (None, _) => {}
             }
         }
         if let Some(former) = self.serving.replace(generation) {
@@ -526,14 +539,15 @@ impl Worker {
 
     /// Has connections look how far it has come with the memory.
     fn relieve(&self) {
-        self.serving.iter().flat_map(|serving| &serving.doors).for_each(|door| door.drain().stir());
+        self.doors().for_each(|door| door.drain().stir());
     }
 
     /// Closes the doors that only a former configuration had, and ends its guests when its last exchange has ended.
     fn retire(&self, former: Generation) {
         let Generation { snapshot, doors, guests, callouts, ended, .. } = former;
         let limit = snapshot.config().drain_timeout;
-        for door in doors.into_iter().filter(|door| self.door(door.open()).is_none()) {
+        let stays = |door: &Rc<Door>| self.doors().any(|other| Rc::ptr_eq(other, door));
+        for door in doors.into_iter().filter(|door| !stays(door)) {
             self.closing.spawn(async move { door.close(limit).await });
         }
         self.retiring.spawn(async move {

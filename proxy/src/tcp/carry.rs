@@ -146,6 +146,8 @@ struct Pump {
     buffer: BytesMut,
     /// The source has ended it.
     read_out: bool,
+    /// It did so in TLS, and did not say so: that may not be the whole.
+    is_cut: bool,
     /// The destination was told of the end, or takes nothing more.
     done: Option<Failed>,
     moves: u64,
@@ -156,7 +158,7 @@ type Failed = bool;
 
 impl Pump {
     fn new(flow: DataFlow) -> Pump {
-        Pump { flow, buffer: BytesMut::new(), read_out: false, done: None, moves: 0 }
+        Pump { flow, buffer: BytesMut::new(), read_out: false, is_cut: false, done: None, moves: 0 }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, from: &Transport, to: &Transport) -> Poll<Result<(), Stop>> {
@@ -173,7 +175,7 @@ impl Pump {
             }
             if self.flow.is_ended() {
                 // A peer that is gone is found out by the other direction.
-                self.done = Some(ready!(to.poll_end_by_ref(cx)).is_err());
+                self.done = Some(ready!(self.poll_end(cx, to)).is_err());
                 continue;
             }
             self.flow.settle().map_err(|interrupt| Stop::Filter(interrupt.into()))?;
@@ -205,12 +207,25 @@ impl Pump {
             let (mut from, mut buffer) = (from, (&mut self.buffer).limit(self.flow.room()));
             ready!(pin!(from.read_buf(&mut buffer)).poll(cx)) // one that waits has taken nothing
         };
-        let Ok(count) = read else { return Poll::Ready(Err(Stop::Read)) };
+        let count = match read {
+            Ok(count) => count,
+            // What came before is not to be lost by a reset.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                self.is_cut = true;
+                0
+            }
+            Err(_) => return Poll::Ready(Err(Stop::Read)),
+        };
         self.moves += 1;
         self.read_out = count == 0;
         let data = self.buffer.split().freeze();
         let pushed = self.flow.push(data, self.read_out);
         Poll::Ready(pushed.map_err(|interrupt| Stop::Filter(interrupt.into())))
+    }
+
+    /// Tells the destination of the end; by TLS only of one that the source told of (RFC 8446, 6.1).
+    fn poll_end(&self, cx: &mut Context<'_>, to: &Transport) -> Poll<io::Result<()>> {
+        if self.is_cut { Poll::Ready(to.socket().end()) } else { to.poll_end_by_ref(cx) }
     }
 
     /// Writes until nothing is left to write.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rustls::ServerConfig;
@@ -25,7 +25,7 @@ pub struct TerminationTerms {
     pub alpn: Vec<Vec<u8>>,
     /// Who vouches for clients: those without a certificate of theirs are refused. Without it none is asked for.
     pub client_ca: Option<Authorities>,
-    /// From the first wait for a handshake to its end.
+    /// From a connection's acceptance to the end of its handshake.
     pub handshake_timeout: Duration,
 }
 
@@ -35,8 +35,12 @@ pub struct Termination {
     certificates: Arc<Certificates>,
     /// Who looks at clients' certificates.
     verifier: Option<Arc<dyn ClientCertVerifier>>,
-    config: Arc<ServerConfig>,
+    config: ServerConfig,
 }
+
+/// Which of a listener's certificates a client was shown, once it was: its place among them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Shown(Arc<OnceLock<usize>>);
 
 impl Termination {
     /// TLS by these terms. Sessions can be resumed on any worker: what there is to know of one, its client keeps
@@ -59,11 +63,12 @@ impl Termination {
             None => builder.with_no_client_auth(),
             Some(verifier) => builder.with_client_cert_verifier(verifier.clone()),
         };
-        let mut config = builder.with_cert_resolver(certificates.clone());
+        let noting = Noting { certificates: certificates.clone(), shown: Shown::default() };
+        let mut config = builder.with_cert_resolver(Arc::new(noting));
         config.alpn_protocols.clone_from(&terms.alpn);
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.ticketer = rustls::crypto::ring::Ticketer::new()?;
-        Ok(Termination { terms, certificates, verifier, config: Arc::new(config) })
+        Ok(Termination { terms, certificates, verifier, config })
     }
 
     /// What it was made of.
@@ -71,8 +76,20 @@ impl Termination {
         &self.terms
     }
 
-    pub(crate) fn config(&self) -> &Arc<ServerConfig> {
-        &self.config
+    /// Whether whoever got in by `former` has shown what is asked for here.
+    pub(crate) fn asks_no_more_than(&self, former: &Termination) -> bool {
+        let (terms, former) = (&self.terms, &former.terms);
+        let knows_client = terms.client_ca.is_none() || terms.client_ca == former.client_ca;
+        knows_client && terms.min_version <= former.min_version
+    }
+
+    /// What one connection's handshake is made by, and where it notes which certificate the client is shown.
+    pub(crate) fn begin(&self) -> (Arc<ServerConfig>, Shown) {
+        let shown = Shown::default();
+        let resolver = Noting { certificates: self.certificates.clone(), shown: shown.clone() };
+        let mut config = self.config.clone();
+        config.cert_resolver = Arc::new(resolver);
+        (Arc::new(config), shown)
     }
 
     /// Looks again at the certificate of a client that resumes a session, which shows none: it may have expired since.
@@ -87,10 +104,9 @@ impl Termination {
         verifier.verify_client_cert(first, others, UnixTime::now()).map(drop)
     }
 
-    /// The certificate that a client is shown who asks for this name.
-    pub(crate) fn certificate_for(&self, server_name: Option<&str>) -> Option<&Certificate> {
-        let index = *self.certificates.candidates(server_name).first()?;
-        Some(&self.terms.certificates.get(index)?.facts().certificate)
+    /// The certificate that a client was shown.
+    pub(crate) fn certificate(&self, shown: &Shown) -> Option<&Certificate> {
+        Some(&self.terms.certificates.get(*shown.0.get()?)?.facts().certificate)
     }
 }
 
@@ -141,14 +157,27 @@ impl Certificates {
         });
         found.unwrap_or(&self.all)
     }
+
+    /// The first whose key the client can make use of.
+    fn choose(&self, hello: &ClientHello<'_>) -> Option<usize> {
+        let candidates = self.candidates(hello.server_name());
+        let fits = |&&index: &&usize| self.keys[index].key.choose_scheme(hello.signature_schemes()).is_some();
+        candidates.iter().find(fits).or(candidates.first()).copied()
+    }
 }
 
-impl ResolvesServerCert for Certificates {
-    /// The first whose key the client can make use of.
+/// Shows a client the certificate that is for it, and notes which.
+#[derive(Debug)]
+struct Noting {
+    certificates: Arc<Certificates>,
+    shown: Shown,
+}
+
+impl ResolvesServerCert for Noting {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let keys = || self.candidates(hello.server_name()).iter().map(|&index| &self.keys[index]);
-        let fits = |key: &&Arc<CertifiedKey>| key.key.choose_scheme(hello.signature_schemes()).is_some();
-        keys().find(fits).or_else(|| keys().next()).cloned()
+        let index = self.certificates.choose(&hello)?;
+        let _ = self.shown.0.set(index); // a client that says hello once more is shown the same
+        self.certificates.keys.get(index).cloned()
     }
 }
 

@@ -4,8 +4,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
+
+use super::UpstreamError;
 use super::pool::Pool;
-use super::{Cluster, UpstreamError};
 use crate::telemetry::metrics::Limit;
 
 /// What is in use of a cluster. Configurations that follow each other share it.
@@ -16,12 +19,19 @@ pub(super) struct Load {
     pending: AtomicUsize,
     connections: AtomicUsize,
     pub(super) retries: AtomicUsize,
+    /// Notified when there is a connection less.
+    freed: Notify,
 }
 
 impl Load {
     /// Requests in flight.
     pub(super) fn requests(&self) -> usize {
         self.requests.load(Relaxed)
+    }
+
+    /// Waits until there is a connection less, from now on.
+    pub(super) fn freed(&self) -> Notified<'_> {
+        self.freed.notified()
     }
 
     fn counter(&self, limit: Limit) -> &AtomicUsize {
@@ -41,25 +51,33 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    /// Takes one, unless there are as many as may be; `even_so` takes one all the same.
-    pub(super) fn take(cluster: &Cluster, of: Limit, even_so: bool) -> Option<Slot> {
-        let breakers = &cluster.config().recovery.breakers;
-        let most = match of {
-            Limit::Requests | Limit::Concurrency => cluster.request_limit().0,
-            Limit::Pending => breakers.pending,
-            Limit::Connections => breakers.connections,
-        };
-        let before = cluster.load().counter(of).fetch_add(1, Relaxed);
-        // Made now, so that it counts one less where it may not be.
-        let slot = Slot { load: cluster.load().clone(), of };
-        (before < most || even_so).then_some(slot)
+    /// Takes one, unless there are `most` of them.
+    pub(super) fn take(load: &Arc<Load>, of: Limit, most: usize) -> Option<Slot> {
+        // Nobody else may find that one too many which is not taken: it would wait for nothing.
+        let one_more = |count| (count < most).then_some(count + 1);
+        load.counter(of).fetch_update(Relaxed, Relaxed, one_more).ok()?;
+        Some(Slot { load: load.clone(), of })
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
         self.load.counter(self.of).fetch_sub(1, Relaxed);
+        if self.of == Limit::Connections {
+            self.load.freed.notify_waiters();
+        }
     }
+}
+
+/// Counts a request as one that waits, for a connection to be free or to be made, until this is dropped.
+///
+/// # Errors
+///
+/// As many wait as may.
+pub(super) fn wait(pool: &Pool) -> Result<Slot, UpstreamError> {
+    let most = pool.cluster().config().recovery.breakers.pending;
+    let slot = Slot::take(pool.cluster().load(), Limit::Pending, most);
+    slot.ok_or_else(|| refuse(pool, Limit::Pending))
 }
 
 /// Counts what is refused, and says so.

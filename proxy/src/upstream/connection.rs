@@ -1,5 +1,6 @@
 //! One connection to an endpoint: making it, and sending one request at a time on it.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -15,6 +16,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tracing::debug;
@@ -76,7 +78,8 @@ impl Connection {
         let (address, config) = (pool.endpoint().address(), pool.cluster().config());
         let local = stream.socket().local();
         let heard = Arc::new(AtomicBool::new(false));
-        let io = TokioIo::new(Heard { stream, heard: heard.clone() });
+        let (open, closed) = oneshot::channel();
+        let io = TokioIo::new(Heard { stream, heard: heard.clone(), _open: open });
         let (sender, connection) = Builder::new()
             .max_buf_size(BUFFER_BYTES.max(config.header_bytes))
             .max_header_size(config.header_bytes)
@@ -88,6 +91,8 @@ impl Connection {
             if let Err(error) = connection.with_upgrades().await {
                 debug!(%address, error = &error as &dyn std::error::Error, "upstream connection failed");
             }
+            // A tunnel has the socket for as long as it lasts.
+            let _: Result<Infallible, _> = closed.await;
         });
         Ok(Connection { sender, heard, task: Some(task), local })
     }
@@ -111,13 +116,6 @@ impl Connection {
         })
     }
 
-    /// The same once it can take its first request.
-    pub(super) async fn readied(mut self) -> Result<Connection, UpstreamError> {
-        let ready = self.sender.ready().await;
-        ready.map_err(|source| UpstreamError::Closed { mid_head: false, source })?;
-        Ok(self)
-    }
-
     /// Whether it can take a request now. A connection that has answered but still sends its request, or that is
     /// closed, cannot.
     pub(super) fn is_ready(&self) -> bool {
@@ -134,7 +132,7 @@ impl Connection {
         self.local
     }
 
-    /// Leaves the connection to its task, which ends when it has handed the socket to an upgrade.
+    /// Leaves the connection to its task, which hands the socket to an upgrade and ends when that is closed.
     pub(super) fn detach(mut self) {
         self.task = None;
     }
@@ -166,7 +164,7 @@ pub(super) async fn connect(
     purpose: Purpose,
     prelude: &[u8],
 ) -> Result<(Transport, Counted), UpstreamError> {
-    connect_at(pool, Place::take(pool)?, purpose, prelude).await
+    connect_at(pool, Place::take(pool.shelf())?, purpose, prelude).await
 }
 
 async fn connect_at(
@@ -223,6 +221,8 @@ fn count_failure(cell: &ClusterCell, error: &UpstreamError) {
 struct Heard {
     stream: Transport,
     heard: Arc<AtomicBool>,
+    /// Dropped with the socket.
+    _open: oneshot::Sender<Infallible>,
 }
 
 impl AsyncRead for Heard {

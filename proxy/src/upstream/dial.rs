@@ -1,18 +1,23 @@
 //! A connection to an endpoint, with TLS on it where the cluster has it. The caller sees to the time.
 
 use std::io;
+use std::time::Duration;
 
 use bytes::Bytes;
 use rustls::HandshakeKind;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpStream, UnixStream};
+use tokio::time::sleep;
 use tokio_rustls::{TlsConnector, TlsStream};
 
 use super::{Endpoint, UpstreamError};
-use crate::config::model::{self, Address};
+use crate::config::model::{self, Address, UnixAddress};
 use crate::telemetry::metrics::ClusterCell;
 use crate::tls::{Origination, Purpose, Version};
 use crate::transport::{Socket, Transport, Wire};
+
+/// How long a UNIX socket is left alone that has no room for one more connection: the first time, and at most.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
 
 /// Connects to an endpoint of a cluster, for this purpose, which is what is offered to it in a handshake,
 /// and says the `prelude` before that.
@@ -41,11 +46,24 @@ pub(super) async fn dial(
 async fn connect(address: Address) -> io::Result<Socket> {
     match address {
         Address::Ip(address) => TcpStream::connect(address).await.map(Socket::from),
-        Address::Unix(address) => match address.abstract_name() {
-            // As the kernel knows it: with a NUL before it.
-            Some(name) => UnixStream::connect(format!("\0{name}")).await.map(Socket::from),
-            None => UnixStream::connect(address.name()).await.map(Socket::from),
-        },
+        Address::Unix(address) => connect_within(address).await.map(Socket::from),
+    }
+}
+
+/// Connects within the machine. Where as many wait to be accepted as may, the kernel says so at once, and does not tell when
+/// there is room.
+async fn connect_within(address: UnixAddress) -> io::Result<UnixStream> {
+    let name = match address.abstract_name() {
+        Some(name) => format!("\0{name}"), // as the kernel knows it
+        None => address.name().to_owned(),
+    };
+    let (mut pause, longest) = PAUSES;
+    loop {
+        match UnixStream::connect(&name).await {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => sleep(pause).await,
+            connected => return connected,
+        }
+        pause = (2 * pause).min(longest);
     }
 }
 

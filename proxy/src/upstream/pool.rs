@@ -2,22 +2,23 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, StatusCode};
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 
 use super::UpstreamError;
 use super::balance::{End, Latency};
-use super::breakers::{Slot, refuse};
+use super::breakers::{Load, Slot, refuse};
 use super::cluster::Cluster;
 use super::connection::Connection;
 use super::endpoint::Endpoint;
 use super::http2::Http2;
 use super::outlier::{self, Answer};
-use super::queue::Queue;
+use super::queue::{Queue, Turn};
 use crate::telemetry::metrics::{ClusterCell, Limit};
 
 /// One worker's way to one endpoint of a cluster, as one configuration has it.
@@ -48,8 +49,14 @@ pub(super) struct Shelf {
     chosen: Cell<Option<Chosen>>,
     /// Connections that are open, or being made.
     open: Cell<usize>,
+    /// What is in use of the cluster.
+    load: Arc<Load>,
+    /// How many connections there may be: these, and all of the cluster.
+    most: Cell<(usize, usize)>,
     /// Who waits for one of them to be free, or closed.
     queue: Queue,
+    /// Held by the one of those that looks out for what gets free elsewhere.
+    lookout: Mutex<()>,
 }
 
 /// A version of HTTP that an endpoint chose.
@@ -74,6 +81,7 @@ impl Pool {
         cell: Arc<ClusterCell>,
         latency: Option<Rc<Latency>>,
     ) -> Pool {
+        let breakers = &cluster.config().recovery.breakers;
         let shelf = Shelf {
             upkeep,
             idle_timeout: Cell::new(cluster.config().idle_timeout),
@@ -82,7 +90,10 @@ impl Pool {
             http2: Http2::default(),
             chosen: Cell::default(),
             open: Cell::new(0),
+            load: cluster.load().clone(),
+            most: Cell::new((breakers.connections_per_endpoint, breakers.connections)),
             queue: Queue::default(),
+            lookout: Mutex::default(),
         };
         Pool { cluster, endpoint, cell, shelf: Rc::new(shelf), latency }
     }
@@ -98,10 +109,15 @@ impl Pool {
         Pool { cluster, endpoint, cell: self.cell.clone(), shelf: self.shelf.clone(), latency }
     }
 
-    /// This is the one that is used from now on: its configuration says how long connections are kept.
+    /// This is the one that is used from now on: its configuration says how many connections there may be, and how long they
+    /// are kept.
     pub(super) fn take_over(&self) {
-        self.shelf.idle_timeout.set(self.cluster.config().idle_timeout);
-        self.shelf.keeps_idle.set(self.cluster.config().idle_connections > 0);
+        let (shelf, config) = (&self.shelf, self.cluster.config());
+        shelf.idle_timeout.set(config.idle_timeout);
+        shelf.keeps_idle.set(config.idle_connections > 0);
+        let breakers = &config.recovery.breakers;
+        shelf.most.set((breakers.connections_per_endpoint, breakers.connections));
+        shelf.make_room(); // for those that wait under the former one
     }
 
     pub(super) fn latency(&self) -> Option<&Rc<Latency>> {
@@ -185,11 +201,12 @@ pub(super) struct Place {
 impl Place {
     /// Takes one, unless the cluster has as many connections as may be. A worker that has none to an endpoint gets one all
     /// the same: nobody would free one for it.
-    pub(super) fn take(pool: &Pool) -> Result<Place, UpstreamError> {
-        let (shelf, config) = (pool.shelf(), pool.cluster().config());
+    pub(super) fn take(shelf: &Rc<Shelf>) -> Result<Place, UpstreamError> {
+        let (here, of_cluster) = shelf.most.get();
         let is_first = shelf.open.get() == 0;
-        let is_full = shelf.open.get() >= config.recovery.breakers.connections_per_endpoint;
-        let slot = Slot::take(pool.cluster(), Limit::Connections, is_first).filter(|_| !is_full);
+        let most = if is_first { usize::MAX } else { of_cluster };
+        let has_room = shelf.open.get() < here;
+        let slot = has_room.then(|| Slot::take(&shelf.load, Limit::Connections, most)).flatten();
         let slot = slot.ok_or(UpstreamError::Overflow(Limit::Connections))?;
         shelf.open.set(shelf.open.get() + 1);
         Ok(Place { shelf: Rc::downgrade(shelf), slot: Some(slot) })
@@ -204,15 +221,35 @@ impl Drop for Place {
             if shelf.open.get() == 0 {
                 shelf.chosen.set(None); // it may be another by the next time
             }
-            shelf.queue.make_room();
+            shelf.make_room();
         }
     }
 }
 
 impl Shelf {
-    /// Those that wait for a connection.
-    pub(super) fn queue(&self) -> &Queue {
-        &self.queue
+    /// Waits for a connection, or for a place for one, behind those that do so already, or as the `first`.
+    pub(super) async fn wait(self: &Rc<Self>, first: bool) -> Option<Turn> {
+        tokio::select! {
+            biased;
+            turn = self.queue.wait(first) => turn,
+            never = self.look_out() => match never {},
+        }
+    }
+
+    /// Lets as many as there is room for make a connection. Whether nobody waits then.
+    pub(super) fn make_room(self: &Rc<Self>) -> bool {
+        self.queue.make_room(|| Place::take(self).ok())
+    }
+
+    /// Makes room when a connection of the cluster is closed, to whichever endpoint, on whichever worker. One of those that
+    /// wait does it for all, until it has its turn.
+    async fn look_out(self: &Rc<Self>) -> Infallible {
+        let _lookout = self.lookout.lock().await;
+        loop {
+            let freed = self.load.freed(); // what is closed from here on is not missed
+            self.make_room();
+            freed.await;
+        }
     }
 
     pub(super) fn upkeep(&self) -> &Upkeep {
@@ -339,8 +376,8 @@ impl Lease {
     ///
     /// As many are in flight as may be.
     pub(super) fn begin(pool: Rc<Pool>) -> Result<Lease, UpstreamError> {
-        let slot = Slot::take(&pool.cluster, Limit::Requests, false);
-        let slot = slot.ok_or_else(|| refuse(&pool, pool.cluster.request_limit().1))?;
+        let (most, limit) = pool.cluster.request_limit();
+        let slot = Slot::take(pool.cluster.load(), limit, most).ok_or_else(|| refuse(&pool, limit))?;
         pool.endpoint().begin();
         pool.cell.requests.increment();
         pool.cell.active_requests.increment();

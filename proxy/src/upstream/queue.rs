@@ -5,12 +5,11 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::rc::{Rc, Weak};
 
 use tokio::sync::oneshot;
 
 use super::connection::Connection;
-use super::pool::{Place, Pool};
+use super::pool::Place;
 
 /// From how many on those are looked for that do not wait any more.
 const MANY: usize = 64;
@@ -24,31 +23,23 @@ pub(super) enum Turn {
     Place(Place),
 }
 
-#[derive(Debug)]
-struct Waiting {
-    /// As its configuration has it.
-    pool: Weak<Pool>,
-    turn: oneshot::Sender<Turn>,
-}
-
 /// Those that wait.
 #[derive(Debug, Default)]
-pub(super) struct Queue(RefCell<VecDeque<Waiting>>);
+pub(super) struct Queue(RefCell<VecDeque<oneshot::Sender<Turn>>>);
 
 impl Queue {
     /// Waits for a turn, behind those that do so already; or before them, for one whose turn came to nothing.
-    pub(super) async fn wait(&self, pool: &Rc<Pool>, first: bool) -> Option<Turn> {
+    pub(super) async fn wait(&self, first: bool) -> Option<Turn> {
         let (turn, granted) = oneshot::channel();
         {
             let mut queue = self.0.borrow_mut();
             if queue.len() >= MANY && queue.len().is_power_of_two() {
-                queue.retain(|waiting| !waiting.turn.is_closed());
+                queue.retain(|waiting| !waiting.is_closed());
             }
-            let waiting = Waiting { pool: Rc::downgrade(pool), turn };
             if first {
-                queue.push_front(waiting);
+                queue.push_front(turn);
             } else {
-                queue.push_back(waiting);
+                queue.push_back(turn);
             }
         }
         granted.await.ok()
@@ -57,7 +48,7 @@ impl Queue {
     /// Gives a connection to the first; here it is again if nobody waits.
     pub(super) fn give(&self, mut connection: Connection) -> Option<Connection> {
         while let Some(first) = self.first() {
-            match first.turn.send(Turn::Connection(connection)) {
+            match first.send(Turn::Connection(connection)) {
                 Ok(()) => return None,
                 Err(Turn::Connection(back)) => connection = back,
                 Err(Turn::Place(_)) => return None, // that was not sent
@@ -66,13 +57,12 @@ impl Queue {
         Some(connection)
     }
 
-    /// Lets as many as there is room for make one. Whether nobody waits then.
-    pub(super) fn make_room(&self) -> bool {
+    /// Gives each a place as long as there are such. Whether nobody waits then.
+    pub(super) fn make_room(&self, place: impl Fn() -> Option<Place>) -> bool {
         while let Some(first) = self.first() {
-            let Some(pool) = first.pool.upgrade() else { continue };
-            match Place::take(&pool) {
-                Ok(place) => drop(first.turn.send(Turn::Place(place))),
-                Err(_) => {
+            match place() {
+                Some(place) => drop(first.send(Turn::Place(place))),
+                None => {
                     self.0.borrow_mut().push_front(first);
                     return false;
                 }
@@ -82,10 +72,10 @@ impl Queue {
     }
 
     /// The first that still waits. Nothing is borrowed when it is told: what it does not take may come back here.
-    fn first(&self) -> Option<Waiting> {
+    fn first(&self) -> Option<oneshot::Sender<Turn>> {
         let mut queue = self.0.borrow_mut();
         while let Some(first) = queue.pop_front() {
-            if !first.turn.is_closed() {
+            if !first.is_closed() {
                 return Some(first);
             }
         }

@@ -16,7 +16,7 @@ use tokio::time::sleep;
 
 use super::balance::{Balancer, Criteria, Latency, Slowest};
 use super::body::Http1Body;
-use super::breakers::{Slot, refuse};
+use super::breakers::{self, refuse};
 use super::budget::Retrying;
 use super::cluster::Cluster;
 use super::connection::{Connection, Failure};
@@ -67,6 +67,8 @@ pub struct Attempt {
     pub endpoint: Option<Address>,
     /// This side's address of the connection that was used last.
     pub local: Option<SocketAddr>,
+    /// Which of the process's HTTP/2 connections that was, if it was one.
+    pub multiplexed: Option<u64>,
     /// Whether that connection had been used before.
     pub reused: bool,
     /// Since when the endpoint has been asked, where it matters how long it takes.
@@ -186,15 +188,15 @@ impl Upstreams {
         if let Some(picked) = criteria.picked {
             picked.set(attempt.endpoint);
         }
-        let is_http2 = match lease.pool().cluster().config().protocol {
-            ClusterProtocol::Http1 => false,
-            ClusterProtocol::Http2 => true,
+        let (version, made) = match lease.pool().cluster().config().protocol {
+            ClusterProtocol::Http1 => (Chosen::Http1, None),
+            ClusterProtocol::Http2 => (Chosen::Http2, None),
             ClusterProtocol::Auto => {
-                let chosen = Box::pin(http2::ask(lease.pool(), &self.keeper.tasks)).await;
-                chosen.map_err(|error| lease.failed(error))? == Chosen::Http2
+                let asked = Box::pin(http2::ask(lease.pool(), &self.keeper.tasks)).await;
+                asked.map_err(|error| lease.failed(error))?
             }
         };
-        if is_http2 {
+        if version == Chosen::Http2 {
             if request.headers().contains_key(UPGRADE) {
                 let sent = Box::pin(http2::tunnel::send(lease, &self.keeper.tasks, *request, attempt)).await;
                 return sent.map(Box::new);
@@ -204,7 +206,10 @@ impl Upstreams {
             return Ok(Box::new(response.map(ResponseBody::Http2)));
         }
 
-        let mut found = lease.pool().take().map(|connection| (connection, true));
+        let mut found = match made {
+            Some(connection) => Some((connection, false)),
+            None => lease.pool().take().map(|connection| (connection, true)),
+        };
         let repeatable = is_repeatable(&request);
         let mut again = repeatable.then_some(again);
         loop {
@@ -237,17 +242,16 @@ impl Upstreams {
         is_queued: &mut bool,
     ) -> Result<(Connection, bool), UpstreamError> {
         let pool = lease.pool();
-        let waits = Slot::take(pool.cluster(), Limit::Pending, false);
-        let _waits = waits.ok_or_else(|| refuse(pool, Limit::Pending))?;
-        let queue = pool.shelf().queue();
+        let _waits = breakers::wait(pool)?;
+        let shelf = pool.shelf();
         let mut has_waited = false;
         let place = loop {
-            let may_have_one = has_waited || queue.make_room();
-            if let Some(place) = may_have_one.then(|| Place::take(pool).ok()).flatten() {
+            let may_have_one = has_waited || shelf.make_room();
+            if let Some(place) = may_have_one.then(|| Place::take(shelf).ok()).flatten() {
                 break place;
             }
             *is_queued = true;
-            let turn = queue.wait(pool, has_waited).await;
+            let turn = shelf.wait(has_waited).await;
             *is_queued = false;
             match turn {
                 Some(Turn::Place(place)) => break place,
@@ -289,7 +293,7 @@ impl Upstreams {
                 let Some(((lease, _retrying), request)) = other else {
                     return Err(UpstreamError::RefusedStream(error));
                 };
-                let avoided = attempt.local;
+                let avoided = attempt.multiplexed;
                 attempt.endpoint = Some(lease.pool().endpoint().address());
                 http2::send(lease, &self.keeper.tasks, *request, attempt, avoided).await
             }
@@ -341,8 +345,8 @@ impl Upstreams {
 
     /// Closes unused connections, keeps none from now on, and waits until the last one in use is closed.
     ///
-    /// Exchanges may go on and even send, but one that has no connection yet is not waited for, and a tunnel is its
-    /// owner's: a drain waits for those first.
+    /// Exchanges may go on and even send, but one that has no connection yet is not waited for: a drain waits for those
+    /// first.
     pub async fn drain(&self) {
         self.keeper.stop();
         self.keeper.for_each_shelf(Shelf::clear);

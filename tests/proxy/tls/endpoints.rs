@@ -143,6 +143,20 @@ fn an_endpoint_chooses_the_version_of_http() {
 }
 
 #[test]
+fn an_endpoint_is_connected_to_once_for_a_request_where_no_connection_is_kept() {
+    let upstream = Upstream::ok("hello");
+    let authority = Authority::new("tide");
+    let server = TlsServer::before(upstream.address(), &authority.issue(&["up.test"]), &["http/1.1"]);
+    let fields = "protocol: auto, idle_connections: 0, tls: {ca: ca.pem, server_name: up.test}";
+    let proxy = prepared(server.address(), &authority, fields, "").start();
+    let mut client = proxy.client();
+    for count in 1..=3 {
+        assert_eq!(client.get("/").text(), "hello");
+        assert_eq!(server.shaken().len(), count);
+    }
+}
+
+#[test]
 fn an_endpoint_that_comes_back_may_choose_anew() {
     let upstream = Upstream::ok("hello");
     let authority = Authority::new("tide");

@@ -304,6 +304,30 @@ fn a_handshake_that_takes_too_long_is_ended_and_one_that_is_slow_is_not() {
 }
 
 #[test]
+fn a_handshakes_time_begins_with_its_connection() {
+    let (authority, issued) = certified();
+    let upstream = Upstream::ok("hello");
+    let hello = client_hello(&authority);
+    let tls = tls(&["a"], "handshake_timeout: 200ms");
+    for look in ["server_names: {}", "server_names: {passed.test: up}"] {
+        let fields = [&*tls, "proxy_protocol: true", look];
+        let proxy = prepared(upstream.address(), &fields, &[("a", &issued)]).start();
+        let connect = || TcpStream::connect(proxy.address("in")).expect("it listens");
+        let introduction = b"PROXY TCP4 192.0.2.1 198.51.100.7 4000 443\r\n";
+        // The time of the later one is over, and so is that of the earlier one, whatever it does then.
+        let (mut earlier, mut later) = (connect(), connect());
+        later.write_all(introduction).expect("it is taken");
+        later.write_all(&hello[..9]).expect("it is taken");
+        later.set_read_timeout(Some(BOUND)).expect("a socket takes its options");
+        assert_eq!(later.read(&mut [0; 64]).unwrap_or(0), 0, "it is closed without a word");
+        let _ = earlier.write_all(introduction);
+        let shaken = TlsOptions::new(&authority, "a.test").version_1_2().shake(earlier);
+        assert!(shaken.is_err(), "{look}");
+        wait_for_error(&proxy, "tls_timeout", 2.0);
+    }
+}
+
+#[test]
 fn handshakes_count_as_connections_and_a_drain_ends_them() {
     let (_, issued) = certified();
     let upstream = Upstream::ok("hello");
@@ -368,5 +392,39 @@ fn filters_see_the_handshake() {
     {
         let line = log.iter().find(|(_, line)| line.contains(path));
         assert!(line.is_some_and(|(_, line)| line.contains(value)), "{path}: {line:?}");
+    }
+}
+
+#[test]
+fn filters_see_the_certificate_that_the_client_is_shown() {
+    let authority = Authority::new("tide");
+    let (new, old) =
+        (authority.issue_ed25519(&["new.test", "a.test"]), authority.issue(&["old.test", "a.test"]));
+    let upstream = Upstream::ok("hello");
+    let guest = Guest::new().on(On::RequestHeaders, [Step::property("connection.subject_local_certificate")]);
+    let fields = [&*tls(&["new", "old"], ""), "filters: [see]"];
+    let start = prepared(upstream.address(), &fields, &[("new", &new), ("old", &old)]);
+    let start = start.file("see.wasm", guest.build()).log_guests_fully();
+    let proxy = start.and("filters:\n  see: {module: ./see.wasm}\n").start();
+    for (at, (schemes, shown)) in
+        [("ed25519:ECDSA+SHA256", "CN=new.test"), ("ECDSA+SHA256", "CN=old.test")].into_iter().enumerate()
+    {
+        let address = proxy.address("in").to_string();
+        let arguments =
+            ["s_client", "-connect", &address, "-servername", "a.test", "-quiet", "-sigalgs", schemes];
+        let mut client = std::process::Command::new("openssl")
+            .args(arguments)
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .expect("openssl is installed");
+        let mut asks = client.stdin.take().expect("it is piped");
+        asks.write_all(b"GET / HTTP/1.1\r\nhost: a.test\r\nconnection: close\r\n\r\n").expect("it reads");
+        let output = client.wait_with_output().expect("it ends when the connection does");
+        assert!(String::from_utf8_lossy(&output.stdout).ends_with("hello"), "{output:?}");
+        let log = proxy.guest_log();
+        let mut seen = log.iter().filter(|(_, line)| line.contains("property"));
+        assert!(seen.nth(at).is_some_and(|(_, line)| line.contains(shown)), "{shown}: {log:?}");
+        drop(asks);
     }
 }

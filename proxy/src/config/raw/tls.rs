@@ -30,7 +30,7 @@ pub(crate) struct ListenerTls {
     /// refused. Default: clients are not asked for a certificate.
     #[serde(default)]
     pub(crate) client_ca: Field<String>,
-    /// How long a handshake may take.
+    /// How long a handshake may take, from the acceptance of the connection on, with all that comes before it.
     #[serde(default)]
     #[schemars(transform = bounds::HANDSHAKE_TIMEOUT.describe())]
     pub(crate) handshake_timeout: Field<Text<Duration>>,

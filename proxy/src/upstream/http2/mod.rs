@@ -19,6 +19,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -28,13 +29,13 @@ use tokio::sync::Mutex;
 use tracing::debug;
 
 use super::UpstreamError;
-use super::breakers::{Slot, refuse};
+use super::breakers::{self, refuse};
 use super::connection::{self, Counted, connect};
 use super::pool::{Chosen, Pool, Shelf, Upkeep};
+use super::send::Attempt;
 use crate::config::model::ClusterProtocol;
 use crate::http2::{Gone, Keepalive, framing_budget};
 use crate::tasks::Tasks;
-use crate::telemetry::metrics::Limit;
 use crate::tls::{H2, Purpose};
 use crate::transport::Transport;
 use frames::Frames;
@@ -63,6 +64,8 @@ pub(super) struct Http2 {
 /// One of them.
 #[derive(Debug)]
 struct Connection {
+    /// Unique in the process.
+    id: u64,
     sender: SendRequest<Bytes>,
     local: Option<SocketAddr>,
     /// Whether the peer has said what it takes.
@@ -87,12 +90,12 @@ enum Failed {
 }
 
 impl Http2 {
-    /// A place on the first connection that has room, if one has, but for the one from `avoided`. Those that are closed are
-    /// forgotten.
-    fn turn(&self, shelf: &Rc<Shelf>, avoided: Option<SocketAddr>) -> Option<Turn> {
+    /// A place on the first connection that has room, if one has, but for the one that is `avoided`. Those that are closed
+    /// are forgotten.
+    fn turn(&self, shelf: &Rc<Shelf>, avoided: Option<u64>) -> Option<Turn> {
         self.retain(shelf.upkeep(), |connection| !connection.is_closed());
         let connections = self.connections.borrow();
-        let mut others = connections.iter().filter(|it| avoided.is_none() || it.local != avoided);
+        let mut others = connections.iter().filter(|it| Some(it.id) != avoided);
         others.find(|connection| connection.has_room()).map(|it| Turn::take(it, shelf))
     }
 
@@ -185,13 +188,11 @@ impl Turn {
         self.connection.settled.wait().await;
     }
 
-    fn local(&self) -> Option<SocketAddr> {
-        self.connection.local
-    }
-
-    /// Whether there was a request on the connection before.
-    fn is_reused(&self) -> bool {
-        self.connection.used.get() > 1
+    /// Notes which connection it is on.
+    fn note(&self, attempt: &mut Attempt) {
+        attempt.local = self.connection.local;
+        attempt.multiplexed = Some(self.connection.id);
+        attempt.reused = self.connection.used.get() > 1; // there was a request on it before
     }
 }
 
@@ -212,15 +213,14 @@ impl Drop for Turn {
     }
 }
 
-/// A place on a connection, another than that from the address `avoided`. Of those that wait for one, one makes it; if that fails, it fails for all that waited, rather
-/// than for one after the other.
-async fn acquire(pool: &Pool, tasks: &Rc<Tasks>, avoided: Option<SocketAddr>) -> Result<Turn, UpstreamError> {
+/// A place on a connection, another than the one that is `avoided`. Of those that wait for one, one makes it; if that fails,
+/// it fails for all that waited, rather than for one after the other.
+async fn acquire(pool: &Pool, tasks: &Rc<Tasks>, avoided: Option<u64>) -> Result<Turn, UpstreamError> {
     let (http2, shelf) = (pool.http2(), pool.shelf());
     if let Some(turn) = http2.turn(shelf, avoided) {
         return Ok(turn);
     }
-    let waits = Slot::take(pool.cluster(), Limit::Pending, false);
-    let _waits = waits.ok_or_else(|| refuse(pool, Limit::Pending))?;
+    let _waits = breakers::wait(pool)?;
     let failures = http2.failures.get();
     let _connecting = http2.connecting.lock().await;
     if let Some(turn) = http2.turn(shelf, avoided) {
@@ -237,34 +237,41 @@ async fn acquire(pool: &Pool, tasks: &Rc<Tasks>, avoided: Option<SocketAddr>) ->
     }
 }
 
-/// Which version of HTTP an endpoint chooses that may choose. If that is not known, one of those that ask connects, and the
-/// connection is kept for whichever version it is.
-pub(super) async fn ask(pool: &Pool, tasks: &Rc<Tasks>) -> Result<Chosen, UpstreamError> {
+/// Which version of HTTP an endpoint chooses that may choose. If that is not known, one of those that ask connects: an HTTP/2
+/// connection is everybody's, and one of HTTP/1.1 is its own.
+pub(super) async fn ask(
+    pool: &Pool,
+    tasks: &Rc<Tasks>,
+) -> Result<(Chosen, Option<connection::Connection>), UpstreamError> {
     let (http2, shelf) = (pool.http2(), pool.shelf());
     if let Some(chosen) = shelf.chosen() {
-        return Ok(chosen);
+        return Ok((chosen, None));
     }
+    let _waits = breakers::wait(pool)?;
     let failures = http2.failures.get();
     let _connecting = http2.connecting.lock().await;
     if let Some(chosen) = shelf.chosen() {
-        return Ok(chosen);
+        return Ok((chosen, None));
     }
     http2.failed_since(failures)?;
     Box::pin(meet(pool, tasks)).await.map_err(|error| note_failure(pool, error))
 }
 
-async fn meet(pool: &Pool, tasks: &Rc<Tasks>) -> Result<Chosen, UpstreamError> {
+async fn meet(
+    pool: &Pool,
+    tasks: &Rc<Tasks>,
+) -> Result<(Chosen, Option<connection::Connection>), UpstreamError> {
     let (transport, counted) = connect(pool, Purpose::Http, &[]).await?;
-    let chosen = if transport.alpn().as_deref() == Some(H2) {
+    let (chosen, own) = if transport.alpn().as_deref() == Some(H2) {
         let connection = begin(pool, tasks, transport, counted).await?;
         pool.http2().add(connection, pool.upkeep());
-        Chosen::Http2
+        (Chosen::Http2, None)
     } else {
-        pool.put(connection::Connection::begin(pool, tasks, transport, counted).await?.readied().await?);
-        Chosen::Http1
+        let own = connection::Connection::begin(pool, tasks, transport, counted).await?;
+        (Chosen::Http1, Some(own))
     };
     pool.shelf().note_chosen(Some(chosen));
-    Ok(chosen)
+    Ok((chosen, own))
 }
 
 /// Notes why there is no connection, for those who wait for it.
@@ -332,6 +339,7 @@ async fn begin(
         }
     });
     Ok(Connection {
+        id: next_id(),
         sender,
         local,
         settled,
@@ -340,6 +348,11 @@ async fn begin(
         used: Cell::new(0),
         since: Cell::new(pool.upkeep().at_latest()),
     })
+}
+
+fn next_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 impl Failed {

@@ -1,7 +1,6 @@
 //! One request on an HTTP/2 connection: what is sent of it, and what comes back.
 
 use std::future::{Future, poll_fn};
-use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -24,13 +23,13 @@ use crate::config::model::Address;
 use crate::http2::{Sending, poll_frame};
 use crate::tasks::Tasks;
 
-/// Sends a request on a connection of the lease's pool that has room for it, and is not the one from `avoided`.
+/// Sends a request on a connection of the lease's pool that has room for it, and is not the one that is `avoided`.
 pub(in crate::upstream) async fn send(
     lease: Lease,
     tasks: &Rc<Tasks>,
     request: Request<RequestBody>,
     attempt: &mut Attempt,
-    avoided: Option<SocketAddr>,
+    avoided: Option<u64>,
 ) -> Result<Response<Http2Body>, UpstreamError> {
     match Box::pin(perform(&lease, tasks, request, attempt, avoided)).await {
         Ok((response, outgoing, turn)) => {
@@ -47,7 +46,7 @@ async fn perform(
     tasks: &Rc<Tasks>,
     request: Request<RequestBody>,
     attempt: &mut Attempt,
-    avoided: Option<SocketAddr>,
+    avoided: Option<u64>,
 ) -> Result<(Response<RecvStream>, Outgoing, Turn), UpstreamError> {
     let pool = lease.pool();
     let (mut head, body) = request.into_parts();
@@ -55,8 +54,7 @@ async fn perform(
     head.uri = absolute(&head.uri, head.headers.remove(HOST), is_tls, pool.endpoint().address());
     head.version = Version::HTTP_2;
     let turn = acquire(pool, tasks, avoided).await?;
-    attempt.local = turn.local();
-    attempt.reused = turn.is_reused();
+    turn.note(attempt);
     attempt.since = lease.sent();
     let (response, stream) = turn
         .sender()

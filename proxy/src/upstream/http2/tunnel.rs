@@ -92,8 +92,7 @@ async fn perform(
     head.version = Version::HTTP_2;
     head.extensions.insert(protocol);
     let turn = acquire(pool, tasks, None).await?;
-    attempt.local = turn.local();
-    attempt.reused = turn.is_reused();
+    turn.note(attempt);
     // One that has not said by then what it takes is as one that does not connect.
     let settled = timeout(pool.cluster().config().connect_timeout, turn.settled()).await;
     settled.map_err(|_| UpstreamError::ConnectTimeout)?;

@@ -264,6 +264,7 @@ fn what_is_known_of_an_attempt_is_known_when_it_is_given_up() {
         let expected = Attempt {
             endpoint: Some(server.address().into()),
             local: Some(peer.address()),
+            multiplexed: None,
             reused: false,
             waits: false,
             since: None,

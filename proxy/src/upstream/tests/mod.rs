@@ -5,6 +5,7 @@ mod faults;
 mod pooling;
 mod server;
 mod tunnel;
+mod unix;
 
 use std::cell::Cell;
 use std::future::Future;
@@ -80,11 +81,33 @@ impl Worker {
         request: Request<RequestBody>,
         again: impl FnOnce() -> Option<Request<RequestBody>>,
     ) -> Sent {
+        self.send_as(&Criteria::default(), request, again).await
+    }
+
+    async fn send_as(
+        &self,
+        criteria: &Criteria<'_>,
+        request: Request<RequestBody>,
+        again: impl FnOnce() -> Option<Request<RequestBody>>,
+    ) -> Sent {
         let mut attempt = Attempt::default();
         let again = || again().map(Box::new);
-        let sent = self.upstreams.send(0, &Criteria::default(), Box::new(request), again, &mut attempt).await;
+        let sent = self.upstreams.send(0, criteria, Box::new(request), again, &mut attempt).await;
         self.last.set(attempt);
         sent.map(|response| *response)
+    }
+
+    /// Asks this server of the cluster's.
+    async fn get_from(&self, server: &Server) -> Sent {
+        let criteria = Criteria { preferred: Some(server.address().into()), ..Criteria::default() };
+        self.send_as(&criteria, get(), || None).await
+    }
+
+    /// Another worker.
+    fn beside(&self) -> Worker {
+        let cluster = self.cluster.clone();
+        let upstreams = Upstreams::new(std::slice::from_ref(&cluster), |_| Default::default());
+        Worker { upstreams, cluster, last: Cell::default() }
     }
 
     async fn get(&self) -> Sent {

@@ -332,7 +332,7 @@ fn named(path: &str) -> Request<RequestBody> {
 }
 
 /// Polls what is to wait.
-async fn begin(waiting: &mut (impl Future + Unpin)) {
+pub(super) async fn begin(waiting: &mut (impl Future + Unpin)) {
     let mut waiting = std::pin::pin!(waiting);
     std::future::poll_fn(|cx| {
         assert!(waiting.as_mut().poll(cx).is_pending(), "it waits");
@@ -475,5 +475,122 @@ fn a_configuration_that_is_never_served_changes_nothing_about_connections() {
         let successor = worker.upstreams.successor(std::slice::from_ref(&next), |_| Default::default());
         assert_eq!((worker.idle(), successor.idle(0)), (1, 1), "they have it in common");
         peer.closed().await; // when the time of the one that is served is over
+    });
+}
+
+/// A cluster of these servers that may have two connections.
+fn of_two(servers: &[&Server]) -> Worker {
+    let mut config = cluster_config(servers.iter().map(|server| server.address()));
+    config.recovery.breakers.connections = 2;
+    Worker::new(config)
+}
+
+#[test]
+fn a_connection_that_is_closed_makes_room_for_one_to_another_endpoint() {
+    on_worker(async {
+        let (one, other) = (Server::start().await, Server::start().await);
+        let worker = of_two(&[&one, &other]);
+        let (first, _peer) = join!(worker.get_from(&one), one.answer(OK));
+        let (second, _other_peer) = join!(worker.get_from(&other), other.answer(OK));
+        let mut third = Box::pin(worker.get_from(&one));
+        begin(&mut third).await;
+        let mut fourth = Box::pin(worker.get_from(&one));
+        begin(&mut fourth).await;
+        drop(second); // not read to its end: its connection is of no use
+        let (sent, mut peer) = join!(third, one.answer(OK));
+        assert_eq!(text(sent).await, "ok");
+        let (sent, ()) = join!(fourth, peer.answer(OK));
+        assert_eq!((text(sent).await, text(first).await), ("ok".to_owned(), "ok".to_owned()));
+    });
+}
+
+#[test]
+fn whoever_looks_out_for_room_leaves_that_to_another_who_waits() {
+    on_worker(async {
+        let (one, other) = (Server::start().await, Server::start().await);
+        let worker = of_two(&[&one, &other]);
+        let (first, _peer) = join!(worker.get_from(&one), one.answer(OK));
+        let (second, _other_peer) = join!(worker.get_from(&other), other.answer(OK));
+        let mut gone = Box::pin(worker.get_from(&one));
+        begin(&mut gone).await;
+        let mut third = Box::pin(worker.get_from(&one));
+        begin(&mut third).await;
+        drop(gone);
+        drop(second);
+        let (sent, _peer) = join!(third, one.answer(OK));
+        assert_eq!((text(sent).await, text(first).await), ("ok".to_owned(), "ok".to_owned()));
+    });
+}
+
+#[test]
+fn a_connection_that_is_closed_makes_room_for_one_of_another_worker() {
+    on_worker(async {
+        let server = Server::start().await;
+        let worker = of_two(&[&server]);
+        let other = worker.beside();
+        let (first, _peer) = join!(worker.get(), server.answer(OK));
+        let (second, _other_peer) = join!(other.get(), server.answer(OK));
+        let mut third = Box::pin(worker.get());
+        begin(&mut third).await;
+        drop(second);
+        let (sent, _peer) = join!(third, server.answer(OK));
+        assert_eq!((text(sent).await, text(first).await), ("ok".to_owned(), "ok".to_owned()));
+    });
+}
+
+#[test]
+fn a_limit_that_is_raised_is_raised_for_those_who_wait_already() {
+    on_worker(async {
+        let server = Server::start().await;
+        let worker = narrow(&server);
+        let (first, _peer) = join!(worker.get(), server.answer(OK));
+        let mut second = Box::pin(worker.get());
+        begin(&mut second).await;
+        let mut config = worker.cluster.config().clone();
+        config.recovery.breakers.connections_per_endpoint = 2;
+        let next = Arc::new(worker.cluster.successor(Arc::new(config)));
+        let successor = worker.upstreams.successor(std::slice::from_ref(&next), |_| Default::default());
+        begin(&mut second).await; // as long as that is not served
+        successor.take_over();
+        let (sent, _peer) = join!(second, server.answer(OK));
+        assert_eq!((text(sent).await, text(first).await), ("ok".to_owned(), "ok".to_owned()));
+    });
+}
+
+/// A worker that asks its endpoint which version of HTTP it speaks, and keeps no connection.
+fn asking(server: &Server) -> Worker {
+    let mut config = cluster_config([server.address()]);
+    config.protocol = model::ClusterProtocol::Auto;
+    config.idle_connections = 0;
+    config.recovery.breakers.pending = 1;
+    Worker::new(config)
+}
+
+#[test]
+fn a_request_goes_out_on_the_connection_by_which_it_asked_for_the_version() {
+    on_worker(async {
+        let server = Server::start().await;
+        let worker = asking(&server);
+        for _ in 0..2 {
+            let (sent, mut peer) = join!(worker.get(), server.answer(OK));
+            assert!(!worker.reused());
+            assert_eq!(text(sent).await, "ok");
+            peer.closed().await;
+        }
+    });
+}
+
+#[test]
+fn a_request_that_asks_for_the_version_is_one_that_waits() {
+    on_worker(async {
+        let server = Server::start().await;
+        let worker = asking(&server);
+        let mut first = Box::pin(worker.get());
+        begin(&mut first).await;
+        let second = worker.get().await;
+        let refused = crate::telemetry::metrics::Limit::Pending;
+        assert!(matches!(second, Err(UpstreamError::Overflow(limit)) if limit == refused), "{second:?}");
+        let (sent, _peer) = join!(first, server.answer(OK));
+        assert_eq!(text(sent).await, "ok");
     });
 }
