@@ -395,7 +395,7 @@ impl Exchange {
             && ending.is_of_slow_upstream()
             && !attempt.waits
         {
-            site.upstreams().note_timeout(cluster, endpoint, attempt.lasts());
+            site.upstreams().note_timeout(cluster, endpoint, attempt.since);
         }
         let mut stream = self.run.stream().borrow_mut();
         stream.info.upstream = attempt.endpoint;

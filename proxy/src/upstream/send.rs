@@ -132,15 +132,16 @@ impl Upstreams {
         self.clusters.get(index).map(|member| &member.cluster)
     }
 
-    /// Notes that an endpoint of the cluster at index `cluster` took longer than whoever waited for it would: what was
-    /// sent to it was given up after so long.
-    pub fn note_timeout(&self, cluster: usize, endpoint: Address, after: Option<Duration>) {
+    /// Notes that an endpoint of the cluster at index `cluster` took longer than whoever waited for it would: what it has
+    /// been asked `since` then is given up.
+    pub fn note_timeout(&self, cluster: usize, endpoint: Address, since: Option<Instant>) {
         let Some(member) = self.clusters.get(cluster) else { return };
         let Some(place) = member.cluster.place_of(endpoint) else { return };
         let pool = &member.pools[place];
         pool.endpoint().fail();
-        if let (Some(adaptive), Some(after)) = (member.cluster.adaptive(), after) {
-            adaptive.note(after);
+        let after = since.map(|since| since.elapsed());
+        if let (Some(adaptive), Some(since), Some(after)) = (member.cluster.adaptive(), since, after) {
+            adaptive.note(since, after);
         }
         outlier::note(&member.cluster, pool.endpoint(), pool.cell(), outlier::Answer::Local, after);
     }
@@ -430,11 +431,6 @@ impl Member {
 }
 
 impl Attempt {
-    /// For how long the endpoint has been asked, if it has and that matters.
-    pub fn lasts(&self) -> Option<Duration> {
-        self.since.map(|since| since.elapsed())
-    }
-
     fn on(&mut self, connection: &Connection, reused: bool, since: Option<Instant>) {
         self.local = connection.local();
         self.reused = reused;

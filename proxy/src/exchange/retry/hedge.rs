@@ -6,7 +6,7 @@ use std::cell::Cell;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
@@ -71,7 +71,7 @@ where
                 }
                 () = &mut next, if may_hedge => {
                     if let (RetryReason::Timeout, Some(endpoint)) = (reason, picked.last().and_then(|it| it.get())) {
-                        self.upstreams.note_timeout(self.cluster, endpoint, Some(time));
+                        self.upstreams.note_timeout(self.cluster, endpoint, Instant::now().checked_sub(time));
                     }
                     match self.permit(cluster, replay, None) {
                         Ok(permitted) => {

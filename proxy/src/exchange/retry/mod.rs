@@ -163,7 +163,7 @@ where
         if let (Err(Missed::TooLong), Some(endpoint)) = (&sent, noted.attempt.endpoint)
             && !noted.attempt.waits
         {
-            self.upstreams.note_timeout(self.cluster, endpoint, noted.attempt.lasts());
+            self.upstreams.note_timeout(self.cluster, endpoint, noted.attempt.since);
         }
         Ok(sent)
     }

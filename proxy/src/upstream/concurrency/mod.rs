@@ -9,10 +9,10 @@ mod samples;
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::sleep_until;
 
 use self::gradient::Gradient;
 use self::samples::Samples;
@@ -58,9 +58,11 @@ impl Adaptive {
         self.limit.load(Relaxed)
     }
 
-    /// An endpoint took so long to answer, or to not answer.
-    pub(super) fn note(&self, took: Duration) {
-        self.samples.note(took);
+    /// An endpoint that was asked at `asked` took so long to answer, or to not answer.
+    pub(super) fn note(&self, asked: Instant, took: Duration) {
+        if let Some(sent) = asked.checked_duration_since(self.began) {
+            self.samples.note(sent, took);
+        }
     }
 
     fn step(&self, cell: &ClusterCell) {
@@ -81,7 +83,7 @@ pub(crate) async fn watch(mut clusters: watch::Receiver<Arc<Cluster>>, cell: Arc
         let cluster = clusters.borrow_and_update().clone();
         let Some(adaptive) = cluster.adaptive() else { return };
         tokio::select! {
-            () = sleep_until(next) => {
+            () = sleep_until(next.into()) => {
                 adaptive.step(&cell);
                 next = Instant::now() + adaptive.terms.window;
             }
