@@ -467,6 +467,7 @@ impl Exchange {
             return Err(ending);
         }
         let source = if body.is_end_stream() {
+            self.decode_response_head(parts.status, &mut parts.headers);
             None
         } else {
             Some(self.decode_response(parts.status, &mut parts.headers, body))
