@@ -165,6 +165,25 @@ fn what_was_sent_before_a_measurement_began_is_none_of_it() {
 }
 
 #[test]
+fn a_limit_that_a_reload_removes_is_in_the_metrics_no_more() {
+    let upstream = Upstream::ok("ok");
+    let fixed = forwarding(&[upstream.address()], "");
+    let adapting = fixed.replace("endpoints:", "adaptive_concurrency: {interval: 20ms}, endpoints:");
+    let mut proxy = Proxy::start(&adapting);
+    let is_known = |proxy: &Proxy| {
+        ["limit", "min_rtt_seconds", "gradient"]
+            .map(|name| proxy.metrics().has(&format!("tidegate_upstream_concurrency_{name}")))
+    };
+    for without in [fixed.clone(), fixed.replace("up:", "other:").replace("cluster: up", "cluster: other")] {
+        eventually("the limit to be known", || (limit(&proxy) > 0.0).then_some(()));
+        assert_eq!(is_known(&proxy), [true; 3]);
+        assert!(proxy.change(&without));
+        assert_eq!(is_known(&proxy), [false; 3], "{without}");
+        assert!(proxy.change(&adapting));
+    }
+}
+
+#[test]
 fn a_service_that_has_too_much_to_do_goes_on_answering_in_its_time() {
     let time = Duration::from_millis(40);
     let upstream = service(4, time);

@@ -75,6 +75,13 @@ impl Adaptive {
     }
 }
 
+/// No limit of the cluster that `cell` counts adapts any more.
+pub(crate) fn leave(cell: &ClusterCell) {
+    cell.concurrency_limit.set(0);
+    cell.concurrency_base_us.set(0);
+    cell.concurrency_gradient_thousandths.set(0);
+}
+
 /// Adapts a cluster's limit for as long as it is polled; the cluster may become another meanwhile. To be called by one task
 /// of the process, which alone writes `cell`.
 pub(crate) async fn watch(mut clusters: watch::Receiver<Arc<Cluster>>, cell: Arc<ClusterCell>) {
