@@ -6,16 +6,17 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use http::header::{
     ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_LOCATION,
-    CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, LAST_MODIFIED,
+    CONTENT_RANGE, CONTENT_TYPE, ETAG, HOST, HeaderMap, LAST_MODIFIED,
 };
 use http::{HeaderName, StatusCode};
 
 use super::Exchange;
 use super::answer::{Answer, Ending};
-use crate::config::model::{ErrorPage, Escape, Operator};
+use crate::config::model::{ErrorPage, Escape, Operator, RequestField};
 use crate::error::Failure;
 use crate::grpc::is_call;
 use crate::telemetry::timestamp;
+use crate::wasm::stream::RequestHead;
 
 /// What speaks of a body that is not sent.
 const OF_THE_BODY: [HeaderName; 10] = [
@@ -73,10 +74,7 @@ impl Exchange {
     fn value(&self, operator: &Operator, status: StatusCode, answer: &Answer) -> Option<Cow<'static, str>> {
         let stream = self.run.stream().borrow();
         let (request, info) = (&stream.request, &stream.info);
-        let field = |name: &HeaderName| {
-            let value = request.headers.get(name)?;
-            Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
-        };
+        let field = |field: &RequestField| said(request, field);
         Some(match operator {
             Operator::ResponseCode => status.as_str().to_owned().into(),
             Operator::ResponseCodeDetails => answer.details.clone().into(),
@@ -87,11 +85,21 @@ impl Exchange {
             Operator::Protocol => info.protocol.into(),
             Operator::ClientAddress { port: true } => info.source.to_string().into(),
             Operator::ClientAddress { port: false } => info.source.ip().to_string().into(),
-            Operator::Method => request.method.to_string().into(),
-            Operator::Path => request.uri.to_string().into(),
             Operator::RouteName => info.route_name.as_ref()?.to_string().into(),
             Operator::Cluster => info.cluster_name.as_ref()?.to_string().into(),
             Operator::StartTime => timestamp(SystemTime::now()).to_string().into(),
         })
     }
+}
+
+/// What a request says in a field.
+fn said(request: &RequestHead, field: &RequestField) -> Option<String> {
+    let value = match field {
+        RequestField::Method => return Some(request.method.to_string()),
+        RequestField::Path => return Some(request.uri.to_string()),
+        RequestField::Scheme => &request.scheme,
+        RequestField::Authority => request.headers.get(HOST)?,
+        RequestField::Named(name) => request.headers.get(name)?,
+    };
+    Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
 }
