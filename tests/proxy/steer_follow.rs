@@ -3,6 +3,16 @@
 use crate::equipment::Map::RequestHeaders;
 use crate::equipment::{Answer, Guest, Head, On, Proxy, Step, Upstream, forwarding, in_listener};
 
+/// The configuration of a listener that sends what begins with `/to` to `up`, whose redirects are followed, and has these
+/// other routes and clusters.
+fn leading_to(up: &str, routes: &str, clusters: &str) -> String {
+    format!(
+        "listeners:\n- name: in\n  address: 127.0.0.1:0\n  routes:\n  \
+         - {{match: {{path: {{prefix: /to}}}}, cluster: up, follow_redirects: {{}}}}\n{routes}\
+         clusters:\n  up: {up}\n{clusters}"
+    )
+}
+
 /// Sends `/to?X` on to X, with this status, and answers everything else with what was asked for.
 fn leading(status: u16) -> Upstream {
     Upstream::start(move |head: &Head| match head.target().split_once("/to?") {
@@ -67,6 +77,23 @@ fn a_redirect_that_leads_to_no_route_goes_to_the_client() {
         forwarding(&[upstream.address()], "follow_redirects: {}").replace("prefix: /}", "prefix: /to}");
     let response = Proxy::start(&config).client().get("/to?/x");
     assert_eq!((response.status(), response.field("location")), (302, Some("/x#part")));
+}
+
+#[test]
+fn a_redirect_leads_to_a_route_by_what_filters_stored() {
+    let upstream = leading(302);
+    let routes = "  - {match: {properties: {role: {exact: admin}}}, cluster: up}\n";
+    let config = leading_to(&format!("{{endpoints: [\"{}\"]}}", upstream.address()), routes, "");
+    let config = in_listener(&config, &["filters: [f]"]) + "filters: {f: {module: ./f.wasm}}\n";
+    // `DeclarePropertyArguments` with the name `role` and the life span of a request, or of a connection.
+    for declared in [b"\x0a\x04role\x28\x01", b"\x0a\x04role\x28\x02"] {
+        let guest = Guest::new()
+            .on(On::Configure, [Step::foreign("declare_property", declared)])
+            .on(On::RequestHeaders, [Step::SetProperty(vec!["role".to_owned()], "admin".to_owned())]);
+        let proxy = Proxy::with(&config).file("f.wasm", guest.build()).start();
+        let response = proxy.client().get("/to?/x");
+        assert_eq!((response.status(), response.text().as_str()), (200, "here"), "{declared:?}");
+    }
 }
 
 #[test]
