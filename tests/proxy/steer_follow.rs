@@ -97,6 +97,38 @@ fn a_redirect_leads_to_a_route_by_what_filters_stored() {
 }
 
 #[test]
+fn a_client_is_tied_to_the_endpoints_that_redirects_led_it_to() {
+    let upstreams = [leading(302), leading(302)];
+    let [one, two] = upstreams.each_ref().map(|upstream| format!("\"{}\"", upstream.address()));
+    let sticky = |name: &str| {
+        format!("{{endpoints: [{one}, {two}], affinity: {{cookie: {name}, key: {{from_file: cookie.key}}}}}}")
+    };
+    let elsewhere = |cluster: &str| format!("  - {{match: {{}}, cluster: {cluster}}}\n");
+    let cases = [
+        (leading_to(&sticky("a"), &elsewhere("up"), ""), vec!["a"]),
+        (
+            leading_to(&sticky("a"), &elsewhere("plain"), &format!("  plain: {{endpoints: [{one}]}}\n")),
+            vec!["a"],
+        ),
+        (
+            leading_to(&sticky("a"), &elsewhere("other"), &format!("  other: {}\n", sticky("b"))),
+            vec!["a", "b"],
+        ),
+    ];
+    for (config, names) in cases {
+        let proxy = Proxy::with(&config).file("cookie.key", "a key of more than 16 bytes\n").start();
+        let response = proxy.client().get("/to?/x");
+        assert_eq!(response.text(), "here");
+        let cookies = response.head.all("set-cookie");
+        let given: Vec<&str> = cookies.iter().filter_map(|cookie| Some(cookie.split_once('=')?.0)).collect();
+        assert_eq!(given, names, "{config}");
+        let known: Vec<&str> = cookies.iter().filter_map(|cookie| cookie.split(';').next()).collect();
+        let response = proxy.client().request("GET", "/to?/x", &[("cookie", &known.join("; "))], "");
+        assert_eq!(response.field("set-cookie"), None, "it is tied: {config}");
+    }
+}
+
+#[test]
 fn filters_see_the_request_that_a_redirect_leads_to() {
     let upstream = leading(303);
     let guest = Guest::logger().on(On::RequestHeaders, [Step::get(RequestHeaders, ":path")]);

@@ -64,7 +64,7 @@ use peer::is_nowhere;
 pub(crate) use peer::{Peer, Phase};
 use retry::Sending;
 pub(crate) use site::{Life, Site, Stage};
-use ties::Ties;
+use ties::{Cookies, Ties};
 pub(crate) use tunnel::Berth;
 pub(crate) use upgrade::ClientTunnel;
 use upgrade::{Upgrade, UpstreamTunnel};
@@ -166,6 +166,8 @@ pub(crate) struct Exchange {
     target: Option<route::Target>,
     /// How many redirects of upstreams were followed.
     followed: u32,
+    /// Those that the proxy sets.
+    cookies: Cookies,
     /// What decides which of a route's clusters it is, however often the route is looked for.
     draw: u64,
     /// The client's method was HEAD: responses have no body.
@@ -228,6 +230,7 @@ impl Exchange {
             route: None,
             target: None,
             followed: 0,
+            cookies: Cookies::default(),
             draw: fastrand::u64(..),
             head_only,
             upgrade: None,
@@ -264,11 +267,13 @@ impl Exchange {
                 }
                 Action::Forward(forward) => forward,
             };
-            let response = self.forward(route, forward, body).await?;
+            let mut response = self.forward(route, forward, body).await?;
             if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                self.cookies.give(response.headers_mut());
                 return Box::pin(self.pass_upgrade(*response)).await;
             }
             if has_body || !self.follow(forward, &response)? {
+                self.cookies.give(response.headers_mut());
                 return self.filter_response(*response).await;
             }
             discard::discard(self.tasks(), response.into_body());
@@ -404,8 +409,8 @@ impl Exchange {
             entry.upstream = attempt.endpoint;
             entry.attempts = Some(attempts.get());
         });
-        let mut response = sent?;
-        ties.tie(attempt.endpoint, attempts.get() > 1, response.headers_mut());
+        let response = sent?;
+        ties.tie(attempt.endpoint, attempts.get() > 1, &mut self.cookies);
         Ok(response)
     }
 
