@@ -62,7 +62,7 @@ pub use headers::drop_hop_by_hop;
 use headers::{Received, Wish};
 use peer::is_nowhere;
 pub(crate) use peer::{Peer, Phase};
-use retry::Sending;
+use retry::{Attempts, Sending};
 pub(crate) use site::{Life, Site, Stage};
 use ties::{Cookies, Ties};
 pub(crate) use tunnel::Berth;
@@ -81,7 +81,7 @@ use crate::path::{self, EscapedSlashes};
 use crate::route;
 use crate::tasks::Tasks;
 use crate::telemetry::ExchangeReport;
-use crate::upstream::{Attempt, BoxError, RequestBody, ResponseBody};
+use crate::upstream::{BoxError, RequestBody, ResponseBody};
 use crate::wasm::stream::{Direction, Progress, RequestHead, Stream, StreamInfo};
 
 /// A connection is to be cut: what was sent cannot be completed, or there is nothing to say.
@@ -374,43 +374,42 @@ impl Exchange {
             Ties::of(forward, target, made, &self.run.stream().borrow(), &self.peer)
         };
         let criteria = ties.criteria();
-        let (mut attempt, retried, attempts) = (Attempt::default(), Cell::default(), Cell::new(1));
+        // Of the one attempt, and of those that there are where there is a policy.
+        let (attempt, attempts) = (Cell::default(), Attempts::default());
         let sent = {
             let make = |body| self.upstream_request(route, forward, body);
             let upstreams = site.upstreams();
             let sending = pin!(async {
                 if let Some(policy) = &policy {
-                    attempts.set(0);
-                    let (attempt, attempts, policy) = (&retried, &attempts, &**policy);
-                    let tasks = site.tasks();
-                    let sending =
-                        Sending { upstreams, tasks, cluster, criteria, policy, make, attempt, attempts };
+                    let (attempts, policy, tasks) = (&attempts, &**policy, site.tasks());
+                    let sending = Sending { upstreams, tasks, cluster, criteria, policy, make, attempts };
                     return Box::pin(sending.run(body)).await;
                 }
                 let again = || make(RequestBody::Empty).ok();
-                let sent = upstreams.send(cluster, &criteria, make(body)?, again, &mut attempt).await;
+                let sent = upstreams.send(cluster, &criteria, make(body)?, again, &attempt).await;
                 sent.map_err(Ending::from_upstream)
             });
             self.watch.over(&self.run, pin!(self.run.interruptible(sending))).await
         };
-        if policy.is_some() {
-            attempt = retried.get();
+        if sent.as_ref().is_err_and(Ending::is_of_slow_upstream) {
+            match policy {
+                Some(_) => attempts.note_timeout(site.upstreams(), cluster),
+                None => site.upstreams().note_timeout(cluster, &attempt.get()),
+            }
         }
-        if let (Err(ending), Some(endpoint)) = (&sent, attempt.endpoint)
-            && ending.is_of_slow_upstream()
-            && !attempt.waits
-        {
-            site.upstreams().note_timeout(cluster, endpoint, attempt.since);
-        }
+        let (attempt, attempts) = match policy {
+            Some(_) => (attempts.last(), attempts.count()),
+            None => (attempt.get(), 1),
+        };
         let mut stream = self.run.stream().borrow_mut();
         stream.info.upstream = attempt.endpoint;
         stream.info.upstream_local = attempt.local;
         self.report.log(|entry| {
             entry.upstream = attempt.endpoint;
-            entry.attempts = Some(attempts.get());
+            entry.attempts = Some(attempts);
         });
         let response = sent?;
-        ties.tie(attempt.endpoint, attempts.get() > 1, &mut self.cookies);
+        ties.tie(attempt.endpoint, attempts > 1, &mut self.cookies);
         Ok(response)
     }
 

@@ -1,6 +1,6 @@
 //! A request's way to an endpoint and back.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
@@ -60,7 +60,7 @@ struct Member {
     pools: Box<[Rc<Pool>]>,
 }
 
-/// What became of a request on its way, known also when it failed or was given up.
+/// What becomes of a request on its way, known while it is there, and also when it failed or was given up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Attempt {
     /// The endpoint that was picked.
@@ -74,6 +74,9 @@ pub struct Attempt {
     /// Nothing is asked of the endpoint at the moment: it is the proxy that waits, for a connection that is free, or before
     /// it asks again.
     pub waits: bool,
+    /// Since when it has been the endpoint that is waited for, for a connection or an answer, where that is
+    /// [asked for](Criteria::timed).
+    pub silent_since: Option<Instant>,
 }
 
 impl Upstreams {
@@ -132,18 +135,34 @@ impl Upstreams {
         self.clusters.get(index).map(|member| &member.cluster)
     }
 
-    /// Notes that an endpoint of the cluster at index `cluster` took longer than whoever waited for it would: what it has
-    /// been asked `since` then is given up.
-    pub fn note_timeout(&self, cluster: usize, endpoint: Address, since: Option<Instant>) {
-        let Some(member) = self.clusters.get(cluster) else { return };
-        let Some(place) = member.cluster.place_of(endpoint) else { return };
+    /// Notes that an attempt is given up because its endpoint, of the cluster at index `cluster`, takes longer than whoever
+    /// waits for it would.
+    pub fn note_timeout(&self, cluster: usize, attempt: &Attempt) {
+        self.note_slow(cluster, attempt);
+        self.note_given_up(cluster, attempt);
+    }
+
+    /// Notes that its endpoint takes longer, whether it is given up or not. Says whether that is so: it may be the proxy
+    /// that waits.
+    pub fn note_slow(&self, cluster: usize, attempt: &Attempt) -> bool {
+        let Some(member) = self.clusters.get(cluster) else { return false };
+        let endpoint = attempt.endpoint.filter(|_| !attempt.waits);
+        let Some(place) = endpoint.and_then(|endpoint| member.cluster.place_of(endpoint)) else {
+            return false;
+        };
         let pool = &member.pools[place];
         pool.endpoint().fail();
-        let after = since.map(|since| since.elapsed());
-        if let (Some(adaptive), Some(since), Some(after)) = (member.cluster.adaptive(), since, after) {
-            adaptive.note(since, after);
-        }
+        let after = attempt.since.map(|since| since.elapsed());
         outlier::note(&member.cluster, pool.endpoint(), pool.cell(), outlier::Answer::Local, after);
+        true
+    }
+
+    /// Notes for how long its endpoint has not answered: it would have taken that long at least.
+    pub fn note_given_up(&self, cluster: usize, attempt: &Attempt) {
+        let adaptive = self.clusters.get(cluster).and_then(|member| member.cluster.adaptive());
+        if let (Some(adaptive), Some(since), false) = (adaptive, attempt.since, attempt.waits) {
+            adaptive.note(since, since.elapsed());
+        }
     }
 
     /// Where this worker counts what it does with the cluster at `index`, if that has endpoints.
@@ -179,14 +198,15 @@ impl Upstreams {
         criteria: &Criteria<'_>,
         mut request: Box<Request<RequestBody>>,
         again: impl FnOnce() -> Option<Box<Request<RequestBody>>>,
-        attempt: &mut Attempt,
+        attempt: &Cell<Attempt>,
     ) -> Result<Box<Response<ResponseBody>>, UpstreamError> {
-        *attempt = Attempt::default();
+        attempt.set(Attempt::default());
         let mut lease = self.pick(cluster, criteria)?;
-        attempt.endpoint = Some(lease.pool().endpoint().address());
-        if let Some(picked) = criteria.picked {
-            picked.set(attempt.endpoint);
-        }
+        attempt.set(Attempt {
+            endpoint: Some(lease.pool().endpoint().address()),
+            silent_since: criteria.timed.then(Instant::now),
+            ..Attempt::default()
+        });
         let is_http2 = match lease.pool().cluster().config().protocol {
             ClusterProtocol::Http1 => false,
             ClusterProtocol::Http2 => true,
@@ -212,11 +232,11 @@ impl Upstreams {
             let (connection, reused) = match found.take() {
                 Some(found) => found,
                 // Connecting is rare and its future large; it would be moved with every request.
-                None => Box::pin(self.connection(&lease, &mut attempt.waits))
-                    .await
-                    .map_err(|error| lease.failed(error))?,
+                None => {
+                    Box::pin(self.connection(&lease, attempt)).await.map_err(|error| lease.failed(error))?
+                }
             };
-            attempt.on(&connection, reused, lease.sent());
+            attempt.update(|it| it.on(connection.local(), reused, lease.sent()));
             match lease.hold(connection).exchange(request).await {
                 Ok(response) => return Ok(respond(response, lease)),
                 // One that was used before may have been closed since, as often as one is found: nothing was sent.
@@ -235,7 +255,7 @@ impl Upstreams {
     async fn connection(
         &self,
         lease: &Lease,
-        is_queued: &mut bool,
+        attempt: &Cell<Attempt>,
     ) -> Result<(Connection, bool), UpstreamError> {
         let pool = lease.pool();
         let waits = Slot::take(pool.cluster(), Limit::Pending, false);
@@ -247,9 +267,9 @@ impl Upstreams {
             if let Some(place) = may_have_one.then(|| Place::take(pool).ok()).flatten() {
                 break place;
             }
-            *is_queued = true;
+            attempt.update(|it| Attempt { waits: true, ..it });
             let turn = queue.wait(pool, has_waited).await;
-            *is_queued = false;
+            attempt.update(Attempt::has_waited);
             match turn {
                 Some(Turn::Place(place)) => break place,
                 Some(Turn::Connection(connection)) => {
@@ -279,19 +299,19 @@ impl Upstreams {
         lease: Lease,
         request: Request<RequestBody>,
         again: impl FnOnce() -> Option<Box<Request<RequestBody>>>,
-        attempt: &mut Attempt,
+        attempt: &Cell<Attempt>,
     ) -> Result<Response<Http2Body>, UpstreamError> {
         let is_whole = request.body().is_end_stream();
         match http2::send(lease, &self.keeper.tasks, request, attempt, None).await {
             Err(UpstreamError::RefusedStream(error)) if is_whole && !criteria.retried => {
-                let tried = attempt.endpoint;
+                let tried = attempt.get().endpoint;
                 let criteria = Criteria { tried: tried.as_slice(), ..*criteria };
                 let other = self.resend(cluster, &criteria).and_then(|lease| Some((lease, again()?)));
                 let Some(((lease, _retrying), request)) = other else {
                     return Err(UpstreamError::RefusedStream(error));
                 };
-                let avoided = attempt.local;
-                attempt.endpoint = Some(lease.pool().endpoint().address());
+                let (avoided, endpoint) = (attempt.get().local, lease.pool().endpoint().address());
+                attempt.update(|it| Attempt { endpoint: Some(endpoint), ..it });
                 http2::send(lease, &self.keeper.tasks, *request, attempt, avoided).await
             }
             sent => sent,
@@ -312,7 +332,7 @@ impl Upstreams {
         request: Request<RequestBody>,
     ) -> Result<Response<Http2Body>, UpstreamError> {
         let lease = self.pick(cluster, &Criteria::default())?;
-        http2::send(lease, &self.keeper.tasks, request, &mut Attempt::default(), None).await
+        http2::send(lease, &self.keeper.tasks, request, &Cell::default(), None).await
     }
 
     /// Another endpoint for a request that was refused, if it may be sent again.
@@ -431,10 +451,15 @@ impl Member {
 }
 
 impl Attempt {
-    fn on(&mut self, connection: &Connection, reused: bool, since: Option<Instant>) {
-        self.local = connection.local();
-        self.reused = reused;
-        self.since = since;
+    /// It is on a connection, on which the endpoint is asked `since` then.
+    pub(super) fn on(self, local: Option<SocketAddr>, reused: bool, since: Option<Instant>) -> Attempt {
+        Attempt { local, reused, since, ..self }
+    }
+
+    /// The endpoint's time begins now: before, it was asked for nothing.
+    fn has_waited(self) -> Attempt {
+        let silent_since = self.silent_since.map(|_| Instant::now());
+        Attempt { waits: false, silent_since, ..self }
     }
 }
 

@@ -1,5 +1,6 @@
 //! One request on an HTTP/2 connection: what is sent of it, and what comes back.
 
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -29,7 +30,7 @@ pub(in crate::upstream) async fn send(
     lease: Lease,
     tasks: &Rc<Tasks>,
     request: Request<RequestBody>,
-    attempt: &mut Attempt,
+    attempt: &Cell<Attempt>,
     avoided: Option<SocketAddr>,
 ) -> Result<Response<Http2Body>, UpstreamError> {
     match Box::pin(perform(&lease, tasks, request, attempt, avoided)).await {
@@ -46,7 +47,7 @@ async fn perform(
     lease: &Lease,
     tasks: &Rc<Tasks>,
     request: Request<RequestBody>,
-    attempt: &mut Attempt,
+    attempt: &Cell<Attempt>,
     avoided: Option<SocketAddr>,
 ) -> Result<(Response<RecvStream>, Outgoing, Turn), UpstreamError> {
     let pool = lease.pool();
@@ -55,9 +56,7 @@ async fn perform(
     head.uri = absolute(&head.uri, head.headers.remove(HOST), is_tls, pool.endpoint().address());
     head.version = Version::HTTP_2;
     let turn = acquire(pool, tasks, avoided).await?;
-    attempt.local = turn.local();
-    attempt.reused = turn.is_reused();
-    attempt.since = lease.sent();
+    attempt.update(|it| it.on(turn.local(), turn.is_reused(), lease.sent()));
     let (response, stream) = turn
         .sender()
         .send_request(Request::from_parts(head, ()), body.is_end_stream())
