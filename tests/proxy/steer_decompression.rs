@@ -39,11 +39,11 @@ fn answering(
     compressed: Vec<u8>,
     fields: &'static [(&'static str, &'static str)],
 ) -> Upstream {
-    Upstream::start(move |_| {
+    Upstream::start(move |request| {
         let length = compressed.len().to_string();
         let own = [("content-encoding", coding), ("content-length", &length), ("etag", "\"v1\"")];
         let head = Answer::default().read_body().head(200, &[&own, fields].concat());
-        head.act(Act::Send(compressed.clone()))
+        if request.method() == "HEAD" { head } else { head.act(Act::Send(compressed.clone())) }
     })
 }
 
@@ -78,8 +78,36 @@ fn a_client_gets_a_response_as_it_is_meant_and_it_may_be_compressed_again() {
         let proxy = Proxy::start(&in_listener(&config, &["decompression: {responses: true}"]));
         let response = proxy.client().request("GET", "/", &[("accept-encoding", "gzip")], "");
         assert_eq!(response.field("content-encoding"), Some("gzip"));
-        let head = proxy.client().request("HEAD", "/", &[], "");
-        assert_eq!(head.status(), 200);
+    }
+}
+
+#[test]
+fn a_response_to_head_says_what_the_decompressed_response_to_get_would() {
+    let fields = &[("content-type", "text/plain"), ("accept-ranges", "bytes")];
+    let upstream = answering("br", compressed!(BrotliEncoder, TEXT), fields);
+    for compression in ["", "compression: {algorithms: [gzip], min_length: 0}"] {
+        let config = forwarding(&[upstream.address()], compression);
+        let proxy = Proxy::start(&in_listener(&config, &["decompression: {responses: true}"]));
+        for accepted in ["gzip", "identity"] {
+            let said = ["GET", "HEAD"].map(|method| {
+                let response = proxy.client().request(method, "/", &[("accept-encoding", accepted)], "");
+                let named =
+                    ["content-encoding", "content-length", "content-type", "etag", "vary", "accept-ranges"];
+                named.map(|name| response.field(name).map(str::to_owned))
+            });
+            assert_eq!(said[0], said[1], "{compression} {accepted}");
+            assert_eq!(said[1][3].as_deref(), Some("W/\"v1\""), "{compression} {accepted}");
+        }
+    }
+    let empty = Upstream::start(|_| {
+        let fields = [("content-encoding", "br"), ("content-length", "0"), ("etag", "\"v1\"")];
+        Answer::default().read_body().head(200, &fields)
+    });
+    let proxy = start(&empty, "responses: true");
+    for method in ["GET", "HEAD"] {
+        let response = proxy.client().request(method, "/", &[], "");
+        let said = ["content-length", "etag"].map(|name| response.field(name));
+        assert_eq!(said, [Some("0"), Some("\"v1\"")], "{method}: there is nothing to decompress");
     }
 }
 

@@ -6,6 +6,16 @@ use crate::equipment::{
     Act, Answer, Buffer, Guest, Head, On, Proxy, Received, Step, Upstream, forwarding, in_listener,
 };
 
+/// The configuration of a listener that sends what begins with `/to` to `up`, whose redirects are followed, and has these
+/// other routes and clusters.
+fn leading_to(up: &str, routes: &str, clusters: &str) -> String {
+    format!(
+        "listeners:\n- name: in\n  address: 127.0.0.1:0\n  routes:\n  \
+         - {{match: {{path: {{prefix: /to}}}}, cluster: up, follow_redirects: {{}}}}\n{routes}\
+         clusters:\n  up: {up}\n{clusters}"
+    )
+}
+
 /// Sends `/to?X` on to X, with this status, and answers everything else with what was asked for.
 fn leading(status: u16) -> Upstream {
     Upstream::start(move |head: &Head| match head.target().split_once("/to?") {
@@ -132,6 +142,55 @@ fn a_redirect_that_leads_to_no_route_goes_to_the_client() {
         forwarding(&[upstream.address()], "follow_redirects: {}").replace("prefix: /}", "prefix: /to}");
     let response = Proxy::start(&config).client().get("/to?/x");
     assert_eq!((response.status(), response.field("location")), (302, Some("/x#part")));
+}
+
+#[test]
+fn a_redirect_leads_to_a_route_by_what_filters_stored() {
+    let upstream = leading(302);
+    let routes = "  - {match: {properties: {role: {exact: admin}}}, cluster: up}\n";
+    let config = leading_to(&format!("{{endpoints: [\"{}\"]}}", upstream.address()), routes, "");
+    let config = in_listener(&config, &["filters: [f]"]) + "filters: {f: {module: ./f.wasm}}\n";
+    // `DeclarePropertyArguments` with the name `role` and the life span of a request, or of a connection.
+    for declared in [b"\x0a\x04role\x28\x01", b"\x0a\x04role\x28\x02"] {
+        let guest = Guest::new()
+            .on(On::Configure, [Step::foreign("declare_property", declared)])
+            .on(On::RequestHeaders, [Step::SetProperty(vec!["role".to_owned()], "admin".to_owned())]);
+        let proxy = Proxy::with(&config).file("f.wasm", guest.build()).start();
+        let response = proxy.client().get("/to?/x");
+        assert_eq!((response.status(), response.text().as_str()), (200, "here"), "{declared:?}");
+    }
+}
+
+#[test]
+fn a_client_is_tied_to_the_endpoints_that_redirects_led_it_to() {
+    let upstreams = [leading(302), leading(302)];
+    let [one, two] = upstreams.each_ref().map(|upstream| format!("\"{}\"", upstream.address()));
+    let sticky = |name: &str| {
+        format!("{{endpoints: [{one}, {two}], affinity: {{cookie: {name}, key: {{from_file: cookie.key}}}}}}")
+    };
+    let elsewhere = |cluster: &str| format!("  - {{match: {{}}, cluster: {cluster}}}\n");
+    let cases = [
+        (leading_to(&sticky("a"), &elsewhere("up"), ""), vec!["a"]),
+        (
+            leading_to(&sticky("a"), &elsewhere("plain"), &format!("  plain: {{endpoints: [{one}]}}\n")),
+            vec!["a"],
+        ),
+        (
+            leading_to(&sticky("a"), &elsewhere("other"), &format!("  other: {}\n", sticky("b"))),
+            vec!["a", "b"],
+        ),
+    ];
+    for (config, names) in cases {
+        let proxy = Proxy::with(&config).file("cookie.key", "a key of more than 16 bytes\n").start();
+        let response = proxy.client().get("/to?/x");
+        assert_eq!(response.text(), "here");
+        let cookies = response.head.all("set-cookie");
+        let given: Vec<&str> = cookies.iter().filter_map(|cookie| Some(cookie.split_once('=')?.0)).collect();
+        assert_eq!(given, names, "{config}");
+        let known: Vec<&str> = cookies.iter().filter_map(|cookie| cookie.split(';').next()).collect();
+        let response = proxy.client().request("GET", "/to?/x", &[("cookie", &known.join("; "))], "");
+        assert_eq!(response.field("set-cookie"), None, "it is tied: {config}");
+    }
 }
 
 #[test]

@@ -45,6 +45,20 @@ fn a_failure_has_a_page_with_what_a_client_sent_and_nothing_more() {
 }
 
 #[test]
+fn a_page_says_what_envoys_access_log_would_of_a_request() {
+    let upstream = Upstream::ok("ok");
+    let body =
+        "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %REQ(x-user?:AUTHORITY):9% %REQ(:SCHEME?x-user)%";
+    let page = format!("error_pages: [{{outcomes: [no_route], body: \"{body}\"}}]");
+    let config = forwarding(&[upstream.address()], "").replace("prefix: /}", "prefix: /up}");
+    let proxy = Proxy::start(&in_listener(&config, &[&page]));
+    let response = proxy.client().request("GET", "/none?a", &[("host", "tide.test:80")], "");
+    assert_eq!(response.text(), "GET /none?a tide.test http");
+    let response = proxy.client().request("PUT", "/", &[("x-user", "ann")], "");
+    assert_eq!(response.text(), "PUT / ann http");
+}
+
+#[test]
 fn an_upstreams_error_has_a_page_where_that_is_asked_for() {
     let upstream = Upstream::start(|head| match head.target() {
         "/up/busy" => {

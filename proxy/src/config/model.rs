@@ -68,7 +68,7 @@ pub use recovery::{Breakers, Comparison, HealthCheck, OutlierDetection, Probe, R
 pub use retries::{Backoff, Hedge, ResetFormat, Retries, RetryCondition};
 pub use route_filters::{Changed, Link, RouteFilters, Variant};
 pub use server_names::{ServerNamePattern, ServerNames};
-pub use template::{BadTemplate, Escape, FieldValue, Known, Operator, Template};
+pub use template::{BadTemplate, Escape, FieldValue, Known, Operator, RequestField, Template};
 
 pub use crate::files::Sha256;
 

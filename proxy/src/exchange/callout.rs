@@ -1,5 +1,6 @@
 //! Requests that guests make.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use tokio::sync::Notify;
 use super::{grpc, headers};
 use crate::filter::{Instance, Performer};
 use crate::tasks::Tasks;
-use crate::upstream::{Attempt, Criteria, RequestBody, ResponseBody, UpstreamError, Upstreams};
+use crate::upstream::{Criteria, RequestBody, ResponseBody, UpstreamError, Upstreams};
 use crate::wasm::{Abandoned, CalloutResponse, CalloutResult, GrpcCallout, GrpcKind, HttpCall};
 
 /// A response's body is held for the guest up to this, in bytes; more is a reset.
@@ -80,9 +81,7 @@ async fn perform(upstreams: &Upstreams, call: HttpCall) -> CalloutResult {
         return CalloutResult::Unavailable("the cluster is gone".to_owned());
     };
     let request = || request(&call);
-    match upstreams
-        .send(cluster, &Criteria::default(), request(), || Some(request()), &mut Attempt::default())
-        .await
+    match upstreams.send(cluster, &Criteria::default(), request(), || Some(request()), &Cell::default()).await
     {
         Ok(response) => receive(*response).await,
         Err(

@@ -80,8 +80,8 @@ impl Exchange {
                 // It is for the client to see where that leads.
                 Ok(Some(_)) | Err(_) => return Ok(Way::Back),
             }
-            let RequestHead { method, uri, headers, .. } = &head;
-            if self.site.routes().find_with(method, uri, headers, &|_| None, stream.info.chance).is_none() {
+            // What filters stored they store again, if they come to the same.
+            if self.site.route_for(&head, &stream).is_none() {
                 return Ok(Way::Back);
             }
             head

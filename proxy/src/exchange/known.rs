@@ -3,18 +3,19 @@
 use std::borrow::Cow;
 use std::time::SystemTime;
 
-use http::{HeaderName, StatusCode};
+use http::StatusCode;
+use http::header::HOST;
 
 use super::Exchange;
-use crate::config::model::Operator;
+use crate::config::model::{Operator, RequestField};
 use crate::telemetry::timestamp;
-use crate::wasm::stream::{Certificate, Stream};
+use crate::wasm::stream::{Certificate, RequestHead, Stream};
 
 impl Exchange {
     /// What an operator stands for, as far as it is known before there is an answer. `stream` is the exchange's.
     pub(super) fn known(&self, stream: &Stream, operator: &Operator) -> Option<Cow<'static, [u8]>> {
         let (request, info) = (&stream.request, &stream.info);
-        let field = |name: &HeaderName| request.headers.get(name).map(|value| value.as_bytes().to_vec());
+        let field = |field: &RequestField| said(request, field);
         let tls = info.tls.as_deref();
         let peer = || -> Option<&Certificate> { tls?.peer.as_ref() };
         let said = |text: &str| (!text.is_empty()).then(|| text.to_owned());
@@ -26,8 +27,6 @@ impl Exchange {
             Operator::ClientAddress { port: true } => info.source.to_string(),
             Operator::ClientAddress { port: false } => info.source.ip().to_string(),
             Operator::LocalAddress => info.destination.to_string(),
-            Operator::Method => request.method.to_string(),
-            Operator::Path => request.uri.to_string(),
             Operator::RouteName => info.route_name.as_ref()?.to_string(),
             Operator::Cluster => info.cluster_name.as_ref()?.to_string(),
             Operator::Upstream => info.upstream?.to_string(),
@@ -57,4 +56,16 @@ impl Exchange {
             operator => self.known(stream, operator),
         }
     }
+}
+
+/// What a request says in a field.
+fn said(request: &RequestHead, field: &RequestField) -> Option<Vec<u8>> {
+    let value = match field {
+        RequestField::Method => return Some(request.method.as_str().into()),
+        RequestField::Path => return Some(request.uri.to_string().into()),
+        RequestField::Scheme => &request.scheme,
+        RequestField::Authority => request.headers.get(HOST)?,
+        RequestField::Named(name) => request.headers.get(name)?,
+    };
+    Some(value.as_bytes().to_vec())
 }

@@ -66,9 +66,9 @@ use headers::{Received, Wish};
 use kept::{Keeping, Kept};
 use peer::is_nowhere;
 pub(crate) use peer::{Peer, Phase};
-use retry::Sending;
+use retry::{Attempts, Sending};
 pub(crate) use site::{Life, Site, Stage};
-use ties::Ties;
+use ties::{Cookies, Ties};
 pub(crate) use tunnel::Berth;
 pub(crate) use upgrade::ClientTunnel;
 use upgrade::{Upgrade, UpstreamTunnel};
@@ -85,7 +85,7 @@ use crate::path::{self, EscapedSlashes};
 use crate::route;
 use crate::tasks::Tasks;
 use crate::telemetry::ExchangeReport;
-use crate::upstream::{Attempt, BoxError, RequestBody, ResponseBody};
+use crate::upstream::{BoxError, RequestBody, ResponseBody};
 use crate::wasm::stream::{Direction, Progress, RequestHead, Stream, StreamInfo};
 
 /// A connection is to be cut: what was sent cannot be completed, or there is nothing to say.
@@ -170,6 +170,8 @@ pub(crate) struct Exchange {
     target: Option<route::Target>,
     /// How many redirects of upstreams were followed.
     followed: u32,
+    /// Those that the proxy sets.
+    cookies: Cookies,
     /// What decides which of a route's clusters it is, however often the route is looked for.
     draw: u64,
     /// The client's method was HEAD: responses have no body.
@@ -232,6 +234,7 @@ impl Exchange {
             route: None,
             target: None,
             followed: 0,
+            cookies: Cookies::default(),
             draw: fastrand::u64(..),
             head_only,
             upgrade: None,
@@ -268,12 +271,16 @@ impl Exchange {
                 }
                 Action::Forward(forward) => forward,
             };
-            let response = self.forward(route, forward, filtered).await?;
+            let mut response = self.forward(route, forward, filtered).await?;
             if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                self.cookies.give(response.headers_mut());
                 return Box::pin(self.pass_upgrade(*response)).await;
             }
             match self.follow(forward, &response, sent)? {
-                Way::Back => return self.filter_response(*response).await,
+                Way::Back => {
+                    self.cookies.give(response.headers_mut());
+                    return self.filter_response(*response).await;
+                }
                 Way::On(upload) => body = upload,
             }
             discard::discard(self.tasks(), response.into_body());
@@ -378,43 +385,42 @@ impl Exchange {
             Ties::of(forward, target, made, &self.run.stream().borrow(), &self.peer)
         };
         let criteria = ties.criteria();
-        let (mut attempt, retried, attempts) = (Attempt::default(), Cell::default(), Cell::new(1));
+        // Of the one attempt, and of those that there are where there is a policy.
+        let (attempt, attempts) = (Cell::default(), Attempts::default());
         let sent = {
             let make = |body| self.upstream_request(route, forward, body);
             let upstreams = site.upstreams();
             let sending = pin!(async {
                 if let Some(policy) = &policy {
-                    attempts.set(0);
-                    let (attempt, attempts, policy) = (&retried, &attempts, &**policy);
-                    let tasks = site.tasks();
-                    let sending =
-                        Sending { upstreams, tasks, cluster, criteria, policy, make, attempt, attempts };
+                    let (attempts, policy, tasks) = (&attempts, &**policy, site.tasks());
+                    let sending = Sending { upstreams, tasks, cluster, criteria, policy, make, attempts };
                     return Box::pin(sending.run(body)).await;
                 }
                 let again = || make(RequestBody::Empty).ok();
-                let sent = upstreams.send(cluster, &criteria, make(body)?, again, &mut attempt).await;
+                let sent = upstreams.send(cluster, &criteria, make(body)?, again, &attempt).await;
                 sent.map_err(Ending::from_upstream)
             });
             self.watch.over(&self.run, pin!(self.run.interruptible(sending))).await
         };
-        if policy.is_some() {
-            attempt = retried.get();
+        if sent.as_ref().is_err_and(Ending::is_of_slow_upstream) {
+            match policy {
+                Some(_) => attempts.note_timeout(site.upstreams(), cluster),
+                None => site.upstreams().note_timeout(cluster, &attempt.get()),
+            }
         }
-        if let (Err(ending), Some(endpoint)) = (&sent, attempt.endpoint)
-            && ending.is_of_slow_upstream()
-            && !attempt.waits
-        {
-            site.upstreams().note_timeout(cluster, endpoint, attempt.lasts());
-        }
+        let (attempt, attempts) = match policy {
+            Some(_) => (attempts.last(), attempts.count()),
+            None => (attempt.get(), 1),
+        };
         let mut stream = self.run.stream().borrow_mut();
         stream.info.upstream = attempt.endpoint;
         stream.info.upstream_local = attempt.local;
         self.report.log(|entry| {
             entry.upstream = attempt.endpoint;
-            entry.attempts = Some(attempts.get());
+            entry.attempts = Some(attempts);
         });
-        let mut response = sent?;
-        ties.tie(attempt.endpoint, attempts.get() > 1, response.headers_mut());
+        let response = sent?;
+        ties.tie(attempt.endpoint, attempts > 1, &mut self.cookies);
         Ok(response)
     }
 
@@ -480,6 +486,7 @@ impl Exchange {
             return Err(ending);
         }
         let source = if body.is_end_stream() {
+            self.decode_response_head(parts.status, &mut parts.headers);
             None
         } else {
             Some(self.decode_response(parts.status, &mut parts.headers, body))

@@ -190,7 +190,12 @@ impl Site {
 
     /// The route that an exchange takes as it is now.
     pub(super) fn route_of(&self, stream: &Stream) -> Option<usize> {
-        let RequestHead { method, uri, headers, .. } = &stream.request;
+        self.route_for(&stream.request, stream)
+    }
+
+    /// The route that it would take if it asked for this.
+    pub(super) fn route_for(&self, head: &RequestHead, stream: &Stream) -> Option<usize> {
+        let RequestHead { method, uri, headers, .. } = head;
         let stored =
             |path: &[u8]| stream.properties.get(path).cloned().or_else(|| stream.connection_property(path));
         self.routes().find_with(method, uri, headers, &stored, stream.info.chance)

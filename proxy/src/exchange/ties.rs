@@ -25,6 +25,32 @@ pub(super) struct Ties<'a> {
     cookies: SmallVec<[HeaderValue; 1]>,
 }
 
+/// The cookies that a client gets: those of each endpoint that its request was led to.
+#[derive(Debug, Default)]
+pub(super) struct Cookies(Vec<HeaderValue>);
+
+impl Cookies {
+    /// Sets one, in the place of an earlier one that differs by its value alone.
+    fn set(&mut self, cookie: &HeaderValue) {
+        self.0.retain(|earlier| identity(earlier) != identity(cookie));
+        self.0.push(cookie.clone());
+    }
+
+    /// Puts them into a response's fields.
+    pub(super) fn give(&mut self, headers: &mut HeaderMap) {
+        for cookie in self.0.drain(..) {
+            headers.append(SET_COOKIE, cookie);
+        }
+    }
+}
+
+/// The name and the attributes of a cookie that is set.
+fn identity(cookie: &HeaderValue) -> (&[u8], &[u8]) {
+    let text = cookie.as_bytes();
+    let end_of = |end| text.iter().position(|byte| *byte == end).unwrap_or(text.len());
+    (&text[..end_of(b'=')], &text[end_of(b';')..])
+}
+
 impl<'a> Ties<'a> {
     /// Those of a request as it came out of the chain.
     pub(super) fn of(
@@ -71,18 +97,16 @@ impl<'a> Ties<'a> {
         }
     }
 
-    /// Ties the next request to the endpoint that this one went to, in a response's fields. Where that is another one only
-    /// because it was `retried`, the client stays with its own.
-    pub(super) fn tie(self, endpoint: Option<Address>, retried: bool, headers: &mut HeaderMap) {
-        for cookie in &self.cookies {
-            headers.append(SET_COOKIE, cookie.clone());
-        }
+    /// Ties the next request to the endpoint that this one went to, by `cookies` for the client. Where that is another one
+    /// only because it was `retried`, the client stays with its own.
+    pub(super) fn tie(self, endpoint: Option<Address>, retried: bool, cookies: &mut Cookies) {
+        self.cookies.iter().for_each(|cookie| cookies.set(cookie));
         let Some((affinity, endpoint)) = self.cluster.affinity().zip(endpoint) else { return };
         if self.known != Some(endpoint)
             && !(retried && self.is_known_fit())
             && let Some(cookie) = affinity.cookie(endpoint)
         {
-            headers.append(SET_COOKIE, cookie.clone());
+            cookies.set(cookie);
         }
     }
 

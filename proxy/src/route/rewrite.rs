@@ -189,7 +189,7 @@ mod tests {
     use regex::Regex;
 
     use super::*;
-    use crate::config::model::{FieldValue, Operator, Share, Template};
+    use crate::config::model::{FieldValue, Operator, RequestField, Share, Template};
 
     fn rewritten(target: &str, matched: PathMatch, rewrite: PathRewrite) -> String {
         rewrite_path(&target.parse().unwrap(), &matched, &rewrite).unwrap().to_string()
@@ -352,7 +352,7 @@ mod tests {
             ],
         };
         edits.apply(&mut headers, &|operator| match operator {
-            Operator::Method => Some(b"GET".into()),
+            Operator::Request(RequestField::Method, _) => Some(b"GET".into()),
             Operator::Request(..) => Some(b"no\nfield".into()),
             _ => None,
         });

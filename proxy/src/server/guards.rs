@@ -65,6 +65,7 @@ impl Guards {
             };
             self.0.insert(cluster.name().to_owned(), guarded);
         }
+        former.values().for_each(|gone| concurrency::leave(&gone.cell));
     }
 }
 
@@ -89,6 +90,7 @@ impl Guarded {
         }
         if recovery.concurrency.is_none() {
             self.concurrency = None;
+            concurrency::leave(&self.cell);
         } else if self.concurrency.is_none() {
             let watch = concurrency::watch(self.cluster.subscribe(), self.cell.clone());
             self.concurrency = Some(Guard::begin(watch));

@@ -409,9 +409,10 @@ impl Lease {
             self.pool.endpoint().fail();
         }
         self.note(if status.is_server_error() { End::Failed } else { End::Answered });
-        let took = self.asked.get().map(|asked| asked.elapsed());
-        if let (Some(adaptive), Some(took)) = (self.pool.cluster.adaptive(), took) {
-            adaptive.note(took);
+        let asked = self.asked.get();
+        let took = asked.map(|asked| asked.elapsed());
+        if let (Some(adaptive), Some(asked), Some(took)) = (self.pool.cluster.adaptive(), asked, took) {
+            adaptive.note(asked, took);
         }
         if !outlier::looks_at(&self.pool.cluster) {
             return;

@@ -1,6 +1,6 @@
 //! A request's way to an endpoint and back.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
@@ -60,7 +60,7 @@ struct Member {
     pools: Box<[Rc<Pool>]>,
 }
 
-/// What became of a request on its way, known also when it failed or was given up.
+/// What becomes of a request on its way, known while it is there, and also when it failed or was given up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Attempt {
     /// The endpoint that was picked.
@@ -76,6 +76,9 @@ pub struct Attempt {
     /// Nothing is asked of the endpoint at the moment: it is the proxy that waits, for a connection that is free, or before
     /// it asks again.
     pub waits: bool,
+    /// Since when it has been the endpoint that is waited for, for a connection or an answer, where that is
+    /// [asked for](Criteria::timed).
+    pub silent_since: Option<Instant>,
 }
 
 impl Upstreams {
@@ -134,17 +137,34 @@ impl Upstreams {
         self.clusters.get(index).map(|member| &member.cluster)
     }
 
-    /// Notes that an endpoint of the cluster at index `cluster` took longer than whoever waited for it would: what was
-    /// sent to it was given up after so long.
-    pub fn note_timeout(&self, cluster: usize, endpoint: Address, after: Option<Duration>) {
-        let Some(member) = self.clusters.get(cluster) else { return };
-        let Some(place) = member.cluster.place_of(endpoint) else { return };
+    /// Notes that an attempt is given up because its endpoint, of the cluster at index `cluster`, takes longer than whoever
+    /// waits for it would.
+    pub fn note_timeout(&self, cluster: usize, attempt: &Attempt) {
+        self.note_slow(cluster, attempt);
+        self.note_given_up(cluster, attempt);
+    }
+
+    /// Notes that its endpoint takes longer, whether it is given up or not. Says whether that is so: it may be the proxy
+    /// that waits.
+    pub fn note_slow(&self, cluster: usize, attempt: &Attempt) -> bool {
+        let Some(member) = self.clusters.get(cluster) else { return false };
+        let endpoint = attempt.endpoint.filter(|_| !attempt.waits);
+        let Some(place) = endpoint.and_then(|endpoint| member.cluster.place_of(endpoint)) else {
+            return false;
+        };
         let pool = &member.pools[place];
         pool.endpoint().fail();
-        if let (Some(adaptive), Some(after)) = (member.cluster.adaptive(), after) {
-            adaptive.note(after);
-        }
+        let after = attempt.since.map(|since| since.elapsed());
         outlier::note(&member.cluster, pool.endpoint(), pool.cell(), outlier::Answer::Local, after);
+        true
+    }
+
+    /// Notes for how long its endpoint has not answered: it would have taken that long at least.
+    pub fn note_given_up(&self, cluster: usize, attempt: &Attempt) {
+        let adaptive = self.clusters.get(cluster).and_then(|member| member.cluster.adaptive());
+        if let (Some(adaptive), Some(since), false) = (adaptive, attempt.since, attempt.waits) {
+            adaptive.note(since, since.elapsed());
+        }
     }
 
     /// Where this worker counts what it does with the cluster at `index`, if that has endpoints.
@@ -180,14 +200,15 @@ impl Upstreams {
         criteria: &Criteria<'_>,
         mut request: Box<Request<RequestBody>>,
         again: impl FnOnce() -> Option<Box<Request<RequestBody>>>,
-        attempt: &mut Attempt,
+        attempt: &Cell<Attempt>,
     ) -> Result<Box<Response<ResponseBody>>, UpstreamError> {
-        *attempt = Attempt::default();
+        attempt.set(Attempt::default());
         let mut lease = self.pick(cluster, criteria)?;
-        attempt.endpoint = Some(lease.pool().endpoint().address());
-        if let Some(picked) = criteria.picked {
-            picked.set(attempt.endpoint);
-        }
+        attempt.set(Attempt {
+            endpoint: Some(lease.pool().endpoint().address()),
+            silent_since: criteria.timed.then(Instant::now),
+            ..Attempt::default()
+        });
         let (version, made) = match lease.pool().cluster().config().protocol {
             ClusterProtocol::Http1 => (Chosen::Http1, None),
             ClusterProtocol::Http2 => (Chosen::Http2, None),
@@ -216,11 +237,11 @@ impl Upstreams {
             let (connection, reused) = match found.take() {
                 Some(found) => found,
                 // Connecting is rare and its future large; it would be moved with every request.
-                None => Box::pin(self.connection(&lease, &mut attempt.waits))
-                    .await
-                    .map_err(|error| lease.failed(error))?,
+                None => {
+                    Box::pin(self.connection(&lease, attempt)).await.map_err(|error| lease.failed(error))?
+                }
             };
-            attempt.on(&connection, reused, lease.sent());
+            attempt.update(|it| it.on(connection.local(), reused, lease.sent()));
             match lease.hold(connection).exchange(request).await {
                 Ok(response) => return Ok(respond(response, lease)),
                 // One that was used before may have been closed since, as often as one is found: nothing was sent.
@@ -239,7 +260,7 @@ impl Upstreams {
     async fn connection(
         &self,
         lease: &Lease,
-        is_queued: &mut bool,
+        attempt: &Cell<Attempt>,
     ) -> Result<(Connection, bool), UpstreamError> {
         let pool = lease.pool();
         let _waits = breakers::wait(pool)?;
@@ -250,9 +271,9 @@ impl Upstreams {
             if let Some(place) = may_have_one.then(|| Place::take(shelf).ok()).flatten() {
                 break place;
             }
-            *is_queued = true;
+            attempt.update(|it| Attempt { waits: true, ..it });
             let turn = shelf.wait(has_waited).await;
-            *is_queued = false;
+            attempt.update(Attempt::has_waited);
             match turn {
                 Some(Turn::Place(place)) => break place,
                 Some(Turn::Connection(connection)) => {
@@ -282,19 +303,19 @@ impl Upstreams {
         lease: Lease,
         request: Request<RequestBody>,
         again: impl FnOnce() -> Option<Box<Request<RequestBody>>>,
-        attempt: &mut Attempt,
+        attempt: &Cell<Attempt>,
     ) -> Result<Response<Http2Body>, UpstreamError> {
         let is_whole = request.body().is_end_stream();
         match http2::send(lease, &self.keeper.tasks, request, attempt, None).await {
             Err(UpstreamError::RefusedStream(error)) if is_whole && !criteria.retried => {
-                let tried = attempt.endpoint;
+                let tried = attempt.get().endpoint;
                 let criteria = Criteria { tried: tried.as_slice(), ..*criteria };
                 let other = self.resend(cluster, &criteria).and_then(|lease| Some((lease, again()?)));
                 let Some(((lease, _retrying), request)) = other else {
                     return Err(UpstreamError::RefusedStream(error));
                 };
-                let avoided = attempt.multiplexed;
-                attempt.endpoint = Some(lease.pool().endpoint().address());
+                let (avoided, endpoint) = (attempt.get().multiplexed, lease.pool().endpoint().address());
+                attempt.update(|it| Attempt { endpoint: Some(endpoint), ..it });
                 http2::send(lease, &self.keeper.tasks, *request, attempt, avoided).await
             }
             sent => sent,
@@ -315,7 +336,7 @@ impl Upstreams {
         request: Request<RequestBody>,
     ) -> Result<Response<Http2Body>, UpstreamError> {
         let lease = self.pick(cluster, &Criteria::default())?;
-        http2::send(lease, &self.keeper.tasks, request, &mut Attempt::default(), None).await
+        http2::send(lease, &self.keeper.tasks, request, &Cell::default(), None).await
     }
 
     /// Another endpoint for a request that was refused, if it may be sent again.
@@ -434,15 +455,15 @@ impl Member {
 }
 
 impl Attempt {
-    /// For how long the endpoint has been asked, if it has and that matters.
-    pub fn lasts(&self) -> Option<Duration> {
-        self.since.map(|since| since.elapsed())
+    /// It is on a connection, on which the endpoint is asked `since` then.
+    pub(super) fn on(self, local: Option<SocketAddr>, reused: bool, since: Option<Instant>) -> Attempt {
+        Attempt { local, reused, since, ..self }
     }
 
-    fn on(&mut self, connection: &Connection, reused: bool, since: Option<Instant>) {
-        self.local = connection.local();
-        self.reused = reused;
-        self.since = since;
+    /// The endpoint's time begins now: before, it was asked for nothing.
+    fn has_waited(self) -> Attempt {
+        let silent_since = self.silent_since.map(|_| Instant::now());
+        Attempt { waits: false, silent_since, ..self }
     }
 }
 

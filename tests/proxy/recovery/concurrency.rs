@@ -131,6 +131,59 @@ fn the_limit_grows_while_requests_are_fast_and_falls_when_they_are_slow_and_a_re
 }
 
 #[test]
+fn what_was_sent_before_a_measurement_began_is_none_of_it() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let upstream = Upstream::start(move |head| match head.target() {
+        "/slow" => Answer::default().read_body().wait(&held).head(200, &[("content-length", "0")]),
+        _ => Answer::ok("ok"),
+    });
+    let terms = "min: 2, percentile: 100%, interval: 200ms, \
+        min_rtt: {interval: 1s, jitter: 0%, requests: 1, buffer: 1000%}";
+    let proxy = adapting(upstream.address(), terms);
+    let mut client = proxy.client();
+    let mut grow = || {
+        eventually("the limit to grow", || {
+            assert_eq!(client.get("/").status(), 200);
+            (limit(&proxy) > 2.0).then_some(())
+        });
+    };
+    grow();
+    let mut slow = proxy.client();
+    slow.send("GET /slow HTTP/1.1\r\nhost: tide.test\r\n\r\n");
+    upstream.wait_until("the slow request", |requests| {
+        requests.last().is_some_and(|last| last.head.target() == "/slow")
+    });
+    let began = Instant::now();
+    eventually("the next measurement", || (limit(&proxy) == 2.0).then_some(()));
+    let took = began.elapsed();
+    gate.open();
+    assert_eq!(slow.response().status(), 200);
+    grow();
+    let base = proxy.metrics().sum("tidegate_upstream_concurrency_min_rtt_seconds", &[("cluster", "up")]);
+    assert!(base < took.as_secs_f64() / 2.0, "{base}, and the slow one took {took:?}");
+}
+
+#[test]
+fn a_limit_that_a_reload_removes_is_in_the_metrics_no_more() {
+    let upstream = Upstream::ok("ok");
+    let fixed = forwarding(&[upstream.address()], "");
+    let adapting = fixed.replace("endpoints:", "adaptive_concurrency: {interval: 20ms}, endpoints:");
+    let mut proxy = Proxy::start(&adapting);
+    let is_known = |proxy: &Proxy| {
+        ["limit", "min_rtt_seconds", "gradient"]
+            .map(|name| proxy.metrics().has(&format!("tidegate_upstream_concurrency_{name}")))
+    };
+    for without in [fixed.clone(), fixed.replace("up:", "other:").replace("cluster: up", "cluster: other")] {
+        eventually("the limit to be known", || (limit(&proxy) > 0.0).then_some(()));
+        assert_eq!(is_known(&proxy), [true; 3]);
+        assert!(proxy.change(&without));
+        assert_eq!(is_known(&proxy), [false; 3], "{without}");
+        assert!(proxy.change(&adapting));
+    }
+}
+
+#[test]
 fn a_service_that_has_too_much_to_do_goes_on_answering_in_its_time() {
     let time = Duration::from_millis(40);
     let upstream = service(4, time);

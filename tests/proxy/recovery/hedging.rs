@@ -1,10 +1,12 @@
 //! A request that is not answered in good time goes to another endpoint too.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::equipment::{
     Act, Answer, Gate, GrpcAct, GrpcEnd, GrpcService, Guest, On, Proxy, Upstream, eventually, forwarding,
-    in_listener,
+    in_listener, silent_address,
 };
 
 /// CANCEL.
@@ -18,6 +20,24 @@ fn config(endpoints: &[SocketAddr], retries: &str) -> String {
 /// Reads a request and never answers it.
 fn silent() -> Upstream {
     Upstream::start(|_| Answer::default().read_body().act(Act::AwaitEnd))
+}
+
+/// Answers when the gate is open.
+fn held(gate: &Gate) -> Upstream {
+    let answer = Answer::default().read_body().wait(gate).head(200, &[("content-length", "0")]);
+    Upstream::start(move |_| answer.clone())
+}
+
+/// The same configuration with more of its cluster.
+fn in_cluster(config: &str, more: &str) -> String {
+    config.replace("endpoints:", &format!("{more}, endpoints:"))
+}
+
+/// How often each endpoint has failed.
+fn failures(proxy: &Proxy) -> Vec<u64> {
+    let page: serde_json::Value = serde_json::from_str(&proxy.admin("/clusters").text()).expect("it is JSON");
+    let endpoints = page["clusters"]["up"]["endpoints"].as_array().expect("it is a list");
+    endpoints.iter().map(|endpoint| endpoint["failures"].as_u64().expect("it is a number")).collect()
 }
 
 fn hedges(proxy: &Proxy) -> f64 {
@@ -158,4 +178,129 @@ fn when_none_is_good_the_request_is_tried_again_with_those_that_were_not_asked()
     for _ in 0..6 {
         assert_eq!(proxy.client().request("POST", "/", &[], "body").text(), "ok");
     }
+}
+
+#[test]
+fn a_silent_endpoint_is_ejected_though_others_answer_for_it() {
+    let (silent, fast) = (silent(), Upstream::ok("ok"));
+    let (unreachable, _queue) = silent_address();
+    let cases = [
+        (silent.address(), "hedge: {after: 50ms}"),
+        (unreachable, "hedge: {after: 50ms}"),
+        (silent.address(), "per_try_timeout: 50ms, hedge: {on_per_try_timeout: true}"),
+        (silent.address(), "per_try_timeout: 10s, hedge: {after: 50ms, on_per_try_timeout: true}"),
+    ];
+    for (silent, retries) in cases {
+        let terms = "outlier_detection: {consecutive_5xx: 3, base_ejection_time: 1h}";
+        let proxy = Proxy::start(&in_cluster(&config(&[silent, fast.address()], retries), terms));
+        let mut client = proxy.client();
+        eventually("the ejection", || {
+            assert_eq!(client.get("/").status(), 200);
+            let ejections = proxy.metrics().sum("tidegate_upstream_ejections_total", &[("cluster", "up")]);
+            (ejections == 1.0).then_some(())
+        });
+        assert_eq!(failures(&proxy)[0], 3, "{retries}");
+    }
+}
+
+#[test]
+fn a_limit_that_adapts_knows_how_long_those_waited_that_were_given_up() {
+    let is_silent = Arc::new(AtomicBool::new(false));
+    let moody = {
+        let is_silent = is_silent.clone();
+        Upstream::start(move |_| match is_silent.load(Ordering::Relaxed) {
+            true => Answer::default().read_body().act(Act::AwaitEnd),
+            false => Answer::ok("ok"),
+        })
+    };
+    let fast = Upstream::ok("ok");
+    let terms =
+        "adaptive_concurrency: {min: 2, max: 60, percentile: 100%, interval: 20ms, min_rtt: {fixed: 50ms}}";
+    let config = config(&[moody.address(), fast.address()], "hedge: {after: 200ms}");
+    let proxy = Proxy::start(&in_cluster(&config, terms));
+    let mut client = proxy.client();
+    let mut until = |what: &str, holds: fn(f64) -> bool| {
+        eventually(what, || {
+            assert_eq!(client.get("/").status(), 200);
+            let limit = proxy.metrics().sum("tidegate_upstream_concurrency_limit", &[("cluster", "up")]);
+            holds(limit).then_some(())
+        });
+    };
+    until("the limit to grow", |limit| limit == 60.0);
+    is_silent.store(true, Ordering::Relaxed);
+    until("the limit to fall", |limit| limit < 20.0);
+}
+
+#[test]
+fn an_attempt_that_takes_too_long_is_counted_once() {
+    let silent = silent();
+    // It goes on, and all of the request's time is over as well.
+    let retries = "budget: 0%, budget_minimum: 0, per_try_timeout: 50ms, hedge: {on_per_try_timeout: true}";
+    let config = config(&[silent.address()], retries).replace("cluster: up", "cluster: up, timeout: 500ms");
+    let proxy = Proxy::start(&config);
+    assert_eq!(proxy.client().get("/").status(), 504);
+    assert_eq!(failures(&proxy), [1]);
+}
+
+#[test]
+fn an_attempt_that_waits_for_a_connection_is_not_its_endpoints_to_answer_for() {
+    let gate = Gate::new();
+    let upstream = held(&gate);
+    let retries = "budget: 0%, budget_minimum: 0, per_try_timeout: 50ms, hedge: {on_per_try_timeout: true}";
+    let config =
+        in_cluster(&config(&[upstream.address()], retries), "breakers: {connections_per_endpoint: 1}");
+    let proxy = Proxy::start(&config);
+    let mut clients = [proxy.client(), proxy.client()];
+    clients.iter_mut().for_each(|client| client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n"));
+    let labels = [("cluster", "up"), ("reason", "budget")];
+    proxy.wait_for_metric("tidegate_upstream_retries_denied_total", &labels, 2.0);
+    gate.open();
+    clients.iter_mut().for_each(|client| assert_eq!(client.response().status(), 200));
+    assert_eq!(failures(&proxy), [1], "the one that was sent");
+}
+
+#[test]
+fn an_attempt_that_was_answered_is_not_counted_as_one_that_takes_too_long() {
+    let gate = Gate::new();
+    let (first, bad) = (held(&gate), Upstream::start(|_| Answer::sized(503, &[], "no")));
+    // Long enough for the bad answer to have come when the third attempt begins, which is at the first endpoint again.
+    let retries = "on: [503], attempts: 2, per_try_timeout: 1s, hedge: {on_per_try_timeout: true}";
+    let listed = format!("\"{}\"", bad.address());
+    let config = config(&[first.address(), bad.address()], retries)
+        .replace(&listed, &format!("{{address: {listed}, priority: 1}}"));
+    let proxy = Proxy::start(&config);
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    first.wait_for(2);
+    assert_eq!((failures(&proxy)[1], bad.requests().len()), (1, 1), "it answered 503");
+    gate.open();
+    assert_eq!(client.response().status(), 200);
+}
+
+#[test]
+fn a_client_that_is_strictly_tied_to_an_endpoint_asks_it_once() {
+    let gate = Gate::new();
+    let upstreams = [(); 2].map(|()| {
+        let held = Answer::default().read_body().wait(&gate).head(200, &[("content-length", "0")]);
+        Upstream::start(move |head| if head.target() == "/" { Answer::ok("ok") } else { held.clone() })
+    });
+    let config = config(&upstreams.each_ref().map(Upstream::address), "hedge: {after: 100ms}");
+    let affinity = "affinity: {cookie: stay, key: {from_file: cookie.key}, strict: true}";
+    let start = Proxy::with(&in_cluster(&config, affinity));
+    let proxy = start.file("cookie.key", "a key of more than 16 bytes\n").start();
+    let first = proxy.client().get("/");
+    let cookie = first.field("set-cookie").and_then(|set| set.split(';').next()).expect("a cookie");
+    let asked = |target: &str| {
+        let requests = upstreams.iter().flat_map(Upstream::requests);
+        requests.filter(|request| request.head.target() == target).count()
+    };
+    let (mut tied, mut free) = (proxy.client(), proxy.client());
+    tied.send(&format!("GET /tied HTTP/1.1\r\nhost: a\r\ncookie: {cookie}\r\n\r\n"));
+    eventually("the one that is tied", || (asked("/tied") == 1).then_some(()));
+    // Its time is over later.
+    free.send("GET /free HTTP/1.1\r\nhost: a\r\n\r\n");
+    eventually("the other at both endpoints", || (asked("/free") == 2).then_some(()));
+    assert_eq!((asked("/tied"), hedges(&proxy)), (1, 1.0));
+    gate.open();
+    assert_eq!([tied.response().status(), free.response().status()], [200, 200]);
 }

@@ -54,6 +54,28 @@ fn the_last_answer_is_passed_on_when_there_are_no_attempts_left() {
 }
 
 #[test]
+fn a_body_of_many_small_pieces_is_kept_in_little_more_than_its_size() {
+    const PIECES: usize = 1 << 18;
+    let answered = Gate::new();
+    let held = answered.clone();
+    let upstream = Upstream::start_forgetful(move |_| {
+        Answer::default().read_body().wait(&held).head(200, &[("content-length", "0")])
+    });
+    let proxy = retrying(&[upstream.address()], "on: [503], buffer: 1MiB");
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n");
+    upstream.wait_until("the first piece", |requests| requests.iter().any(|request| request.arrived == 1));
+    let before = proxy.resident_bytes();
+    client.send_bytes("1\r\nx\r\n".repeat(PIECES).as_bytes());
+    client.send("0\r\n\r\n");
+    upstream.wait_for(1);
+    let grown = proxy.resident_bytes().saturating_sub(before);
+    assert!(grown < 40 * PIECES as u64, "{grown} bytes for {PIECES}");
+    answered.open();
+    assert_eq!(client.response().status(), 200);
+}
+
+#[test]
 fn a_status_that_is_not_named_is_not_tried_again() {
     let upstream = failing(1, || Answer::sized(500, &[], "no"));
     let proxy = retrying(&[upstream.address()], "on: [gateway-error, connect-failure, reset, 429]");

@@ -32,8 +32,8 @@ pub enum Operator {
     Outcome,
     /// The body that it would have had.
     LocalReplyBody,
-    /// A field of the request, or else another.
-    Request(HeaderName, Option<HeaderName>),
+    /// What a request says, or else something else that it says.
+    Request(RequestField, Option<RequestField>),
     /// `HTTP/1.1`.
     Protocol,
     /// The client's address, with its port and without.
@@ -53,16 +53,27 @@ pub enum Operator {
     PeerSubject,
     /// The URI that the client's certificate is for.
     PeerUri,
-    /// The client's method.
-    Method,
-    /// Path and query.
-    Path,
     /// The route's name.
     RouteName,
     /// The cluster's name.
     Cluster,
     /// When the exchange began.
     StartTime,
+}
+
+/// A field of a request, by the names that HTTP/2 has for all of its head.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RequestField {
+    /// `:method`
+    Method,
+    /// `:path`: path and query.
+    Path,
+    /// `:authority`
+    Authority,
+    /// `:scheme`
+    Scheme,
+    /// One of its header fields.
+    Named(HeaderName),
 }
 
 /// What is done to a value so that nobody can write more into a text than a value.
@@ -77,7 +88,7 @@ pub enum Escape {
 }
 
 /// The operators without arguments.
-const PLAIN: [(&str, Operator); 21] = [
+const PLAIN: [(&str, Operator); 19] = [
     ("RESPONSE_CODE", Operator::ResponseCode),
     ("RESPONSE_CODE_DETAILS", Operator::ResponseCodeDetails),
     ("RESPONSE_FLAGS", Operator::ResponseFlags),
@@ -92,10 +103,8 @@ const PLAIN: [(&str, Operator); 21] = [
     ("DOWNSTREAM_TLS_VERSION", Operator::TlsVersion),
     ("DOWNSTREAM_PEER_SUBJECT", Operator::PeerSubject),
     ("DOWNSTREAM_PEER_URI_SAN", Operator::PeerUri),
-    ("METHOD", Operator::Method),
-    ("PATH", Operator::Path),
-    ("REQ(:METHOD)", Operator::Method),
-    ("REQ(:PATH)", Operator::Path),
+    ("METHOD", Operator::Request(RequestField::Method, None)),
+    ("PATH", Operator::Request(RequestField::Path, None)),
     ("ROUTE_NAME", Operator::RouteName),
     ("UPSTREAM_CLUSTER", Operator::Cluster),
     ("START_TIME", Operator::StartTime),
@@ -220,15 +229,19 @@ impl FieldValue {
 /// What is known of an exchange, operator by operator.
 pub type Known<'a> = dyn Fn(&Operator) -> Option<Cow<'static, [u8]>> + 'a;
 
-/// An operator without its percent signs: `REQ(X-A?X-B):10`.
+/// An operator without its percent signs: `REQ(X-A?:PATH):10`.
 fn part(text: &str) -> Result<Part, BadTemplate> {
     let unknown = || BadTemplate::Unknown(text.to_owned());
-    let (name, most) = match text.rsplit_once(':').filter(|(name, _)| !name.ends_with('(')) {
-        Some((name, length)) => {
-            let most = length.parse().map_err(|_| BadTemplate::BadLength(length.to_owned()))?;
-            (name, Some(most))
-        }
-        None => (text, None),
+    // Names in brackets may have colons.
+    let end = match text.find('(') {
+        Some(_) => text.find(')').ok_or_else(unknown)? + 1,
+        None => text.find(':').unwrap_or(text.len()),
+    };
+    let (name, behind) = text.split_at(end);
+    let most = match behind.strip_prefix(':') {
+        Some(length) => Some(length.parse().map_err(|_| BadTemplate::BadLength(length.to_owned()))?),
+        None if behind.is_empty() => None,
+        None => return Err(unknown()),
     };
     if let Some((_, operator)) = PLAIN.iter().find(|(known, _)| *known == name) {
         return Ok(Part::Value(operator.clone(), most));
@@ -238,8 +251,23 @@ fn part(text: &str) -> Result<Part, BadTemplate> {
         Some((field, other)) => (field, Some(other)),
         None => (fields, None),
     };
-    let header = |text: &str| text.parse::<HeaderName>().map_err(|_| unknown());
-    Ok(Part::Value(Operator::Request(header(field)?, other.map(header).transpose()?), most))
+    let field_of = |name| RequestField::named(name).ok_or_else(unknown);
+    Ok(Part::Value(Operator::Request(field_of(field)?, other.map(field_of).transpose()?), most))
+}
+
+impl RequestField {
+    fn named(name: &str) -> Option<RequestField> {
+        if !name.starts_with(':') {
+            return name.parse().ok().map(RequestField::Named);
+        }
+        let known = [
+            (":method", RequestField::Method),
+            (":path", RequestField::Path),
+            (":authority", RequestField::Authority),
+            (":scheme", RequestField::Scheme),
+        ];
+        known.into_iter().find(|(known, _)| name.eq_ignore_ascii_case(known)).map(|(_, field)| field)
+    }
 }
 
 impl Escape {
@@ -278,10 +306,11 @@ mod tests {
     fn render(source: &str, escape: Escape) -> String {
         let value = |operator: &Operator| match operator {
             Operator::ResponseCode => Some(b"503".into()),
-            Operator::Request(name, _) if name == "x-evil" => Some(b"<b>\"&\\\n".into()),
-            Operator::Request(name, Some(other)) if name == "x-none" => {
-                Some(other.to_string().into_bytes().into())
-            }
+            Operator::Request(RequestField::Named(name), other) => match (name.as_str(), other) {
+                ("x-evil", _) => Some(b"<b>\"&\\\n".into()),
+                ("x-none", Some(RequestField::Named(other))) => Some(other.to_string().into_bytes().into()),
+                _ => None,
+            },
             _ => None,
         };
         Template::parse(source).unwrap().render(escape, "-", value)
@@ -304,7 +333,42 @@ mod tests {
     }
 
     #[test]
+    fn a_page_names_fields_of_a_request_as_envoy_does() {
+        use RequestField::{Authority, Method, Named, Path, Scheme};
+        let named = |name: &'static str| Named(HeaderName::from_static(name));
+        let forms = [
+            ("%REQ(X-A)%", named("x-a"), None, None),
+            ("%REQ(X-A?x-b):10%", named("x-a"), Some(named("x-b")), Some(10)),
+            ("%REQ(:METHOD)%", Method, None, None),
+            ("%REQ(:scheme):2%", Scheme, None, Some(2)),
+            ("%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%", named("x-envoy-original-path"), Some(Path), None),
+            ("%REQ(X-A?:AUTHORITY):3%", named("x-a"), Some(Authority), Some(3)),
+            ("%REQ(:path?x-a)%", Path, Some(named("x-a")), None),
+            ("%REQ(:authority?:PATH)%", Authority, Some(Path), None),
+            ("%PATH:4%", Path, None, Some(4)),
+        ];
+        for (source, field, other, most) in forms {
+            let parsed = Template::parse(source).unwrap();
+            assert_eq!(parsed.parts, [Part::Value(Operator::Request(field, other), most)], "{source}");
+        }
+    }
+
+    #[test]
     fn a_page_with_an_operator_that_there_is_not_is_refused() {
+        for none in [
+            "REQ(:path?:x)",
+            "REQ(A?B?C)",
+            "REQ(A?:B:C)",
+            "REQ()",
+            "REQ(A?)",
+            "REQ(:path",
+            "REQ(A)5",
+            "RESP(:status)",
+        ] {
+            let refused = Template::parse(&format!("%{none}%"));
+            assert_eq!(refused, Err(BadTemplate::Unknown(none.to_owned())));
+        }
+        assert_eq!(Template::parse("%REQ(:path):x%"), Err(BadTemplate::BadLength("x".into())));
         assert_eq!(Template::parse("50% of"), Err(BadTemplate::Unended));
         assert_eq!(Template::parse("%NOPE%"), Err(BadTemplate::Unknown("NOPE".into())));
         assert_eq!(Template::parse("%REQ(a b)%"), Err(BadTemplate::Unknown("REQ(a b)".into())));

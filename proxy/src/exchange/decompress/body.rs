@@ -14,6 +14,12 @@ use crate::config::model::Decompression;
 /// So much may come out of however little, in bytes: what is small compresses as well as it likes.
 const FREE: u64 = 256 << 10;
 
+/// How much goes in at once, in bytes: of some bodies nothing comes out for a long time.
+const INTAKE: usize = 16 << 10;
+
+/// How much goes in and comes out before others of the worker have their turn, in bytes: less than a millisecond's work.
+const TURN: usize = 128 << 10;
+
 /// Why a body cannot be decompressed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Undecodable {
@@ -36,6 +42,10 @@ pub(in crate::exchange) struct Decoded<B> {
     source: B,
     decoder: Decoder,
     limits: Limits,
+    /// What the source has given and has not gone in.
+    left: Bytes,
+    /// What went in and came out since others had their turn, in bytes.
+    turn: usize,
     /// What went in and came out so far, in bytes.
     taken: u64,
     given: u64,
@@ -59,6 +69,8 @@ impl<B> Source<B> {
             source,
             decoder: Decoder::new(coding),
             limits: Limits { ratio: terms.max_ratio.0.into(), bytes: terms.max_bytes },
+            left: Bytes::new(),
+            turn: 0,
             taken: 0,
             given: 0,
             drained: false,
@@ -81,8 +93,14 @@ where
 {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         while !self.finished {
+            if self.turn >= TURN {
+                self.turn = 0;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             match self.decoder.read() {
                 Ok(Output::Data(data)) => {
+                    self.turn += data.len();
                     self.given += data.len() as u64;
                     if !self.limits.allow(self.taken, self.given) {
                         return self.fail(Undecodable::TooLarge);
@@ -90,6 +108,11 @@ where
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
                 Ok(Output::End) => self.finished = true,
+                Ok(Output::Hungry) if !self.left.is_empty() => {
+                    let piece = self.left.split_to(self.left.len().min(INTAKE));
+                    self.turn += piece.len();
+                    self.decoder.feed(piece);
+                }
                 Ok(Output::Hungry) => {
                     if let Some(error) = ready!(self.poll_source(cx)) {
                         return Poll::Ready(Some(Err(error)));
@@ -109,13 +132,17 @@ where
         Poll::Ready(self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))))
     }
 
-    /// Has the decoder take in what comes next, or know that nothing does.
+    /// Takes what comes next from the source, or has the decoder know that nothing does.
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<B::Error>> {
-        match ready!(Pin::new(&mut self.source).poll_frame(cx)) {
+        let Poll::Ready(frame) = Pin::new(&mut self.source).poll_frame(cx) else {
+            self.turn = 0;
+            return Poll::Pending;
+        };
+        match frame {
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(data) => {
                     self.taken += data.len() as u64;
-                    self.decoder.feed(data);
+                    self.left = data;
                 }
                 Err(frame) => {
                     self.trailers = frame.into_trailers().ok();
@@ -179,6 +206,9 @@ where
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
 
     use async_compression::tokio::write::{
         BrotliEncoder, DeflateEncoder, GzipEncoder, ZlibEncoder, ZstdEncoder,
@@ -190,6 +220,15 @@ mod tests {
     use crate::config::model::Times;
 
     struct Pieces(VecDeque<Frame<Bytes>>);
+
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 
     impl Body for Pieces {
         type Data = Bytes;
@@ -281,6 +320,40 @@ mod tests {
                 assert!(given <= most, "{coding:?}: {given}");
             }
         }
+    }
+
+    /// How often the worker is left to others while a body of one frame is decompressed, and the most that comes out between.
+    fn turns(mut source: Source<Pieces>) -> (usize, usize) {
+        let wakes = Arc::new(Wakes::default());
+        let waker = wakes.clone().into();
+        let mut cx = Context::from_waker(&waker);
+        let (mut turns, mut given, mut most) = (0, 0, 0);
+        loop {
+            match Pin::new(&mut source).poll_frame(&mut cx) {
+                Poll::Pending => (turns, given) = (turns + 1, 0),
+                Poll::Ready(None) => return (turns, most),
+                Poll::Ready(Some(frame)) => given += frame.unwrap().into_data().unwrap().len(),
+            }
+            most = most.max(given);
+            assert_eq!(wakes.0.load(Ordering::Relaxed), turns, "whoever is to wait is woken");
+        }
+    }
+
+    #[tokio::test]
+    async fn to_decompress_what_becomes_large_or_was_large_takes_turns() {
+        let terms = terms(1_000_000, 1 << 30);
+        let random: Vec<u8> = std::iter::repeat_with(|| fastrand::u8(..)).take(1 << 20).collect();
+        for data in [&vec![0; 1 << 20], &random] {
+            for (coding, compressed) in every_coding(data).await {
+                let (count, most) = turns(source(&compressed, usize::MAX, coding, &terms));
+                assert!(count >= 7 && most <= 160 << 10, "{coding:?}: {count} turns, {most} bytes");
+            }
+        }
+        let empty = compressed!(GzipEncoder, b"").repeat(100_000);
+        let (empty_turns, _) = turns(source(&empty, usize::MAX, Coding::Gzip, &terms));
+        assert!(empty_turns >= 8, "nothing comes out of it: {empty_turns}");
+        let small = compressed!(GzipEncoder, b"small");
+        assert_eq!(turns(source(&small, usize::MAX, Coding::Gzip, &terms)), (0, 5));
     }
 
     #[tokio::test]

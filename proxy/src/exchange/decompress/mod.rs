@@ -43,20 +43,36 @@ impl Exchange {
         headers: &mut HeaderMap,
         body: ResponseBody,
     ) -> Source<ResponseBody> {
-        let Some(terms) = self.decompression().filter(|terms| terms.responses) else {
-            return Source::Plain(body);
-        };
+        match self.take_response_coding(status, headers) {
+            Some((coding, terms)) => Source::decoded(body, coding, terms),
+            None => Source::Plain(body),
+        }
+    }
+
+    /// Has the head of an answer to HEAD say what that of the answer to GET would, which has a body (RFC 9110, 9.3.2).
+    pub(super) fn decode_response_head(&self, status: StatusCode, headers: &mut HeaderMap) {
+        let has_none =
+            matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED)
+                || headers.get(CONTENT_LENGTH).is_some_and(|length| length == "0");
+        if self.head_only && !has_none {
+            self.take_response_coding(status, headers);
+        }
+    }
+
+    fn take_response_coding(
+        &self,
+        status: StatusCode,
+        headers: &mut HeaderMap,
+    ) -> Option<(Coding, &Decompression)> {
+        let terms = self.decompression().filter(|terms| terms.responses)?;
         // What a server says of these is its own affair. A client must not hide from filters by them.
         if status == StatusCode::PARTIAL_CONTENT
             || headers.contains_key(CONTENT_RANGE)
             || forbids_transforming(headers)
         {
-            return Source::Plain(body);
+            return None;
         }
-        match take_coding(headers) {
-            Some(coding) => Source::decoded(body, coding, terms),
-            None => Source::Plain(body),
-        }
+        Some((take_coding(headers)?, terms))
     }
 
     fn decompression(&self) -> Option<&Decompression> {

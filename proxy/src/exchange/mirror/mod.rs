@@ -22,7 +22,7 @@ use super::{Exchange, Site, Stage};
 use crate::config::model::{Forward, Mirror, Percent, Route};
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::{MirrorCell, MirrorOutcome};
-use crate::upstream::{Attempt, Criteria, RequestBody, ResponseBody, UpstreamError, Upstreams};
+use crate::upstream::{Criteria, RequestBody, ResponseBody, UpstreamError, Upstreams};
 
 /// Copies under way, of one listener on one worker; no more are made while there are so many.
 const MOST: usize = 1024;
@@ -121,7 +121,7 @@ async fn late(pipe: Option<Rc<Pipe>>, limit: Duration) -> MirrorOutcome {
 }
 
 async fn perform(upstreams: &Upstreams, cluster: usize, request: Box<Request<RequestBody>>) -> MirrorOutcome {
-    match upstreams.send(cluster, &Criteria::default(), request, || None, &mut Attempt::default()).await {
+    match upstreams.send(cluster, &Criteria::default(), request, || None, &Cell::default()).await {
         Ok(response) => read(response.into_body()).await,
         Err(error) if is_overrun(&error) => MirrorOutcome::Overrun,
         Err(_) => MirrorOutcome::Failed,

@@ -2,7 +2,6 @@
 //! first good answer is the one. What the others come to nobody waits for: they are given up, which closes their
 //! connections, or resets their streams.
 
-use std::cell::Cell;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,14 +11,12 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use http::Request;
 
+use super::attempts::Flight;
 use super::replay::Replay;
 use super::{Ending, Sending, Sent};
 use crate::config::model::{Address, Hedge};
 use crate::telemetry::metrics::{RetryDenial, RetryReason};
 use crate::upstream::{Attempt, Cluster, RequestBody, Retrying};
-
-/// Where it is noted which endpoint an attempt is with.
-type Picked = Rc<Cell<Option<Address>>>;
 
 /// What an attempt came to, and how far it came.
 type Landed = (Sent, Attempt);
@@ -53,15 +50,15 @@ where
         let (time, reason) = delay.unwrap_or((Duration::MAX, RetryReason::Hedge));
         let mut next = pin!(replay.over(time));
         let mut may_hedge = delay.is_some();
-        let mut picked: Vec<Picked> = vec![Picked::default()];
+        let mut begun = vec![self.attempts.begin()];
         let mut flights = FuturesUnordered::new();
-        flights.push(self.flight(replay, tried.clone(), picked[0].clone(), None));
+        flights.push(self.flight(replay, tried.clone(), begun[0].clone(), None));
         let mut former: Option<Landed> = None;
         let outcome = loop {
             tokio::select! {
                 biased;
-                Some(sent) = flights.next() => {
-                    let landed = (sent?, self.attempt.get());
+                Some(landed) = flights.next() => {
+                    let landed: Landed = landed?;
                     let is_good = landed.0.is_ok() && self.judge(&landed.0).is_none();
                     let better = self.better(landed, former.take(), replay);
                     if is_good || flights.is_empty() {
@@ -69,36 +66,48 @@ where
                     }
                     former = Some(better);
                 }
-                () = &mut next, if may_hedge => {
-                    if let (RetryReason::Timeout, Some(endpoint)) = (reason, picked.last().and_then(|it| it.get())) {
-                        self.upstreams.note_timeout(self.cluster, endpoint, Some(time));
+                () = &mut next, if may_hedge => match self.permit_another(cluster, replay, &begun) {
+                    Some(permitted) => {
+                        self.count(|cell| cell.count_retry(reason));
+                        let busy = begun.iter().filter_map(|flight| flight.endpoint());
+                        let avoided = tried.iter().copied().chain(busy).collect();
+                        let flight = self.attempts.begin();
+                        begun.push(flight.clone());
+                        flights.push(self.flight(replay, avoided, flight, Some(permitted)));
+                        next.set(replay.over(time));
                     }
-                    match self.permit(cluster, replay, None) {
-                        Ok(permitted) => {
-                            self.count(|cell| cell.count_retry(reason));
-                            let busy = picked.iter().filter_map(|picked| picked.get());
-                            let avoided = tried.iter().copied().chain(busy).collect();
-                            picked.push(Picked::default());
-                            let place = picked[picked.len() - 1].clone();
-                            flights.push(self.flight(replay, avoided, place, Some(permitted)));
-                            next.set(replay.over(time));
-                        }
-                        Err(denial) => {
-                            may_hedge = false;
-                            // That it was sent as often as it may be is how it goes; anything else is worth to be known.
-                            if denial != RetryDenial::Attempts {
-                                self.count(|cell| cell.count_retry_denial(denial));
-                            }
-                        }
-                    }
-                }
+                    None => may_hedge = false,
+                },
             }
         };
         drop(flights);
         let (sent, attempt) = outcome;
-        self.attempt.set(attempt); // whatever was noted of those that were given up
-        tried.extend(picked.iter().filter_map(|picked| picked.get()));
+        self.attempts.settle(self.upstreams, self.cluster, attempt, time);
+        tried.extend(begun.iter().filter_map(|flight| flight.endpoint()));
         Ok(sent)
+    }
+
+    /// Whether there may be another one beside those that have `begun`.
+    fn permit_another(
+        &self,
+        cluster: &Arc<Cluster>,
+        replay: &Replay,
+        begun: &[Rc<Flight>],
+    ) -> Option<Retrying> {
+        // Where a client is tied to one endpoint, it would get the request twice.
+        let bound = self.criteria.preferred.filter(|_| self.criteria.strict);
+        if bound.is_some() && begun.iter().any(|flight| flight.endpoint() == bound) {
+            return None;
+        }
+        match self.permit(cluster, replay, None) {
+            Ok(permitted) => Some(permitted),
+            // That it was sent as often as it may be is how it goes; anything else is worth to be known.
+            Err(RetryDenial::Attempts) => None,
+            Err(denial) => {
+                self.count(|cell| cell.count_retry_denial(denial));
+                None
+            }
+        }
     }
 
     /// One of the attempts. It counts as a retry for as long as it is `permitted`.
@@ -106,11 +115,11 @@ where
         &self,
         replay: &Replay,
         tried: Vec<Address>,
-        picked: Picked,
+        flight: Rc<Flight>,
         permitted: Option<Retrying>,
-    ) -> Result<Sent, Ending> {
+    ) -> Result<Landed, Ending> {
         let _permitted = permitted;
-        self.attempt(replay, &tried, &picked).await
+        Ok((self.attempt(replay, &tried, &flight).await?, flight.attempt.get()))
     }
 
     /// Of two that are not good, a response is better than none, and the later one than the earlier.

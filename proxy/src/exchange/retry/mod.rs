@@ -2,12 +2,13 @@
 //!
 //! The filters see one request and one response. An attempt whose response's head is on its way to them is the last.
 
+mod attempts;
 mod decide;
 mod hedge;
 mod replay;
 mod wishes;
 
-use std::cell::Cell;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -21,9 +22,9 @@ use crate::config::model::{Address, Retries};
 use crate::error::Failure;
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::{RetryDenial, RetryReason};
-use crate::upstream::{
-    Attempt, Cluster, Criteria, RequestBody, ResponseBody, Retrying, UpstreamError, Upstreams,
-};
+use crate::upstream::{Cluster, Criteria, RequestBody, ResponseBody, Retrying, UpstreamError, Upstreams};
+pub(super) use attempts::Attempts;
+use attempts::Flight;
 use replay::Replay;
 pub(super) use wishes::{deadline, drop_wishes, policy, tell_deadline, time};
 
@@ -59,22 +60,7 @@ pub(super) struct Sending<'a, M> {
     pub(super) policy: &'a Retries,
     /// Makes the request with this body.
     pub(super) make: M,
-    /// How far the last attempt came.
-    pub(super) attempt: &'a Cell<Attempt>,
-    /// How many attempts there were.
-    pub(super) attempts: &'a Cell<u32>,
-}
-
-/// How far an attempt came, which is known also where it is given up.
-struct Noted<'a> {
-    attempt: Attempt,
-    at: &'a Cell<Attempt>,
-}
-
-impl Drop for Noted<'_> {
-    fn drop(&mut self) {
-        self.at.set(self.attempt);
-    }
+    pub(super) attempts: &'a Attempts,
 }
 
 impl<M> Sending<'_, M>
@@ -96,9 +82,9 @@ where
             let sent = match &self.policy.hedge {
                 Some(hedge) => self.race(hedge, &cluster, &replay, &mut tried).await?,
                 None => {
-                    let picked = Cell::new(None);
-                    let sent = self.attempt(&replay, &tried, &picked).await?;
-                    tried.extend(picked.get());
+                    let flight = self.attempts.begin();
+                    let sent = self.attempt(&replay, &tried, &flight).await?;
+                    tried.extend(flight.endpoint());
                     sent
                 }
             };
@@ -120,52 +106,54 @@ where
             }
             let wait = match wait {
                 Some(wait) => decide::spread(wait),
-                None => decide::backoff(&self.policy.backoff, self.attempts.get()),
+                None => decide::backoff(&self.policy.backoff, self.attempts.count()),
             };
-            self.attempt.set(Attempt { waits: true, ..self.attempt.get() });
             sleep(wait).await;
         }
     }
 
-    /// One attempt, within its time, if it is given up when that is over. `picked` is told the endpoint. An error is the
-    /// request's own.
-    async fn attempt(
-        &self,
-        replay: &Replay,
-        tried: &[Address],
-        picked: &Cell<Option<Address>>,
-    ) -> Result<Sent, Ending> {
-        let number = self.attempts.get() + 1;
-        self.attempts.set(number);
+    /// One attempt, within its time. An error is the request's own.
+    async fn attempt(&self, replay: &Replay, tried: &[Address], flight: &Rc<Flight>) -> Result<Sent, Ending> {
         let make = |body| {
             let mut request = (self.make)(body)?;
             if self.policy.attempt_count {
-                request.headers_mut().insert(ATTEMPT_COUNT, HeaderValue::from(number));
+                request.headers_mut().insert(ATTEMPT_COUNT, HeaderValue::from(flight.number));
             }
             Ok::<_, Ending>(request)
         };
         let request = make(replay.body())?;
         // The same endpoint, on another connection: only what it had no chance to see is sent so.
         let again = || make(RequestBody::Empty).ok();
-        let criteria = Criteria { tried, retried: true, picked: Some(picked), ..self.criteria };
-        let mut noted = Noted { attempt: Attempt::default(), at: self.attempt };
-        let sending = self.upstreams.send(self.cluster, &criteria, request, again, &mut noted.attempt);
-        let goes_on = self.policy.hedge.as_ref().is_some_and(|hedge| hedge.on_per_try_timeout);
-        let time = self.policy.per_try_timeout;
-        let sent = match time.filter(|_| !goes_on) {
+        let timed = self.policy.hedge.is_some();
+        let criteria = Criteria { tried, retried: true, timed, ..self.criteria };
+        let mut sending = pin!(self.upstreams.send(self.cluster, &criteria, request, again, &flight.attempt));
+        let sent = match self.policy.per_try_timeout {
             None => sending.await.map_err(Missed::Failed),
-            Some(time) => tokio::select! {
-                biased;
-                sent = sending => sent.map_err(Missed::Failed),
-                () = replay.over(time) => Err(Missed::TooLong),
-            },
+            Some(time) => self.within(time, sending.as_mut(), replay, flight).await,
         };
-        if let (Err(Missed::TooLong), Some(endpoint)) = (&sent, noted.attempt.endpoint)
-            && !noted.attempt.waits
-        {
-            self.upstreams.note_timeout(self.cluster, endpoint, noted.attempt.lasts());
-        }
+        self.attempts.land(flight);
         Ok(sent)
+    }
+
+    /// Waits for an attempt until its time is over, and where it may go on then, after that.
+    async fn within(
+        &self,
+        time: Duration,
+        mut sending: Pin<&mut impl Future<Output = Result<Box<Response<ResponseBody>>, UpstreamError>>>,
+        replay: &Replay,
+        flight: &Flight,
+    ) -> Sent {
+        tokio::select! {
+            biased;
+            sent = &mut sending => return sent.map_err(Missed::Failed),
+            () = replay.over(time) => {}
+        }
+        if self.policy.hedge.as_ref().is_some_and(|hedge| hedge.on_per_try_timeout) {
+            flight.note_slow(self.upstreams, self.cluster);
+            return sending.await.map_err(Missed::Failed);
+        }
+        flight.note_given_up(self.upstreams, self.cluster);
+        Err(Missed::TooLong)
     }
 
     /// Why another attempt is called for, if it is, and how long it is to wait if that was said.
@@ -190,7 +178,7 @@ where
         wait: Option<Duration>,
     ) -> Result<Retrying, RetryDenial> {
         let policy = self.policy;
-        if self.attempts.get() > policy.attempts {
+        if self.attempts.count() > policy.attempts {
             return Err(RetryDenial::Attempts);
         }
         if !replay.is_whole() {
@@ -205,7 +193,7 @@ where
     fn finish(&self, sent: Sent) -> Result<Box<Response<ResponseBody>>, Ending> {
         let mut response = sent?;
         if self.policy.attempt_count {
-            response.headers_mut().insert(ATTEMPT_COUNT, HeaderValue::from(self.attempts.get()));
+            response.headers_mut().insert(ATTEMPT_COUNT, HeaderValue::from(self.attempts.count()));
         }
         Ok(response)
     }

@@ -36,11 +36,19 @@ struct Tape {
     waiting: Vec<Waker>,
 }
 
-#[derive(Clone)]
 enum Piece {
     Data(Bytes),
+    /// Small ones behind each other.
+    Gathered(Vec<u8>),
     Trailers(HeaderMap),
 }
+
+/// Data below this size are gathered, in bytes: a piece of its own would cost more than they do, and keep whatever larger
+/// buffer they came in.
+const SMALL: usize = 1024;
+
+/// Of that size is what is gathered at most.
+const GATHERED: usize = 16 << 10;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -81,7 +89,7 @@ impl Replay {
         if self.is_empty() {
             return RequestBody::Empty;
         }
-        RequestBody::Stream(Box::pin(Reader { tape: self.0.clone(), at: 0, read: 0 }))
+        RequestBody::Stream(Box::pin(Reader { tape: self.0.clone(), at: Place::default(), read: 0 }))
     }
 
     /// Whether it can be read from its beginning.
@@ -139,20 +147,44 @@ impl Tape {
                 if self.source.is_end_stream() {
                     self.state = State::Ended;
                 }
-                let Some(piece) = Piece::of(frame) else { return self.pull(cx) };
-                let frame = piece.clone().into_frame();
-                self.keep(piece);
+                self.keep(&frame);
                 Poll::Ready(Some(Ok(frame)))
             }
         }
     }
 
-    fn keep(&mut self, piece: Piece) {
-        self.size += piece.size();
-        self.kept.push_back(piece);
+    fn keep(&mut self, frame: &Frame<Bytes>) {
+        self.size += size(frame);
         if self.gone > 0 || self.size > self.limit {
-            self.gone += self.kept.len();
-            self.kept.clear();
+            self.gone += self.kept.len() + 1;
+            self.kept = VecDeque::new();
+            return;
+        }
+        if let Some(data) = frame.data_ref() {
+            self.keep_data(data);
+        }
+        if let Some(trailers) = frame.trailers_ref() {
+            self.kept.push_back(Piece::Trailers(trailers.clone()));
+        }
+    }
+
+    fn keep_data(&mut self, data: &Bytes) {
+        if data.len() >= SMALL {
+            return self.kept.push_back(Piece::Data(data.clone()));
+        }
+        match self.kept.back_mut() {
+            Some(Piece::Gathered(before)) if before.len() + data.len() <= GATHERED => {
+                before.extend_from_slice(data);
+            }
+            _ => self.kept.push_back(Piece::Gathered(data.to_vec())),
+        }
+    }
+
+    /// Behind all that came.
+    fn end(&self) -> Place {
+        match self.kept.back() {
+            Some(last) => Place { piece: self.gone + self.kept.len() - 1, read: last.len() },
+            None => Place { piece: self.gone, read: 0 },
         }
     }
 
@@ -162,37 +194,63 @@ impl Tape {
 }
 
 impl Piece {
-    fn of(frame: Frame<Bytes>) -> Option<Piece> {
-        match frame.into_data() {
-            Ok(data) => Some(Piece::Data(data)),
-            Err(frame) => frame.into_trailers().ok().map(Piece::Trailers),
-        }
-    }
-
-    fn into_frame(self) -> Frame<Bytes> {
-        match self {
-            Piece::Data(data) => Frame::data(data),
-            Piece::Trailers(trailers) => Frame::trailers(trailers),
-        }
-    }
-
-    fn size(&self) -> usize {
+    /// How far one can have read in it: trailers are there or not.
+    fn len(&self) -> usize {
         match self {
             Piece::Data(data) => data.len(),
-            Piece::Trailers(trailers) => {
-                trailers.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD_BYTES).sum()
-            }
+            Piece::Gathered(data) => data.len(),
+            Piece::Trailers(_) => 1,
         }
     }
+
+    /// What is behind the first so many bytes.
+    fn frame(&self, read: usize) -> Frame<Bytes> {
+        match self {
+            Piece::Data(data) => Frame::data(data.slice(read..)),
+            Piece::Gathered(data) => Frame::data(Bytes::copy_from_slice(&data[read..])),
+            Piece::Trailers(trailers) => Frame::trailers(trailers.clone()),
+        }
+    }
+}
+
+/// What a frame counts for, in bytes.
+fn size(frame: &Frame<Bytes>) -> usize {
+    let fields = frame.trailers_ref().into_iter().flatten();
+    let of_fields: usize = fields.map(|(name, value)| name.as_str().len() + value.len() + FIELD_BYTES).sum();
+    frame.data_ref().map_or(of_fields, Bytes::len)
+}
+
+/// How far a tape was read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Place {
+    /// Of all pieces that ever were.
+    piece: usize,
+    /// How much of that.
+    read: usize,
 }
 
 /// One attempt's reading.
 struct Reader {
     tape: Rc<RefCell<Tape>>,
-    /// How many pieces it has read.
-    at: usize,
+    at: Place,
     /// How much of the data.
     read: u64,
+}
+
+impl Reader {
+    /// The next of what is kept.
+    fn next(&mut self, tape: &Tape) -> Result<Option<Frame<Bytes>>, NotKept> {
+        let place = self.at.piece.checked_sub(tape.gone).ok_or(NotKept)?;
+        let Some(piece) = tape.kept.get(place) else { return Ok(None) };
+        if self.at.read < piece.len() {
+            let frame = piece.frame(self.at.read);
+            self.at.read = piece.len();
+            return Ok(Some(frame));
+        }
+        let Some(piece) = tape.kept.get(place + 1) else { return Ok(None) };
+        self.at = Place { piece: self.at.piece + 1, read: piece.len() };
+        Ok(Some(piece.frame(0)))
+    }
 }
 
 impl Body for Reader {
@@ -204,27 +262,27 @@ impl Body for Reader {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
-        let mut tape = this.tape.borrow_mut();
-        let Some(place) = this.at.checked_sub(tape.gone) else {
-            return Poll::Ready(Some(Err(NotKept.into())));
-        };
-        let frame = match (tape.kept.get(place), tape.state) {
-            (Some(piece), _) => piece.clone().into_frame(),
+        let tape = this.tape.clone();
+        let mut tape = tape.borrow_mut();
+        let frame = match (this.next(&tape)?, tape.state) {
+            (Some(frame), _) => frame,
             (None, State::Ended) => return Poll::Ready(None),
             (None, State::Failed) => return Poll::Ready(Some(Err(NotKept.into()))),
             (None, State::Open) => match std::task::ready!(tape.pull(cx)) {
-                Some(Ok(frame)) => frame,
+                Some(Ok(frame)) => {
+                    this.at = tape.end();
+                    frame
+                }
                 end => return Poll::Ready(end),
             },
         };
-        this.at += 1;
         this.read += frame.data_ref().map_or(0, |data| data.len() as u64);
         Poll::Ready(Some(Ok(frame)))
     }
 
     fn is_end_stream(&self) -> bool {
         let tape = self.tape.borrow();
-        tape.state == State::Ended && self.at == tape.gone + tape.kept.len()
+        tape.state == State::Ended && self.at == tape.end()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -295,5 +353,28 @@ mod tests {
         assert_eq!(read(replay.body()).await.unwrap(), "onetwothree");
         assert!(!replay.is_whole());
         assert!(read(late).await.unwrap_err().is::<NotKept>());
+    }
+
+    #[tokio::test]
+    async fn small_pieces_are_kept_together_and_read_from_wherever_one_is() {
+        let large: &str = std::str::from_utf8(&[b'x'; SMALL]).unwrap().to_owned().leak();
+        let pieces = [&["a"; 20_000][..], &["", large, "b", "c", large, "", "d"]].concat().leak();
+        let whole = pieces.concat();
+        let replay = Replay::new(source(pieces), whole.len());
+        let (mut ahead, mut behind) = (replay.body(), replay.body());
+        let mut seen = [String::new(), String::new()];
+        for turn in 0..pieces.len() {
+            let next = ahead.frame().await.unwrap().unwrap().into_data().unwrap();
+            seen[0].push_str(std::str::from_utf8(&next).unwrap());
+            if turn % 3_000 == 0 {
+                let next = behind.frame().await.unwrap().unwrap().into_data().unwrap();
+                seen[1].push_str(std::str::from_utf8(&next).unwrap());
+            }
+        }
+        assert!(replay.0.borrow().kept.len() < 8, "{} pieces", replay.0.borrow().kept.len());
+        assert!(ahead.frame().await.is_none());
+        seen[1].push_str(&read(behind).await.unwrap());
+        assert_eq!(seen, [whole.clone(), whole.clone()]);
+        assert_eq!(read(replay.body()).await.unwrap(), whole);
     }
 }

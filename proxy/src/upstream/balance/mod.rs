@@ -20,7 +20,7 @@ mod turns;
 #[cfg(test)]
 mod tests;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -49,8 +49,8 @@ pub struct Criteria<'a> {
     pub retried: bool,
     /// The subset that it is one of, where the cluster has subsets.
     pub subset: Option<&'a MetadataMatch>,
-    /// Who is told at once which endpoint was picked, while what comes of it is waited for.
-    pub picked: Option<&'a Cell<Option<Address>>>,
+    /// Whoever sends this looks at how long the endpoint is silent.
+    pub timed: bool,
 }
 
 /// The endpoint for a request, and how it was found.

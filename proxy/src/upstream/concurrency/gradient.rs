@@ -82,7 +82,7 @@ impl Gradient {
                 if terms.fixed.is_none() && (now >= self.next || self.low_windows >= LOW_WINDOWS) {
                     self.measuring = Some(Measuring { limit: self.limit, windows: 0 });
                     self.limit = terms.min;
-                    samples.take(terms.percentile.0); // those of before say nothing of it
+                    samples.begin_anew(now); // those of before met a service that had more to do
                     return;
                 }
                 if let (Some(base), Some(sample)) = (self.base, samples.take(terms.percentile.0)) {
@@ -146,7 +146,7 @@ mod tests {
             let at_once = self.gradient.limit;
             let took = self.base.mul_f64((at_once as f64 / self.capacity as f64).max(1.0));
             let answered = at_once as f64 * WINDOW.as_secs_f64() / took.as_secs_f64();
-            (0..answered as usize).for_each(|_| self.samples.note(took));
+            (0..answered as usize).for_each(|_| self.samples.note(self.now, took));
             self.now += WINDOW;
             self.gradient.step(&self.terms, &self.samples, self.now, 0.0);
             self.gradient.limit
@@ -201,6 +201,17 @@ mod tests {
             "30 are answered in each: {measured:?}"
         );
         assert_eq!(*measured.last().unwrap(), before);
+    }
+
+    #[test]
+    fn what_was_sent_before_a_measurement_began_is_none_of_it() {
+        let mut service = Service::new(terms(), 100);
+        while service.window() != 3 || service.now < terms().measure_every {}
+        let before = service.now - WINDOW;
+        (0..1000).for_each(|_| service.samples.note(before, Duration::from_secs(1)));
+        service.windows(3);
+        assert!(service.gradient.measuring.is_none(), "{:?}", service.gradient);
+        assert!(service.gradient.base.unwrap() < Duration::from_millis(11), "{:?}", service.gradient);
     }
 
     #[test]

@@ -9,10 +9,10 @@ mod samples;
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::sleep_until;
 
 use self::gradient::Gradient;
 use self::samples::Samples;
@@ -58,9 +58,11 @@ impl Adaptive {
         self.limit.load(Relaxed)
     }
 
-    /// An endpoint took so long to answer, or to not answer.
-    pub(super) fn note(&self, took: Duration) {
-        self.samples.note(took);
+    /// An endpoint that was asked at `asked` took so long to answer, or to not answer.
+    pub(super) fn note(&self, asked: Instant, took: Duration) {
+        if let Some(sent) = asked.checked_duration_since(self.began) {
+            self.samples.note(sent, took);
+        }
     }
 
     fn step(&self, cell: &ClusterCell) {
@@ -73,6 +75,13 @@ impl Adaptive {
     }
 }
 
+/// No limit of the cluster that `cell` counts adapts any more.
+pub(crate) fn leave(cell: &ClusterCell) {
+    cell.concurrency_limit.set(0);
+    cell.concurrency_base_us.set(0);
+    cell.concurrency_gradient_thousandths.set(0);
+}
+
 /// Adapts a cluster's limit for as long as it is polled; the cluster may become another meanwhile. To be called by one task
 /// of the process, which alone writes `cell`.
 pub(crate) async fn watch(mut clusters: watch::Receiver<Arc<Cluster>>, cell: Arc<ClusterCell>) {
@@ -81,7 +90,7 @@ pub(crate) async fn watch(mut clusters: watch::Receiver<Arc<Cluster>>, cell: Arc
         let cluster = clusters.borrow_and_update().clone();
         let Some(adaptive) = cluster.adaptive() else { return };
         tokio::select! {
-            () = sleep_until(next) => {
+            () = sleep_until(next.into()) => {
                 adaptive.step(&cell);
                 next = Instant::now() + adaptive.terms.window;
             }

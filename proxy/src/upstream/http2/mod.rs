@@ -189,10 +189,10 @@ impl Turn {
     }
 
     /// Notes which connection it is on.
-    fn note(&self, attempt: &mut Attempt) {
-        attempt.local = self.connection.local;
-        attempt.multiplexed = Some(self.connection.id);
-        attempt.reused = self.connection.used.get() > 1; // there was a request on it before
+    fn note(&self, attempt: &Cell<Attempt>, since: Option<Instant>) {
+        let Connection { local, id, used, .. } = &*self.connection;
+        let is_reused = used.get() > 1; // there was a request on it before
+        attempt.update(|it| Attempt { multiplexed: Some(*id), ..it.on(*local, is_reused, since) });
     }
 }
 

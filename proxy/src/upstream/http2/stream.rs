@@ -1,5 +1,6 @@
 //! One request on an HTTP/2 connection: what is sent of it, and what comes back.
 
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -28,7 +29,7 @@ pub(in crate::upstream) async fn send(
     lease: Lease,
     tasks: &Rc<Tasks>,
     request: Request<RequestBody>,
-    attempt: &mut Attempt,
+    attempt: &Cell<Attempt>,
     avoided: Option<u64>,
 ) -> Result<Response<Http2Body>, UpstreamError> {
     match Box::pin(perform(&lease, tasks, request, attempt, avoided)).await {
@@ -45,7 +46,7 @@ async fn perform(
     lease: &Lease,
     tasks: &Rc<Tasks>,
     request: Request<RequestBody>,
-    attempt: &mut Attempt,
+    attempt: &Cell<Attempt>,
     avoided: Option<u64>,
 ) -> Result<(Response<RecvStream>, Outgoing, Turn), UpstreamError> {
     let pool = lease.pool();
@@ -54,8 +55,7 @@ async fn perform(
     head.uri = absolute(&head.uri, head.headers.remove(HOST), is_tls, pool.endpoint().address());
     head.version = Version::HTTP_2;
     let turn = acquire(pool, tasks, avoided).await?;
-    turn.note(attempt);
-    attempt.since = lease.sent();
+    turn.note(attempt, lease.sent());
     let (response, stream) = turn
         .sender()
         .send_request(Request::from_parts(head, ()), body.is_end_stream())

@@ -1,5 +1,6 @@
 //! A stream that carries another protocol to an endpoint and back (RFC 8441): a WebSocket, usually.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -45,7 +46,7 @@ pub(in crate::upstream) async fn send(
     lease: Lease,
     tasks: &Rc<Tasks>,
     request: Request<RequestBody>,
-    attempt: &mut Attempt,
+    attempt: &Cell<Attempt>,
 ) -> Result<Response<ResponseBody>, UpstreamError> {
     let protocol = request.headers().get(UPGRADE).cloned();
     let (response, outgoing, turn) = match perform(&lease, tasks, request, attempt).await {
@@ -75,7 +76,7 @@ async fn perform(
     lease: &Lease,
     tasks: &Rc<Tasks>,
     request: Request<RequestBody>,
-    attempt: &mut Attempt,
+    attempt: &Cell<Attempt>,
 ) -> Result<(Response<RecvStream>, SendStream<Bytes>, Turn), UpstreamError> {
     let pool = lease.pool();
     let (mut head, body) = request.into_parts();
@@ -92,7 +93,7 @@ async fn perform(
     head.version = Version::HTTP_2;
     head.extensions.insert(protocol);
     let turn = acquire(pool, tasks, None).await?;
-    turn.note(attempt);
+    turn.note(attempt, None);
     // One that has not said by then what it takes is as one that does not connect.
     let settled = timeout(pool.cluster().config().connect_timeout, turn.settled()).await;
     settled.map_err(|_| UpstreamError::ConnectTimeout)?;
@@ -100,7 +101,7 @@ async fn perform(
     if !sender.is_extended_connect_protocol_enabled() {
         return Err(UpstreamError::NoUpgrade);
     }
-    attempt.since = lease.sent();
+    attempt.update(|it| Attempt { since: lease.sent(), ..it });
     let (response, outgoing) =
         sender.send_request(Request::from_parts(head, ()), false).map_err(UpstreamError::from_http2)?;
     let response = response.await.map_err(UpstreamError::from_http2)?;

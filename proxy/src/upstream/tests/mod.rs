@@ -90,10 +90,8 @@ impl Worker {
         request: Request<RequestBody>,
         again: impl FnOnce() -> Option<Request<RequestBody>>,
     ) -> Sent {
-        let mut attempt = Attempt::default();
         let again = || again().map(Box::new);
-        let sent = self.upstreams.send(0, criteria, Box::new(request), again, &mut attempt).await;
-        self.last.set(attempt);
+        let sent = self.upstreams.send(0, criteria, Box::new(request), again, &self.last).await;
         sent.map(|response| *response)
     }
 
