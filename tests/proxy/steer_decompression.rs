@@ -84,7 +84,7 @@ fn a_client_gets_a_response_as_it_is_meant_and_it_may_be_compressed_again() {
 #[test]
 fn a_response_to_head_says_what_the_decompressed_response_to_get_would() {
     let fields = &[("content-type", "text/plain"), ("accept-ranges", "bytes")];
-    let upstream = answering("br", compressed!(BrotliEncoder, TEXT), fields);
+    let upstream = answering("br", encoded("br", TEXT), fields);
     for compression in ["", "compression: {algorithms: [gzip], min_length: 0}"] {
         let config = forwarding(&[upstream.address()], compression);
         let proxy = Proxy::start(&in_listener(&config, &["decompression: {responses: true}"]));
