@@ -486,6 +486,9 @@ fn header_fields_say_what_envoys_say() {
         let [ours, theirs] = sides.seen(&Ask::get("/a?b", fields), 0, &compared);
         assert_eq!(ours, theirs, "{fields:?}");
     }
+    // What only the proxy is to say a client cannot say either; in Envoy it can.
+    let [ours, theirs] = sides.seen(&Ask::get("/", &[("x-none", "their own")]), 0, &["x-none"]);
+    assert_eq!([ours.up[0].fields.len(), theirs.up[0].fields.len()], [0, 1]);
 }
 
 #[test]

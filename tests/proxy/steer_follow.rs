@@ -3,7 +3,7 @@
 use crate::equipment::Map::RequestHeaders;
 use crate::equipment::compression::encoded;
 use crate::equipment::{
-    Act, Answer, Buffer, Guest, Head, On, Proxy, Received, Step, Upstream, forwarding, in_listener,
+    Act, Answer, Buffer, Guest, Head, On, Proxy, Received, Step, Upstream, When, forwarding, in_listener,
 };
 
 /// The configuration of a listener that sends what begins with `/to` to `up`, whose redirects are followed, and has these
@@ -103,20 +103,87 @@ fn a_body_goes_along_as_it_came() {
     for received in upstream.wait_for(3) {
         assert_eq!((received.head.method(), changed_once(&received)), ("POST", "a body".to_owned()));
     }
-    let chunked = "POST /to?/x HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nx-last: 1\r\n\r\n";
+    let chunked = "POST /to?/x HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\ntrailer: x-last\r\n\r\n3\r\nabc\r\n0\r\nx-last: 1\r\n\r\n";
     client.send(chunked);
     assert_eq!(client.response_to("POST").text(), "here");
-    assert_eq!(changed_once(&upstream.wait_for(5)[4]), "abc");
+    for received in &upstream.wait_for(5)[3..] {
+        assert_eq!(changed_once(received), "abc");
+        let trailers = &received.body.as_ref().expect("it has one").trailers;
+        assert_eq!(*trailers, [("x-last".to_owned(), "1".to_owned())]);
+    }
     let large = "x".repeat(4097);
     assert_eq!(client.request("POST", "/to?/x", &[], &large).status(), 307, "it was not kept");
     assert_eq!(client.request("POST", "/to?/x", &[], &large[1..]).status(), 200);
 }
 
 #[test]
+fn filters_see_the_request_again_as_it_came() {
+    let upstream = leading(307);
+    let had = Step::If(
+        When::Header(RequestHeaders, "x-token", "t"),
+        vec![Step::add(RequestHeaders, "x-seen", "1")],
+    );
+    let guest = Guest::new().on(On::RequestHeaders, [had, Step::remove(RequestHeaders, "x-token")]);
+    let config = in_listener(
+        &forwarding(&[upstream.address()], "follow_redirects: {codes: [307]}"),
+        &["filters: [f]"],
+    );
+    let proxy = Proxy::with(&format!("{config}filters: {{f: {{module: ./f.wasm}}}}\n"))
+        .file("f.wasm", guest.build())
+        .start();
+    let fields = [("x-token", "t"), ("content-type", "text/plain")];
+    for (method, body) in [("GET", ""), ("GET", "a question"), ("POST", "a body")] {
+        let first = upstream.requests().len();
+        assert_eq!(proxy.client().request(method, "/to?/x", &fields, body).text(), "here");
+        for received in upstream.wait_for(first + 2)[first..].iter() {
+            assert_eq!((received.head.all("x-seen"), received.head.all("x-token")), (vec!["1"], vec![]));
+            assert_eq!(received.head.field("content-type"), Some("text/plain"));
+            assert_eq!(received.body.as_ref().expect("it was read").text(), body);
+        }
+    }
+}
+
+#[test]
+fn a_body_goes_along_to_a_route_that_filters_lead_to() {
+    let upstream = leading(307);
+    let stored = Step::SetProperty(vec!["jwt_claims".to_owned()], r#"{"groups": "dev"}"#.to_owned());
+    let routes = "  routes:\n  - {match: {claims: {groups: {exact: dev}}}, cluster: up, follow_redirects: {codes: [307]}}\n  \
+        - {match: {}, cluster: up}\n";
+    let config = forwarding(&[upstream.address()], "");
+    let (before, rest) = config.split_once("  routes:\n").expect("there are routes");
+    let (_, clusters) = rest.split_once("clusters:").expect("there are clusters");
+    let config = in_listener(&format!("{before}{routes}clusters:{clusters}"), &["filters: [f]"]);
+    let proxy = Proxy::with(&format!("{config}filters: {{f: {{module: ./f.wasm}}}}\n"))
+        .file("f.wasm", Guest::new().on(On::RequestHeaders, [stored]).build())
+        .start();
+    assert_eq!(proxy.client().request("POST", "/to?/x", &[], "a body").text(), "here");
+    assert_eq!(upstream.wait_for(2)[1].body.as_ref().expect("it has one").text(), "a body");
+}
+
+#[test]
+fn an_upload_that_took_its_time_leaves_some_for_what_follows() {
+    let upstream = leading(303);
+    // One that answers when this time is over.
+    let silent = Upstream::start(|_| Answer::default().act(Act::AwaitEnd));
+    let clock = Proxy::start(&forwarding(&[silent.address()], "timeout: 600ms"));
+    let settings = "follow_redirects: {codes: [303]}, timeout: 400ms";
+    let config = in_listener(&forwarding(&[upstream.address()], settings), &["access_log: true"]);
+    let proxy = Proxy::start(&config);
+    let mut client = proxy.client();
+    client.send("POST /to?/x HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nhalf");
+    upstream.wait_for_heads(1);
+    assert_eq!(clock.client().get("/").status(), 504, "longer than all that is to come may take");
+    client.send("a body");
+    assert_eq!(client.response_to("POST").text(), "here");
+    let line = proxy.wait_for_access_log(1).remove(0);
+    assert_eq!(line["request_bytes"], 10, "what the client sent is counted: {line}");
+}
+
+#[test]
 fn see_other_is_asked_for_without_a_body() {
     let upstream = leading(303);
     let proxy = start(&upstream, "{codes: [303]}");
-    let fields = [("content-type", "text/plain")];
+    let fields = [("content-type", "text/plain"), ("content-encoding", "identity")];
     assert_eq!(proxy.client().request("POST", "/to?/x", &fields, "a body").text(), "here");
     let last = &upstream.wait_for(2)[1];
     assert_eq!((last.head.method(), last.head.field("content-type")), ("GET", None));

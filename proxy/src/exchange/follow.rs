@@ -5,36 +5,29 @@
 use std::rc::Rc;
 use std::time::SystemTime;
 
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION};
+use http::header::{
+    CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName,
+    HeaderValue, LOCATION, TRAILER,
+};
 use http::uri::PathAndQuery;
 use http::{Method, Response, StatusCode, Uri};
 
 use super::answer::Ending;
-use super::kept::{Again, Kept};
+use super::kept::Kept;
 use super::upload::Upload;
 use super::{Exchange, chain};
-use crate::config::model::{FollowRedirects, Forward};
+use crate::config::model::{FollowRedirects, Forward, Route};
 use crate::path::{self, EscapedSlashes, Normalized};
 use crate::upstream::ResponseBody;
-use crate::wasm::stream::{RequestHead, Stream, StreamInfo};
+use crate::wasm::stream::{Direction, RequestHead, Stream, StreamInfo};
 
 /// What was asked for before, as Envoy says it.
 const ORIGINAL_URL: HeaderName = HeaderName::from_static("x-envoy-original-url");
 
-/// What was sent besides the head.
-pub(super) enum Sent {
-    Nothing,
-    /// A body, and what was kept of it, if it was to be kept.
-    Body(Option<Kept>),
-}
-
-impl Sent {
-    pub(super) fn kept(&self) -> Option<Kept> {
-        match self {
-            Sent::Nothing => None,
-            Sent::Body(kept) => kept.clone(),
-        }
-    }
+/// A request as it was before it passed the chain, where it may have to pass it again.
+pub(super) struct Sent {
+    head: Option<RequestHead>,
+    body: Option<Option<Kept>>,
 }
 
 /// Where an upstream's answer leads.
@@ -45,32 +38,42 @@ pub(super) enum Way {
     On(Option<Upload>),
 }
 
+/// What speaks of a body that is not sent.
+const OF_THE_BODY: [HeaderName; 5] =
+    [CONTENT_LENGTH, CONTENT_TYPE, CONTENT_ENCODING, CONTENT_LANGUAGE, TRAILER];
+
 impl Exchange {
-    /// Sees to it that a body that is sent can be sent again, where a redirect may be followed.
-    pub(super) fn keep(&self, body: Option<&Upload>) -> Sent {
-        let Some(_) = body else { return Sent::Nothing };
-        let listener = self.site.listener();
-        let route = self.route.map(|index| &listener.routes[index]);
-        let Some(route) = route.filter(|route| route.follows_redirects()) else { return Sent::Body(None) };
-        Sent::Body(Some(Kept::new(route.buffer_limit.unwrap_or(listener.buffer_limit))))
+    /// Sees to it that the request can begin anew, where a redirect may be followed.
+    pub(super) fn keep(&self, body: Option<&mut Upload>) -> Sent {
+        // The route may be another when filters have stored what it looks at.
+        let route = self.route.filter(|_| !self.site.routes().looks_at_properties());
+        let limit = match route {
+            Some(index) => self.site.followed_bytes(index),
+            None => self.site.most_followed_bytes(),
+        };
+        Sent {
+            head: limit.map(|_| self.run.stream().borrow().request.clone()),
+            body: body.map(|body| limit.map(|limit| body.keep(limit))),
+        }
     }
 
     /// Where an upstream's answer leads: if it is a redirect that is followed, the exchange stands where it was before its
     /// route was found. Where that leads to no route, the client gets the redirect.
     pub(super) fn follow(
         &mut self,
+        route: &Route,
         forward: &Forward,
         response: &Response<ResponseBody>,
         sent: Sent,
     ) -> Result<Way, Ending> {
-        let Some(policy) = &forward.follow_redirects else { return Ok(Way::Back) };
+        let (Some(policy), Some(head)) = (&forward.follow_redirects, sent.head) else { return Ok(Way::Back) };
         if self.followed >= policy.max || self.upgrade.is_some() || !policy.codes.contains(&response.status())
         {
             return Ok(Way::Back);
         }
         let mut head = {
             let stream = self.run.stream().borrow();
-            let Some(mut head) = target(policy, &stream.request, response) else {
+            let Some(mut head) = target(policy, head, &stream.request, response) else {
                 return Ok(Way::Back);
             };
             // It is the form that is sent which has to lead somewhere.
@@ -86,12 +89,18 @@ impl Exchange {
             }
             head
         };
-        let body = match sent {
-            Sent::Nothing => None,
-            Sent::Body(kept) => {
+        let body = match sent.body {
+            None => None,
+            Some(kept) => {
                 // What has not come yet, or is too much, cannot be sent again.
-                let Some(body) = kept.and_then(|kept| kept.take()) else { return Ok(Way::Back) };
-                carry(&mut head, body)
+                let limit = route.buffer_limit.unwrap_or(self.site.listener().buffer_limit);
+                let Some(body) = kept.and_then(|kept| kept.take(limit)) else { return Ok(Way::Back) };
+                if response.status() == StatusCode::SEE_OTHER {
+                    OF_THE_BODY.iter().for_each(|name| drop(head.headers.remove(name)));
+                    None
+                } else {
+                    Some(body)
+                }
             }
         };
         self.followed += 1;
@@ -117,17 +126,21 @@ impl Exchange {
             info
         };
         self.run.finish_after(self.watch.beginning.elapsed());
+        self.received = self.received.max(self.run.meter().bytes(Direction::Request));
+        let received = self.run.meter().request_end(self.watch.beginning);
         let mut stream = Stream::new(head, info, self.site.chain().len());
         if !self.site.chain().is_empty() {
             stream.connection = Some(self.peer.properties.clone());
         }
         self.run = chain::run(&Rc::clone(&self.site), stream);
+        self.run.meter().begin_again(received);
     }
 }
 
-/// Where a redirect leads, if it is to be followed.
+/// Where a redirect leads, if it is to be followed. `head` is the request's as it came, `request` as it was sent.
 fn target(
     policy: &FollowRedirects,
+    mut head: RequestHead,
     request: &RequestHead,
     response: &Response<ResponseBody>,
 ) -> Option<RequestHead> {
@@ -138,7 +151,6 @@ fn target(
     if !path.starts_with('/') || (location.authority().is_none() && path.starts_with("//")) {
         return None;
     }
-    let mut head = request.clone();
     if let (Some(scheme), Some(authority)) = (location.scheme_str(), location.authority()) {
         let crosses = !request.scheme.as_bytes().eq_ignore_ascii_case(scheme.as_bytes());
         let known = matches!(scheme, "http" | "https");
@@ -156,19 +168,6 @@ fn target(
         head.method = Method::GET; // RFC 9110 section 15.4.4
     }
     Some(head)
-}
-
-/// Makes the head that of a request with this body, unless it asks for a page (RFC 9110 section 15.4.4).
-fn carry(head: &mut RequestHead, body: Again) -> Option<Again> {
-    head.headers.remove(CONTENT_LENGTH); // filters may have made another body of it
-    if matches!(head.method, Method::GET | Method::HEAD) {
-        head.headers.remove(CONTENT_TYPE);
-        return None;
-    }
-    if body.has_no_trailers() {
-        head.headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
-    }
-    Some(body)
 }
 
 fn note_original(request: &RequestHead, headers: &mut HeaderMap) {

@@ -139,7 +139,7 @@ fn check(method: &Method, version: Version, uri: &Uri, headers: &HeaderMap) -> R
 
 /// Whether a `host` field could name a host: empty, or what RFC 3986, 3.2.2 allows, and a port (RFC 9112, 3.2). What is
 /// more is not for a proxy to interpret: a host that two parties read differently is a way around a route.
-pub(super) fn is_host(host: &[u8]) -> bool {
+fn is_host(host: &[u8]) -> bool {
     host.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:[]%".contains(byte))
 }
 

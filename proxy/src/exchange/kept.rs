@@ -1,13 +1,11 @@
 //! A request's body that can pass the chain once more: what came of it is kept, up to a limit.
 
 use std::cell::RefCell;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
-use http_body::{Body, Frame, SizeHint};
+use http_body::{Frame, SizeHint};
 
 /// What came of a body. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -36,10 +34,10 @@ impl Kept {
         Kept(Rc::new(RefCell::new(state)))
     }
 
-    /// All of it, if it has come and was kept. Nothing is kept from then on.
-    pub(super) fn take(&self) -> Option<Again> {
+    /// All of it, if it has come and was kept, and has no more data than this, in bytes. Nothing is kept from then on.
+    pub(super) fn take(&self, limit: usize) -> Option<Again> {
         let mut state = self.0.borrow_mut();
-        if !state.ended || !state.fits {
+        if !state.ended || !state.fits || state.data.len() > limit {
             return None;
         }
         state.fits = false;
@@ -47,7 +45,8 @@ impl Kept {
         Some(Again { data: Some(data).filter(|data| !data.is_empty()), trailers: state.trailers.take() })
     }
 
-    fn note(&self, frame: Option<&Frame<Bytes>>, ended: bool) {
+    /// A frame came, or the end.
+    pub(super) fn note(&self, frame: Option<&Frame<Bytes>>, ended: bool) {
         let mut state = self.0.borrow_mut();
         state.ended |= ended;
         if !state.fits {
@@ -66,13 +65,12 @@ impl Kept {
 }
 
 impl Again {
-    /// In bytes, without the trailers.
-    pub(super) fn len(&self) -> usize {
-        self.data.as_ref().map_or(0, Bytes::len)
-    }
-
-    pub(super) fn has_no_trailers(&self) -> bool {
-        self.trailers.is_none()
+    /// How long it is, where it ends with its data.
+    pub(super) fn size_hint(&self) -> SizeHint {
+        match self.trailers {
+            None => SizeHint::with_exact(self.data.as_ref().map_or(0, Bytes::len) as u64),
+            Some(_) => SizeHint::default(),
+        }
     }
 
     pub(super) fn next(&mut self) -> Option<Frame<Bytes>> {
@@ -81,41 +79,5 @@ impl Again {
 
     pub(super) fn is_over(&self) -> bool {
         self.data.is_none() && self.trailers.is_none()
-    }
-}
-
-/// A body that is kept as it is read, if it is to be.
-#[derive(Debug)]
-pub(super) struct Keeping<B> {
-    pub(super) source: B,
-    pub(super) kept: Option<Kept>,
-}
-
-impl<B: Body<Data = Bytes> + Unpin> Body for Keeping<B> {
-    type Data = Bytes;
-    type Error = B::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let frame = ready!(Pin::new(&mut self.source).poll_frame(cx));
-        if let Some(kept) = &self.kept {
-            match &frame {
-                // Nobody asks for more behind trailers.
-                Some(Ok(frame)) => kept.note(Some(frame), frame.is_trailers() || self.source.is_end_stream()),
-                Some(Err(_)) => {}
-                None => kept.note(None, true),
-            }
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.source.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.source.size_hint()
     }
 }

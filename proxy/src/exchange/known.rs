@@ -7,7 +7,8 @@ use http::StatusCode;
 use http::header::HOST;
 
 use super::Exchange;
-use crate::config::model::{Operator, RequestField};
+use super::peer::is_nowhere;
+use crate::config::model::{Address, Operator, RequestField};
 use crate::telemetry::timestamp;
 use crate::wasm::stream::{Certificate, RequestHead, Stream};
 
@@ -24,9 +25,13 @@ impl Exchange {
                 return field(name).or_else(|| field(other.as_ref()?)).map(Cow::from);
             }
             Operator::Protocol => info.protocol.to_owned(),
+            // Who came by a UNIX socket has none.
+            Operator::ClientAddress { .. } if is_nowhere(info.source) => return None,
             Operator::ClientAddress { port: true } => info.source.to_string(),
             Operator::ClientAddress { port: false } => info.source.ip().to_string(),
-            Operator::LocalAddress => info.destination.to_string(),
+            Operator::LocalAddress => info
+                .unix
+                .map_or_else(|| info.destination.to_string(), |address| Address::Unix(address).to_string()),
             Operator::RouteName => info.route_name.as_ref()?.to_string(),
             Operator::Cluster => info.cluster_name.as_ref()?.to_string(),
             Operator::Upstream => info.upstream?.to_string(),

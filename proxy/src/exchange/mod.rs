@@ -49,6 +49,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, SEC_WEBSOCKET_ACCEPT};
+use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body;
 use http_body_util::{BodyExt, Full};
@@ -63,7 +64,6 @@ use decompress::Source;
 use follow::Way;
 pub use headers::drop_hop_by_hop;
 use headers::{Received, Wish};
-use kept::{Keeping, Kept};
 use peer::is_nowhere;
 pub(crate) use peer::{Peer, Phase};
 use retry::{Attempts, Sending};
@@ -170,6 +170,8 @@ pub(crate) struct Exchange {
     target: Option<route::Target>,
     /// How many redirects of upstreams were followed.
     followed: u32,
+    /// The bytes of body that had come when the last of them was.
+    received: u64,
     /// Those that the proxy sets.
     cookies: Cookies,
     /// What decides which of a route's clusters it is, however often the route is looked for.
@@ -234,6 +236,7 @@ impl Exchange {
             route: None,
             target: None,
             followed: 0,
+            received: 0,
             cookies: Cookies::default(),
             draw: fastrand::u64(..),
             head_only,
@@ -255,8 +258,8 @@ impl Exchange {
             self.admit()?;
             self.choose_chain();
             self.answer_preflight()?;
-            let sent = self.keep(body.as_ref());
-            let filtered = self.filter_request(body.take(), sent.kept()).await?;
+            let sent = self.keep(body.as_mut());
+            let filtered = self.filter_request(body.take()).await?;
             if self.run.stream().borrow().route_stale || self.site.routes().looks_at_properties() {
                 self.find_route();
             }
@@ -276,7 +279,7 @@ impl Exchange {
                 self.cookies.give(response.headers_mut());
                 return Box::pin(self.pass_upgrade(*response)).await;
             }
-            match self.follow(forward, &response, sent)? {
+            match self.follow(route, forward, &response, sent)? {
                 Way::Back => {
                     self.cookies.give(response.headers_mut());
                     return self.filter_response(*response).await;
@@ -348,12 +351,8 @@ impl Exchange {
     }
 
     /// The request side of the chain, until the head has come out of it.
-    async fn filter_request(
-        &mut self,
-        source: Option<Upload>,
-        kept: Option<Kept>,
-    ) -> Result<RequestBody, Ending> {
-        let source = source.map(|upload| Keeping { source: self.decode_request(upload), kept });
+    async fn filter_request(&mut self, source: Option<Upload>) -> Result<RequestBody, Ending> {
+        let source = source.map(|upload| self.decode_request(upload));
         let mut flow = FlowBody::new(self.run.clone(), Direction::Request, source);
         if !self.run.is_empty() {
             let head = pin!(async { flow.head().await.map_err(Ending::from_request) });
@@ -454,7 +453,7 @@ impl Exchange {
         let known = &|operator: &_| self.known(&stream, operator);
         route.request_headers.apply(headers, known);
         if let Some(host) = forward.host.as_ref().and_then(|host| host.of(known)) {
-            if !headers::is_host(host.as_bytes()) {
+            if !Authority::try_from(host.as_bytes()).is_ok_and(|host| !host.as_str().contains('@')) {
                 return Err(Ending::failed(Failure::MalformedRequest, "rewritten_host_is_none".to_owned()));
             }
             headers.insert(HOST, host);
@@ -671,7 +670,7 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         self.note_given_up();
         let meter = self.run.meter();
-        self.report.receive(meter.bytes(Direction::Request));
+        self.report.receive(self.received.max(meter.bytes(Direction::Request)));
         self.report.send(meter.bytes(Direction::Response));
         // Only guests ask how long it took.
         let duration = if self.run.is_idle() { Duration::ZERO } else { self.watch.beginning.elapsed() };

@@ -74,6 +74,8 @@ pub(super) struct RouteFacts {
     targets: Vec<(usize, Arc<ExchangeCell>)>,
     /// Where copies are counted, for each of its mirrors.
     pub(super) mirrors: Box<[Arc<MirrorCell>]>,
+    /// How much of a body is kept for a redirect of its upstreams, in bytes, if it follows some.
+    followed_bytes: Option<usize>,
 }
 
 impl Site {
@@ -116,6 +118,9 @@ impl Site {
                 };
                 RouteFacts {
                     mirrors: mirrors.iter().map(mirror).collect(),
+                    followed_bytes: route
+                        .follows_redirects()
+                        .then(|| route.buffer_limit.unwrap_or(config.buffer_limit)),
                     chain,
                     name: route.name.as_str().into(),
                     own: cell(&route.name, ""),
@@ -182,6 +187,16 @@ impl Site {
 
     pub(super) fn facts(&self, route: usize) -> &RouteFacts {
         &self.routes[route]
+    }
+
+    /// How much of a body is kept for a redirect of a route's upstreams, in bytes, if it follows some.
+    pub(super) fn followed_bytes(&self, route: usize) -> Option<usize> {
+        self.routes[route].followed_bytes
+    }
+
+    /// The same, whichever route it will be.
+    pub(super) fn most_followed_bytes(&self) -> Option<usize> {
+        self.routes.iter().filter_map(|route| route.followed_bytes).max()
     }
 
     pub(super) fn mirroring(&self) -> &Rc<Mirroring> {

@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use super::decompress::Undecodable;
 use super::grpc_web::TextBody;
 use super::headers::drop_hop_by_hop;
-use super::kept::Again;
+use super::kept::{Again, Kept};
 use super::peer::{Peer, Phase};
 use crate::http2;
 
@@ -80,7 +80,7 @@ impl Body for ClientBody {
             ClientBody::Http1(incoming) => incoming.size_hint(),
             ClientBody::Http2(_) | ClientBody::Text(_) => SizeHint::default(),
             ClientBody::Empty => SizeHint::with_exact(0),
-            ClientBody::Again(body) => SizeHint::with_exact(body.len() as u64),
+            ClientBody::Again(body) => body.size_hint(),
         }
     }
 }
@@ -90,6 +90,7 @@ impl Body for ClientBody {
 pub(super) struct Upload {
     incoming: ClientBody,
     peer: Arc<Peer>,
+    kept: Option<Kept>,
 }
 
 impl Upload {
@@ -99,12 +100,17 @@ impl Upload {
             peer.note_whole_request();
             return None;
         }
-        Some(Upload { incoming, peer: peer.clone() })
+        Some(Upload { incoming, peer: peer.clone(), kept: None })
     }
 
     /// One that came before, once more.
     pub(super) fn again(body: Again, peer: &Arc<Peer>) -> Upload {
-        Upload { incoming: ClientBody::Again(body), peer: peer.clone() }
+        Upload { incoming: ClientBody::Again(body), peer: peer.clone(), kept: None }
+    }
+
+    /// Keeps what comes, up to so many bytes.
+    pub(super) fn keep(&mut self, limit: usize) -> Kept {
+        self.kept.insert(Kept::new(limit)).clone()
     }
 }
 
@@ -123,6 +129,9 @@ impl Body for Upload {
         // The exchange may be over already, and the connection at something else.
         let last = frame.as_ref().is_none_or(|frame| frame.as_ref().is_ok_and(Frame::is_trailers));
         let whole = last || self.incoming.is_end_stream();
+        if let Some(kept) = &self.kept {
+            kept.note(frame.as_ref().and_then(|frame| frame.as_ref().ok()), whole);
+        }
         if whole && self.peer.phase() == Phase::Request {
             self.peer.note_whole_request();
         }

@@ -46,6 +46,12 @@ impl Meter {
         }
     }
 
+    /// The request passes the chain once more: it was received whole then, if it was.
+    pub(crate) fn begin_again(&self, received: Option<Instant>) {
+        self.request_end.set(received.map(Some));
+        self.moves.set(1); // what is waited for begins now
+    }
+
     fn cell(&self, direction: Direction) -> &Cell<u64> {
         match direction {
             Direction::Request => &self.request_bytes,

@@ -65,28 +65,32 @@ impl Checker<'_> {
         fields
     }
 
-    /// What an answer is, or was to be, is not known of a request, and not in the fields of a head.
     fn refuse_what_is_not_known(&self, values: &Field<Map<Text<HeaderName>, Text<FieldValue>>>, of: Message) {
         let Field::Given(Located { value: Map(entries), .. }) = values else { return };
         for (_, value) in entries {
-            let Field::Given(Located { value: Text(FieldValue::Made(template)), span }) = value else {
-                continue;
-            };
-            let unknown = template.operators().find_map(|operator| match operator {
-                Operator::ResponseCode if of == Message::Request => Some("RESPONSE_CODE"),
-                Operator::ResponseCodeDetails => Some("RESPONSE_CODE_DETAILS"),
-                Operator::ResponseFlags => Some("RESPONSE_FLAGS"),
-                Operator::Outcome => Some("OUTCOME"),
-                Operator::LocalReplyBody => Some("LOCAL_REPLY_BODY"),
-                Operator::Upstream if of == Message::Request => Some("UPSTREAM_HOST"),
-                _ => None,
-            });
-            if let Some(name) = unknown {
-                let message = format!("`%{name}%` is not known yet where this field is made");
-                let hint =
-                    "the operators that are known in header fields are in the book, under \"Header fields\"";
-                self.log.error_with_hint(*span, message, hint);
+            if let Field::Given(Located { value: Text(value), span }) = value {
+                self.refuse_unknown(value, *span, of);
             }
+        }
+    }
+
+    /// What an answer is, or was to be, is not known of a request, and not in the fields of a head.
+    pub(super) fn refuse_unknown(&self, value: &FieldValue, span: Span, of: Message) {
+        let FieldValue::Made(template) = value else { return };
+        let unknown = template.operators().find_map(|operator| match operator {
+            Operator::ResponseCode if of == Message::Request => Some("RESPONSE_CODE"),
+            Operator::ResponseCodeDetails => Some("RESPONSE_CODE_DETAILS"),
+            Operator::ResponseFlags => Some("RESPONSE_FLAGS"),
+            Operator::Outcome => Some("OUTCOME"),
+            Operator::LocalReplyBody => Some("LOCAL_REPLY_BODY"),
+            Operator::Upstream if of == Message::Request => Some("UPSTREAM_HOST"),
+            _ => None,
+        });
+        if let Some(name) = unknown {
+            let message = format!("`%{name}%` is not known yet where this field is made");
+            let hint =
+                "the operators that are known in header fields are in the book, under \"Header fields\"";
+            self.log.error_with_hint(span, message, hint);
         }
     }
 

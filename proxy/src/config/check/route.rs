@@ -11,7 +11,7 @@ use super::super::bounds;
 use super::super::decode::{Field, Located, OneOrMany};
 use super::super::model::{
     Action, Clusters, FollowRedirects, Forward, HostMatch, Match, MetadataMatch, PathMatch, Redirect,
-    Respond, Route, ValueMatch,
+    Respond, Route, RouteFilters, ValueMatch,
 };
 use super::super::raw;
 use super::super::scalar::{AuthorityText, Count, Host, Size, Text, name_of};
@@ -82,7 +82,15 @@ impl Checker<'_> {
         };
         let request_headers = self.edits(request, Message::Request);
         let response_headers = self.edits(response, Message::Response);
+        let chain = raw.filters.span();
         let filters = self.route_filters(take(&mut raw.filters), &inherited.chain);
+        if let (RouteFilters::Chain(_), Some(span)) = (&filters, chain)
+            && !(matches.claims.is_empty() && matches.properties.is_empty())
+        {
+            let message = "this chain is chosen before a filter has left what the route matches";
+            let hint = "say what is different of the listener's chain instead: `filters: {NAME: {config: …}}`, `{NAME: off}`";
+            self.log.warning(span, message, hint);
+        }
         let cors = self.or_off(take(&mut raw.cors), inherited.cors.clone(), |raw| self.cors(raw));
         let compression = take(&mut raw.compression);
         let compression =
@@ -280,7 +288,12 @@ impl Checker<'_> {
         let hash_policy = self.hash_policies(raw.hash_policy);
         let rewrite = raw.rewrite.value();
         let (path, host) = rewrite.map_or((None, None), |rewrite| {
-            (self.path_rewrite(rewrite.prefix, rewrite.regex, rewrite.template, path), rewrite.host.value())
+            let path = self.path_rewrite(rewrite.prefix, rewrite.regex, rewrite.template, path);
+            (path, rewrite.host.given())
+        });
+        let host = host.map(|Located { value: Text(AuthorityText(host)), span }| {
+            self.refuse_unknown(&host, span, Message::Request);
+            host
         });
         Some(Action::Forward(Box::new(Forward {
             clusters,
@@ -289,7 +302,7 @@ impl Checker<'_> {
             mirrors,
             follow_redirects,
             path,
-            host: host.map(|Text(AuthorityText(host))| host),
+            host,
         })))
     }
 

@@ -165,10 +165,12 @@ impl Parse for AuthorityText {
     const EXPECTED: &'static str = Authority::EXPECTED;
 
     fn parse(text: &str) -> Result<AuthorityText, Refusal> {
-        if text.contains('%') {
-            return FieldValue::parse(text).map(AuthorityText);
+        match FieldValue::parse(text)? {
+            FieldValue::Plain(_) => {
+                Authority::parse(text).map(|Authority(host)| AuthorityText(FieldValue::Plain(host)))
+            }
+            made => Ok(AuthorityText(made)),
         }
-        Authority::parse(text).map(|Authority(host)| AuthorityText(FieldValue::Plain(host)))
     }
 
     fn schema() -> Schema {

@@ -447,42 +447,58 @@ fn templates_and_operators_that_cannot_be() {
            |
            = help: keep one of them
 
-        error: a `%` begins an operator here, and no other ends it
-          --> tidegate.yaml:18:32
+        error: `%UPSTREAM_HOST%` is not known yet where this field is made
+          --> tidegate.yaml:15:54
            |
-        18 |           request: {set: {x-a: 50%, x-b: "%RESPONSE_CODE%", x-c: "%NOPE%"}}
+        15 |       - {match: {path: {exact: /h}}, rewrite: {host: "%UPSTREAM_HOST%"}, cluster: api}
+           |                                                      ^^^^^^^^^^^^^^^^^
+           |
+           = help: the operators that are known in header fields are in the book, under "Header fields"
+
+        error: expected a host such as `other.example.com` or `other.example.com:8080`, found `a b%%`
+          --> tidegate.yaml:16:54
+           |
+        16 |       - {match: {path: {exact: /h}}, rewrite: {host: "a b%%"}, cluster: api}
+           |                                                      ^^^^^^^
+           |
+           = help: a host is made of letters, digits, `-` and `.`; names in other scripts are written in their `xn--` form
+
+        error: a `%` begins an operator here, and no other ends it
+          --> tidegate.yaml:21:32
+           |
+        21 |           request: {set: {x-a: 50%, x-b: "%RESPONSE_CODE%", x-c: "%NOPE%"}}
            |                                ^^^
            |
            = help: the operators are in the book, under "Header fields"; a percent sign that is meant is written `%%`
 
         error: `%RESPONSE_CODE%` is not known yet where this field is made
-          --> tidegate.yaml:18:42
+          --> tidegate.yaml:21:42
            |
-        18 |           request: {set: {x-a: 50%, x-b: "%RESPONSE_CODE%", x-c: "%NOPE%"}}
+        21 |           request: {set: {x-a: 50%, x-b: "%RESPONSE_CODE%", x-c: "%NOPE%"}}
            |                                          ^^^^^^^^^^^^^^^^^
            |
            = help: the operators that are known in header fields are in the book, under "Header fields"
 
         error: there is no operator `%NOPE%`
-          --> tidegate.yaml:18:66
+          --> tidegate.yaml:21:66
            |
-        18 |           request: {set: {x-a: 50%, x-b: "%RESPONSE_CODE%", x-c: "%NOPE%"}}
+        21 |           request: {set: {x-a: 50%, x-b: "%RESPONSE_CODE%", x-c: "%NOPE%"}}
            |                                                                  ^^^^^^^^
            |
            = help: the operators are in the book, under "Header fields"; a percent sign that is meant is written `%%`
 
         error: `%LOCAL_REPLY_BODY%` is not known yet where this field is made
-          --> tidegate.yaml:19:33
+          --> tidegate.yaml:22:33
            |
-        19 |           response: {set: {x-a: "%LOCAL_REPLY_BODY%", x-b: "%REQ(x-y)", x-c: "%RESPONSE_CODE%"}}
+        22 |           response: {set: {x-a: "%LOCAL_REPLY_BODY%", x-b: "%REQ(x-y)", x-c: "%RESPONSE_CODE%"}}
            |                                 ^^^^^^^^^^^^^^^^^^^^
            |
            = help: the operators that are known in header fields are in the book, under "Header fields"
 
         error: a `%` begins an operator here, and no other ends it
-          --> tidegate.yaml:19:60
+          --> tidegate.yaml:22:60
            |
-        19 |           response: {set: {x-a: "%LOCAL_REPLY_BODY%", x-b: "%REQ(x-y)", x-c: "%RESPONSE_CODE%"}}
+        22 |           response: {set: {x-a: "%LOCAL_REPLY_BODY%", x-b: "%REQ(x-y)", x-c: "%RESPONSE_CODE%"}}
            |                                                            ^^^^^^^^^^^
            |
            = help: the operators are in the book, under "Header fields"; a percent sign that is meant is written `%%`
@@ -494,6 +510,9 @@ fn templates_and_operators_that_cannot_be() {
       - {match: {path: {template: \"/a/{x}\"}}, rewrite: {template: \"/{y}\"}, cluster: api}
       - {match: {path: {prefix: /a}}, rewrite: {template: \"/{y}\"}, cluster: api}
       - {match: {path: {template: \"/a/{x}\"}}, rewrite: {template: /b, regex: {pattern: a, substitution: b}}, cluster: api}
+      - {match: {path: {exact: /h}}, rewrite: {host: \"%UPSTREAM_HOST%\"}, cluster: api}
+      - {match: {path: {exact: /h}}, rewrite: {host: \"a b%%\"}, cluster: api}
+      - {match: {path: {exact: /h}, claims: {a: {present: true}}}, filters: [], cluster: api}
       - match: {path: {exact: /e}}
         cluster: api
         headers:
