@@ -464,41 +464,41 @@ fn templates_and_operators_that_cannot_be() {
            = help: a host is made of letters, digits, `-` and `.`; names in other scripts are written in their `xn--` form
 
         error: a `%` begins an operator here, and no other ends it
-          --> tidegate.yaml:21:32
+          --> tidegate.yaml:20:32
            |
-        21 |           request: {set: {x-a: 50%, x-b: "%RESPONSE_CODE%", x-c: "%NOPE%"}}
+        20 |           request: {set: {x-a: 50%, x-b: "%RESPONSE_CODE%", x-c: "%NOPE%"}}
            |                                ^^^
            |
            = help: the operators are in the book, under "Header fields"; a percent sign that is meant is written `%%`
 
         error: `%RESPONSE_CODE%` is not known yet where this field is made
-          --> tidegate.yaml:21:42
+          --> tidegate.yaml:20:42
            |
-        21 |           request: {set: {x-a: 50%, x-b: "%RESPONSE_CODE%", x-c: "%NOPE%"}}
+        20 |           request: {set: {x-a: 50%, x-b: "%RESPONSE_CODE%", x-c: "%NOPE%"}}
            |                                          ^^^^^^^^^^^^^^^^^
            |
            = help: the operators that are known in header fields are in the book, under "Header fields"
 
         error: there is no operator `%NOPE%`
-          --> tidegate.yaml:21:66
+          --> tidegate.yaml:20:66
            |
-        21 |           request: {set: {x-a: 50%, x-b: "%RESPONSE_CODE%", x-c: "%NOPE%"}}
+        20 |           request: {set: {x-a: 50%, x-b: "%RESPONSE_CODE%", x-c: "%NOPE%"}}
            |                                                                  ^^^^^^^^
            |
            = help: the operators are in the book, under "Header fields"; a percent sign that is meant is written `%%`
 
         error: `%LOCAL_REPLY_BODY%` is not known yet where this field is made
-          --> tidegate.yaml:22:33
+          --> tidegate.yaml:21:33
            |
-        22 |           response: {set: {x-a: "%LOCAL_REPLY_BODY%", x-b: "%REQ(x-y)", x-c: "%RESPONSE_CODE%"}}
+        21 |           response: {set: {x-a: "%LOCAL_REPLY_BODY%", x-b: "%REQ(x-y)", x-c: "%RESPONSE_CODE%"}}
            |                                 ^^^^^^^^^^^^^^^^^^^^
            |
            = help: the operators that are known in header fields are in the book, under "Header fields"
 
         error: a `%` begins an operator here, and no other ends it
-          --> tidegate.yaml:22:60
+          --> tidegate.yaml:21:60
            |
-        22 |           response: {set: {x-a: "%LOCAL_REPLY_BODY%", x-b: "%REQ(x-y)", x-c: "%RESPONSE_CODE%"}}
+        21 |           response: {set: {x-a: "%LOCAL_REPLY_BODY%", x-b: "%REQ(x-y)", x-c: "%RESPONSE_CODE%"}}
            |                                                            ^^^^^^^^^^^
            |
            = help: the operators are in the book, under "Header fields"; a percent sign that is meant is written `%%`
@@ -512,7 +512,6 @@ fn templates_and_operators_that_cannot_be() {
       - {match: {path: {template: \"/a/{x}\"}}, rewrite: {template: /b, regex: {pattern: a, substitution: b}}, cluster: api}
       - {match: {path: {exact: /h}}, rewrite: {host: \"%UPSTREAM_HOST%\"}, cluster: api}
       - {match: {path: {exact: /h}}, rewrite: {host: \"a b%%\"}, cluster: api}
-      - {match: {path: {exact: /h}, claims: {a: {present: true}}}, filters: [], cluster: api}
       - match: {path: {exact: /e}}
         cluster: api
         headers:
@@ -520,4 +519,14 @@ fn templates_and_operators_that_cannot_be() {
           response: {set: {x-a: \"%LOCAL_REPLY_BODY%\", x-b: \"%REQ(x-y)\", x-c: \"%RESPONSE_CODE%\"}}
 ",
     )));
+}
+
+#[test]
+fn a_chain_that_is_chosen_too_early_is_warned_of() {
+    let text = with_routes(
+        "      - {match: {claims: {groups: {exact: dev}}}, filters: [], cluster: api}
+      - {match: {}, cluster: api}
+",
+    );
+    expect![[r#""#]].assert_eq(&format!("{}\n", valid(&text).warnings));
 }
