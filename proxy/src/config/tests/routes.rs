@@ -528,5 +528,13 @@ fn a_chain_that_is_chosen_too_early_is_warned_of() {
       - {match: {}, cluster: api}
 ",
     );
-    expect![[r#""#]].assert_eq(&format!("{}\n", valid(&text).warnings));
+    expect![[r#"
+        warning: this chain is chosen before a filter has left what the route matches
+         --> tidegate.yaml:8:60
+          |
+        8 |       - {match: {claims: {groups: {exact: dev}}}, filters: [], cluster: api}
+          |                                                            ^^
+          |
+          = help: say what is different of the listener's chain instead: `filters: {NAME: {config: …}}`, `{NAME: off}`
+    "#]].assert_eq(&format!("{}\n", valid(&text).warnings));
 }
