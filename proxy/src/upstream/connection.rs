@@ -16,7 +16,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::oneshot;
+use tokio::sync::oneshot::{self, error::TryRecvError};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tracing::debug;
@@ -78,7 +78,7 @@ impl Connection {
         let (address, config) = (pool.endpoint().address(), pool.cluster().config());
         let local = stream.socket().local();
         let heard = Arc::new(AtomicBool::new(false));
-        let (open, closed) = oneshot::channel();
+        let (open, mut closed) = oneshot::channel();
         let io = TokioIo::new(Heard { stream, heard: heard.clone(), _open: open });
         let (sender, connection) = Builder::new()
             .max_buf_size(BUFFER_BYTES.max(config.header_bytes))
@@ -87,12 +87,15 @@ impl Connection {
             .await
             .map_err(|source| UpstreamError::Closed { mid_head: false, source })?;
         let task = tasks.spawn(async move {
-            let _counted = counted;
+            let counted = counted;
             if let Err(error) = connection.with_upgrades().await {
                 debug!(%address, error = &error as &dyn std::error::Error, "upstream connection failed");
             }
             // A tunnel has the socket for as long as it lasts.
-            let _: Result<Infallible, _> = closed.await;
+            if let Err(TryRecvError::Empty) = closed.try_recv() {
+                let _tunnel = counted.place.begin_tunnel();
+                let _: Result<Infallible, _> = closed.await;
+            }
         });
         Ok(Connection { sender, heard, task: Some(task), local })
     }
@@ -189,14 +192,14 @@ async fn connect_at(
 #[derive(Debug)]
 pub(super) struct Counted {
     cell: Arc<ClusterCell>,
-    _place: Place,
+    place: Place,
 }
 
 impl Counted {
     fn begin(cell: &Arc<ClusterCell>, place: Place) -> Counted {
         cell.connections.increment();
         cell.active_connections.increment();
-        Counted { cell: cell.clone(), _place: place }
+        Counted { cell: cell.clone(), place }
     }
 }
 

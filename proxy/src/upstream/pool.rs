@@ -49,6 +49,10 @@ pub(super) struct Shelf {
     chosen: Cell<Option<Chosen>>,
     /// Connections that are open, or being made.
     open: Cell<usize>,
+    /// How many of them are tunnels, which are not free for another request before they are closed.
+    tunnels: Cell<usize>,
+    /// One of them is more than the cluster may have.
+    exceeds: Cell<bool>,
     /// What is in use of the cluster.
     load: Arc<Load>,
     /// How many connections there may be: these, and all of the cluster.
@@ -90,6 +94,8 @@ impl Pool {
             http2: Http2::default(),
             chosen: Cell::default(),
             open: Cell::new(0),
+            tunnels: Cell::new(0),
+            exceeds: Cell::new(false),
             load: cluster.load().clone(),
             most: Cell::new((breakers.connections_per_endpoint, breakers.connections)),
             queue: Queue::default(),
@@ -199,17 +205,29 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Takes one, unless the cluster has as many connections as may be. A worker that has none to an endpoint gets one all
-    /// the same: nobody would free one for it.
+    /// Takes one, unless the cluster has as many connections as may be. A worker that has none to an endpoint, or none but
+    /// tunnels, gets one all the same: nobody would free one for it. It gets one so and no more, whatever becomes of that.
     pub(super) fn take(shelf: &Rc<Shelf>) -> Result<Place, UpstreamError> {
         let (here, of_cluster) = shelf.most.get();
-        let is_first = shelf.open.get() == 0;
-        let most = if is_first { usize::MAX } else { of_cluster };
         let has_room = shelf.open.get() < here;
-        let slot = has_room.then(|| Slot::take(&shelf.load, Limit::Connections, most)).flatten();
-        let slot = slot.ok_or(UpstreamError::Overflow(Limit::Connections))?;
+        let is_first = shelf.open.get() == shelf.tunnels.get() && !shelf.exceeds.get();
+        let slot = |most| Slot::take(&shelf.load, Limit::Connections, most);
+        let within = || slot(of_cluster).map(|slot| (slot, false));
+        let beyond = || is_first.then(|| slot(usize::MAX)).flatten().map(|slot| (slot, true));
+        let taken = has_room.then(|| within().or_else(beyond)).flatten();
+        let (slot, exceeds) = taken.ok_or(UpstreamError::Overflow(Limit::Connections))?;
         shelf.open.set(shelf.open.get() + 1);
+        shelf.exceeds.set(shelf.exceeds.get() || exceeds);
         Ok(Place { shelf: Rc::downgrade(shelf), slot: Some(slot) })
+    }
+
+    /// Its connection is a tunnel until what this returns is dropped.
+    pub(super) fn begin_tunnel(&self) -> InTunnel {
+        if let Some(shelf) = self.shelf.upgrade() {
+            shelf.tunnels.set(shelf.tunnels.get() + 1);
+            shelf.make_room();
+        }
+        InTunnel(self.shelf.clone())
     }
 }
 
@@ -218,10 +236,23 @@ impl Drop for Place {
         self.slot = None; // free before the next one is let in
         if let Some(shelf) = self.shelf.upgrade() {
             shelf.open.set(shelf.open.get() - 1);
+            shelf.exceeds.set(false); // there is one less, whichever was one too many
             if shelf.open.get() == 0 {
                 shelf.chosen.set(None); // it may be another by the next time
             }
             shelf.make_room();
+        }
+    }
+}
+
+/// A connection that is a tunnel.
+#[derive(Debug)]
+pub(super) struct InTunnel(Weak<Shelf>);
+
+impl Drop for InTunnel {
+    fn drop(&mut self) {
+        if let Some(shelf) = self.0.upgrade() {
+            shelf.tunnels.set(shelf.tunnels.get() - 1);
         }
     }
 }
