@@ -237,10 +237,11 @@ impl Drop for Place {
         if let Some(shelf) = self.shelf.upgrade() {
             shelf.open.set(shelf.open.get() - 1);
             shelf.exceeds.set(false); // there is one less, whichever was one too many
-            if shelf.open.get() == 0 {
-                shelf.chosen.set(None); // it may be another by the next time
-            }
             shelf.make_room();
+            // Whoever has just got room connects as was chosen. If nobody did, it may be another by the next time.
+            if shelf.open.get() == 0 {
+                shelf.chosen.set(None);
+            }
         }
     }
 }
