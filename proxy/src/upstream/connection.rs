@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::mem;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -27,7 +28,7 @@ use super::{RequestBody, UpstreamError};
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::{ClusterCell, ConnectFailure};
 use crate::tls::{H2, Purpose};
-use crate::transport::Transport;
+use crate::transport::{BelowTls, Transport};
 
 /// How much a connection reads at once, and holds of what it could not write yet, in bytes. A response's head has to
 /// fit in what was read, so a larger `header_bytes` takes precedence.
@@ -41,6 +42,7 @@ pub(super) struct Connection {
     heard: Arc<AtomicBool>,
     task: Option<AbortHandle>,
     local: Option<SocketAddr>,
+    below_tls: BelowTls,
 }
 
 /// Why an exchange on a connection came to nothing.
@@ -76,7 +78,7 @@ impl Connection {
             return Err(UpstreamError::Tls(io::Error::other(chosen)));
         }
         let (address, config) = (pool.endpoint().address(), pool.cluster().config());
-        let local = stream.socket().local();
+        let (local, below_tls) = (stream.socket().local(), stream.below_tls());
         let heard = Arc::new(AtomicBool::new(false));
         let (open, mut closed) = oneshot::channel();
         let io = TokioIo::new(Heard { stream, heard: heard.clone(), _open: open });
@@ -97,7 +99,7 @@ impl Connection {
                 let _: Result<Infallible, _> = closed.await;
             }
         });
-        Ok(Connection { sender, heard, task: Some(task), local })
+        Ok(Connection { sender, heard, task: Some(task), local, below_tls })
     }
 
     /// Sends `request` and waits for the response's head. Dropped while it waits, it leaves the connection of no
@@ -136,8 +138,9 @@ impl Connection {
     }
 
     /// Leaves the connection to its task, which hands the socket to an upgrade and ends when that is closed.
-    pub(super) fn detach(mut self) {
+    pub(super) fn detach(mut self) -> BelowTls {
         self.task = None;
+        mem::take(&mut self.below_tls)
     }
 }
 

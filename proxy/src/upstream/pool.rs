@@ -20,6 +20,7 @@ use super::http2::Http2;
 use super::outlier::{self, Answer};
 use super::queue::{Queue, Turn};
 use crate::telemetry::metrics::{ClusterCell, Limit};
+use crate::transport::BelowTls;
 
 /// One worker's way to one endpoint of a cluster, as one configuration has it.
 #[derive(Debug)]
@@ -511,10 +512,8 @@ impl Lease {
     }
 
     /// The connection is no longer one for requests: its task is left alone. The request goes on.
-    pub(super) fn detach(&mut self) {
-        if let Some(connection) = self.connection.take() {
-            connection.detach();
-        }
+    pub(super) fn detach(&mut self) -> BelowTls {
+        self.connection.take().map(Connection::detach).unwrap_or_default()
     }
 }
 

@@ -189,7 +189,7 @@ impl Upstreams {
     /// no streamed body ([RFC 9112 section 9.3.1], [RFC 9110 section 9.2.2]). In the second case the request is gone and
     /// `again` is asked for it; a caller that cannot make it again returns `None`.
     ///
-    /// A 101 response has a [`hyper::upgrade::OnUpgrade`], or over HTTP/2 its body is the tunnel; either way the body has to
+    /// A 101 response has a [`hyper::upgrade::OnUpgrade`], and what is below its TLS, or over HTTP/2 its body is the tunnel; either way the body has to
     /// be kept for as long as the tunnel lasts.
     ///
     /// [RFC 9110 section 9.2.2]: https://www.rfc-editor.org/rfc/rfc9110#section-9.2.2
@@ -467,9 +467,13 @@ impl Attempt {
     }
 }
 
-fn respond(response: Response<Incoming>, lease: Lease) -> Box<Response<ResponseBody>> {
+fn respond(mut response: Response<Incoming>, mut lease: Lease) -> Box<Response<ResponseBody>> {
     let upgrade = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     lease.answered(response.status(), response.headers(), upgrade || response.body().is_end_stream());
+    if upgrade {
+        // The connection is the tunnel's from now on.
+        response.extensions_mut().insert(lease.detach());
+    }
     Box::new(response.map(|incoming| {
         let body = if upgrade { Http1Body::tunnel(incoming, lease) } else { Http1Body::new(incoming, lease) };
         ResponseBody::Http1(body)
