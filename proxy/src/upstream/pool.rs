@@ -12,7 +12,7 @@ use tokio::sync::{Mutex, Notify};
 
 use super::UpstreamError;
 use super::balance::{End, Latency};
-use super::breakers::{Load, Slot, refuse};
+use super::breakers::{Load, Slot};
 use super::cluster::Cluster;
 use super::connection::Connection;
 use super::endpoint::Endpoint;
@@ -408,9 +408,9 @@ impl Lease {
     /// # Errors
     ///
     /// As many are in flight as may be.
-    pub(super) fn begin(pool: Rc<Pool>) -> Result<Lease, UpstreamError> {
+    pub(super) fn begin(pool: Rc<Pool>) -> Result<Lease, Limit> {
         let (most, limit) = pool.cluster.request_limit();
-        let slot = Slot::take(pool.cluster.load(), limit, most).ok_or_else(|| refuse(&pool, limit))?;
+        let slot = Slot::take(pool.cluster.load(), limit, most).ok_or(limit)?;
         pool.endpoint().begin();
         pool.cell.requests.increment();
         pool.cell.active_requests.increment();
@@ -487,6 +487,8 @@ impl Lease {
             self.note(End::Failed);
         } else if matches!(error, UpstreamError::RefusedStream(_)) {
             self.note(End::Failed); // who refuses at once is not fast
+        } else if let UpstreamError::Overflow(limit) = error {
+            self.pool.cell.count_overflow(limit);
         }
         error
     }

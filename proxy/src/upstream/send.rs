@@ -284,7 +284,7 @@ impl Upstreams {
                     }
                     has_waited = true;
                 }
-                None => return Err(refuse(pool, Limit::Connections)), // nobody is left who could give it one
+                None => return Err(UpstreamError::Overflow(Limit::Connections)), // nobody is left who could give it one
             }
         };
         let opened = Connection::open(pool, place, &self.keeper.tasks).await?;
@@ -314,9 +314,17 @@ impl Upstreams {
                 let Some(((lease, _retrying), request)) = other else {
                     return Err(UpstreamError::RefusedStream(error));
                 };
-                let (avoided, endpoint) = (attempt.get().multiplexed, lease.pool().endpoint().address());
-                attempt.update(|it| Attempt { endpoint: Some(endpoint), ..it });
-                http2::send(lease, &self.keeper.tasks, *request, attempt, avoided).await
+                let first = attempt.get();
+                let endpoint = Some(lease.pool().endpoint().address());
+                attempt.set(Attempt { endpoint, ..first });
+                match http2::send(lease, &self.keeper.tasks, *request, attempt, first.multiplexed).await {
+                    // Nothing was asked for a second time.
+                    Err(UpstreamError::Overflow(_)) => {
+                        attempt.set(first);
+                        Err(UpstreamError::RefusedStream(error))
+                    }
+                    sent => sent,
+                }
             }
             sent => sent,
         }
@@ -343,11 +351,12 @@ impl Upstreams {
     fn resend(&self, cluster: usize, criteria: &Criteria<'_>) -> Option<(Lease, Retrying)> {
         let (usual, made) = (Retries::default(), &self.clusters.get(cluster)?.cluster);
         let retrying = Retrying::begin(made, usual.budget, usual.budget_minimum)?;
-        Some((self.pick(cluster, criteria).ok()?, retrying))
+        Some((Lease::begin(self.pool(cluster, criteria).ok()?).ok()?, retrying))
     }
 
     fn pick(&self, cluster: usize, criteria: &Criteria<'_>) -> Result<Lease, UpstreamError> {
-        self.pool(cluster, criteria).and_then(Lease::begin)
+        let pool = self.pool(cluster, criteria)?;
+        Lease::begin(pool.clone()).map_err(|limit| refuse(&pool, limit))
     }
 
     /// The pool of the endpoint that is picked.
