@@ -2,6 +2,7 @@
 
 pub(crate) mod frame;
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -12,6 +13,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use h2::{Ping, PingPong, Reason, RecvStream, SendStream};
 use http_body::{Body, Frame};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
 use crate::config::model;
@@ -173,11 +175,37 @@ pub(crate) struct Duplex {
     piece: Bytes,
     /// Both sides have said that they are done.
     over: (bool, bool),
+    /// Dropped when all is sent that was written before this side was cut.
+    cut: Option<oneshot::Receiver<Infallible>>,
+}
+
+/// Nothing, which is dropped when it is sent.
+struct Mark(#[expect(dead_code, reason = "it is dropped")] oneshot::Sender<Infallible>);
+
+impl AsRef<[u8]> for Mark {
+    fn as_ref(&self) -> &[u8] {
+        &[]
+    }
 }
 
 impl Duplex {
     pub(crate) fn new(incoming: RecvStream, outgoing: SendStream<Bytes>) -> Duplex {
-        Duplex { incoming, outgoing, piece: Bytes::new(), over: (false, false) }
+        Duplex { incoming, outgoing, piece: Bytes::new(), over: (false, false), cut: None }
+    }
+
+    /// Resets the stream when what was written is sent, which a reset would take back.
+    pub(crate) fn poll_cut(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let sent = match &mut self.cut {
+            Some(sent) => sent,
+            None => {
+                let (mark, sent) = oneshot::channel();
+                self.outgoing.send_data(Bytes::from_owner(Mark(mark)), false).map_err(broken)?;
+                self.cut.insert(sent)
+            }
+        };
+        let _: Result<Infallible, _> = ready!(Pin::new(sent).poll(cx));
+        self.outgoing.send_reset(Reason::CANCEL); // RFC 8441, 5
+        Poll::Ready(Ok(()))
     }
 }
 

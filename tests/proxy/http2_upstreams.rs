@@ -74,6 +74,18 @@ fn who_is_the_only_one_and_refuses_everything_is_asked_once_more_on_another_conn
 }
 
 #[test]
+fn a_stream_that_is_refused_stays_refused_where_there_may_be_no_other_connection() {
+    for limits in ["connections: 1", "connections_per_endpoint: 1"] {
+        let (bad, asked) = refusing();
+        let cluster = format!(", breakers: {{{limits}}}");
+        let proxy = Proxy::with(&http2(&[&bad], "", &cluster)).workers(1).start();
+        assert_eq!(proxy.client().get("/").status(), 502, "{limits}");
+        assert_eq!((asked.load(Ordering::Relaxed), bad.connections()), (1, 1));
+        assert_eq!(proxy.metrics().sum("tidegate_upstream_overflows_total", &[]), 0.0, "{limits}");
+    }
+}
+
+#[test]
 fn refused_streams_are_tried_again_as_often_as_the_route_says_and_not_twice_as_often() {
     let (bad, also_bad) = (refusing(), refusing());
     let retries = "retries: {attempts: 2, on: [connect], backoff: {base: 1ms, max: 1ms}}";

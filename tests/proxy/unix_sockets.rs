@@ -1,8 +1,9 @@
 //! UNIX sockets on either side.
 
+use std::fs::{Permissions, hard_link};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
 use std::os::unix::net::{SocketAddr as UnixAddr, UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
@@ -149,6 +150,34 @@ fn a_configuration_that_is_not_served_lets_nobody_else_connect() {
     assert!(!proxy.change(&config("0666", &unix(&other))), "that has no permissions");
     assert_eq!(mode(), 0o600);
     assert!(say(connect(&path), GET).starts_with("HTTP/1.1 200"));
+}
+
+#[test]
+fn a_file_in_the_place_of_a_socket_is_not_opened_to_anybody() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let (path, other) = (folder.path().join("in.sock"), folder.path().join("other.sock"));
+    let config = |mode: &str| {
+        format!(
+            "listeners:\n- {{name: in, address: \"unix:{}\", socket_mode: \"{mode}\", routes: [{{match: {{}}, respond: {{status: 200}}}}]}}\n",
+            path.display()
+        )
+    };
+    let mut proxy = Proxy::start(&config("0600"));
+    let _listening = UnixListener::bind(&other).expect("it is free");
+    let permissions = || std::fs::metadata(&other).expect("it is there").permissions();
+    std::fs::set_permissions(&other, Permissions::from_mode(0o700)).expect("it is there");
+    let moved = folder.path().join("moved.sock");
+    std::fs::rename(&path, &moved).expect("it is there");
+    for replace in [|from: &Path, to: &Path| symlink(from, to), |from: &Path, to: &Path| hard_link(from, to)]
+    {
+        replace(&other, &path).expect("nothing is there");
+        assert!(!proxy.change(&config("0666")), "it is another's");
+        assert_eq!(permissions().mode() & 0o777, 0o700);
+        std::fs::remove_file(&path).expect("it is there");
+    }
+    std::fs::rename(&moved, &path).expect("nothing is there");
+    assert!(proxy.change(&config("0666")));
+    assert_eq!(std::fs::metadata(&path).expect("it is there").permissions().mode() & 0o777, 0o666);
 }
 
 #[test]

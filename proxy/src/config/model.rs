@@ -181,7 +181,12 @@ impl Listener {
             (Some(tls), Some(former)) => tls.asks_no_more_than(former),
             (Some(_), None) => false,
         };
-        is_as_encrypted && mem::discriminant(&self.protocol) == mem::discriminant(&former.protocol)
+        is_as_encrypted && self.speaks_as(former)
+    }
+
+    /// Whether what is said on the connections that came in under `former` is for this as well.
+    pub(crate) fn speaks_as(&self, former: &Listener) -> bool {
+        mem::discriminant(&self.protocol) == mem::discriminant(&former.protocol)
     }
 
     /// Whether nothing comes between the acceptance of a connection and its first byte of what it is for.

@@ -85,6 +85,7 @@ use crate::path::{self, EscapedSlashes};
 use crate::route;
 use crate::tasks::Tasks;
 use crate::telemetry::ExchangeReport;
+use crate::transport::BelowTls;
 use crate::upstream::{BoxError, RequestBody, ResponseBody};
 use crate::wasm::stream::{Direction, Progress, RequestHead, Stream, StreamInfo};
 
@@ -523,7 +524,11 @@ impl Exchange {
         };
         let upstream = match response.body_mut().take_tunnel() {
             Some(tunnel) => Some(UpstreamTunnel::Http2(tunnel)),
-            None => response.extensions_mut().remove::<OnUpgrade>().map(UpstreamTunnel::Http1),
+            None => {
+                let below_tls = response.extensions_mut().remove::<BelowTls>().unwrap_or_default();
+                let upgrade = response.extensions_mut().remove::<OnUpgrade>();
+                upgrade.map(|upgrade| UpstreamTunnel::Http1(upgrade, below_tls))
+            }
         };
         let upstream = upstream.ok_or(Failure::UpgradeFailed)?;
         let (mut parts, lease) = response.into_parts();

@@ -10,9 +10,13 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::filter::Meter;
+use crate::http2::Duplex;
+use crate::transport::BelowTls;
 use crate::wasm::stream::Direction;
 
 /// How much is read at once, in bytes.
@@ -46,6 +50,64 @@ impl Berth {
     }
 }
 
+/// A side of a tunnel.
+pub(super) trait Side: AsyncRead + AsyncWrite + Unpin {
+    /// Ends it when what was written is sent, and does not say that this is the whole: it may not be.
+    fn poll_cut(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+}
+
+impl Side for Duplex {
+    fn poll_cut(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Duplex::poll_cut(self, cx)
+    }
+}
+
+/// A whole connection as a side.
+pub(super) struct Whole {
+    io: TokioIo<Upgraded>,
+    below_tls: BelowTls,
+}
+
+impl Whole {
+    pub(super) fn new(upgraded: Upgraded, below_tls: BelowTls) -> Whole {
+        Whole { io: TokioIo::new(upgraded), below_tls }
+    }
+}
+
+impl Side for Whole {
+    fn poll_cut(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.io).poll_flush(cx))?;
+        match self.below_tls.socket() {
+            Some(socket) => Poll::Ready(socket.end()),
+            None => Pin::new(&mut self.io).poll_shutdown(cx),
+        }
+    }
+}
+
+impl AsyncRead for Whole {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Whole {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
 /// Both directions.
 pub(super) struct Tunnel<C, U> {
     client: C,
@@ -56,8 +118,8 @@ pub(super) struct Tunnel<C, U> {
 
 impl<C, U> Tunnel<C, U>
 where
-    C: AsyncRead + AsyncWrite + Unpin,
-    U: AsyncRead + AsyncWrite + Unpin,
+    C: Side,
+    U: Side,
 {
     pub(super) fn new(client: C, upstream: U) -> Tunnel<C, U> {
         Tunnel { client, upstream, request: Pump::default(), response: Pump::default() }
@@ -82,6 +144,8 @@ struct Pump {
     taken: usize,
     /// The source has ended it.
     read_out: bool,
+    /// It did so in TLS, and did not say so.
+    is_cut: bool,
     /// The destination was told so.
     done: bool,
 }
@@ -91,7 +155,7 @@ impl Pump {
         &mut self,
         cx: &mut Context<'_>,
         from: &mut (impl AsyncRead + Unpin),
-        to: &mut (impl AsyncWrite + Unpin),
+        to: &mut impl Side,
         count: impl Fn(u64),
     ) -> Poll<io::Result<()>> {
         for _ in 0..ROUNDS {
@@ -107,7 +171,9 @@ impl Pump {
                 count(taken as u64);
             }
             if self.read_out {
-                ready!(Pin::new(&mut *to).poll_shutdown(cx))?;
+                // By TLS only what the source ended is ended (RFC 8446, 6.1).
+                let ended = if self.is_cut { to.poll_cut(cx) } else { Pin::new(&mut *to).poll_shutdown(cx) };
+                ready!(ended)?;
                 self.done = true;
                 continue;
             }
@@ -135,8 +201,8 @@ impl Pump {
         let mut read = ReadBuf::new(scratch);
         match Pin::new(from).poll_read(cx, &mut read) {
             Poll::Pending => return Ok(Poll::Pending),
-            // TLS that ended and did not say so: what came before is still to be taken.
-            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {}
+            // What came before is still to be taken.
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => self.is_cut = true,
             Poll::Ready(read) => read?,
         }
         let piece = read.filled();

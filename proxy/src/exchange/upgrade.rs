@@ -5,22 +5,21 @@ use std::task::Poll;
 
 use http::Response;
 use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
 
-use super::tunnel::{Berth, Tunnel};
+use super::tunnel::{Berth, Side, Tunnel, Whole};
 use super::watch::Timer;
 use super::{Exchange, ReplyBody};
 use crate::error::Failure;
 use crate::http2::Duplex;
+use crate::transport::BelowTls;
 use crate::upstream::ResponseBody;
 use crate::wasm::stream::Direction;
 
 /// The client's side of a tunnel, which is there when it has its answer.
 pub(crate) enum ClientTunnel {
     /// Its whole connection, and where its task finds the tunnel.
-    Http1(OnUpgrade, Berth),
+    Http1(OnUpgrade, BelowTls, Berth),
     /// One stream. Dropped where there is to be no tunnel.
     Http2(oneshot::Receiver<Duplex>),
 }
@@ -28,7 +27,7 @@ pub(crate) enum ClientTunnel {
 /// The upstream's side of one, whose answer agreed to it.
 pub(super) enum UpstreamTunnel {
     /// Its whole connection.
-    Http1(OnUpgrade),
+    Http1(OnUpgrade, BelowTls),
     /// One stream.
     Http2(Duplex),
 }
@@ -47,8 +46,8 @@ impl Exchange {
         let Upgrade { response, upstream, lease } = upgrade;
         let tasks = self.tasks().clone();
         match client {
-            ClientTunnel::Http1(client, berth) => {
-                let client = async { Ok(Client::Http1(TokioIo::new(client.await?))) };
+            ClientTunnel::Http1(client, below_tls, berth) => {
+                let client = async { Ok(Client::Http1(Whole::new(client.await?, below_tls))) };
                 berth.moor(self.carry(client, upstream, lease));
             }
             ClientTunnel::Http2(client) => {
@@ -67,8 +66,8 @@ impl Exchange {
     ) {
         let upstream = async {
             match upstream {
-                UpstreamTunnel::Http1(upstream) => {
-                    upstream.await.map(|upstream| Upstream::Http1(TokioIo::new(upstream)))
+                UpstreamTunnel::Http1(upstream, below_tls) => {
+                    upstream.await.map(|upstream| Upstream::Http1(Whole::new(upstream, below_tls)))
                 }
                 UpstreamTunnel::Http2(upstream) => Ok(Upstream::Http2(upstream)),
             }
@@ -87,8 +86,8 @@ impl Exchange {
     /// For as long as the route lets nothing move, and lets an exchange last.
     async fn copy<C, U>(&mut self, client: C, upstream: U)
     where
-        C: AsyncRead + AsyncWrite + Unpin,
-        U: AsyncRead + AsyncWrite + Unpin,
+        C: Side,
+        U: Side,
     {
         let mut tunnel = Tunnel::new(client, upstream);
         let mut timer = Timer::default();
@@ -115,7 +114,7 @@ impl Exchange {
 
 /// A client whose answer was sent.
 enum Client {
-    Http1(TokioIo<hyper::upgrade::Upgraded>),
+    Http1(Whole),
     Http2(Duplex),
     /// It went away before.
     Left,
@@ -123,6 +122,6 @@ enum Client {
 
 /// An upstream that agreed.
 enum Upstream {
-    Http1(TokioIo<hyper::upgrade::Upgraded>),
+    Http1(Whole),
     Http2(Duplex),
 }

@@ -103,24 +103,34 @@ impl Arrival {
 
     /// Whose connection it is, as it says first.
     async fn introduced(&self, socket: &mut Socket) -> Result<Ends, Option<Failure>> {
-        let limit = self.site.listener().limits.header_timeout;
-        match timeout(limit, introduction::receive(socket, self.ends)).await {
+        let limit = Instant::now() + self.site.listener().limits.header_timeout;
+        let (limit, late) = match self.must_be_tls().map(|tls| self.deadline(tls)) {
+            Some(deadline) if deadline < limit => (deadline, Failure::TlsTimeout),
+            _ => (limit, Failure::NotIntroduced),
+        };
+        match timeout_at(limit, introduction::receive(socket, self.ends)).await {
             Ok(Ok(ends)) => Ok(ends),
             Ok(Err(Unintroduced::Cut(_))) => Err(None), // a check of health, most often
             Ok(Err(error @ (Unintroduced::Malformed | Unintroduced::TooLong))) => {
                 self.tell_of(&error);
                 Err(Some(Failure::NotIntroduced))
             }
-            Err(_) => Err(Some(Failure::NotIntroduced)),
+            Err(_) => Err(Some(late)),
         }
+    }
+
+    /// What ends its TLS, where it can be nothing else.
+    fn must_be_tls(&self) -> Option<&Arc<Termination>> {
+        let Listener { tls, protocol, .. } = self.site.listener();
+        tls.as_ref().filter(|_| !matches!(protocol, Protocol::Auto(_)))
     }
 
     /// Finds out where the connection goes, and ends its TLS if that is to end here.
     async fn find_way(&self, socket: Socket) -> Result<(Way, Option<Arc<Tls>>), Option<Failure>> {
         let listener = self.site.listener();
         let mut transport = Transport::from(socket);
-        let must_be_tls = listener.tls.is_some() && !matches!(listener.protocol, Protocol::Auto(_));
         if listener.looks_at_first_bytes() {
+            let must_be_tls = self.must_be_tls();
             let (back, sight) = self.look(transport, must_be_tls).await?;
             transport = back;
             match sight {
@@ -136,7 +146,7 @@ impl Arrival {
                         return Ok((way, Some(Arc::new(Tls { server_name, ..Tls::default() }))));
                     }
                 }
-                _ if must_be_tls => {
+                _ if must_be_tls.is_some() => {
                     return Err(self.refuse_plain(transport).await);
                 }
                 Sight::Http if !matches!(listener.protocol, Protocol::Tcp(_)) => {
@@ -184,7 +194,7 @@ impl Arrival {
                 Some(_) => return self.to_a_cluster(transport),
                 None => {}
             }
-            let (transport, sight) = self.look(transport, false).await?;
+            let (transport, sight) = self.look(transport, None).await?;
             return match sight {
                 Sight::Http => Ok(Way::Http(transport)),
                 Sight::Tls(_) | Sight::Other => self.to_a_cluster(transport),
@@ -198,19 +208,19 @@ impl Arrival {
     async fn look(
         &self,
         transport: Transport,
-        must_be_tls: bool,
+        must_be_tls: Option<&Arc<Termination>>,
     ) -> Result<(Transport, Sight), Option<Failure>> {
-        let Listener { limits, tls, .. } = self.site.listener();
-        let limit = match tls {
-            Some(tls) if must_be_tls => self.deadline(tls),
-            _ => Instant::now() + limits.detection_timeout,
+        let limits = &self.site.listener().limits;
+        let limit = match must_be_tls {
+            Some(tls) => self.deadline(tls),
+            None => Instant::now() + limits.detection_timeout,
         };
         let mut seen = BytesMut::new();
         let looking = sight::look(&transport, &mut seen, limits.header_bytes);
         let sight = match timeout_at(limit, looking).await {
             Ok(Ok(sight)) => sight,
             Ok(Err(_)) => return Err(None), // the client left before it said anything
-            Err(_) if must_be_tls => return Err(Some(Failure::TlsTimeout)),
+            Err(_) if must_be_tls.is_some() => return Err(Some(Failure::TlsTimeout)),
             Err(_) => Sight::Other,
         };
         Ok((sight::put_back(transport, seen), sight))

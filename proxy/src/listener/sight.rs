@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::AsyncReadExt as _;
 
 use super::connection::PREFACE;
-use crate::tls::Hello;
+use crate::tls::{Hello, Reading};
 use crate::transport::Transport;
 
 /// How much is read at once, in bytes.
@@ -33,9 +33,9 @@ pub(super) enum Sight {
 ///
 /// The connection failed, or ended with nothing said.
 pub(super) async fn look(mut transport: &Transport, seen: &mut BytesMut, most: usize) -> io::Result<Sight> {
-    let mut looked_at = 0;
+    let mut looked = Looked::default();
     loop {
-        if let Some(sight) = judge(seen, most, &mut looked_at) {
+        if let Some(sight) = judge(seen, most, &mut looked) {
             return Ok(sight);
         }
         seen.reserve(READ_BYTES);
@@ -53,13 +53,19 @@ pub(super) fn put_back(transport: Transport, seen: BytesMut) -> Transport {
     if seen.is_empty() { transport } else { transport.behind(Bytes::from(seen)) }
 }
 
-/// What these first bytes are, if that can be told. `looked_at` is how far they were looked at before, of which there may be
-/// many: they are not looked at again for each that comes.
-fn judge(seen: &[u8], most: usize, looked_at: &mut usize) -> Option<Sight> {
+/// How far first bytes were looked at, of which there may be many: they are not looked at again for each that comes.
+#[derive(Debug, Default)]
+struct Looked {
+    hello: Reading,
+    request: usize,
+}
+
+/// What these first bytes are, if that can be told, and they were `looked` at so far before.
+fn judge(seen: &[u8], most: usize, looked: &mut Looked) -> Option<Sight> {
     if seen.is_empty() {
         return None;
     }
-    match Hello::of(seen) {
+    match looked.hello.look(seen) {
         Hello::Tls(name) => return Some(Sight::Tls(name)),
         Hello::Incomplete => return None,
         Hello::Other => {}
@@ -68,7 +74,7 @@ fn judge(seen: &[u8], most: usize, looked_at: &mut usize) -> Option<Sight> {
     if seen[..common] == PREFACE[..common] {
         return (common == PREFACE.len()).then_some(Sight::Http);
     }
-    let is_request = is_request(seen, most, looked_at)?;
+    let is_request = is_request(seen, most, &mut looked.request)?;
     Some(if is_request { Sight::Http } else { Sight::Other })
 }
 
@@ -114,16 +120,16 @@ mod tests {
         for request in ["GET / HTTP/1.", "POST /a/b?c=d HTTP/1.", "OPTIONS * HTTP/1.", "G http://h/ HTTP/1."]
         {
             let bytes = request.as_bytes();
-            let looked_at = &mut 0;
+            let looked = &mut Looked::default();
             for cut in 1..bytes.len() {
-                assert_eq!(judge(&bytes[..cut], MOST, &mut 0), None, "{:?}", &request[..cut]);
-                assert_eq!(judge(&bytes[..cut], MOST, looked_at), None, "{:?}", &request[..cut]);
+                assert_eq!(judge(&bytes[..cut], MOST, &mut Looked::default()), None, "{:?}", &request[..cut]);
+                assert_eq!(judge(&bytes[..cut], MOST, looked), None, "{:?}", &request[..cut]);
             }
-            assert_eq!(judge(bytes, MOST, &mut 0), Some(Sight::Http), "{request}");
-            assert_eq!(judge(bytes, MOST, looked_at), Some(Sight::Http), "{request}");
+            assert_eq!(judge(bytes, MOST, &mut Looked::default()), Some(Sight::Http), "{request}");
+            assert_eq!(judge(bytes, MOST, looked), Some(Sight::Http), "{request}");
         }
-        assert_eq!(judge(PREFACE, MOST, &mut 0), Some(Sight::Http));
-        assert_eq!(judge(&PREFACE[..23], MOST, &mut 0), None);
+        assert_eq!(judge(PREFACE, MOST, &mut Looked::default()), Some(Sight::Http));
+        assert_eq!(judge(&PREFACE[..23], MOST, &mut Looked::default()), None);
     }
 
     #[test]
@@ -140,9 +146,9 @@ mod tests {
             b"PRI * HTTP/2.0\r\n\r\nXX",
         ];
         for bytes in others {
-            let looked_at = &mut 0;
-            let piecemeal = (1..=bytes.len()).find_map(|cut| judge(&bytes[..cut], MOST, looked_at));
-            let at_once = judge(bytes, MOST, &mut 0);
+            let looked = &mut Looked::default();
+            let piecemeal = (1..=bytes.len()).find_map(|cut| judge(&bytes[..cut], MOST, looked));
+            let at_once = judge(bytes, MOST, &mut Looked::default());
             assert_eq!(
                 [at_once, piecemeal],
                 [(); 2].map(|()| Some(Sight::Other)),
@@ -150,13 +156,17 @@ mod tests {
                 bytes.escape_ascii()
             );
         }
-        assert_eq!(judge(&[b'a'; 40], MOST, &mut 0), Some(Sight::Other), "no method is so long");
+        assert_eq!(
+            judge(&[b'a'; 40], MOST, &mut Looked::default()),
+            Some(Sight::Other),
+            "no method is so long"
+        );
     }
 
     #[test]
     fn a_target_that_is_too_long_is_for_http_to_refuse() {
         let long = [&b"GET /"[..], &[b'a'; MOST]].concat();
-        assert_eq!(judge(&long, MOST, &mut 0), Some(Sight::Http));
-        assert_eq!(judge(&long[..MOST - 1], MOST, &mut 0), None);
+        assert_eq!(judge(&long, MOST, &mut Looked::default()), Some(Sight::Http));
+        assert_eq!(judge(&long[..MOST - 1], MOST, &mut Looked::default()), None);
     }
 }

@@ -2,12 +2,12 @@
 
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
+use rustix::fs::{Mode, OFlags, open};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::socket::BACKLOG;
@@ -27,10 +27,22 @@ impl SocketFile {
     }
 
     /// Who may connect: the bits of `chmod(2)`. Returns those before.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's. Something else is in its place, which is left as it is.
     pub(crate) fn permit(&self, mode: u32) -> io::Result<u32> {
-        let former = fs::symlink_metadata(&self.path)?.permissions().mode();
-        fs::set_permissions(&self.path, fs::Permissions::from_mode(mode))?;
-        Ok(former & 0o7777)
+        let file = open(&self.path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+        let found = File::from(file);
+        let metadata = found.metadata()?;
+        if identity_of(&metadata) != self.identity {
+            let problem = "another file is in the place of its socket: remove that, and restart the proxy";
+            return Err(io::Error::other(problem));
+        }
+        // Such a descriptor cannot be given permissions, but its name can, which is nobody else's.
+        let name = format!("/proc/self/fd/{}", found.as_raw_fd());
+        fs::set_permissions(name, fs::Permissions::from_mode(mode))?;
+        Ok(metadata.mode() & 0o7777)
     }
 }
 

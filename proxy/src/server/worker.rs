@@ -8,7 +8,7 @@ mod guests;
 
 use std::io::Write;
 use std::pin::Pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -24,7 +24,7 @@ use super::Lines;
 use super::canaries::Canaries;
 use super::recordings::Recordings;
 use crate::exchange::{Callouts, Life, Site};
-use crate::listener::{Door, Listening, Open};
+use crate::listener::{Door, Drain, Listening, Open};
 use crate::overload::{Admission, Overload, keep_pace};
 use crate::snapshot::Snapshot;
 use crate::tasks::Tasks;
@@ -356,6 +356,8 @@ struct Worker {
     tasks: Rc<Tasks>,
     /// The doors that were closed, until their last connection has ended.
     closing: Rc<Tasks>,
+    /// Those doors.
+    closed: Vec<Weak<Door>>,
     /// The configurations that were left, until their last guest has ended.
     retiring: Rc<Tasks>,
     serving: Option<Generation>,
@@ -379,6 +381,8 @@ struct Prepared {
     generation: Generation,
     /// For each of its doors: what it is to lead to, and the socket of one that is new.
     sites: Vec<(Rc<Site>, Option<Listening>)>,
+    /// Doors that let in nobody, and what they are to lead to for as long as somebody is there who came in by them.
+    closed: Vec<(Rc<Door>, Rc<Site>)>,
 }
 
 impl Worker {
@@ -391,6 +395,7 @@ impl Worker {
             lane: None,
             tasks: Rc::default(),
             closing: Rc::default(),
+            closed: Vec::new(),
             retiring: Rc::default(),
             serving: None,
             worn: Rc::default(),
@@ -413,6 +418,7 @@ impl Worker {
         let (life, ended) = Life::begin();
         let mut doors = Vec::with_capacity(ways_in.len());
         let mut sites = Vec::with_capacity(ways_in.len());
+        let mut closed = Vec::new();
         for (at, WayIn { open, socket }) in ways_in.into_iter().enumerate() {
             let config = &snapshot.config().listeners[at];
             let chains = guests.chains(config)?;
@@ -421,30 +427,48 @@ impl Worker {
             let door = self.door(&open).filter(keeps).cloned();
             let drain = door.as_ref().map_or_else(Rc::default, |door| door.drain().clone());
             let lane = config.access_log.then(|| self.lane.get_or_insert_with(|| shared.lane()).clone());
-            let site = Site::new(
-                snapshot.clone(),
-                at,
-                chains.usual,
-                chains.own,
-                upstreams.clone(),
-                self.tasks.clone(),
-                drain.stage(),
-                &shared.metrics,
-                index,
-                Reporter::new(&shared.metrics, index, &config.name, lane),
-                self.admission.clone(),
-                life.clone(),
-            );
+            let reporter = Reporter::new(&shared.metrics, index, &config.name, lane);
+            let site = |drain: &Drain| {
+                Site::new(
+                    snapshot.clone(),
+                    at,
+                    chains.usual.clone(),
+                    chains.own.clone(),
+                    upstreams.clone(),
+                    self.tasks.clone(),
+                    drain.stage(),
+                    &shared.metrics,
+                    index,
+                    reporter.clone(),
+                    self.admission.clone(),
+                    life.clone(),
+                )
+            };
+            // What goes on there until it ends is not let past what holds now.
+            let left =
+                self.left(&open, door.as_ref()).filter(|left| config.speaks_as(left.site().listener()));
+            closed.extend(left.map(|left| (left.clone(), site(left.drain()))));
+            let site = site(&drain);
             doors.push(door.unwrap_or_else(|| Door::new(site.clone(), open, drain)));
             sites.push((site, socket));
         }
         let guests = guests.running;
         let ended = Box::pin(ended);
-        Ok(Prepared { generation: Generation { snapshot, doors, guests, upstreams, callouts, ended }, sites })
+        let generation = Generation { snapshot, doors, guests, upstreams, callouts, ended };
+        Ok(Prepared { generation, sites, closed })
     }
 
     fn door(&self, open: &Arc<Open>) -> Option<&Rc<Door>> {
         self.doors().find(|door| Arc::ptr_eq(door.open(), open))
+    }
+
+    /// The doors of an address by which nobody comes in who comes in by the one that is `kept`, if one is.
+    fn left<'a>(&'a self, open: &'a Arc<Open>, kept: Option<&'a Rc<Door>>) -> impl Iterator<Item = Rc<Door>> {
+        let closed = self.closed.iter().filter_map(Weak::upgrade);
+        let former = closed.chain(self.door(open).cloned());
+        former.filter(move |door| {
+            Arc::ptr_eq(door.open(), open) && !kept.is_some_and(|kept| Rc::ptr_eq(kept, door))
+        })
     }
 
     fn doors(&self) -> impl Iterator<Item = &Rc<Door>> {
@@ -504,13 +528,14 @@ impl Worker {
 
     /// Serves what was prepared, from the next request on.
     fn adopt(&mut self, prepared: Prepared) {
-        let Prepared { generation, sites } = prepared;
+        let Prepared { generation, sites, closed } = prepared;
         generation.upstreams.take_over();
         for guest in generation.guests.values() {
             let performer = guest.role.performer(&generation.callouts);
             guest.instance.move_to(generation.snapshot.endpoints(), performer);
         }
         self.keep_pace(generation.snapshot.config().overload.lag);
+        closed.into_iter().for_each(|(door, site)| door.lead_to(site));
         for (door, (site, socket)) in generation.doors.iter().zip(sites) {
             door.lead_to(site);
             match (socket, self.door(door.open())) {
@@ -543,11 +568,14 @@ impl Worker {
     }
 
     /// Closes the doors that only a former configuration had, and ends its guests when its last exchange has ended.
-    fn retire(&self, former: Generation) {
+    fn retire(&mut self, former: Generation) {
         let Generation { snapshot, doors, guests, callouts, ended, .. } = former;
         let limit = snapshot.config().drain_timeout;
+        self.closed.retain(|door| door.strong_count() > 0);
         let stays = |door: &Rc<Door>| self.doors().any(|other| Rc::ptr_eq(other, door));
-        for door in doors.into_iter().filter(|door| !stays(door)) {
+        let left: Vec<_> = doors.into_iter().filter(|door| !stays(door)).collect();
+        for door in left {
+            self.closed.push(Rc::downgrade(&door));
             self.closing.spawn(async move { door.close(limit).await });
         }
         self.retiring.spawn(async move {

@@ -1,8 +1,6 @@
 //! What a client says first, read without answering: whether it is TLS, and which host is asked for (RFC 8446, 4.1.2;
 //! RFC 6066, 3). Versions that are not spoken here are read as well: who passes a connection on does not choose for it.
 
-use std::borrow::Cow;
-
 /// The records and the message that matter.
 const HANDSHAKE: u8 = 22;
 const CLIENT_HELLO: u8 = 1;
@@ -29,61 +27,63 @@ pub(crate) enum Hello {
     Tls(Option<String>),
 }
 
-impl Hello {
-    /// Looks at the first bytes of a connection.
-    pub(crate) fn of(bytes: &[u8]) -> Hello {
+/// How far a connection's first bytes were read, of which there may be more each time: what is behind is not read again.
+#[derive(Debug, Default)]
+pub(crate) struct Reading {
+    /// Where the next record begins.
+    next: usize,
+    /// What the records before that have of the message.
+    message: Vec<u8>,
+}
+
+impl Reading {
+    /// Looks at the first bytes of a connection: those that it was given before, and more.
+    pub(crate) fn look(&mut self, bytes: &[u8]) -> Hello {
         // The major version is 3 in all there ever was.
         match bytes {
             [] => return Hello::Incomplete,
             [HANDSHAKE] | [HANDSHAKE, 3, ..] => {}
             _ => return Hello::Other,
         }
-        match message(bytes) {
-            Ok(Some(message)) => Hello::Tls(server_name(&message)),
+        match self.read(bytes) {
+            Ok(Some(hello)) => hello,
             Ok(None) if bytes.len() < LONGEST_HELLO => Hello::Incomplete,
             Ok(None) | Err(Garbled) => Hello::Tls(None),
         }
+    }
+
+    /// Reads the records that are whole, until the first message is.
+    fn read(&mut self, bytes: &[u8]) -> Result<Option<Hello>, Garbled> {
+        while let Some((header, rest)) = bytes[self.next..].split_at_checked(RECORD_HEADER) {
+            if header[0] != HANDSHAKE {
+                return Err(Garbled);
+            }
+            let length = usize::from(header[3]) << 8 | usize::from(header[4]);
+            if length == 0 {
+                return Err(Garbled); // nobody sends it (RFC 8446, 5.1), and any number of it says nothing
+            }
+            let Some(record) = rest.get(..length) else { return Ok(None) };
+            self.message.extend_from_slice(record);
+            self.next += RECORD_HEADER + length;
+            if let Some(body) = body(&self.message)? {
+                return Ok(Some(Hello::Tls(server_name(body))));
+            }
+        }
+        Ok(None)
     }
 }
 
 /// It is TLS by its first bytes, and none by those behind them.
 struct Garbled;
 
-/// The body of the first message, which may be spread over records.
-fn message(mut bytes: &[u8]) -> Result<Option<Cow<'_, [u8]>>, Garbled> {
-    let mut message: Cow<'_, [u8]> = Cow::Borrowed(&[]);
-    loop {
-        if let Some((header, body)) = message.split_at_checked(MESSAGE_HEADER) {
-            if header[0] != CLIENT_HELLO {
-                return Err(Garbled);
-            }
-            let length = usize::from(header[1]) << 16 | usize::from(header[2]) << 8 | usize::from(header[3]);
-            if length > LONGEST_HELLO {
-                return Err(Garbled);
-            }
-            if body.len() >= length {
-                let whole = MESSAGE_HEADER..MESSAGE_HEADER + length;
-                return Ok(Some(match message {
-                    Cow::Borrowed(message) => Cow::Borrowed(&message[whole]),
-                    Cow::Owned(message) => Cow::Owned(message[whole].to_vec()),
-                }));
-            }
-        }
-        let Some((header, rest)) = bytes.split_at_checked(RECORD_HEADER) else { return Ok(None) };
-        if header[0] != HANDSHAKE {
-            return Err(Garbled);
-        }
-        let length = usize::from(header[3]) << 8 | usize::from(header[4]);
-        if length == 0 {
-            return Err(Garbled); // nobody sends it (RFC 8446, 5.1), and any number of it says nothing
-        }
-        let Some((record, rest)) = rest.split_at_checked(length) else { return Ok(None) };
-        match &mut message {
-            Cow::Borrowed([]) => message = Cow::Borrowed(record),
-            message => message.to_mut().extend_from_slice(record),
-        }
-        bytes = rest;
+/// The first message's body, once there is all of it.
+fn body(message: &[u8]) -> Result<Option<&[u8]>, Garbled> {
+    let Some((header, body)) = message.split_at_checked(MESSAGE_HEADER) else { return Ok(None) };
+    let length = usize::from(header[1]) << 16 | usize::from(header[2]) << 8 | usize::from(header[3]);
+    if header[0] != CLIENT_HELLO || length > LONGEST_HELLO {
+        return Err(Garbled);
     }
+    Ok(body.get(..length))
 }
 
 /// The host that is asked for.
@@ -154,15 +154,25 @@ mod tests {
         Hello::Tls(Some(name.to_owned()))
     }
 
+    /// What these bytes are, at once and byte by byte.
+    fn look(bytes: &[u8]) -> Hello {
+        let at_once = Reading::default().look(bytes);
+        let mut reading = Reading::default();
+        let mut each = (0..=bytes.len()).map(|count| reading.look(&bytes[..count]));
+        let told = each.find(|hello| *hello != Hello::Incomplete).unwrap_or(Hello::Incomplete);
+        assert_eq!(told, at_once, "{}", bytes.escape_ascii());
+        at_once
+    }
+
     #[test]
     fn the_name_is_known_with_the_last_byte_and_not_before() {
         let bytes = hello("a.Example.com");
         for cut in 0..bytes.len() {
-            assert_eq!(Hello::of(&bytes[..cut]), Hello::Incomplete, "{cut}");
+            assert_eq!(look(&bytes[..cut]), Hello::Incomplete, "{cut}");
         }
-        assert_eq!(Hello::of(&bytes), named("a.example.com"));
-        assert_eq!(Hello::of(&[&bytes[..], b"more"].concat()), named("a.example.com"));
-        assert_eq!(Hello::of(&hello("127.0.0.1")), Hello::Tls(None), "an address is not asked for by name");
+        assert_eq!(look(&bytes), named("a.example.com"));
+        assert_eq!(look(&[&bytes[..], b"more"].concat()), named("a.example.com"));
+        assert_eq!(look(&hello("127.0.0.1")), Hello::Tls(None), "an address is not asked for by name");
     }
 
     #[test]
@@ -174,15 +184,15 @@ mod tests {
                 [&[HANDSHAKE, 3, 1][..], &length, part].concat()
             };
             let records: Vec<u8> = bytes[RECORD_HEADER..].chunks(size).flat_map(record).collect();
-            assert_eq!(Hello::of(&records), named("a.example.com"), "{size}");
-            assert_eq!(Hello::of(&records[..records.len() - 1]), Hello::Incomplete, "{size}");
+            assert_eq!(look(&records), named("a.example.com"), "{size}");
+            assert_eq!(look(&records[..records.len() - 1]), Hello::Incomplete, "{size}");
         }
     }
 
     #[test]
     fn what_is_not_tls_is_told_by_its_first_bytes() {
         for bytes in [&b"G"[..], b"PRI", b"\x80\x2e\x01", b"\x16\x02", b"\0", b"\x15\x03\x01"] {
-            assert_eq!(Hello::of(bytes), Hello::Other, "{bytes:?}");
+            assert_eq!(look(bytes), Hello::Other, "{bytes:?}");
         }
     }
 
@@ -192,21 +202,21 @@ mod tests {
         let empty_records = [HANDSHAKE, 3, 1, 0, 0];
         let another_message = [HANDSHAKE, 3, 1, 0, 4, 2, 0, 0, 1];
         for bytes in [&too_long[..], &empty_records, &another_message] {
-            assert_eq!(Hello::of(bytes), Hello::Tls(None), "{bytes:?}");
+            assert_eq!(look(bytes), Hello::Tls(None), "{bytes:?}");
         }
     }
 
     proptest! {
         #[test]
         fn any_bytes_are_one_thing_or_another(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
-            let _ = Hello::of(&[&[HANDSHAKE, 3, 1][..], &bytes].concat());
+            let _ = look(&[&[HANDSHAKE, 3, 1][..], &bytes].concat());
         }
 
         #[test]
         fn a_changed_byte_harms_nobody(at in 0..200_usize, to in any::<u8>()) {
             let mut bytes = hello("a.example.com");
             bytes[at] = to;
-            let _ = Hello::of(&bytes);
+            let _ = look(&bytes);
         }
     }
 }

@@ -20,7 +20,7 @@ use rustls::{ProtocolVersion, SupportedProtocolVersion};
 use rustls_pki_types::CertificateDer;
 
 pub use authorities::{Authorities, AuthoritiesError};
-pub(crate) use hello::Hello;
+pub(crate) use hello::{Hello, Reading};
 pub use identity::{Identity, IdentityError, Trouble};
 pub use origination::{Origination, OriginationTerms, Purpose};
 pub use termination::{Termination, TerminationTerms};

@@ -9,7 +9,7 @@ mod socket;
 use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes};
@@ -48,6 +48,17 @@ struct Encrypted {
 pub(crate) struct Wire {
     socket: Arc<Socket>,
     ahead: Bytes,
+}
+
+/// The socket below a connection's TLS, where there is TLS, for as long as that is open: for who has no other way to it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct BelowTls(Weak<Socket>);
+
+impl BelowTls {
+    /// The socket.
+    pub(crate) fn socket(&self) -> Option<Arc<Socket>> {
+        self.0.upgrade()
+    }
 }
 
 impl Wire {
@@ -91,6 +102,14 @@ impl Transport {
         match &self.kind {
             Kind::Plain(socket) => socket,
             Kind::Tls(encrypted) => &encrypted.socket,
+        }
+    }
+
+    /// What its TLS goes over, if there is TLS.
+    pub(crate) fn below_tls(&self) -> BelowTls {
+        match &self.kind {
+            Kind::Plain(_) => BelowTls::default(),
+            Kind::Tls(encrypted) => BelowTls(Arc::downgrade(&encrypted.socket)),
         }
     }
 

@@ -121,9 +121,8 @@ impl Http1Body {
         body
     }
 
-    /// The body of the response to an upgrade: empty, and the connection is the tunnel's from now on.
-    pub(super) fn tunnel(incoming: Incoming, mut lease: Lease) -> Http1Body {
-        lease.detach();
+    /// The body of the response to an upgrade: empty.
+    pub(super) fn tunnel(incoming: Incoming, lease: Lease) -> Http1Body {
         Http1Body { incoming, lease: Some(lease) }
     }
 

@@ -77,7 +77,7 @@ impl Drop for Slot {
 pub(super) fn wait(pool: &Pool) -> Result<Slot, UpstreamError> {
     let most = pool.cluster().config().recovery.breakers.pending;
     let slot = Slot::take(pool.cluster().load(), Limit::Pending, most);
-    slot.ok_or_else(|| refuse(pool, Limit::Pending))
+    slot.ok_or(UpstreamError::Overflow(Limit::Pending))
 }
 
 /// Counts what is refused, and says so.

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::mem;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -16,7 +17,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::oneshot;
+use tokio::sync::oneshot::{self, error::TryRecvError};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tracing::debug;
@@ -27,7 +28,7 @@ use super::{RequestBody, UpstreamError};
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::{ClusterCell, ConnectFailure};
 use crate::tls::{H2, Purpose};
-use crate::transport::Transport;
+use crate::transport::{BelowTls, Transport};
 
 /// How much a connection reads at once, and holds of what it could not write yet, in bytes. A response's head has to
 /// fit in what was read, so a larger `header_bytes` takes precedence.
@@ -41,6 +42,7 @@ pub(super) struct Connection {
     heard: Arc<AtomicBool>,
     task: Option<AbortHandle>,
     local: Option<SocketAddr>,
+    below_tls: BelowTls,
 }
 
 /// Why an exchange on a connection came to nothing.
@@ -76,9 +78,9 @@ impl Connection {
             return Err(UpstreamError::Tls(io::Error::other(chosen)));
         }
         let (address, config) = (pool.endpoint().address(), pool.cluster().config());
-        let local = stream.socket().local();
+        let (local, below_tls) = (stream.socket().local(), stream.below_tls());
         let heard = Arc::new(AtomicBool::new(false));
-        let (open, closed) = oneshot::channel();
+        let (open, mut closed) = oneshot::channel();
         let io = TokioIo::new(Heard { stream, heard: heard.clone(), _open: open });
         let (sender, connection) = Builder::new()
             .max_buf_size(BUFFER_BYTES.max(config.header_bytes))
@@ -87,14 +89,17 @@ impl Connection {
             .await
             .map_err(|source| UpstreamError::Closed { mid_head: false, source })?;
         let task = tasks.spawn(async move {
-            let _counted = counted;
+            let counted = counted;
             if let Err(error) = connection.with_upgrades().await {
                 debug!(%address, error = &error as &dyn std::error::Error, "upstream connection failed");
             }
             // A tunnel has the socket for as long as it lasts.
-            let _: Result<Infallible, _> = closed.await;
+            if let Err(TryRecvError::Empty) = closed.try_recv() {
+                let _tunnel = counted.place.begin_tunnel();
+                let _: Result<Infallible, _> = closed.await;
+            }
         });
-        Ok(Connection { sender, heard, task: Some(task), local })
+        Ok(Connection { sender, heard, task: Some(task), local, below_tls })
     }
 
     /// Sends `request` and waits for the response's head. Dropped while it waits, it leaves the connection of no
@@ -133,8 +138,9 @@ impl Connection {
     }
 
     /// Leaves the connection to its task, which hands the socket to an upgrade and ends when that is closed.
-    pub(super) fn detach(mut self) {
+    pub(super) fn detach(mut self) -> BelowTls {
         self.task = None;
+        mem::take(&mut self.below_tls)
     }
 }
 
@@ -189,14 +195,14 @@ async fn connect_at(
 #[derive(Debug)]
 pub(super) struct Counted {
     cell: Arc<ClusterCell>,
-    _place: Place,
+    place: Place,
 }
 
 impl Counted {
     fn begin(cell: &Arc<ClusterCell>, place: Place) -> Counted {
         cell.connections.increment();
         cell.active_connections.increment();
-        Counted { cell: cell.clone(), _place: place }
+        Counted { cell: cell.clone(), place }
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::sync::{Mutex, Notify};
 
 use super::UpstreamError;
 use super::balance::{End, Latency};
-use super::breakers::{Load, Slot, refuse};
+use super::breakers::{Load, Slot};
 use super::cluster::Cluster;
 use super::connection::Connection;
 use super::endpoint::Endpoint;
@@ -20,6 +20,7 @@ use super::http2::Http2;
 use super::outlier::{self, Answer};
 use super::queue::{Queue, Turn};
 use crate::telemetry::metrics::{ClusterCell, Limit};
+use crate::transport::BelowTls;
 
 /// One worker's way to one endpoint of a cluster, as one configuration has it.
 #[derive(Debug)]
@@ -49,6 +50,10 @@ pub(super) struct Shelf {
     chosen: Cell<Option<Chosen>>,
     /// Connections that are open, or being made.
     open: Cell<usize>,
+    /// How many of them are tunnels, which are not free for another request before they are closed.
+    tunnels: Cell<usize>,
+    /// One of them is more than the cluster may have.
+    exceeds: Cell<bool>,
     /// What is in use of the cluster.
     load: Arc<Load>,
     /// How many connections there may be: these, and all of the cluster.
@@ -90,6 +95,8 @@ impl Pool {
             http2: Http2::default(),
             chosen: Cell::default(),
             open: Cell::new(0),
+            tunnels: Cell::new(0),
+            exceeds: Cell::new(false),
             load: cluster.load().clone(),
             most: Cell::new((breakers.connections_per_endpoint, breakers.connections)),
             queue: Queue::default(),
@@ -199,17 +206,29 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Takes one, unless the cluster has as many connections as may be. A worker that has none to an endpoint gets one all
-    /// the same: nobody would free one for it.
+    /// Takes one, unless the cluster has as many connections as may be. A worker that has none to an endpoint, or none but
+    /// tunnels, gets one all the same: nobody would free one for it. It gets one so and no more, whatever becomes of that.
     pub(super) fn take(shelf: &Rc<Shelf>) -> Result<Place, UpstreamError> {
         let (here, of_cluster) = shelf.most.get();
-        let is_first = shelf.open.get() == 0;
-        let most = if is_first { usize::MAX } else { of_cluster };
         let has_room = shelf.open.get() < here;
-        let slot = has_room.then(|| Slot::take(&shelf.load, Limit::Connections, most)).flatten();
-        let slot = slot.ok_or(UpstreamError::Overflow(Limit::Connections))?;
+        let is_first = shelf.open.get() == shelf.tunnels.get() && !shelf.exceeds.get();
+        let slot = |most| Slot::take(&shelf.load, Limit::Connections, most);
+        let within = || slot(of_cluster).map(|slot| (slot, false));
+        let beyond = || is_first.then(|| slot(usize::MAX)).flatten().map(|slot| (slot, true));
+        let taken = has_room.then(|| within().or_else(beyond)).flatten();
+        let (slot, exceeds) = taken.ok_or(UpstreamError::Overflow(Limit::Connections))?;
         shelf.open.set(shelf.open.get() + 1);
+        shelf.exceeds.set(shelf.exceeds.get() || exceeds);
         Ok(Place { shelf: Rc::downgrade(shelf), slot: Some(slot) })
+    }
+
+    /// Its connection is a tunnel until what this returns is dropped.
+    pub(super) fn begin_tunnel(&self) -> InTunnel {
+        if let Some(shelf) = self.shelf.upgrade() {
+            shelf.tunnels.set(shelf.tunnels.get() + 1);
+            shelf.make_room();
+        }
+        InTunnel(self.shelf.clone())
     }
 }
 
@@ -218,10 +237,24 @@ impl Drop for Place {
         self.slot = None; // free before the next one is let in
         if let Some(shelf) = self.shelf.upgrade() {
             shelf.open.set(shelf.open.get() - 1);
-            if shelf.open.get() == 0 {
-                shelf.chosen.set(None); // it may be another by the next time
-            }
+            shelf.exceeds.set(false); // there is one less, whichever was one too many
             shelf.make_room();
+            // Whoever has just got room connects as was chosen. If nobody did, it may be another by the next time.
+            if shelf.open.get() == 0 {
+                shelf.chosen.set(None);
+            }
+        }
+    }
+}
+
+/// A connection that is a tunnel.
+#[derive(Debug)]
+pub(super) struct InTunnel(Weak<Shelf>);
+
+impl Drop for InTunnel {
+    fn drop(&mut self) {
+        if let Some(shelf) = self.0.upgrade() {
+            shelf.tunnels.set(shelf.tunnels.get() - 1);
         }
     }
 }
@@ -375,9 +408,9 @@ impl Lease {
     /// # Errors
     ///
     /// As many are in flight as may be.
-    pub(super) fn begin(pool: Rc<Pool>) -> Result<Lease, UpstreamError> {
+    pub(super) fn begin(pool: Rc<Pool>) -> Result<Lease, Limit> {
         let (most, limit) = pool.cluster.request_limit();
-        let slot = Slot::take(pool.cluster.load(), limit, most).ok_or_else(|| refuse(&pool, limit))?;
+        let slot = Slot::take(pool.cluster.load(), limit, most).ok_or(limit)?;
         pool.endpoint().begin();
         pool.cell.requests.increment();
         pool.cell.active_requests.increment();
@@ -454,6 +487,8 @@ impl Lease {
             self.note(End::Failed);
         } else if matches!(error, UpstreamError::RefusedStream(_)) {
             self.note(End::Failed); // who refuses at once is not fast
+        } else if let UpstreamError::Overflow(limit) = error {
+            self.pool.cell.count_overflow(limit);
         }
         error
     }
@@ -479,10 +514,8 @@ impl Lease {
     }
 
     /// The connection is no longer one for requests: its task is left alone. The request goes on.
-    pub(super) fn detach(&mut self) {
-        if let Some(connection) = self.connection.take() {
-            connection.detach();
-        }
+    pub(super) fn detach(&mut self) -> BelowTls {
+        self.connection.take().map(Connection::detach).unwrap_or_default()
     }
 }
 

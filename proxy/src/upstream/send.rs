@@ -189,7 +189,7 @@ impl Upstreams {
     /// no streamed body ([RFC 9112 section 9.3.1], [RFC 9110 section 9.2.2]). In the second case the request is gone and
     /// `again` is asked for it; a caller that cannot make it again returns `None`.
     ///
-    /// A 101 response has a [`hyper::upgrade::OnUpgrade`], or over HTTP/2 its body is the tunnel; either way the body has to
+    /// A 101 response has a [`hyper::upgrade::OnUpgrade`], and what is below its TLS, or over HTTP/2 its body is the tunnel; either way the body has to
     /// be kept for as long as the tunnel lasts.
     ///
     /// [RFC 9110 section 9.2.2]: https://www.rfc-editor.org/rfc/rfc9110#section-9.2.2
@@ -284,7 +284,7 @@ impl Upstreams {
                     }
                     has_waited = true;
                 }
-                None => return Err(refuse(pool, Limit::Connections)), // nobody is left who could give it one
+                None => return Err(UpstreamError::Overflow(Limit::Connections)), // nobody is left who could give it one
             }
         };
         let opened = Connection::open(pool, place, &self.keeper.tasks).await?;
@@ -314,9 +314,17 @@ impl Upstreams {
                 let Some(((lease, _retrying), request)) = other else {
                     return Err(UpstreamError::RefusedStream(error));
                 };
-                let (avoided, endpoint) = (attempt.get().multiplexed, lease.pool().endpoint().address());
-                attempt.update(|it| Attempt { endpoint: Some(endpoint), ..it });
-                http2::send(lease, &self.keeper.tasks, *request, attempt, avoided).await
+                let first = attempt.get();
+                let endpoint = Some(lease.pool().endpoint().address());
+                attempt.set(Attempt { endpoint, ..first });
+                match http2::send(lease, &self.keeper.tasks, *request, attempt, first.multiplexed).await {
+                    // Nothing was asked for a second time.
+                    Err(UpstreamError::Overflow(_)) => {
+                        attempt.set(first);
+                        Err(UpstreamError::RefusedStream(error))
+                    }
+                    sent => sent,
+                }
             }
             sent => sent,
         }
@@ -343,11 +351,12 @@ impl Upstreams {
     fn resend(&self, cluster: usize, criteria: &Criteria<'_>) -> Option<(Lease, Retrying)> {
         let (usual, made) = (Retries::default(), &self.clusters.get(cluster)?.cluster);
         let retrying = Retrying::begin(made, usual.budget, usual.budget_minimum)?;
-        Some((self.pick(cluster, criteria).ok()?, retrying))
+        Some((Lease::begin(self.pool(cluster, criteria).ok()?).ok()?, retrying))
     }
 
     fn pick(&self, cluster: usize, criteria: &Criteria<'_>) -> Result<Lease, UpstreamError> {
-        self.pool(cluster, criteria).and_then(Lease::begin)
+        let pool = self.pool(cluster, criteria)?;
+        Lease::begin(pool.clone()).map_err(|limit| refuse(&pool, limit))
     }
 
     /// The pool of the endpoint that is picked.
@@ -467,9 +476,13 @@ impl Attempt {
     }
 }
 
-fn respond(response: Response<Incoming>, lease: Lease) -> Box<Response<ResponseBody>> {
+fn respond(mut response: Response<Incoming>, mut lease: Lease) -> Box<Response<ResponseBody>> {
     let upgrade = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     lease.answered(response.status(), response.headers(), upgrade || response.body().is_end_stream());
+    if upgrade {
+        // The connection is the tunnel's from now on.
+        response.extensions_mut().insert(lease.detach());
+    }
     Box::new(response.map(|incoming| {
         let body = if upgrade { Http1Body::tunnel(incoming, lease) } else { Http1Body::new(incoming, lease) };
         ResponseBody::Http1(body)

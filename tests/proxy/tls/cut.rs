@@ -1,15 +1,17 @@
 //! TLS that ends without a word of it (`close_notify`; RFC 8446, 6.1): what came before is passed on.
 
+use std::cell::Cell;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::thread::JoinHandle;
 
 use super::with_files;
+use crate::equipment::frames::{DATA, END_STREAM, RST_STREAM};
 use crate::equipment::{
     Authority, BOUND, Backend, Client, Framing, Gate, Issued, Proxy, Start, TlsOptions, tls_accepted,
 };
 use crate::proxy::reload::holding;
-use crate::proxy::upgrades::ASK;
+use crate::proxy::upgrades::{ASK, upgraded_stream};
 
 /// More than a client with small buffers takes that does not read.
 const MUCH: usize = 256 << 10;
@@ -116,14 +118,107 @@ fn what_a_tunnel_carried_before_its_upstream_was_gone_reaches_the_client_whole()
     let authority = Authority::new("tide");
     let server = Abrupt::new(&authority);
     let proxy = before(&server.endpoint(), &authority, "routes: [{match: {}, cluster: up}]").start();
-    let agreed = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
-    let said = server.say(true, [&agreed[..], &[b'x'; MUCH]].concat());
+    let said = server.say(true, agreed(&[b'x'; MUCH]));
     let mut client = Client::connect_narrow(proxy.address("in"));
     client.send(ASK);
     assert_eq!(client.head().status(), 101);
     said.join().expect("it was taken");
     let received = client.try_orderly_rest().expect("nothing is reset");
     assert_eq!(received.len(), MUCH);
+}
+
+/// An agreement to a tunnel, and what is said in it.
+fn agreed(said: &[u8]) -> Vec<u8> {
+    let head = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
+    [&head[..], said].concat()
+}
+
+#[test]
+fn who_speaks_tls_is_not_told_that_a_tunnel_is_whole_which_may_not_be() {
+    let authority = Authority::new("tide");
+    let server = Abrupt::new(&authority);
+    let issued = authority.issue(&["a.test"]);
+    let fields = format!("routes: [{{match: {{}}, cluster: up}}], {}", super::tls(&["a"], ""));
+    let start = before(&server.endpoint(), &authority, &fields);
+    let proxy = with_files(start, &[("a", &issued)]).start();
+    let stream = TcpStream::connect(proxy.address("in")).expect("it listens");
+    stream.set_read_timeout(Some(BOUND)).expect("a socket takes its options");
+    let mut client = TlsOptions::new(&authority, "a.test").shake(stream).expect("the handshake goes well");
+    let said = server.say(true, agreed(&[b'x'; MUCH]));
+    client.write_all(ASK.as_bytes()).expect("it is taken");
+    let mut received = Vec::new();
+    let end = client.read_to_end(&mut received).expect_err("that is no end");
+    let carried = received.iter().filter(|byte| **byte == b'x').count();
+    assert_eq!((carried, end.kind()), (MUCH, ErrorKind::UnexpectedEof));
+    said.join().expect("it was taken");
+}
+
+#[test]
+fn a_tunnel_that_is_cut_is_a_stream_that_is_reset_when_all_of_it_was_sent() {
+    let authority = Authority::new("tide");
+    let server = Abrupt::new(&authority);
+    let proxy = before(&server.endpoint(), &authority, "routes: [{match: {}, cluster: up}]").start();
+    // As much as may be sent before anything is read.
+    let said = server.say(true, agreed(&[b'x'; 65_535]));
+    let (mut client, status) = upgraded_stream(&proxy);
+    assert_eq!(status, 200);
+    said.join().expect("it was taken");
+    let received = Cell::new(0);
+    let end = client.wait_for(|it| {
+        received.update(|count| count + if it.kind == DATA { it.payload.len() } else { 0 });
+        it.stream == 1 && (it.kind == RST_STREAM || it.flags & END_STREAM != 0)
+    });
+    let end = end.expect("it ends");
+    assert_eq!((received.get(), end.kind), (65_535, RST_STREAM));
+    assert_eq!(end.code(), 8, "CANCEL (RFC 8441, 5)");
+}
+
+/// Reads what a server speaking TLS is sent until its client has ended, and how it did.
+fn taken(stream: TcpStream, issued: &Issued) -> (Vec<u8>, Option<ErrorKind>) {
+    let mut stream = tls_accepted(stream, issued);
+    let mut received = Vec::new();
+    let mut piece = [0; 4096];
+    while !received.ends_with(b"\r\n\r\n") {
+        let count = stream.read(&mut piece).expect("it asks");
+        received.extend(&piece[..count]);
+    }
+    stream.write_all(&agreed(b"")).expect("somebody reads");
+    stream.flush().expect("somebody reads");
+    received.clear();
+    let end = stream.read_to_end(&mut received).err().map(|error| error.kind());
+    (received, end)
+}
+
+#[test]
+fn an_upstream_that_speaks_tls_is_told_no_more_of_a_tunnels_end_than_the_client_said() {
+    let authority = Authority::new("tide");
+    let issued = authority.issue(&["a.test"]);
+    for (says, expected) in [(false, Some(ErrorKind::UnexpectedEof)), (true, None)] {
+        let server = Abrupt::new(&authority);
+        let fields = format!("routes: [{{match: {{}}, cluster: up}}], {}", super::tls(&["a"], ""));
+        let start = before(&server.endpoint(), &authority, &fields);
+        let proxy = with_files(start, &[("a", &issued)]).start();
+        let Abrupt { listener, issued } = server;
+        let taken = std::thread::spawn(move || {
+            let (stream, _) = listener.accept().expect("somebody connects");
+            taken(stream, &issued)
+        });
+        let stream = TcpStream::connect(proxy.address("in")).expect("it listens");
+        stream.set_read_timeout(Some(BOUND)).expect("a socket takes its options");
+        let mut client =
+            TlsOptions::new(&authority, "a.test").shake(stream).expect("the handshake goes well");
+        client.write_all(ASK.as_bytes()).expect("it is taken");
+        let mut head = vec![0; 12];
+        client.read_exact(&mut head).expect("it is agreed to");
+        assert_eq!(head, b"HTTP/1.1 101");
+        client.write_all(b"ping").expect("it is taken");
+        if says {
+            client.conn.send_close_notify();
+        }
+        client.flush().expect("it is taken");
+        client.sock.shutdown(Shutdown::Write).expect("it is open");
+        assert_eq!(taken.join().expect("it reads"), (b"ping".to_vec(), expected));
+    }
 }
 
 #[test]

@@ -110,3 +110,29 @@ fn a_connection_is_nothing_else_because_its_listener_is() {
     client.expect_end();
     assert_eq!(proxy.client().get("/").text(), "hello");
 }
+
+#[test]
+fn who_has_to_come_again_meets_what_holds_now_until_then() {
+    let authority = Authority::new("tide");
+    let issued = authority.issue(&["a.test"]);
+    let upstream = Upstream::ok("hello");
+    let closed = |status: u16| {
+        config(upstream.address(), &[&tls(&["a"], "")])
+            .replace("cluster: up}", &format!("respond: {{status: {status}}}}}"))
+    };
+    let mut proxy = prepared(upstream.address(), &[], &[("a", &issued)]).start();
+    let begun = || {
+        let mut client = proxy.client();
+        client.send("GET / HTTP/1.1\r\n"); // its request is on its way
+        client
+    };
+    let mut clients = [begun(), begun()];
+    proxy.wait_for_metric("tidegate_downstream_active_connections", &[("listener", "in")], 2.0);
+    for (client, status) in clients.iter_mut().zip([403, 404]) {
+        assert!(proxy.change(&closed(status)));
+        client.send("host: a\r\n\r\n");
+        let response = client.response();
+        assert_eq!((response.status(), response.field("connection")), (status, Some("close")));
+    }
+    assert_eq!(upstream.requests().len(), 0);
+}

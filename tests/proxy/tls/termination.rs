@@ -328,6 +328,19 @@ fn a_handshakes_time_begins_with_its_connection() {
 }
 
 #[test]
+fn who_says_nothing_has_no_more_time_for_that_than_for_a_handshake() {
+    let (_, issued) = certified();
+    let upstream = Upstream::ok("hello");
+    let tls = tls(&["a"], "handshake_timeout: 200ms");
+    let fields = [&*tls, "proxy_protocol: true", "limits: {header_timeout: 10m}"];
+    let proxy = prepared(upstream.address(), &fields, &[("a", &issued)]).start();
+    let mut silent = TcpStream::connect(proxy.address("in")).expect("it listens");
+    silent.set_read_timeout(Some(BOUND)).expect("a socket takes its options");
+    assert_eq!(silent.read(&mut [0; 64]).expect("it is closed"), 0);
+    wait_for_error(&proxy, "tls_timeout", 1.0);
+}
+
+#[test]
 fn handshakes_count_as_connections_and_a_drain_ends_them() {
     let (_, issued) = certified();
     let upstream = Upstream::ok("hello");

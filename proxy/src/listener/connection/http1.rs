@@ -35,6 +35,7 @@ pub(super) async fn serve(
     warden: &mut Warden<'_>,
 ) {
     let (berth, change) = (Berth::default(), Change::default());
+    let below_tls = io.stream.below_tls();
     let service = {
         let (door, peer, berth, change) = (door.clone(), peer.clone(), berth.clone(), change.clone());
         service_fn(move |mut request: Request<Incoming>| {
@@ -47,7 +48,8 @@ pub(super) async fn serve(
             {
                 return Either::Left(ready(Ok(response)));
             }
-            let client = upgrade.map(|upgrade| ClientTunnel::Http1(upgrade, berth.clone()));
+            let client =
+                upgrade.map(|upgrade| ClientTunnel::Http1(upgrade, below_tls.clone(), berth.clone()));
             Either::Right(exchange::serve(site, peer.clone(), request.map(ClientBody::Http1), client))
         })
     };

@@ -29,7 +29,7 @@ use tokio::sync::Mutex;
 use tracing::debug;
 
 use super::UpstreamError;
-use super::breakers::{self, refuse};
+use super::breakers;
 use super::connection::{self, Counted, connect};
 use super::pool::{Chosen, Pool, Shelf, Upkeep};
 use super::send::Attempt;
@@ -276,8 +276,8 @@ async fn meet(
 
 /// Notes why there is no connection, for those who wait for it.
 fn note_failure(pool: &Pool, error: UpstreamError) -> UpstreamError {
-    if let UpstreamError::Overflow(limit) = error {
-        return refuse(pool, limit); // it is nobody's failure, and may be otherwise for the next
+    if let UpstreamError::Overflow(_) = error {
+        return error; // it is nobody's failure, and may be otherwise for the next
     }
     let http2 = pool.http2();
     http2.failures.set(http2.failures.get() + 1);

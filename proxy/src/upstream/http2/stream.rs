@@ -38,6 +38,8 @@ pub(in crate::upstream) async fn send(
             let outgoing = outgoing.leave_to(tasks);
             Ok(response.map(|incoming| Http2Body::new(incoming, outgoing, turn, lease)))
         }
+        // A second try is refused nothing: it would have been a favour.
+        Err(error @ UpstreamError::Overflow(_)) if avoided.is_some() => Err(error),
         Err(error) => Err(lease.failed(error)),
     }
 }

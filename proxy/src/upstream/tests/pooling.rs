@@ -594,3 +594,30 @@ fn a_request_that_asks_for_the_version_is_one_that_waits() {
         assert_eq!(text(sent).await, "ok");
     });
 }
+
+#[test]
+fn who_comes_while_the_first_connection_is_replaced_waits_for_the_next() {
+    on_worker(async {
+        let server = Server::start().await;
+        let mut config = cluster_config([server.address()]);
+        config.protocol = model::ClusterProtocol::Auto;
+        config.recovery.breakers.connections_per_endpoint = 1;
+        let worker = Worker::new(config);
+        let (first, mut peer) = join!(worker.get(), server.answer(OK));
+        let mut second = Box::pin(worker.get());
+        begin(&mut second).await;
+        drop(first); // not read to its end: its connection is of no use
+        peer.closed().await;
+        let mut third = Box::pin(worker.get());
+        begin(&mut third).await;
+        let served = async {
+            let mut peer = server.answer(OK).await;
+            peer.answer(OK).await;
+        };
+        let ends = async {
+            assert_eq!(text(second.await).await, "ok");
+            assert_eq!(text(third.await).await, "ok");
+        };
+        join!(ends, served);
+    });
+}

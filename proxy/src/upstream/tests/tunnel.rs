@@ -5,6 +5,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::join;
 
+use super::pooling::begin;
 use super::server::Server;
 use super::*;
 
@@ -43,6 +44,57 @@ fn an_upgraded_connection_carries_bytes_both_ways_and_counts_until_it_ends() {
         drop(tunnel);
         peer.closed().await;
         worker.upstreams.drain().await;
+    });
+}
+
+/// A worker of two, of whose cluster's two connections it has a tunnel, and the other a connection that nobody uses; and
+/// what keeps those.
+async fn beside_a_tunnel(server: &Server) -> (Worker, Sent, impl Sized) {
+    let mut config = cluster_config([server.address()]);
+    config.recovery.breakers.connections = 2;
+    let worker = Worker::new(config);
+    let (sent, tunnel) = join!(worker.send(upgrade()), server.answer(SWITCHING));
+    let other = worker.beside();
+    let (idle, peer) = join!(other.get(), server.answer(server::OK));
+    assert_eq!((text(idle).await, other.idle()), ("ok".to_owned(), 1));
+    (worker, sent, (tunnel, other, peer))
+}
+
+#[test]
+fn a_worker_whose_connections_are_tunnels_gets_one_for_requests() {
+    on_worker(async {
+        let server = Server::start().await;
+        let (worker, tunnel, _others) = beside_a_tunnel(&server).await;
+        let (sent, mut peer) = join!(worker.get(), server.answer(server::OK));
+        assert_eq!(text(sent).await, "ok");
+        // It is one for all of them, and none more if it becomes a tunnel as well.
+        let (sent, ()) = join!(worker.send(upgrade()), peer.answer(SWITCHING));
+        let mut waits = Box::pin(worker.get());
+        begin(&mut waits).await;
+        drop(tunnel);
+        let (waited, _peer) = join!(waits, server.answer(server::OK));
+        assert_eq!(text(waited).await, "ok");
+        drop(sent);
+    });
+}
+
+#[test]
+fn who_waits_for_what_becomes_a_tunnel_gets_another_connection() {
+    on_worker(async {
+        let server = Server::start().await;
+        let mut config = cluster_config([server.address()]);
+        config.recovery.breakers.connections = 1;
+        let worker = Worker::new(config);
+        let mut first = Box::pin(worker.send(upgrade()));
+        begin(&mut first).await;
+        let mut second = Box::pin(worker.get());
+        begin(&mut second).await;
+        let answers = async {
+            let tunnel = server.answer(SWITCHING).await;
+            (tunnel, server.answer(server::OK).await)
+        };
+        let (_tunnel, waited, _peers) = join!(first, second, answers);
+        assert_eq!(text(waited).await, "ok");
     });
 }
 
