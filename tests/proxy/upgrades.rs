@@ -270,15 +270,16 @@ fn the_kernel_finds_out_about_peers_that_are_gone_without_a_word() {
     let upstream = echo();
     let proxy = Proxy::forwarding_to(&[upstream.address()]);
     let client = raw_tunnel(&proxy);
-    // Local address, remote address, state, queues, then the timer that runs: 02 is keepalive.
+    // Local address, remote address, state (01 is established), queues, then the timer that runs: 02 is keepalive.
     let is_kept_alive = |own: &dyn Fn(&str, &str) -> bool| {
         let sockets = std::fs::read_to_string("/proc/net/tcp").expect("Linux shows its sockets");
-        let mut found = sockets.lines().filter_map(|line| {
+        sockets.lines().any(|line| {
             let fields: Vec<&str> = line.split_whitespace().collect();
-            let port = |at: usize| Some(fields.get(at)?.split_once(':')?.1.to_owned());
-            own(&port(1)?, &port(2)?).then(|| fields[5].starts_with("02:"))
-        });
-        found.next().expect("the socket is there")
+            let [_, local, remote, "01", _, timer, ..] = fields[..] else { return false };
+            let port = |address: &str| address.split_once(':').map(|(_, port)| port.to_owned());
+            port(local).zip(port(remote)).is_some_and(|(local, remote)| own(&local, &remote))
+                && timer.starts_with("02:")
+        })
     };
     let port = |port: u16| format!("{port:04X}");
     let (ours, theirs) =
