@@ -43,6 +43,8 @@ pub(crate) struct Site {
     reporter: Rc<Reporter>,
     admission: Rc<Admission>,
     routes: Vec<RouteFacts>,
+    /// How much of a body is kept for a redirect on any of them, in bytes, if one follows some.
+    most_followed_bytes: Option<usize>,
     /// For each cluster that TCP connections may go to: its index, and where they are counted.
     tcp: Vec<(usize, Arc<TcpCell>)>,
     cluster_names: Vec<Arc<str>>,
@@ -98,7 +100,7 @@ impl Site {
         let config = &snapshot.config().listeners[listener];
         let clusters = &snapshot.config().clusters;
         let cell = |route: &str, cluster: &str| metrics.exchange(worker, &config.name, route, cluster);
-        let routes = config
+        let routes: Vec<RouteFacts> = config
             .routes
             .iter()
             .zip(own_chains)
@@ -139,6 +141,7 @@ impl Site {
         let mirroring = Mirroring::new(&upstreams, &tasks, &stage);
         Rc::new(Site {
             mirroring,
+            most_followed_bytes: routes.iter().filter_map(|route| route.followed_bytes).max(),
             listener,
             chain,
             upstreams,
@@ -196,7 +199,7 @@ impl Site {
 
     /// The same, whichever route it will be.
     pub(super) fn most_followed_bytes(&self) -> Option<usize> {
-        self.routes.iter().filter_map(|route| route.followed_bytes).max()
+        self.most_followed_bytes
     }
 
     pub(super) fn mirroring(&self) -> &Rc<Mirroring> {
