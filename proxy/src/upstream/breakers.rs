@@ -9,7 +9,7 @@ use tokio::sync::futures::Notified;
 
 use super::UpstreamError;
 use super::pool::Pool;
-use crate::telemetry::metrics::Limit;
+use crate::telemetry::metrics::{ClusterCell, Limit};
 
 /// What is in use of a cluster. Configurations that follow each other share it.
 #[derive(Debug, Default)]
@@ -19,7 +19,7 @@ pub(super) struct Load {
     pending: AtomicUsize,
     connections: AtomicUsize,
     pub(super) retries: AtomicUsize,
-    /// Notified when there is a connection less.
+    /// Notifies one of those that wait when there is a connection less.
     freed: Notify,
 }
 
@@ -29,9 +29,15 @@ impl Load {
         self.requests.load(Relaxed)
     }
 
-    /// Waits until there is a connection less, from now on.
+    /// Waits until there is a connection less, from when this is [enabled](Notified::enable) or polled. One alone of those
+    /// that wait is told of each: who cannot have it [passes it on](Load::pass_on).
     pub(super) fn freed(&self) -> Notified<'_> {
         self.freed.notified()
+    }
+
+    /// Tells another that there is a connection less.
+    pub(super) fn pass_on(&self) {
+        self.freed.notify_one();
     }
 
     fn counter(&self, limit: Limit) -> &AtomicUsize {
@@ -64,20 +70,35 @@ impl Drop for Slot {
     fn drop(&mut self) {
         self.load.counter(self.of).fetch_sub(1, Relaxed);
         if self.of == Limit::Connections {
-            self.load.freed.notify_waiters();
+            self.load.pass_on();
         }
     }
 }
 
-/// Counts a request as one that waits, for a connection to be free or to be made, until this is dropped.
+/// A request that waits, for a connection to be free or to be made, until this is dropped.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    _slot: Slot,
+    cell: Arc<ClusterCell>,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.cell.pending_requests.decrement();
+    }
+}
+
+/// Counts a request as one that waits.
 ///
 /// # Errors
 ///
 /// As many wait as may.
-pub(super) fn wait(pool: &Pool) -> Result<Slot, UpstreamError> {
+pub(super) fn wait(pool: &Pool) -> Result<Waiting, UpstreamError> {
     let most = pool.cluster().config().recovery.breakers.pending;
     let slot = Slot::take(pool.cluster().load(), Limit::Pending, most);
-    slot.ok_or(UpstreamError::Overflow(Limit::Pending))
+    let slot = slot.ok_or(UpstreamError::Overflow(Limit::Pending))?;
+    pool.cell().pending_requests.increment();
+    Ok(Waiting { _slot: slot, cell: pool.cell().clone() })
 }
 
 /// Counts what is refused, and says so.

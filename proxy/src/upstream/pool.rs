@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::pin::pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -62,6 +63,8 @@ pub(super) struct Shelf {
     queue: Queue,
     /// Held by the one of those that looks out for what gets free elsewhere.
     lookout: Mutex<()>,
+    /// Notified when there may be more connections here than before.
+    roomier: Notify,
 }
 
 /// A version of HTTP that an endpoint chose.
@@ -101,6 +104,7 @@ impl Pool {
             most: Cell::new((breakers.connections_per_endpoint, breakers.connections)),
             queue: Queue::default(),
             lookout: Mutex::default(),
+            roomier: Notify::default(),
         };
         Pool { cluster, endpoint, cell, shelf: Rc::new(shelf), latency }
     }
@@ -124,7 +128,7 @@ impl Pool {
         shelf.keeps_idle.set(config.idle_connections > 0);
         let breakers = &config.recovery.breakers;
         shelf.most.set((breakers.connections_per_endpoint, breakers.connections));
-        shelf.make_room(); // for those that wait under the former one
+        shelf.make_more_room(); // for those that wait under the former one
     }
 
     pub(super) fn latency(&self) -> Option<&Rc<Latency>> {
@@ -209,13 +213,12 @@ impl Place {
     /// Takes one, unless the cluster has as many connections as may be. A worker that has none to an endpoint, or none but
     /// tunnels, gets one all the same: nobody would free one for it. It gets one so and no more, whatever becomes of that.
     pub(super) fn take(shelf: &Rc<Shelf>) -> Result<Place, UpstreamError> {
-        let (here, of_cluster) = shelf.most.get();
-        let has_room = shelf.open.get() < here;
+        let (_, of_cluster) = shelf.most.get();
         let is_first = shelf.open.get() == shelf.tunnels.get() && !shelf.exceeds.get();
         let slot = |most| Slot::take(&shelf.load, Limit::Connections, most);
         let within = || slot(of_cluster).map(|slot| (slot, false));
         let beyond = || is_first.then(|| slot(usize::MAX)).flatten().map(|slot| (slot, true));
-        let taken = has_room.then(|| within().or_else(beyond)).flatten();
+        let taken = shelf.has_room().then(|| within().or_else(beyond)).flatten();
         let (slot, exceeds) = taken.ok_or(UpstreamError::Overflow(Limit::Connections))?;
         shelf.open.set(shelf.open.get() + 1);
         shelf.exceeds.set(shelf.exceeds.get() || exceeds);
@@ -238,7 +241,7 @@ impl Drop for Place {
         if let Some(shelf) = self.shelf.upgrade() {
             shelf.open.set(shelf.open.get() - 1);
             shelf.exceeds.set(false); // there is one less, whichever was one too many
-            shelf.make_room();
+            shelf.make_more_room();
             // Whoever has just got room connects as was chosen. If nobody did, it may be another by the next time.
             if shelf.open.get() == 0 {
                 shelf.chosen.set(None);
@@ -274,14 +277,33 @@ impl Shelf {
         self.queue.make_room(|| Place::take(self).ok())
     }
 
+    /// Lets them where there may be more connections to this endpoint than before.
+    fn make_more_room(self: &Rc<Self>) {
+        self.make_room();
+        self.roomier.notify_one();
+    }
+
+    /// Whether there may be one more to this endpoint, whatever there is of the cluster.
+    fn has_room(&self) -> bool {
+        self.open.get() < self.most.get().0
+    }
+
     /// Makes room when a connection of the cluster is closed, to whichever endpoint, on whichever worker. One of those that
-    /// wait does it for all, until it has its turn.
+    /// wait does it for all, until it has its turn; it is told of none where it could not have it, so that another is.
     async fn look_out(self: &Rc<Self>) -> Infallible {
         let _lookout = self.lookout.lock().await;
         loop {
-            let freed = self.load.freed(); // what is closed from here on is not missed
+            if !self.has_room() {
+                self.roomier.notified().await;
+                continue;
+            }
+            let mut freed = pin!(self.load.freed());
+            freed.as_mut().enable(); // what is closed from here on is not missed
             self.make_room();
             freed.await;
+            if !self.has_room() {
+                self.load.pass_on();
+            }
         }
     }
 

@@ -94,11 +94,14 @@ fn more_requests_than_may_wait_are_refused() {
     let mut others = [asking(&proxy), asking(&proxy)];
     let metric = "tidegate_upstream_overflows_total";
     proxy.wait_for_metric(metric, &[("cluster", "up"), ("limit", "pending")], 1.0);
+    let waiting = ("tidegate_upstream_pending_requests", [("cluster", "up")]);
+    proxy.wait_for_metric(waiting.0, &waiting.1, 1.0);
     gate.open();
     assert_eq!(first.response().status(), 200);
     let mut statuses = others.each_mut().map(|client| client.response().status());
     statuses.sort_unstable();
     assert_eq!(statuses, [200, 503]);
+    proxy.wait_for_metric(waiting.0, &waiting.1, 0.0);
     assert_eq!(upstream.connections(), 1);
 }
 

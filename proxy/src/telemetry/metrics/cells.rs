@@ -357,6 +357,8 @@ pub struct ClusterCell {
     pub requests: Counter,
     /// Requests sent whose response has not ended.
     pub active_requests: Gauge,
+    /// Those of them that wait for a connection.
+    pub pending_requests: Gauge,
     /// Endpoints picked from all of a priority, because too few of these were fit.
     pub panic_picks: Counter,
     /// Endpoints picked from another subset than was asked for, because there is none such.

@@ -239,6 +239,11 @@ fn write_clusters(page: &mut Page<'_>, cells: &Cells) -> fmt::Result {
                 "Requests sent to endpoints whose response has not ended.",
                 |cell| cell.active_requests.value(),
             ),
+            (
+                "tidegate_upstream_pending_requests",
+                "Requests that wait for a connection to an endpoint, to be free or to be made.",
+                |cell| cell.pending_requests.value(),
+            ),
         ],
     )?;
 

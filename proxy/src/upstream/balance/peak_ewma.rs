@@ -27,18 +27,18 @@ impl Peak {
         Peak { value: Cell::new(value), at: Cell::new(at) }
     }
 
-    /// What is left of it at `now`, if nothing was measured since.
-    fn decayed(&self, now: Instant, decay: f64) -> f64 {
-        self.value.get() * self.left(now, decay)
+    /// What is left of it at `now`, if nothing was measured since. In a second it falls to `e` to the power of `-rate`.
+    fn decayed(&self, now: Instant, rate: f64) -> f64 {
+        self.value.get() * self.left(now, rate)
     }
 
     /// What is left of what was measured last, from 1 to 0.
-    fn left(&self, now: Instant, decay: f64) -> f64 {
-        (-now.saturating_duration_since(self.at.get()).as_secs_f64() / decay).exp()
+    fn left(&self, now: Instant, rate: f64) -> f64 {
+        (-now.saturating_duration_since(self.at.get()).as_secs_f64() * rate).exp()
     }
 
-    fn measure(&self, value: f64, now: Instant, decay: f64) {
-        let left = self.left(now, decay);
+    fn measure(&self, value: f64, now: Instant, rate: f64) {
+        let left = self.left(now, rate);
         let before = self.value.get();
         let average = if value >= before { value } else { before * left + value * (1.0 - left) };
         self.value.set(average);
@@ -50,12 +50,15 @@ impl Peak {
 #[derive(Debug)]
 pub(in crate::upstream) struct Slowest {
     settings: model::PeakEwma,
+    /// How fast averages fall: the settings' `decay`, inverted once and not at each pick.
+    rate: f64,
     peak: Peak,
 }
 
 impl Slowest {
     pub(in crate::upstream) fn new(settings: model::PeakEwma) -> Rc<Slowest> {
-        Rc::new(Slowest { settings, peak: Peak::new(0.0, Instant::now()) })
+        let rate = settings.decay.as_secs_f64().recip();
+        Rc::new(Slowest { settings, rate, peak: Peak::new(0.0, Instant::now()) })
     }
 
     pub(in crate::upstream) fn is_by(&self, settings: &model::PeakEwma) -> bool {
@@ -98,29 +101,29 @@ impl Latency {
 
     /// Notes how long a request took, and how it ended.
     pub(in crate::upstream) fn note(&self, took: Duration, end: End, now: Instant) {
-        let Slowest { settings, peak: slowest } = &*self.of_cluster;
-        let (decay, took) = (settings.decay.as_secs_f64(), took.as_secs_f64());
+        let Slowest { settings, rate, peak: slowest } = &*self.of_cluster;
+        let (rate, took) = (*rate, took.as_secs_f64());
         if end != End::GivenUp && !self.is_known.replace(true) {
             self.peak.value.set(0.0); // what was assumed is no measurement
         }
         match end {
             End::Answered => {
-                slowest.measure(took, now, decay);
-                self.peak.measure(took, now, decay);
+                slowest.measure(took, now, rate);
+                self.peak.measure(took, now, rate);
             }
             End::Failed => {
-                let least = settings.penalty.as_secs_f64().max(2.0 * slowest.decayed(now, decay));
-                self.peak.measure(took.max(least), now, decay);
+                let least = settings.penalty.as_secs_f64().max(2.0 * slowest.decayed(now, rate));
+                self.peak.measure(took.max(least), now, rate);
             }
             // The answer would have taken longer than this: it says something where it is more than was known.
-            End::GivenUp if took > self.estimate(now) => self.peak.measure(took, now, decay),
+            End::GivenUp if took > self.estimate(now) => self.peak.measure(took, now, rate),
             End::GivenUp => {}
         }
     }
 
     /// How long it is likely to take, in seconds.
     pub(in crate::upstream) fn estimate(&self, now: Instant) -> f64 {
-        self.peak.decayed(now, self.of_cluster.settings.decay.as_secs_f64())
+        self.peak.decayed(now, self.of_cluster.rate)
     }
 }
 
@@ -145,7 +148,7 @@ impl PeakEwma {
             ref members => {
                 let (first, second) = pair(members.len());
                 let [first, second] = [members[first], members[second]];
-                let is_less = load(second.0) / second.1 < load(first.0) / first.1;
+                let is_less = load(second.0) * first.1 < load(first.0) * second.1; // by weight, without dividing
                 Some(if is_less { second.0 } else { first.0 })
             }
         }

@@ -16,9 +16,10 @@ use std::time::Duration;
 
 use http::{HeaderMap, Method, Request, Response};
 use http_body_util::BodyExt;
+use tokio::join;
 use tokio::task::LocalSet;
 
-use self::server::Server;
+use self::server::{OK, Peer, Server};
 use super::{Attempt, Cluster, Criteria, RequestBody, ResponseBody, UpstreamError, Upstreams};
 use crate::config::model;
 
@@ -99,6 +100,11 @@ impl Worker {
     async fn get_from(&self, server: &Server) -> Sent {
         let criteria = Criteria { preferred: Some(server.address().into()), ..Criteria::default() };
         self.send_as(&criteria, get(), || None).await
+    }
+
+    /// The same, and the server's answer.
+    async fn ask(&self, server: &Server) -> (Sent, Peer) {
+        join!(self.get_from(server), server.answer(OK))
     }
 
     /// Another worker.

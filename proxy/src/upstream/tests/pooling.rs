@@ -1,14 +1,19 @@
 //! When connections are kept, used again, and closed.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use http::Method;
 use http_body::Body;
 use http_body_util::BodyExt;
-use tokio::join;
+use tokio::task::{spawn_local, yield_now};
+use tokio::time::timeout;
+use tokio::{join, select};
 
 use super::server::{OK, Server};
 use super::*;
+use crate::config::model::Address;
 
 #[test]
 fn a_connection_is_used_again_after_the_end_of_a_response() {
@@ -490,8 +495,8 @@ fn a_connection_that_is_closed_makes_room_for_one_to_another_endpoint() {
     on_worker(async {
         let (one, other) = (Server::start().await, Server::start().await);
         let worker = of_two(&[&one, &other]);
-        let (first, _peer) = join!(worker.get_from(&one), one.answer(OK));
-        let (second, _other_peer) = join!(worker.get_from(&other), other.answer(OK));
+        let (first, _peer) = worker.ask(&one).await;
+        let (second, _other_peer) = worker.ask(&other).await;
         let mut third = Box::pin(worker.get_from(&one));
         begin(&mut third).await;
         let mut fourth = Box::pin(worker.get_from(&one));
@@ -509,8 +514,8 @@ fn whoever_looks_out_for_room_leaves_that_to_another_who_waits() {
     on_worker(async {
         let (one, other) = (Server::start().await, Server::start().await);
         let worker = of_two(&[&one, &other]);
-        let (first, _peer) = join!(worker.get_from(&one), one.answer(OK));
-        let (second, _other_peer) = join!(worker.get_from(&other), other.answer(OK));
+        let (first, _peer) = worker.ask(&one).await;
+        let (second, _other_peer) = worker.ask(&other).await;
         let mut gone = Box::pin(worker.get_from(&one));
         begin(&mut gone).await;
         let mut third = Box::pin(worker.get_from(&one));
@@ -519,6 +524,143 @@ fn whoever_looks_out_for_room_leaves_that_to_another_who_waits() {
         drop(second);
         let (sent, _peer) = join!(third, one.answer(OK));
         assert_eq!((text(sent).await, text(first).await), ("ok".to_owned(), "ok".to_owned()));
+    });
+}
+
+#[test]
+fn a_connection_that_is_closed_wakes_one_alone_of_the_endpoints_that_others_wait_for() {
+    on_worker(async {
+        let mut servers = Vec::new();
+        for _ in 0..8 {
+            servers.push(Rc::new(Server::start().await));
+        }
+        let mut config = cluster_config(servers.iter().map(|server| server.address()));
+        config.recovery.breakers.connections = servers.len();
+        let worker = Rc::new(Worker::new(config));
+        let mut held = Vec::new();
+        for server in &servers {
+            held.push(worker.ask(server).await);
+        }
+        let polls = Rc::new(Cell::new(0));
+        let mut waiting = Vec::new();
+        for server in &servers[1..] {
+            let (worker, server, polled) = (worker.clone(), server.clone(), polls.clone());
+            waiting.push(spawn_local(async move {
+                let mut waiting = pin!(worker.get_from(&server));
+                let counted = poll_fn(|cx| {
+                    polled.set(polled.get() + 1);
+                    waiting.as_mut().poll(cx)
+                });
+                counted.await
+            }));
+            let count = polls.get();
+            while polls.get() == count {
+                yield_now().await;
+            }
+        }
+        let first = waiting.remove(0);
+        let before = polls.replace(0);
+        assert_eq!(before, servers.len() - 1);
+
+        drop(held.remove(0)); // not read to its end: its connection is of no use
+        let (sent, _peer) = join!(first, servers[1].answer(OK));
+        assert_eq!(text(sent.expect("it ends")).await, "ok");
+        let of_first = 4;
+        assert!(polls.get() <= of_first, "{} polls", polls.get());
+
+        for (waiting, server) in waiting.into_iter().zip(&servers[2..]) {
+            drop(held.remove(1));
+            let (sent, _peer) = join!(waiting, server.answer(OK));
+            assert_eq!(text(sent.expect("it ends")).await, "ok");
+        }
+    });
+}
+
+#[test]
+fn an_endpoint_that_had_as_many_as_it_may_hears_of_what_is_closed_elsewhere_once_it_has_less() {
+    on_worker(async {
+        let (one, other) = (Server::start().await, Server::start().await);
+        let mut config = cluster_config([one.address(), other.address()]);
+        config.recovery.breakers.connections_per_endpoint = 2;
+        config.recovery.breakers.connections = 2;
+        let worker = Worker::new(config);
+        let (first, _peer) = worker.ask(&one).await;
+        let (second, _second_peer) = worker.ask(&one).await;
+        let (beyond, _other_peer) = worker.ask(&other).await;
+        let mut waiting = Box::pin(worker.get_from(&one));
+        begin(&mut waiting).await;
+        drop(first);
+        begin(&mut waiting).await; // the cluster has two, still
+        drop(beyond);
+        let (sent, _peer) = join!(waiting, one.answer(OK));
+        assert_eq!((text(sent).await, text(second).await), ("ok".to_owned(), "ok".to_owned()));
+    });
+}
+
+#[test]
+fn an_endpoint_that_may_have_no_more_leaves_what_is_closed_to_another() {
+    on_worker(async {
+        let (one, other, third) = (Server::start().await, Server::start().await, Server::start().await);
+        let mut config = cluster_config([one.address(), other.address(), third.address()]);
+        config.recovery.breakers.connections_per_endpoint = 3;
+        config.recovery.breakers.connections = 4;
+        let worker = Worker::new(config);
+        let (_first, _peer) = worker.ask(&one).await;
+        let (_second, _second_peer) = worker.ask(&one).await;
+        let (_third, _other_peer) = worker.ask(&other).await;
+        let (gone, _third_peer) = worker.ask(&third).await;
+        let mut of_one = Box::pin(worker.get_from(&one));
+        begin(&mut of_one).await;
+        let mut of_other = Box::pin(worker.get_from(&other));
+        begin(&mut of_other).await;
+
+        let mut config = worker.cluster.config().clone();
+        config.recovery.breakers.connections_per_endpoint = 2;
+        let next = Arc::new(worker.cluster.successor(Arc::new(config)));
+        worker.upstreams.successor(std::slice::from_ref(&next), |_| Default::default()).take_over();
+        drop(gone);
+        let of_other = async { join!(of_other, other.answer(OK)) };
+        let (sent, _peer) = select! {
+            sent = of_other => sent,
+            _ = of_one => panic!("there may be no more"),
+        };
+        assert_eq!(text(sent).await, "ok");
+    });
+}
+
+#[test]
+fn nobody_waits_for_ever_where_connections_are_few_and_whoever_waits_may_leave() {
+    on_worker(async {
+        let servers = [Server::start().await, Server::start().await, Server::start().await];
+        let addresses = servers.each_ref().map(|server| Address::from(server.address()));
+        let mut config = cluster_config(servers.each_ref().map(Server::address));
+        config.recovery.breakers.connections_per_endpoint = 2;
+        config.recovery.breakers.connections = 4;
+        servers.into_iter().for_each(Server::serve);
+        let worker = Worker::new(config);
+        let workers = [Rc::new(worker.beside()), Rc::new(worker.beside())];
+        let mut rng = fastrand::Rng::with_seed(7);
+        let mut all = Vec::new();
+        for _ in 0..600 {
+            let (worker, mut random) = (rng.choice(&workers).expect("two").clone(), rng.fork());
+            all.push(spawn_local(async move {
+                let preferred = random.choice(addresses);
+                let criteria = Criteria { preferred, ..Criteria::default() };
+                let sent = worker.send_as(&criteria, get(), || None);
+                let patience = random.u64(1..40);
+                match random.u8(..4) {
+                    0 => drop(timeout(Duration::from_millis(patience), sent).await), // not read to its end
+                    1 => drop(sent.await.expect("an answer")),
+                    _ => assert_eq!(text(sent.await).await, "ok"),
+                }
+            }));
+            if rng.bool() {
+                yield_now().await;
+            }
+        }
+        for one in all {
+            one.await.expect("it ends well");
+        }
     });
 }
 
