@@ -27,7 +27,16 @@ const ORIGINAL_URL: HeaderName = HeaderName::from_static("x-envoy-original-url")
 /// A request as it was before it passed the chain, where it may have to pass it again.
 pub(super) struct Sent {
     head: Option<RequestHead>,
-    body: Option<Option<Kept>>,
+    body: SentBody,
+}
+
+enum SentBody {
+    /// There was none.
+    None,
+    /// What came of it.
+    Kept(Kept),
+    /// It is gone.
+    Gone,
 }
 
 /// Where an upstream's answer leads.
@@ -53,7 +62,11 @@ impl Exchange {
         };
         Sent {
             head: limit.map(|_| self.run.stream().borrow().request.clone()),
-            body: body.map(|body| limit.map(|limit| body.keep(limit))),
+            body: match (body, limit) {
+                (None, _) => SentBody::None,
+                (Some(body), Some(limit)) => SentBody::Kept(body.keep(limit)),
+                (Some(_), None) => SentBody::Gone,
+            },
         }
     }
 
@@ -90,11 +103,12 @@ impl Exchange {
             head
         };
         let body = match sent.body {
-            None => None,
-            Some(kept) => {
+            SentBody::None => None,
+            SentBody::Gone => return Ok(Way::Back),
+            SentBody::Kept(kept) => {
                 // What has not come yet, or is too much, cannot be sent again.
                 let limit = route.buffer_limit.unwrap_or(self.site.listener().buffer_limit);
-                let Some(body) = kept.and_then(|kept| kept.take(limit)) else { return Ok(Way::Back) };
+                let Some(body) = kept.take(limit) else { return Ok(Way::Back) };
                 if response.status() == StatusCode::SEE_OTHER {
                     OF_THE_BODY.iter().for_each(|name| drop(head.headers.remove(name)));
                     None

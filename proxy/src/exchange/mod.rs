@@ -25,6 +25,7 @@ mod cors;
 mod decompress;
 mod discard;
 mod follow;
+mod forward;
 mod grpc;
 mod grpc_web;
 mod headers;
@@ -41,19 +42,16 @@ mod upgrade;
 mod upload;
 mod watch;
 
-use std::cell::Cell;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, SEC_WEBSOCKET_ACCEPT};
-use http::uri::Authority;
+use http::header::{CONNECTION, CONTENT_LENGTH};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body;
 use http_body_util::{BodyExt, Full};
-use hyper::upgrade::OnUpgrade;
 
 pub use answer::{Answer, Ending};
 use body::Content;
@@ -66,17 +64,16 @@ pub use headers::drop_hop_by_hop;
 use headers::{Received, Wish};
 use peer::is_nowhere;
 pub(crate) use peer::{Peer, Phase};
-use retry::{Attempts, Sending};
 pub(crate) use site::{Life, Site, Stage};
-use ties::{Cookies, Ties};
+use ties::Cookies;
 pub(crate) use tunnel::Berth;
 pub(crate) use upgrade::ClientTunnel;
-use upgrade::{Upgrade, UpstreamTunnel};
+use upgrade::Upgrade;
 use upload::Upload;
 pub(crate) use upload::{ClientBody, ClientError};
 use watch::Watch;
 
-use crate::config::model::{Action, Forward, Route};
+use crate::config::model::Action;
 use crate::error::Failure;
 use crate::filter::{FlowBody, Run};
 use crate::grpc::is_call;
@@ -85,7 +82,6 @@ use crate::path::{self, EscapedSlashes};
 use crate::route;
 use crate::tasks::Tasks;
 use crate::telemetry::ExchangeReport;
-use crate::transport::BelowTls;
 use crate::upstream::{BoxError, RequestBody, ResponseBody};
 use crate::wasm::stream::{Direction, Progress, RequestHead, Stream, StreamInfo};
 
@@ -278,7 +274,7 @@ impl Exchange {
             let mut response = self.forward(route, forward, filtered).await?;
             if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                 self.cookies.give(response.headers_mut());
-                return Box::pin(self.pass_upgrade(*response)).await;
+                return Box::pin(self.pass_upgrade(*response)).await.map(Passed::Upgrade);
             }
             match self.follow(route, forward, &response, sent)? {
                 Way::Back => {
@@ -366,115 +362,6 @@ impl Exchange {
         Ok(RequestBody::Stream(Box::pin(flow.map_err(|error| Box::new(error) as BoxError))))
     }
 
-    /// Sends the request to a cluster of the route, and waits for the response's head.
-    async fn forward(
-        &mut self,
-        route: &Route,
-        forward: &Forward,
-        body: RequestBody,
-    ) -> Result<Box<Response<ResponseBody>>, Ending> {
-        let target = self.target.ok_or(Failure::ClusterNotFound)?;
-        let cluster = target.cluster;
-        self.take_cluster(cluster);
-        let site = self.site.clone();
-        let trusted = site.listener().trusted_hops > 0;
-        let policy = retry::policy(route, &self.run.stream().borrow().request.headers, trusted);
-        let body = self.mirror(route, forward, body);
-        let ties = {
-            let made = site.upstreams().cluster(cluster).ok_or(Failure::ClusterNotFound)?;
-            Ties::of(forward, target, made, &self.run.stream().borrow(), &self.peer)
-        };
-        let criteria = ties.criteria();
-        // Of the one attempt, and of those that there are where there is a policy.
-        let (attempt, attempts) = (Cell::default(), Attempts::default());
-        let sent = {
-            let make = |body| self.upstream_request(route, forward, body);
-            let upstreams = site.upstreams();
-            let sending = pin!(async {
-                if let Some(policy) = &policy {
-                    let (attempts, policy, tasks) = (&attempts, &**policy, site.tasks());
-                    let sending = Sending { upstreams, tasks, cluster, criteria, policy, make, attempts };
-                    return Box::pin(sending.run(body)).await;
-                }
-                let again = || make(RequestBody::Empty).ok();
-                let sent = upstreams.send(cluster, &criteria, make(body)?, again, &attempt).await;
-                sent.map_err(Ending::from_upstream)
-            });
-            self.watch.over(&self.run, pin!(self.run.interruptible(sending))).await
-        };
-        if sent.as_ref().is_err_and(Ending::is_of_slow_upstream) {
-            match policy {
-                Some(_) => attempts.note_timeout(site.upstreams(), cluster),
-                None => site.upstreams().note_timeout(cluster, &attempt.get()),
-            }
-        }
-        let (attempt, attempts) = match policy {
-            Some(_) => (attempts.last(), attempts.count()),
-            None => (attempt.get(), 1),
-        };
-        let mut stream = self.run.stream().borrow_mut();
-        stream.info.upstream = attempt.endpoint;
-        stream.info.upstream_local = attempt.local;
-        self.report.log(|entry| {
-            entry.upstream = attempt.endpoint;
-            entry.attempts = Some(attempts);
-        });
-        let response = sent?;
-        ties.tie(attempt.endpoint, attempts > 1, &mut self.cookies);
-        Ok(response)
-    }
-
-    fn take_cluster(&mut self, cluster: usize) {
-        if let Some(route) = self.route {
-            self.report.route(self.site.cell(route, Some(cluster)));
-        }
-        self.report.log(|entry| entry.cluster = Some(self.site.cluster_name(cluster)));
-    }
-
-    /// The request as it is sent: the head that came out of the chain, with what the route changes. The head itself is
-    /// kept: guests may go on reading it, and it may have to be sent again.
-    fn upstream_request(
-        &self,
-        route: &Route,
-        forward: &Forward,
-        body: RequestBody,
-    ) -> Result<Box<Request<RequestBody>>, Ending> {
-        let mut request = Box::new(Request::new(body));
-        let mut stream = self.run.stream().borrow_mut();
-        stream.request_progress = Progress::Body;
-        let head = &stream.request;
-        *request.method_mut() = head.method.clone();
-        *request.uri_mut() = match &forward.path {
-            None => head.uri.clone(),
-            Some(rewrite) => route::rewrite_path(&head.uri, &route.matches.path, rewrite)
-                .map_err(|error| Ending::failed(Failure::MalformedRequest, error.to_string()))?,
-        };
-        let headers = request.headers_mut();
-        headers.clone_from(&head.headers);
-        let known = &|operator: &_| self.known(&stream, operator);
-        route.request_headers.apply(headers, known);
-        if let Some(host) = forward.host.as_ref().and_then(|host| host.of(known)) {
-            if !Authority::try_from(host.as_bytes()).is_ok_and(|host| !host.as_str().contains('@')) {
-                return Err(Ending::failed(Failure::MalformedRequest, "rewritten_host_is_none".to_owned()));
-            }
-            headers.insert(HOST, host);
-        }
-        retry::drop_wishes(headers);
-        if let Some(deadline) = retry::deadline(route, &head.headers) {
-            retry::tell_deadline(headers, deadline.saturating_sub(self.watch.beginning.elapsed()));
-        }
-        if !self.run.is_empty() {
-            headers::drop_hop_by_hop(headers); // a guest may have written some
-        }
-        if let Some(Wish { protocol, extended }) = &self.upgrade {
-            headers::ask_upgrade(headers, protocol.clone());
-            if *extended && protocol.as_bytes().eq_ignore_ascii_case(b"websocket") {
-                headers::add_websocket_key(headers);
-            }
-        }
-        Ok(request)
-    }
-
     /// The response side of the chain, until the head has come out of it.
     async fn filter_response(&mut self, response: Response<ResponseBody>) -> Result<Passed, Ending> {
         let (mut parts, body) = response.into_parts();
@@ -510,46 +397,6 @@ impl Exchange {
             self.watch.over(&self.run, head).await?;
         }
         Ok(())
-    }
-
-    /// Passes the upstream's agreement to change the protocol on, its head through the chain.
-    async fn pass_upgrade(&mut self, mut response: Response<ResponseBody>) -> Result<Passed, Ending> {
-        let Some(wish) = &self.upgrade else {
-            return Err(Failure::UpstreamMalformed.into()); // nobody asked
-        };
-        let extended = wish.extended;
-        let agreed = headers::upgrade_wanted(response.headers());
-        let Some(protocol) = agreed.filter(|agreed| wish.is_for(agreed.as_bytes())) else {
-            return Err(Failure::UpstreamMalformed.into()); // nobody asked for that
-        };
-        let upstream = match response.body_mut().take_tunnel() {
-            Some(tunnel) => Some(UpstreamTunnel::Http2(tunnel)),
-            None => {
-                let below_tls = response.extensions_mut().remove::<BelowTls>().unwrap_or_default();
-                let upgrade = response.extensions_mut().remove::<OnUpgrade>();
-                upgrade.map(|upgrade| UpstreamTunnel::Http1(upgrade, below_tls))
-            }
-        };
-        let upstream = upstream.ok_or(Failure::UpgradeFailed)?;
-        let (mut parts, lease) = response.into_parts();
-        headers::drop_hop_by_hop(&mut parts.headers);
-        self.run.take_response(parts.status, parts.headers);
-        let mut flow = FlowBody::new(self.run.clone(), Direction::Response, None::<ResponseBody>);
-        self.filter_response_head(&mut flow).await?;
-        let (status, headers) = self.response(&mut flow);
-        let mut response = Response::new(());
-        (*response.status_mut(), *response.headers_mut()) = (status, headers);
-        if extended {
-            *response.status_mut() = StatusCode::OK;
-            response.headers_mut().remove(SEC_WEBSOCKET_ACCEPT);
-        } else {
-            if matches!(upstream, UpstreamTunnel::Http2(_)) {
-                let request = &self.run.stream().borrow().request.headers;
-                headers::accept_websocket(request, response.headers_mut());
-            }
-            headers::ask_upgrade(response.headers_mut(), protocol);
-        }
-        Ok(Passed::Upgrade(Box::new(Upgrade { response, upstream, lease })))
     }
 
     /// The response as it is sent, after the chain. It owns the exchange from now on.

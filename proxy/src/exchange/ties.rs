@@ -72,8 +72,8 @@ impl<'a> Ties<'a> {
             route::hash(&forward.hash_policy, &request, |cookie| cookies.push(cookie))
         });
         let affinity = cluster.affinity();
-        let known =
-            affinity.and_then(|affinity| affinity.endpoint(route::cookie(headers, affinity.cookie_name())?));
+        let known = affinity
+            .and_then(|affinity| affinity.endpoint(route::first_cookie(headers, affinity.cookie_name())?));
         // A filter knows more than a cookie does.
         let (preferred, strict) = match stream.preferred_endpoint {
             Some(endpoint) => (Some(endpoint.into()), false),

@@ -3,14 +3,18 @@
 use std::future::Future;
 use std::task::Poll;
 
-use http::Response;
+use http::header::SEC_WEBSOCKET_ACCEPT;
+use http::{Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use tokio::sync::oneshot;
 
+use super::answer::Ending;
+use super::headers;
 use super::tunnel::{Berth, Side, Tunnel, Whole};
 use super::watch::Timer;
 use super::{Exchange, ReplyBody};
 use crate::error::Failure;
+use crate::filter::FlowBody;
 use crate::http2::Duplex;
 use crate::transport::BelowTls;
 use crate::upstream::ResponseBody;
@@ -40,6 +44,49 @@ pub(super) struct Upgrade {
 }
 
 impl Exchange {
+    /// Passes the upstream's agreement to change the protocol on, its head through the chain.
+    pub(super) async fn pass_upgrade(
+        &mut self,
+        mut response: Response<ResponseBody>,
+    ) -> Result<Box<Upgrade>, Ending> {
+        let Some(wish) = &self.upgrade else {
+            return Err(Failure::UpstreamMalformed.into()); // nobody asked
+        };
+        let extended = wish.extended;
+        let agreed = headers::upgrade_wanted(response.headers());
+        let Some(protocol) = agreed.filter(|agreed| wish.is_for(agreed.as_bytes())) else {
+            return Err(Failure::UpstreamMalformed.into()); // nobody asked for that
+        };
+        let upstream = match response.body_mut().take_tunnel() {
+            Some(tunnel) => Some(UpstreamTunnel::Http2(tunnel)),
+            None => {
+                let below_tls = response.extensions_mut().remove::<BelowTls>().unwrap_or_default();
+                let upgrade = response.extensions_mut().remove::<OnUpgrade>();
+                upgrade.map(|upgrade| UpstreamTunnel::Http1(upgrade, below_tls))
+            }
+        };
+        let upstream = upstream.ok_or(Failure::UpgradeFailed)?;
+        let (mut parts, lease) = response.into_parts();
+        headers::drop_hop_by_hop(&mut parts.headers);
+        self.run.take_response(parts.status, parts.headers);
+        let mut flow = FlowBody::new(self.run.clone(), Direction::Response, None::<ResponseBody>);
+        self.filter_response_head(&mut flow).await?;
+        let (status, headers) = self.response(&mut flow);
+        let mut response = Response::new(());
+        (*response.status_mut(), *response.headers_mut()) = (status, headers);
+        if extended {
+            *response.status_mut() = StatusCode::OK;
+            response.headers_mut().remove(SEC_WEBSOCKET_ACCEPT);
+        } else {
+            if matches!(upstream, UpstreamTunnel::Http2(_)) {
+                let request = &self.run.stream().borrow().request.headers;
+                headers::accept_websocket(request, response.headers_mut());
+            }
+            headers::ask_upgrade(response.headers_mut(), protocol);
+        }
+        Ok(Box::new(Upgrade { response, upstream, lease }))
+    }
+
     /// Answers with the upstream's agreement, and carries bytes both ways until one side has ended and the other has got
     /// everything.
     pub(super) fn tunnel(self: Box<Self>, client: ClientTunnel, upgrade: Upgrade) -> Response<ReplyBody> {

@@ -1,7 +1,7 @@
 //! The headers of frames, found in what comes in pieces.
 
 /// Bytes before a frame's content (RFC 9113, 4.1).
-const BYTES: usize = 9;
+pub(crate) const BYTES: usize = 9;
 
 /// Types and flags of frames (RFC 9113, 6).
 pub(crate) const DATA: u8 = 0x0;

@@ -6,7 +6,7 @@ use http::HeaderMap;
 use http::header::COOKIE;
 
 /// The value of the first cookie of that name, without the quotes that may be around it.
-pub(super) fn first<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
+pub fn first<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
     let pairs = headers.get_all(COOKIE).iter().flat_map(|value| value.as_bytes().split(|&byte| byte == b';'));
     pairs.map(<[u8]>::trim_ascii).find_map(|pair| {
         let value = pair.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;

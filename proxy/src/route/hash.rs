@@ -3,11 +3,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use http::header::COOKIE;
 use http::{HeaderMap, HeaderValue, Uri};
 use xxhash_rust::xxh64::xxh64;
 
-use super::query;
+use super::{cookie, query};
 use crate::config::model::{Cookie, HashCookie, HashPolicy, HashSource};
 
 /// What a request is hashed by.
@@ -38,7 +37,8 @@ pub fn hash(
             HashSource::Query(name) => {
                 request.uri.query().and_then(|all| query::first(all, name)).map(of_text)
             }
-            HashSource::Cookie(HashCookie { name, set }) => match (cookie(request.headers, name), set) {
+            HashSource::Cookie(HashCookie { name, set }) => match (cookie::first(request.headers, name), set)
+            {
                 (Some(value), _) => Some(xxh64(value, 0)),
                 (None, None) => None,
                 (None, Some(cookie)) => {
@@ -76,17 +76,6 @@ fn of_values<'a>(mut values: impl Iterator<Item = &'a HeaderValue>) -> Option<u6
         [first, second.as_bytes()].into_iter().chain(values.map(HeaderValue::as_bytes)).collect();
     all.sort_unstable();
     Some(all.into_iter().fold(0, |seed, value| xxh64(value, seed)))
-}
-
-/// The value of the first cookie of that name, without quotes around it.
-pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
-    let pairs = headers.get_all(COOKIE).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b';'));
-    let value = pairs.filter_map(|pair| {
-        let pair = pair.trim_ascii();
-        let value = pair.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
-        Some(value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value))
-    });
-    value.into_iter().next()
 }
 
 /// The value of a cookie for a client that has none: the same for all requests of a connection, so that they get the same

@@ -13,7 +13,8 @@ mod table;
 mod trie;
 
 pub use condition::Condition;
-pub use hash::{Hashed, cookie, hash, hash_of_address, set_cookie};
+pub use cookie::first as first_cookie;
+pub use hash::{Hashed, hash, hash_of_address, set_cookie};
 pub use host::with_suffix as with_host_suffix;
 pub(crate) use matcher::holds_of_field;
 pub use matcher::{Stored, holds_of_value};

@@ -20,14 +20,13 @@ use tokio::io::AsyncReadExt;
 
 use super::observed::{Observed, PREFACE};
 use crate::exchange::{ReplyBody, drop_hop_by_hop};
-use crate::http2::frame::{CONTINUATION, END_HEADERS, END_STREAM, HEADERS, SETTINGS};
+use crate::http2::frame::{self, CONTINUATION, END_HEADERS, END_STREAM, HEADERS, Partial, SETTINGS};
 
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 const H2C: HeaderValue = HeaderValue::from_static("h2c");
 
 /// As large a frame as anybody takes who has not said otherwise (RFC 9113, 4.2).
 const FRAME_BYTES: usize = 16 * 1024;
-const FRAME_HEADER: usize = 9;
 
 /// Where a request that asked leaves its connection to be found when HTTP/1.1 has ended on it.
 #[derive(Clone, Default)]
@@ -76,15 +75,15 @@ impl Asked {
         let parts = upgraded.downcast::<TokioIo<Observed>>().map_err(|_| io::ErrorKind::Unsupported)?;
         let mut io = parts.io.into_inner();
         io.put_back(parts.read_buf);
-        let mut first = BytesMut::zeroed(PREFACE.len() + FRAME_HEADER);
+        let mut first = BytesMut::zeroed(PREFACE.len() + frame::BYTES);
         io.read_exact(&mut first).await?;
-        let header = &first[PREFACE.len()..];
-        let length = u32::from_be_bytes([0, header[0], header[1], header[2]]) as usize;
-        if &first[..PREFACE.len()] != PREFACE || header[3] != SETTINGS || length > FRAME_BYTES {
-            return Err(io::ErrorKind::InvalidData.into());
-        }
+        let (preface, mut rest) = first.split_at(PREFACE.len());
+        let mut header = Partial::default();
+        header.take(&mut rest);
+        let header = header.whole().filter(|it| it.kind == SETTINGS && it.length <= FRAME_BYTES);
+        let header = header.filter(|_| preface == PREFACE).ok_or(io::ErrorKind::InvalidData)?;
         let settings = first.len();
-        first.resize(settings + length, 0);
+        first.resize(settings + header.length, 0);
         io.read_exact(&mut first[settings..]).await?;
         first.put(self.frames);
         io.put_back(first.freeze());
@@ -218,9 +217,9 @@ mod tests {
     #[test]
     fn a_large_request_is_several_frames() {
         let frames = frames(&vec![7; FRAME_BYTES + 3]);
-        assert_eq!(frames.len(), FRAME_BYTES + 3 + 2 * FRAME_HEADER);
-        assert_eq!(frames[..FRAME_HEADER], [0, 0x40, 0, HEADERS, END_STREAM, 0, 0, 0, 1]);
-        let second = &frames[FRAME_HEADER + FRAME_BYTES..];
-        assert_eq!(second[..FRAME_HEADER], [0, 0, 3, CONTINUATION, END_HEADERS, 0, 0, 0, 1]);
+        assert_eq!(frames.len(), FRAME_BYTES + 3 + 2 * frame::BYTES);
+        assert_eq!(frames[..frame::BYTES], [0, 0x40, 0, HEADERS, END_STREAM, 0, 0, 0, 1]);
+        let second = &frames[frame::BYTES + FRAME_BYTES..];
+        assert_eq!(second[..frame::BYTES], [0, 0, 3, CONTINUATION, END_HEADERS, 0, 0, 0, 1]);
     }
 }

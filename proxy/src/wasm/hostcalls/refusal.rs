@@ -16,8 +16,9 @@ enum Refusal {
     Nothing(&'static [usize]),
 }
 
-/// How a hostcall ends that the filter at hand may not make; none if it may, which costs a filter without `capabilities`
-/// one comparison.
+/// How a hostcall ends that the filter at hand may not make; none if it may. There is no need to ask for a filter without
+/// `capabilities`.
+#[cold]
 pub(super) fn of(call: &mut Call<'_>, name: &'static str, arguments: &[u64]) -> Option<Outcome> {
     let grants = call.data().grants()?;
     grants.capabilities().hostcalls.as_ref()?;

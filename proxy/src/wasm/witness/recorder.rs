@@ -239,6 +239,7 @@ impl From<&Fault> for End {
 }
 
 /// Makes a hostcall that is watched: answers it from the tape, or has the host answer, and notes both sides.
+#[cold]
 pub(crate) fn witnessed(
     call: &mut Call<'_>,
     name: &'static str,
