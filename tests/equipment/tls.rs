@@ -5,6 +5,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose, SanType,
@@ -58,6 +59,13 @@ impl Authority {
             params.not_before = rcgen::date_time_ymd(2019, 1, 1);
             params.not_after = rcgen::date_time_ymd(2020, 2, 3);
         })
+    }
+
+    /// One that ends then, to the second.
+    pub(crate) fn issue_until(&self, hosts: &[&str], end: SystemTime) -> Issued {
+        let since_epoch = end.duration_since(UNIX_EPOCH).expect("it is later");
+        let since_epoch = Duration::from_secs(since_epoch.as_secs());
+        self.issue_with(hosts, |params| params.not_after = rcgen::date_time_ymd(1970, 1, 1) + since_epoch)
     }
 
     /// One whose key is of Ed25519, which not every client can make use of.

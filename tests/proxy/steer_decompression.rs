@@ -97,6 +97,7 @@ fn a_response_to_head_says_what_the_decompressed_response_to_get_would() {
             });
             assert_eq!(said[0], said[1], "{compression} {accepted}");
             assert_eq!(said[1][3].as_deref(), Some("W/\"v1\""), "{compression} {accepted}");
+            assert_eq!(said[1][5], None, "a range would be of other bytes: {compression} {accepted}");
         }
     }
     let empty = Upstream::start(|_| {

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::time::{Duration, SystemTime};
 
 use rustls::ProtocolVersion;
 
@@ -374,6 +375,30 @@ fn clients_have_a_certificate_of_an_authority_where_that_is_asked() {
         wait_for_error(&proxy, "tls_client_not_trusted", count);
     }
     assert_eq!(upstream.requests().len(), 1);
+}
+
+#[test]
+fn a_session_lasts_no_longer_than_its_clients_certificate() {
+    let (authority, issued) = certified();
+    let clients = Authority::new("clients");
+    let upstream = Upstream::ok("hello");
+    let field = tls(&["a"], "client_ca: clients.pem");
+    let proxy =
+        prepared(upstream.address(), &[&field], &[("a", &issued)]).file("clients.pem", clients.pem()).start();
+    let end = SystemTime::now() + Duration::from_secs(3);
+    let identity = clients.issue_until(&["client.test"], end);
+    let options = TlsOptions::new(&authority, "a.test").identity(identity);
+    let way = TlsClient::to(proxy.address("in"), &options);
+    let is_answered = || {
+        let mut client = Client::connect(way.address());
+        let _ = client.try_send(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+        client.try_response_to("GET").ok().flatten().is_some()
+    };
+    assert!(is_answered());
+    eventually("the end of the certificate", || (!is_answered()).then_some(()));
+    let resumed: Vec<bool> = way.shaken().iter().map(|shaken| shaken.as_ref().unwrap().resumed).collect();
+    assert!(resumed.len() > 2 && !resumed[0] && resumed[1..].iter().all(|&resumed| resumed), "{resumed:?}");
+    wait_for_error(&proxy, "tls_client_not_trusted", 1.0);
 }
 
 #[test]
