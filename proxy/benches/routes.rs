@@ -7,17 +7,18 @@ use http::{HeaderMap, HeaderValue, Method, Uri, header};
 use tidegate::config;
 use tidegate::route::Table;
 
-/// A way to write what the route of this number matches, and the path of a request for it.
+/// A way to write what the route of this number matches. All numbers are of one length, and so are the requests: it is how
+/// many routes there are that is looked at, not how long their paths are.
 type Kind = (&'static str, fn(usize) -> String);
 
 const KINDS: [Kind; 7] = [
-    ("prefix", |at| format!("{{path: {{prefix: /service-{at}/}}}}")),
-    ("segments", |at| format!("{{path: {{segments: /service-{at}}}}}")),
-    ("exact", |at| format!("{{path: {{exact: /service-{at}/x}}}}")),
-    ("regex", |at| format!("{{path: {{regex: \"/service-{at}/[a-z]+\"}}}}")),
-    ("template", |at| format!("{{path: {{template: \"/service-{at}/{{name}}\"}}}}")),
-    ("host", |at| format!("{{host: service-{at}.test}}")),
-    ("cookie", |at| format!("{{path: {{segments: /service-{at}}}, cookies: {{a: {{exact: \"1\"}}}}}}")),
+    ("prefix", |at| format!("{{path: {{prefix: /service-{at:04}/}}}}")),
+    ("segments", |at| format!("{{path: {{segments: /service-{at:04}}}}}")),
+    ("exact", |at| format!("{{path: {{exact: /service-{at:04}/x}}}}")),
+    ("regex", |at| format!("{{path: {{regex: \"/service-{at:04}/[a-z]+\"}}}}")),
+    ("template", |at| format!("{{path: {{template: \"/service-{at:04}/{{name}}\"}}}}")),
+    ("host", |at| format!("{{host: service-{at:04}.test}}")),
+    ("cookie", |at| format!("{{path: {{segments: /service-{at:04}}}, cookies: {{a: {{exact: \"1\"}}}}}}")),
 ];
 
 fn table(count: usize, matches: fn(usize) -> String) -> Table {
@@ -38,10 +39,10 @@ fn find(criterion: &mut Criterion) {
                 .map(|at| at * (count / 10))
                 .map(|at| {
                     let mut headers = HeaderMap::new();
-                    let host = HeaderValue::from_str(&format!("service-{at}.test")).expect("a value");
+                    let host = HeaderValue::from_str(&format!("service-{at:04}.test")).expect("a value");
                     headers.insert(header::HOST, host);
                     headers.insert(header::COOKIE, HeaderValue::from_static("a=1"));
-                    (format!("/service-{at}/x").parse().expect("a path"), headers)
+                    (format!("/service-{at:04}/x").parse().expect("a path"), headers)
                 })
                 .collect();
             group.bench_with_input(BenchmarkId::from_parameter(count), &table, |bencher, table| {

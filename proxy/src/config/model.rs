@@ -64,7 +64,7 @@ pub use recovery::{Breakers, Comparison, HealthCheck, OutlierDetection, Probe, R
 pub use retries::{Backoff, Hedge, ResetFormat, Retries, RetryCondition};
 pub use route::{
     Action, Clusters, FollowRedirects, Forward, HeaderEdits, HostMatch, Match, Mirror, PathMatch,
-    PathRewrite, PathTemplate, Redirect, RedirectPath, Respond, Route, Share, ValueMatch,
+    PathRewrite, PathTemplate, Redirect, RedirectPath, Respond, Route, Share, TemplateSegment, ValueMatch,
 };
 pub use route_filters::{Changed, Link, RouteFilters, Variant};
 pub use server_names::{ServerNamePattern, ServerNames};

@@ -1,20 +1,20 @@
-//! What is left to look at once host and path led to a route: method, headers, query, and a path's regular expression.
+//! What is left to look at once host and path led to a route: method, headers, query, and a path's regular expression or template.
 
 use bytes::Bytes;
 use http::header::{GetAll, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, Uri};
-use regex::Regex;
 use smallvec::SmallVec;
 
 use super::claims::Claims;
 use super::{cookie, query};
-use crate::config::model::{Match, Percent, ValueMatch};
+use crate::config::model::{Match, PathMatch, Percent, ValueMatch};
 
 /// A route's conditions other than its hosts and the text of its path.
 #[derive(Debug)]
 pub(super) struct Conditions {
     methods: SmallVec<[Method; 1]>,
-    path: Option<Regex>,
+    /// Where its text does not say it all.
+    path: Option<PathMatch>,
     headers: Box<[(HeaderName, ValueMatch)]>,
     query: Box<[(String, ValueMatch)]>,
     cookies: Box<[(String, ValueMatch)]>,
@@ -41,7 +41,7 @@ impl Conditions {
     pub(super) fn new(matches: &Match) -> Conditions {
         Conditions {
             methods: matches.methods.iter().cloned().collect(),
-            path: matches.path.regex().cloned(),
+            path: matches.path.regex().map(|_| matches.path.clone()),
             headers: matches.headers.clone().into(),
             query: matches.query.clone().into(),
             cookies: matches.cookies.clone().into(),
@@ -83,7 +83,15 @@ impl Conditions {
                 holds(value, found.as_deref())
             })
             && self.claims.iter().all(|(name, value)| claims.meet(name, value, stored))
-            && self.path.as_ref().is_none_or(|regex| regex.is_match(uri.path()))
+            && self.path.as_ref().is_none_or(|form| has_form(uri.path(), form))
+    }
+}
+
+fn has_form(path: &str, form: &PathMatch) -> bool {
+    match form {
+        PathMatch::Regex(regex) => regex.is_match(path),
+        PathMatch::Template(template) => template.matches(path),
+        PathMatch::Any | PathMatch::Exact(_) | PathMatch::Prefix(_) | PathMatch::Segments(_) => true,
     }
 }
 

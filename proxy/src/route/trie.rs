@@ -74,6 +74,10 @@ impl Node {
     pub(super) fn prefix(&self) -> Option<u32> {
         (self.prefix != NONE).then_some(self.prefix)
     }
+
+    fn has_value(&self) -> bool {
+        self.exact & self.prefix != NONE // both are none only if all bits are set
+    }
 }
 
 impl Trie {
@@ -125,19 +129,24 @@ impl Trie {
         &entries[ending..]
     }
 
-    /// Visits every node whose string `text` begins with, the shortest first, together with how much of the text is
-    /// left there.
+    /// Visits every node with a value whose string `text` begins with, the shortest first, together with how much of the
+    /// text is left there.
     #[inline]
     pub(super) fn walk(&self, text: impl Text, mut visit: impl FnMut(&Node, usize)) {
         let Some(mut node) = self.nodes.first() else { return };
         let mut depth = 0;
         loop {
-            let label = &self.labels[range(&node.label)];
-            if !label.is_empty() && !text.has(label, depth) {
-                return;
+            // Where many strings part most nodes have neither: a step is little more than the look for the next.
+            if !node.label.is_empty() {
+                let label = &self.labels[range(&node.label)];
+                if !text.has(label, depth) {
+                    return;
+                }
+                depth += label.len();
             }
-            depth += label.len();
-            visit(node, text.len() - depth);
+            if node.has_value() {
+                visit(node, text.len() - depth);
+            }
             if depth == text.len() {
                 return;
             }

@@ -1,7 +1,7 @@
 //! Checks path templates, and makes regular expressions of them: `/users/{id}/files/{rest=**}`.
 
 use super::super::decode::Located;
-use super::super::model::{PathMatch, PathRewrite, PathTemplate};
+use super::super::model::{PathMatch, PathRewrite, PathTemplate, TemplateSegment};
 use super::Checker;
 
 /// What a part between slashes stands for.
@@ -18,13 +18,16 @@ impl Checker<'_> {
     /// A template that paths are compared with. `*` is one segment and `**` the rest, `{name}` a segment with a name, and
     /// `{name=**}` the rest with one.
     pub(super) fn path_template(&self, text: &Located<String>) -> Option<PathTemplate> {
-        let mut names = Vec::new();
+        let (mut names, mut parts) = (Vec::new(), Vec::new());
         let mut pattern = String::new();
         let segments: Vec<&str> = text.value.strip_prefix('/')?.split('/').collect();
         for (at, segment) in segments.iter().enumerate() {
             pattern.push('/');
             match part(segment) {
-                Ok(Part::Text(text)) => pattern.push_str(&regex::escape(text)),
+                Ok(Part::Text(text)) => {
+                    pattern.push_str(&regex::escape(text));
+                    parts.push(TemplateSegment::Text(text.to_owned()));
+                }
                 Ok(Part::Variable { takes_rest: true, .. }) if at + 1 < segments.len() => {
                     let hint = "`**` is all that is left of a path: it comes last";
                     self.log.error_with_hint(text.span, "nothing can come behind `**`", hint);
@@ -32,6 +35,7 @@ impl Checker<'_> {
                 }
                 Ok(Part::Variable { name, takes_rest }) => {
                     let content = if takes_rest { ".*" } else { "[^/]+" };
+                    parts.push(if takes_rest { TemplateSegment::Rest } else { TemplateSegment::Any });
                     let Some(name) = name else {
                         pattern.push_str(content);
                         continue;
@@ -51,7 +55,7 @@ impl Checker<'_> {
             }
         }
         let regex = self.whole_pattern(&Located { value: pattern, span: text.span })?;
-        Some(PathTemplate { source: text.value.clone(), regex })
+        Some(PathTemplate { source: text.value.clone(), segments: parts, regex })
     }
 
     /// What a path becomes that a template has matched: its variables may be in it.

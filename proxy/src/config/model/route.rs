@@ -108,8 +108,36 @@ pub enum PathMatch {
 pub struct PathTemplate {
     /// As it was written.
     pub source: String,
+    /// What comes behind each slash.
+    pub segments: Vec<TemplateSegment>,
     /// The same as an anchored expression, whose groups are the variables.
     pub regex: Regex,
+}
+
+/// What a path template has between slashes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TemplateSegment {
+    /// This text.
+    Text(String),
+    /// Any, but not nothing.
+    Any,
+    /// Whatever is left of the path. The last.
+    Rest,
+}
+
+impl PathTemplate {
+    /// Whether a path has this form. The expression says the same, and takes longer.
+    pub fn matches(&self, path: &str) -> bool {
+        let mut found = path.split('/');
+        found.next() == Some("")
+            && self.segments.iter().all(|segment| match (segment, found.next()) {
+                (_, None) => false,
+                (TemplateSegment::Text(text), Some(found)) => found == text,
+                (TemplateSegment::Any, Some(found)) => !found.is_empty(),
+                (TemplateSegment::Rest, Some(_)) => true,
+            })
+            && (found.next().is_none() || self.segments.last() == Some(&TemplateSegment::Rest))
+    }
 }
 
 impl PathMatch {

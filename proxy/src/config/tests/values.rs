@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use expect_test::{expect, expect_file};
+use proptest::prelude::*;
 
 use super::super::model::{Action, ModuleSource, PathMatch, PathRewrite, ValueMatch};
 use super::super::{Finding, Part, effective, parse};
@@ -21,6 +22,30 @@ clusters:
 
 fn shown(text: &str) -> String {
     serde_json::to_string_pretty(&effective(&valid(text).config)).unwrap() + "\n"
+}
+
+fn some_template() -> impl Strategy<Value = String> {
+    let segment = prop_oneof!["[ab.]{0,2}", Just("*".into()), Just("{x}".into())];
+    let rest = prop::option::of(prop::sample::select(vec!["/**", "/{y=**}"]));
+    (prop::collection::vec(segment, 1..4), rest).prop_map(|(segments, rest)| {
+        let text: String = segments.iter().map(|segment| format!("/{segment}")).collect();
+        text.replacen("{x}", "{x1}", 1).replacen("{x}", "{x2}", 1) + rest.unwrap_or_default()
+    })
+}
+
+proptest! {
+    #[test]
+    fn a_template_matches_what_its_expression_does(
+        template in some_template(),
+        paths in prop::collection::vec("(/[ab.]{0,2}){0,4}", 20),
+    ) {
+        let text = with_routes(&format!("      - {{match: {{path: {{template: \"{template}\"}}}}, cluster: api}}\n"));
+        let loaded = valid(&text);
+        let PathMatch::Template(template) = &loaded.config.listeners[0].routes[0].matches.path else { panic!() };
+        for path in paths.iter().map(String::as_str).chain(["*", ""]) {
+            prop_assert_eq!(template.matches(path), template.regex.is_match(path), "{} {}", template.source, path);
+        }
+    }
 }
 
 #[test]
