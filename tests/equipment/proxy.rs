@@ -319,11 +319,20 @@ impl Proxy {
 
     /// Its resident memory now, in bytes.
     pub(crate) fn resident_bytes(&self) -> u64 {
+        self.kernels_count("VmRSS:") * 1024
+    }
+
+    /// The part of it that it has allocated: the kernel takes the pages of the binary and gives them back as it likes.
+    pub(crate) fn allocated_bytes(&self) -> u64 {
+        (self.kernels_count("RssAnon:") + self.kernels_count("RssShmem:")) * 1024
+    }
+
+    /// What `/proc` says of its memory, in KiB.
+    fn kernels_count(&self, key: &str) -> u64 {
         let status =
             std::fs::read_to_string(format!("/proc/{}/status", self.id())).expect("the proxy is running");
-        let line =
-            status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("the kernel reports it");
-        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
+        let line = status.lines().find_map(|line| line.strip_prefix(key)).expect("the kernel reports it");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
     }
 
     /// How many files it may have open now.

@@ -109,11 +109,11 @@ fn modules_and_configurations_are_swapped_under_load_and_no_request_is_lost() {
             assert!(proxy.change(&config(number)), "the configuration is served");
             for_a_while(pause);
             if number == 10 {
-                after_ten = proxy.resident_bytes();
+                after_ten = proxy.allocated_bytes();
             }
         }
     });
-    let at_the_end = proxy.resident_bytes();
+    let at_the_end = proxy.allocated_bytes();
     println!(
         "{swaps} modules and as many configurations: {} answers, p99 {:?} after {:?}, {} KiB after {} KiB",
         swapped.answers(),
@@ -174,7 +174,7 @@ fn the_worst_filter_costs_nobody_but_its_own() {
             };
             // As much load beside a filter that does nothing, in turns: what else the machine does meets both.
             let (quiet, proxy) = (start(Guest::new().quiet().build()), start(module));
-            let before = proxy.resident_bytes();
+            let before = proxy.allocated_bytes();
             let (mut ratios, mut seen, mut hurt) = (Vec::new(), Seen::default(), 0);
             for _ in 0..turns {
                 let calm = beside_the_other(&quiet, turn).0.p99();
@@ -201,7 +201,7 @@ fn the_worst_filter_costs_nobody_but_its_own() {
                 );
             }
             settles(&proxy);
-            let grown = proxy.resident_bytes().saturating_sub(before);
+            let grown = proxy.allocated_bytes().saturating_sub(before);
             assert!(grown < 64 << 20, "{name}, {isolation}: it grew by {} KiB", grown >> 10);
             if in_full().is_some() {
                 assert!(
@@ -235,12 +235,12 @@ fn no_module_costs_anybody_but_its_own() {
                 served += usize::from(proxy.reload());
                 load::during(bad, 2, |_| Ok(()), || for_a_while(SHORT / 40));
                 if seed == first + modules / 4 {
-                    before = proxy.resident_bytes();
+                    before = proxy.allocated_bytes();
                 }
             }
             before
         });
-        let grown = proxy.resident_bytes().saturating_sub(before);
+        let grown = proxy.allocated_bytes().saturating_sub(before);
         println!(
             "isolation {isolation}: {served} served, {} good answers, {} KiB more",
             seen.answers(),
@@ -263,9 +263,9 @@ fn guests_that_are_replaced_all_the_time_leave_nothing_behind() {
         let proxy = Proxy::with(&config).file("mark.wasm", marking("one")).workers(2).start();
         let address = proxy.address("in");
         let ((), first) = load::during(address, 4, is_of_one_version, || for_a_while(length() / 2));
-        let before = proxy.resident_bytes();
+        let before = proxy.allocated_bytes();
         let ((), seen) = load::during(address, 4, is_of_one_version, || for_a_while(length()));
-        let after = proxy.resident_bytes();
+        let after = proxy.allocated_bytes();
         println!("{more}: {} answers, {} KiB after {} KiB", seen.answers(), after >> 10, before >> 10);
         assert!(first.failures.is_empty() && seen.failures.is_empty(), "{:?}", seen.failures);
         is_flat(more, before, after);
@@ -345,9 +345,9 @@ fn everything_at_once_ends_with_nothing_under_way() {
         }
     };
     round(&mut proxy, length() / 2);
-    let before = proxy.resident_bytes();
+    let before = proxy.allocated_bytes();
     round(&mut proxy, length());
-    let after = proxy.resident_bytes();
+    let after = proxy.allocated_bytes();
     println!("{} KiB after {} KiB", after >> 10, before >> 10);
     is_flat("everything", before, after);
     settles(&proxy);

@@ -31,7 +31,7 @@ fn five_thousand_connections_are_served_and_kept_alive() {
     raise_open_files();
     let upstream = Upstream::ok("hello");
     let proxy = Proxy::with(&forwarding(&[upstream.address()], "")).workers(2).start();
-    let before = proxy.resident_bytes();
+    let before = proxy.allocated_bytes();
     let mut clients: Vec<Client> = (0..CONNECTIONS).map(|_| proxy.client()).collect();
     for client in &mut clients {
         assert_eq!(client.get("/").text(), "hello");
@@ -40,7 +40,7 @@ fn five_thousand_connections_are_served_and_kept_alive() {
         proxy.metrics().sum("tidegate_downstream_active_connections", &[("listener", "in")]),
         CONNECTIONS as f64
     );
-    let each = proxy.resident_bytes().saturating_sub(before) / CONNECTIONS as u64;
+    let each = proxy.allocated_bytes().saturating_sub(before) / CONNECTIONS as u64;
     println!("an idle connection takes {each} bytes of resident memory");
     assert!(each < 64 << 10, "an idle connection takes {each} bytes");
     for client in &mut clients {
@@ -72,13 +72,13 @@ fn streaming_proxy(upstream: &Upstream) -> Proxy {
 /// How much the proxy's memory grew at most while this went on, once a first small exchange has warmed it up.
 fn growth_during(proxy: &Proxy, work: impl FnOnce()) -> u64 {
     proxy.client().request("POST", "/small", &[], &"x".repeat(100_000));
-    let before = proxy.resident_bytes();
+    let before = proxy.allocated_bytes();
     let done = AtomicBool::new(false);
     let peak = std::thread::scope(|scope| {
         let watching = scope.spawn(|| {
             let mut peak = before;
             while !done.load(Ordering::Relaxed) {
-                peak = peak.max(proxy.resident_bytes());
+                peak = peak.max(proxy.allocated_bytes());
                 std::thread::park_timeout(Duration::from_millis(20));
             }
             peak
@@ -156,7 +156,7 @@ fn many_endpoints(of_first: usize) -> String {
 fn ten_thousand_endpoints_over_five_hundred_clusters_are_small_and_reloaded_within_a_second() {
     let few = Proxy::start(&forwarding(&["10.0.0.1:80".parse().expect("an address")], ""));
     let mut proxy = Proxy::with(&many_endpoints(20)).workers(2).start();
-    let grown = proxy.resident_bytes().saturating_sub(few.resident_bytes());
+    let grown = proxy.allocated_bytes().saturating_sub(few.allocated_bytes());
     println!("10,000 endpoints in 500 clusters take {} KiB of resident memory", grown >> 10);
     let mut longest = 0;
     for of_first in [21, 20, 21] {

@@ -336,7 +336,7 @@ fn a_thousand_routes_with_a_configuration_each_take_little_memory() {
         let response = client.get(&format!("/r{at}/"));
         assert_eq!((response.status(), response.text()), (451, at.to_string()));
     }
-    let each = proxy.resident_bytes().saturating_sub(plain.resident_bytes()) / 1000;
+    let each = proxy.allocated_bytes().saturating_sub(plain.allocated_bytes()) / 1000;
     println!("a route's configuration of a filter takes {each} bytes of resident memory");
     assert!(each < 24 << 10, "{each} bytes");
     assert_eq!(proxy.metrics().sum("tidegate_filter_instances", &[("filter", "abort")]), 1.0);

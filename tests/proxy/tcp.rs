@@ -205,14 +205,14 @@ fn a_filter_that_pauses_stops_reading_at_the_buffer_limit() {
     let backend = Backend::start();
     let proxy = prepared(backend.address(), &["buffer_limit: 50000"], &[("hold", &guest, "")]).start();
     let (mut client, mut upstream) = pair(&proxy, &backend);
-    let before = proxy.resident_bytes();
+    let before = proxy.allocated_bytes();
     client.send_until_stopped(64 << 20);
     upstream.send_until_stopped(64 << 20);
     let sizes = proxy.guest_log().into_iter().filter_map(|(_, line)| {
         line.split(' ').find_map(|word| word.strip_prefix("size=")).and_then(|size| size.parse::<u64>().ok())
     });
     assert_eq!(sizes.max(), Some(50_000), "it is held to the byte");
-    let grown = proxy.resident_bytes().saturating_sub(before);
+    let grown = proxy.allocated_bytes().saturating_sub(before);
     assert!(grown < 4 << 20, "grew by {grown} bytes");
     client.reset();
 }

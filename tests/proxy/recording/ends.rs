@@ -72,14 +72,14 @@ fn a_reader_who_is_too_slow_ends_the_recording_and_neither_traffic_nor_memory_pa
     proxy.wait_for_log("the recording", |event| message(event) == "a recording begins");
     let mut client = proxy.client();
     client.get("/");
-    let (before, body) = (proxy.resident_bytes(), distinct(BODY));
+    let (before, body) = (proxy.allocated_bytes(), distinct(BODY));
     let mut sent = 0;
     while sent < 80 && !proxy.log().iter().any(|event| message(event) == ENDED) {
         assert_eq!(client.request("POST", "/", &[], &body).status(), 200);
         sent += 1;
     }
     wait_for_end(&proxy);
-    let grown = proxy.resident_bytes().saturating_sub(before);
+    let grown = proxy.allocated_bytes().saturating_sub(before);
     assert!(grown < 192 << 20, "{} MiB after {sent} requests of 4 MiB", grown >> 20);
     assert_eq!(client.get("/").status(), 200);
     let mut text = Vec::new();

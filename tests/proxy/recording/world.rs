@@ -275,7 +275,7 @@ fn a_recording_that_nobody_reads() -> (Upstream, Proxy, Client, std::net::TcpStr
         assert!(count > 0, "it ends: {}", String::from_utf8_lossy(&seen));
         seen.extend_from_slice(&head[..count]);
     }
-    let before = proxy.resident_bytes();
+    let before = proxy.allocated_bytes();
     const SIZE: usize = 3_300 * BLOCK;
     let mut client = proxy.client();
     client.send(&format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {SIZE}\r\n\r\n"));
@@ -284,7 +284,7 @@ fn a_recording_that_nobody_reads() -> (Upstream, Proxy, Client, std::net::TcpStr
         client.send(&format!("{number:0>width$}", width = BLOCK));
     }
     assert_eq!(client.response().text(), "hello");
-    let grown = proxy.resident_bytes().saturating_sub(before) >> 20;
+    let grown = proxy.allocated_bytes().saturating_sub(before) >> 20;
     assert!(grown < 128, "it grew by {grown} MiB");
     (upstream, proxy, client, reader)
 }
