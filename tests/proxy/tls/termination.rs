@@ -355,23 +355,33 @@ fn handshakes_count_as_connections_and_a_drain_ends_them() {
     assert_eq!(proxy.wait().code, Some(0));
 }
 
-#[test]
-fn clients_have_a_certificate_of_an_authority_where_that_is_asked() {
+/// A proxy that asks its clients for certificates, who vouches for it, and who for them.
+fn asking_for_certificates(upstream: &Upstream) -> (Proxy, Authority, Authority) {
     let (authority, issued) = certified();
     let clients = Authority::new("clients");
-    let upstream = Upstream::ok("hello");
     let field = tls(&["a"], "client_ca: clients.pem");
-    let proxy =
-        prepared(upstream.address(), &[&field], &[("a", &issued)]).file("clients.pem", clients.pem()).start();
+    let start = prepared(upstream.address(), &[&field], &[("a", &issued)]);
+    (start.file("clients.pem", clients.pem()).start(), authority, clients)
+}
+
+/// Whether a request that comes this way, on a connection of its own, is answered.
+fn is_answered(way: &TlsClient) -> bool {
+    let mut client = Client::connect(way.address());
+    let _ = client.try_send(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+    client.try_response_to("GET").ok().flatten().is_some()
+}
+
+#[test]
+fn clients_have_a_certificate_of_an_authority_where_that_is_asked() {
+    let upstream = Upstream::ok("hello");
+    let (proxy, authority, clients) = asking_for_certificates(&upstream);
     let options = || TlsOptions::new(&authority, "a.test");
     let way = TlsClient::to(proxy.address("in"), &options().identity(clients.issue(&["client.test"])));
     assert_eq!(Client::connect(way.address()).get("/").text(), "hello");
     let strangers = [options(), options().identity(Authority::new("other").issue(&["client.test"]))];
     for (stranger, count) in strangers.iter().zip([1.0, 2.0]) {
         let way = TlsClient::to(proxy.address("in"), stranger);
-        let mut client = Client::connect(way.address());
-        let _ = client.try_send(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n");
-        assert!(client.try_response_to("GET").ok().flatten().is_none());
+        assert!(!is_answered(&way));
         wait_for_error(&proxy, "tls_client_not_trusted", count);
     }
     assert_eq!(upstream.requests().len(), 1);
@@ -379,23 +389,14 @@ fn clients_have_a_certificate_of_an_authority_where_that_is_asked() {
 
 #[test]
 fn a_session_lasts_no_longer_than_its_clients_certificate() {
-    let (authority, issued) = certified();
-    let clients = Authority::new("clients");
     let upstream = Upstream::ok("hello");
-    let field = tls(&["a"], "client_ca: clients.pem");
-    let proxy =
-        prepared(upstream.address(), &[&field], &[("a", &issued)]).file("clients.pem", clients.pem()).start();
+    let (proxy, authority, clients) = asking_for_certificates(&upstream);
     let end = SystemTime::now() + Duration::from_secs(3);
     let identity = clients.issue_until(&["client.test"], end);
     let options = TlsOptions::new(&authority, "a.test").identity(identity);
     let way = TlsClient::to(proxy.address("in"), &options);
-    let is_answered = || {
-        let mut client = Client::connect(way.address());
-        let _ = client.try_send(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
-        client.try_response_to("GET").ok().flatten().is_some()
-    };
-    assert!(is_answered());
-    eventually("the end of the certificate", || (!is_answered()).then_some(()));
+    assert!(is_answered(&way));
+    eventually("the end of the certificate", || (!is_answered(&way)).then_some(()));
     let resumed: Vec<bool> = way.shaken().iter().map(|shaken| shaken.as_ref().unwrap().resumed).collect();
     assert!(resumed.len() > 2 && !resumed[0] && resumed[1..].iter().all(|&resumed| resumed), "{resumed:?}");
     wait_for_error(&proxy, "tls_client_not_trusted", 1.0);
