@@ -11,9 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use tidegate::config::model::{
-    Breaker, Filter, FilterLimits, Grant, Isolation, ModuleSource, OnFault, Recycle, Reload,
-};
+use tidegate::config::model::{Filter, FilterLimits, ModuleSource};
 use tidegate::wasm::stream::{RequestHead, ResponseHead, Stream, StreamInfo, StreamRef};
 use tidegate::wasm::{Clock, Engine, Fault, GuestMetrics, Plugin, Services, Vm};
 
@@ -114,17 +112,11 @@ impl Bench {
 /// A filter with the limits that tests stay below.
 pub(crate) fn filter() -> Filter {
     Filter {
-        name: "tested".to_owned(),
-        module: ModuleSource::File(PathBuf::from("tested.wasm")),
-        sha256: None,
         config: Bytes::from_static(b"{\"plugin\": 1}"),
-        config_shown: None,
         vm_id: "the-vm".to_owned(),
         vm_config: Bytes::from_static(b"vm"),
         root_id: "the-root".to_owned(),
         env: vec![("KEY".to_owned(), "value".to_owned()), ("EMPTY".to_owned(), String::new())],
-        env_sources: Vec::new(),
-        capabilities: Grant::Everything,
         limits: FilterLimits {
             instructions: 1_000_000,
             instructions_per_second: None,
@@ -138,13 +130,7 @@ pub(crate) fn filter() -> Filter {
             cells: 1 << 20,
             metrics: 8,
         },
-        isolation: Isolation::Worker,
-        recycle: Recycle::default(),
-        on_fault: OnFault::Closed,
-        reload: Reload::default(),
-        breaker: Breaker::default(),
-        on_rate_exceeded: OnFault::Closed,
-        allow_on_headers_stop_iteration: false,
+        ..Filter::new("tested", ModuleSource::File(PathBuf::from("tested.wasm")))
     }
 }
 
