@@ -7,5 +7,8 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // A sidecar needs a few MiB in many places, and each would take a page of 2 MiB for itself: three times the memory for
+    // no time that could be measured. Where the kernel refuses, it only takes more.
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
     tidegate::cli::main()
 }

@@ -327,7 +327,12 @@ impl Proxy {
         (self.kernels_count("RssAnon:") + self.kernels_count("RssShmem:")) * 1024
     }
 
-    /// What `/proc` says of its memory, in KiB.
+    /// Whether the kernel may give it pages of 2 MiB.
+    pub(crate) fn may_have_huge_pages(&self) -> bool {
+        self.kernels_count("THP_enabled:") != 0
+    }
+
+    /// What `/proc` says of its memory, in KiB where it is one.
     fn kernels_count(&self, key: &str) -> u64 {
         let status =
             std::fs::read_to_string(format!("/proc/{}/status", self.id())).expect("the proxy is running");

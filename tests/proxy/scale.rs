@@ -55,6 +55,13 @@ fn the_limit_on_open_files_is_raised_as_far_as_the_system_allows() {
     assert_eq!(proxy.open_files(), getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX));
 }
 
+/// Most of each would hold nothing: see `main.rs`.
+#[test]
+fn no_memory_is_taken_in_pages_of_2_mib() {
+    let upstream = Upstream::ok("hello");
+    assert!(!Proxy::with(&forwarding(&[upstream.address()], "")).start().may_have_huge_pages());
+}
+
 fn stream_bytes() -> u64 {
     let mib = std::env::var("TIDEGATE_TEST_STREAM_MIB").ok().and_then(|mib| mib.parse::<u64>().ok());
     mib.unwrap_or(256) << 20
