@@ -143,12 +143,24 @@ impl Candidate {
         let route = u32::try_from(route).unwrap_or(NONE);
         Candidate { route, unconditional: conditions.is_empty(), is_last: false }
     }
+
+    /// What stands for it in an index where nobody looks for the same: it is found without its list. None for a route
+    /// that is beyond those bits.
+    fn alone(self) -> Option<u32> {
+        (self.route < ROUTE)
+            .then_some(ALONE | if self.unconditional { UNCONDITIONAL } else { 0 } | self.route)
+    }
 }
+
+/// In an index: this is no list's beginning but the one candidate, its route in the lower bits.
+const ALONE: u32 = 1 << 31;
+const UNCONDITIONAL: u32 = 1 << 30;
+const ROUTE: u32 = UNCONDITIONAL - 1;
 
 /// The routes of one host, by path.
 #[derive(Debug)]
 struct Paths {
-    /// By an exact path or a path's beginning; the values are where in `lists` a list begins.
+    /// By an exact path or a path's beginning; the values are candidates, or where in `lists` a list of them begins.
     texts: Trie,
     /// The lists of routes that look for the same text, each in order, one after the other.
     lists: Box<[Candidate]>,
@@ -184,8 +196,14 @@ impl Paths {
         // Expressions come last, because they cost the most: those behind a route that was found are not tried.
         for trie in [&self.texts, &self.patterns] {
             trie.walk(path, |node, left| {
-                for list in [node.prefix(), node.exact().filter(|_| left == 0)].into_iter().flatten() {
-                    request.improve(&self.lists[list as usize..], first);
+                for found in [node.prefix(), node.exact().filter(|_| left == 0)].into_iter().flatten() {
+                    if found & ALONE == 0 {
+                        request.improve(&self.lists[found as usize..], first);
+                        continue;
+                    }
+                    let unconditional = found & UNCONDITIONAL != 0;
+                    request
+                        .improve(&[Candidate { route: found & ROUTE, unconditional, is_last: true }], first);
                 }
             });
         }
@@ -204,9 +222,13 @@ impl<'a> Lists<'a> {
     /// An index of them. They are put into `lists`, one after the other.
     fn indexed(self, lists: &mut Vec<Candidate>) -> Trie {
         let entry = |((text, exact), list): ((Cow<'_, str>, bool), Vec<Candidate>)| {
-            let value = u32::try_from(lists.len()).unwrap_or(NONE);
-            lists.extend(list);
-            lists.last_mut().into_iter().for_each(|last: &mut Candidate| last.is_last = true);
+            let alone = if let [only] = list[..] { only.alone() } else { None };
+            let value = alone.unwrap_or_else(|| {
+                let begin = u32::try_from(lists.len()).unwrap_or(NONE);
+                lists.extend(list);
+                lists.last_mut().into_iter().for_each(|last: &mut Candidate| last.is_last = true);
+                begin
+            });
             Entry { text: text.as_bytes().into(), value, exact }
         };
         Trie::new(self.0.into_iter().map(entry).collect())
