@@ -45,7 +45,7 @@ mod watch;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH};
@@ -524,9 +524,7 @@ impl Drop for Exchange {
         let meter = self.run.meter();
         self.report.receive(self.received.max(meter.bytes(Direction::Request)));
         self.report.send(meter.bytes(Direction::Response));
-        // Only guests ask how long it took.
-        let duration = if self.run.is_idle() { Duration::ZERO } else { self.watch.beginning.elapsed() };
-        self.run.finish_after(duration);
+        self.run.finish_after(self.report.stop());
         self.report.log(|entry| entry.skipped = self.run.skipped());
         self.peer.leave_exchange();
     }

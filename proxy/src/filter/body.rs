@@ -75,7 +75,7 @@ where
         let declared = self.source.as_ref().and_then(|source| source.size_hint().exact());
         self.flow.push_head(end).map_err(HeadError::Interrupted)?;
         std::future::poll_fn(|cx| self.poll_head(cx)).await?;
-        if self.flow.says_length() && !self.ended && self.run().edits_bodies() {
+        if !self.ended && self.run().edits_bodies() && self.flow.said_length().is_some() {
             std::future::poll_fn(|cx| self.poll_first(cx)).await?;
         }
         self.promised = declared;
@@ -119,15 +119,16 @@ where
             return;
         }
         let all = if self.ended { Some(0) } else { self.flow.remaining() };
-        let said = self.flow.says_length();
+        let said = self.flow.said_length();
         self.promised = match all {
             Some(length) => Some(length),
-            None if said && !self.flow.is_edited() => self.promised,
+            None if said.is_some() && !self.flow.is_edited() => self.promised,
             None => None,
         };
-        match self.promised {
-            Some(0) if !said => {} // a message that says nothing has none
-            promised => self.flow.say_length(promised),
+        match (self.promised, said) {
+            (Some(0), None) | (None, None) => {} // a message that says nothing has none
+            (Some(promised), Some(Some(said))) if promised == said => {}
+            (promised, _) => self.flow.say_length(promised),
         }
     }
 
@@ -169,7 +170,7 @@ where
             if let Err(interrupt) = self.flow.settle() {
                 self.run().interrupt(interrupt);
             }
-            if self.run().is_interrupted() {
+            if !self.run().is_quiet() && self.run().is_interrupted() {
                 return Poll::Ready(Some(Err(FlowError::Interrupted)));
             }
             if let Some(event) = self.flow.pop() {

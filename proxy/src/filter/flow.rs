@@ -103,7 +103,9 @@ pub(super) struct Flow {
 impl Flow {
     pub(super) fn new(run: Rc<Run>, direction: Direction) -> Flow {
         let places = (0..run.len()).map(|_| Place::default()).collect();
-        Flow { direction, run, places, output: VecDeque::new(), edited: false, cut: false }
+        // A head, a chunk and the end: nothing comes out here where there is no filter.
+        let output = if run.is_empty() { VecDeque::new() } else { VecDeque::with_capacity(4) };
+        Flow { direction, run, places, output, edited: false, cut: false }
     }
 
     pub(super) fn direction(&self) -> Direction {
@@ -154,10 +156,13 @@ impl Flow {
         self.cut
     }
 
-    /// Whether the head says how long the body is.
-    pub(super) fn says_length(&self) -> bool {
+    /// What the head says of how long the body is, if it says anything: no number where that is none, or there is more than
+    /// one.
+    pub(super) fn said_length(&self) -> Option<Option<u64>> {
         let stream = self.run.stream().borrow();
-        stream.headers(self.direction).is_some_and(|headers| headers.contains_key(CONTENT_LENGTH))
+        let mut said = stream.headers(self.direction)?.get_all(CONTENT_LENGTH).iter();
+        let first = said.next()?;
+        Some(if said.next().is_none() { length(first) } else { None })
     }
 
     /// Has the head say how long the body is, or nothing of it.
@@ -220,12 +225,14 @@ impl Flow {
     /// Performs what guests asked of this direction since they were last called, and lets go on what a filter held that
     /// left, or was lost and its policy says so.
     pub(super) fn settle(&mut self) -> Result<(), Interrupt> {
-        self.run.take_losses()?;
-        if self.run.is_interrupted() {
-            return Ok(()); // a filter that replied may be gone, and what it stopped still does not go on
-        }
-        while let Some((stage, wish)) = self.run.take_wish(self.direction) {
-            self.grant(self.place_of(stage), wish)?;
+        if !self.run.is_quiet() {
+            self.run.take_losses()?;
+            if self.run.is_interrupted() {
+                return Ok(()); // a filter that replied may be gone, and what it stopped still does not go on
+            }
+            while let Some((stage, wish)) = self.run.take_wish(self.direction) {
+                self.grant(self.place_of(stage), wish)?;
+            }
         }
         for place in 0..self.places.len() {
             if self.places[place].state != State::Flowing && self.run.is_bypassed(self.stage_of(place)) {
@@ -514,4 +521,12 @@ impl Flow {
             Ok(())
         }
     }
+}
+
+/// A `content-length`, which is digits alone ([RFC 9110 section 8.6]).
+///
+/// [RFC 9110 section 8.6]: https://www.rfc-editor.org/rfc/rfc9110#section-8.6
+fn length(value: &HeaderValue) -> Option<u64> {
+    let digits = value.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
+    digits.parse().ok()
 }

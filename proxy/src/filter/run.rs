@@ -162,6 +162,11 @@ impl Run {
         .await
     }
 
+    /// Whether no guest asks for anything, and nothing was met that ends the exchange: nearly always.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.stream.borrow().actions.is_empty() && self.interrupt.borrow().is_none()
+    }
+
     /// Waits for a reason to leave the ordinary way: a reply, a close, a fault.
     fn poll_interrupt(&self, cx: &mut Context<'_>) -> Poll<Interrupt> {
         if self.is_empty() {
@@ -178,7 +183,7 @@ impl Run {
 
     /// The first reason to leave the ordinary way, if there is one.
     pub fn take_interrupt(&self) -> Option<Interrupt> {
-        if self.is_empty() || self.aside.get() {
+        if self.is_empty() || self.aside.get() || self.is_quiet() {
             return None;
         }
         if let Some(interrupt) = self.interrupt.borrow_mut().take() {
@@ -387,10 +392,13 @@ impl Run {
 
     /// The version of a filter that the exchange has.
     fn instance(&self, stage: usize) -> &Rc<Instance> {
+        self.version(stage, self.trial(stage))
+    }
+
+    fn version<'a>(&'a self, stage: usize, trial: Option<&'a Trial>) -> &'a Rc<Instance> {
         if let Some(other) = self.seats[stage].other.get() {
             return other;
         }
-        let trial = self.trial(stage);
         trial
             .and_then(|trial| trial.instance(&self.stream, self.buffer_limit))
             .unwrap_or_else(|| self.chain.instance(stage))
@@ -407,7 +415,8 @@ impl Run {
     ) -> Result<R, FaultKind> {
         let seat = &self.seats[stage];
         let seated = seat.context.get();
-        let instance = self.instance(stage);
+        let trial = self.trial(stage);
+        let instance = self.version(stage, trial);
         let enter = || match seated {
             Some((generation, context)) => instance.enter(generation, |vm, _| work(vm, context)),
             None => instance.open(|vm, generation| {
@@ -416,7 +425,7 @@ impl Run {
                 work(vm, context)
             }),
         };
-        match self.trial(stage) {
+        match trial {
             None => enter(),
             Some(trial) => trial.measure(instance, enter),
         }

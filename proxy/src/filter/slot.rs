@@ -263,10 +263,15 @@ impl Slot {
 
     /// Tells the filters that wait for their roots to go of those that went: a call for one filter may end the root of
     /// another.
+    #[inline]
     fn tell_of_ends(&self, guest: &Occupant) {
-        if self.going.borrow().is_empty() {
-            return; // nearly always
+        if !self.going.borrow().is_empty() {
+            self.tell_those_going(guest); // hardly ever
         }
+    }
+
+    #[cold]
+    fn tell_those_going(&self, guest: &Occupant) {
         self.going.borrow_mut().retain(|tenant| {
             let gone = tenant.upgrade().filter(|tenant| guest.has_gone(tenant));
             gone.as_ref().inspect(|tenant| tenant.note_end()).is_none() && tenant.strong_count() > 0

@@ -6,7 +6,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, StatusCode};
 
@@ -54,12 +54,13 @@ impl Reporter {
 
 /// One exchange's report. See the module.
 ///
-/// Where the access log is off it allocates nothing; it reads the clock once, when it drops.
+/// Where the access log is off it allocates nothing; it reads the clock once, when it [stops](ExchangeReport::stop).
 #[derive(Debug)]
 pub struct ExchangeReport {
     reporter: Rc<Reporter>,
     routed: Option<Arc<ExchangeCell>>,
     began: Instant,
+    duration: Option<Duration>,
     status: Option<StatusCode>,
     failure: Option<Failure>,
     complete: bool,
@@ -77,6 +78,7 @@ impl ExchangeReport {
         ExchangeReport {
             routed: None,
             began,
+            duration: None,
             status: None,
             failure: None,
             complete: false,
@@ -132,6 +134,13 @@ impl ExchangeReport {
         self.complete = true;
     }
 
+    /// The exchange is over: how long it took. What still follows, such as guests' last callbacks, is not of it. The first
+    /// call counts; what drops without one stops then.
+    pub fn stop(&mut self) -> Duration {
+        let began = self.began;
+        *self.duration.get_or_insert_with(|| began.elapsed())
+    }
+
     /// Notes facts for the access log; `note` is not called where it is off.
     pub fn log(&mut self, note: impl FnOnce(&mut Entry)) {
         if let Some(entry) = &mut self.entry {
@@ -154,7 +163,7 @@ impl ExchangeReport {
 impl Drop for ExchangeReport {
     fn drop(&mut self) {
         let outcome = self.outcome();
-        let duration = self.began.elapsed();
+        let duration = self.stop();
         let cell = self.routed.as_ref().unwrap_or(&self.reporter.unrouted);
         cell.count(outcome);
         if let Some(status) = self.call {

@@ -4,9 +4,8 @@
 //! copied to the last of them: many of them would cost far more than they hold. It has no limit of its own: the
 //! pipeline holds it to the listener's buffer limit after each callback, a hostcall to [`MAX_EDITED_LEN`] within one.
 
-use std::collections::VecDeque;
-
 use bytes::{Bytes, BytesMut};
+use smallvec::SmallVec;
 
 /// How long an edit by a guest may make a buffer, in bytes. It bounds what one callback may take before the pipeline
 /// looks at the listener's buffer limit.
@@ -16,6 +15,9 @@ pub const MAX_EDITED_LEN: usize = 64 << 20;
 /// keeps no other memory then: a piece as it came keeps all of what was read with it, which is 8 KiB or more.
 const COALESCE_BELOW: usize = 4 << 10;
 
+/// Chunks, in order: nearly always one.
+type Chunks = SmallVec<[Bytes; 1]>;
+
 /// A piece of a body, in order.
 ///
 /// An exchange has several for each filter, nearly all of which stay empty, so an empty one is a null pointer.
@@ -24,7 +26,7 @@ pub struct BodyBuffer(Option<Box<Pieces>>);
 
 #[derive(Debug, Default)]
 struct Pieces {
-    chunks: VecDeque<Bytes>,
+    chunks: Chunks,
     len: usize,
     edited: bool,
 }
@@ -132,7 +134,7 @@ impl Pieces {
             return self.append(&chunk);
         }
         self.len += chunk.len();
-        self.chunks.push_back(chunk);
+        self.chunks.push(chunk);
     }
 
     /// Adds a copy of `data` to the end, without a new chunk for every byte of those who write byte by byte.
@@ -141,7 +143,8 @@ impl Pieces {
             return;
         }
         self.len += data.len();
-        let chunk = match self.chunks.pop_back_if(|last| last.len() + data.len() <= COALESCE_BELOW) {
+        let has_room = self.chunks.last().is_some_and(|last| last.len() + data.len() <= COALESCE_BELOW);
+        let chunk = match has_room.then(|| self.chunks.pop()).flatten() {
             Some(last) => {
                 let mut grown = last.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
                 grown.extend_from_slice(data);
@@ -149,34 +152,34 @@ impl Pieces {
             }
             None => Bytes::copy_from_slice(data),
         };
-        self.chunks.push_back(chunk);
+        self.chunks.push(chunk);
     }
 
     /// Keeps the first `len` bytes.
     fn truncate(&mut self, len: usize) {
         while self.len > len {
             let excess = self.len - len;
-            let Some(last) = self.chunks.back_mut() else { return };
+            let Some(last) = self.chunks.last_mut() else { return };
             if last.len() > excess {
                 last.truncate(last.len() - excess);
                 self.len = len;
             } else {
                 self.len -= last.len();
-                self.chunks.pop_back();
+                self.chunks.pop();
             }
         }
     }
 
     /// Takes what is behind the first `at` bytes.
-    fn split_off(&mut self, at: usize) -> VecDeque<Bytes> {
-        let mut tail = VecDeque::new();
+    fn split_off(&mut self, at: usize) -> Chunks {
+        let mut tail = Chunks::new();
         while self.len > at {
-            let Some(mut last) = self.chunks.pop_back() else { break };
+            let Some(mut last) = self.chunks.pop() else { break };
             let excess = (self.len - at).min(last.len());
             self.len -= excess;
-            tail.push_front(last.split_off(last.len() - excess));
+            tail.insert(0, last.split_off(last.len() - excess));
             if !last.is_empty() {
-                self.chunks.push_back(last);
+                self.chunks.push(last);
             }
         }
         tail

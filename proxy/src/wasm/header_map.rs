@@ -34,6 +34,8 @@ impl<'a> View<'a> {
     /// How many entries it has.
     pub(crate) fn len(self) -> usize {
         match self {
+            // Where no name is there twice there is one `host` at most.
+            View::Request(head) if head.headers.keys_len() == head.headers.len() => head.headers.len() + 3,
             View::Request(head) => {
                 // However many `host` fields there are, one is shown, as `:authority`.
                 let hosts = head.headers.get_all(HOST).iter().count();

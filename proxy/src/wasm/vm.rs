@@ -138,15 +138,21 @@ impl Vm {
         let root = contexts.root(root).unwrap_or(0);
         let context = contexts.open(root, stream, stage);
         let op = self.watched(|| Op::Open { context, facts: Facts::of(&stream.borrow(), stage) });
-        self.step(op, |vm| match vm.exports.merged.request_headers {
-            None => vm.announce(context),
-            Some(_) => Ok(()),
-        })?;
+        self.step(op, |vm| if vm.hears_late() { Ok(()) } else { vm.tell_of(context) })?;
         Ok(context)
+    }
+
+    /// Whether the guest is told of a context with its request's headers, and not when it is made.
+    fn hears_late(&self) -> bool {
+        self.exports.merged.request_headers.is_some()
     }
 
     /// Tells the guest of a context, unless it knows it.
     fn announce(&mut self, context: ContextId) -> Result<(), Fault> {
+        if self.hears_late() { self.tell_of(context) } else { Ok(()) }
+    }
+
+    fn tell_of(&mut self, context: ContextId) -> Result<(), Fault> {
         if self.host_mut().contexts.announce(context)
             && let Some(create) = &self.exports.context_create
         {
@@ -267,27 +273,30 @@ impl Vm {
 
     /// One that has gone is left alone.
     fn delete_one(&mut self, context: ContextId) -> Result<(), Fault> {
-        if self.host().contexts.stream(context).is_none() && self.has_gone(context) {
-            return Ok(());
-        }
+        let root = match self.host().contexts.stream(context) {
+            Some(_) => None,
+            None if self.has_gone(context) => return Ok(()),
+            None => self.host().contexts.root(context),
+        };
         // From here on `proxy_done` finds nothing to end.
         let host = self.host_mut();
-        host.contexts.unpark(context);
-        if let Some(place) = host.contexts.root(context) {
-            host.roots[place].end = RootEnd::Running;
+        match root {
+            None => host.contexts.unpark(context),
+            Some(place) => host.roots[place].end = RootEnd::Running,
         }
         let outcome = match &self.exports.delete {
             Some(delete) => self.guest.enter(Callback::Delete, context, true, delete, context),
             None => Ok(()),
         };
         let host = self.host_mut();
-        host.contexts.close(context);
-        if let Some(place) = host.contexts.root(context) {
-            host.bury(place);
-            host.callouts.forget(context);
-            host.grpc.forget(context);
-            host.effects.retain(|(of, _)| *of != context); // nobody is left to hear of what it asked for
-        }
+        let Some(place) = root else {
+            host.contexts.close(context);
+            return outcome;
+        };
+        host.bury(place);
+        host.callouts.forget(context);
+        host.grpc.forget(context);
+        host.effects.retain(|(of, _)| *of != context); // nobody is left to hear of what it asked for
         outcome
     }
 

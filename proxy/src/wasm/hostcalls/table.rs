@@ -12,7 +12,7 @@ use super::{
 use crate::wasm::abi::Status;
 use crate::wasm::host::Host;
 use crate::wasm::tally;
-use crate::wasm::witness::witnessed;
+use crate::wasm::witness::{Watching, watch};
 
 /// Groups hostcalls; the file of the same name does them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -326,15 +326,23 @@ macro_rules! table {
         $linker
             .func_wrap($module, NAME, |mut call: Call<'_>, $($arg: $ty),*| -> wasmtime::Result<$type> {
                 tally::hostcall().map_err(wasmtime::Error::new)?;
+                const FORMS: &[Form] = &[$(form!($ty)),*];
+                let mut watching = Watching::Nobody;
+                if call.data().recorder.is_some() {
+                    watching = watch(&mut call, NAME, FORMS, &[$(u64::from($arg)),*]);
+                    if let Watching::Played(outcome) = watching {
+                        return outcome.map($convert);
+                    }
+                }
                 let perform = |call: &mut Call<'_>| -> wasmtime::Result<u32> {
                     table!(@admit $access call NAME ($($arg),*));
                     $function(call, $($arg),*).settle()
                 };
-                if call.data().recorder.is_some() {
-                    let arguments = &[$(u64::from($arg)),*];
-                    return witnessed(&mut call, NAME, &[$(form!($ty)),*], arguments, perform).map($convert);
+                let outcome = perform(&mut call);
+                if let Watching::Watched(watched) = watching {
+                    watched.noted(&mut call, FORMS, &[$(u64::from($arg)),*], &outcome);
                 }
-                perform(&mut call).map($convert)
+                outcome.map($convert)
             })
             .map(drop)
     }};

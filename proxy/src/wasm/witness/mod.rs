@@ -16,7 +16,7 @@ mod weight;
 
 pub use blob::{Blob, Fields, Value};
 pub(crate) use facts::{Word, listed};
-pub(crate) use recorder::{Recorder, witnessed};
+pub(crate) use recorder::{Recorder, Watching, watch};
 pub(crate) use sight::{header_map, progress};
 pub use step::{
     Beginning, Callout, Change, End, Facts, Grpc, GuestCall, Hostcall, Info, Level, Line, Op, Piece, Request,

@@ -238,21 +238,38 @@ impl From<&Fault> for End {
     }
 }
 
-/// Makes a hostcall that is watched: answers it from the tape, or has the host answer, and notes both sides.
+/// A hostcall that is watched, while the host does it.
+pub(crate) struct Watched {
+    name: &'static str,
+    args: Vec<Value>,
+    context: u32,
+}
+
+/// What becomes of a hostcall that somebody may look on.
+pub(crate) enum Watching {
+    /// The host does it, and nobody notes it.
+    Nobody,
+    /// The host does it, and both sides are noted.
+    Watched(Watched),
+    /// The tape has answered it.
+    Played(wasmtime::Result<u32>),
+}
+
+/// Before the host does a hostcall of an instance that is watched. It comes before and [`Watched::noted`] after, rather than
+/// one function around it, so that the hostcall itself is there once.
 #[cold]
-pub(crate) fn witnessed(
+pub(crate) fn watch(
     call: &mut Call<'_>,
     name: &'static str,
     forms: &'static [Form],
     raw: &[u64],
-    run: impl FnOnce(&mut Call<'_>) -> wasmtime::Result<u32>,
-) -> wasmtime::Result<u32> {
+) -> Watching {
     if matches!(name, "proxy_log" | "fd_write" | "fd_pwrite") {
-        return run(call); // its lines are noted where they are written
+        return Watching::Nobody; // its lines are noted where they are written
     }
     let given = length_of_arguments(call, forms, raw);
     if !call.data_mut().recorder.as_deref_mut().is_some_and(|recorder| recorder.has_room_for(given)) {
-        return run(call);
+        return Watching::Nobody;
     }
     let args = arguments(call, forms, raw);
     let context = call.data().active.context;
@@ -260,13 +277,26 @@ pub(crate) fn witnessed(
     if let Some(answer) = recorder.and_then(|recorder| recorder.answer(context, name, &args)) {
         let outcome = play(call, forms, raw, &answer);
         note(call, context, Hostcall { call: Cow::Borrowed(name), args, ..answer });
-        return outcome;
+        return Watching::Played(outcome);
     }
-    let outcome = run(call);
-    let status = outcome.as_ref().ok().copied();
-    let answer = if status == Some(0) { answers(call, forms, raw) } else { Vec::new() };
-    note(call, context, Hostcall { call: Cow::Borrowed(name), args, status, answer });
-    outcome
+    Watching::Watched(Watched { name, args, context })
+}
+
+impl Watched {
+    /// The host has done it.
+    #[cold]
+    pub(crate) fn noted(
+        self,
+        call: &mut Call<'_>,
+        forms: &'static [Form],
+        raw: &[u64],
+        outcome: &wasmtime::Result<u32>,
+    ) {
+        let Watched { name, args, context } = self;
+        let status = outcome.as_ref().ok().copied();
+        let answer = if status == Some(0) { answers(call, forms, raw) } else { Vec::new() };
+        note(call, context, Hostcall { call: Cow::Borrowed(name), args, status, answer });
+    }
 }
 
 fn note(call: &mut Call<'_>, context: u32, hostcall: Hostcall) {
