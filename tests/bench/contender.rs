@@ -175,7 +175,7 @@ impl Laboratory {
                 if contender == Contender::Tidegate && !filters.is_empty() { "filters:" } else { "" };
             write(
                 &self.scratch,
-                file,
+                &format!("{}-{file}", address.port()),
                 &template.replace("@FILTERS@", &format!("{heading}{filters}")),
                 &values,
             )
@@ -207,7 +207,7 @@ impl Laboratory {
             }
         };
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        let log = self.scratch.join(format!("{}.log", contender.name()));
+        let log = self.scratch.join(format!("{}-{}.log", address.port(), contender.name()));
         Pinned::start(contender.name(), self.proxy_core, program, &arguments, log)
     }
 

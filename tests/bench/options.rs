@@ -117,17 +117,23 @@ pub(crate) struct Effort {
     pub(crate) warm_up: Duration,
     /// Each measurement.
     pub(crate) measured: Duration,
+    /// How often the chains of one contender are measured in turns.
+    pub(crate) turns: usize,
 }
+
+/// How long a turn takes. What disturbs the machine mostly lasts longer.
+pub(crate) const TURN: Duration = Duration::from_millis(500);
 
 impl Options {
     pub(crate) fn effort(&self) -> Effort {
-        let (rounds, latency_rounds, warm_up, measured) =
-            if self.quick { (3, 1, WARM_UP, 0.8) } else { (5, 5, WARM_UP, 2.5) };
+        let (rounds, latency_rounds, warm_up, measured, turns) =
+            if self.quick { (3, 1, WARM_UP, 0.8, 5) } else { (5, 5, WARM_UP, 2.5, 25) };
         Effort {
             rounds: self.rounds.unwrap_or(rounds).max(1),
             latency_rounds: self.rounds.unwrap_or(latency_rounds).max(1),
             warm_up: Duration::from_secs_f64(warm_up),
             measured: Duration::from_secs_f64(self.seconds.unwrap_or(measured).clamp(0.1, 600.0)),
+            turns: self.rounds.map_or(turns, |rounds| 5 * rounds).max(1),
         }
     }
 
@@ -139,6 +145,19 @@ impl Options {
             setups.extend(chains.iter().map(|&filters| Setup { contender, filters }));
         }
         setups
+    }
+
+    /// The same of each contender that is measured with filters and without: what filters add is what lies between.
+    pub(crate) fn compared_setups(&self) -> Vec<Vec<Setup>> {
+        let setups = self.setups();
+        let of_one = setups.chunk_by(|one, other| one.contender == other.contender).map(<[Setup]>::to_vec);
+        let is_compared =
+            |setups: &Vec<Setup>| setups.len() > 1 && setups.iter().any(|setup| setup.filters == Chain::NONE);
+        if self.shapes().contains(&Shape::KeepAlive60B) {
+            of_one.filter(is_compared).collect()
+        } else {
+            Vec::new()
+        }
     }
 
     pub(crate) fn shapes(&self) -> Vec<Shape> {

@@ -2,18 +2,20 @@
 
 use std::fmt::Write as _;
 
+use crate::chain::Chain;
 use crate::contender::{Contender, Setup};
 use crate::load::{CONNECTIONS, Manner, Shape};
 use crate::machine::Machine;
 use crate::options::Options;
 use crate::rounds::{Cost, LoadSample, PaceSample, Results};
-use crate::stats::Spread;
+use crate::stats::{Quarters, Spread};
 use crate::verdict::Verdict;
 
 /// How to read the bounds.
 const READING: &str = "
 Ratios are tidegate's median to the other's; the range is the same ratio round by round. Less is better. What a chain
-*adds* is a small difference of two large numbers, so one filter's row is noisier than five filters'. Five filters are
+*adds* is a small difference of two large numbers, so these come from turns (below), and their range is that of single
+turns, half a second each. Five filters are
 five instances of one module, whose machine code tidegate holds once; five different modules would cost it more, in
 memory and in the processor's caches. *The shipped four* are authz, rate-limit, ab-route and fault with
 `tests/bench/configurations`: four modules, which all look at each request and let it through.
@@ -39,6 +41,7 @@ pub(crate) fn render(
     for shape in Shape::ALL {
         load_table(&mut page, results, shape);
     }
+    turns_table(&mut page, results);
     pace_table(&mut page, results);
     memory_table(&mut page, results);
     raw(&mut page, results);
@@ -52,6 +55,7 @@ pub(crate) fn summary(results: &Results, verdicts: &[Verdict]) -> String {
     for shape in Shape::ALL {
         load_table(&mut text, results, shape);
     }
+    turns_table(&mut text, results);
     pace_table(&mut text, results);
     text
 }
@@ -164,6 +168,28 @@ fn load_table(page: &mut String, results: &Results, shape: Shape) {
             number(cost(|c| c.system_us).map(|s| s.median), 2),
             spread(Spread::of(samples.iter().map(|s| s.rate)), 0),
             number(cost(|c| c.busy * 100.0).map(|s| s.median), 0) + " %",
+        );
+    }
+}
+
+fn turns_table(page: &mut String, results: &Results) {
+    if results.turns.is_empty() {
+        return;
+    }
+    page.push_str("\n## What filters add\n\nKeep-alive, 60 B. All chains of a contender run, and are loaded in turns of half a second. CPU time for each request in µs: the median of the turns, and that of what lies between a turn and the one without filters beside it (a quarter of the turns lie below the first number in brackets, and a quarter above the other).\n\n| | CPU | filters add |\n|---|---|---|\n");
+    for (setup, costs) in &results.turns {
+        let bare = results.turns.get(&Setup { filters: Chain::NONE, ..*setup });
+        let added =
+            bare.map(|bare| costs.iter().zip(bare).map(|(cost, bare)| cost - bare).collect::<Vec<_>>());
+        let quarters = added.filter(|_| setup.filters != Chain::NONE).and_then(Quarters::of);
+        let quarters =
+            quarters.map(|Quarters { low, median, high }| format!("{median:.2} ({low:.2}–{high:.2})"));
+        let _ = writeln!(
+            page,
+            "| {} | {} | {} |",
+            setup.title(),
+            number(Spread::of(costs.iter().copied()).map(|s| s.median), 2),
+            quarters.unwrap_or_else(|| "–".to_owned()),
         );
     }
 }

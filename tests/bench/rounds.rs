@@ -12,7 +12,7 @@ use crate::chain::Chain;
 use crate::contender::{Contender, Laboratory, Running, Setup};
 use crate::load::{self, Manner, Shape, Target};
 use crate::machine::{TICKS_PER_SECOND, busy_ticks};
-use crate::options::{Effort, Options, Schedule, repository};
+use crate::options::{Effort, Options, Schedule, TURN, repository};
 use crate::pace::{self, Latencies};
 use crate::process::{CpuTime, Memory};
 use crate::stats::Spread;
@@ -26,6 +26,9 @@ pub(crate) struct Results {
     pub(crate) loads: BTreeMap<(Shape, Setup), Vec<LoadSample>>,
     pub(crate) paces: BTreeMap<Setup, Vec<PaceSample>>,
     pub(crate) memory: BTreeMap<Setup, Vec<Memory>>,
+    /// CPU time in µs for each request of [`Shape::KeepAlive60B`], a value for each turn that all chains of a contender
+    /// had: those at one place were measured one right after the other.
+    pub(crate) turns: BTreeMap<Setup, Vec<f64>>,
     /// What is void, and why.
     pub(crate) failures: Vec<String>,
     /// Programs and their versions.
@@ -73,12 +76,15 @@ pub(crate) fn measure(options: &Options) -> anyhow::Result<Results> {
         Run { options, effort: options.effort(), lab, results: Results::default(), voided: Vec::new() };
     run.results.versions = run.lab.versions(&setups);
     for round in 0..run.effort.rounds {
-        for setup in turned(&setups, round) {
+        for &setup in turned(&setups, round) {
             run.load_setup(round, setup);
         }
     }
+    for setups in options.compared_setups() {
+        run.take_turns(&setups);
+    }
     for round in 0..run.effort.latency_rounds {
-        for setup in turned(&setups, round) {
+        for &setup in turned(&setups, round) {
             run.pace_setup(round, setup);
         }
     }
@@ -87,8 +93,8 @@ pub(crate) fn measure(options: &Options) -> anyhow::Result<Results> {
 }
 
 /// Each round begins with another setup, so that none always follows the same neighbour's noise.
-fn turned(setups: &[Setup], round: usize) -> impl Iterator<Item = Setup> {
-    setups.iter().copied().cycle().skip(round % setups.len().max(1)).take(setups.len())
+fn turned<T>(setups: &[T], round: usize) -> impl Iterator<Item = &T> {
+    setups.iter().cycle().skip(round % setups.len().max(1)).take(setups.len())
 }
 
 struct Run<'a> {
@@ -116,6 +122,36 @@ impl Run<'_> {
             && let Some(memory) = self.attempt(&format!("{title}, memory"), |_| process.memory())
         {
             self.results.memory.entry(setup).or_default().push(memory);
+        }
+    }
+
+    /// The chains of one contender in turns: all of them run, and one at a time is loaded, for so short a time that what
+    /// drifts hits all of them alike. What a filter costs is a small part of what a request does, and would be lost in
+    /// what lies between two rounds.
+    fn take_turns(&mut self, setups: &[Setup]) {
+        let what = format!("{}, in turns", setups[0].contender.name());
+        let turns = self.attempt(&what, |run| {
+            let begin = |&setup: &Setup| Ok((setup, run.lab.start(setup)?));
+            let running = setups.iter().map(begin).collect::<anyhow::Result<Vec<_>>>()?;
+            let shape = Shape::KeepAlive60B;
+            let mut warm = BTreeMap::new();
+            for (setup, running) in &running {
+                warm.insert(*setup, run.load(running, *setup, shape)?.rate);
+            }
+            let mut turns: BTreeMap<Setup, Vec<f64>> = BTreeMap::new();
+            for turn in 0..run.effort.turns {
+                for (setup, running) in turned(&running, turn) {
+                    let cost = run.turn(running, warm[setup])?;
+                    turns.entry(*setup).or_default().push(cost);
+                }
+            }
+            Ok(turns)
+        });
+        for (setup, costs) in turns.into_iter().flatten() {
+            let spread = Spread::of(costs.iter().copied());
+            let middle = spread.map_or(f64::NAN, |spread| spread.median);
+            eprintln!("turns: {:<42} {middle:7.2} µs", setup.title());
+            self.results.turns.insert(setup, costs);
         }
     }
 
@@ -155,6 +191,15 @@ impl Run<'_> {
         let cost = watch.end(throughput.requests)?;
         self.lab.check_answer(running.address, setup.filters, shape).context("after the load")?;
         Ok(LoadSample { rate: throughput.rate, cost })
+    }
+
+    /// A short load on a setup that is warm: µs of CPU time for each request.
+    fn turn(&self, running: &Running, rate: f64) -> anyhow::Result<f64> {
+        let (address, core) = (running.address, self.options.load_core);
+        let target = Target { shape: Shape::KeepAlive60B, address, core, message: &self.lab.message };
+        let watch = Watch::begin(running, self.options.proxy_core)?;
+        let throughput = load::run(target, TURN, rate)?;
+        Ok(watch.end(throughput.requests)?.context("nothing is known of a direct connection")?.us)
     }
 
     fn pace(&self, round: usize, setup: Setup, rate: f64) -> anyhow::Result<PaceSample> {

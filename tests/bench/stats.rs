@@ -21,6 +21,26 @@ impl Spread {
     }
 }
 
+/// Where the quarters of a sample meet.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Quarters {
+    pub(crate) low: f64,
+    pub(crate) median: f64,
+    pub(crate) high: f64,
+}
+
+impl Quarters {
+    /// Those of some values; `None` for none.
+    pub(crate) fn of(values: impl IntoIterator<Item = f64>) -> Option<Quarters> {
+        let mut values: Vec<f64> = values.into_iter().collect();
+        values.sort_by(f64::total_cmp);
+        let at = |share: f64| {
+            values.get((share * (values.len().checked_sub(1)?) as f64).round() as usize).copied()
+        };
+        Some(Quarters { low: at(0.25)?, median: Spread::of(values.iter().copied())?.median, high: at(0.75)? })
+    }
+}
+
 /// The smallest value that at least `share` (0 to 1) of the sorted values do not exceed; 0 for no values.
 pub(crate) fn percentile(sorted: &[u64], share: f64) -> u64 {
     let rank = (share * sorted.len() as f64).ceil() as usize;

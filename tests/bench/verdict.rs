@@ -1,7 +1,7 @@
 //! The bounds that the design sets, and whether this run kept them.
 //!
-//! A verdict compares medians. Beside it stands the range of the same ratio taken round by round: a bound inside that
-//! range is neither kept nor missed for certain.
+//! A verdict compares medians. Beside it stands the range of the same ratio taken round by round, or turn by turn: a bound
+//! inside that range is neither kept nor missed for certain.
 
 use crate::chain::Chain;
 use crate::contender::{Contender, Setup};
@@ -22,7 +22,7 @@ pub(crate) struct Verdict {
 pub(crate) struct Ratio {
     /// Of the medians.
     pub(crate) value: f64,
-    /// Round by round.
+    /// Round by round, or turn by turn.
     pub(crate) range: Spread,
 }
 
@@ -45,7 +45,10 @@ impl Verdict {
 pub(crate) fn judge(results: &Results) -> Vec<Verdict> {
     let cpu = |contender, filters| -> Series { cpu(results, Shape::KeepAlive60B, contender, filters) };
     let (tidegate, envoy) = (Contender::Tidegate, Contender::Envoy);
-    let added = |contender, filters: Chain| minus(&cpu(contender, filters), &cpu(contender, Chain::NONE));
+    let turns = |contender, filters| -> Series {
+        results.turns.get(&Setup { contender, filters }).cloned().unwrap_or_default()
+    };
+    let added = |contender, filters: Chain| minus(&turns(contender, filters), &turns(contender, Chain::NONE));
     let row =
         |what, bound, ours: Series, theirs: Series| Verdict { what, bound, ratio: ratio(&ours, &theirs) };
     let shipped = added(tidegate, Chain::Shipped);
