@@ -100,17 +100,19 @@ impl Chain {
 
 /// One filter on one worker.
 pub struct Instance {
-    name: Arc<str>,
-    plugin: Plugin,
-    services: RefCell<Services>,
-    performer: RefCell<Rc<dyn Performer>>,
     slot: Rc<Slot>,
-    /// Its place there.
-    place: Cell<Place>,
-    /// How much it may run, where that is limited.
-    rate: Option<Rate>,
     /// Its root context in the guest of the moment.
     root: Cell<ContextId>,
+    /// Whether its guest wears out by what it does.
+    wears: bool,
+    /// How much it may run, where that is limited.
+    rate: Option<Rate>,
+    plugin: Plugin,
+    name: Arc<str>,
+    services: RefCell<Services>,
+    performer: RefCell<Rc<dyn Performer>>,
+    /// Its place there.
+    place: Cell<Place>,
     ticker: RefCell<Option<tokio::task::JoinHandle<()>>>,
     queue_watch: RefCell<Option<tokio::task::JoinHandle<()>>>,
     /// Whether it was told to go, and who waits until it has.
@@ -205,7 +207,9 @@ impl Instance {
         let per_second = plugin.filter().limits.instructions_per_second;
         let rate =
             per_second.map(|rate| Rate::new(rate, services.usage.instructions(), services.clock.monotonic()));
+        let recycle = &plugin.filter().recycle;
         let instance = Rc::new(Instance {
+            wears: recycle.requests.is_some() || recycle.memory.is_some(),
             name: plugin.filter().name.as_str().into(),
             plugin,
             services: RefCell::new(services),
@@ -343,6 +347,11 @@ impl Instance {
     /// Its root context in a guest.
     pub(super) fn root_in(&self, vm: &Vm, generation: Generation) -> ContextId {
         if Singles::is_single(generation) { vm.first_root() } else { self.root() }
+    }
+
+    /// Whether its guest is to be replaced when it has served or grown enough.
+    pub(super) fn wears(&self) -> bool {
+        self.wears
     }
 
     /// Whether the guest has served, grown or lived as long as the filter's configuration lets it: then a successor is

@@ -30,7 +30,10 @@ pub(crate) enum HeadersFunc {
 }
 
 /// The guest's callbacks, looked up once.
+#[repr(C)]
 pub(crate) struct Exports {
+    /// None for a module that has none of them, as most: then no call needs to look at each.
+    merged: Option<Box<Merged>>,
     pub(crate) context_create: Option<TypedFunc<(u32, u32), ()>>,
     pub(crate) vm_start: Option<Func2>,
     pub(crate) configure: Option<Func2>,
@@ -53,7 +56,6 @@ pub(crate) struct Exports {
     pub(crate) log: Option<TypedFunc<u32, ()>>,
     pub(crate) done: Option<TypedFunc<u32, u32>>,
     pub(crate) delete: Option<TypedFunc<u32, ()>>,
-    pub(crate) merged: Merged,
 }
 
 /// The callbacks of gRPC callouts.
@@ -69,13 +71,13 @@ pub(crate) struct GrpcFuncs {
 }
 
 /// The callbacks of tidegate's own, each of which does the work of several of the ABI's. A module may have any of them.
-pub(crate) struct Merged {
+struct Merged {
     /// (context, root, count, end of stream)
-    pub(crate) request_headers: Option<Func4>,
+    request_headers: Option<Func4>,
     /// (context, count, end of stream)
-    pub(crate) response_headers: Option<Func3>,
+    response_headers: Option<Func3>,
     /// (context), whether it is done
-    pub(crate) end: Option<TypedFunc<u32, u32>>,
+    end: Option<TypedFunc<u32, u32>>,
 }
 
 impl Exports {
@@ -110,12 +112,39 @@ impl Exports {
             log: typed(i, s, Callback::Log.name()),
             done: typed(i, s, Callback::Done.name()),
             delete: typed(i, s, Callback::Delete.name()),
-            merged: Merged {
-                request_headers: typed(i, s, "tidegate_on_request_headers"),
-                response_headers: typed(i, s, "tidegate_on_response_headers"),
-                end: typed(i, s, "tidegate_on_end"),
-            },
+            merged: Merged::find(i, s),
         }
+    }
+
+    /// tidegate's own callback for a request's headers, if the module has it.
+    #[inline]
+    pub(crate) fn merged_request_headers(&self) -> Option<&Func4> {
+        self.merged.as_ref()?.request_headers.as_ref()
+    }
+
+    /// The same for a response's.
+    #[inline]
+    pub(crate) fn merged_response_headers(&self) -> Option<&Func3> {
+        self.merged.as_ref()?.response_headers.as_ref()
+    }
+
+    /// The same for the end of an exchange.
+    #[inline]
+    pub(crate) fn merged_end(&self) -> Option<&TypedFunc<u32, u32>> {
+        self.merged.as_ref()?.end.as_ref()
+    }
+}
+
+impl Merged {
+    fn find(instance: &impl Offers, store: &mut Store<Host>) -> Option<Box<Merged>> {
+        let merged = Merged {
+            request_headers: typed(instance, store, "tidegate_on_request_headers"),
+            response_headers: typed(instance, store, "tidegate_on_response_headers"),
+            end: typed(instance, store, "tidegate_on_end"),
+        };
+        let has_any =
+            merged.request_headers.is_some() || merged.response_headers.is_some() || merged.end.is_some();
+        has_any.then(|| Box::new(merged))
     }
 }
 
@@ -174,6 +203,7 @@ fn headers(instance: &impl Offers, store: &mut Store<Host>, name: &str) -> Optio
 }
 
 /// The guest and what bounds it.
+#[repr(C)]
 pub(crate) struct Guest {
     pub(crate) store: Store<Host>,
     instance: Option<Instance>,

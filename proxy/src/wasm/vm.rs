@@ -34,6 +34,7 @@ const MAX_PARKED: Duration = Duration::from_secs(60);
 const MAX_PARKED_COUNT: usize = 1024;
 
 /// One instance.
+#[repr(C)]
 pub struct Vm {
     guest: Guest,
     exports: Exports,
@@ -144,7 +145,7 @@ impl Vm {
 
     /// Whether the guest is told of a context with its request's headers, and not when it is made.
     fn hears_late(&self) -> bool {
-        self.exports.merged.request_headers.is_some()
+        self.exports.merged_request_headers().is_some()
     }
 
     /// Tells the guest of a context, unless it knows it.

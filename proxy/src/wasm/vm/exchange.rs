@@ -84,7 +84,7 @@ impl Vm {
         let end = u32::from(end_of_stream);
         match direction {
             Direction::Request => {
-                let Some(export) = &self.exports.merged.request_headers else { return Ok(None) };
+                let Some(export) = self.exports.merged_request_headers() else { return Ok(None) };
                 if !self.guest.host_mut().contexts.announce(context) {
                     return Ok(None);
                 }
@@ -94,7 +94,7 @@ impl Vm {
             }
             Direction::Response => {
                 self.announce(context)?;
-                let Some(export) = &self.exports.merged.response_headers else { return Ok(None) };
+                let Some(export) = self.exports.merged_response_headers() else { return Ok(None) };
                 let params = (context, self.count(context, MapType::ResponseHeaders), end);
                 self.guest.enter(callback, context, end_of_stream, export, params).map(Some)
             }
@@ -174,7 +174,7 @@ impl Vm {
             return Ok(());
         }
         self.announce(context)?;
-        if let Some(end) = &self.exports.merged.end {
+        if let Some(end) = self.exports.merged_end() {
             let is_done = self.guest.enter(Callback::Log, context, true, end, context)? != 0;
             self.settle()?;
             if !is_done {
