@@ -2,7 +2,7 @@
 
 use super::filters::with_filters;
 use crate::equipment::{
-    Act, Answer, Framing, Gate, Guest, Map, On, Proxy, Step, Upstream, forwarding, in_listener, request_text,
+    Act, Answer, Body, Framing, Gate, Guest, Map, On, Proxy, Step, Upstream, forwarding, in_listener, request_text,
 };
 
 #[test]
@@ -36,6 +36,35 @@ fn a_filter_does_not_change_the_length_of_a_body_that_is_only_spoken_of() {
         .filter_map(|(_, line)| line.strip_prefix("  get response-headers content-length -> "))
         .collect();
     assert_eq!(lengths, ["0 5", "0 5"]);
+}
+
+/// A length that two could read differently is how requests are smuggled past a proxy.
+#[test]
+fn what_a_filter_says_of_a_length_is_put_right() {
+    type Says = fn(Map) -> Step;
+    let says: [(&str, Says); 4] = [
+        ("another", |map| Step::replace(map, "content-length", "3")),
+        ("one more", |map| Step::add(map, "content-length", "5")),
+        ("one that is none", |map| Step::replace(map, "content-length", "+5")),
+        ("another beside it", |map| Step::add(map, "content-length", "50")),
+    ];
+    for (what, says) in says {
+        let upstream = Upstream::start(|_| Answer::ok("hello"));
+        let guest = Guest::logger()
+            .on(On::RequestHeaders, [says(Map::RequestHeaders)])
+            .on(On::ResponseHeaders, [says(Map::ResponseHeaders)]);
+        let proxy = with_filters(&upstream, &[("liar", &guest, "")]);
+        let mut client = proxy.client();
+        for round in 0..2 {
+            let response = client.request("POST", "/", &[], "howdy");
+            assert_eq!((response.status(), &response.text()[..]), (200, "hello"), "{what}, {round}");
+            assert_eq!(response.head.all("content-length"), ["5"], "{what}, {round}");
+        }
+        for request in upstream.requests() {
+            assert_eq!(request.body.as_ref().map(Body::text).as_deref(), Some("howdy"), "{what}");
+            assert_eq!(request.head.all("content-length"), ["5"], "{what}");
+        }
+    }
 }
 
 #[test]
