@@ -14,10 +14,9 @@ use crate::verdict::Verdict;
 /// How to read the bounds.
 const READING: &str = "
 Ratios are tidegate's median to the other's; the range is the same ratio round by round. Less is better. What a chain
-*adds* is a small difference of two large numbers, so these come from turns (below), and their range is that of single
-turns, half a second each. Five filters are
-five instances of one module, whose machine code tidegate holds once; five different modules would cost it more, in
-memory and in the processor's caches. *The shipped four* are authz, rate-limit, ab-route and fault with
+*adds* is a small difference of two large numbers, so these come from turns (below), and their range is that of five turns
+at a time. Five filters are five instances of one module, whose machine code tidegate holds once; five different modules
+would cost it more, in memory and in the processor's caches. *The shipped four* are authz, rate-limit, ab-route and fault with
 `tests/bench/configurations`: four modules, which all look at each request and let it through.
 ";
 

@@ -1,7 +1,7 @@
 //! The bounds that the design sets, and whether this run kept them.
 //!
-//! A verdict compares medians. Beside it stands the range of the same ratio taken round by round, or turn by turn: a bound
-//! inside that range is neither kept nor missed for certain.
+//! A verdict compares medians. Beside it stands the range of the same ratio taken round by round, or for a few turns at a
+//! time: a bound inside that range is neither kept nor missed for certain.
 
 use crate::chain::Chain;
 use crate::contender::{Contender, Setup};
@@ -22,7 +22,7 @@ pub(crate) struct Verdict {
 pub(crate) struct Ratio {
     /// Of the medians.
     pub(crate) value: f64,
-    /// Round by round, or turn by turn.
+    /// Round by round, or a few turns at a time.
     pub(crate) range: Spread,
 }
 
@@ -48,7 +48,9 @@ pub(crate) fn judge(results: &Results) -> Vec<Verdict> {
     let turns = |contender, filters| -> Series {
         results.turns.get(&Setup { contender, filters }).cloned().unwrap_or_default()
     };
-    let added = |contender, filters: Chain| minus(&turns(contender, filters), &turns(contender, Chain::NONE));
+    let added = |contender, filters: Chain| {
+        together(&minus(&turns(contender, filters), &turns(contender, Chain::NONE)))
+    };
     let row =
         |what, bound, ours: Series, theirs: Series| Verdict { what, bound, ratio: ratio(&ours, &theirs) };
     let shipped = added(tidegate, Chain::Shipped);
@@ -107,6 +109,9 @@ pub(crate) fn judge(results: &Results) -> Vec<Verdict> {
 /// What the shipped filters may cost together, in µs of CPU for a request.
 const SHIPPED_US: f64 = 6.0;
 
+/// As many turns are looked at together: what filters add is less than what lies between two turns.
+const TOGETHER: usize = 5;
+
 /// A value for each round.
 type Series = Vec<f64>;
 
@@ -127,6 +132,11 @@ fn rss(results: &Results, contender: Contender, filters: Chain) -> Series {
 
 fn minus(more: &Series, less: &Series) -> Series {
     more.iter().zip(less).map(|(more, less)| more - less).collect()
+}
+
+/// The medians of [`TOGETHER`] turns each, as rounds of their own.
+fn together(turns: &Series) -> Series {
+    turns.chunks(TOGETHER).filter_map(|turns| Some(Spread::of(turns.iter().copied())?.median)).collect()
 }
 
 fn ratio(ours: &Series, theirs: &Series) -> Option<Ratio> {

@@ -2,7 +2,8 @@
 
 use super::filters::with_filters;
 use crate::equipment::{
-    Act, Answer, Body, Framing, Gate, Guest, Map, On, Proxy, Step, Upstream, forwarding, in_listener, request_text,
+    Act, Answer, Body, Framing, Gate, Guest, Map, On, Proxy, Step, Upstream, forwarding, in_listener,
+    request_text,
 };
 
 #[test]
