@@ -10,8 +10,8 @@ use std::ops::Range;
 pub(super) trait Text {
     /// How many bytes it has.
     fn len(&self) -> usize;
-    /// The byte at `at`, which is below the length.
-    fn byte(&self, at: usize) -> u8;
+    /// The byte at `at`; none at its end.
+    fn byte(&self, at: usize) -> Option<u8>;
     /// Whether `label` is what comes at `at`.
     fn has(&self, label: &[u8], at: usize) -> bool;
 }
@@ -21,8 +21,8 @@ impl Text for &[u8] {
         <[u8]>::len(self)
     }
 
-    fn byte(&self, at: usize) -> u8 {
-        self[at]
+    fn byte(&self, at: usize) -> Option<u8> {
+        self.get(at).copied()
     }
 
     fn has(&self, label: &[u8], at: usize) -> bool {
@@ -41,14 +41,27 @@ pub(super) struct Entry {
     pub(super) exact: bool,
 }
 
-/// The tree. Nodes are stored breadth first, so the children of one are neighbours.
+/// The tree. Nodes are stored breadth first, so the children of one are neighbours. What a node has is in three places,
+/// because where many strings part a walk needs little of each.
 #[derive(Debug, Default)]
 pub(super) struct Trie {
-    nodes: Vec<Node>,
-    /// The byte that leads to each node, apart from the nodes so that a search among siblings touches few lines of
-    /// cache. The root's is unused.
+    /// How it goes on from each node. A walk waits for one after the other: they are as small as an index can scale.
+    steps: Vec<Step>,
+    /// The byte that leads to each node: a search among siblings touches few lines of cache. The root's is unused.
     firsts: Vec<u8>,
+    nodes: Vec<Node>,
     labels: Vec<u8>,
+}
+
+/// How a walk goes on from a node.
+#[derive(Debug)]
+struct Step {
+    /// The first of its children.
+    children: u32,
+    /// How many there are: one for every byte at most.
+    count: u16,
+    /// Whether there is anything to see in the node itself: a label, or a value.
+    stops: bool,
 }
 
 /// A place in the tree: a string that is stored, or at which stored strings part.
@@ -56,7 +69,6 @@ pub(super) struct Trie {
 pub(super) struct Node {
     /// What follows the byte that leads here.
     label: Range<u32>,
-    children: Range<u32>,
     exact: u32,
     prefix: u32,
 }
@@ -93,14 +105,15 @@ impl Trie {
         trie.add_node(&entries, 0, 0, 0);
         for parent in 0.. {
             let Some((below, depth)) = open.pop_front() else { break };
-            let begin = index(trie.nodes.len());
+            let begin = trie.nodes.len();
             let deeper = trie.set_values(parent, below, depth);
             for siblings in deeper.chunk_by(|a, b| a.text[depth] == b.text[depth]) {
                 let end = common_prefix(siblings);
                 trie.add_node(siblings, siblings[0].text[depth], depth + 1, end);
                 open.push_back((siblings, end));
             }
-            trie.nodes[parent].children = begin..index(trie.nodes.len());
+            trie.steps[parent].children = index(begin);
+            trie.steps[parent].count = u16::try_from(trie.nodes.len() - begin).unwrap_or(u16::MAX);
         }
         trie
     }
@@ -111,17 +124,14 @@ impl Trie {
         self.firsts.push(first);
         let at = index(self.labels.len());
         self.labels.extend_from_slice(label);
-        self.nodes.push(Node {
-            label: at..index(self.labels.len()),
-            children: 0..0,
-            exact: NONE,
-            prefix: NONE,
-        });
+        self.nodes.push(Node { label: at..index(self.labels.len()), exact: NONE, prefix: NONE });
+        self.steps.push(Step { children: 0, count: 0, stops: !label.is_empty() });
     }
 
     /// Sets the values of the node at `depth` from the entries that end there, and returns the others.
     fn set_values<'a>(&mut self, node: usize, entries: &'a [Entry], depth: usize) -> &'a [Entry] {
         let ending = entries.partition_point(|entry| entry.text.len() == depth);
+        self.steps[node].stops |= ending > 0;
         let node = &mut self.nodes[node];
         for entry in &entries[..ending] {
             *(if entry.exact { &mut node.exact } else { &mut node.prefix }) = entry.value;
@@ -133,27 +143,23 @@ impl Trie {
     /// text is left there.
     #[inline]
     pub(super) fn walk(&self, text: impl Text, mut visit: impl FnMut(&Node, usize)) {
-        let Some(mut node) = self.nodes.first() else { return };
-        let mut depth = 0;
-        loop {
-            // Where many strings part most nodes have neither: a step is little more than the look for the next.
-            if !node.label.is_empty() {
+        let (mut at, mut depth) = (0, 0);
+        while let Some(step) = self.steps.get(at) {
+            if step.stops {
+                let node = &self.nodes[at];
                 let label = &self.labels[range(&node.label)];
                 if !text.has(label, depth) {
                     return;
                 }
                 depth += label.len();
+                if node.has_value() {
+                    visit(node, text.len() - depth);
+                }
             }
-            if node.has_value() {
-                visit(node, text.len() - depth);
-            }
-            if depth == text.len() {
-                return;
-            }
-            let Some(child) = find_byte(&self.firsts[range(&node.children)], text.byte(depth)) else {
-                return;
-            };
-            node = &self.nodes[node.children.start as usize + child];
+            let children = step.children as usize;
+            let siblings = &self.firsts[children..children + usize::from(step.count)];
+            let Some(child) = text.byte(depth).and_then(|byte| find_byte(siblings, byte)) else { return };
+            at = children + child;
             depth += 1;
         }
     }
