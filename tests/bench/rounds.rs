@@ -133,10 +133,9 @@ impl Run<'_> {
         let turns = self.attempt(&what, |run| {
             let begin = |&setup: &Setup| Ok((setup, run.lab.start(setup)?));
             let running = setups.iter().map(begin).collect::<anyhow::Result<Vec<_>>>()?;
-            let shape = Shape::KeepAlive60B;
             let mut warm = BTreeMap::new();
             for (setup, running) in &running {
-                warm.insert(*setup, run.load(running, *setup, shape)?.rate);
+                warm.insert(*setup, run.load(running, *setup, Shape::KeepAlive60B)?.rate);
             }
             let mut turns: BTreeMap<Setup, Vec<f64>> = BTreeMap::new();
             for turn in 0..run.effort.turns {
@@ -177,9 +176,13 @@ impl Run<'_> {
         Some(Spread::of(samples.iter().map(|sample| sample.rate))?.median / 2.0)
     }
 
-    fn load(&self, running: &Running, setup: Setup, shape: Shape) -> anyhow::Result<LoadSample> {
+    fn target(&self, running: &Running, shape: Shape) -> Target<'_> {
         let (address, core) = (running.address, self.options.load_core);
-        let target = Target { shape, address, core, message: &self.lab.message };
+        Target { shape, address, core, message: &self.lab.message }
+    }
+
+    fn load(&self, running: &Running, setup: Setup, shape: Shape) -> anyhow::Result<LoadSample> {
+        let target = self.target(running, shape);
         let load = |time, expected| load::run(target, time, expected);
         let sounding = match shape.manner() {
             Manner::KeepAlive | Manner::Http2 { .. } => load::counted(target, SOUNDING)?.rate,
@@ -195,10 +198,8 @@ impl Run<'_> {
 
     /// A short load on a setup that is warm: µs of CPU time for each request.
     fn turn(&self, running: &Running, rate: f64) -> anyhow::Result<f64> {
-        let (address, core) = (running.address, self.options.load_core);
-        let target = Target { shape: Shape::KeepAlive60B, address, core, message: &self.lab.message };
         let watch = Watch::begin(running, self.options.proxy_core)?;
-        let throughput = load::run(target, TURN, rate)?;
+        let throughput = load::run(self.target(running, Shape::KeepAlive60B), TURN, rate)?;
         Ok(watch.end(throughput.requests)?.context("nothing is known of a direct connection")?.us)
     }
 

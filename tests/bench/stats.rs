@@ -11,13 +11,9 @@ pub(crate) struct Spread {
 impl Spread {
     /// The spread of some values; `None` for none.
     pub(crate) fn of(values: impl IntoIterator<Item = f64>) -> Option<Spread> {
-        let mut values: Vec<f64> = values.into_iter().collect();
-        values.sort_by(f64::total_cmp);
+        let values = sorted(values);
         let (&low, &high) = (values.first()?, values.last()?);
-        let middle = values.len() / 2;
-        let median =
-            if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 };
-        Some(Spread { median, low, high })
+        Some(Spread { median: median(&values)?, low, high })
     }
 }
 
@@ -32,13 +28,23 @@ pub(crate) struct Quarters {
 impl Quarters {
     /// Those of some values; `None` for none.
     pub(crate) fn of(values: impl IntoIterator<Item = f64>) -> Option<Quarters> {
-        let mut values: Vec<f64> = values.into_iter().collect();
-        values.sort_by(f64::total_cmp);
-        let at = |share: f64| {
-            values.get((share * (values.len().checked_sub(1)?) as f64).round() as usize).copied()
-        };
-        Some(Quarters { low: at(0.25)?, median: Spread::of(values.iter().copied())?.median, high: at(0.75)? })
+        let values = sorted(values);
+        let median = median(&values)?;
+        let at = |share: f64| values[(share * (values.len() - 1) as f64).round() as usize];
+        Some(Quarters { low: at(0.25), median, high: at(0.75) })
     }
+}
+
+fn sorted(values: impl IntoIterator<Item = f64>) -> Vec<f64> {
+    let mut values: Vec<f64> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    values
+}
+
+/// The middle of sorted values; `None` for none.
+fn median(sorted: &[f64]) -> Option<f64> {
+    let upper = *sorted.get(sorted.len() / 2)?;
+    Some(if sorted.len() % 2 == 1 { upper } else { (sorted[sorted.len() / 2 - 1] + upper) / 2.0 })
 }
 
 /// The smallest value that at least `share` (0 to 1) of the sorted values do not exceed; 0 for no values.

@@ -170,7 +170,7 @@ where
             if let Err(interrupt) = self.flow.settle() {
                 self.run().interrupt(interrupt);
             }
-            if !self.run().is_quiet() && self.run().is_interrupted() {
+            if self.run().is_interrupted() {
                 return Poll::Ready(Some(Err(FlowError::Interrupted)));
             }
             if let Some(event) = self.flow.pop() {

@@ -150,6 +150,12 @@ impl Candidate {
         (self.route < ROUTE)
             .then_some(ALONE | if self.unconditional { UNCONDITIONAL } else { 0 } | self.route)
     }
+
+    /// The one that this stands for; none where it is the beginning of a list.
+    fn of_alone(found: u32) -> Option<Candidate> {
+        let unconditional = found & UNCONDITIONAL != 0;
+        (found & ALONE != 0).then_some(Candidate { route: found & ROUTE, unconditional, is_last: true })
+    }
 }
 
 /// In an index: this is no list's beginning but the one candidate, its route in the lower bits.
@@ -197,13 +203,10 @@ impl Paths {
         for trie in [&self.texts, &self.patterns] {
             trie.walk(path, |node, left| {
                 for found in [node.prefix(), node.exact().filter(|_| left == 0)].into_iter().flatten() {
-                    if found & ALONE == 0 {
-                        request.improve(&self.lists[found as usize..], first);
-                        continue;
+                    match Candidate::of_alone(found) {
+                        Some(only) => request.improve(&[only], first),
+                        None => request.improve(&self.lists[found as usize..], first),
                     }
-                    let unconditional = found & UNCONDITIONAL != 0;
-                    request
-                        .improve(&[Candidate { route: found & ROUTE, unconditional, is_last: true }], first);
                 }
             });
         }

@@ -144,7 +144,8 @@ impl Pieces {
         }
         self.len += data.len();
         let has_room = self.chunks.last().is_some_and(|last| last.len() + data.len() <= COALESCE_BELOW);
-        let chunk = match has_room.then(|| self.chunks.pop()).flatten() {
+        let before = if has_room { self.chunks.pop() } else { None };
+        let chunk = match before {
             Some(last) => {
                 let mut grown = last.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
                 grown.extend_from_slice(data);

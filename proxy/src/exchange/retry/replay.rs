@@ -110,7 +110,7 @@ impl Replay {
             if tape.state != State::Open {
                 return Poll::Ready(());
             }
-            tape.waiting.push(cx.waker().clone());
+            tape.wait(cx);
             Poll::Pending
         })
         .await;
@@ -128,7 +128,7 @@ impl Tape {
     fn pull(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let frame = match Pin::new(&mut self.source).poll_frame(cx) {
             Poll::Pending => {
-                self.waiting.push(cx.waker().clone());
+                self.wait(cx);
                 return Poll::Pending;
             }
             Poll::Ready(frame) => frame,
@@ -185,6 +185,13 @@ impl Tape {
         match self.kept.back() {
             Some(last) => Place { piece: self.gone + self.kept.len() - 1, read: last.len() },
             None => Place { piece: self.gone, read: 0 },
+        }
+    }
+
+    /// Has a task woken when something comes. However often it asks, it is known once.
+    fn wait(&mut self, cx: &Context<'_>) {
+        if !self.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+            self.waiting.push(cx.waker().clone());
         }
     }
 

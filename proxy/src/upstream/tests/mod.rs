@@ -6,6 +6,7 @@ mod pooling;
 mod server;
 mod tunnel;
 mod unix;
+mod waiting;
 
 use std::cell::Cell;
 use std::future::Future;
@@ -159,4 +160,14 @@ async fn read(sent: Sent) -> Result<(String, Option<HeaderMap>), UpstreamError> 
 
 async fn text(sent: Sent) -> String {
     read(sent).await.expect("a whole response").0
+}
+
+/// Polls what is to wait.
+async fn begin(waiting: &mut (impl Future + Unpin)) {
+    let mut waiting = std::pin::pin!(waiting);
+    std::future::poll_fn(|cx| {
+        assert!(waiting.as_mut().poll(cx).is_pending(), "it waits");
+        std::task::Poll::Ready(())
+    })
+    .await;
 }

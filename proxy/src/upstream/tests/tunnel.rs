@@ -5,7 +5,6 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::join;
 
-use super::pooling::begin;
 use super::server::Server;
 use super::*;
 

@@ -8,7 +8,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::join;
 use tokio::net::UnixListener;
 
-use super::pooling::begin;
 use super::*;
 use crate::config::model::{Address, UnixAddress};
 
