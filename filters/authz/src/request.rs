@@ -40,12 +40,19 @@ impl Needs {
 
 /// The same headers, with what is not UTF-8 replaced.
 fn as_text(headers: Block) -> Block {
-    if std::str::from_utf8(headers.content()).is_ok() {
+    if is_ascii(headers.content()) || std::str::from_utf8(headers.content()).is_ok() {
         return headers; // nearly always
     }
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let texts: Vec<_> = headers.iter().map(|(name, value)| (text(name), text(value))).collect();
     texts.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect()
+}
+
+/// The same as the method of slices, which in WebAssembly takes four bytes at a time.
+fn is_ascii(bytes: &[u8]) -> bool {
+    let (words, rest) = bytes.as_chunks();
+    let high = words.iter().fold(0, |high, word| high | u64::from_le_bytes(*word));
+    high & 0x8080_8080_8080_8080 == 0 && rest.is_ascii()
 }
 
 fn text(bytes: &[u8]) -> &str {

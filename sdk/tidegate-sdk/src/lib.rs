@@ -37,6 +37,7 @@
 mod body;
 mod callout;
 mod cells;
+mod compare;
 mod config;
 mod dispatch;
 mod entry;

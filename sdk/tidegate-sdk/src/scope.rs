@@ -107,6 +107,7 @@ impl Services {
     }
 
     /// Has the root tick soon where tasks were woken that could not run yet.
+    #[inline]
     pub(crate) fn tick_for_woken(&self) {
         if task::is_any_woken() && self.tasks.borrow().has_woken() {
             self.tick_soon();
@@ -158,21 +159,35 @@ impl Services {
     }
 
     /// Drops what a context that is over was waiting for. That may wake others.
+    #[inline]
     pub(crate) fn cancel(&self, context: u32) {
+        if self.tasks.borrow().wait() || !self.waits.borrow().is_empty() {
+            self.cancel_work(context); // hardly ever
+        }
+    }
+
+    #[cold]
+    fn cancel_work(&self, context: u32) {
         loop {
             let over = self.tasks.borrow_mut().take_of(context);
             if over.is_empty() {
                 break;
             }
         }
-        let mut waits = self.waits.borrow_mut();
-        if !waits.is_empty() {
-            waits.remove(&context);
-        }
+        self.waits.borrow_mut().remove(&context);
     }
 
     /// What becomes of a direction after a callback of it gave `next`: it cannot go on while it waits for a future.
+    #[inline]
     pub(crate) fn settle(&self, direction: Direction, next: Next) -> Next {
+        if !task::is_any_woken() && self.waits.borrow().is_empty() {
+            return next; // nearly always
+        }
+        self.settle_work(direction, next)
+    }
+
+    #[cold]
+    fn settle_work(&self, direction: Direction, next: Next) -> Next {
         if task::is_any_woken() && self.run_settling(direction) && next == Next::Hold {
             return Next::Continue;
         }
@@ -192,8 +207,7 @@ impl Services {
 
     fn is_waiting(&self, direction: Direction) -> bool {
         let waits = self.waits.borrow();
-        !waits.is_empty()
-            && waits.get(&direction.context).is_some_and(|waits| waits[direction.index()].count > 0)
+        waits.get(&direction.context).is_some_and(|waits| waits[direction.index()].count > 0)
     }
 
     pub(crate) fn begin_wait(&self, direction: Direction) {

@@ -107,9 +107,6 @@ impl Tasks {
 
     /// Takes out what a context that is over was waiting for. Drop it when nothing is borrowed: futures clean up.
     pub(crate) fn take_of(&mut self, context: u32) -> Vec<Task> {
-        if self.waiting.is_empty() {
-            return Vec::new(); // nearly always
-        }
         self.waiting.remove(&context).unwrap_or_default()
     }
 }

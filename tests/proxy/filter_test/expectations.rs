@@ -470,7 +470,7 @@ cases:
                 18 |     expect: {instructions: 10, memory: 1KiB}
                    |                            ^^ expected 10 at most
                    |
-                   = note: found 4556
+                   = note: found 4456
 
                 error: the filter took more bytes of memory than this
                   --> cases.yaml:18:40
