@@ -311,7 +311,10 @@ impl Drop for Reader {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
     use http_body_util::BodyExt;
+    use tokio::task::{LocalSet, spawn_local};
 
     use super::*;
 
@@ -332,6 +335,21 @@ mod tests {
             let Some((first, rest)) = self.0.split_first() else { return Poll::Ready(None) };
             self.0 = rest;
             Poll::Ready(Some(Ok(Frame::data(Bytes::from(*first)))))
+        }
+    }
+
+    /// Nothing ever comes of it.
+    struct Silent;
+
+    impl Body for Silent {
+        type Data = Bytes;
+        type Error = BoxError;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+            Poll::Pending
         }
     }
 
@@ -360,6 +378,23 @@ mod tests {
         assert_eq!(read(replay.body()).await.unwrap(), "onetwothree");
         assert!(!replay.is_whole());
         assert!(read(late).await.unwrap_err().is::<NotKept>());
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_is_known_once_however_often_it_asks() {
+        let asks = poll_fn(|cx| {
+            let replay = Replay::new(RequestBody::Stream(Box::pin(Silent)), 11);
+            let (mut body, mut over) = (pin!(replay.body()), pin!(replay.over(Duration::ZERO)));
+            for _ in 0..100 {
+                let is_pending = body.as_mut().poll_frame(cx).is_pending();
+                assert!(is_pending && over.as_mut().poll(cx).is_pending());
+            }
+            let waiting = replay.0.borrow().waiting.len();
+            Poll::Ready(waiting)
+        });
+        // As what a worker runs: it is by its task's waker that it is known.
+        let waiting = LocalSet::new().run_until(async { spawn_local(asks).await.unwrap() }).await;
+        assert_eq!(waiting, 1);
     }
 
     #[tokio::test]
