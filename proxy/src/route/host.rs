@@ -21,8 +21,8 @@ impl Text for Lower<'_> {
         self.0.len()
     }
 
-    fn byte(&self, at: usize) -> Option<u8> {
-        self.0.get(at).map(u8::to_ascii_lowercase)
+    fn byte(&self, at: usize) -> u8 {
+        self.0[at].to_ascii_lowercase()
     }
 
     fn has(&self, label: &[u8], at: usize) -> bool {
@@ -38,14 +38,13 @@ impl Text for LowerBackwards<'_> {
         self.0.len()
     }
 
-    fn byte(&self, at: usize) -> Option<u8> {
-        let at = self.0.len().checked_sub(at + 1)?;
-        Some(self.0[at].to_ascii_lowercase())
+    fn byte(&self, at: usize) -> u8 {
+        self.0[self.0.len() - 1 - at].to_ascii_lowercase()
     }
 
     fn has(&self, label: &[u8], at: usize) -> bool {
         label.len() <= self.0.len() - at
-            && label.iter().enumerate().all(|(i, &byte)| self.byte(at + i) == Some(byte))
+            && label.iter().enumerate().all(|(i, &byte)| self.byte(at + i) == byte)
     }
 }
 

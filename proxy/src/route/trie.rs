@@ -10,8 +10,8 @@ use std::ops::Range;
 pub(super) trait Text {
     /// How many bytes it has.
     fn len(&self) -> usize;
-    /// The byte at `at`; none at its end.
-    fn byte(&self, at: usize) -> Option<u8>;
+    /// The byte at `at`, which is below the length.
+    fn byte(&self, at: usize) -> u8;
     /// Whether `label` is what comes at `at`.
     fn has(&self, label: &[u8], at: usize) -> bool;
 }
@@ -21,8 +21,8 @@ impl Text for &[u8] {
         <[u8]>::len(self)
     }
 
-    fn byte(&self, at: usize) -> Option<u8> {
-        self.get(at).copied()
+    fn byte(&self, at: usize) -> u8 {
+        self[at]
     }
 
     fn has(&self, label: &[u8], at: usize) -> bool {
@@ -156,9 +156,12 @@ impl Trie {
                     visit(node, text.len() - depth);
                 }
             }
+            if depth == text.len() {
+                return;
+            }
             let children = step.children as usize;
             let siblings = &self.firsts[children..children + usize::from(step.count)];
-            let Some(child) = text.byte(depth).and_then(|byte| find_byte(siblings, byte)) else { return };
+            let Some(child) = find_byte(siblings, text.byte(depth)) else { return };
             at = children + child;
             depth += 1;
         }
