@@ -313,44 +313,15 @@ impl Drop for Reader {
 mod tests {
     use std::pin::pin;
 
-    use http_body_util::BodyExt;
+    use futures_util::stream;
+    use http_body_util::{BodyExt, StreamBody};
     use tokio::task::{LocalSet, spawn_local};
 
     use super::*;
 
     fn source(pieces: &'static [&'static str]) -> RequestBody {
-        RequestBody::Stream(Box::pin(Pieces(pieces)))
-    }
-
-    struct Pieces(&'static [&'static str]);
-
-    impl Body for Pieces {
-        type Data = Bytes;
-        type Error = BoxError;
-
-        fn poll_frame(
-            mut self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-        ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-            let Some((first, rest)) = self.0.split_first() else { return Poll::Ready(None) };
-            self.0 = rest;
-            Poll::Ready(Some(Ok(Frame::data(Bytes::from(*first)))))
-        }
-    }
-
-    /// Nothing ever comes of it.
-    struct Silent;
-
-    impl Body for Silent {
-        type Data = Bytes;
-        type Error = BoxError;
-
-        fn poll_frame(
-            self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-        ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-            Poll::Pending
-        }
+        let frames = pieces.iter().map(|piece| Ok(Frame::data(Bytes::from(*piece))));
+        RequestBody::Stream(Box::pin(StreamBody::new(stream::iter(frames))))
     }
 
     async fn read(body: RequestBody) -> Result<String, BoxError> {
@@ -383,14 +354,14 @@ mod tests {
     #[tokio::test]
     async fn whoever_waits_is_known_once_however_often_it_asks() {
         let asks = poll_fn(|cx| {
-            let replay = Replay::new(RequestBody::Stream(Box::pin(Silent)), 11);
+            let silent = StreamBody::new(stream::pending());
+            let replay = Replay::new(RequestBody::Stream(Box::pin(silent)), 11);
             let (mut body, mut over) = (pin!(replay.body()), pin!(replay.over(Duration::ZERO)));
             for _ in 0..100 {
                 let is_pending = body.as_mut().poll_frame(cx).is_pending();
                 assert!(is_pending && over.as_mut().poll(cx).is_pending());
             }
-            let waiting = replay.0.borrow().waiting.len();
-            Poll::Ready(waiting)
+            Poll::Ready(replay.0.borrow().waiting.len())
         });
         // As what a worker runs: it is by its task's waker that it is known.
         let waiting = LocalSet::new().run_until(async { spawn_local(asks).await.unwrap() }).await;
