@@ -117,7 +117,7 @@ pub(crate) struct Effort {
     pub(crate) warm_up: Duration,
     /// Each measurement.
     pub(crate) measured: Duration,
-    /// How often the chains of one contender are measured in turns.
+    /// How often everybody has a turn.
     pub(crate) turns: usize,
 }
 
@@ -147,17 +147,11 @@ impl Options {
         setups
     }
 
-    /// The same of each contender that is measured with filters and without: what filters add is what lies between.
-    pub(crate) fn compared_setups(&self) -> Vec<Vec<Setup>> {
-        let setups = self.setups();
-        let of_one = setups.chunk_by(|one, other| one.contender == other.contender).map(<[Setup]>::to_vec);
-        let is_compared =
-            |setups: &Vec<Setup>| setups.len() > 1 && setups.iter().any(|setup| setup.filters == Chain::NONE);
-        if self.shapes().contains(&Shape::KeepAlive60B) {
-            of_one.filter(is_compared).collect()
-        } else {
-            Vec::new()
-        }
+    /// Who is measured in turns: everybody of whom CPU time is known.
+    pub(crate) fn setups_in_turns(&self) -> Vec<Setup> {
+        let mut setups = self.setups();
+        setups.retain(|setup| setup.contender != Contender::Direct);
+        if self.shapes().contains(&Shape::KeepAlive60B) { setups } else { Vec::new() }
     }
 
     pub(crate) fn shapes(&self) -> Vec<Shape> {

@@ -13,9 +13,9 @@ use crate::verdict::Verdict;
 
 /// How to read the bounds.
 const READING: &str = "
-Ratios are tidegate's median to the other's; the range is the same ratio round by round. Less is better. What a chain
-*adds* is a small difference of two large numbers, so these come from turns (below), and their range is that of five turns
-at a time. Five filters are five instances of one module, whose machine code tidegate holds once; five different modules
+Ratios are tidegate's median to the other's. Less is better. CPU time of keep-alive requests, and what a chain *adds* to it,
+come from turns (below), since a machine does not stay as fast for half an hour as it was; the range is that of five turns at
+a time. The others come from rounds, and the range is the same ratio round by round. Five filters are five instances of one module, whose machine code tidegate holds once; five different modules
 would cost it more, in memory and in the processor's caches. *The shipped four* are authz, rate-limit, ab-route and fault with
 `tests/bench/configurations`: four modules, which all look at each request and let it through.
 ";
@@ -175,7 +175,7 @@ fn turns_table(page: &mut String, results: &Results) {
     if results.turns.is_empty() {
         return;
     }
-    page.push_str("\n## What filters add\n\nKeep-alive, 60 B. All chains of a contender run, and are loaded in turns of half a second. CPU time for each request in µs: the median of the turns, and that of what lies between a turn and the one without filters beside it (a quarter of the turns lie below the first number in brackets, and a quarter above the other).\n\n| | CPU | filters add |\n|---|---|---|\n");
+    page.push_str("\n## In turns, and what filters add\n\nKeep-alive, 60 B. Everybody runs, and is loaded in turns of half a second. CPU time for each request in µs: the median of the turns, and that of what lies between a turn and the one without filters beside it (a quarter of the turns lie below the first number in brackets, and a quarter above the other).\n\n| | CPU | filters add |\n|---|---|---|\n");
     for (setup, costs) in &results.turns {
         let bare = results.turns.get(&Setup { filters: Chain::NONE, ..*setup });
         let added =

@@ -1,7 +1,8 @@
-//! The measurements, in order: rounds of every setup under every load, then rounds of every setup at a fixed rate.
+//! The measurements, in order: rounds of every setup under every load, turns of all of them, then rounds of every setup
+//! at a fixed rate.
 //!
-//! A setup is started afresh in every round and is alone while it is measured. A void measurement is kept as a failure
-//! and not tried again.
+//! A setup is started afresh in every round and is alone while it is measured; only for the turns all of them run. A void
+//! measurement is kept as a failure and not tried again.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -26,8 +27,8 @@ pub(crate) struct Results {
     pub(crate) loads: BTreeMap<(Shape, Setup), Vec<LoadSample>>,
     pub(crate) paces: BTreeMap<Setup, Vec<PaceSample>>,
     pub(crate) memory: BTreeMap<Setup, Vec<Memory>>,
-    /// CPU time in µs for each request of [`Shape::KeepAlive60B`], a value for each turn that all chains of a contender
-    /// had: those at one place were measured one right after the other.
+    /// CPU time in µs for each request of [`Shape::KeepAlive60B`], a value for each turn: those at one place were measured
+    /// one right after the other.
     pub(crate) turns: BTreeMap<Setup, Vec<f64>>,
     /// What is void, and why.
     pub(crate) failures: Vec<String>,
@@ -80,9 +81,7 @@ pub(crate) fn measure(options: &Options) -> anyhow::Result<Results> {
             run.load_setup(round, setup);
         }
     }
-    for setups in options.compared_setups() {
-        run.take_turns(&setups);
-    }
+    run.take_turns(&options.setups_in_turns());
     for round in 0..run.effort.latency_rounds {
         for &setup in turned(&setups, round) {
             run.pace_setup(round, setup);
@@ -125,22 +124,24 @@ impl Run<'_> {
         }
     }
 
-    /// The chains of one contender in turns: all of them run, and one at a time is loaded, for so short a time that what
-    /// drifts hits all of them alike. What a filter costs is a small part of what a request does, and would be lost in
-    /// what lies between two rounds.
+    /// All setups run, and one at a time is loaded, for so short a time that what drifts hits all of them alike: a machine
+    /// is not for half an hour as fast as it was, and what a filter costs is a small part of what a request does. Both
+    /// would be lost in what lies between two rounds.
     fn take_turns(&mut self, setups: &[Setup]) {
-        let what = format!("{}, in turns", setups[0].contender.name());
-        let turns = self.attempt(&what, |run| {
-            let begin = |&setup: &Setup| Ok((setup, run.lab.start(setup)?));
-            let running = setups.iter().map(begin).collect::<anyhow::Result<Vec<_>>>()?;
-            let mut warm = BTreeMap::new();
-            for (setup, running) in &running {
-                warm.insert(*setup, run.load(running, *setup, Shape::KeepAlive60B)?.rate);
-            }
+        let mut warm = Vec::new();
+        for &setup in setups {
+            let ready = self.attempt(&format!("{}, in turns", setup.title()), |run| {
+                let running = run.lab.start(setup)?;
+                let rate = run.load(&running, setup, Shape::KeepAlive60B)?.rate;
+                Ok((setup, running, rate))
+            });
+            warm.extend(ready);
+        }
+        let turns = self.attempt("turns", |run| {
             let mut turns: BTreeMap<Setup, Vec<f64>> = BTreeMap::new();
             for turn in 0..run.effort.turns {
-                for (setup, running) in turned(&running, turn) {
-                    let cost = run.turn(running, warm[setup])?;
+                for (setup, running, rate) in turned(&warm, turn) {
+                    let cost = run.turn(running, *rate).with_context(|| setup.title())?;
                     turns.entry(*setup).or_default().push(cost);
                 }
             }

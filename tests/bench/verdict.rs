@@ -1,7 +1,7 @@
 //! The bounds that the design sets, and whether this run kept them.
 //!
-//! A verdict compares medians. Beside it stands the range of the same ratio taken round by round, or for a few turns at a
-//! time: a bound inside that range is neither kept nor missed for certain.
+//! A verdict compares medians: of turns where there are some, else of rounds. Beside it stands the range of the same ratio
+//! taken for a few turns at a time, or round by round: a bound inside that range is neither kept nor missed for certain.
 
 use crate::chain::Chain;
 use crate::contender::{Contender, Setup};
@@ -22,7 +22,7 @@ pub(crate) struct Verdict {
 pub(crate) struct Ratio {
     /// Of the medians.
     pub(crate) value: f64,
-    /// Round by round, or a few turns at a time.
+    /// A few turns at a time, or round by round.
     pub(crate) range: Spread,
 }
 
@@ -43,20 +43,19 @@ impl Verdict {
 
 /// All rows, in the design's order.
 pub(crate) fn judge(results: &Results) -> Vec<Verdict> {
-    let cpu = |contender, filters| -> Series { cpu(results, Shape::KeepAlive60B, contender, filters) };
     let (tidegate, envoy) = (Contender::Tidegate, Contender::Envoy);
     let turns = |contender, filters| -> Series {
         results.turns.get(&Setup { contender, filters }).cloned().unwrap_or_default()
     };
-    let added = |contender, filters: Chain| {
-        together(&minus(&turns(contender, filters), &turns(contender, Chain::NONE)))
-    };
+    let cpu = |contender, filters| together(&turns(contender, filters));
+    let added =
+        |contender, filters| together(&minus(&turns(contender, filters), &turns(contender, Chain::NONE)));
     let row =
         |what, bound, ours: Series, theirs: Series| Verdict { what, bound, ratio: ratio(&ours, &theirs) };
     let shipped = added(tidegate, Chain::Shipped);
     let bound = vec![SHIPPED_US; shipped.len()];
     let http2 = |what, shape| {
-        let one = |contender| self::cpu(results, shape, contender, Chain::Headers(1));
+        let one = |contender| rounds_cpu(results, shape, contender, Chain::Headers(1));
         row(what, 0.50, one(tidegate), one(envoy))
     };
     vec![
@@ -109,13 +108,13 @@ pub(crate) fn judge(results: &Results) -> Vec<Verdict> {
 /// What the shipped filters may cost together, in µs of CPU for a request.
 const SHIPPED_US: f64 = 6.0;
 
-/// As many turns are looked at together: what filters add is less than what lies between two turns.
+/// As many turns are looked at together: what filters add is less than what lies between two turns of one setup.
 const TOGETHER: usize = 5;
 
-/// A value for each round.
+/// A value for each round or turn.
 type Series = Vec<f64>;
 
-fn cpu(results: &Results, shape: Shape, contender: Contender, filters: Chain) -> Series {
+fn rounds_cpu(results: &Results, shape: Shape, contender: Contender, filters: Chain) -> Series {
     let samples = results.loads.get(&(shape, Setup { contender, filters }));
     samples.into_iter().flatten().filter_map(|sample| Some(sample.cost?.us)).collect()
 }
