@@ -140,8 +140,8 @@ where
         head.headers.remove(CONTENT_LENGTH);
     }
     match &mut stream.response {
-        Some(head) if flow.is_direct() => (head.status, std::mem::take(&mut head.headers)),
-        Some(head) => (head.status, head.headers.clone()),
+        Some(head) if flow.is_direct() => (head.status, std::mem::take(&mut *head.headers)),
+        Some(head) => (head.status, head.headers.let_go()),
         None => Default::default(),
     }
 }
@@ -329,22 +329,27 @@ impl Exchange {
         let mut stream = self.run.stream().borrow_mut();
         let stream = &mut *stream;
         stream.route_stale = false;
-        let request = &stream.request;
-        self.route = self.site.route_of(stream);
+        let headers = &stream.request.headers;
         let listener = self.site.listener();
-        let route = self.route.map(|index| &listener.routes[index]);
-        self.watch.set(listener, route, &stream.request.headers);
-        stream.info.route_name = self.route.map(|index| self.site.route_name(index));
-        self.target = None;
-        if let Some(route) = self.route {
-            if let Action::Forward(forward) = &self.site.listener().routes[route].action {
-                self.target = route::pick(&forward.clusters, &request.headers, self.draw);
-            }
-            self.report.route(self.site.cell(route, None));
+        let index = self.site.route_of(stream);
+        let route = index.map(|index| &listener.routes[index]);
+        self.watch.set(listener, route, headers);
+        self.run.take_route(index);
+        let target = match route.map(|route| &route.action) {
+            Some(Action::Forward(forward)) => route::pick(&forward.clusters, headers, self.draw),
+            _ => None,
+        };
+        // A filter that changed a header has seldom changed this; of a redirect that is followed less is known.
+        if index.is_some() && (index, target) == (self.route, self.target) && self.followed == 0 {
+            return;
+        }
+        (self.route, self.target) = (index, target);
+        stream.info.route_name = index.map(|index| self.site.route_name(index));
+        stream.info.cluster_name = target.map(|target| self.site.cluster_name(target.cluster));
+        if let Some(index) = index {
+            self.report.route(self.site.cell(index, None));
             self.report.log(|entry| entry.route = stream.info.route_name.clone());
         }
-        stream.info.cluster_name = self.target.map(|target| self.site.cluster_name(target.cluster));
-        self.run.take_route(self.route);
     }
 
     /// The request side of the chain, until the head has come out of it.

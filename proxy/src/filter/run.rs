@@ -229,7 +229,7 @@ impl Run {
         if let Some(staged) = stream.staged_response_headers.take() {
             headers.extend(*staged);
         }
-        stream.response = Some(ResponseHead { status, headers });
+        stream.response = Some(ResponseHead { status, headers: headers.into() });
     }
 
     /// Ends the exchange for its guests, which took `duration`: they are told the sums, then they end it.

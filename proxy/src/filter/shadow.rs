@@ -81,7 +81,7 @@ impl Shadow {
                 return;
             };
             self.run.stream().borrow_mut().info = from.info.clone();
-            self.run.take_response(response.status, response.headers.clone());
+            self.run.take_response(response.status, (*response.headers).clone());
         }
         self.show(direction, |flow| flow.push_head(end));
     }

@@ -280,7 +280,7 @@ impl Target<'_> {
             }
             Target::Response(head) => {
                 let headers = HeaderMap::with_capacity(pairs.len());
-                let mut fresh = ResponseHead { status: head.status, headers };
+                let mut fresh = ResponseHead { status: head.status, headers: headers.into() };
                 Target::Response(&mut fresh).add_all(fields, pairs)?;
                 **head = fresh;
             }

@@ -31,6 +31,7 @@ pub mod engine;
 pub mod exports;
 pub mod fault;
 pub mod grpc;
+pub mod lazy_headers;
 pub mod manifest;
 pub mod metrics;
 pub mod module;

@@ -17,6 +17,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 
 pub use super::body::BodyBuffer;
+use super::lazy_headers::LazyHeaders;
 use super::properties::{ConnectionProperties, Declaration, LifeSpan, Properties, Refusal};
 use crate::config::model::{Address, BUFFER_LIMIT, UnixAddress};
 
@@ -113,7 +114,7 @@ pub struct ResponseHead {
     /// `:status`.
     pub status: StatusCode,
     /// The header fields.
-    pub headers: HeaderMap,
+    pub headers: LazyHeaders,
 }
 
 /// What one filter of the chain holds of an exchange.
@@ -421,7 +422,7 @@ impl Stream {
     pub fn headers(&self, direction: Direction) -> Option<&HeaderMap> {
         match direction {
             Direction::Request => Some(&self.request.headers),
-            Direction::Response => self.response.as_ref().map(|head| &head.headers),
+            Direction::Response => self.response.as_ref().map(|head| &*head.headers),
         }
     }
 
@@ -429,7 +430,7 @@ impl Stream {
     pub fn headers_mut(&mut self, direction: Direction) -> Option<&mut HeaderMap> {
         match direction {
             Direction::Request => Some(&mut self.request.headers),
-            Direction::Response => self.response.as_mut().map(|head| &mut head.headers),
+            Direction::Response => self.response.as_mut().map(|head| &mut *head.headers),
         }
     }
 

@@ -162,7 +162,7 @@ pub(crate) fn respond(stream: &StreamRef, status: u16, fields: &[(&'static str, 
         headers.append(*name, HeaderValue::from_static(value));
     }
     let status = StatusCode::from_u16(status).expect("a status");
-    stream.borrow_mut().response = Some(ResponseHead { status, headers });
+    stream.borrow_mut().response = Some(ResponseHead { status, headers: headers.into() });
 }
 
 fn info() -> StreamInfo {

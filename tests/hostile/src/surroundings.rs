@@ -104,7 +104,7 @@ fn play(vm: &mut Vm, stream: &StreamRef) -> Result<(), Fault> {
     stream.borrow_mut().request_progress = Progress::Done;
     let mut headers = HeaderMap::new();
     headers.insert("a", HeaderValue::from_static("b"));
-    stream.borrow_mut().response = Some(ResponseHead { status: StatusCode::OK, headers });
+    stream.borrow_mut().response = Some(ResponseHead { status: StatusCode::OK, headers: headers.into() });
     vm.on_tick(root)?;
     one_way(vm, stream, context, Direction::Response)?;
     answer_callouts(vm)?;

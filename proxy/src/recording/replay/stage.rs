@@ -94,7 +94,7 @@ pub(super) fn apply(stream: &mut Stream, stage: usize, change: &Change) {
     }
     if let Some(response) = &change.response {
         let status = StatusCode::from_u16(response.status).unwrap_or(StatusCode::OK);
-        stream.response = Some(ResponseHead { status, headers: header_map(&response.headers) });
+        stream.response = Some(ResponseHead { status, headers: header_map(&response.headers).into() });
         stream.staged_response_headers = None;
     }
     if let Some(staged) = &change.staged_response_headers {
