@@ -15,8 +15,8 @@ use crate::verdict::Verdict;
 const READING: &str = "
 Ratios are tidegate's median to the other's. Less is better. CPU time of keep-alive requests, and what a chain *adds* to it,
 come from turns (below), since a machine does not stay as fast for half an hour as it was; the range is that of five turns at
-a time. The others come from rounds, and the range is the same ratio round by round. Five filters are five instances of one module, whose machine code tidegate holds once; five different modules
-would cost it more, in memory and in the processor's caches. *The shipped four* are authz, rate-limit, ab-route and fault with
+a time. The others come from rounds, and the range is the same ratio round by round. Five filters are five instances of one module, whose machine
+code tidegate holds once; five different modules would cost it more, in memory and in the processor's caches. *The shipped four* are authz, rate-limit, ab-route and fault with
 `tests/bench/configurations`: four modules, which all look at each request and let it through.
 ";
 
@@ -239,7 +239,7 @@ fn memory_table(page: &mut String, results: &Results) {
 
 /// Every value, round by round.
 fn raw(page: &mut String, results: &Results) {
-    page.push_str("\n## Every round\n\nCPU µs for each request / requests a second; for the fixed rate, p50 / p99 in µs. *Others* is the largest share of the proxy's core that went to anybody else.\n\n| | | rounds | others |\n|---|---|---|---|\n");
+    page.push_str("\n## Every round\n\nCPU µs for each request / requests a second; for turns CPU µs alone; for the fixed rate, p50 / p99 in µs. *Others* is the largest share of the proxy's core that went to anybody else.\n\n| | | rounds | others |\n|---|---|---|---|\n");
     let others = |costs: Vec<Option<Cost>>| {
         let worst = costs.into_iter().flatten().map(|cost| cost.others * 100.0).reduce(f64::max);
         number(worst, 0) + " %"
@@ -249,6 +249,10 @@ fn raw(page: &mut String, results: &Results) {
         let worst = others(samples.iter().map(|s| s.cost).collect());
         let values = values.collect::<Vec<_>>().join(", ");
         let _ = writeln!(page, "| {} | {} | {values} | {worst} |", shape.title(), setup.title());
+    }
+    for (setup, costs) in &results.turns {
+        let values = costs.iter().map(|cost| format!("{cost:.2}")).collect::<Vec<_>>().join(", ");
+        let _ = writeln!(page, "| turns | {} | {values} | – |", setup.title());
     }
     for (setup, samples) in &results.paces {
         let values = samples.iter().map(|s| format!("{:.0} / {:.0}", s.latencies.p50_us, s.latencies.p99_us));

@@ -47,11 +47,11 @@ pub(crate) fn judge(results: &Results) -> Vec<Verdict> {
     let turns = |contender, filters| -> Series {
         results.turns.get(&Setup { contender, filters }).cloned().unwrap_or_default()
     };
-    let cpu = |contender, filters| together(&turns(contender, filters));
-    let added =
-        |contender, filters| together(&minus(&turns(contender, filters), &turns(contender, Chain::NONE)));
+    let added = |contender, filters| minus(&turns(contender, filters), &turns(contender, Chain::NONE));
     let row =
         |what, bound, ours: Series, theirs: Series| Verdict { what, bound, ratio: ratio(&ours, &theirs) };
+    let row_of_turns =
+        |what, bound, ours: Series, theirs: Series| Verdict { what, bound, ratio: of_turns(&ours, &theirs) };
     let shipped = added(tidegate, Chain::Shipped);
     let bound = vec![SHIPPED_US; shipped.len()];
     let http2 = |what, shape| {
@@ -59,26 +59,36 @@ pub(crate) fn judge(results: &Results) -> Vec<Verdict> {
         row(what, 0.50, one(tidegate), one(envoy))
     };
     vec![
-        row("CPU, no filter, to Envoy", 0.50, cpu(tidegate, Chain::NONE), cpu(envoy, Chain::NONE)),
-        row("CPU, no filter, to nginx", 1.15, cpu(tidegate, Chain::NONE), cpu(Contender::Nginx, Chain::NONE)),
-        row(
+        row_of_turns(
+            "CPU, no filter, to Envoy",
+            0.50,
+            turns(tidegate, Chain::NONE),
+            turns(envoy, Chain::NONE),
+        ),
+        row_of_turns(
+            "CPU, no filter, to nginx",
+            1.15,
+            turns(tidegate, Chain::NONE),
+            turns(Contender::Nginx, Chain::NONE),
+        ),
+        row_of_turns(
             "CPU that one filter adds, to Envoy",
             0.125,
             added(tidegate, Chain::Headers(1)),
             added(envoy, Chain::Headers(1)),
         ),
-        row(
+        row_of_turns(
             "CPU that five filters add, to Envoy",
             0.125,
             added(tidegate, Chain::Headers(5)),
             added(envoy, Chain::Headers(5)),
         ),
-        row("CPU that the shipped four add, to 6 µs", 1.0, shipped, bound),
-        row(
+        row_of_turns("CPU that the shipped four add, to 6 µs", 1.0, shipped, bound),
+        row_of_turns(
             "CPU, five filters, to Envoy with five",
             0.40,
-            cpu(tidegate, Chain::Headers(5)),
-            cpu(envoy, Chain::Headers(5)),
+            turns(tidegate, Chain::Headers(5)),
+            turns(envoy, Chain::Headers(5)),
         ),
         row(
             "p99 at half of Envoy's peak, no filter",
@@ -136,6 +146,11 @@ fn minus(more: &Series, less: &Series) -> Series {
 /// The medians of [`TOGETHER`] turns each, as rounds of their own.
 fn together(turns: &Series) -> Series {
     turns.chunks(TOGETHER).filter_map(|turns| Some(Spread::of(turns.iter().copied())?.median)).collect()
+}
+
+/// The ratio of the medians of all turns, and its range over a few of them at a time.
+fn of_turns(ours: &Series, theirs: &Series) -> Option<Ratio> {
+    Some(Ratio { value: ratio(ours, theirs)?.value, ..ratio(&together(ours), &together(theirs))? })
 }
 
 fn ratio(ours: &Series, theirs: &Series) -> Option<Ratio> {
