@@ -15,9 +15,10 @@ use crate::verdict::Verdict;
 const READING: &str = "
 Ratios are tidegate's median to the other's. Less is better. CPU time of keep-alive requests, and what a chain *adds* to it,
 come from turns (below), since a machine does not stay as fast for half an hour as it was; the range is that of five turns at
-a time. The others come from rounds, and the range is the same ratio round by round. Five filters are five instances of one module, whose machine
-code tidegate holds once; five different modules would cost it more, in memory and in the processor's caches. *The shipped four* are authz, rate-limit, ab-route and fault with
-`tests/bench/configurations`: four modules, which all look at each request and let it through.
+a time. The others come from rounds, and the range is the same ratio round by round. Five filters are five instances of one
+module, whose machine code tidegate holds once; five different modules would cost it more, in memory and in the processor's
+caches. *The shipped four* are authz, rate-limit, ab-route and fault with `tests/bench/configurations`: four modules, which
+all look at each request and let it through.
 ";
 
 /// A core that others used for more than this share of the time makes a measurement doubtful.
