@@ -4,12 +4,13 @@
 //! compiled and proved, sockets are bound, and every worker has its guests running. Then the listeners open. A change
 //! of the configuration takes the same way beside what is served: see `reload`.
 //!
-//! The control thread serves the admin listener, waits for signals and notices changed files; workers share with it only what is immutable
-//! or atomic. SIGTERM and SIGINT begin a drain; a second one ends the process at once.
+//! The control thread serves the admin listener, waits for signals and notices changed files; workers share with it only
+//! what is immutable or atomic. SIGTERM and SIGINT begin a drain; a second one ends the process at once.
 
 mod addresses;
 mod canaries;
 mod clusters;
+mod crew;
 mod guards;
 mod notices;
 mod observe;
@@ -38,6 +39,7 @@ use crate::overload::Stage;
 use crate::snapshot::{Missing, Snapshot};
 use crate::wasm::Engine;
 use addresses::unbound;
+use crew::{Crew, Orders};
 #[cfg(feature = "kit")]
 pub(crate) use process::compiled_folder;
 use process::{EpochClock, Timekeeper};
@@ -49,7 +51,7 @@ use status::{Cause, Status};
 pub(crate) use watch::Watch;
 #[cfg(feature = "kit")]
 pub(crate) use watch::hint_for;
-use worker::{Crew, Orders, Shared};
+use worker::Shared;
 
 /// What the command line adds to the configuration.
 #[derive(Clone, Default)]

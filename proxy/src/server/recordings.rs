@@ -10,7 +10,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::worker::{Orders, Shared};
+use super::crew::Orders;
+use super::worker::Shared;
 use crate::admin::{Feed, NoRecording, Wanted};
 use crate::config;
 use crate::config::model::Protocol;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::task::AbortHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::worker::Orders;
+use super::crew::Orders;
 use crate::config::model::{MemoryTerms, Percent};
 use crate::overload::{Memory, Overload, Stage};
 

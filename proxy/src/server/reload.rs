@@ -18,6 +18,7 @@ use anyhow::Context as _;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::addresses::Addresses;
+use super::crew::Orders;
 use super::guards::Guards;
 use super::notices::Notices;
 use super::process::Timekeeper;
@@ -25,7 +26,7 @@ use super::relief::Relief;
 use super::standing::Standing;
 use super::status::{Attempt, Cause, Status};
 use super::watch::Watch;
-use super::worker::{Orders, Plan, Shared};
+use super::worker::{Plan, Shared};
 use super::{News, Tell};
 use crate::admin::{Readiness, Reloaded};
 use crate::config::{self, Loaded, Problems};
