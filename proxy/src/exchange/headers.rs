@@ -140,7 +140,14 @@ fn check(method: &Method, version: Version, uri: &Uri, headers: &HeaderMap) -> R
 /// Whether a `host` field could name a host: empty, or what RFC 3986, 3.2.2 allows, and a port (RFC 9112, 3.2). What is
 /// more is not for a proxy to interpret: a host that two parties read differently is a way around a route.
 fn is_host(host: &[u8]) -> bool {
-    host.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:[]%".contains(byte))
+    host.iter().all(|byte| {
+        byte.is_ascii_alphanumeric()
+            || matches!(
+                byte,
+                b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&'
+                    ..=b',' | b';' | b'=' | b':' | b'[' | b']' | b'%'
+            )
+    })
 }
 
 /// The request target as an origin server gets it; the authority of an absolute one replaces `host` (RFC 9112, 3.2.2).
@@ -183,16 +190,10 @@ pub fn drop_hop_by_hop(headers: &mut HeaderMap) {
 
 /// Whether a field speaks of the connection, whatever `connection` says (RFC 9110, 7.6.1).
 fn is_hop_by_hop(name: &HeaderName) -> bool {
-    matches!(
-        name.as_str(),
-        "connection"
-            | "http2-settings"
-            | "keep-alive"
-            | "proxy-connection"
-            | "te"
-            | "transfer-encoding"
-            | "upgrade"
-    )
+    match *name {
+        CONNECTION | TE | TRANSFER_ENCODING | UPGRADE => true,
+        _ => matches!(name.as_str(), "http2-settings" | "keep-alive" | "proxy-connection"),
+    }
 }
 
 fn drop_named_by_connection(headers: &mut HeaderMap) {
@@ -301,21 +302,12 @@ fn append_forwarded_for(headers: &mut HeaderMap, peer: &HeaderValue) {
     }
 }
 
-/// A random identifier in the form of a UUID, version 4 (RFC 9562, 5.4).
+/// A random UUID, version 4 (RFC 9562, 5.4).
 fn new_request_id() -> HeaderValue {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    let mut bits = fastrand::u128(..);
-    bits = (bits & !(0xf << 76)) | (0x4 << 76);
-    bits = (bits & !(0x3 << 62)) | (0x2 << 62);
-    let mut text = [b'-'; 36];
-    let mut nibble = 128;
-    for (at, byte) in text.iter_mut().enumerate() {
-        if !matches!(at, 8 | 13 | 18 | 23) {
-            nibble -= 4;
-            *byte = HEX[(bits >> nibble) as usize & 0xf];
-        }
-    }
-    HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static(""))
+    let id = uuid::Builder::from_random_bytes(fastrand::u128(..).to_ne_bytes()).into_uuid();
+    let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+    let text = id.hyphenated().encode_lower(&mut text);
+    HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
 #[cfg(test)]
