@@ -141,12 +141,8 @@ fn check(method: &Method, version: Version, uri: &Uri, headers: &HeaderMap) -> R
 /// more is not for a proxy to interpret: a host that two parties read differently is a way around a route.
 fn is_host(host: &[u8]) -> bool {
     host.iter().all(|byte| {
-        byte.is_ascii_alphanumeric()
-            || matches!(
-                byte,
-                b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&'
-                    ..=b',' | b';' | b'=' | b':' | b'[' | b']' | b'%'
-            )
+        matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b':' | b'-')
+            || b"_~!$&'()*+,;=[]%".contains(byte)
     })
 }
 
@@ -319,6 +315,15 @@ mod tests {
             .iter()
             .map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse::<HeaderValue>().unwrap()))
             .collect()
+    }
+
+    #[test]
+    fn a_host_has_what_rfc_3986_allows_and_nothing_else() {
+        let rest = b"-._~!$&'()*+,;=:[]%";
+        for byte in 0..=u8::MAX {
+            let allowed = byte.is_ascii_alphanumeric() || rest.contains(&byte);
+            assert_eq!(is_host(&[b'a', byte]), allowed, "{byte:#04x}");
+        }
     }
 
     #[test]
