@@ -237,8 +237,11 @@ impl Desk {
     fn new(store: &Path) -> io::Result<Desk> {
         let name = format!("{DESK}{:016x}", fastrand::u64(..));
         let (folder, lock_file) = (store.join(&name), store.join(format!("{name}.lock")));
-        let lock = File::create_new(&lock_file)?;
+        // Under its own name it is locked from the first: who finds it free takes its process for one that has ended.
+        let under_way = lock_file.with_extension(UNDER_WAY);
+        let lock = File::create_new(&under_way)?;
         lock.try_lock()?;
+        fs::rename(&under_way, &lock_file)?;
         fs::create_dir(&folder)?;
         Ok(Desk { folder, lock_file, _lock: lock })
     }
@@ -285,6 +288,26 @@ impl Drop for Desk {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_is_opened_by_many_at_once() {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..500 {
+                        let store = Store::open(folder.path()).expect("nobody is in its way");
+                        assert!(store.desk().is_dir(), "nobody took its desk for one that was left");
+                    }
+                });
+            }
+        });
+        assert_eq!(
+            fs::read_dir(folder.path()).expect("it is there").count(),
+            0,
+            "and nothing is left of them"
+        );
+    }
 
     #[test]
     fn every_flipped_bit_of_a_kept_module_is_noticed() {
