@@ -23,6 +23,7 @@ pub mod tls;
 pub mod upstream;
 pub mod wasm;
 
+mod boxed;
 mod builtin;
 #[cfg(feature = "kit")]
 mod dev;

@@ -26,6 +26,7 @@ use super::outlier;
 use super::pool::{Chosen, Lease, Place, Pool, Shelf, Upkeep};
 use super::queue::Turn;
 use super::{RequestBody, ResponseBody, UpstreamError};
+use crate::boxed;
 use crate::config::model::{Address, ClusterProtocol, LoadBalancer, Retries};
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::{ClusterCell, Limit};
@@ -222,9 +223,9 @@ impl Upstreams {
                 let sent = Box::pin(http2::tunnel::send(lease, &self.keeper.tasks, *request, attempt)).await;
                 return sent.map(Box::new);
             }
-            let response =
-                Box::pin(self.send_multiplexed((cluster, criteria), lease, *request, again, attempt)).await?;
-            return Ok(Box::new(response.map(ResponseBody::Http2)));
+            let sending =
+                boxed::pin(|| self.send_multiplexed((cluster, criteria), lease, request, again, attempt));
+            return Ok(Box::new(sending.await?.map(ResponseBody::Http2)));
         }
 
         let mut found = match made {
@@ -301,30 +302,40 @@ impl Upstreams {
         &self,
         (cluster, criteria): (usize, &Criteria<'_>),
         lease: Lease,
-        request: Request<RequestBody>,
+        request: Box<Request<RequestBody>>,
         again: impl FnOnce() -> Option<Box<Request<RequestBody>>>,
         attempt: &Cell<Attempt>,
     ) -> Result<Response<Http2Body>, UpstreamError> {
         let is_whole = request.body().is_end_stream();
         match http2::send(lease, &self.keeper.tasks, request, attempt, None).await {
             Err(UpstreamError::RefusedStream(error)) if is_whole && !criteria.retried => {
-                let tried = attempt.get().endpoint;
-                let criteria = Criteria { tried: tried.as_slice(), ..*criteria };
-                let other = self.resend(cluster, &criteria).and_then(|lease| Some((lease, again()?)));
-                let Some(((lease, _retrying), request)) = other else {
-                    return Err(UpstreamError::RefusedStream(error));
-                };
-                let first = attempt.get();
-                let endpoint = Some(lease.pool().endpoint().address());
-                attempt.set(Attempt { endpoint, ..first });
-                match http2::send(lease, &self.keeper.tasks, *request, attempt, first.multiplexed).await {
-                    // Nothing was asked for a second time.
-                    Err(UpstreamError::Overflow(_)) => {
-                        attempt.set(first);
-                        Err(UpstreamError::RefusedStream(error))
-                    }
-                    sent => sent,
-                }
+                Box::pin(self.send_refused((cluster, criteria), error, again, attempt)).await
+            }
+            sent => sent,
+        }
+    }
+
+    /// Sends once more what was refused with `error`.
+    async fn send_refused(
+        &self,
+        (cluster, criteria): (usize, &Criteria<'_>),
+        error: h2::Error,
+        again: impl FnOnce() -> Option<Box<Request<RequestBody>>>,
+        attempt: &Cell<Attempt>,
+    ) -> Result<Response<Http2Body>, UpstreamError> {
+        let first = attempt.get();
+        let criteria = Criteria { tried: first.endpoint.as_slice(), ..*criteria };
+        let other = self.resend(cluster, &criteria).and_then(|lease| Some((lease, again()?)));
+        let Some(((lease, _retrying), request)) = other else {
+            return Err(UpstreamError::RefusedStream(error));
+        };
+        let endpoint = Some(lease.pool().endpoint().address());
+        attempt.set(Attempt { endpoint, ..first });
+        match http2::send(lease, &self.keeper.tasks, request, attempt, first.multiplexed).await {
+            // Nothing was asked for a second time.
+            Err(UpstreamError::Overflow(_)) => {
+                attempt.set(first);
+                Err(UpstreamError::RefusedStream(error))
             }
             sent => sent,
         }
@@ -344,7 +355,7 @@ impl Upstreams {
         request: Request<RequestBody>,
     ) -> Result<Response<Http2Body>, UpstreamError> {
         let lease = self.pick(cluster, &Criteria::default())?;
-        http2::send(lease, &self.keeper.tasks, request, &Cell::default(), None).await
+        http2::send(lease, &self.keeper.tasks, Box::new(request), &Cell::default(), None).await
     }
 
     /// Another endpoint for a request that was refused, if it may be sent again.

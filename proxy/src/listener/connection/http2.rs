@@ -24,6 +24,7 @@ use tokio::sync::oneshot;
 use super::flood::{Heir, Patience, Watched};
 use super::observed::Observed;
 use super::warden::{Verdict, Warden};
+use crate::boxed;
 use crate::config::model::ListenerLimits;
 use crate::error::Failure;
 use crate::exchange::{self, ClientBody, ClientTunnel, Peer, Phase, ReplyBody};
@@ -117,7 +118,9 @@ async fn drive(
     peer.multiplex();
     let mut keepalive = Keepalive::begin(settings.keepalive, connection.ping_pong());
     let mut streams = Streams { connection, running: FuturesUnordered::new(), ends: false };
-    let open = |request, respond| stream(door.clone(), peer.clone(), patience.clone(), request, respond);
+    let open = |request, respond| {
+        boxed::pin(|| stream(door.clone(), peer.clone(), patience.clone(), request, respond))
+    };
     let ended = poll_fn(|cx| {
         if let Some(Poll::Ready(Gone)) = keepalive.as_mut().map(|keepalive| keepalive.poll(cx)) {
             return Poll::Ready(End::Gone);

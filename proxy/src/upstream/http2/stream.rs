@@ -20,6 +20,7 @@ use super::super::pool::Lease;
 use super::super::send::Attempt;
 use super::super::{RequestBody, UpstreamError};
 use super::{Turn, acquire};
+use crate::boxed;
 use crate::config::model::Address;
 use crate::http2::{Sending, poll_frame};
 use crate::tasks::Tasks;
@@ -28,11 +29,11 @@ use crate::tasks::Tasks;
 pub(in crate::upstream) async fn send(
     lease: Lease,
     tasks: &Rc<Tasks>,
-    request: Request<RequestBody>,
+    request: Box<Request<RequestBody>>,
     attempt: &Cell<Attempt>,
     avoided: Option<u64>,
 ) -> Result<Response<Http2Body>, UpstreamError> {
-    match Box::pin(perform(&lease, tasks, request, attempt, avoided)).await {
+    match boxed::pin(|| perform(&lease, tasks, request, attempt, avoided)).await {
         Ok((response, outgoing, turn)) => {
             lease.answered(response.status(), response.headers(), response.body().is_end_stream());
             let outgoing = outgoing.leave_to(tasks);
@@ -47,7 +48,7 @@ pub(in crate::upstream) async fn send(
 async fn perform(
     lease: &Lease,
     tasks: &Rc<Tasks>,
-    request: Request<RequestBody>,
+    request: Box<Request<RequestBody>>,
     attempt: &Cell<Attempt>,
     avoided: Option<u64>,
 ) -> Result<(Response<RecvStream>, Outgoing, Turn), UpstreamError> {
