@@ -13,7 +13,7 @@ use anyhow::{Context as _, bail, ensure};
 use clap::ValueEnum;
 
 use crate::chain::Chain;
-use crate::contender::Setup;
+use crate::contender::{Contender, Setup};
 use crate::grpc;
 use crate::probe::SHOWN;
 
@@ -86,6 +86,25 @@ impl Shape {
                 setup.contender.runs_filters()
                     && matches!(setup.filters, Chain::Headers(0) | Chain::Headers(1))
             }
+        }
+    }
+
+    /// Is it measured in turns with this setup? Those are what the bounds are about: everybody whose CPU time is known, and
+    /// in HTTP/2 those with a filter.
+    pub(crate) fn compares(self, setup: Setup) -> bool {
+        match self.manner() {
+            Manner::KeepAlive => self == Shape::KeepAlive60B && setup.contender != Contender::Direct,
+            Manner::NewConnections => false,
+            Manner::Http2 { .. } => self.concerns(setup) && setup.filters == Chain::Headers(1),
+        }
+    }
+
+    /// How long a turn takes. What disturbs the machine mostly lasts longer, but connections have to be made first: where
+    /// there are many a turn is as long as that is to be little of it.
+    pub(crate) fn turn(self) -> Duration {
+        match self {
+            Shape::Http2Connections => Duration::from_millis(2500),
+            _ => Duration::from_millis(500),
         }
     }
 

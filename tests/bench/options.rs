@@ -121,9 +121,6 @@ pub(crate) struct Effort {
     pub(crate) turns: usize,
 }
 
-/// How long a turn takes. What disturbs the machine mostly lasts longer.
-pub(crate) const TURN: Duration = Duration::from_millis(500);
-
 impl Options {
     pub(crate) fn effort(&self) -> Effort {
         let (rounds, latency_rounds, warm_up, measured, turns) =
@@ -147,11 +144,11 @@ impl Options {
         setups
     }
 
-    /// Who is measured in turns: everybody of whom CPU time is known.
-    pub(crate) fn setups_in_turns(&self) -> Vec<Setup> {
+    /// Who is measured in turns under a load.
+    pub(crate) fn setups_in_turns(&self, shape: Shape) -> Vec<Setup> {
         let mut setups = self.setups();
-        setups.retain(|setup| setup.contender != Contender::Direct);
-        if self.shapes().contains(&Shape::KeepAlive60B) { setups } else { Vec::new() }
+        setups.retain(|&setup| shape.compares(setup));
+        if self.shapes().contains(&shape) { setups } else { Vec::new() }
     }
 
     pub(crate) fn shapes(&self) -> Vec<Shape> {

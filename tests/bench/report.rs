@@ -13,9 +13,9 @@ use crate::verdict::Verdict;
 
 /// How to read the bounds.
 const READING: &str = "
-Ratios are tidegate's median to the other's. Less is better. CPU time of keep-alive requests, and what a chain *adds* to it,
-come from turns (below), since a machine does not stay as fast for half an hour as it was; the range is that of five turns at
-a time. The others come from rounds, and the range is the same ratio round by round. Five filters are five instances of one
+Ratios are tidegate's median to the other's. Less is better. CPU time, and what a chain *adds* to it, come from turns
+(below), since a machine does not stay as fast for half an hour as it was; the range is that of five turns at a time. The
+others come from rounds, and the range is the same ratio round by round. Five filters are five instances of one
 module, whose machine code tidegate holds once; five different modules would cost it more, in memory and in the processor's
 caches. *The shipped four* are authz, rate-limit, ab-route and fault with `tests/bench/configurations`: four modules, which
 all look at each request and let it through.
@@ -176,9 +176,9 @@ fn turns_table(page: &mut String, results: &Results) {
     if results.turns.is_empty() {
         return;
     }
-    page.push_str("\n## In turns, and what filters add\n\nKeep-alive, 60 B. Everybody runs, and is loaded in turns of half a second. CPU time for each request in µs: the median of the turns, and that of what lies between a turn and the one without filters beside it (a quarter of the turns lie below the first number in brackets, and a quarter above the other).\n\n| | CPU | filters add |\n|---|---|---|\n");
-    for (setup, costs) in &results.turns {
-        let bare = results.turns.get(&Setup { filters: Chain::NONE, ..*setup });
+    page.push_str("\n## In turns, and what filters add\n\nEverybody runs, and is loaded in turns of half a second (of 2.5 where there are 1,000 connections to make). CPU time for each request in µs: the median of the turns, and that of what lies between a turn and the one without filters beside it (a quarter of the turns lie below the first number in brackets, and a quarter above the other).\n\n| | | CPU | filters add |\n|---|---|---|---|\n");
+    for ((shape, setup), costs) in &results.turns {
+        let bare = results.turns.get(&(*shape, Setup { filters: Chain::NONE, ..*setup }));
         let added =
             bare.map(|bare| costs.iter().zip(bare).map(|(cost, bare)| cost - bare).collect::<Vec<_>>());
         let quarters = added.filter(|_| setup.filters != Chain::NONE).and_then(Quarters::of);
@@ -186,7 +186,8 @@ fn turns_table(page: &mut String, results: &Results) {
             quarters.map(|Quarters { low, median, high }| format!("{median:.2} ({low:.2}–{high:.2})"));
         let _ = writeln!(
             page,
-            "| {} | {} | {} |",
+            "| {} | {} | {} | {} |",
+            shape.title(),
             setup.title(),
             number(Spread::of(costs.iter().copied()).map(|s| s.median), 2),
             quarters.unwrap_or_else(|| "–".to_owned()),
@@ -251,9 +252,9 @@ fn raw(page: &mut String, results: &Results) {
         let values = values.collect::<Vec<_>>().join(", ");
         let _ = writeln!(page, "| {} | {} | {values} | {worst} |", shape.title(), setup.title());
     }
-    for (setup, costs) in &results.turns {
+    for ((shape, setup), costs) in &results.turns {
         let values = costs.iter().map(|cost| format!("{cost:.2}")).collect::<Vec<_>>().join(", ");
-        let _ = writeln!(page, "| turns | {} | {values} | – |", setup.title());
+        let _ = writeln!(page, "| turns, {} | {} | {values} | – |", shape.title(), setup.title());
     }
     for (setup, samples) in &results.paces {
         let values = samples.iter().map(|s| format!("{:.0} / {:.0}", s.latencies.p50_us, s.latencies.p99_us));

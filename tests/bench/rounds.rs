@@ -13,7 +13,7 @@ use crate::chain::Chain;
 use crate::contender::{Contender, Laboratory, Running, Setup};
 use crate::load::{self, Manner, Shape, Target};
 use crate::machine::{TICKS_PER_SECOND, busy_ticks};
-use crate::options::{Effort, Options, Schedule, TURN, repository};
+use crate::options::{Effort, Options, Schedule, repository};
 use crate::pace::{self, Latencies};
 use crate::process::{CpuTime, Memory};
 use crate::stats::Spread;
@@ -27,9 +27,9 @@ pub(crate) struct Results {
     pub(crate) loads: BTreeMap<(Shape, Setup), Vec<LoadSample>>,
     pub(crate) paces: BTreeMap<Setup, Vec<PaceSample>>,
     pub(crate) memory: BTreeMap<Setup, Vec<Memory>>,
-    /// CPU time in µs for each request of [`Shape::KeepAlive60B`], a value for each turn: those at one place were measured
-    /// one right after the other.
-    pub(crate) turns: BTreeMap<Setup, Vec<f64>>,
+    /// CPU time in µs for each request, a value for each turn: those of a shape at one place were measured one right after
+    /// the other.
+    pub(crate) turns: BTreeMap<(Shape, Setup), Vec<f64>>,
     /// What is void, and why.
     pub(crate) failures: Vec<String>,
     /// Programs and their versions.
@@ -81,7 +81,9 @@ pub(crate) fn measure(options: &Options) -> anyhow::Result<Results> {
             run.load_setup(round, setup);
         }
     }
-    run.take_turns(&options.setups_in_turns());
+    for shape in Shape::ALL {
+        run.take_turns(shape);
+    }
     for round in 0..run.effort.latency_rounds {
         for &setup in turned(&setups, round) {
             run.pace_setup(round, setup);
@@ -124,24 +126,24 @@ impl Run<'_> {
         }
     }
 
-    /// All setups run, and one at a time is loaded, for so short a time that what drifts hits all of them alike: a machine
-    /// is not for half an hour as fast as it was, and what a filter costs is a small part of what a request does. Both
-    /// would be lost in what lies between two rounds.
-    fn take_turns(&mut self, setups: &[Setup]) {
+    /// All that are compared run, and one at a time is loaded, for so short a time that what drifts hits all of them alike:
+    /// a machine is not for half an hour as fast as it was, and what a filter costs is a small part of what a request does.
+    /// Both would be lost in what lies between two rounds.
+    fn take_turns(&mut self, shape: Shape) {
         let mut warm = Vec::new();
-        for &setup in setups {
-            let ready = self.attempt(&format!("{}, in turns", setup.title()), |run| {
+        for setup in self.options.setups_in_turns(shape) {
+            let ready = self.attempt(&format!("{}, {}, in turns", setup.title(), shape.title()), |run| {
                 let running = run.lab.start(setup)?;
-                let rate = run.load(&running, setup, Shape::KeepAlive60B)?.rate;
+                let rate = run.load(&running, setup, shape)?.rate;
                 Ok((setup, running, rate))
             });
             warm.extend(ready);
         }
-        let turns = self.attempt("turns", |run| {
+        let turns = self.attempt(&format!("turns, {}", shape.title()), |run| {
             let mut turns: BTreeMap<Setup, Vec<f64>> = BTreeMap::new();
             for turn in 0..run.effort.turns {
                 for (setup, running, rate) in turned(&warm, turn) {
-                    let cost = run.turn(running, *rate).with_context(|| setup.title())?;
+                    let cost = run.turn(running, shape, *rate).with_context(|| setup.title())?;
                     turns.entry(*setup).or_default().push(cost);
                 }
             }
@@ -150,8 +152,8 @@ impl Run<'_> {
         for (setup, costs) in turns.into_iter().flatten() {
             let spread = Spread::of(costs.iter().copied());
             let middle = spread.map_or(f64::NAN, |spread| spread.median);
-            eprintln!("turns: {:<42} {middle:7.2} µs", setup.title());
-            self.results.turns.insert(setup, costs);
+            eprintln!("turns: {:<42} {middle:7.2} µs", format!("{}, {}", setup.title(), shape.title()));
+            self.results.turns.insert((shape, setup), costs);
         }
     }
 
@@ -198,9 +200,9 @@ impl Run<'_> {
     }
 
     /// A short load on a setup that is warm: µs of CPU time for each request.
-    fn turn(&self, running: &Running, rate: f64) -> anyhow::Result<f64> {
+    fn turn(&self, running: &Running, shape: Shape, rate: f64) -> anyhow::Result<f64> {
         let watch = Watch::begin(running, self.options.proxy_core)?;
-        let throughput = load::run(self.target(running, Shape::KeepAlive60B), TURN, rate)?;
+        let throughput = load::run(self.target(running, shape), shape.turn(), rate)?;
         Ok(watch.end(throughput.requests)?.context("nothing is known of a direct connection")?.us)
     }
 

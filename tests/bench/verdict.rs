@@ -1,6 +1,6 @@
 //! The bounds that the design sets, and whether this run kept them.
 //!
-//! A verdict compares medians: of turns where there are some, else of rounds. Beside it stands the range of the same ratio
+//! A verdict compares medians: of turns where CPU time is compared, else of rounds. Beside it stands the range of the same ratio
 //! taken for a few turns at a time, or round by round: a bound inside that range is neither kept nor missed for certain.
 
 use crate::chain::Chain;
@@ -44,9 +44,10 @@ impl Verdict {
 /// All rows, in the design's order.
 pub(crate) fn judge(results: &Results) -> Vec<Verdict> {
     let (tidegate, envoy) = (Contender::Tidegate, Contender::Envoy);
-    let turns = |contender, filters| -> Series {
-        results.turns.get(&Setup { contender, filters }).cloned().unwrap_or_default()
+    let turns_of = |shape, contender, filters| -> Series {
+        results.turns.get(&(shape, Setup { contender, filters })).cloned().unwrap_or_default()
     };
+    let turns = |contender, filters| turns_of(Shape::KeepAlive60B, contender, filters);
     let added = |contender, filters| minus(&turns(contender, filters), &turns(contender, Chain::NONE));
     let row =
         |what, bound, ours: Series, theirs: Series| Verdict { what, bound, ratio: ratio(&ours, &theirs) };
@@ -55,8 +56,8 @@ pub(crate) fn judge(results: &Results) -> Vec<Verdict> {
     let shipped = added(tidegate, Chain::Shipped);
     let bound = vec![SHIPPED_US; shipped.len()];
     let http2 = |what, shape| {
-        let one = |contender| rounds_cpu(results, shape, contender, Chain::Headers(1));
-        row(what, 0.50, one(tidegate), one(envoy))
+        let one = |contender| turns_of(shape, contender, Chain::Headers(1));
+        row_of_turns(what, 0.50, one(tidegate), one(envoy))
     };
     vec![
         row_of_turns(
@@ -123,11 +124,6 @@ const TOGETHER: usize = 5;
 
 /// A value for each round or turn.
 type Series = Vec<f64>;
-
-fn rounds_cpu(results: &Results, shape: Shape, contender: Contender, filters: Chain) -> Series {
-    let samples = results.loads.get(&(shape, Setup { contender, filters }));
-    samples.into_iter().flatten().filter_map(|sample| Some(sample.cost?.us)).collect()
-}
 
 fn p99(results: &Results, contender: Contender, filters: Chain) -> Series {
     let samples = results.paces.get(&Setup { contender, filters });
