@@ -1,4 +1,4 @@
-//! One connection, many requests: keep-alive, pipelining, half-closed and leaving clients.
+//! One connection, many requests: keep-alive, pipelining and leaving clients.
 
 use crate::equipment::{
     Act, Answer, Client, Gate, Proxy, Upstream, forwarding, in_listener, message, request_text,
@@ -78,38 +78,31 @@ fn pipelined_requests_with_bodies_do_not_run_into_each_other() {
 }
 
 #[test]
-fn a_half_closed_client_still_gets_its_answer() {
-    let gate = Gate::new();
-    let held = gate.clone();
-    let upstream = Upstream::start(move |_| {
-        Answer::default().read_body().wait(&held).head(200, &[("content-length", "5")]).send("still")
-    });
-    let proxy = Proxy::forwarding_to(&[upstream.address()]);
-    let mut client = proxy.client();
-    client.send(&request_text("POST", "/", &[], "body"));
-    client.half_close();
-    upstream.wait_for(1);
-    gate.open();
-    assert_eq!(client.response().text(), "still");
-    client.expect_end();
-}
-
-#[test]
 fn a_client_that_leaves_ends_its_request_at_the_upstream() {
     let upstream = Upstream::start(|_| Answer::default().read_body().act(Act::AwaitEnd));
     let proxy = Proxy::forwarding_to(&[upstream.address()]);
-    for (method, body) in [("GET", ""), ("POST", "all of it")] {
-        let mut client = proxy.client();
-        client.send(&request_text(method, "/", &[], body));
-        upstream.wait_until("the request", |requests| {
-            requests.iter().any(|request| request.head.method() == method && request.body.is_some())
-        });
-        client.reset();
-        crate::equipment::eventually("the upstream to be told", || {
-            (upstream.open_connections() == 0).then_some(())
-        });
+    // A client that ends its side has left as much as one that resets the connection, also where it has sent more than
+    // this request.
+    let leaves: [fn(Client); 3] = [Client::reset, Client::leave, |mut client| {
+        client.half_close();
+        assert_eq!(client.rest(), "");
+    }];
+    for (method, body, behind) in [("GET", "", ""), ("POST", "all of it", ""), ("GET", "", "GET /next HTTP")]
+    {
+        for leave in leaves {
+            let before = upstream.requests().len();
+            let mut client = proxy.client();
+            client.send(&(request_text(method, "/", &[], body) + behind));
+            upstream.wait_until("the request", |requests| {
+                requests.iter().skip(before).any(|request| request.body.is_some())
+            });
+            leave(client);
+            crate::equipment::eventually("the upstream to be told", || {
+                (upstream.open_connections() == 0).then_some(())
+            });
+        }
     }
-    proxy.wait_for_metric("tidegate_requests_total", &[("outcome", "client_left")], 2.0);
+    proxy.wait_for_metric("tidegate_requests_total", &[("outcome", "client_left")], 9.0);
 }
 
 #[test]
@@ -128,6 +121,19 @@ fn a_reset_is_noticed_while_nobody_takes_the_requests_body() {
 }
 
 #[test]
+fn an_answer_that_needs_nobody_else_reaches_a_client_that_has_ended_its_side() {
+    let proxy = Proxy::start(
+        "listeners:\n- name: in\n  address: 127.0.0.1:0\n  routes:\n\
+         \x20 - {match: {path: {prefix: /}}, respond: {status: 200, body: here}}\n",
+    );
+    let mut client = proxy.client();
+    client.send(&request_text("GET", "/", &[], ""));
+    client.half_close();
+    assert_eq!(client.response().text(), "here");
+    client.expect_end();
+}
+
+#[test]
 fn a_client_that_leaves_in_the_middle_of_its_body_is_not_forwarded_as_whole() {
     let upstream = Upstream::ok("never");
     let proxy = Proxy::forwarding_to(&[upstream.address()]);
@@ -138,7 +144,7 @@ fn a_client_that_leaves_in_the_middle_of_its_body_is_not_forwarded_as_whole() {
     let requests = upstream.wait_for(1);
     let body = requests[0].body.clone().unwrap();
     assert!(!crate::equipment::is_whole(&body), "{body:?}");
-    proxy.wait_for_metric("tidegate_requests_total", &[("outcome", "request_body_cut")], 1.0);
+    proxy.wait_for_metric("tidegate_requests_total", &[("outcome", "client_left")], 1.0);
 }
 
 #[test]

@@ -48,6 +48,46 @@ fn a_question_about_the_whole_server_is_left_to_the_routes() {
 }
 
 #[test]
+fn only_options_asks_about_the_whole_server() {
+    let upstream = Upstream::ok("reached");
+    let proxy = Proxy::forwarding_to(&[upstream.address()]);
+    assert_eq!(proxy.client().request("GET", "*", &[], "").status(), 400);
+    proxy.wait_for_metric("tidegate_requests_total", &[("outcome", "malformed_request")], 1.0);
+    assert!(upstream.requests().is_empty());
+}
+
+#[test]
+fn a_request_of_http_1_0_is_one_of_http_1_1_behind_the_proxy() {
+    let upstream = Upstream::ok("reached");
+    let proxy = Proxy::forwarding_to(&[upstream.address()]);
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.0\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n");
+    assert_eq!(client.response().text(), "reached");
+    let head = upstream.requests().remove(0).head;
+    assert_eq!(head.field("host"), Some(&*upstream.address().to_string()));
+    assert_eq!((head.field("upgrade"), head.field("connection")), (None, None), "it cannot have meant that");
+}
+
+#[test]
+fn what_proxies_say_of_a_request_is_believed_of_trusted_ones_only() {
+    let upstream = Upstream::ok("reached");
+    let address = upstream.address();
+    let fields = [
+        ("x-forwarded-client-cert", "URI=spiffe://mesh/admin"),
+        ("x-envoy-internal", "true"),
+        ("X-Envoy-External-Address", "10.0.0.1"),
+    ];
+    for (setting, passes) in [("trusted_hops: 0", false), ("trusted_hops: 1", true)] {
+        let proxy = Proxy::start(&in_listener(&forwarding(&[address], ""), &[setting]));
+        assert_eq!(proxy.client().request("GET", "/", &fields, "").status(), 200);
+        let head = upstream.requests().pop().expect("it came").head;
+        for (name, value) in fields {
+            assert_eq!(head.field(name), passes.then_some(value), "{name}, {setting:?}");
+        }
+    }
+}
+
+#[test]
 fn connect_is_not_for_this_proxy() {
     let upstream = Upstream::ok("reached");
     let proxy = Proxy::forwarding_to(&[upstream.address()]);

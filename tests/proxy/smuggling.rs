@@ -143,6 +143,21 @@ fn a_request_with_both_framings_is_never_forwarded_with_both() {
 }
 
 #[test]
+fn a_body_of_another_transfer_coding_is_not_taken_for_what_it_is_not() {
+    let upstream = Upstream::ok("never");
+    let proxy = Proxy::forwarding_to(&[upstream.address()]);
+    let lists =
+        ["gzip, chunked", "chunked, chunked", "chunked\r\ntransfer-encoding: chunked", "identity, chunked"];
+    for codings in lists {
+        let mut client = proxy.client();
+        client.send(&format!("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: {codings}\r\n\r\n0\r\n\r\n"));
+        assert_eq!(client.response().status(), 501, "{codings:?}"); // RFC 9112 section 6.1, and Envoy's
+    }
+    proxy.wait_for_metric("tidegate_requests_total", &[("outcome", "unsupported")], lists.len() as f64);
+    assert!(upstream.requests().is_empty());
+}
+
+#[test]
 fn a_broken_chunk_never_ends_a_request() {
     let upstream = Upstream::ok("ok");
     let proxy = Proxy::forwarding_to(&[upstream.address()]);

@@ -69,7 +69,9 @@ pub(super) fn receive<B>(
     }
     let mut headers = parts.headers;
     let uri = origin_form(parts.uri, &mut headers);
-    let wanted = upgrade_wanted(&headers).map(|protocol| Wish { protocol, extended: false });
+    // HTTP/1.0 has no such thing (RFC 9110, 7.8).
+    let asked = if parts.version >= Version::HTTP_11 { upgrade_wanted(&headers) } else { None };
+    let wanted = asked.map(|protocol| Wish { protocol, extended: false });
     let upgrade = extended.or(wanted.filter(|wish| wish.is_allowed(&listener.upgrades)));
     drop_hop_by_hop(&mut headers);
     if parts.version == Version::HTTP_2 {
@@ -114,8 +116,12 @@ fn check(method: &Method, version: Version, uri: &Uri, headers: &HeaderMap) -> R
     if method == Method::CONNECT {
         return Err(Refusal { failure: Failure::Unsupported, details: "connect" });
     }
-    if !uri.path().starts_with('/') && uri.path() != "*" {
+    let is_of_server = uri.path() == "*" && method == Method::OPTIONS; // RFC 9112, 3.2.4
+    if !uri.path().starts_with('/') && !is_of_server {
         return malformed("target_not_in_origin_form");
+    }
+    if !is_framed_plainly(headers) {
+        return Err(Refusal { failure: Failure::Unsupported, details: "transfer_encoding" });
     }
     let authority = uri.authority().map(|authority| authority.as_str().as_bytes());
     if authority.is_some_and(|authority| !is_host(authority)) {
@@ -135,6 +141,14 @@ fn check(method: &Method, version: Version, uri: &Uri, headers: &HeaderMap) -> R
         (None, _) if version >= Version::HTTP_11 && uri.authority().is_none() => malformed("no_host"),
         _ => Ok(()),
     }
+}
+
+/// Whether a message's body is as it is sent but for its chunks. What else a `transfer-encoding` says was done to it is
+/// for its receiver to undo (RFC 9112, 6.1), which this proxy does not, and is not passed on: what is left would be taken
+/// for something that it is not.
+fn is_framed_plainly(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter().flat_map(|value| tokens(value.as_bytes()));
+    codings.next().is_none_or(|coding| coding.eq_ignore_ascii_case(b"chunked")) && codings.next().is_none()
 }
 
 /// Whether a `host` field could name a host: empty, or what RFC 3986, 3.2.2 allows, and a port (RFC 9112, 3.2). What is
@@ -267,8 +281,19 @@ pub(super) fn client_address(headers: &HeaderMap, peer: SocketAddr, hops: usize)
         .map_or(peer, |ip| SocketAddr::new(ip, 0))
 }
 
+/// Whether it is only a proxy that says this of a request: that it is a copy, whose certificate its client has shown, and
+/// what Envoy says of where it comes from.
+fn is_word_of_proxies(name: &HeaderName) -> bool {
+    *name == MIRRORED_BY
+        || matches!(
+            name.as_str(),
+            "x-forwarded-client-cert" | "x-envoy-internal" | "x-envoy-external-address"
+        )
+}
+
 /// Says for whom a request is sent: `x-forwarded-for` gains the peer, `x-forwarded-proto` is set unless a trusted proxy
-/// set it, and a request without `x-request-id` gets one. Only a trusted proxy says that a request is a copy.
+/// set it, and a request without `x-request-id` gets one. What else proxies say of a request is dropped where none is
+/// trusted.
 pub(super) fn forward_headers(headers: &mut HeaderMap, peer: &Peer, trusted_hops: usize) {
     match (headers.contains_key(X_FORWARDED_FOR), peer.forwarded_for()) {
         (false, Some(peer)) => drop(headers.insert(X_FORWARDED_FOR, peer.clone())),
@@ -279,7 +304,9 @@ pub(super) fn forward_headers(headers: &mut HeaderMap, peer: &Peer, trusted_hops
         headers.insert(X_FORWARDED_PROTO, peer.scheme());
     }
     if trusted_hops == 0 {
-        headers.remove(MIRRORED_BY); // a copy is what a proxy says that it is
+        while let Some(name) = headers.keys().find(|name| is_word_of_proxies(name)).cloned() {
+            headers.remove(name);
+        }
     }
     if headers.get(X_REQUEST_ID).is_none_or(|id| id.is_empty() || id.len() > REQUEST_ID_LIMIT) {
         headers.insert(X_REQUEST_ID, new_request_id());

@@ -23,6 +23,8 @@ pub(crate) enum Phase {
     Request,
     /// An exchange is under way, and the client has nothing more to say.
     Answer,
+    /// The exchange has become a tunnel, each side of which ends by itself.
+    Tunnel,
 }
 
 /// The other end of a downstream connection. Written by its own task only; atomic because hyper wants a socket that
@@ -58,7 +60,7 @@ impl Peer {
         let ip = address.ip().to_canonical();
         Peer {
             address: SocketAddr::new(ip, address.port()),
-            local,
+            local: SocketAddr::new(local.ip().to_canonical(), local.port()),
             connection_id,
             tls: None,
             properties: Arc::default(),
@@ -100,7 +102,8 @@ impl Peer {
             0 => Phase::Idle,
             1 => Phase::Head,
             2 => Phase::Request,
-            _ => Phase::Answer,
+            3 => Phase::Answer,
+            _ => Phase::Tunnel,
         }
     }
 
@@ -152,6 +155,13 @@ impl Peer {
     /// The request of the exchange that it is at has been received whole.
     pub(super) fn note_whole_request(&self) {
         self.phase.store(Phase::Answer as u8, Ordering::Relaxed);
+    }
+
+    /// What is said on the connection from here on is a tunnel's.
+    pub(super) fn enter_tunnel(&self) {
+        if !self.is_multiplexed() {
+            self.phase.store(Phase::Tunnel as u8, Ordering::Relaxed);
+        }
     }
 
     /// An exchange is over. If its request has not been received whole, the rest may still be on its way.

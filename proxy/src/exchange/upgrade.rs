@@ -136,6 +136,7 @@ impl Exchange {
         C: Side,
         U: Side,
     {
+        self.peer.enter_tunnel();
         let mut tunnel = Tunnel::new(client, upstream);
         let mut timer = Timer::default();
         self.watch.whole = None; // that was for the answer

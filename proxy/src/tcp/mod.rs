@@ -153,7 +153,8 @@ impl Connection {
         let listener = site.listener();
         let chain = if opaque { Rc::new(Chain::new(Vec::new())) } else { site.chain().clone() };
         let client = SocketAddr::new(ends.0.ip().to_canonical(), ends.0.port());
-        let mut info = StreamInfo::new(SystemTime::now(), client, ends.1);
+        let local = SocketAddr::new(ends.1.ip().to_canonical(), ends.1.port());
+        let mut info = StreamInfo::new(SystemTime::now(), client, local);
         info.connection_id = id;
         info.tls.clone_from(&tls);
         info.unix = listener.unix_of(ends.1);

@@ -90,7 +90,7 @@ impl Socket {
         }
     }
 
-    fn try_io<T>(&self, interest: Interest, io: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    pub(crate) fn try_io<T>(&self, interest: Interest, io: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         match self {
             Socket::Tcp(stream) => stream.try_io(interest, io),
             Socket::Unix(stream) => stream.try_io(interest, io),

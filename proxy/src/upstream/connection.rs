@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
-use http::header::{CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING};
 use http::{Method, Request, Response};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -23,8 +23,10 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::dial::dial;
+use super::health::http::host_of;
 use super::pool::{Place, Pool};
 use super::{RequestBody, UpstreamError};
+use crate::config::model::Address;
 use crate::tasks::Tasks;
 use crate::telemetry::metrics::{ClusterCell, ConnectFailure};
 use crate::tls::{H2, Purpose};
@@ -42,6 +44,7 @@ pub(super) struct Connection {
     heard: Arc<AtomicBool>,
     task: Option<AbortHandle>,
     local: Option<SocketAddr>,
+    endpoint: Address,
     below_tls: BelowTls,
 }
 
@@ -99,7 +102,7 @@ impl Connection {
                 let _: Result<Infallible, _> = closed.await;
             }
         });
-        Ok(Connection { sender, heard, task: Some(task), local, below_tls })
+        Ok(Connection { sender, heard, task: Some(task), local, endpoint: address, below_tls })
     }
 
     /// Sends `request` and waits for the response's head. Dropped while it waits, it leaves the connection of no
@@ -110,6 +113,12 @@ impl Connection {
     ) -> Result<Response<Incoming>, Failure> {
         self.heard.store(false, Ordering::Relaxed);
         frame(&mut request);
+        // HTTP/1.0 has requests without one, which are HTTP/1.1 from here on (RFC 9112, 3.2).
+        if !request.headers().contains_key(HOST)
+            && let Ok(host) = HeaderValue::try_from(host_of(self.endpoint))
+        {
+            request.headers_mut().insert(HOST, host);
+        }
         self.sender.try_send_request(*request).await.map_err(|mut failure| {
             let request = failure.take_message();
             let mid_head = self.heard.load(Ordering::Relaxed);

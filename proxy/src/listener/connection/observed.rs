@@ -49,10 +49,19 @@ impl Ahead {
     }
 }
 
-/// A connection whose bytes are noted at its peer, and whose reset is noticed.
+/// Waits for a client to leave.
+struct Alarm {
+    /// That it ends its side counts as well as that it resets the connection.
+    ends: bool,
+    left: Pin<Box<dyn Future<Output = io::Error> + Send>>,
+}
+
+/// A connection whose bytes are noted at its peer, and whose client's leaving is noticed.
 ///
-/// A client may end its side and wait for the answer, so hyper is told not to look for an end while it waits
-/// (`half_close`); but then it does not see a reset either. It flushes whenever it is polled, so that is where we look.
+/// A client that ends its side while an answer is owed to it has left, as for Envoy and nginx: what closes a connection
+/// looks like this, and nobody could be told apart who means to go on reading. hyper would see it by itself only where
+/// nothing else is to be read, and would drop an answer that is there; so it is told not to look (`half_close`). It
+/// flushes whenever it is polled, after it has written what it has, so that is where we look.
 pub(super) struct Observed {
     pub(super) stream: Transport,
     peer: Arc<Peer>,
@@ -62,8 +71,8 @@ pub(super) struct Observed {
     back: Bytes,
     /// The client has ended its side.
     pub(super) ended: bool,
-    /// Waits for a reset while there is something to read that is left unread.
-    alarm: Option<Pin<Box<dyn Future<Output = io::Error> + Send>>>,
+    /// Waits for the client to leave while there is something to read that is left unread.
+    alarm: Option<Alarm>,
 }
 
 impl Observed {
@@ -127,47 +136,65 @@ impl Observed {
         .await;
     }
 
-    /// Fails if the client has reset the connection while an answer is owed to it. In the ordinary case, where there is
-    /// nothing to read, it sees to it that the task is woken by a reset, and asks the kernel nothing.
+    /// Fails if the client has left while an answer is owed to it. In the ordinary case, where there is nothing to read,
+    /// it sees to it that the task is woken when it leaves, and asks the kernel nothing.
     ///
     /// This is so from the request's head on: who takes its body from hyper, and so learns that it is whole, is another
-    /// task, and nothing wakes this one for it.
-    fn check_reset(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        // Over HTTP/2 something is always read.
-        if self.peer.is_multiplexed() || !matches!(self.peer.phase(), Phase::Request | Phase::Answer) {
-            self.alarm = None;
+    /// task, and nothing wakes this one for it. In a tunnel each side ends by itself, and only a reset is looked for.
+    fn check_client(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let ends = match self.peer.phase() {
+            Phase::Request | Phase::Answer => true,
+            Phase::Tunnel => false,
+            Phase::Idle | Phase::Head => {
+                self.alarm = None;
+                return Ok(());
+            }
+        };
+        if self.peer.is_multiplexed() {
+            self.alarm = None; // something is always read
             return Ok(());
         }
-        if self.alarm.is_none() {
+        if self.alarm.as_ref().is_none_or(|alarm| alarm.ends != ends) {
             // What there is to read, if anything, is left for hyper: a body that nobody has room for yet, the next
-            // request, or the end of the client's side.
+            // request.
             let mut byte = [0];
             match self.stream.socket().poll_peek(cx, &mut byte) {
                 Poll::Ready(Err(error)) => return Err(error),
+                Poll::Ready(Ok(0)) if ends => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Poll::Pending => return Ok(()),
                 // A connection for which there is no descriptor left has to do without.
-                Poll::Ready(Ok(_)) => {
-                    self.alarm = reset_of(self.stream.socket()).ok().map(|alarm| Box::pin(alarm) as _)
-                }
+                Poll::Ready(Ok(_)) => self.alarm = Alarm::new(self.stream.socket(), ends).ok(),
             }
         }
-        match self.alarm.as_mut().map(|alarm| alarm.as_mut().poll(cx)) {
+        match self.alarm.as_mut().map(|alarm| alarm.left.as_mut().poll(cx)) {
             Some(Poll::Ready(error)) => Err(error),
             Some(Poll::Pending) | None => Ok(()),
         }
     }
 }
 
-/// Waits until a connection is reset, whatever there is to read. It takes a descriptor of its own for that: the one
-/// that is read from wakes its reader when there is something, and not again before that was read.
-fn reset_of(socket: &Socket) -> io::Result<impl Future<Output = io::Error> + Send + use<>> {
-    let twin = socket.twin()?;
-    Ok(async move {
-        match twin.ready(Interest::ERROR).await {
-            Ok(_) => io::ErrorKind::ConnectionReset.into(),
-            Err(error) => error,
-        }
-    })
+impl Alarm {
+    /// It takes a descriptor of its own: the one that is read from wakes its reader when there is something, and not
+    /// again before that was read.
+    fn new(socket: &Socket, ends: bool) -> io::Result<Alarm> {
+        let twin = socket.twin()?;
+        let interest = if ends { Interest::ERROR | Interest::READABLE } else { Interest::ERROR };
+        let left = async move {
+            loop {
+                match twin.ready(interest).await {
+                    Err(error) => return error,
+                    Ok(ready) if ready.is_error() => return io::ErrorKind::ConnectionReset.into(),
+                    Ok(ready) if ready.is_read_closed() => return io::ErrorKind::UnexpectedEof.into(),
+                    // Only more to read, which others do: waits for the next news.
+                    Ok(_) => {
+                        let _: io::Result<()> =
+                            twin.try_io(Interest::READABLE, || Err(io::ErrorKind::WouldBlock.into()));
+                    }
+                }
+            }
+        };
+        Ok(Alarm { ends, left: Box::pin(left) })
+    }
 }
 
 impl AsyncRead for Observed {
@@ -217,7 +244,7 @@ impl AsyncWrite for Observed {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.check_reset(cx)?;
+        self.check_client(cx)?;
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 

@@ -99,7 +99,7 @@ impl<'a> Warden<'a> {
         match self.peer.phase() {
             Phase::Idle => (now + self.left(self.idle_limit()), Verdict::Idle),
             Phase::Head => (now + self.left(self.limits.header_timeout), Verdict::HeadTimeout),
-            Phase::Request | Phase::Answer => {
+            Phase::Request | Phase::Answer | Phase::Tunnel => {
                 // The exchange has its own limits while it waits for somebody; this one is for a client that does not
                 // take what it is sent. It leaves the exchange's own a head start.
                 let limit = self.limits.stream_idle_timeout + DRAIN_GRACE;
