@@ -6,6 +6,19 @@ use crate::equipment::{Answer, Guest, On, Step, pairs};
 use super::Case;
 
 #[test]
+fn a_body_of_another_transfer_coding_is_refused() {
+    Case::new("transfer codings").run(|stage| {
+        for coding in ["gzip, chunked", "chunked, chunked", "identity, chunked", "chunked"] {
+            let mut client = stage.client();
+            client.send(&format!(
+                "POST / HTTP/1.1\r\nhost: tide.test\r\ntransfer-encoding: {coding}\r\n\r\n0\r\n\r\n"
+            ));
+            stage.note(&format!("{coding} <- {}", client.response().status()));
+        }
+    });
+}
+
+#[test]
 fn a_guest_reads_adds_replaces_and_removes_request_headers() {
     let guest = Guest::logger().on(
         On::RequestHeaders,

@@ -145,6 +145,14 @@ fn a_client_that_leaves_while_it_waits() {
         client.reset();
         stage.wait_for_guest_times("delete ctx=2", 2);
     });
+    two_loggers("client ends its side").upstream(upstream).run(|stage| {
+        let mut client = stage.client();
+        client.send(&request_text("GET", "/", &[], ""));
+        stage.upstream("up").wait_for(1);
+        client.half_close();
+        stage.wait_for_guest_times("delete ctx=2", 2);
+        stage.note(&format!("<- {:?}", client.rest()));
+    });
 }
 
 #[test]
