@@ -226,6 +226,20 @@ fn a_tunnel_ends_that_carries_nothing_for_as_long_as_its_route_allows() {
 }
 
 #[test]
+fn a_tunnel_whose_request_is_never_whole_ends_as_one_that_carries_nothing() {
+    let upstream = echo();
+    let config = forwarding(&[upstream.address()], "idle_timeout: 200ms");
+    let proxy = Proxy::start(&in_listener(&config, &["access_log: true"]));
+    let mut client = proxy.client();
+    client.send(&ASK.replace("\r\n\r\n", "\r\ncontent-length: 3\r\n\r\n"));
+    assert_eq!(client.head().status(), 101);
+    client.expect_end();
+    let line = proxy.wait_for_access_log(1).remove(0);
+    assert_eq!(line["outcome"], "connection_idle", "{line}");
+    eventually("the upstream to be told", || (upstream.open_connections() == 0).then_some(()));
+}
+
+#[test]
 fn a_tunnel_lasts_no_longer_than_its_route_lets_an_exchange_last() {
     let upstream = echo();
     let config = forwarding(&[upstream.address()], "max_duration: 1s");
@@ -309,6 +323,18 @@ pub(super) fn upgraded_stream(proxy: &Proxy) -> (Frames, u16) {
     client.send(&frame(HEADERS, END_HEADERS, 1, &ask)).expect("it listens");
     let answer = client.wait_for(|it| it.kind == HEADERS).expect("it answers");
     (client, answer.status())
+}
+
+#[test]
+fn a_success_that_is_no_agreement_is_not_told_to_a_client_over_http2() {
+    let upstream = Upstream::ok("a page");
+    let proxy = Proxy::forwarding_to(&[upstream.address()]);
+    let (_client, status) = upgraded_stream(&proxy);
+    assert_eq!(status, 502, "RFC 8441, 4: it would take 200 for a tunnel");
+    proxy.wait_for_metric("tidegate_requests_total", &[("outcome", "upgrade_failed")], 1.0);
+    let mut client = proxy.client();
+    client.send(ASK);
+    assert_eq!(client.response().text(), "a page", "over HTTP/1.1 it is told apart");
 }
 
 #[test]

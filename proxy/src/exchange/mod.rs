@@ -430,7 +430,12 @@ impl Exchange {
     where
         B: Body<Data = Bytes> + Unpin,
     {
-        let (status, mut headers) = leave(&self.run, flow, self.head_only);
+        let (mut status, mut headers) = leave(&self.run, flow, self.head_only);
+        if status.is_success() && self.upgrade.as_ref().is_some_and(|wish| wish.extended) {
+            // A success would say that there is a tunnel (RFC 8441, 4), and what follows is none.
+            status = Failure::UpgradeFailed.status().unwrap_or(StatusCode::BAD_GATEWAY);
+            self.note(Some(Failure::UpgradeFailed), Failure::UpgradeFailed.reason(), None);
+        }
         if let Some(route) = self.route {
             let known = |operator: &_| self.known_of_response(&self.run.stream().borrow(), status, operator);
             self.site.listener().routes[route].response_headers.apply(&mut headers, &known);

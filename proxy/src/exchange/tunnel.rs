@@ -41,6 +41,14 @@ impl Berth {
         *self.0.borrow_mut() = Some(Box::pin(carrying));
     }
 
+    /// Goes on with what was left here, if anything was, while the connection is not its own yet. Ready when it has ended.
+    pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match self.0.borrow_mut().as_mut() {
+            Some(carrying) => carrying.as_mut().poll(cx),
+            None => Poll::Pending,
+        }
+    }
+
     /// Carries what was left here to its end, if anything was.
     pub(crate) async fn carry(self) {
         let carrying = self.0.borrow_mut().take();

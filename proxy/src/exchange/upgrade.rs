@@ -1,7 +1,7 @@
 //! Connections that change their protocol: once that is agreed on both sides are a tunnel, and the exchange lasts as long.
 
 use std::future::Future;
-use std::task::Poll;
+use std::pin::pin;
 
 use http::header::SEC_WEBSOCKET_ACCEPT;
 use http::{Response, StatusCode};
@@ -11,7 +11,6 @@ use tokio::sync::oneshot;
 use super::answer::Ending;
 use super::headers;
 use super::tunnel::{Berth, Side, Tunnel, Whole};
-use super::watch::Timer;
 use super::{Exchange, ReplyBody};
 use crate::error::Failure;
 use crate::filter::FlowBody;
@@ -119,13 +118,18 @@ impl Exchange {
                 UpstreamTunnel::Http2(upstream) => Ok(Upstream::Http2(upstream)),
             }
         };
-        match tokio::try_join!(client, upstream) {
-            Ok((Client::Http1(client), Upstream::Http1(upstream))) => self.copy(client, upstream).await,
-            Ok((Client::Http1(client), Upstream::Http2(upstream))) => self.copy(client, upstream).await,
-            Ok((Client::Http2(client), Upstream::Http1(upstream))) => self.copy(client, upstream).await,
-            Ok((Client::Http2(client), Upstream::Http2(upstream))) => self.copy(client, upstream).await,
-            Ok((Client::Left, _)) => {}
-            Err(error) => self.note(Some(Failure::UpgradeFailed), &error.to_string(), None),
+        self.watch.whole = None; // that was for the answer
+        self.run.meter().count(Direction::Request, 0); // as if something had moved: until now there was nothing to carry
+        // Neither side is one before its requests are whole.
+        let both = pin!(async { Ok(tokio::try_join!(client, upstream)) });
+        match self.watch.over(&self.run, both).await {
+            Ok(Ok((Client::Http1(client), Upstream::Http1(upstream)))) => self.copy(client, upstream).await,
+            Ok(Ok((Client::Http1(client), Upstream::Http2(upstream)))) => self.copy(client, upstream).await,
+            Ok(Ok((Client::Http2(client), Upstream::Http1(upstream)))) => self.copy(client, upstream).await,
+            Ok(Ok((Client::Http2(client), Upstream::Http2(upstream)))) => self.copy(client, upstream).await,
+            Ok(Ok((Client::Left, _))) => {}
+            Ok(Err(error)) => self.note(Some(Failure::UpgradeFailed), &error.to_string(), None),
+            Err(failure) => self.note_late(failure),
         }
         drop(lease);
     }
@@ -138,25 +142,22 @@ impl Exchange {
     {
         self.peer.enter_tunnel();
         let mut tunnel = Tunnel::new(client, upstream);
-        let mut timer = Timer::default();
-        self.watch.whole = None; // that was for the answer
-        self.run.meter().count(Direction::Request, 0); // as if something had moved: until now there was nothing to carry
-        let (run, watch) = (&self.run, &self.watch);
-        let ended = std::future::poll_fn(|cx| match tunnel.poll(cx, run.meter()) {
-            // A reset is a way to end for protocols that have no other.
-            Poll::Ready(_) => Poll::Ready(None),
-            Poll::Pending => timer.poll(watch, run, cx).map(Some),
-        });
-        match ended.await {
-            None => self.complete(),
-            Some(failure) => {
-                let failure = match failure {
-                    Failure::RequestIdle | Failure::ResponseIdle => Failure::ConnectionIdle,
-                    failure => failure,
-                };
-                self.note(Some(failure), failure.reason(), None);
-            }
+        self.run.meter().count(Direction::Request, 0); // that it begins is news, too
+        // A reset is a way to end for protocols that have no other.
+        let carried = pin!(std::future::poll_fn(|cx| tunnel.poll(cx, self.run.meter()).map(|_| Ok(()))));
+        match self.watch.over(&self.run, carried).await {
+            Ok(()) => self.complete(),
+            Err(failure) => self.note_late(failure),
         }
+    }
+
+    /// Notes that a tunnel took too long.
+    fn note_late(&mut self, failure: Failure) {
+        let failure = match failure {
+            Failure::RequestIdle | Failure::ResponseIdle => Failure::ConnectionIdle,
+            failure => failure,
+        };
+        self.note(Some(failure), failure.reason(), None);
     }
 }
 

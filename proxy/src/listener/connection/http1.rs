@@ -63,7 +63,11 @@ pub(super) async fn serve(
         .with_upgrades();
     let ended = std::future::poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
         Poll::Ready(result) => Poll::Ready(Ok(result)),
-        Poll::Pending => warden.poll(cx).map(Err),
+        Poll::Pending => match berth.poll(cx) {
+            // A tunnel's time was over before the request for it was whole.
+            Poll::Ready(()) => Poll::Ready(Err(Verdict::Idle)),
+            Poll::Pending => warden.poll(cx).map(Err),
+        },
     });
     let result = match ended.await {
         Ok(result) => result,
