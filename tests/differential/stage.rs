@@ -98,6 +98,11 @@ impl Stage {
         }
     }
 
+    /// Whether it is Envoy that plays.
+    pub(crate) fn is_envoy(&self) -> bool {
+        matches!(self.proxy, Side::Envoy(_))
+    }
+
     /// A client; what it reads counts once it is given to [`Stage::record`].
     ///
     /// It calls from 127.0.0.2: for 127.0.0.1 Envoy puts an address of its machine into `x-forwarded-for`.
